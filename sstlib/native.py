@@ -1,0 +1,75 @@
+"""Compiled C++ loaded through ctypes: built on first use, cached by content, and never required.
+
+Plain C functions over raw pointers compile in a few seconds with any C++ compiler; an extension that includes
+PyTorch's headers takes half a minute, needs ninja, and must be rebuilt for every PyTorch version.
+"""
+
+import ctypes
+import functools
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from sstlib import paths
+
+FLAGS = ("-O3", "-march=native", "-std=c++17", "-shared", "-fPIC", "-fopenmp")
+
+
+@functools.cache
+def compiler() -> str | None:
+    """Path of the C++ compiler ($CXX, c++, g++ or clang++), or None, with one line of notice saying what that costs."""
+    if os.environ.get("SST_NATIVE") == "0":
+        return None
+    for name in filter(None, (os.environ.get("CXX"), "c++", "g++", "clang++")):
+        if found := shutil.which(name):
+            return found
+    print("sstlib: no C++ compiler found (tried $CXX, c++, g++, clang++); PyTorch implementations are used instead, "
+          "with the same results and less speed", file=sys.stderr)
+    return None
+
+
+@functools.cache
+def load(source: Path, flags: tuple[str, ...] = ()) -> ctypes.CDLL | None:
+    """Compiles `source` (a .cpp file) unless a library of the same content, flags and compiler is cached, and loads it.
+
+    Returns None where there is no compiler, where SST_NATIVE=0 forbids native code, or where the compiler fails
+    (one line of notice with its first error).
+    """
+    cxx = compiler()
+    if cxx is None:
+        return None
+    key = hashlib.sha256()
+    for part in (source.read_bytes(), repr(FLAGS + flags).encode(), _identity(cxx)):
+        key.update(hashlib.sha256(part).digest())
+    library = paths.CACHE / "native" / f"{source.stem}-{key.hexdigest()[:16]}.so"
+    if not library.exists():
+        error = _compile(cxx, source, flags, library)
+        if error:
+            print(f"sstlib: {source.name} did not compile with {cxx} ({error}); PyTorch implementations are used instead",
+                  file=sys.stderr)
+            return None
+    return ctypes.CDLL(str(library))
+
+
+def _identity(cxx: str) -> bytes:
+    """What decides the machine code besides the source: the compiler's version and the processor -march=native sees."""
+    target = subprocess.run([cxx, "-march=native", "-E", "-v", "-x", "c++", os.devnull], capture_output=True, text=True)
+    lines = [line for line in target.stderr.splitlines() if "cc1" in line or "version" in line]
+    return "\n".join(lines).encode()
+
+
+def _compile(cxx: str, source: Path, flags: tuple[str, ...], library: Path) -> str | None:
+    """Builds beside the final name, then renames: two processes may compile at once and neither sees half a file."""
+    library.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, scratch = tempfile.mkstemp(dir=library.parent, suffix=".so")
+    os.close(descriptor)
+    run = subprocess.run([cxx, *FLAGS, *flags, str(source), "-o", scratch], capture_output=True, text=True)
+    if run.returncode:
+        os.unlink(scratch)
+        return next((line for line in run.stderr.splitlines() if "error" in line), run.stderr.strip()[:200])
+    os.replace(scratch, library)
+    return None

@@ -1,0 +1,32 @@
+"""Folders of the repository, found from the package's own place and never from the working directory."""
+
+import os
+from pathlib import Path
+
+ROOT = Path(os.environ.get("SSTVOS_HOME", Path(__file__).resolve().parents[1]))
+NOTEBOOKS = ROOT / "notebooks"
+DATA = ROOT / "data"
+RESULTS = ROOT / "results"
+RUNS = RESULTS / "runs"
+TABLES = RESULTS / "tables"
+FIGURES = RESULTS / "figures"
+WEIGHTS = RESULTS / "weights"
+EXECUTED = RESULTS / "executed"
+REPORT = RESULTS / "report"
+CACHE = Path(os.environ.get("SST_CACHE", Path.home() / ".cache" / "sstlib"))
+
+
+def davis() -> Path | None:
+    """The DAVIS folder that `SST_DAVIS` or `data/DAVIS` names, or None where there is none.
+
+    Raises:
+        FileNotFoundError: `SST_DAVIS` is set but is not a folder; a typo must not silently mean "no DAVIS".
+    """
+    named = os.environ.get("SST_DAVIS")
+    if named:
+        folder = Path(named).expanduser()
+        if not folder.is_dir():
+            raise FileNotFoundError(f"SST_DAVIS names {folder}, which is not a folder; point it at the folder that holds JPEGImages/")
+        return folder
+    folder = DATA / "DAVIS"
+    return folder if folder.is_dir() else None
