@@ -1,0 +1,98 @@
+"""Network weights as safetensors with their configuration inside: one file says all, and loading it executes no code."""
+
+import json
+import os
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from sstlib import paths
+from sstlib.config import ModelConfig
+from sstlib.model import Propagator, build
+
+SUFFIX = ".safetensors"
+
+
+def save(network: nn.Module, path: Path | str, **facts: object) -> Path:
+    """Writes the network's parameters with its configuration and any further facts (JSON values), aside and then renamed."""
+    from safetensors.torch import save_file
+
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    metadata = {"config": json.dumps(network.config.to_dict()), **{key: json.dumps(value) for key, value in facts.items()}}
+    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        save_file(tensors, scratch, metadata=metadata)
+        os.replace(scratch, path)
+    finally:
+        scratch.unlink(missing_ok=True)
+    return path
+
+
+def find(name_or_path: str | Path) -> Path:
+    """The weights file that a released name, a folder or a path means.
+
+    Raises:
+        FileNotFoundError: nothing there; lists the released names.
+    """
+    given = Path(name_or_path)
+    candidates = [given, paths.WEIGHTS / f"{name_or_path}{SUFFIX}", *sorted(given.glob(f"*{SUFFIX}") if given.is_dir() else [])]
+    for candidate in candidates:
+        if candidate.is_file():
+            return candidate
+    raise FileNotFoundError(f"no weights {str(name_or_path)!r}; give a {SUFFIX} file, a folder with one, or a released name: "
+                            f"{', '.join(released()) or 'none is released yet'}")
+
+
+def released() -> list[str]:
+    """Names of the weights that come with the repository."""
+    return sorted(path.stem for path in paths.WEIGHTS.glob(f"*{SUFFIX}"))
+
+
+def facts(name_or_path: str | Path) -> dict[str, object]:
+    """What the file says of itself: its configuration under `config`, and what training wrote beside it."""
+    from safetensors import SafetensorError, safe_open
+
+    path = find(name_or_path)
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+    except SafetensorError as error:
+        raise ValueError(f"{path} is not a safetensors file ({error}); expected weights written by sstlib") from error
+    if "config" not in metadata:
+        raise ValueError(f"{path} holds no configuration; expected weights written by sstlib, found keys {sorted(metadata)}")
+    return {key: json.loads(value) for key, value in metadata.items()}
+
+
+def load(name_or_path: str | Path, device: str | torch.device = "cpu") -> Propagator:
+    """The network of a weights file, in evaluation mode.
+
+    Raises:
+        FileNotFoundError: no such file or released name.
+        ValueError: not a weights file of sstlib, or its tensors are not those of its configuration.
+    """
+    from safetensors.torch import load_file
+
+    path = find(name_or_path)
+    network = build(ModelConfig.from_dict(facts(path)["config"]))
+    load_tensors(network, load_file(path), str(path))
+    return network.to(device).eval()
+
+
+def load_tensors(network: nn.Module, tensors: dict[str, torch.Tensor], source: str) -> None:
+    """Copies `tensors` into the network, all or nothing.
+
+    Raises:
+        ValueError: names or shapes that differ, listed.
+    """
+    own = network.state_dict()
+    wrong = [f"missing {name}" for name in own if name not in tensors]
+    wrong += [f"unexpected {name}" for name in tensors if name not in own]
+    wrong += [f"{name} is {tuple(tensors[name].shape)}, expected {tuple(own[name].shape)}"
+              for name in own if name in tensors and tensors[name].shape != own[name].shape]
+    if wrong:
+        shown = "; ".join(wrong[:8]) + (f"; and {len(wrong) - 8} more" if len(wrong) > 8 else "")
+        raise ValueError(f"{source} does not fit the network of its configuration: {shown}")
+    network.load_state_dict(tensors)
