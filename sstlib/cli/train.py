@@ -1,0 +1,73 @@
+"""`sst train`: one run, on one process or under torchrun on many."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from sstlib import paths
+from sstlib.config import RunConfig
+
+HELP = "train a network from a preset or a JSON configuration; started again it goes on where it stopped"
+FAILED = 1
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("config", help="a preset (small, tiny, cfbi) or a JSON file with the keys model, training, data")
+    parser.add_argument("--out", type=Path, help="folder of the run (default: results/training/NAME)")
+    parser.add_argument("--set", action="append", default=[], metavar="PART.KEY=VALUE", dest="changes",
+                        help="change one field, for example training.steps=500 or model.history=2 (values as JSON)")
+    parser.add_argument("--workers", type=int, default=1, help="processes that render clips (default 1)")
+    parser.add_argument("--threads", type=int, help="threads of this process (default: PyTorch's choice)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    import torch
+
+    from sstlib.training import Diverged, train
+
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    config = with_changes(read_config(arguments.config), arguments.changes)
+    folder = arguments.out or paths.RESULTS / "training" / Path(arguments.config).stem
+    try:
+        train(config, folder, workers=arguments.workers)
+    except Diverged as error:
+        print(f"sst train: {error}")
+        return FAILED
+    print(f"weights and curve are in {folder}")
+    return 0
+
+
+def read_config(name_or_file: str) -> RunConfig:
+    """A preset by name, or a configuration from a JSON file.
+
+    Raises:
+        ValueError: neither a preset nor a file, or no JSON, or unknown keys.
+    """
+    from sstlib.training.presets import PRESETS
+
+    if name_or_file in PRESETS:
+        return PRESETS[name_or_file]
+    path = Path(name_or_file)
+    if not path.is_file():
+        raise ValueError(f"{name_or_file!r} is neither a preset ({', '.join(PRESETS)}) nor a JSON file")
+    try:
+        return RunConfig.from_dict(json.loads(path.read_text()))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} is not JSON: {error}") from error
+
+
+def with_changes(config: RunConfig, changes: list[str]) -> RunConfig:
+    """The configuration with PART.KEY=VALUE applied in order."""
+    values: dict[str, Any] = config.to_dict()
+    for change in changes:
+        key, separator, text = change.partition("=")
+        part, dot, field = key.partition(".")
+        if not separator or not dot or part not in values:
+            raise ValueError(f"--set {change}: expected PART.KEY=VALUE with PART one of {', '.join(values)}")
+        try:
+            values[part][field] = json.loads(text)
+        except json.JSONDecodeError:
+            values[part][field] = text
+    return RunConfig.from_dict(values)

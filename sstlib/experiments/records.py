@@ -1,0 +1,88 @@
+"""Run records: one JSON a trained or evaluated run, from which every table and figure is made."""
+
+import json
+import os
+import platform
+import subprocess
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sstlib import __version__, paths
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """What was run, what it scored, what it cost and where it comes from."""
+
+    experiment: str
+    variant: str
+    seed: int
+    config: dict[str, Any]
+    metrics: dict[str, Any]  # J, F, J&F in 0..1, with per-sequence values
+    cost: dict[str, Any]  # seconds, peak megabytes, pairs a frame
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def path(self) -> Path:
+        return record_path(self.experiment, self.variant, self.seed)
+
+    def write(self, path: Path | None = None) -> Path:
+        """Writes the record aside and renames it: a reader finds a whole record or none."""
+        path = path or self.path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        scratch = path.with_name(f".{path.name}.{os.getpid()}")
+        scratch.write_text(json.dumps(_rounded(asdict(self)), indent=1) + "\n")
+        os.replace(scratch, path)
+        return path
+
+
+def record_path(experiment: str, variant: str, seed: int) -> Path:
+    """Where the record of a run lives: results/runs/EXPERIMENT/VARIANT-seedN.json."""
+    return paths.RUNS / experiment / f"{variant}-seed{seed}.json"
+
+
+def read(path: Path) -> RunRecord:
+    """Reads one record.
+
+    Raises:
+        ValueError: the file is no run record.
+    """
+    try:
+        return RunRecord(**json.loads(path.read_text()))
+    except (json.JSONDecodeError, TypeError) as error:
+        raise ValueError(f"{path} is not a run record ({error}); delete it and run the sweep again") from error
+
+
+def read_all(experiment: str) -> list[RunRecord]:
+    """All records of an experiment, by variant and seed."""
+    return [read(path) for path in sorted((paths.RUNS / experiment).glob("*-seed*.json"))]
+
+
+def provenance(data: str) -> dict[str, Any]:
+    """Commit, versions and machine of this moment; `data` says (by fingerprint) which data was used."""
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} thread(s)"
+    return {"commit": _commit(), "sstlib": __version__, "torch": torch.__version__, "python": platform.python_version(),
+            "device": device, "data": data, "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
+
+
+def _commit() -> str:
+    """The commit of the checkout, with `+changes` where the library differs from it; `unknown` outside git."""
+    def git(*words: str) -> str:
+        return subprocess.run(["git", "-C", str(paths.ROOT), *words], capture_output=True, text=True, check=True).stdout.strip()
+    try:
+        return git("rev-parse", "--short=12", "HEAD") + ("+changes" if git("status", "--porcelain", "sstlib") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def _rounded(value: Any) -> Any:
+    """Seven significant digits: far below the noise of a run, and records that a person can read."""
+    if isinstance(value, float):
+        return float(f"{value:.7g}")
+    if isinstance(value, dict):
+        return {key: _rounded(item) for key, item in value.items()}
+    return [_rounded(item) for item in value] if isinstance(value, list | tuple) else value

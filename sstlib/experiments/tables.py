@@ -1,0 +1,112 @@
+"""Tables made from run records alone, each with the published numbers in columns of their own."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from sstlib import paths
+from sstlib.experiments import records
+from sstlib.experiments.sweeps import EXPERIMENT, SWEEPS
+
+SCORES = ("J&F", "J", "F")
+
+
+def published(table: str) -> pd.DataFrame:
+    """A table as its authors printed it, in percent (data/published.json); `attrs` hold title, source and note.
+
+    Raises:
+        ValueError: no such table; lists those that there are.
+    """
+    tables = json.loads((paths.DATA / "published.json").read_text())["tables"]
+    if table not in tables:
+        raise ValueError(f"no published table {table!r}; there are {', '.join(tables)}")
+    entry = tables[table]
+    frame = pd.DataFrame(entry["rows"])
+    frame.attrs = {key: entry[key] for key in ("title", "source", "note") if key in entry}
+    return frame
+
+
+def measured(sweep: str) -> pd.DataFrame:
+    """One row a variant of the sweep: mean and standard deviation over seeds in percent, number of runs, cost.
+
+    A variant without records has a row of its own with 0 runs, so that a gap is seen.
+    """
+    by_variant: dict[str, list[records.RunRecord]] = {}
+    for record in records.read_all(EXPERIMENT):
+        by_variant.setdefault(record.variant, []).append(record)
+    rows = [_row(label, by_variant.get(variant, [])) for variant, label in SWEEPS[sweep].labels.items()]
+    return pd.DataFrame(rows)
+
+
+def _row(label: str, runs: list[records.RunRecord]) -> dict[str, object]:
+    row: dict[str, object] = {"variant": label, "runs": len(runs)}
+    for score in SCORES:
+        values = np.array([100 * run.metrics[score] for run in runs])
+        row[score] = values.mean() if len(values) else np.nan
+        row[f"{score} sd"] = values.std(ddof=1) if len(values) > 1 else np.nan
+    row["training s"] = np.mean([run.cost["training_seconds"] for run in runs]) if runs else np.nan
+    row["frames/s"] = np.mean([run.cost["frames_per_second"] for run in runs]) if runs else np.nan
+    return row
+
+
+def beside_published(sweep: str) -> pd.DataFrame:
+    """The measured rows of a sweep with what the paper printed for the same variant (other data, other scale)."""
+    frame = measured(sweep)
+    number = {"encoding": "3", "history": "4", "pattern": "5"}.get(sweep)
+    if number is None:
+        return frame
+    printed = published(number)
+    if number == "5":
+        names = printed["pattern"] + ", " + printed["layers"].astype(int).map(lambda n: f"{n} layer" + "s" * (n > 1))
+    elif number == "4":
+        names = printed["history"].astype(int).astype(str)
+    else:
+        names = printed["encoding"]
+    values = dict(zip(names, printed["J&F"], strict=True))
+    frame["paper J&F (DAVIS 2017)"] = frame["variant"].map(values)
+    return frame
+
+
+def davis2016() -> pd.DataFrame:
+    """Real frames: measured rows on the 20 DAVIS-2016 validation sequences, then published ones, never mixed in a column."""
+    rows = [{"method": record.variant, "J&F": 100 * record.metrics["J&F"], "J": 100 * record.metrics["J"],
+             "F": 100 * record.metrics["F"], "training": record.metrics.get("trained_on", ""), "published J&F": np.nan}
+            for record in records.read_all("davis2016")]
+    rows += [{"method": row["method"], "training": row["training"], "published J&F": row["J&F"]}
+             for row in published("davis2016").to_dict("records")]
+    return pd.DataFrame(rows)
+
+
+def write_tables(folder: Path = paths.TABLES) -> list[Path]:
+    """Writes every table as CSV (full precision) and Markdown (rounded), and returns the files."""
+    frames = {sweep: beside_published(sweep) for sweep in SWEEPS}
+    frames["davis2016"] = davis2016()
+    frames |= {f"published-{table}": published(table) for table in ("1a", "1b", "2", "6")}
+    written = []
+    for name, frame in frames.items():
+        written += [_write(folder / f"{name}.csv", frame.to_csv(index=False)), _write(folder / f"{name}.md", markdown(frame))]
+    return written
+
+
+def markdown(frame: pd.DataFrame) -> str:
+    """The table as Markdown, numbers with one decimal, missing ones as a dash."""
+    def cell(value: object) -> str:
+        if value is None or (isinstance(value, float) and np.isnan(value)):
+            return "–"
+        if isinstance(value, bool | np.bool_):
+            return "yes" if value else "no"
+        return f"{value:.1f}" if isinstance(value, float) else str(value)
+
+    lines = [list(frame.columns), ["---"] * len(frame.columns), *([cell(v) for v in row] for row in frame.itertuples(index=False))]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+
+
+def _write(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    scratch.write_text(text)
+    os.replace(scratch, path)
+    return path

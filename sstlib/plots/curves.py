@@ -1,0 +1,89 @@
+"""Figures of training and of comparisons: curves, spreads over seeds, scores against occlusion, and masks side by side."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from sstlib.plots import ACCENT, FAINT, INK, MARKERS, MUTED, SERIES, SIGNAL, bare, figure, styled
+from sstlib.shapes import UInt8
+
+MASKS = np.array([[0, 0, 0], [0, 114, 178], [213, 94, 0], [0, 158, 115], [204, 121, 167], [230, 159, 0], [86, 180, 233]], float)
+
+
+@styled
+def training_curve(curve: pd.DataFrame) -> Figure:
+    """Loss by step (faint: each step, strong: running median) and J on held-out clips, from a run's curve."""
+    drawing = figure(2.6)
+    left, right = drawing.subplots(1, 2)
+    left.plot(curve["step"], curve["loss"], color=FAINT, linewidth=0.8)
+    smooth = curve["loss"].rolling(max(5, len(curve) // 20), center=True, min_periods=1).median()
+    left.plot(curve["step"], smooth, color=ACCENT)
+    left.set(xlabel="step", title="training loss", ylim=(0, None))
+    probe = curve.dropna(subset=["probe_J"])
+    right.plot(probe["step"], probe["probe_J"], color=ACCENT, marker="o")
+    right.set(xlabel="step", title="J on held-out clips", ylim=(0, 1), xlim=(0, None))
+    return drawing
+
+
+@styled
+def spreads(table: pd.DataFrame, score: str = "J&F", title: str = "", published: str | None = None) -> Figure:
+    """One row a variant: mean and standard deviation over seeds; the paper's value, of other data, as a hollow mark."""
+    drawing = figure(0.6 + 0.32 * len(table))
+    axes = drawing.subplots()
+    places = np.arange(len(table))[::-1]
+    axes.errorbar(table[score], places, xerr=table[f"{score} sd"].fillna(0), fmt="o", color=ACCENT, capsize=3, label="measured, mean and sd")
+    if published and published in table:
+        axes.plot(table[published], places, "D", color="none", markeredgecolor=MUTED, label="paper (DAVIS 2017)")
+    axes.set_yticks(places, [f"{name}  (n={runs})" for name, runs in zip(table["variant"], table["runs"], strict=True)])
+    axes.set(xlabel=f"{score} (%)", ylim=(-0.6, len(table) - 0.4), title=title)
+    axes.grid(axis="x")
+    axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
+    return drawing
+
+
+@styled
+def score_by_occlusion(series: Mapping[str, Sequence[tuple[float, float, float]]], title: str = "") -> Figure:
+    """Score against occlusion length: for each method points (frames occluded, mean, half width of the spread)."""
+    drawing = figure(2.9)
+    axes = drawing.subplots()
+    for (name, points), color, marker in zip(series.items(), SERIES, MARKERS, strict=False):
+        x, mean, half = (np.array(column) for column in zip(*points, strict=True))
+        axes.plot(x, mean, color=color, marker=marker, label=name)
+        axes.fill_between(x, mean - half, mean + half, color=color, alpha=0.12, linewidth=0)
+    axes.set(xlabel="frames of full occlusion", ylabel="J (%)", title=title)
+    axes.grid(axis="y")
+    axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
+    return drawing
+
+
+def overlaid(frame: UInt8[np.ndarray, "height width 3"], labels: UInt8[np.ndarray, "height width"]) -> UInt8[np.ndarray, "height width 3"]:
+    """The frame with each object's mask tinted and outlined."""
+    tint = MASKS[np.where(labels == 0, 0, (labels - 1) % (len(MASKS) - 1) + 1)]
+    inside = (labels > 0)[..., None]
+    edge = np.zeros(labels.shape, bool)
+    edge[:, 1:] |= labels[:, 1:] != labels[:, :-1]
+    edge[1:] |= labels[1:] != labels[:-1]
+    mixed = np.where(inside, 0.45 * frame + 0.55 * tint, frame.astype(float))
+    mixed[edge] = 255
+    return mixed.astype(np.uint8)
+
+
+@styled
+def side_by_side(frames: UInt8[np.ndarray, "time height width 3"], rows: Mapping[str, UInt8[np.ndarray, "time height width"]],
+                 times: Sequence[int], notes: Mapping[str, Sequence[str]] | None = None) -> Figure:
+    """A row a method, a column a frame: what each says is where (Fig. 3-5). `notes` print a line under each picture."""
+    height, width = frames.shape[1:3]
+    cell = 7.2 / len(times)
+    drawing = figure(len(rows) * (cell * height / width + (0.22 if notes else 0.08)) + 0.25)
+    grid = drawing.subplots(len(rows), len(times), squeeze=False)
+    for line, (name, labels) in zip(grid, rows.items(), strict=True):
+        for axes, t in zip(line, times, strict=True):
+            bare(axes).imshow(overlaid(frames[t], labels[t]))
+            if notes and name in notes:
+                axes.set_xlabel(notes[name][t], fontsize=7.5, color=SIGNAL if notes[name][t].startswith("lost") else INK)
+        line[0].set_ylabel(name)
+    for axes, t in zip(grid[0], times, strict=True):
+        axes.set_title(f"frame {t}", fontsize=8)
+    return drawing

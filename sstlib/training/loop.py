@@ -1,0 +1,222 @@
+"""The training loop: clips in, a network and its curve out."""
+
+import contextlib
+import copy
+import csv
+import math
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
+
+from sstlib import weights
+from sstlib.config import DataConfig, RunConfig
+from sstlib.datasets import training_clip
+from sstlib.losses import segmentation_loss
+from sstlib.metrics import region_similarity
+from sstlib.model import Propagator, build, unroll
+from sstlib.shapes import Float, Int
+from sstlib.training import checkpoint, schedule
+from sstlib.training.processes import Place, joined
+
+PROBE_SEED = 2**31  # far from any training seed: probe clips are never trained on
+PROBE_CLIPS = 8
+
+
+class Diverged(ArithmeticError):
+    """The loss stopped being a number; the last good checkpoint is kept."""
+
+
+class Clips(Dataset):
+    """Training clips by their position in the run: position i is the same clip on any worker, process or restart."""
+
+    def __init__(self, data: DataConfig, seed: int, positions: list[int]) -> None:
+        self.data, self.seed, self.positions = data, seed, positions
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        return training_clip(self.data, self.seed, self.positions[index])
+
+
+class Unrolled(nn.Module):
+    """A network run over a clip, as one module, so that DistributedDataParallel sees one forward a step."""
+
+    def __init__(self, network: Propagator) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, frames: Tensor, memberships: Tensor, own: bool) -> Tensor:
+        return unroll(self.network, frames, memberships[:, 0], teacher=None if own else memberships)
+
+
+def one_hot(labels: Int[Tensor, "batch time height width"]) -> Float[Tensor, "batch time object height width"]:
+    """Memberships of the ids 0..n that occur; void pixels belong to no object."""
+    objects = int(labels[labels != 255].max()) + 1
+    return (labels.unsqueeze(2) == torch.arange(objects, device=labels.device).view(1, 1, -1, 1, 1)).float()
+
+
+def train(config: RunConfig, folder: Path | str, *, workers: int = 0, until: int | None = None, quiet: bool = False) -> Propagator:
+    """Trains a network and leaves `weights.safetensors`, `curve.csv` and `checkpoint/last.pt` in `folder`.
+
+    Started again in the same folder it goes on from the last checkpoint and ends with the same bits as an undisturbed
+    run (on CPU, with the same number of threads).
+
+    Args:
+        config: the whole run; its seed decides the initial weights and every clip.
+        folder: where the run lives.
+        workers: processes that render clips beside this one.
+        until: stop (with a checkpoint) after this step; the schedule is still that of the whole run.
+        quiet: no progress bar.
+
+    Returns:
+        The averaged network (EMA), in evaluation mode.
+
+    Raises:
+        Diverged: the loss is no number any more.
+        ValueError: the folder holds a checkpoint of another configuration, or the batch does not divide.
+    """
+    with joined() as place:
+        return _Run(config, Path(folder), place).go(workers, until or config.training.steps, quiet)
+
+
+class _Run:
+    """The state of one training run: what a checkpoint holds."""
+
+    def __init__(self, config: RunConfig, folder: Path, place: Place) -> None:
+        self.config, self.folder, self.place = config, folder, place
+        torch.manual_seed(config.training.seed)
+        self.network = build(config.model).to(place.device)
+        self.average = copy.deepcopy(self.network).eval()
+        self.optimizer = schedule.optimizer(config.training, self.network)
+        self.step, self.curve, self.seconds = 0, [], 0.0
+        if state := checkpoint.load(self.checkpoint_path, config):
+            self._restore(state)
+        unrolled = Unrolled(self.network)
+        self.unrolled = DistributedDataParallel(unrolled) if place.world > 1 else unrolled
+
+    @property
+    def checkpoint_path(self) -> Path:
+        return self.folder / "checkpoint" / "last.pt"
+
+    def go(self, workers: int, until: int, quiet: bool) -> Propagator:
+        """Steps until the end, with a checkpoint and a probe at every interval."""
+        training = self.config.training
+        clips = self._loader(workers, until)
+        bar = tqdm(total=training.steps, initial=self.step, disable=quiet or not self.place.leads, ascii=True, mininterval=2,
+                   desc=self.folder.name, unit="step")
+        with bar, contextlib.closing(clips) if hasattr(clips, "close") else contextlib.nullcontext():
+            while self.step < until:
+                started = time.perf_counter()
+                row = self._learn(clips)
+                self.step += 1
+                self.seconds += time.perf_counter() - started
+                if self.step % training.checkpoint_every == 0 or self.step == until:
+                    row["probe_J"] = self.probe()
+                self.curve.append({"step": self.step, **row, "seconds": self.seconds})
+                bar.update()
+                bar.set_postfix(loss=f"{row['loss']:.3f}", J=f"{self._last('probe_J'):.3f}")
+                if self.step % training.checkpoint_every == 0 or self.step == until:
+                    self.save()
+        return self.average
+
+    def _loader(self, workers: int, until: int) -> Any:
+        batch, mine = self.config.training.batch, self.place.share(self.config.training.batch)
+        positions = [step * batch + i for step in range(self.step, until) for i in mine]
+        clips = Clips(self.config.data, self.config.training.seed, positions)
+        parts = self.config.training.accumulate
+        if len(mine) % parts:
+            raise ValueError(f"{len(mine)} clips a process do not divide into {parts} accumulated parts; make batch a multiple")
+        return iter(DataLoader(clips, batch_size=len(mine) // parts, num_workers=workers, prefetch_factor=4 if workers else None))
+
+    def _learn(self, clips: Any) -> dict[str, float]:
+        """One step: forward and backward for each part of the batch, one update of the weights and of their average."""
+        training, device = self.config.training, self.place.device
+        rate = schedule.learning_rate(training, self.step)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.network.train()
+        total = torch.zeros((), device=device)
+        for part in range(training.accumulate):
+            frames, labels = (tensor.to(device) for tensor in next(clips))
+            last = part == training.accumulate - 1
+            waits = contextlib.nullcontext() if last or self.place.world == 1 else self.unrolled.no_sync()
+            with waits:
+                loss = self._loss(frames, labels) / training.accumulate
+                loss.backward()
+            total += loss.detach()
+        loss = self.place.mean(total).item()
+        norm = nn.utils.clip_grad_norm_(self.network.parameters(), training.clip_norm).item()
+        if not math.isfinite(loss) or not math.isfinite(norm):
+            raise Diverged(f"step {self.step}: loss {loss}, gradient norm {norm}; the last good checkpoint is "
+                           f"{self.checkpoint_path if self.checkpoint_path.exists() else 'none yet'}. Lower learning_rate or clip_norm")
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self._blend()
+        return {"loss": loss, "gradient_norm": norm, "learning_rate": rate}
+
+    def _loss(self, frames: Tensor, labels: Tensor) -> Tensor:
+        training = self.config.training
+        with torch.autocast(frames.device.type, torch.bfloat16, enabled=training.precision == "bfloat16"):
+            logits = self.unrolled(frames, one_hot(labels), schedule.own_masks(training, self.step)).float()
+        share = schedule.hardest_share(training, self.step)
+        return segmentation_loss(logits.flatten(0, 1), labels[:, 1:].flatten(0, 1), share, training.jaccard)
+
+    @torch.no_grad()
+    def _blend(self) -> None:
+        decay = schedule.ema_decay(self.config.training, self.step)
+        torch._foreach_lerp_(list(self.average.parameters()), list(self.network.parameters()), 1 - decay)
+        for kept, new in zip(self.average.buffers(), self.network.buffers(), strict=True):
+            kept.copy_(new)
+
+    @torch.no_grad()
+    def probe(self) -> float:
+        """Mean J of the averaged network on held-out clips, from its own masks."""
+        scores = []
+        for index in range(PROBE_CLIPS):
+            frames, labels = (t.unsqueeze(0).to(self.place.device) for t in training_clip(self.config.data.replace(real=""), PROBE_SEED, index))
+            memberships = one_hot(labels)
+            predicted = unroll(self.average, frames, memberships[:, 0]).argmax(2)[0].cpu().numpy()
+            for t, truth in enumerate(labels[0, 1:].cpu().numpy()):
+                scores += [region_similarity(predicted[t] == o, truth == o) for o in range(1, memberships.shape[2])]
+        return sum(scores) / len(scores)
+
+    def _last(self, key: str) -> float:
+        return next((row[key] for row in reversed(self.curve) if key in row), math.nan)
+
+    def save(self) -> None:
+        """Checkpoint, curve and averaged weights, each whole or absent. Only the leading process writes."""
+        if not self.place.leads:
+            return
+        checkpoint.save(self.checkpoint_path, {
+            "config": self.config.to_dict(), "step": self.step, "curve": self.curve, "seconds": self.seconds,
+            "network": self.network.state_dict(), "average": self.average.state_dict(), "optimizer": self.optimizer.state_dict(),
+            "random": torch.get_rng_state()})
+        write_curve(self.folder / "curve.csv", self.curve)
+        weights.save(self.average, self.folder / "weights.safetensors", run=self.config.to_dict(), step=self.step)
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        self.network.load_state_dict(state["network"])
+        self.average.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step, self.curve, self.seconds = state["step"], state["curve"], state["seconds"]
+        torch.set_rng_state(state["random"])
+
+
+def write_curve(path: Path, rows: list[dict[str, float]]) -> None:
+    """The curve as CSV, a row a step; a column that a row lacks stays empty."""
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    with scratch.open("w", newline="") as file:
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        writer.writerows(rows)
+    os.replace(scratch, path)

@@ -1,0 +1,65 @@
+"""Training one run on several processes (torchrun): who this process is, and gradients averaged over all."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+
+
+@dataclass(frozen=True)
+class Place:
+    """This process among those of the run."""
+
+    rank: int
+    world: int
+    device: torch.device
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process writes files and shows progress."""
+        return self.rank == 0
+
+    def share(self, batch: int) -> range:
+        """Which of the clips 0..batch-1 of a step are this process's.
+
+        Raises:
+            ValueError: the processes cannot share the batch evenly.
+        """
+        if batch % self.world:
+            raise ValueError(f"a batch of {batch} clips does not divide over {self.world} processes; make it a multiple")
+        each = batch // self.world
+        return range(self.rank * each, (self.rank + 1) * each)
+
+    def mean(self, values: torch.Tensor) -> torch.Tensor:
+        """The mean of a small tensor over all processes."""
+        if self.world > 1:
+            dist.all_reduce(values)
+            values = values / self.world
+        return values
+
+
+@contextlib.contextmanager
+def joined() -> Iterator[Place]:
+    """Joins the process group that torchrun describes, if any, and leaves it at the end.
+
+    Raises:
+        RuntimeError: the group has another size than torchrun announced: the run would silently train something else.
+    """
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    local = int(os.environ.get("LOCAL_RANK", "0"))
+    device = torch.device("cuda", local) if torch.cuda.is_available() else torch.device("cpu")
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    if world == 1:
+        yield Place(0, 1, device)
+        return
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        if dist.get_world_size() != world:
+            raise RuntimeError(f"the process group has {dist.get_world_size()} members, torchrun announced {world}")
+        yield Place(dist.get_rank(), world, device)
+    finally:
+        dist.destroy_process_group()
