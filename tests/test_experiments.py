@@ -1,0 +1,92 @@
+"""Records are whole or absent; sweeps know what is missing; tables come from records alone."""
+
+import json
+
+import numpy as np
+import pytest
+
+from sstlib import paths
+from sstlib.experiments import SWEEPS, RunRecord, missing, records, run, tables
+from sstlib.experiments.sweeps import SEEDS, VARIANTS
+
+
+@pytest.fixture
+def runs(tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "RUNS", tmp_path)
+    return tmp_path
+
+
+def record_of(variant, seed, score):
+    one = run(variant, seed)
+    return RunRecord(one.experiment, variant, seed, one.config.to_dict(), {"J&F": score, "J": score - 0.1, "F": score + 0.1},
+                     {"training_seconds": 60.0, "frames_per_second": 10.0})
+
+
+def test_a_record_is_read_back_as_written(runs):
+    record = record_of("base", 1, 0.5)
+    assert records.read(record.write()) == record
+    assert [path.name for path in runs.rglob("*") if path.is_file()] == ["base-seed1.json"]
+
+
+def test_missing_runs_are_those_without_a_record_of_their_configuration(runs):
+    assert len(missing(SWEEPS["history"])) == 3 * len(SEEDS)
+    path = record_of("base", 0, 0.5).write()
+    assert len(missing(SWEEPS["history"])) == 3 * len(SEEDS) - 1
+    values = json.loads(path.read_text())
+    values["config"]["training"]["steps"] += 1
+    path.write_text(json.dumps(values))
+    assert len(missing(SWEEPS["history"])) == 3 * len(SEEDS)
+
+
+def test_a_run_shared_by_sweeps_is_missing_once(runs):
+    paths_of_all = [one.record_path for one in missing(SWEEPS.values())]
+    assert len(paths_of_all) == len(set(paths_of_all)) == len(VARIANTS) * len(SEEDS)
+
+
+def test_every_variant_is_shown_in_some_sweep():
+    assert {variant for sweep in SWEEPS.values() for variant in sweep.labels} == set(VARIANTS)
+
+
+def test_a_broken_record_is_named(runs):
+    path = record_of("base", 0, 0.5).write()
+    path.write_text("{")
+    with pytest.raises(ValueError, match="base-seed0.json is not a run record"):
+        missing(SWEEPS["history"])
+
+
+def test_unknown_variant_lists_the_known_ones():
+    with pytest.raises(ValueError, match="unknown variant 'grid-9'; known: base"):
+        run("grid-9", 0)
+
+
+def test_table_holds_mean_and_spread_of_the_records(runs):
+    for seed, score in enumerate((0.5, 0.6, 0.7)):
+        record_of("base", seed, score).write()
+    table = tables.beside_published("history").set_index("variant")
+    np.testing.assert_allclose(table.loc["3", ["J&F", "J&F sd", "J"]].astype(float), [60, 10, 50])
+    assert table.loc["1", "runs"] == 0 and np.isnan(table.loc["1", "J&F"])
+    assert table.loc["2", "paper J&F (DAVIS 2017)"] == 76.2
+
+
+@pytest.mark.parametrize("sweep", ["encoding", "history", "pattern"])
+def test_published_columns_find_their_variants(runs, sweep):
+    number = {"encoding": "3", "history": "4", "pattern": "5"}[sweep]
+    assert tables.beside_published(sweep)["paper J&F (DAVIS 2017)"].notna().sum() == len(tables.published(number))
+
+
+def test_published_overall_scores_are_the_means_that_they_claim_to_be():
+    for table, printed_wrong in (("2", {"PReMVOS"}), ("5", set())):
+        frame = tables.published(table).dropna()
+        far = frame[(frame["J&F"] - (frame["J"] + frame["F"]) / 2).abs() > 0.0501]
+        assert set(far.get("method", far.iloc[:, 0])) == printed_wrong
+
+
+def test_markdown_rounds_and_dashes():
+    frame = tables.pd.DataFrame({"method": ["a"], "J": [75.44], "F": [np.nan], "ok": [True]})
+    assert tables.markdown(frame) == "| method | J | F | ok |\n| --- | --- | --- | --- |\n| a | 75.4 | – | yes |\n"
+
+
+def test_tables_are_written_whole(runs, tmp_path):
+    written = tables.write_tables(tmp_path / "tables")
+    assert {"encoding.csv", "history.md", "pattern.csv", "rivals.csv", "davis2016.csv", "published-2.md"} <= {path.name for path in written}
+    assert not list((tmp_path / "tables").glob(".*"))
