@@ -1,0 +1,200 @@
+"""The front door: checks what is given, chooses an implementation, and puts the pieces together."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from sstlib.attention import affinity as affinities
+from sstlib.attention import blocks, grid, reference
+from sstlib.connectivity import Connectivity, Grid, parse
+from sstlib.shapes import Float, Shaped
+
+IMPLEMENTATIONS = ("auto", "reference", "torch")
+DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+
+
+class Attended(NamedTuple):
+    """What attention gives: the output, the object affinity (None without labels) and the log-sum-exp of the scores."""
+
+    output: Tensor
+    affinity: Tensor | None
+    logsumexp: Tensor
+
+
+def sparse_attention(query: Float[Tensor, "batch head time_q height width dim"],
+                     key: Float[Tensor, "batch head time height width dim"],
+                     value: Float[Tensor, "batch head time height width dim_v"],
+                     connectivity: Connectivity | str | Sequence[Connectivity | str], *,
+                     labels: Shaped[Tensor, "batch ..."] | None = None, objects: int | None = None,
+                     affinity: str = "weight", affinity_bias: float | Tensor = 0.0, scale: float | None = None,
+                     implementation: str = "auto") -> Attended:
+    """Attention over a sparse connectivity (Eq. 6) and the object affinity of its cells (Eq. 4).
+
+    Queries are the last `time_q` frames of the buffer that keys and values cover: all of them, or the current one alone.
+
+    Args:
+        query, key, value: heads over (time, height, width); value may have another width than query and key.
+        connectivity: a pattern, or one a head.
+        labels: objects of the key cells: numbers (batch, time, height, width) of which 0..objects-1 count and any other
+            means no object, or memberships in [0, 1] (batch, object, time, height, width).
+        objects: how many objects; needed with numbers, implied by memberships.
+        affinity: weight (softmax weight), distance (2 (1 - sigmoid(|q - k|^2 + affinity_bias))), cosine or dot.
+        affinity_bias: one number, or a tensor with one or with one a head.
+        scale: factor of the scores; None is 1, as in the paper.
+        implementation: auto, or one by name (`explain` says which auto takes, and why).
+
+    Returns:
+        Attended: output (batch, head, time_q, height, width, dim_v); affinity (batch, head, object, time_q, height, width),
+        the best over connected cells of strictly earlier frames, 0 where there is none or all are negative; logsumexp
+        (batch, head, time_q, height, width), in float32 for half precisions.
+
+    Raises:
+        ValueError: shapes, labels, kinds, precisions or implementations that do not go together.
+    """
+    scale = 1.0 if scale is None else float(scale)
+    _check_tensors(query, key, value, scale)
+    patterns = _patterns(connectivity, query.shape[1])
+    labels, objects = _check_labels(labels, objects, key, affinity)
+    if implementation not in IMPLEMENTATIONS:
+        raise ValueError(f"implementation is {implementation!r}; expected one of {', '.join(IMPLEMENTATIONS)}")
+    bias = _bias(affinity_bias, query)
+    parts = []
+    for pattern in dict.fromkeys(patterns):
+        heads = [i for i, other in enumerate(patterns) if other == pattern]
+        whole = len(heads) == len(patterns)
+        chosen = (query, key, value, bias) if whole else (query[:, heads], key[:, heads], value[:, heads], bias[:, heads])
+        parts.append((heads, _one_pattern(*chosen, pattern, labels, objects, affinity, scale, implementation)))
+    if len(parts) == 1:
+        return parts[0][1]
+    order = torch.tensor([h for heads, _ in parts for h in heads], device=query.device).argsort()
+    joined = [None if ts[0] is None else torch.cat(ts, 1).index_select(1, order) for ts in zip(*(part for _, part in parts))]
+    return Attended(*joined)
+
+
+def explain(query: Float[Tensor, "batch head time_q height width dim"], key: Float[Tensor, "batch head time height width dim"],
+            value: Float[Tensor, "batch head time height width dim_v"], connectivity: Connectivity | str) -> tuple[str, str]:
+    """Which implementation `auto` takes for these tensors, and why."""
+    return "torch", "the only one so far"
+
+
+def _one_pattern(query: Tensor, key: Tensor, value: Tensor, bias: Tensor, pattern: Connectivity, labels: Tensor | None,
+                 objects: int, kind: str, scale: float, implementation: str) -> Attended:
+    """Attention of heads that share a pattern."""
+    soft = labels is not None and labels.dtype.is_floating_point
+    if implementation == "reference":
+        members = labels
+        if labels is not None and not soft:
+            members = (labels[:, None] == torch.arange(objects, device=labels.device).view(1, -1, 1, 1, 1)).to(query.dtype)
+        output, affinity, lse = reference.attention(query, key, value, pattern, scale, kind, bias, members)
+        return Attended(output, affinity, lse)
+    shape, size, heads = query.shape[:5], tuple(key.shape[2:5]), query.shape[1]
+    q, k, v = (t.flatten(2, 4).flatten(0, 1) for t in (query, key, value))
+    bias = bias.reshape(-1, 1).expand(q.shape[0], q.shape[1])
+    rank, members = None, None
+    if labels is not None:
+        numbers = None if soft else labels.flatten(1)
+        members = labels.flatten(2).to(torch.promote_types(q.dtype, torch.float32)) if soft else None
+        rank = _ranking(q, k, kind, scale, bias, objects, heads, numbers, members)
+    output, lse, best, argmax = _Attend.apply(q, k, v, pattern, size, scale, rank)
+    found = None
+    if rank is not None:
+        wide = lse.dtype
+        found = affinities.Affinity.apply(q.to(wide), k.to(wide), lse, None if members is None else
+                                          members.repeat_interleave(heads, 0), bias.to(wide), best, argmax, kind, scale)
+        found = found.to(query.dtype).view(*shape[:2], objects, *shape[2:])
+    return Attended(output.view(*shape, -1), found, lse.view(shape))
+
+
+@torch.no_grad()
+def _ranking(q: Tensor, k: Tensor, kind: str, scale: float, bias: Tensor, objects: int, heads: int, labels: Tensor | None,
+             members: Tensor | None) -> affinities.Ranking:
+    wide = torch.promote_types(q.dtype, torch.float32)
+    return affinities.ranking(q.to(wide), k.to(wide), kind, scale, bias.to(wide), objects, heads, labels, members)
+
+
+class _Attend(torch.autograd.Function):
+    """One pattern over flattened tensors (group, cell, dim); the ranking's outputs carry no gradient."""
+
+    @staticmethod
+    def forward(ctx, query, key, value, pattern, size, scale, rank):
+        ctx.settings = pattern, size, scale
+        output, lse, best, argmax = _file(pattern).forward(query, key, value, pattern, size, scale, rank)
+        ctx.save_for_backward(query, key, value, output, lse)
+        if rank is not None:
+            ctx.mark_non_differentiable(best, argmax)
+        return output, lse, best, argmax
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, grad, grad_lse, *_):
+        pattern = ctx.settings[0]
+        query, key, value, output, lse = ctx.saved_tensors
+        return *_file(pattern).backward(query, key, value, output, lse, grad, grad_lse, *ctx.settings), None, None, None, None
+
+
+def _file(pattern: Connectivity):
+    return grid if isinstance(pattern, Grid) else blocks
+
+
+def _patterns(connectivity, heads: int) -> list[Connectivity]:
+    """One pattern a head, from texts or patterns."""
+    alone = isinstance(connectivity, (str, Connectivity))
+    patterns = [parse(c) if isinstance(c, str) else c for c in ([connectivity] if alone else connectivity)]
+    if not alone and len(patterns) != heads:
+        raise ValueError(f"connectivity has {len(patterns)} patterns for {heads} heads; give one, or one a head")
+    return patterns * heads if alone else patterns
+
+
+def _check_tensors(query: Tensor, key: Tensor, value: Tensor, scale: float) -> None:
+    shapes = f"query {tuple(query.shape)}, key {tuple(key.shape)}, value {tuple(value.shape)}"
+    if not query.ndim == key.ndim == value.ndim == 6:
+        raise ValueError(f"{shapes}: each is (batch, head, time, height, width, dim)")
+    if query.shape[:2] + query.shape[3:] != key.shape[:2] + key.shape[3:]:
+        raise ValueError(f"{shapes}: query and key differ in more than time")
+    if key.shape[:5] != value.shape[:5]:
+        raise ValueError(f"{shapes}: key and value differ in more than dim")
+    if not 1 <= query.shape[2] <= key.shape[2]:
+        raise ValueError(f"{shapes}: queries are the last frames of the buffer, at least 1 and at most its {key.shape[2]}")
+    if not query.numel() or not value.numel():
+        raise ValueError(f"{shapes}: no axis may be empty")
+    if len({query.dtype, key.dtype, value.dtype}) > 1 or query.dtype not in DTYPES:
+        raise ValueError(f"dtypes {query.dtype}, {key.dtype}, {value.dtype}: expected one of "
+                         f"{', '.join(str(d).removeprefix('torch.') for d in DTYPES)}, the same for query, key and value")
+    if len({query.device, key.device, value.device}) > 1:
+        raise ValueError(f"devices {query.device}, {key.device}, {value.device}: query, key and value must share one")
+    if not scale > 0:
+        raise ValueError(f"scale is {scale}; expected a positive number, or None for 1")
+
+
+def _check_labels(labels: Tensor | None, objects: int | None, key: Tensor, kind: str) -> tuple[Tensor | None, int]:
+    if kind not in affinities.KINDS:
+        raise ValueError(f"affinity is {kind!r}; expected one of {', '.join(affinities.KINDS)}")
+    if labels is None:
+        return None, 0
+    batch, _, *size, _ = key.shape
+    if labels.device != key.device:
+        raise ValueError(f"labels are on {labels.device} and keys on {key.device}; move one of them")
+    if labels.dtype.is_floating_point:
+        if labels.ndim != 5 or labels.shape[0] != batch or list(labels.shape[2:]) != size or not labels.shape[1]:
+            raise ValueError(f"memberships have shape {tuple(labels.shape)}; expected (batch, object, time, height, width) = "
+                             f"({batch}, objects, {', '.join(map(str, size))}), as the keys have")
+        if objects not in (None, labels.shape[1]):
+            raise ValueError(f"objects is {objects} but the memberships are of {labels.shape[1]}; leave objects out")
+        return labels, labels.shape[1]
+    if list(labels.shape) != [batch, *size]:
+        raise ValueError(f"labels have shape {tuple(labels.shape)}; expected (batch, time, height, width) = "
+                         f"{(batch, *size)}, as the keys have")
+    if not objects or objects < 1:
+        raise ValueError(f"objects is {objects}; say how many there are (numbers 0..objects-1 in labels count)")
+    return labels.long(), objects
+
+
+def _bias(bias: float | Tensor, query: Tensor) -> Tensor:
+    """(batch, head, 1), from a number, a tensor with one, or one a head."""
+    batch, heads = query.shape[:2]
+    tensor = bias if isinstance(bias, Tensor) else torch.tensor(float(bias), device=query.device)
+    if tensor.numel() not in (1, heads):
+        raise ValueError(f"affinity_bias has shape {tuple(tensor.shape)}; expected one number, or one for each of {heads} heads")
+    return tensor.reshape(1, -1, 1).expand(batch, heads, 1)

@@ -1,0 +1,123 @@
+"""Every implementation of sparse attention against the dense masked reference: values, affinities and gradients."""
+
+import inspect
+import itertools
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from sstlib.attention import KINDS, sparse_attention
+from sstlib.connectivity import Dense, Grid, Local, Strided
+
+PATTERNS = [Dense(), Grid(), Local(2), Local((1, 3)), Strided(3), Strided((2, 3), 2), Local(0)]
+PATTERNS += [Dense(causal=True), Grid(causal=True), Local(2, causal=True), Strided((3, 2), 2, causal=True)]
+SIZES = [(3, 5, 7), (1, 1, 1), (2, 11, 1), (4, 6, 13)]
+
+
+def inputs(size, queried=None, dim=5, dim_v=3, objects=3, soft=False, batch=2, heads=2, dtype=torch.float64, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    draw = lambda *shape: torch.randn(*shape, generator=generator, dtype=torch.float64).to(dtype)
+    query, key, value = draw(batch, heads, queried or size[0], *size[1:], dim), draw(batch, heads, *size, dim), draw(batch, heads, *size, dim_v)
+    labels = torch.randint(-1, objects, (batch, *size), generator=generator)
+    if soft:
+        labels = torch.rand(batch, objects, *size, generator=generator, dtype=torch.float64).to(dtype)
+    return query, key, value, labels
+
+
+def compare(query, key, value, labels, pattern, implementation, tolerance, **options):
+    """Runs both in one go with one random gradient for all outputs; labels that are memberships get one, too."""
+    results = []
+    for name, dtype in ((implementation, query.dtype), ("reference", torch.float64)):
+        leaves = [t.detach().to(dtype).requires_grad_() if t.is_floating_point() else t for t in (query, key, value, labels)]
+        bias = torch.tensor([0.1, -0.2], dtype=dtype).repeat(query.shape[1])[:query.shape[1]].requires_grad_()
+        out = sparse_attention(*leaves[:3], pattern, labels=leaves[3], affinity_bias=bias, implementation=name, **options)
+        generator = torch.Generator().manual_seed(1)
+        loss = sum((t.double() * torch.randn(t.shape, generator=generator, dtype=torch.float64)).sum() for t in out)
+        wanted = [t for t in (*leaves, bias) if t.is_floating_point()]
+        grads = torch.autograd.grad(loss, wanted, allow_unused=True)
+        results.append((out, [torch.zeros_like(w) if g is None else g for g, w in zip(grads, wanted)]))
+    (out, grads), (wanted_out, wanted_grads) = results
+    for found, wanted in zip((*out, *grads), (*wanted_out, *wanted_grads)):
+        assert_close(found.double(), wanted, atol=tolerance, rtol=tolerance)
+
+
+@pytest.mark.parametrize("pattern", PATTERNS, ids=str)
+@pytest.mark.parametrize("size", SIZES, ids=str)
+def test_torch_matches_reference(pattern, size):
+    for queried in {1, size[0]}:
+        compare(*inputs(size, queried), pattern, "torch", 1e-10, objects=3)
+
+
+@pytest.mark.parametrize("kind, soft", list(itertools.product(KINDS, (False, True))))
+@pytest.mark.parametrize("pattern", [Grid(), Local(1), Strided(2), Dense(causal=True)], ids=str)
+def test_affinity_kinds(pattern, kind, soft):
+    compare(*inputs((3, 4, 5), soft=soft), pattern, "torch", 1e-10, affinity=kind, scale=0.7, objects=None if soft else 3)
+
+
+@pytest.mark.parametrize("pattern", [Grid(), Local(1), Strided(2, 2), Dense()], ids=str)
+def test_gradcheck(pattern):
+    query, key, value, labels = inputs((2, 3, 4), batch=1, dim=2, dim_v=2)
+    attend = lambda *leaves: sparse_attention(*leaves, pattern, labels=labels, objects=3)
+    assert torch.autograd.gradcheck(attend, [t.requires_grad_() for t in (query, key, value)])
+
+
+def test_heads_may_differ_in_pattern():
+    query, key, value, labels = inputs((3, 5, 7), heads=4)
+    patterns = [Local(1), Grid(), Local(1), Strided(2)]
+    joint = sparse_attention(query, key, value, patterns, labels=labels, objects=3)
+    for head, pattern in enumerate(patterns):
+        alone = sparse_attention(*(t[:, head:head + 1] for t in (query, key, value)), pattern, labels=labels, objects=3)
+        for together, single in zip(joint, alone):
+            assert_close(together[:, head:head + 1], single)
+
+
+def test_affinity_sees_earlier_frames_only_and_defaults_to_zero():
+    query, key, value, labels = inputs((3, 5, 7))
+    labels[:, :2] = 0
+    out = sparse_attention(query, key, value, Local(2), labels=labels, objects=3)
+    assert out.affinity[:, :, :, 0].abs().max() == 0  # the first frame has none before it
+    assert out.affinity[:, :, 1:].abs().max() == 0  # only the last frame carries them, and nothing comes after it
+    assert (out.affinity[:, :, 0, 1:] > 0).all()
+
+
+def test_hard_labels_are_memberships_of_zero_and_one():
+    query, key, value, labels = inputs((3, 5, 7))
+    members = torch.stack([labels == n for n in range(3)], 1).double()
+    for kind in KINDS:
+        hard = sparse_attention(query, key, value, Grid(), labels=labels, objects=3, affinity=kind)
+        assert_close(sparse_attention(query, key, value, Grid(), labels=members, affinity=kind).affinity, hard.affinity)
+
+
+@pytest.mark.parametrize("pattern", [Grid(), Local(1), Strided(2), Dense()], ids=str)
+def test_bfloat16_stays_within_its_rounding(pattern):
+    query, key, value, labels = inputs((3, 5, 7), dtype=torch.bfloat16)
+    found = sparse_attention(query, key, value, pattern, labels=labels, objects=3)
+    exact = sparse_attention(query.double(), key.double(), value.double(), pattern, labels=labels, objects=3)
+    assert found.output.dtype == found.affinity.dtype == torch.bfloat16 and found.logsumexp.dtype == torch.float32
+    for a, b in zip(found, exact):
+        assert_close(a.double(), b, atol=1e-2, rtol=1e-2)
+
+
+BAD = {
+    "query and key differ": lambda q, k, v, n: (q[..., :2], k, v, "grid"),
+    "key and value differ": lambda q, k, v, n: (q, k, v[:, :, :1], "grid"),
+    "last frames of the buffer": lambda q, k, v, n: (torch.cat([q, q], 2), k, v, "grid"),
+    "2 heads": lambda q, k, v, n: (q, k, v, ["grid"] * 3),
+    "unknown connectivity": lambda q, k, v, n: (q, k, v, "star"),
+    "dtypes": lambda q, k, v, n: (q.float(), k, v, "grid"),
+    "labels have shape": lambda q, k, v, n: (q, k, v, "grid", dict(labels=n[:, 1:], objects=3)),
+    "memberships have shape": lambda q, k, v, n: (q, k, v, "grid", dict(labels=n.double(), objects=3)),
+    "objects is None": lambda q, k, v, n: (q, k, v, "grid", dict(labels=n)),
+    "affinity is": lambda q, k, v, n: (q, k, v, "grid", dict(labels=n, objects=3, affinity="angle")),
+    "implementation is": lambda q, k, v, n: (q, k, v, "grid", dict(implementation="fastest")),
+    "scale is": lambda q, k, v, n: (q, k, v, "grid", dict(scale=0.0)),
+    "affinity_bias": lambda q, k, v, n: (q, k, v, "grid", dict(labels=n, objects=3, affinity_bias=torch.zeros(5))),
+}
+
+
+@pytest.mark.parametrize("message", BAD)
+def test_bad_input_is_named(message):
+    query, key, value, connectivity, *options = BAD[message](*inputs((3, 5, 7)))
+    with pytest.raises(ValueError, match=message):
+        inspect.unwrap(sparse_attention)(query, key, value, connectivity, **(options[0] if options else {}))

@@ -1,0 +1,81 @@
+"""Connectivity: masks, neighbours, hops and pair counts against each other and against the definitions by hand."""
+
+import dataclasses
+
+import numpy
+import pytest
+
+from sstlib.connectivity import PATTERNS, Connectivity, Dense, Grid, Local, Strided, parse, reach
+
+EVERY = [Dense(), Grid(), Local(2), Local((1, 3)), Local(0), Strided(3), Strided((2, 5)), Strided(2, 3), Local(50), Strided(50, 50)]
+EVERY += [dataclasses.replace(p, causal=True) for p in EVERY]
+SIZES = [(3, 5, 7), (1, 1, 1), (2, 1, 11), (5, 7, 2), (1, 13, 3)]
+
+
+def connected(pattern: Connectivity, query: tuple, key: tuple) -> bool:
+    """The definitions, one pair at a time and by their words."""
+    (t, y, x), (k, j, i) = query, key
+    if pattern.causal and k > t:
+        return False
+    if isinstance(pattern, Grid):
+        return (t == k) + (y == j) + (x == i) >= 2
+    if isinstance(pattern, Local):
+        return abs(y - j) <= pattern.radii[0] and abs(x - i) <= pattern.radii[1]
+    if isinstance(pattern, Strided):
+        return (y - j) % pattern.strides[0] == (x - i) % pattern.strides[1] == (t - k) % pattern.temporal_stride == 0
+    return True
+
+
+@pytest.mark.parametrize("pattern", EVERY, ids=str)
+@pytest.mark.parametrize("size", SIZES, ids=str)
+def test_mask_pairs_and_neighbours_follow_the_definition(pattern, size):
+    cells = list(numpy.ndindex(size))
+    expected = numpy.array([[connected(pattern, q, k) for k in cells] for q in cells])
+    numpy.testing.assert_array_equal(pattern.mask(*size).numpy(), expected)
+    assert pattern.pairs(size) == expected.sum()
+    for row in {0, len(cells) // 2, len(cells) - 1}:
+        assert pattern.neighbours(cells[row], size) == [c for c, on in zip(cells, expected[row]) if on]
+
+
+@pytest.mark.parametrize("layers", [[Grid()] * 2, [Local(1), Strided(3)], [Strided(2, 2), Grid(causal=True)], [Local(1, causal=True)] * 3])
+def test_reach_is_the_boolean_product_of_the_masks(layers):
+    size = (3, 5, 7)
+    product = numpy.eye(105, dtype=int)
+    for layer in reversed(layers):
+        product = ((product @ layer.mask(*size).numpy().astype(int)) > 0).astype(int)
+    for cell in [(0, 0, 0), (2, 3, 4), (1, 4, 6)]:
+        row = numpy.ravel_multi_index(cell, size)
+        numpy.testing.assert_array_equal(reach(layers, cell, size).ravel(), product[row] > 0)
+
+
+def test_grid_reaches_everything_in_three_hops_and_not_in_two():
+    grid, size = Grid(), (4, 5, 3)
+    assert grid.reach((1, 2, 0), 3, size).all() and not grid.reach((1, 2, 0), 2, size).all()
+    assert grid.reach((1, 2, 0), 0, size).sum() == 1
+
+
+@pytest.mark.parametrize("pattern", EVERY, ids=str)
+def test_text_round_trip(pattern):
+    assert parse(str(pattern)) == pattern
+    assert pattern.name.lower() == str(pattern).lower()
+
+
+def test_names_and_short_forms():
+    assert Local(7).name == "Local(radius=7)" and str(Grid()) == "grid" and str(Strided(8)) == "strided(stride=8)"
+    assert parse(" Local(3) ") == Local(3) and parse("strided") == Strided() and parse("local(radius=(2, 2))") == Local(2)
+    assert set(PATTERNS) >= {"dense", "grid", "local", "strided"}
+
+
+@pytest.mark.parametrize("text, part", [("star", "grid"), ("grid(", "strided"), ("local(radius=x)", "local(radius=7)"),
+                                        ("local(size=3)", "radius"), ("local(radius=-1)", "at least 0"),
+                                        ("strided(stride=0)", "at least 1"), ("strided(temporal_stride=0)", "whole number"),
+                                        ("local(radius=1.5)", "1.5")])
+def test_bad_patterns_are_refused_by_name(text, part):
+    with pytest.raises(ValueError, match="[a-z]") as error:
+        parse(text)
+    assert part in str(error.value)
+
+
+def test_a_cell_outside_is_refused():
+    with pytest.raises(ValueError, match=r"\(3, 0, 0\) lies outside"):
+        Grid().neighbours((3, 0, 0), (3, 4, 5))
