@@ -1,0 +1,171 @@
+"""Frames and masks in and out."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from sstlib import video
+
+
+def labels_of(shape=(7, 11), ids=(0, 1, 2, 5, 254, 255), seed=0):
+    return np.random.default_rng(seed).choice(np.array(ids, np.uint8), shape)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(1, 17), st.integers(1, 23), st.integers(0, 1000))
+def test_palette_png_round_trip_is_identical(tmp_path_factory, height, width, seed):
+    path = tmp_path_factory.mktemp("mask") / "00000.png"
+    labels = np.random.default_rng(seed).integers(0, 256, (height, width), np.uint8)
+    video.write_mask(path, labels)
+    with Image.open(path) as image:
+        assert image.mode == "P"
+    np.testing.assert_array_equal(video.read_mask(path), labels)
+    assert [p.name for p in path.parent.iterdir()] == ["00000.png"]
+
+
+def test_palette_is_that_of_davis_and_pascal_voc():
+    first = [(0, 0, 0), (128, 0, 0), (0, 128, 0), (128, 128, 0), (0, 0, 128), (128, 0, 128), (0, 128, 128), (128, 128, 128), (64, 0, 0)]
+    np.testing.assert_array_equal(video.palette()[:9], first)
+    np.testing.assert_array_equal(video.palette()[255], (224, 224, 192))
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "I", "I;16", "P", "PA"])
+def test_masks_are_read_by_value_whatever_the_mode(tmp_path, mode):
+    labels = labels_of()
+    image = Image.fromarray(labels)
+    if mode == "P":
+        image.putpalette(video.palette().tobytes())
+    elif mode == "PA":
+        image.putpalette(video.palette().tobytes())
+        image = image.convert("PA")
+    elif mode == "I;16":
+        image = Image.fromarray(labels.astype(np.uint16))
+    else:
+        image = image.convert(mode)
+    path = tmp_path / ("m.tif" if mode in ("PA", "I") else "m.png")
+    image.save(path)
+    np.testing.assert_array_equal(video.read_mask(path), labels)
+
+
+def test_binary_masks_become_zero_and_one(tmp_path):
+    shape = labels_of(ids=(0, 1))
+    Image.fromarray(shape * 255).save(tmp_path / "grey.png")
+    Image.fromarray(shape.astype(bool)).save(tmp_path / "bit.png")
+    Image.fromarray(np.stack([shape * 255, np.full_like(shape, 200)], -1)).save(tmp_path / "la.png")
+    for name in ("grey", "bit", "la"):
+        np.testing.assert_array_equal(video.read_mask(tmp_path / f"{name}.png"), shape)
+
+
+def test_void_stays_where_there_are_objects_beside_it(tmp_path):
+    labels = labels_of(ids=(0, 3, 255))
+    Image.fromarray(labels).save(tmp_path / "m.png")
+    np.testing.assert_array_equal(video.read_mask(tmp_path / "m.png"), labels)
+
+
+def test_bad_masks_are_refused_by_name(tmp_path):
+    Image.fromarray(np.zeros((5, 7, 3), np.uint8)).save(tmp_path / "rgb.png")
+    Image.fromarray(np.full((5, 7), 300, np.uint16)).save(tmp_path / "high.png")
+    (tmp_path / "text.png").write_text("no image")
+    for name, word in (("rgb", "color image"), ("high", "up to 300"), ("text", "not an image")):
+        with pytest.raises(ValueError, match=f"{name}.png.*{word}"):
+            video.read_mask(tmp_path / f"{name}.png")
+    with pytest.raises(FileNotFoundError, match="nothing.png"):
+        video.read_mask(tmp_path / "nothing.png")
+
+
+def test_ids_that_a_png_cannot_hold_leave_no_file(tmp_path):
+    with pytest.raises(ValueError, match="256"):
+        video.write_mask(tmp_path / "m.png", np.full((3, 5), 256))
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_interrupted_write_leaves_the_old_file(tmp_path):
+    path = tmp_path / "kept.bin"
+    path.write_bytes(b"old")
+    with pytest.raises(RuntimeError), video.written_aside(path) as file:
+        file.write(b"half")
+        raise RuntimeError
+    assert path.read_bytes() == b"old" and len(list(tmp_path.iterdir())) == 1
+
+
+def tree(tmp_path, names=("f10", "f2", "f1"), shape=(6, 10)):
+    frames = tmp_path / "frames"
+    frames.mkdir()
+    for name in names:
+        Image.fromarray(np.full((*shape, 3), int(name[1:]), np.uint8)).save(frames / f"{name}.png")
+    return frames
+
+
+def test_folder_frames_come_in_the_order_of_their_numbers(tmp_path):
+    sequence = video.FolderSequence(tree(tmp_path))
+    assert sequence.frame_names == ["f1", "f2", "f10"]
+    assert [int(sequence.frame(t)[0, 0, 0]) for t in range(len(sequence))] == [1, 2, 10]
+    assert isinstance(sequence, video.Sequence) and sequence.label(0) is None
+
+
+def test_a_folder_with_one_mask_labels_its_first_frame(tmp_path):
+    frames = tree(tmp_path)
+    video.write_mask(tmp_path / "given.png", labels_of((6, 10)))
+    sequence = video.FolderSequence(frames, tmp_path / "given.png")
+    np.testing.assert_array_equal(sequence.label(0), labels_of((6, 10)))
+    assert sequence.label(1) is None
+
+
+def test_broken_folders_are_told_by_name(tmp_path):
+    frames = tree(tmp_path)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(FileNotFoundError, match="empty.*no images"):
+        video.FolderSequence(tmp_path / "empty")
+    with pytest.raises(FileNotFoundError, match="absent"):
+        video.FolderSequence(tmp_path / "absent")
+    with pytest.raises(FileNotFoundError, match="absent.png"):
+        video.FolderSequence(frames, tmp_path / "absent.png")
+    masks = tmp_path / "masks"
+    video.write_mask(masks / "f3.png", labels_of((6, 10)))
+    with pytest.raises(ValueError, match="f3.png.*no frame"):
+        video.FolderSequence(frames, masks)
+    (masks / "f3.png").unlink()
+    video.write_mask(masks / "f1.png", labels_of((5, 10)))
+    with pytest.raises(ValueError, match="f1.png.*10x5.*10x6"):
+        video.FolderSequence(frames, masks).label(0)
+    Image.fromarray(np.zeros((6, 10, 3), np.uint8)).save(frames / "f1.jpg")
+    with pytest.raises(ValueError, match="same name"):
+        video.FolderSequence(frames)
+
+
+def test_a_truncated_jpeg_is_told_by_name(tmp_path):
+    frames = tmp_path / "frames"
+    frames.mkdir()
+    noise = np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8)
+    Image.fromarray(noise).save(frames / "00000.jpg")
+    whole = (frames / "00000.jpg").read_bytes()
+    (frames / "00000.jpg").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match="00000.jpg.*decoded"):
+        video.FolderSequence(frames).frame(0)
+
+
+def test_arrays_are_a_sequence():
+    frames = np.zeros((3, 5, 7, 3), np.uint8)
+    first = labels_of((5, 7))
+    sequence = video.ArraySequence(frames, first)
+    assert isinstance(sequence, video.Sequence) and sequence.frame_names == ["00000", "00001", "00002"]
+    np.testing.assert_array_equal(sequence.label(0), first)
+    np.testing.assert_array_equal(sequence.label(-3), first)
+    assert sequence.label(2) is None
+    with pytest.raises(ValueError, match="frame 1.*shape"):
+        video.ArraySequence(frames, {1: first[:4]})
+    with pytest.raises(ValueError, match="ids are"):
+        video.ArraySequence(frames, first.astype(int) + 1000)
+
+
+def test_overlay_tints_objects_and_leaves_the_rest():
+    frame = np.full((5, 7, 3), 100, np.uint8)
+    labels = np.zeros((5, 7), np.uint8)
+    labels[1:4, 2:6] = 1
+    labels[0, 0] = 255
+    shown = video.overlay(frame, labels)
+    np.testing.assert_array_equal(shown[labels != 1], 100)
+    np.testing.assert_array_equal(shown[2, 4], (114, 50, 50))
+    np.testing.assert_array_equal(frame, 100)
