@@ -64,6 +64,9 @@ class ModelConfig(Config):
     history: int = 3  # tau, the preceding frames that the current one attends to (section 3.1, Table 4)
     keep_reference: bool = False  # the given frame stays in the buffer; False is the paper's strict history
     encoding: str = "sinusoidal"  # positional encoding over time, height, width (Eq. 2, Table 3): none, sinusoidal, learned
+    encoding_base: float = 10_000.0  # longest over shortest wavelength of the sinusoids; see encoding.sinusoid
+    encoding_axes: str = "concat"  # each axis has its own channels (concat), or full-width codes are added (sum)
+    encoding_time: str = "clip"  # time is counted from the reference frame (clip), back from the current one (buffer), or left out (none)
     affinity: str = "distance"  # what Eq. 4's maximum is taken of: distance (the authors' setting), weight, cosine, dot
     heads: int = 8
     width: int = 64  # C, channels of the encoder; width / heads a head
@@ -72,7 +75,10 @@ class ModelConfig(Config):
     causal: bool = False  # keys of later frames are masked, so that past keys and values can be cached
     norm: str = "layer"  # layer or frn (FilterResponseNorm, the authors' setting)
     profile: str = "paper"  # paper, or cfbi+sst: with CFBI's global and multi-local matching beside the attention
+    matching: str = "none"  # none, or reference: dense matching with the reference frames at half the feature resolution
     backbone: str = "small"  # small, resnet18, resnet34, resnet50, resnet101
+    backbone_width: int = 32  # channels of the small backbone's first stage; the later ones have 1.5, 3 and 6 times as many
+    embedding: int = 96  # channels of a frame's embedding, the features of Eq. 1
     output_stride: int = 8  # image pixels a feature cell
     decoder: str = "small"  # small, or ensembler: CFBI's in the paper's width
     decoder_width: int = 64
@@ -80,6 +86,9 @@ class ModelConfig(Config):
     def __post_init__(self) -> None:
         require(self.method, "method", ("sst", "recurrent", "stm", "cfbi"))
         require(self.encoding, "encoding", ("none", "sinusoidal", "learned"))
+        require(self.encoding_axes, "encoding_axes", ("concat", "sum"))
+        require(self.encoding_time, "encoding_time", ("clip", "buffer", "none"))
+        require(self.matching, "matching", ("none", "reference"))
         require(self.affinity, "affinity", ("weight", "distance", "cosine", "dot"))
         require(self.norm, "norm", ("layer", "frn"))
         require(self.profile, "profile", ("paper", "cfbi+sst"))
@@ -89,6 +98,38 @@ class ModelConfig(Config):
             raise ValueError(f"width {self.width} does not divide into {self.heads} heads; make it a multiple")
         if self.history < 1:
             raise ValueError(f"history is {self.history}; at least 1 earlier frame must be labelled")
+        if self.causal and self.encoding_time == "buffer":
+            raise ValueError("causal keeps the keys of earlier frames, so their encoding cannot change with every new frame; "
+                             "use encoding_time='clip' or 'none'")
+
+
+def _named_models() -> dict[str, ModelConfig]:
+    """Model configurations by name. Rivals keep SST's backbone and decoder, so that only the way masks travel differs."""
+    tiny = ModelConfig(layers=("local(radius=2)", "local(radius=2)"), history=2, heads=2, width=16, feedforward=2, backbone_width=8,
+                       embedding=16, decoder_width=16)
+    # Causal, so that a step computes one frame only; wavelengths of at most a training crop and no time code, so that longer and
+    # larger videos than those of training bring nothing new; dense matching finds an object again after it was lost.
+    small = ModelConfig(layers=("local(radius=7)", "local(radius=7)"), history=3, causal=True, encoding_base=4.0, encoding_time="none",
+                        matching="reference")
+    paper = ModelConfig(layers=("local(radius=5)", "local(radius=5)"), history=3, norm="frn", backbone="resnet101", output_stride=4,
+                        embedding=100, decoder="ensembler")
+    models = {"sst-tiny": tiny, "sst-small": small, "sst-r101-paper": paper}
+    for method in ("recurrent",):
+        models |= {f"{method}-tiny": tiny.replace(method=method), f"{method}-small": small.replace(method=method, matching="none")}
+    return models
+
+
+MODELS = _named_models()
+
+
+def named_model(name: str) -> ModelConfig:
+    """The model configuration of that name.
+
+    Raises:
+        ValueError: there is none, with the names that exist.
+    """
+    require(name, "model", tuple(MODELS))
+    return MODELS[name]
 
 
 @dataclass(frozen=True)

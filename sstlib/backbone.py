@@ -1,0 +1,99 @@
+"""Per-frame features f of Eq. 1: image in, embedding at the output stride out, with a finer and a coarser companion."""
+
+import math
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sstlib.config import ModelConfig
+from sstlib.shapes import Float
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
+
+
+class Levels(NamedTuple):
+    """Feature maps of one batch of frames."""
+
+    low: Float[Tensor, "batch low fine_height fine_width"]  # stride 4, for the decoder's skip
+    embedding: Float[Tensor, "batch embedding height width"]  # the output stride, what attention and decoder work on
+    coarse: Float[Tensor, "batch coarse coarse_height coarse_width"]  # half of that resolution, for dense matching
+
+
+class Normalize(nn.Module):
+    """Pixels in [0, 1] to ImageNet's zero mean and unit deviation a channel (RGB)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(3, 1, 1), persistent=False)
+        self.register_buffer("deviation", torch.tensor(IMAGENET_DEVIATION).view(3, 1, 1), persistent=False)
+
+    def forward(self, frame: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch 3 height width"]:
+        return (frame - self.mean) / self.deviation
+
+
+def group_norm(channels: int) -> nn.GroupNorm:
+    """Normalization without batch statistics: the same in training and use, and for a batch of one."""
+    return nn.GroupNorm(math.gcd(channels, 8), channels)
+
+
+class ResidualBlock(nn.Module):
+    """Two 3x3 convolutions beside a skip; halves the resolution by averaging, so that cell i still covers pixels 2i and 2i + 1."""
+
+    def __init__(self, inputs: int, outputs: int, halve: bool = False, dilation: int = 1):
+        super().__init__()
+        self.halve = halve
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
+        self.norm1 = group_norm(outputs)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=dilation, dilation=dilation, bias=False)
+        self.norm2 = group_norm(outputs)
+        self.skip = nn.Conv2d(inputs, outputs, 1, bias=False) if inputs != outputs else nn.Identity()
+        nn.init.zeros_(self.norm2.weight)  # starts as the identity, which lets deep stacks learn from the first step
+
+    def forward(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch outputs out_height out_width"]:
+        x = F.avg_pool2d(x, 2, ceil_mode=True) if self.halve else x
+        y = F.relu(self.norm1(self.conv1(x)), inplace=True)
+        return F.relu(self.norm2(self.conv2(y)) + self.skip(x), inplace=True)
+
+
+def upsample_to(x: Tensor, like: Tensor) -> Tensor:
+    """Twice the resolution, cut to the size of `like`: cell borders stay where pooling with partial last cells put them."""
+    height, width = like.shape[-2:]
+    return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)[..., :height, :width]
+
+
+class SmallBackbone(nn.Module):
+    """A small residual network of our own: strides 2, 4, 8 and 16, the last two joined at stride 8.
+
+    Every halving is aligned with the pixel grid (cell i of stride s covers pixels s*i to s*i + s - 1, the last cell may be partial),
+    so that masks can be averaged onto cells and logits brought back without a shift.
+    """
+
+    def __init__(self, width: int, embedding: int):
+        super().__init__()
+        fine, middle, deep = width * 3 // 2, width * 3, width * 6
+        self.channels = (fine, embedding, deep)
+        self.normalize = Normalize()
+        self.stem = nn.Sequential(nn.Conv2d(3, width, 4, stride=2, padding=1, bias=False), group_norm(width), nn.ReLU(inplace=True))
+        self.stage4 = ResidualBlock(width, fine, halve=True)
+        self.stage8 = nn.Sequential(ResidualBlock(fine, middle, halve=True), ResidualBlock(middle, middle))
+        self.stage16 = nn.Sequential(ResidualBlock(middle, deep, halve=True), ResidualBlock(deep, deep), ResidualBlock(deep, deep, dilation=2))
+        self.lateral = nn.Conv2d(middle, embedding, 1)
+        self.top = nn.Conv2d(deep, embedding, 1)
+        self.smooth = nn.Sequential(nn.Conv2d(embedding, embedding, 3, padding=1, bias=False), group_norm(embedding))
+
+    def forward(self, frame: Float[Tensor, "batch 3 height width"]) -> Levels:
+        height, width = frame.shape[-2:]
+        image = F.pad(self.normalize(frame), (0, width % 2, 0, height % 2), mode="replicate")
+        low = self.stage4(self.stem(image))
+        middle = self.stage8(low)
+        deep = self.stage16(middle)
+        embedding = self.smooth(F.relu(self.lateral(middle) + upsample_to(self.top(deep), middle)))
+        return Levels(low, embedding, deep)
+
+
+def build_backbone(config: ModelConfig) -> SmallBackbone:
+    """The backbone that a configuration names."""
+    return SmallBackbone(config.backbone_width, config.embedding)

@@ -1,0 +1,83 @@
+"""From evidence about each object to its logit at every pixel: CFBI's collaborative ensembler, in the paper's width and in a small one.
+
+Both take the same inputs. What does not depend on the object (embedding, encoder output, low-level features) is projected once a frame;
+objects, the background among them, share all weights, so that permuting objects permutes the masks.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sstlib.backbone import ResidualBlock, group_norm, upsample_to
+from sstlib.config import ModelConfig
+from sstlib.shapes import Float
+
+
+class InstanceGate(nn.Module):
+    """CFBI's instance-level attention: channels scaled by 1 + tanh of a linear map of the object's pooled embeddings.
+
+    The background has its own additive code: it is the one object whose extent is everything else.
+    """
+
+    def __init__(self, instance: int, channels: int):
+        super().__init__()
+        self.linear = nn.Linear(instance, channels)
+        self.background = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Float[Tensor, "all_objects channels height width"],
+                instance: Float[Tensor, "batch object instance"]) -> Float[Tensor, "all_objects channels height width"]:
+        code = self.linear(instance)
+        first = torch.zeros(instance.shape[1], 1, dtype=code.dtype, device=code.device)
+        first[0] = 1
+        gate = 1 + torch.tanh(code + first * self.background)
+        return x * gate.flatten(0, 1)[:, :, None, None]
+
+
+class SmallDecoder(nn.Module):
+    """The ensembler for laptops: fuse at the feature stride, look around at half of it, sharpen at stride 4.
+
+    Args:
+        shared: channels of the features that all objects have in common.
+        per_object: channels of the evidence of each object.
+        instance: channels of the pooled embeddings that gate.
+        low: channels of the stride-4 features.
+        width: channels of the decoder itself.
+    """
+
+    def __init__(self, shared: int, per_object: int, instance: int, low: int, width: int):
+        super().__init__()
+        fine = max(width // 2, 8)
+        self.shared = nn.Conv2d(shared, width, 1)
+        self.evidence = nn.Conv2d(per_object, width, 3, padding=1, bias=False)
+        self.fuse_norm = group_norm(width)
+        self.gate8, self.block8 = InstanceGate(instance, width), ResidualBlock(width, width)
+        self.down = ResidualBlock(width, 2 * width, halve=True)
+        self.gate16, self.block16 = InstanceGate(instance, 2 * width), ResidualBlock(2 * width, 2 * width, dilation=2)
+        self.up = nn.Conv2d(2 * width, width, 1)
+        self.join = ResidualBlock(width, width)
+        self.fine, self.low = nn.Conv2d(width, fine, 1, bias=False), nn.Conv2d(low, fine, 1)
+        self.gate4 = InstanceGate(instance, fine)
+        self.sharpen = nn.Sequential(group_norm(fine), nn.ReLU(inplace=True), nn.Conv2d(fine, fine, 3, padding=1, bias=False),
+                                     group_norm(fine), nn.ReLU(inplace=True), nn.Conv2d(fine, 1, 3, padding=1))
+
+    def forward(self, low: Float[Tensor, "batch low fine_height fine_width"], shared: Float[Tensor, "batch shared height width"],
+                evidence: Float[Tensor, "batch object evidence height width"], instance: Float[Tensor, "batch object instance"],
+                ) -> Float[Tensor, "batch object fine_height fine_width"]:
+        batch, objects = evidence.shape[:2]
+        x = _add_shared(self.evidence(evidence.flatten(0, 1)), self.shared(shared))
+        x = self.block8(self.gate8(F.relu(self.fuse_norm(x)), instance))
+        around = self.block16(self.gate16(self.down(x), instance))
+        x = self.join(x + upsample_to(self.up(around), x))
+        x = _add_shared(upsample_to(self.fine(x), low), self.low(low))
+        return self.sharpen(self.gate4(x, instance)).view(batch, objects, *low.shape[-2:])
+
+
+def _add_shared(x: Tensor, shared: Tensor) -> Tensor:
+    """Adds what the objects of a clip share to each of them."""
+    batch = shared.shape[0]
+    return (x.view(batch, -1, *x.shape[1:]) + shared[:, None]).flatten(0, 1)
+
+
+def build_decoder(config: ModelConfig, shared: int, per_object: int, low: int) -> SmallDecoder:
+    """The decoder that a configuration names, for the given numbers of input channels."""
+    return SmallDecoder(shared, per_object, 4 * config.embedding, low, config.decoder_width)

@@ -1,0 +1,376 @@
+"""SST (section 3): per-frame features, sparse attention over a history of frames, a decoder; and what every rival shares with it.
+
+A `Propagator` carries masks from frame to frame in three steps: `extract` the features of a frame, `segment` it with a memory of
+earlier frames, `remember` it with its masks. Methods differ only in what they remember and what evidence they draw from it.
+"""
+
+import dataclasses
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sstlib.attention import sparse_attention
+from sstlib.backbone import build_backbone
+from sstlib.config import ModelConfig
+from sstlib.connectivity import parse
+from sstlib.decoder import build_decoder
+from sstlib.encoding import PositionalEncoding
+from sstlib.matching import ReferenceMatching, best_other
+from sstlib.shapes import Float, Int
+
+ABSENT = -20.0  # logit of an object that no given mask has shown yet: no probability, yet a finite loss
+REFERENCES = 4  # given frames kept whole: the first and the latest three
+
+
+@dataclass
+class Features:
+    """What one batch of frames looks like, before any mask is involved."""
+
+    low: Float[Tensor, "batch low fine_height fine_width"]
+    embedding: Float[Tensor, "batch embedding height width"]
+    derived: dict[str, Tensor]  # what a method computes from the embedding alone, e.g. SST's tokens
+    size: tuple[int, int]  # height and width of the image
+    encoded: tuple | None = None  # (memory, result) of the encoder, left by `segment` so that `remember` need not repeat it
+
+    def at(self, frames: Tensor | slice) -> "Features":
+        """The features of some of the frames."""
+        return Features(self.low[frames], self.embedding[frames], {k: v[frames] for k, v in self.derived.items()}, self.size)
+
+
+@dataclass(frozen=True)
+class Remembered:
+    """One earlier frame: where its objects are, and what a method keeps of it."""
+
+    time: int
+    memberships: Float[Tensor, "batch object height width"]  # averaged onto feature cells
+    content: dict[str, Tensor]  # without an object axis
+    objects: dict[str, Tensor]  # objects on axis 1
+
+
+@dataclass(frozen=True)
+class Memory:
+    """All that is known of earlier frames; its size does not depend on how many there were."""
+
+    time: int  # frames seen
+    references: tuple[Remembered, ...]  # frames whose masks were given
+    recent: tuple[Remembered, ...]  # oldest first
+    reference: Float[Tensor, "batch object 2 channels"]  # embeddings summed in and outside each object over the given frames, and areas
+    previous: Float[Tensor, "batch object 2 channels"]  # likewise over the latest frame
+    state: dict[str, Tensor]  # what a recurrent method carries; objects on axis 1
+
+    @property
+    def objects(self) -> int:
+        """Number of objects, the background among them."""
+        return self.reference.shape[1]
+
+    def map_objects(self, change) -> "Memory":
+        """A memory with `change(tensor, is_membership)` applied to every tensor that has an object axis."""
+        changed = {id(r): dataclasses.replace(r, memberships=change(r.memberships, True), objects={k: change(v, False) for k, v in r.objects.items()})
+                   for r in (*self.references, *self.recent)}
+        return Memory(self.time, tuple(changed[id(r)] for r in self.references), tuple(changed[id(r)] for r in self.recent),
+                      change(self.reference, False), change(self.previous, False), {k: change(v, False) for k, v in self.state.items()})
+
+    def grow(self, objects: int) -> "Memory":
+        """A memory with room for more objects, which were nowhere so far."""
+        missing = objects - self.objects
+        if missing < 0:
+            raise ValueError(f"memberships of {objects} objects were given to a memory of {self.objects}; objects leave by Memory.select")
+        return self if missing == 0 else self.map_objects(lambda x, _: torch.cat([x, x.new_zeros(x.shape[0], missing, *x.shape[2:])], 1))
+
+    def select(self, objects: list[int]) -> "Memory":
+        """A memory of some objects only, in that order; what belonged to the others becomes background."""
+        if objects[:1] != [0]:
+            raise ValueError(f"objects {objects} do not begin with 0, the background, which cannot be removed")
+        dropped = [o for o in range(self.objects) if o not in objects]
+
+        def change(x: Tensor, is_membership: bool) -> Tensor:
+            kept = x[:, objects]
+            if is_membership and dropped:
+                kept[:, 0] += x[:, dropped].sum(1)
+            return kept
+        return self.map_objects(change)
+
+
+def pool_instances(embedding: Float[Tensor, "batch channels height width"],
+                   memberships: Float[Tensor, "batch object height width"]) -> Float[Tensor, "batch object 2 channels_and_area"]:
+    """Sums of the embedding inside and outside each object, each with its area in the last channel; 0 for objects that are absent."""
+    present = (memberships.sum((2, 3)) > 0).to(memberships.dtype)[:, :, None, None]
+    counted = torch.cat([embedding, torch.ones_like(embedding[:, :1])], 1)
+    inside = torch.einsum("bohw,bchw->boc", memberships, counted)
+    outside = counted.sum((2, 3))[:, None] - inside
+    return torch.stack([inside, outside], 2) * present
+
+
+class Propagator(nn.Module):
+    """Base of SST and its rivals: backbone, decoder and memory. A method overrides the five hooks below `select_recent`.
+
+    Args:
+        config: the configuration, kept as `config`.
+        shared: channels of evidence that all objects share.
+        per_object: channels of evidence of each object, the previous mask's two not counted.
+    """
+
+    def __init__(self, config: ModelConfig, shared: int, per_object: int):
+        super().__init__()
+        self.config = config
+        self.backbone = build_backbone(config)
+        low, _, coarse = self.backbone.channels
+        self.matching = ReferenceMatching(coarse) if config.matching == "reference" else None
+        matched = ReferenceMatching.maps if self.matching else 0
+        self.decoder = build_decoder(config, shared, per_object + 2 + matched, low)
+
+    def extract(self, frame: Float[Tensor, "batch 3 height width"]) -> Features:
+        """Features of a batch of frames (RGB in [0, 1]); the costly part that no mask enters."""
+        levels = self.backbone(frame.contiguous(memory_format=torch.channels_last))  # convolutions here are twice as fast so
+        derived = self.derive(levels.embedding)
+        if self.matching:
+            derived["match"] = self.matching.keys(levels.coarse)
+        return Features(levels.low, levels.embedding, derived, tuple(frame.shape[-2:]))
+
+    def remember(self, memory: Memory | None, features: Features, memberships: Float[Tensor, "batch object height width"],
+                 given: bool = False) -> Memory:
+        """A memory that also holds this frame.
+
+        Args:
+            memory: what was remembered so far; None at the first frame.
+            features: of the frame.
+            memberships: of each pixel in each object, object 0 the background; more objects than before means that some joined.
+            given: the masks come from the user, not from `segment`; always so at the first frame.
+        """
+        given = given or memory is None
+        if tuple(memberships.shape[-2:]) != features.size:
+            raise ValueError(f"memberships are {tuple(memberships.shape[-2:])} pixels, the frame {features.size}; resize the masks by nearest neighbor")
+        cells = F.avg_pool2d(memberships, self.config.output_stride, ceil_mode=True)
+        pooled = pool_instances(features.embedding, cells)
+        grown = memory.grow(memberships.shape[1]) if memory is not None else None
+        content, objects, state = self.store(features, cells, memory, grown)
+        if self.matching:
+            content["match"] = features.derived["match"]
+        frame = Remembered(memory.time if memory is not None else 0, cells, content, objects)
+        if grown is None:
+            return Memory(1, (frame,), (frame,), pooled, pooled, state)
+        references = (*grown.references, frame) if given else grown.references
+        references = references[:1] + references[1:][-(REFERENCES - 1):]
+        reference = grown.reference + pooled if given else grown.reference
+        return Memory(grown.time + 1, references, self.select_recent((*grown.recent, frame)), reference, pooled, state)
+
+    def segment(self, features: Features, memory: Memory) -> Float[Tensor, "batch object height width"]:
+        """Logits of every object, the background first, at every pixel of the frame."""
+        shared, evidence = self.evidence(features, memory)
+        previous = memory.recent[-1].memberships
+        maps = [evidence, torch.stack([previous, 1 - previous], 2)]
+        if self.matching:
+            maps.append(self._matched(features, memory))
+        averages = [x[..., :-1] / (x[..., -1:] + 1e-5) for x in (memory.reference, memory.previous)]
+        instance = torch.cat(averages, 2).flatten(2)
+        logits = self.decoder(features.low, shared, torch.cat(maps, 2), instance)
+        height, width = features.size
+        logits = F.interpolate(logits, scale_factor=4, mode="bilinear", align_corners=False)[..., :height, :width]
+        known = memory.reference[:, :, 0, -1] > 0
+        known[:, 0] = True
+        return logits.masked_fill(~known[:, :, None, None], ABSENT)
+
+    def _matched(self, features: Features, memory: Memory) -> Tensor:
+        """Maps of the dense matching with the reference frames, at the feature resolution."""
+        query = features.derived["match"]
+        keys = torch.cat([r.content["match"].flatten(2) for r in memory.references], 2)
+        memberships = torch.cat([F.avg_pool2d(r.memberships, 2, ceil_mode=True).flatten(2) for r in memory.references], 2)
+        maps = self.matching(query, keys, memberships).flatten(1, 2)
+        height, width = features.embedding.shape[-2:]
+        maps = F.interpolate(maps, scale_factor=2, mode="bilinear", align_corners=False)[..., :height, :width]
+        return maps.unflatten(1, (-1, ReferenceMatching.maps))
+
+    def select_recent(self, frames: tuple[Remembered, ...]) -> tuple[Remembered, ...]:
+        """Which of the frames so far stay, oldest first and the latest always last."""
+        return frames[-1:]
+
+    def derive(self, embedding: Float[Tensor, "batch channels height width"]) -> dict[str, Tensor]:
+        """What the method computes of each frame whatever the memory."""
+        return {}
+
+    def store(self, features: Features, cells: Float[Tensor, "batch object height width"], memory: Memory | None,
+              grown: Memory | None) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]:
+        """What is kept of a frame: without an object axis, with one, and the state carried on.
+
+        `memory` is the one that the frame was segmented with, `grown` the same with room for objects that join now."""
+        raise NotImplementedError
+
+    def evidence(self, features: Features, memory: Memory) -> tuple[Tensor, Tensor]:
+        """Features shared by all objects (batch, channels, height, width) and evidence of each (batch, object, channels, height, width)."""
+        raise NotImplementedError
+
+
+class FilterResponseNorm(nn.Module):
+    """Filter response normalization of channels-last cells, a frame at a time, with its thresholded linear unit where asked."""
+
+    def __init__(self, channels: int, threshold: bool = False):
+        super().__init__()
+        self.gain, self.bias = nn.Parameter(torch.ones(channels)), nn.Parameter(torch.zeros(channels))
+        self.threshold = nn.Parameter(torch.zeros(channels)) if threshold else None
+
+    def forward(self, x: Float[Tensor, "batch time height width channels"]) -> Float[Tensor, "batch time height width channels"]:
+        y = x * torch.rsqrt(x.square().mean((2, 3), keepdim=True) + 1e-6) * self.gain + self.bias
+        return y if self.threshold is None else torch.maximum(y, self.threshold)
+
+
+class EncoderLayer(nn.Module):
+    """g_l of Eq. 3: sparse multi-head attention and a position-wise network, each added and then normalized (post-norm, Fig. 2)."""
+
+    def __init__(self, config: ModelConfig, connectivity: str):
+        super().__init__()
+        self.config, self.connectivity = config, parse(connectivity)
+        width, hidden = config.width, config.width * config.feedforward
+        self.query, self.key, self.value, self.out = (nn.Linear(width, width) for _ in range(4))
+        # Queries start as keys: attention is a similarity from the first step, so that masks find their way before anything is learned.
+        self.key.load_state_dict(self.query.state_dict())
+        frn = config.norm == "frn"
+        self.norm1, self.norm2 = ((FilterResponseNorm if frn else nn.LayerNorm)(width) for _ in range(2))
+        self.feedforward = nn.Sequential(nn.Linear(width, hidden), FilterResponseNorm(hidden, threshold=True) if frn else nn.ReLU(inplace=True),
+                                         nn.Linear(hidden, width))
+
+    def heads(self, x: Float[Tensor, "batch time height width channels"]) -> Float[Tensor, "batch head time height width dim"]:
+        """Channels dealt out to the heads."""
+        return x.unflatten(-1, (self.config.heads, -1)).permute(0, 4, 1, 2, 3, 5)
+
+    def keys_and_values(self, x: Float[Tensor, "batch time height width channels"]) -> tuple[Tensor, Tensor]:
+        """Key and value of every cell."""
+        return self.heads(self.key(x)), self.heads(self.value(x))
+
+    def forward(self, x: Float[Tensor, "batch queries height width channels"], key: Float[Tensor, "batch head time height width dim"],
+                value: Float[Tensor, "batch head time height width dim"], memberships: Float[Tensor, "batch object time height width"] | None,
+                labels: Int[Tensor, "batch time height width"] | None) -> tuple[Tensor, Tensor | None]:
+        """Cells of the last frames after attending to all frames, and the last frame's evidence about objects.
+
+        The memberships of earlier frames ride as further value channels: one pass over the keys gives the attention, Eq. 4's affinity and
+        the masks warped to the current frame. Evidence is (batch, object, 4 * head, height, width): affinity to the object, best affinity
+        to another, membership read from the object's cells and from those of the others; None without memberships.
+        """
+        config, dim = self.config, value.shape[-1]
+        objects = None
+        if memberships is not None:
+            objects = memberships.shape[1]
+            rider = memberships.permute(0, 2, 3, 4, 1)[:, None].expand(-1, config.heads, -1, -1, -1, -1)
+            value = torch.cat([value, rider], -1)
+        attended = sparse_attention(self.heads(self.query(x)), key, value, self.connectivity, labels=labels, objects=objects,
+                                    affinity=config.affinity, scale=dim**-0.5 if config.scaled else None)
+        merged = attended.output[..., :dim].permute(0, 2, 3, 4, 1, 5).flatten(-2)
+        x = self.norm1(x + self.out(merged))
+        x = self.norm2(x + self.feedforward(x))
+        if memberships is None:
+            return x, None
+        affinity = attended.affinity[:, :, :, -1].transpose(1, 2)
+        warped = attended.output[:, :, -1, ..., dim:].permute(0, 4, 1, 2, 3)
+        return x, torch.cat([affinity, best_other(affinity), warped, warped.sum(1, keepdim=True) - warped], 2)
+
+
+class SST(Propagator):
+    """Sparse Spatiotemporal Transformer: cells of the current frame attend to a history of tau frames (section 3.1).
+
+    Masks enter by object affinity (Eq. 4) and warped memberships alone, so the encoder runs once for all objects. Without `causal` every
+    frame of the buffer attends to every other, the last layer for the current frame only; with it, past frames never see later ones and
+    their keys and values are kept instead of computed again, tau times less encoder work a frame.
+    """
+
+    def __init__(self, config: ModelConfig):
+        super().__init__(config, config.embedding + config.width, 4 * config.heads * len(config.layers))
+        self.project = nn.Conv2d(config.embedding, config.width, 1)
+        self.encoding = PositionalEncoding(config.encoding, config.width, config.encoding_base, config.encoding_axes)
+        self.layers = nn.ModuleList(EncoderLayer(config, connectivity) for connectivity in config.layers)
+
+    def derive(self, embedding: Float[Tensor, "batch channels height width"]) -> dict[str, Tensor]:
+        return {"tokens": self.project(embedding).permute(0, 2, 3, 1)[:, None]}
+
+    def select_recent(self, frames: tuple[Remembered, ...]) -> tuple[Remembered, ...]:
+        return frames[-self.config.history:]
+
+    def store(self, features: Features, cells: Float[Tensor, "batch object height width"], memory: Memory | None,
+              grown: Memory | None) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]:
+        if not self.config.causal:
+            return {"tokens": features.derived["tokens"]}, {}, {}
+        _, _, kept = self.encode(features, memory)
+        return kept, {}, {}
+
+    def evidence(self, features: Features, memory: Memory) -> tuple[Tensor, Tensor]:
+        encoded, evidence, _ = self.encode(features, memory)
+        return torch.cat([features.embedding, encoded], 1), evidence
+
+    def buffer(self, memory: Memory | None) -> tuple[Remembered, ...]:
+        """The earlier frames that the current one attends to, in the order of time."""
+        if memory is None:
+            return ()
+        kept = [r for r in memory.references if r.time < memory.recent[0].time] if self.config.keep_reference else []
+        return (*kept, *memory.recent)
+
+    def encode(self, features: Features, memory: Memory | None) -> tuple[Tensor, Tensor | None, dict[str, Tensor]]:
+        """Encoder output of the current frame, evidence of all layers, and (causal) the frame's keys and values of each layer."""
+        if features.encoded is not None and features.encoded[0] is memory:
+            return features.encoded[1]
+        past = self.buffer(memory)
+        memberships = labels = None
+        if past:
+            seen = torch.stack([r.memberships for r in past], 2)
+            unknown = torch.zeros_like(seen[:, :, :1])
+            memberships = torch.cat([seen, unknown], 2)
+            labels = torch.cat([seen.argmax(1), torch.full_like(unknown[:, 0], -1, dtype=torch.long)], 1)
+        x = features.derived["tokens"]
+        if not self.config.causal:
+            x = torch.cat([*(r.content["tokens"] for r in past), x], 1)
+        times = [r.time for r in past] + [memory.time if memory is not None else 0]
+        x = x + self._positions(times[-x.shape[1]:], x)
+        evidence, kept = [], {}
+        for number, layer in enumerate(self.layers):
+            key, value = layer.keys_and_values(x)
+            if self.config.causal:
+                kept |= {f"key{number}": key, f"value{number}": value}
+                key = torch.cat([*(r.content[f"key{number}"] for r in past), key], 2)
+                value = torch.cat([*(r.content[f"value{number}"] for r in past), value], 2)
+            queries = x[:, -1:] if number == len(self.layers) - 1 else x
+            x, found = layer(queries, key, value, memberships, labels)
+            evidence.append(found)
+        result = x[:, -1].permute(0, 3, 1, 2), torch.cat(evidence, 2) if past else None, kept
+        features.encoded = (memory, result)
+        return result
+
+    def _positions(self, times: list[int], x: Tensor) -> Tensor:
+        """Positional encoding of the frames numbered `times` (Eq. 2)."""
+        if self.config.encoding_time == "buffer":
+            times = [len(times) - 1 - slot for slot in range(len(times))]
+        elif self.config.encoding_time == "none":
+            times = [0] * len(times)
+        return self.encoding(torch.tensor(times, device=x.device), *x.shape[2:4]).to(x.dtype)
+
+
+def own_memberships(logits: Float[Tensor, "batch object height width"]) -> Float[Tensor, "batch object height width"]:
+    """Predicted masks as they are fed back in training and use alike: softmax over the objects, without gradient."""
+    return logits.detach().float().softmax(1)
+
+
+def unroll(network: Propagator, frames: Float[Tensor, "batch time 3 height width"], memberships: Float[Tensor, "batch object height width"],
+           teacher: Float[Tensor, "batch time object height width"] | None = None) -> Float[Tensor, "batch later object height width"]:
+    """Logits of every frame after the first, whose memberships are given.
+
+    Args:
+        network: any method.
+        frames: clips in [0, 1].
+        memberships: of the first frame.
+        teacher: true memberships of all frames, remembered in place of the network's own (CFBI's first half of training).
+    """
+    batch, time = frames.shape[:2]
+    features = network.extract(frames.transpose(0, 1).flatten(0, 1))
+    memory = network.remember(None, features.at(slice(0, batch)), memberships)
+    logits = []
+    for t in range(1, time):
+        current = features.at(slice(t * batch, (t + 1) * batch))
+        logits.append(network.segment(current, memory))
+        if t < time - 1:
+            memory = network.remember(memory, current, own_memberships(logits[-1]) if teacher is None else teacher[:, t])
+    return torch.stack(logits, 1)
+
+
+def build(config: ModelConfig) -> Propagator:
+    """The network of a configuration, freshly initialized; `config.method` chooses the class."""
+    from sstlib.baselines import BASELINES  # the rivals subclass Propagator, so their room comes after this one
+
+    return {"sst": SST, **BASELINES}[config.method](config)
