@@ -13,12 +13,14 @@ from torch import Tensor, nn
 
 from sstlib.attention import sparse_attention
 from sstlib.backbone import build_backbone
-from sstlib.config import ModelConfig
+from sstlib.config import MODELS, ModelConfig
 from sstlib.connectivity import parse
 from sstlib.decoder import build_decoder
 from sstlib.encoding import PositionalEncoding
 from sstlib.matching import ReferenceMatching, best_other
 from sstlib.shapes import Float, Int
+
+__all__ = ["MODELS", "SST", "Features", "Memory", "Propagator", "Remembered", "build", "own_memberships", "unroll"]
 
 ABSENT = -20.0  # logit of an object that no given mask has shown yet: no probability, yet a finite loss
 REFERENCES = 4  # given frames kept whole: the first and the latest three
@@ -232,7 +234,7 @@ class EncoderLayer(nn.Module):
 
     def heads(self, x: Float[Tensor, "batch time height width channels"]) -> Float[Tensor, "batch head time height width dim"]:
         """Channels dealt out to the heads."""
-        return x.unflatten(-1, (self.config.heads, -1)).permute(0, 4, 1, 2, 3, 5)
+        return x.unflatten(-1, (self.config.heads, -1)).permute(0, 4, 1, 2, 3, 5).contiguous()
 
     def keys_and_values(self, x: Float[Tensor, "batch time height width channels"]) -> tuple[Tensor, Tensor]:
         """Key and value of every cell."""
@@ -251,7 +253,7 @@ class EncoderLayer(nn.Module):
         objects = None
         if memberships is not None:
             objects = memberships.shape[1]
-            rider = memberships.permute(0, 2, 3, 4, 1)[:, None].expand(-1, config.heads, -1, -1, -1, -1)
+            rider = memberships.to(value.dtype).permute(0, 2, 3, 4, 1)[:, None].expand(-1, config.heads, -1, -1, -1, -1)
             value = torch.cat([value, rider], -1)
         attended = sparse_attention(self.heads(self.query(x)), key, value, self.connectivity, labels=labels, objects=objects,
                                     affinity=config.affinity, scale=dim**-0.5 if config.scaled else None)
