@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from sstlib import plots
+from sstlib.plots import connectivity
 
 
 @plots.styled
@@ -44,3 +45,50 @@ def test_save_replaces_whole_files_only(tmp_path):
 def test_save_refuses_folders_and_endings(tmp_path, name):
     with pytest.raises(ValueError, match="without folder and ending"):
         plots.save(_line([1]), name, tmp_path)
+
+
+def shades(collection):
+    """How many cells have each colour."""
+    colors, counts = np.unique(collection.get_facecolor()[:, :3], axis=0, return_counts=True)
+    return {matplotlib.colors.to_hex(color): int(count) for color, count in zip(colors, counts)}
+
+
+def test_hop_sheets_color_each_cell_once_reached():
+    arrival = np.full((2, 3, 5), -1)
+    arrival[0, 1, 2], arrival[0, 1, :2], arrival[1] = 0, 1, 2
+    drawing = connectivity.hop_sheets({"A": arrival})
+    first, second = drawing.axes
+    assert first.get_title(loc="left") == "A, 1 hop: 3 of 30"
+    assert shades(first.collections[0]) == {plots.SIGNAL: 1, plots.HOPS[1]: 2, plots.PAPER: 27}
+    assert shades(second.collections[0]) == {plots.SIGNAL: 1, plots.HOPS[1]: 2, plots.HOPS[2]: 15, plots.PAPER: 12}
+
+
+def test_sheets_do_not_overlap():
+    size = (3, 4, 5)
+    frames = connectivity.cell_corners(size).reshape(3, 20 * 4, 2)
+    assert (frames[1:, :, 0].min(axis=1) > frames[:-1, :, 0].max(axis=1)).all()
+
+
+def test_hop_frames_label_their_axes_with_the_frame():
+    arrival = np.arange(30).reshape(5, 2, 3) % 4 - 1
+    drawing = connectivity.hop_frames(arrival, "title")
+    shown = {axes.get_label(): axes.collections[0].get_array() for axes in drawing.axes if axes.collections}
+    assert sorted(shown) == list("01234")
+    for frame, cells in shown.items():
+        np.testing.assert_array_equal(cells, arrival[int(frame)])
+
+
+def test_key_bars_and_gap_state_their_numbers():
+    bars = connectivity.key_bars({"Grid()": 18.0, "Local(radius=2)": 100.0}, dense=1800)
+    assert [bar.get_width() for bar in bars.axes[0].patches] == [18, 100, 1800]
+    assert "18   1/100" in [text.get_text() for text in bars.axes[0].texts]
+    gap = connectivity.border_gap({"a": np.array([[1.0, 0.5]]), "b": np.ones((1, 2))})
+    assert gap.axes[0].get_title(loc="left") == "a\nmean 75.0%, worst 50.0%"
+
+
+@pytest.mark.parametrize("frames", [np.zeros((3, 4, 6)), np.zeros((3, 4, 6, 3))])
+def test_frame_rows_show_every_frame(frames):
+    drawing = connectivity.frame_rows({"in": frames, "out": frames + 1}, ["a", "b", "c"])
+    images = [axes.images[0].get_array() for axes in drawing.axes]
+    assert len(images) == 6
+    np.testing.assert_array_equal(images[5], frames[2] + 1)
