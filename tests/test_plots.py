@@ -58,7 +58,7 @@ def test_hop_sheets_color_each_cell_once_reached():
     arrival[0, 1, 2], arrival[0, 1, :2], arrival[1] = 0, 1, 2
     drawing = connectivity.hop_sheets({"A": arrival})
     first, second = drawing.axes
-    assert first.get_title(loc="left") == "A, 1 hop: 3 of 30"
+    assert first.get_title(loc="left") == "1 hop: 3 of 30 cells"
     assert shades(first.collections[0]) == {plots.SIGNAL: 1, plots.HOPS[1]: 2, plots.PAPER: 27}
     assert shades(second.collections[0]) == {plots.SIGNAL: 1, plots.HOPS[1]: 2, plots.HOPS[2]: 15, plots.PAPER: 12}
 
@@ -79,7 +79,7 @@ def test_hop_frames_label_their_axes_with_the_frame():
 
 
 def test_key_bars_and_gap_state_their_numbers():
-    bars = connectivity.key_bars({"Grid()": 18.0, "Local(radius=2)": 100.0}, dense=1800)
+    bars = connectivity.key_bars({"Grid": 18.0, "Local(radius=2)": 100.0}, dense=1800)
     assert [bar.get_width() for bar in bars.axes[0].patches] == [18, 100, 1800]
     assert "18   1/100" in [text.get_text() for text in bars.axes[0].texts]
     gap = connectivity.border_gap({"a": np.array([[1.0, 0.5]]), "b": np.ones((1, 2))})

@@ -58,18 +58,17 @@ def hop_sheets(arrivals: Mapping[str, Int[np.ndarray, "time height width"]]) -> 
         arrivals: by pattern, the hop at which each cell is first reached: 0 the cell itself, -1 never.
     """
     columns = max(int(arrival.max()) for arrival in arrivals.values())
-    drawing = figure(0.3 + 1.5 * len(arrivals), layout="none")
-    top = 1 - 0.5 / drawing.get_figheight()
-    grid = drawing.add_gridspec(len(arrivals), columns, left=0.005, right=0.995, top=top, bottom=0, wspace=0.06, hspace=0.18)
+    drawing = figure(0.3 + 1.75 * len(arrivals), layout="none")
+    top = 1 - 0.75 / drawing.get_figheight()
+    grid = drawing.add_gridspec(len(arrivals), columns, left=0.01, right=0.99, top=top, bottom=0.01, wspace=0.06, hspace=0.42)
     for row, (name, arrival) in enumerate(arrivals.items()):
-        for hop in range(1, columns + 1):
+        for hop in range(1, int(arrival.max()) + 1):
             axes = drawing.add_subplot(grid[row, hop - 1])
-            if hop > arrival.max():
-                bare(axes)
-                continue
             draw_sheets(axes, arrival, hop)
             reached = int(((arrival >= 0) & (arrival <= hop)).sum())
-            axes.set_title(f"{name}, {hop} hop{'s' * (hop > 1)}: {reached} of {arrival.size}")
+            axes.set_title(f"{hop} hop{'s' * (hop > 1)}: {reached} of {arrival.size} cells")
+        corner = grid[row, 0].get_position(drawing)
+        drawing.text(corner.x0, corner.y1 + 0.25 / drawing.get_figheight(), name, weight="bold", va="bottom")
     labels = ["not reached", "the cell", *(f"hop {hop}" for hop in range(1, columns + 1))]
     drawing.legend([Patch(facecolor=color, edgecolor=FAINT) for color in hop_colors(columns)], labels, loc="upper center",
                    ncols=len(labels), handlelength=1.0, columnspacing=1.4)
@@ -121,7 +120,7 @@ def key_bars(keys: Mapping[str, float], dense: float | int) -> Figure:
     """Mean number of keys a query has under each pattern, on a logarithmic axis, beside the number that dense attention has."""
     drawing = figure(0.75 + 0.3 * (len(keys) + 1))
     axes = drawing.subplots()
-    names, values = [*keys, "Dense()"], [*keys.values(), dense]
+    names, values = [*keys, "Dense"], [*keys.values(), dense]
     bars = axes.barh(names, values, color=[ACCENT] * len(keys) + [MUTED], height=0.62)
     axes.bar_label(bars, [f"{value:,.0f}" + (f"   1/{dense / value:,.0f}" if value < dense else "") for value in values], padding=4)
     axes.set(xscale="log", xlabel="keys a query (mean over the buffer)", xlim=(1, dense * 8))

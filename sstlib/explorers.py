@@ -1,0 +1,171 @@
+"""Explorers for JupyterLab: controls around a figure of `sstlib.plots`, and a click on the figure itself.
+
+An explorer redraws one pure drawing function whenever a control moves, and carries a static picture of itself, so that papermill
+copies and HTML pages show something. Clicks need anywidget in the browser; the sliders work without it.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import ipywidgets
+import traitlets
+from matplotlib.figure import Figure
+
+from sstlib.connectivity import Connectivity
+from sstlib.plots import png
+from sstlib.plots.connectivity import hop_frames
+from sstlib.routes import arrival
+
+try:
+    import anywidget
+except ImportError:  # the sliders still work
+    anywidget = None
+
+PICKER = """
+function render({ model, el }) {
+  const image = document.createElement("img");
+  image.className = "sst-picker";
+  image.draggable = false;
+  image.style.cssText = "max-width:100%;cursor:crosshair;touch-action:none;user-select:none";
+  let address = null;
+  function show() {
+    if (address) URL.revokeObjectURL(address);
+    address = URL.createObjectURL(new Blob([model.get("picture")], { type: "image/png" }));
+    image.src = address;
+  }
+  function place(event) {
+    const box = image.getBoundingClientRect();
+    return [(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height];
+  }
+  let stroke = null;
+  image.addEventListener("pointerdown", (event) => {
+    image.setPointerCapture(event.pointerId);
+    stroke = [place(event)];
+  });
+  image.addEventListener("pointermove", (event) => { if (stroke) stroke.push(place(event)); });
+  image.addEventListener("pointerup", () => {
+    if (!stroke) return;
+    model.set("stroke", stroke);
+    model.save_changes();
+    stroke = null;
+  });
+  model.on("change:picture", show);
+  show();
+  el.appendChild(image);
+  return () => { model.off("change:picture", show); if (address) URL.revokeObjectURL(address); };
+}
+export default { render };
+"""
+
+
+if anywidget is None:
+    PixelPicker = None
+else:
+    class PixelPicker(anywidget.AnyWidget):
+        """A PNG that reports where it was clicked or scribbled on.
+
+        `stroke` is the last one, a list of points (across, down) in shares of the picture's size; a click is a single point.
+        """
+
+        _esm = PICKER
+        picture = traitlets.Bytes().tag(sync=True)
+        stroke = traitlets.List().tag(sync=True)
+
+
+def place_on(drawing: Figure, across: float, down: float) -> tuple[str, float, float] | None:
+    """The axes' label and the data coordinates (x, y) under a point given in shares of the picture, or None beside all axes."""
+    point = drawing.transFigure.transform((across, 1 - down))
+    for axes in drawing.axes:
+        if axes.get_label() and axes.bbox.contains(*point):
+            x, y = axes.transData.inverted().transform(point)
+            return axes.get_label(), float(x), float(y)
+    return None
+
+
+class Explorer:
+    """Controls, a figure, and clicks on the figure that move the controls.
+
+    Args:
+        draw: keyword arguments named like the controls -> Figure.
+        controls: ipywidgets by the name of the argument they give.
+        click: (axes label, x, y) in data coordinates -> the controls' new values.
+    """
+
+    def __init__(self, draw: Callable[..., Figure], controls: Mapping[str, Any],
+                 click: Callable[[str, float, float], Mapping[str, Any]] | None = None) -> None:
+        self.draw, self.controls, self.click = draw, dict(controls), click
+        self.moving = False
+        self.figure = draw(**self.values)
+        picture = png(self.figure)
+        self.screen = PixelPicker(picture=picture) if PixelPicker else ipywidgets.Image(value=picture, format="png")
+        for control in self.controls.values():
+            control.observe(self._moved, names="value")
+        if click and PixelPicker:
+            self.screen.observe(self._clicked, names="stroke")
+        self.view = ipywidgets.VBox([ipywidgets.HBox([*self.controls.values()], layout={"flex_flow": "row wrap"}), self.screen])
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """The value of each control."""
+        return {name: control.value for name, control in self.controls.items()}
+
+    def set(self, **values: Any) -> None:
+        """Moves several controls and redraws once.
+
+        Raises:
+            ValueError: a control that the explorer does not have.
+        """
+        unknown = [name for name in values if name not in self.controls]
+        if unknown:
+            raise ValueError(f"no control {unknown[0]!r}; this explorer has {', '.join(self.controls)}")
+        self.moving = True
+        for name, value in values.items():
+            self.controls[name].value = value
+        self.moving = False
+        self._moved()
+
+    def _moved(self, change: Any = None) -> None:
+        if self.moving:
+            return
+        self.figure = self.draw(**self.values)
+        setattr(self.screen, "picture" if PixelPicker else "value", png(self.figure))
+
+    def _clicked(self, change: Any) -> None:
+        place = place_on(self.figure, *change["new"][-1]) if change["new"] else None
+        if place is not None:
+            self.set(**self.click(*place))
+
+    def __repr__(self) -> str:
+        return f"Explorer({', '.join(f'{name}={value}' for name, value in self.values.items())})"
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        widget = self.view._repr_mimebundle_()
+        data = widget[0] if isinstance(widget, tuple) else widget
+        return {**data, "image/png": png(self.figure), "text/plain": repr(self)}
+
+
+def slider(label: str, value: int, least: int, most: int) -> ipywidgets.IntSlider:
+    """A narrow slider over whole numbers, fit to stand in a row."""
+    return ipywidgets.IntSlider(value, least, most, description=label, continuous_update=False, layout={"width": "230px"})
+
+
+def reach_explorer(stacks: Mapping[str, Sequence[Connectivity]], size: tuple[int, int, int], cell: tuple[int, int, int],
+                   hops: int = 1) -> Explorer:
+    """Pick a stack of layers, a cell (click, or sliders) and a number of hops, and see which cells are reached (Fig. 1).
+
+    Args:
+        stacks: layers by the name to pick them by; a stack is repeated when more hops than layers are asked for.
+        size: (time, height, width) of the buffer.
+    """
+    def draw(stack: str, hops: int, time: int, row: int, column: int) -> Figure:
+        layers = [stacks[stack][hop % len(stacks[stack])] for hop in range(hops)]
+        found = arrival(layers, (time - 1, row, column), size)
+        pairs = sum(layer.pairs(size) for layer in layers)
+        reached = int((found >= 0).sum())
+        title = f"{stack}: {reached} of {found.size} cells in {hops} hop{'s' * (hops > 1)}, at {pairs:,} pairs"
+        return hop_frames(found, title)
+
+    controls = {"stack": ipywidgets.Dropdown(options=[*stacks], description="pattern", layout={"width": "300px"}),
+                "hops": slider("hops", hops, 1, 4), "time": slider("frame t", cell[0] + 1, 1, size[0]),
+                "row": slider("row", cell[1], 0, size[1] - 1), "column": slider("column", cell[2], 0, size[2] - 1)}
+    return Explorer(draw, controls, lambda frame, x, y: {"time": int(frame) + 1, "row": int(y), "column": int(x)})

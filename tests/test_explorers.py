@@ -1,0 +1,79 @@
+"""Explorers without a browser: moving controls redraws, a click on the picture finds its cell, the static picture is there."""
+
+import base64
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sstlib import explorers
+from sstlib.connectivity import Grid, Local, Strided
+from sstlib.plots import png
+
+STACKS = {"Grid": [Grid()], "Local, then strided": [Local(1), Strided(3)]}
+SIZE = (5, 3, 7)
+
+
+@pytest.fixture
+def explorer():
+    return explorers.reach_explorer(STACKS, SIZE, (1, 2, 3), hops=2)
+
+
+def share(figure, label, x, y):
+    """Where data coordinates of the axes with this label lie on the picture, in shares of its size."""
+    axes = next(axes for axes in figure.axes if axes.get_label() == label)
+    across, up = figure.transFigure.inverted().transform(axes.transData.transform((x, y)))
+    return [across, 1 - up]
+
+
+def test_title_counts_what_is_reached(explorer):
+    # two hops of a grid: the whole frame (3 x 7), and a row and a column (3 + 7 - 1) in each of the 4 others
+    assert explorer.figure.get_suptitle() == "Grid: 57 of 105 cells in 2 hops, at 2,730 pairs"
+
+
+def test_a_moved_control_redraws(explorer):
+    before = explorer.screen.picture
+    explorer.controls["hops"].value = 3
+    assert "105 of 105 cells in 3 hops" in explorer.figure.get_suptitle()
+    assert explorer.screen.picture == png(explorer.figure) != before
+
+
+@pytest.mark.parametrize("cell", [(0, 0, 0), (3, 2, 6), (4, 1, 3)])
+def test_a_click_finds_its_cell(explorer, cell):
+    png(explorer.figure)  # the layout is settled when the figure is drawn
+    explorer.screen.stroke = [share(explorer.figure, str(cell[0]), cell[2] + 0.9, cell[1] + 0.1)]
+    assert (explorer.values["time"] - 1, explorer.values["row"], explorer.values["column"]) == cell
+    assert explorer.figure.axes[cell[0]].collections[0].get_array()[cell[1], cell[2]] == 0
+
+
+def test_a_click_beside_the_frames_changes_nothing(explorer):
+    before = explorer.values
+    explorer.screen.stroke = [[0.999, 0.999]]
+    assert explorer.values == before
+
+
+def test_set_redraws_once_and_refuses_unknown_controls(explorer, monkeypatch):
+    drawn = []
+    draw = explorer.draw
+    monkeypatch.setattr(explorer, "draw", lambda **values: drawn.append(values) or draw(**values))
+    explorer.set(row=0, column=0, hops=1)
+    assert drawn == [explorer.values]
+    with pytest.raises(ValueError, match="no control 'rows'.*stack, hops"):
+        explorer.set(rows=1)
+
+
+def test_shows_a_static_picture_beside_the_widget(explorer):
+    bundle = explorer._repr_mimebundle_()
+    assert "application/vnd.jupyter.widget-view+json" in bundle
+    assert bundle["text/plain"] == "Explorer(stack=Grid, hops=2, time=2, row=2, column=3)"
+    data = bundle["image/png"]
+    picture = Image.open(io.BytesIO(base64.b64decode(data) if isinstance(data, str) else data))
+    assert np.asarray(picture.convert("RGB")).std() > 10
+
+
+def test_works_without_anywidget(monkeypatch):
+    monkeypatch.setattr(explorers, "PixelPicker", None)
+    explorer = explorers.reach_explorer(STACKS, SIZE, (1, 2, 3))
+    explorer.controls["stack"].value = "Local, then strided"
+    assert explorer.screen.value == png(explorer.figure)
