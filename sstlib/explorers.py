@@ -146,7 +146,8 @@ class Explorer:
 
 def slider(label: str, value: int, least: int, most: int) -> ipywidgets.IntSlider:
     """A narrow slider over whole numbers, fit to stand in a row."""
-    return ipywidgets.IntSlider(value, least, most, description=label, continuous_update=False, layout={"width": "230px"})
+    return ipywidgets.IntSlider(value, least, most, description=label, continuous_update=False, layout={"width": "220px"},
+                                style={"description_width": "60px"})
 
 
 def reach_explorer(stacks: Mapping[str, Sequence[Connectivity]], size: tuple[int, int, int], cell: tuple[int, int, int],
@@ -165,7 +166,8 @@ def reach_explorer(stacks: Mapping[str, Sequence[Connectivity]], size: tuple[int
         title = f"{stack}: {reached} of {found.size} cells in {hops} hop{'s' * (hops > 1)}, at {pairs:,} pairs"
         return hop_frames(found, title)
 
-    controls = {"stack": ipywidgets.Dropdown(options=[*stacks], description="pattern", layout={"width": "300px"}),
+    controls = {"stack": ipywidgets.Dropdown(options=[*stacks], description="pattern", layout={"width": "340px"},
+                                             style={"description_width": "60px"}),
                 "hops": slider("hops", hops, 1, 4), "time": slider("frame t", cell[0] + 1, 1, size[0]),
                 "row": slider("row", cell[1], 0, size[1] - 1), "column": slider("column", cell[2], 0, size[2] - 1)}
     return Explorer(draw, controls, lambda frame, x, y: {"time": int(frame) + 1, "row": int(y), "column": int(x)})
