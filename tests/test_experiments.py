@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sstlib import paths
-from sstlib.experiments import SWEEPS, RunRecord, missing, records, run, tables
+from sstlib.experiments import SWEEPS, RunRecord, findings, missing, records, run, tables
 from sstlib.experiments.sweeps import SEEDS, VARIANTS
 
 
@@ -90,3 +90,16 @@ def test_tables_are_written_whole(runs, tmp_path):
     written = tables.write_tables(tmp_path / "tables")
     assert {"encoding.csv", "history.md", "pattern.csv", "rivals.csv", "davis2016.csv", "published-2.md"} <= {path.name for path in written}
     assert not list((tmp_path / "tables").glob(".*"))
+
+
+def test_orderings_need_two_standard_errors():
+    table = tables.pd.DataFrame({"variant": ["a", "b", "c"], "runs": 4, "J&F": [60.0, 50.0, 59.0], "J&F sd": [2.0, 2.0, 2.0]})
+    verdicts = findings.orderings([(table, "a", "b"), (table, "b", "a"), (table, "a", "c")])
+    assert list(verdicts["verdict"]) == ["seen", "reversed", "undecided"]
+    np.testing.assert_allclose(verdicts["standard error"], round(np.sqrt(2 * 2.0**2 / 4), 1))
+
+
+def test_implied_contour_of_the_published_tables():
+    rows = findings.implied_contour(["1a", "1b", "6"]).set_index(["table", "method"])
+    np.testing.assert_allclose(rows.loc[("YouTube-VOS 2018 validation", "CFBI"), "implied mean F"], 84.6)
+    np.testing.assert_allclose(rows.loc[("YouTube-VOS 2019 validation", "SST (Local)"), "implied mean F"], 84.85)

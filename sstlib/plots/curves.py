@@ -87,3 +87,35 @@ def side_by_side(frames: UInt8[np.ndarray, "time height width 3"], rows: Mapping
     for axes, t in zip(grid[0], times, strict=True):
         axes.set_title(f"frame {t}", fontsize=8)
     return drawing
+
+
+@styled
+def published_bars(table: pd.DataFrame) -> Figure:
+    """Printed overall scores (percent) as bars, best first; methods without finetuning and synthetic data in the accent color."""
+    score = "J&F" if "J&F" in table else "G"
+    rows = table.dropna(subset=[score]).sort_values(score)
+    plain = ~(rows["online_finetuning"] | rows["synthetic_data"]).astype(bool)
+    drawing = figure(0.7 + 0.22 * len(rows))
+    axes = drawing.subplots()
+    bars = axes.barh(rows["method"], rows[score], color=np.where(plain, ACCENT, FAINT), height=0.7)
+    axes.bar_label(bars, fmt="%.1f", padding=3, fontsize=8)
+    axes.set(xlabel=f"{score} (%), as published", title=table.attrs.get("title", ""), xlim=(40, None))
+    axes.text(0.99, 0.02, "blue: no finetuning on the test video, no synthetic pretraining", transform=axes.transAxes, ha="right", color=MUTED)
+    return drawing
+
+
+@styled
+def sequence_bars(table: pd.DataFrame) -> Figure:
+    """Score (percent) of each sequence (rows) for each method (columns) as dots on a line, by the first column's order."""
+    rows = table.sort_values(table.columns[0])
+    drawing = figure(0.8 + 0.2 * len(rows))
+    axes = drawing.subplots()
+    places = np.arange(len(rows))
+    axes.hlines(places, rows.min(axis=1), rows.max(axis=1), color=FAINT, linewidth=2)
+    for name, color, marker in zip(rows.columns, SERIES, MARKERS, strict=False):
+        axes.plot(rows[name], places, marker, color=color, label=f"{name}, mean {rows[name].mean():.1f}")
+    axes.set_yticks(places, rows.index)
+    axes.set(xlabel="J&F (%)", xlim=(0, 100), ylim=(-0.6, len(rows) - 0.4), title="DAVIS 2016 validation, by sequence")
+    axes.grid(axis="x")
+    axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
+    return drawing

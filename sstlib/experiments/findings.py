@@ -1,0 +1,69 @@
+"""What the tables say, computed: orderings that hold or do not, and sentences for the notebooks made from them."""
+
+from collections.abc import Iterable
+
+import numpy as np
+import pandas as pd
+
+from sstlib.experiments import records, tables
+
+
+def orderings(claims: Iterable[tuple[pd.DataFrame, str, str]], score: str = "J&F") -> pd.DataFrame:
+    """One row a claim (table, better variant, worse variant): difference of means, its standard error, and a verdict.
+
+    The verdict is `seen` or `reversed` where the difference exceeds two standard errors, and `undecided` otherwise.
+    """
+    rows = []
+    for table, better, worse in claims:
+        by_name = table.set_index("variant")
+        high, low = by_name.loc[better], by_name.loc[worse]
+        difference = high[score] - low[score]
+        error = np.sqrt(high[f"{score} sd"] ** 2 / high["runs"] + low[f"{score} sd"] ** 2 / low["runs"])
+        decided = abs(difference) > 2 * error
+        rows.append({"claim": f"{better} above {worse}", "difference": round(difference, 1), "standard error": round(error, 1),
+                     "verdict": ("seen" if difference > 0 else "reversed") if decided else "undecided"})
+    return pd.DataFrame(rows)
+
+
+def spoken(verdicts: pd.DataFrame) -> str:
+    """The verdicts as Markdown sentences, one a kind."""
+    phrases = {"seen": "Seen here too", "reversed": "The other way round here", "undecided": "Not decided by these runs"}
+    lines = []
+    for verdict, phrase in phrases.items():
+        rows = verdicts[verdicts["verdict"] == verdict]
+        if len(rows):
+            claims = [f"{r.claim} ({r.difference:+.1f} ± {r['standard error']:.1f})" for _, r in rows.iterrows()]
+            lines.append(f"- **{phrase}**: {'; '.join(claims)}.")
+    return "\n".join(lines)
+
+
+def implied_contour(names: Iterable[str]) -> pd.DataFrame:
+    """Mean F that a printed G implies: G is the mean of J and F over seen and unseen classes, so F = 2 G - J.
+
+    The gap F - J is a fingerprint of a row: close for methods of one kind, so an odd one hints at a misprint.
+    """
+    frames = [tables.published(name).assign(table=tables.published(name).attrs["title"]) for name in names]
+    rows = pd.concat(frames).dropna(subset=["J_seen", "J_unseen"])
+    mean = (rows["J_seen"] + rows["J_unseen"]) / 2
+    implied = 2 * rows["G"] - mean
+    return pd.DataFrame({"table": rows["table"], "method": rows["method"], "G": rows["G"], "mean J": mean,
+                         "implied mean F": implied, "F - J": implied - mean}).reset_index(drop=True)
+
+
+def davis2016_sequences() -> pd.DataFrame:
+    """J&F in percent a sequence of DAVIS-2016 validation (rows), a column a measured method."""
+    columns = {record.variant: {name: 100 * values["J&F"] for name, values in record.metrics["sequences"].items()}
+               for record in records.read_all("davis2016")}
+    return pd.DataFrame(columns)
+
+
+def standing(real: pd.DataFrame) -> str:
+    """Where the measured rows stand on real frames, as Markdown sentences."""
+    rows = real.dropna(subset=["J&F"]).sort_values("J&F", ascending=False)
+    if rows.empty:
+        return "No row was measured on real frames yet: name a DAVIS folder in `SST_DAVIS` and run `make reproduce`."
+    best = rows.iloc[0]
+    lines = [f"- **{row.method}** ({row.training}): J&F {row['J&F']:.1f}, J {row.J:.1f}, F {row.F:.1f}." for _, row in rows.iterrows()]
+    lines.append(f"- Best measured here: {best.method}, {best['J&F']:.1f}; CFBI's published 86.1 (DAVIS training only) is "
+                 f"{86.1 - best['J&F']:+.1f} points from it.")
+    return "\n".join(lines)
