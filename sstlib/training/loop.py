@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
@@ -112,7 +113,7 @@ class _Run:
         clips = self._loader(workers, until)
         bar = tqdm(total=training.steps, initial=self.step, disable=quiet or not self.place.leads, ascii=True, mininterval=2,
                    desc=self.folder.name, unit="step")
-        with bar, contextlib.closing(clips) if hasattr(clips, "close") else contextlib.nullcontext():
+        with bar:
             while self.step < until:
                 started = time.perf_counter()
                 row = self._learn(clips)
@@ -176,16 +177,13 @@ class _Run:
         for kept, new in zip(self.average.buffers(), self.network.buffers(), strict=True):
             kept.copy_(new)
 
-    @torch.no_grad()
     def probe(self) -> float:
         """Mean J of the averaged network on held-out clips, from its own masks."""
         scores = []
         for index in range(PROBE_CLIPS):
-            frames, labels = (t.unsqueeze(0).to(self.place.device) for t in training_clip(self.config.data.replace(real=""), PROBE_SEED, index))
-            memberships = one_hot(labels)
-            predicted = unroll(self.average, frames, memberships[:, 0]).argmax(2)[0].cpu().numpy()
-            for t, truth in enumerate(labels[0, 1:].cpu().numpy()):
-                scores += [region_similarity(predicted[t] == o, truth == o) for o in range(1, memberships.shape[2])]
+            _, truth, predicted = probe_masks(self.average, self.config.data, index)
+            scores += [region_similarity(p == o, t == o) for p, t in zip(predicted[1:], truth[1:], strict=True)
+                       for o in range(1, int(truth[0].max()) + 1)]
         return sum(scores) / len(scores)
 
     def _last(self, key: str) -> float:
@@ -208,6 +206,18 @@ class _Run:
         self.optimizer.load_state_dict(state["optimizer"])
         self.step, self.curve, self.seconds = state["step"], state["curve"], state["seconds"]
         torch.set_rng_state(state["random"])
+
+
+@torch.no_grad()
+def probe_masks(network: Propagator, data: DataConfig, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Frames, true labels and the network's labels of a held-out generated clip, each (time, height, width[, 3]) uint8."""
+    device = next(network.parameters()).device
+    frames, labels = training_clip(data.replace(real="", real_ratio=0.0), PROBE_SEED, index)
+    memberships = one_hot(labels.unsqueeze(0).to(device))[:, 0]
+    logits = unroll(network, frames.unsqueeze(0).to(device), memberships)
+    predicted = torch.cat([labels[:1], logits[0].argmax(1).cpu()])
+    pixels = (frames.permute(0, 2, 3, 1) * 255).round()
+    return pixels.to(torch.uint8).numpy(), labels.to(torch.uint8).numpy(), predicted.to(torch.uint8).numpy()
 
 
 def write_curve(path: Path, rows: list[dict[str, float]]) -> None:

@@ -1,0 +1,183 @@
+"""A run can be trusted: stopped anywhere it ends with the same bits, shared between processes it has the same curve."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from sstlib import weights
+from sstlib.config import DataConfig, RunConfig, TrainingConfig
+from sstlib.model import MODELS
+from sstlib.training import Diverged, checkpoint, loop, schedule, train
+from sstlib.training.processes import Place
+
+CONFIG = RunConfig(MODELS["sst-tiny"], TrainingConfig(steps=6, batch=2, checkpoint_every=2, warmup=2, own_masks_from=0.5, ema=0.9),
+                   DataConfig(height=40, width=56, frames=3, objects=2))
+
+
+@pytest.fixture(autouse=True)
+def short_probe(monkeypatch):
+    monkeypatch.setattr(loop, "PROBE_CLIPS", 1)
+
+
+def tensors(folder):
+    from safetensors.torch import load_file
+
+    return load_file(folder / "weights.safetensors")
+
+
+def losses_of(folder):
+    return np.genfromtxt(folder / "curve.csv", delimiter=",", names=True)["loss"]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("undisturbed")
+    train(CONFIG, folder, quiet=True)
+    return folder
+
+
+@pytest.mark.parametrize("stops", [(1,), (3, 4)])
+def test_stopped_and_resumed_runs_end_with_the_same_bits(undisturbed, tmp_path, stops):
+    for stop in stops:
+        train(CONFIG, tmp_path, until=stop, quiet=True)
+    train(CONFIG, tmp_path, quiet=True)
+    assert_same_bits(undisturbed, tmp_path)
+
+
+def assert_same_bits(one, other):
+    first, second = tensors(one), tensors(other)
+    assert first.keys() == second.keys()
+    for name in first:
+        assert torch.equal(first[name], second[name]), name
+    np.testing.assert_array_equal(losses_of(one), losses_of(other))
+
+
+TRAIN = """
+import sys, torch
+torch.set_num_threads(1)
+from sstlib.training import loop, train
+from tests.test_training import CONFIG
+loop.PROBE_CLIPS = 1
+train(CONFIG, sys.argv[1], quiet=True)
+"""
+
+
+def start(folder, *launcher):
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([os.getcwd(), os.environ.get("PYTHONPATH", "")]), "OMP_NUM_THREADS": "1"}
+    script = folder.parent / f"{folder.name}.py"
+    script.write_text(TRAIN)
+    return subprocess.Popen([sys.executable, *launcher, str(script), str(folder)], env=environment, stderr=subprocess.PIPE, text=True)
+
+
+def test_killed_at_any_moment_it_ends_with_the_same_bits(undisturbed, tmp_path):
+    folder, kills = tmp_path / "run", 0
+    for seconds in (0.05, 0.6):  # after the first checkpoint appeared: while learning, or while writing the next one
+        process = start(folder)
+        while process.poll() is None and not (folder / "checkpoint" / "last.pt").exists():
+            time.sleep(0.01)
+        time.sleep(seconds)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        process.stderr.close()
+        kills += process.returncode == -signal.SIGKILL
+    assert kills, "the run ended before it could be killed"
+    with start(folder) as process:
+        assert process.wait() == 0, process.stderr.read()
+    assert_same_bits(undisturbed, folder)
+    assert {path.name for path in folder.iterdir()} >= {"checkpoint", "curve.csv", "weights.safetensors"}
+
+
+def test_two_processes_have_the_curve_of_one(undisturbed, tmp_path):
+    folder = tmp_path / "run"
+    with start(folder, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2") as process:
+        assert process.wait() == 0, process.stderr.read()
+    np.testing.assert_allclose(losses_of(folder), losses_of(undisturbed), rtol=2e-3)
+
+
+def test_accumulated_parts_have_the_curve_of_the_whole_batch(undisturbed, tmp_path):
+    train(CONFIG.replace(training=CONFIG.training.replace(accumulate=2)), tmp_path, quiet=True)
+    np.testing.assert_allclose(losses_of(tmp_path), losses_of(undisturbed), rtol=2e-3)
+
+
+def test_workers_do_not_change_what_is_learned(undisturbed, tmp_path):
+    train(CONFIG, tmp_path, workers=1, quiet=True)
+    assert_same_bits(undisturbed, tmp_path)
+
+
+def test_a_loss_that_is_no_number_stops_with_the_last_good_checkpoint(tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "segmentation_loss", lambda logits, *rest: logits.sum() * (float("nan") if torch.rand(()) >= 0 else 0))
+    with pytest.raises(Diverged, match="step 0: loss nan.*none yet.*learning_rate"):
+        train(CONFIG, tmp_path, quiet=True)
+    assert not (tmp_path / "weights.safetensors").exists()
+
+
+def test_checkpoint_of_another_configuration_is_refused_by_name(undisturbed):
+    with pytest.raises(ValueError, match=r"training.learning_rate = 0.001, this one has 0.5"):
+        train(CONFIG.replace(training=CONFIG.training.replace(learning_rate=0.5)), undisturbed, quiet=True)
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path):
+    path = tmp_path / "checkpoint" / "last.pt"
+    path.parent.mkdir()
+    path.write_bytes(b"no checkpoint")
+    with pytest.raises(ValueError, match="last.pt cannot be read.*delete it"):
+        train(CONFIG, tmp_path, quiet=True)
+
+
+def test_a_full_disk_leaves_the_last_checkpoint_whole(tmp_path, monkeypatch):
+    path = tmp_path / "last.pt"
+    checkpoint.save(path, {"step": 1})
+    monkeypatch.setattr(torch, "save", lambda state, file: (file.write(b"half"), (_ for _ in ()).throw(OSError(28, "No space left on device")))[1])
+    with pytest.raises(OSError, match="No space left"):
+        checkpoint.save(path, {"step": 2})
+    assert [p.name for p in tmp_path.iterdir()] == ["last.pt"] and torch.load(path, weights_only=True) == {"step": 1}
+
+
+def test_a_batch_that_does_not_divide_is_refused():
+    with pytest.raises(ValueError, match="batch of 3 clips does not divide over 2 processes"):
+        Place(0, 2, torch.device("cpu")).share(3)
+
+
+def test_shares_of_the_processes_are_the_batch():
+    assert [i for rank in range(3) for i in Place(rank, 3, torch.device("cpu")).share(6)] == list(range(6))
+
+
+@pytest.mark.parametrize("name", ["cosine", "poly"])
+def test_learning_rate_warms_up_and_falls_to_a_thousandth(name):
+    config = TrainingConfig(steps=100, warmup=10, learning_rate=1.0, schedule=name)
+    rates = [schedule.learning_rate(config, step) for step in range(101)]
+    assert rates[0] == 0.1 and max(rates) == rates[9] == 1.0
+    assert all(later < earlier for earlier, later in zip(rates[10:], rates[11:]))
+    assert rates[100] == pytest.approx(1e-3)
+
+
+def test_bootstrapping_anneals_over_the_first_half():
+    config = TrainingConfig(steps=100, hardest=0.15)
+    assert [schedule.hardest_share(config, step) for step in (0, 25, 50, 99)] == pytest.approx([1, 0.575, 0.15, 0.15])
+
+
+def test_weights_carry_their_configuration_and_refuse_others(undisturbed, tmp_path):
+    path = undisturbed / "weights.safetensors"
+    network = weights.load(path)
+    assert network.config == CONFIG.model and not network.training
+    assert all(torch.equal(value, tensors(undisturbed)[name]) for name, value in network.state_dict().items())
+    other = weights.save(network, tmp_path / "other.safetensors")
+    values = tensors(undisturbed)
+    values.pop(next(iter(values)))
+    with pytest.raises(ValueError, match="missing"):
+        weights.load_tensors(network, values, str(other))
+
+
+def test_unknown_weights_list_the_released_ones(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no weights 'sst-huge'"):
+        weights.load("sst-huge")
+    broken = tmp_path / "broken.safetensors"
+    broken.write_bytes(b"not weights")
+    with pytest.raises(ValueError, match="broken.safetensors is not a safetensors file"):
+        weights.load(broken)
