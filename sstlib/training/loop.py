@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from sstlib import weights
 from sstlib.config import DataConfig, RunConfig
-from sstlib.datasets import training_clip
+from sstlib.datasets import training_sample
 from sstlib.losses import segmentation_loss
 from sstlib.metrics import region_similarity
 from sstlib.model import Propagator, build, unroll
@@ -45,6 +45,12 @@ class Clips(Dataset):
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         return training_clip(self.data, self.seed, self.positions[index])
+
+
+def training_clip(data: DataConfig, seed: int, position: int) -> tuple[Float[Tensor, "time 3 height width"], Int[Tensor, "time height width"]]:
+    """One training sample as the network reads it."""
+    frames, labels = training_sample(data, seed, position)
+    return torch.from_numpy(frames).permute(0, 3, 1, 2).float().div_(255), torch.from_numpy(labels).long()
 
 
 class Unrolled(nn.Module):
