@@ -11,8 +11,7 @@ import pytest
 import torch
 
 from sstlib import weights
-from sstlib.config import DataConfig, RunConfig, TrainingConfig
-from sstlib.model import MODELS
+from sstlib.config import MODELS, DataConfig, RunConfig, TrainingConfig
 from sstlib.training import Diverged, checkpoint, loop, schedule, train
 from sstlib.training.processes import Place
 
