@@ -226,7 +226,7 @@ def probe_masks(network: Propagator, data: DataConfig, index: int) -> tuple[np.n
     return pixels.to(torch.uint8).numpy(), labels.to(torch.uint8).numpy(), predicted.to(torch.uint8).numpy()
 
 
-def write_curve(path: Path, rows: list[dict[str, float]]) -> None:
+def write_curve(path: Path, rows: list[dict[str, float | int]]) -> None:
     """The curve as CSV, a row a step; a column that a row lacks stays empty."""
     columns = list(dict.fromkeys(key for row in rows for key in row))
     path.parent.mkdir(parents=True, exist_ok=True)
