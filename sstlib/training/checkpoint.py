@@ -35,7 +35,7 @@ def load(path: Path, config: RunConfig) -> dict[str, Any] | None:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise ValueError(f"checkpoint {path} cannot be read ({error}); delete it to start again") from error
+        raise ValueError(f"{path} is damaged, or no checkpoint; delete it to start again") from error
     given, stored = config.to_dict(), state["config"]
     for part, values in given.items():
         for key, value in values.items():
