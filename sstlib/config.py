@@ -165,6 +165,7 @@ class TrainingConfig(Config):
     hardest: float = 0.15  # share of pixels that bootstrapped cross-entropy keeps after the first half; 1 keeps all
     own_masks_from: float = 0.5  # share of the steps after which previous masks are the network's own (sequential training)
     checkpoint_every: int = 200  # steps
+    start: str = ""  # weights (a released name or a file) to start from instead of random ones
     seed: int = 0
 
     def __post_init__(self) -> None:

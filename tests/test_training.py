@@ -180,3 +180,13 @@ def test_unknown_weights_list_the_released_ones(tmp_path):
     broken.write_bytes(b"not weights")
     with pytest.raises(ValueError, match="broken.safetensors is not a safetensors file"):
         weights.load(broken)
+
+
+def test_a_run_starts_from_the_weights_that_it_names(undisturbed, tmp_path):
+    start = str(undisturbed / "weights.safetensors")
+    config = CONFIG.replace(training=CONFIG.training.replace(start=start, learning_rate=1e-12, steps=1, warmup=0))
+    train(config, tmp_path, quiet=True)
+    for name, value in tensors(tmp_path).items():
+        torch.testing.assert_close(value, tensors(undisturbed)[name], atol=1e-6, rtol=0)
+    with pytest.raises(ValueError, match="of another model"):
+        train(config.replace(model=config.model.replace(history=1)), tmp_path / "other", quiet=True)

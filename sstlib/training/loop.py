@@ -100,7 +100,7 @@ class _Run:
     def __init__(self, config: RunConfig, folder: Path, place: Place) -> None:
         self.config, self.folder, self.place = config, folder, place
         torch.manual_seed(config.training.seed)
-        self.network = build(config.model).to(place.device)
+        self.network = self._first_network().to(place.device)
         self.average = copy.deepcopy(self.network).eval()
         self.optimizer = schedule.optimizer(config.training, self.network)
         self.step, self.curve, self.seconds = 0, [], 0.0
@@ -112,6 +112,16 @@ class _Run:
     @property
     def checkpoint_path(self) -> Path:
         return self.folder / "checkpoint" / "last.pt"
+
+    def _first_network(self) -> Propagator:
+        """Random weights, or those that the configuration starts from, which must be of the same model."""
+        start = self.config.training.start
+        if not start:
+            return build(self.config.model)
+        network = weights.load(start)
+        if network.config != self.config.model:
+            raise ValueError(f"training.start {start!r} is of another model than this run's: {network.config} is not {self.config.model}")
+        return network
 
     def go(self, workers: int, until: int, quiet: bool) -> Propagator:
         """Steps until the end, with a checkpoint and a probe at every interval."""
