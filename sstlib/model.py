@@ -123,6 +123,15 @@ class Propagator(nn.Module):
         matched = ReferenceMatching.maps if self.matching else 0
         self.decoder = build_decoder(config, shared, per_object + 2 + matched, low)
 
+    @property
+    def centred(self) -> bool:
+        """Whether cells sit on every s-th pixel, as ResNet's padding puts them, and not on blocks of s pixels."""
+        return self.config.backbone != "small"
+
+    def fitting(self, length: int) -> int:
+        """The side nearest to `length` whose cells reach exactly to the border: 16 k + 1 for centred cells (CFBI), else any."""
+        return max(16 * round((length - 1) / 16), 16) + 1 if self.centred else length
+
     def extract(self, frame: Float[Tensor, "batch 3 height width"]) -> Features:
         """Features of a batch of frames (RGB in [0, 1]); the costly part that no mask enters."""
         levels = self.backbone(frame.contiguous(memory_format=torch.channels_last))  # convolutions here are twice as fast so

@@ -1,0 +1,161 @@
+"""The segmenter: whose ids come back, what a given mask changes, what is refused, and what lies in the folder afterwards."""
+
+import numpy as np
+import pytest
+import torch
+
+from sstlib.config import named_model
+from sstlib.inference import Segmenter, segment_sequence, segment_to_folder
+from sstlib.model import build, unroll
+from sstlib.video import ArraySequence, read_mask
+
+HEIGHT, WIDTH = 41, 67
+RNG = np.random.default_rng(3)
+FRAMES = RNG.integers(0, 256, (6, HEIGHT, WIDTH, 3), dtype=np.uint8)
+
+
+def labels(**boxes: tuple[int, int]) -> np.ndarray:
+    """Labels with a square of 15 pixels an object, as id7=(row, column)."""
+    drawn = np.zeros((HEIGHT, WIDTH), np.uint8)
+    for name, (y, x) in boxes.items():
+        drawn[y:y + 15, x:x + 15] = int(name[2:])
+    return drawn
+
+
+@pytest.fixture(scope="module")
+def network():
+    torch.manual_seed(0)
+    return build(named_model("sst-tiny").replace(matching="reference")).eval()
+
+
+def test_steps_equal_the_unrolled_network(network):
+    segmenter, given = Segmenter(network), labels(id1=(3, 5), id2=(20, 40))
+    stepped = [segmenter.step(frame, given if t == 0 else None) for t, frame in enumerate(FRAMES)]
+    clip = torch.from_numpy(FRAMES).permute(0, 3, 1, 2)[None].float() / 255
+    memberships = torch.nn.functional.one_hot(torch.from_numpy(given).long(), 3).permute(2, 0, 1)[None].float()
+    with torch.no_grad():
+        expected = unroll(network, clip, memberships).softmax(2)[0].numpy()
+    assert np.array_equal(stepped[0].labels, given)
+    for t in range(1, len(FRAMES)):
+        np.testing.assert_allclose(stepped[t].probabilities, expected[t - 1], atol=1e-5)
+        assert np.array_equal(stepped[t].labels, stepped[t].probabilities.argmax(0))
+
+
+def test_ids_are_the_callers_and_need_not_be_contiguous(network):
+    segmenter = Segmenter(network)
+    plain = Segmenter(network)
+    for t, frame in enumerate(FRAMES):
+        odd = segmenter.step(frame, labels(id9=(3, 5), id200=(20, 40)) if t == 0 else None)
+        even = plain.step(frame, labels(id1=(3, 5), id2=(20, 40)) if t == 0 else None)
+        assert odd.ids == (0, 9, 200) and set(odd.confidence) == {9, 200}
+        assert np.array_equal(odd.labels, np.array([0, 9, 200], np.uint8)[even.labels])
+        assert all(0 <= c <= 1 for c in odd.confidence.values())
+
+
+def test_objects_join_are_corrected_and_leave(network):
+    segmenter = Segmenter(network)
+    segmenter.step(FRAMES[0], labels(id3=(3, 5)))
+    segmenter.step(FRAMES[1])
+    joined = segmenter.step(FRAMES[2], labels(id8=(20, 40)))
+    assert joined.ids == (0, 3, 8)
+    assert np.array_equal(joined.labels == 8, labels(id8=(20, 40)) == 8)
+    void = labels(id3=(0, 30))
+    void[:, 60:] = 255
+    before = segmenter.step(FRAMES[3]).labels
+    corrected = segmenter.step(FRAMES[4], void)
+    assert np.array_equal(corrected.labels[:, :60] == 3, void[:, :60] == 3)
+    segmenter.remove(8)
+    after = segmenter.step(FRAMES[5])
+    assert after.ids == (0, 3) and not (after.labels == 8).any()
+    assert before.shape == after.labels.shape == (HEIGHT, WIDTH)
+    with pytest.raises(ValueError, match=r"object 8 cannot be removed; the objects are \[3\]"):
+        segmenter.remove(8)
+
+
+def test_an_object_may_be_nowhere(network):
+    segmenter = Segmenter(network)
+    segmenter.step(FRAMES[0], labels(id1=(3, 5), id2=(20, 40)))
+    network_segment = segmenter.network.segment
+    segmenter.network.segment = lambda features, memory: network_segment(features, memory) + torch.tensor([50.0, 0, -50])[:, None, None]
+    lost = segmenter.step(FRAMES[1])
+    assert not lost.labels.any() and lost.confidence[2] > 0.99
+    assert segmenter.step(FRAMES[2]).ids == (0, 1, 2)
+
+
+@pytest.mark.parametrize("options", [{"flip": True}, {"scales": (1.0, 1.3)}, {"longest": 40}, {"aggregation": "soft"}, {"keep_reference": True},
+                                     {"flip": True, "scales": (0.8, 1.2), "longest": 48, "aggregation": "soft"}])
+def test_options_keep_size_and_probabilities(network, options):
+    segmenter = Segmenter(network, **options)
+    for t, frame in enumerate(FRAMES[:4]):
+        prediction = segmenter.step(frame, labels(id1=(3, 5), id2=(20, 40)) if t == 0 else None)
+        assert prediction.labels.shape == (HEIGHT, WIDTH) and prediction.probabilities.shape == (3, HEIGHT, WIDTH)
+        np.testing.assert_allclose(prediction.probabilities.sum(0), 1, atol=1e-5)
+    assert network.config.keep_reference is False
+
+
+def test_flip_makes_the_prediction_mirror_with_the_frame(network):
+    given = labels(id1=(3, 5), id2=(20, 40))
+    ahead, mirrored = Segmenter(network, flip=True), Segmenter(network, flip=True)
+    for t, frame in enumerate(FRAMES[:3]):
+        a = ahead.step(frame, given if t == 0 else None)
+        b = mirrored.step(frame[:, ::-1], given[:, ::-1] if t == 0 else None)
+        np.testing.assert_allclose(a.probabilities, b.probabilities[..., ::-1], atol=1e-5)
+
+
+def test_soft_aggregation_is_cutie_s_formula(network):
+    segmenter = Segmenter(network, aggregation="soft")
+    p = torch.tensor([0.2, 0.5, 0.3]).view(1, 3, 1, 1)
+    odds = torch.tensor([0.5 * 0.7, 0.5, 0.3])
+    odds = odds / (1 - odds)
+    torch.testing.assert_close(segmenter._merge([p]).flatten(), odds / odds.sum())
+
+
+@pytest.mark.parametrize("frame, given, message", [
+    (FRAMES[0], None, "came without labels"),
+    (FRAMES[0], np.zeros((HEIGHT, WIDTH), np.uint8), "no object"),
+    (FRAMES[0], np.zeros((9, 9), np.uint8), r"labels have shape \(9, 9\), the frame \(41, 67\)"),
+    (FRAMES[0], np.full((HEIGHT, WIDTH), 300), "0..254"),
+    (FRAMES[0], np.ones((HEIGHT, WIDTH)), "whole numbers"),
+])
+def test_bad_first_frames_are_refused(network, frame, given, message):
+    with pytest.raises(ValueError, match=message):
+        Segmenter(network).step(frame, given)
+
+
+def test_a_video_that_changes_size_is_refused(network):
+    segmenter = Segmenter(network)
+    segmenter.step(FRAMES[0], labels(id1=(3, 5)))
+    with pytest.raises(ValueError, match="67x20 pixels, the ones before were 67x41"):
+        segmenter.step(FRAMES[1][:20])
+    assert segmenter.step(FRAMES[1]).labels.shape == (HEIGHT, WIDTH)
+
+
+def test_a_mask_in_the_middle_goes_both_ways(network):
+    sequence = ArraySequence(FRAMES)
+    given = {3: labels(id4=(3, 5))}
+    found = dict(segment_sequence(network, sequence, given))
+    assert list(found) == [3, 4, 5, 2, 1, 0]
+    backward = Segmenter(network)
+    for t in (3, 2, 1, 0):
+        expected = backward.step(FRAMES[t], given.get(t))
+        assert np.array_equal(found[t].labels, expected.labels)
+    assert list(dict(segment_sequence(network, ArraySequence(FRAMES, labels(id4=(3, 5)))))) == [0, 1, 2, 3, 4, 5]
+    with pytest.raises(ValueError, match=r"clip has frames 0..5; masks were given for \[9\]"):
+        list(segment_sequence(network, sequence, {9: labels(id4=(3, 5))}))
+
+
+def test_what_was_written_stays_valid_when_the_video_ends_early(network, tmp_path):
+    class Broken(ArraySequence):
+        def frame(self, t):
+            if t == 3:
+                raise ValueError("frame 3 cannot be decoded")
+            return super().frame(t)
+
+    written = []
+    with pytest.raises(ValueError, match="frame 3"):
+        for t, prediction in segment_to_folder(network, Broken(FRAMES, labels(id7=(3, 5))), tmp_path, overlays=True):
+            assert np.array_equal(read_mask(tmp_path / f"{t:05d}.png"), prediction.labels)
+            written.append(t)
+    assert written == [0, 1, 2]
+    assert sorted(p.name for p in tmp_path.glob("*.png")) == ["00000.png", "00001.png", "00002.png"]
+    assert len(list((tmp_path / "overlay").iterdir())) == 3
