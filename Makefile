@@ -1,12 +1,16 @@
-# Two commands on a fresh machine with Python 3.11: `make reproduce` and `make test`. Both set up what they need.
-PYTHON ?= python3
+# Two commands on a fresh machine with Python 3.11: `make reproduce` and `make test`. Both set up what they need,
+# once: the stamp file makes the second call immediate. Another interpreter: `make test PYTHON=/path/to/python3.11`.
+PYTHON ?= $(shell command -v python3.11 || echo python3)
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
 
 .PHONY: reproduce test notebooks lab clean
 
 $(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info[:2] == (3, 11) else "constraints.txt is made for Python 3.11, and \
+	$(PYTHON) is %d.%d: install 3.11, or name it: make PYTHON=/path/to/python3.11" % sys.version_info[:2])'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet -e '.[test]' -c constraints.txt
 	touch $@
@@ -15,8 +19,8 @@ reproduce: $(STAMP)
 	$(BIN)/sst reproduce
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -n 2 --dist loadfile tests
-	$(BIN)/python -m pytest -n 2 --dist loadfile --nbval --nbval-current-env --nbval-cell-timeout=120 --nbval-sanitize-with tests/nbval_sanitize.cfg notebooks
+	$(PYTEST) tests
+	$(PYTEST) --nbval --nbval-current-env --nbval-cell-timeout=120 --nbval-sanitize-with tests/nbval_sanitize.cfg notebooks
 
 notebooks: $(STAMP)
 	$(BIN)/sst reproduce --in-place

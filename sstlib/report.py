@@ -1,0 +1,2 @@
+"""stub"""
+def write(tasks, executed): return None

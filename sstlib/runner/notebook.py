@@ -1,0 +1,176 @@
+"""Notebooks as tasks: their parameters, what their result depends on, and their committed form."""
+
+import ast
+import copy
+import difflib
+import hashlib
+import importlib.metadata
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+import sstlib
+from sstlib import paths
+from sstlib.runner.task import Task, tree_digest
+
+KERNEL = "python3"
+LIBRARIES = ("torch", "numpy", "matplotlib", "pandas")
+LANGUAGE = {"name": "python", "file_extension": ".py", "mimetype": "text/x-python", "pygments_lexer": "ipython3",
+            "nbconvert_exporter": "python", "codemirror_mode": {"name": "ipython", "version": 3}}
+WIDGET = "application/vnd.jupyter.widget-view+json"
+
+
+def notebooks() -> dict[str, Path]:
+    """The notebooks by name, in their order."""
+    return {path.stem: path for path in sorted(paths.NOTEBOOKS.glob("*.ipynb")) if not path.name.startswith(".")}
+
+
+def choose(names: list[str]) -> dict[str, Path]:
+    """The notebooks that the names mean, all where there is no name.
+
+    Raises:
+        ValueError: a name that no notebook has, with the nearest that one has.
+    """
+    known = notebooks()
+    wanted = [Path(name).name.removesuffix(".ipynb") for name in names]
+    for name in wanted:
+        require_known(name, known, f"no notebook {name!r} in {paths.NOTEBOOKS}")
+    return {name: path for name, path in known.items() if name in wanted or not wanted}
+
+
+def require_known(name: Any, known: Collection[Any], complaint: str) -> None:
+    """Raises a ValueError with the complaint, and the nearest known name or all of them."""
+    if name not in known:
+        near = difflib.get_close_matches(str(name), map(str, known), n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"there is: {', '.join(map(str, known)) or 'nothing'}"
+        raise ValueError(f"{complaint}; {hint}")
+
+
+def parse_parameters(given: list[str]) -> dict[str, dict[str, Any]]:
+    """Values by notebook and parameter from NOTEBOOK:NAME=VALUE, each of the type that the notebook declares.
+
+    Raises:
+        ValueError: not of that form, an unknown notebook or parameter, or a value of another type.
+    """
+    values: dict[str, dict[str, Any]] = {}
+    for text in given:
+        match = re.fullmatch(r"([^:=]+):([^:=]+)=(.*)", text, re.DOTALL)
+        if not match:
+            raise ValueError(f"parameter {text!r} is not of the form NOTEBOOK:NAME=VALUE, such as 03_training:steps=200")
+        [(notebook, path)] = choose([match[1]]).items()
+        declared = declared_parameters(path)
+        require_known(match[2], declared, f"notebook {notebook} has no parameter {match[2]!r}")
+        values.setdefault(notebook, {})[match[2]] = _typed(match[3], declared[match[2]], text)
+    return values
+
+
+def declared_parameters(path: Path) -> dict[str, str]:
+    """Types by name from the notebook's cell tagged `parameters`, as papermill reads it."""
+    from papermill import inspect_notebook
+
+    return {name: str(found["inferred_type_name"]) for name, found in inspect_notebook(path).items()}
+
+
+def _typed(value: str, kind: str, text: str) -> Any:
+    """The value as the declared type; a bare word stays a string where the type allows it."""
+    if kind == "str":
+        return value
+    try:
+        parsed = ast.literal_eval({"true": "True", "false": "False", "none": "None"}.get(value.lower(), value))
+    except (ValueError, SyntaxError):
+        parsed = value
+    expected = {"int": int, "float": (int, float), "bool": bool, "list": (list, tuple), "tuple": (list, tuple), "dict": dict}
+    fits = isinstance(parsed, expected.get(kind.split("[")[0], object))
+    if not fits or isinstance(parsed, bool) and kind in ("int", "float"):
+        raise ValueError(f"parameter {text!r}: {value!r} is not of type {kind}, which the notebook declares")
+    return parsed
+
+
+def notebook_tasks(chosen: dict[str, Path], parameters: dict[str, dict[str, Any]]) -> list[Task]:
+    """One task a notebook; the executed copy and its record go to results/executed."""
+    surroundings = _surroundings()
+    return [_task(name, path, parameters.get(name, {}), surroundings) for name, path in chosen.items()]
+
+
+def _task(name: str, path: Path, parameters: dict[str, Any], surroundings: dict[str, str]) -> Task:
+    content = [[cell["cell_type"], "".join(cell["source"]), cell["metadata"].get("tags", [])]
+               for cell in json.loads(path.read_text())["cells"]]
+    of_notebook = {"content": hashlib.sha256(json.dumps(content).encode()).hexdigest(), "parameters": parameters}
+    fingerprint = hashlib.sha256(json.dumps(of_notebook | surroundings, sort_keys=True).encode()).hexdigest()
+    partial = paths.EXECUTED / f".{name}.partial.ipynb"
+    return Task(
+        name, ("sstlib.runner.execution", str(path), str(partial), json.dumps(parameters)), partial=partial,
+        output=paths.EXECUTED / f"{name}.ipynb", record=paths.EXECUTED / f"{name}.json",
+        log=paths.EXECUTED / "logs" / f"{name}.log", stamp={"fingerprint": fingerprint, "parameters": parameters} | provenance(),
+        environment={"SSTVOS_HOME": str(paths.ROOT)})
+
+
+def _surroundings() -> dict[str, str]:
+    """What every notebook's result depends on beside itself: the library, the run records, the data it finds."""
+    package = Path(sstlib.__file__).parent
+    return {"sstlib": tree_digest(package, "*.py", "*.cpp", "*.h", "*.cu", "*.js"), "runs": tree_digest(paths.RUNS, "*.json"),
+            "weights": tree_digest(paths.WEIGHTS, "*.safetensors", "*.json"), "published": tree_digest(paths.DATA, "published.json"),
+            "davis": str(paths.davis()), "versions": str(versions())}
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the libraries that results depend on."""
+    return {"python": ".".join(map(str, sys.version_info[:3]))} | {name: importlib.metadata.version(name) for name in LIBRARIES}
+
+
+def provenance() -> dict[str, Any]:
+    """When, from which commit and with which libraries."""
+    described = subprocess.run(["git", "-C", str(paths.ROOT), "describe", "--always", "--dirty", "--exclude", "*"],
+                               capture_output=True, text=True)
+    return {"started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "commit": described.stdout.strip() or "unknown",
+            "versions": versions()}
+
+
+def write_in_place(task: Task, path: Path) -> None:
+    """Puts a notebook's execution back into the notebook itself, in its committed form."""
+    import nbformat
+
+    executed = tidy(nbformat.read(task.output, as_version=4))
+    aside = path.with_name(f".{path.name}")
+    nbformat.write(executed, aside)
+    os.replace(aside, path)
+
+
+def tidy(notebook: Any) -> Any:
+    """The notebook's committed form: nothing in it that differs between two equal executions, so that diffs stay small.
+
+    Timing and papermill's metadata go; so do widget views, whose ids are random and whose static picture stays.
+    """
+    notebook = copy.deepcopy(notebook)
+    notebook["metadata"] = type(notebook["metadata"])(
+        kernelspec={"display_name": "Python 3 (ipykernel)", "language": "python", "name": KERNEL}, language_info=LANGUAGE)
+    count = 0
+    for cell in notebook["cells"]:
+        tags = cell["metadata"].get("tags")
+        cell["metadata"] = type(cell["metadata"])(tags=tags) if tags else type(cell["metadata"])()
+        if cell["cell_type"] == "code":
+            count += bool(cell["source"].strip())
+            cell["execution_count"] = count if cell["source"].strip() else None
+            cell["outputs"] = _merged(cell["outputs"])
+            for output in cell["outputs"]:
+                output.get("data", {}).pop(WIDGET, None)
+                if output["output_type"] == "execute_result":
+                    output["execution_count"] = count
+    return notebook
+
+
+def _merged(outputs: list[Any]) -> list[Any]:
+    """Neighbouring pieces of one stream joined: where they are cut is a matter of timing."""
+    merged: list[Any] = []
+    for output in outputs:
+        if merged and output["output_type"] == "stream" and merged[-1].get("name") == output["name"]:
+            merged[-1]["text"] += output["text"]
+        else:
+            merged.append(output)
+    return merged
