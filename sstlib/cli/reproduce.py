@@ -1,7 +1,6 @@
 """Everything from records to report: missing runs, the DAVIS row, all notebooks, tables, one HTML page."""
 
 import argparse
-import importlib.util
 import time
 
 from sstlib import paths
@@ -28,6 +27,7 @@ def run(arguments: argparse.Namespace) -> int:
     from sstlib import report, runner
 
     began = time.monotonic()
+    paths.davis()  # a wrong SST_DAVIS is found before anything runs
     parameters = runner.parse_parameters(arguments.parameter)
     if arguments.in_place and parameters:
         raise ValueError("--in-place writes notebooks as they are committed, with their defaults; leave -p out")
@@ -48,16 +48,26 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def records(engine) -> list:
-    """Runs what the sweeps miss, scores DAVIS where there is one, and writes the tables."""
-    if not importlib.util.find_spec("sstlib.experiments"):
-        return []
+    """Makes the runs that the sweeps miss, scores DAVIS where there is one, and writes the tables."""
     from sstlib import experiments
     from sstlib.cli import sweep
+    from sstlib.experiments.tables import write_tables
 
-    outcomes = engine.run([sweep.task(run) for run in sweep.select(list(experiments.SWEEPS), None, None)], title="runs")
-    if paths.davis():
-        experiments.davis_row()
-    else:
-        print("no DAVIS: neither SST_DAVIS nor data/DAVIS names a folder, so its row is left out (data/README.md says how to get one)")
-    experiments.write_tables()
+    outcomes = engine.run([sweep.task(name, run) for name, run in sweep.select(list(experiments.SWEEPS))], title="runs")
+    outcomes += davis_rows()
+    write_tables()
     return outcomes
+
+
+def davis_rows() -> list:
+    """Scores the released networks on real frames where there are any."""
+    from sstlib import runner
+
+    if paths.davis() is None:
+        print("no DAVIS folder (SST_DAVIS or data/DAVIS): the rows on real frames stay as they are recorded")
+        return []
+    from sstlib.experiments import davis
+
+    began = time.time()
+    return [runner.Outcome(f"davis2016/{record.stem}", "ran" if record.stat().st_mtime >= began else "reused")
+            for record in davis.davis_rows()]

@@ -23,51 +23,51 @@ def run(arguments: argparse.Namespace) -> int:
 
     for name in arguments.names:
         runner.require_known(name, experiments.SWEEPS, f"no sweep {name!r}")
-    names = arguments.names or list(experiments.SWEEPS)
-    runs = select(names, arguments.only, arguments.seed)
+    runs = select(arguments.names or list(experiments.SWEEPS), arguments.only, arguments.seed)
     if arguments.list:
-        for run in runs:
-            print(f"{'done   ' if run.record_path.is_file() else 'missing'}  {run_name(run)}")
+        for name, run in runs:
+            print(f"{'done   ' if run.done else 'missing'}  {name:<10}  {run_name(run)}")
         return 0
     if len(runs) == 1 and arguments.only is not None and arguments.seed is not None:
-        return make(runs[0], arguments.fresh)
+        return make(runs[0][1], arguments.fresh)
     with runner.Engine(arguments.scheduler, arguments.workers) as engine:
-        outcomes = engine.run([task(run, arguments.fresh) for run in runs], arguments.fresh, title="runs")
+        outcomes = engine.run([task(name, run, arguments.fresh) for name, run in runs], arguments.fresh, title="runs")
     print(runner.summary(outcomes))
     return int(any(outcome.status == "failed" for outcome in outcomes))
 
 
-def select(names: list[str], variant: str | None, seed: int | None) -> list:
-    """The runs of the sweeps, of one variant or seed where it is given; a run that two sweeps share comes once."""
+def select(names: list[str], variant: str | None = None, seed: int | None = None) -> list:
+    """Sweep and run of what is asked for; a run that two sweeps share comes once."""
     from sstlib import experiments, runner
 
-    runs = {run.record_path: run for name in names for run in experiments.SWEEPS[name].runs()}
-    if variant is not None:
-        runner.require_known(variant, sorted({run.variant for run in runs.values()}), f"no variant {variant!r} in {', '.join(names)}")
-    if seed is not None:
-        runner.require_known(seed, sorted({run.seed for run in runs.values()}), f"no seed {seed} in {', '.join(names)}")
-    return [run for run in runs.values() if variant in (None, run.variant) and seed in (None, run.seed)]
+    runs = {run.record_path: (name, run) for name in reversed(names) for run in experiments.SWEEPS[name].runs()}
+    for asked, field in ((variant, "variant"), (seed, "seed")):
+        if asked is not None:
+            known = sorted({getattr(run, field) for _, run in runs.values()})
+            runner.require_known(asked, known, f"no {field} {asked!r} in {', '.join(names)}")
+            runs = {path: found for path, found in runs.items() if getattr(found[1], field) == asked}
+    return sorted(runs.values(), key=lambda found: names.index(found[0]))
 
 
 def run_name(run) -> str:
     return f"{run.experiment}/{run.variant}-seed{run.seed}"
 
 
-def task(run, fresh: bool = False):
-    """The run as a task: this command again, for this run alone, in a process of its own."""
+def task(name: str, run, fresh: bool = False):
+    """A run as a task: this command again, for this run alone, in a process of its own."""
     from sstlib import runner
 
-    command = ("sstlib", "sweep", run.experiment, "--only", run.variant, "--seed", str(run.seed), *(["--fresh"] if fresh else []))
-    return runner.Task(run_name(run), command, output=run.record_path, record=run.record_path,
+    command = ("sstlib", "sweep", name, "--only", run.variant, "--seed", str(run.seed), *(["--fresh"] if fresh else []))
+    return runner.Task(run_name(run), command, output=run.record_path, record=run.record_path, complete=run.done,
                        log=paths.EXECUTED / "logs" / f"{run_name(run).replace('/', '-')}.log", environment={"SSTVOS_HOME": str(paths.ROOT)})
 
 
 def make(run, fresh: bool) -> int:
     """Makes one run in this process."""
-    from sstlib import experiments
-
-    if run.record_path.is_file() and not fresh:
+    if run.done and not fresh:
         print(f"{run_name(run)} is done: {run.record_path}; --fresh makes it again")
         return 0
-    experiments.execute(run)
+    from sstlib.experiments.execute import execute
+
+    print(f"{run_name(run)}: {execute(run).path}")
     return 0

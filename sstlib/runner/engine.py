@@ -5,6 +5,7 @@ import logging
 import os
 import signal
 import uuid
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -136,9 +137,12 @@ def _outcome(future: Any, task: Task) -> Outcome:
 
 
 def summary(outcomes: list[Outcome]) -> str:
-    """A table of what ran, was reused or failed, with seconds, and a line of totals."""
-    width = max((len(outcome.name) for outcome in outcomes), default=0)
-    rows = [f"  {o.name:<{width}}  {o.status:<11}" + (f" {o.seconds:7.1f} s" if o.seconds else "")
-            + (f"  ({o.attempts} attempts)" if o.attempts > 1 else "") for o in outcomes]
-    counts = {status: sum(o.status == status for o in outcomes) for status in ("ran", "reused", "failed")}
-    return "\n".join([*rows, "  " + ", ".join(f"{number} {status}" for status, number in counts.items())])
+    """A table of what ran, was reused or failed, with seconds, and a line of totals; reused runs of a sweep are one row."""
+    reused_runs = Counter(o.name.split("/")[0] for o in outcomes if o.status == "reused" and "/" in o.name)
+    rows = [(f"{name} ({number} runs)", "reused", "") for name, number in reused_runs.items()]
+    rows += [(o.name, o.status, (f"{o.seconds:7.1f} s" if o.seconds else "") + (f"  {o.attempts} attempts" if o.attempts > 1 else ""))
+             for o in outcomes if o.status != "reused" or "/" not in o.name]
+    width = max((len(name) for name, *_ in rows), default=0)
+    counts = Counter(o.status for o in outcomes)
+    totals = ", ".join(f"{counts[status]} {status}" for status in ("ran", "reused", "failed"))
+    return "\n".join([*(f"  {name:<{width}}  {status:<11}{rest}".rstrip() for name, status, rest in rows), f"  {totals}"])

@@ -8,7 +8,6 @@ import importlib.metadata
 import json
 import os
 import re
-import subprocess
 import sys
 import time
 from collections.abc import Collection
@@ -99,10 +98,10 @@ def notebook_tasks(chosen: dict[str, Path], parameters: dict[str, dict[str, Any]
 
 
 def _task(name: str, path: Path, parameters: dict[str, Any], surroundings: dict[str, str]) -> Task:
-    content = [[cell["cell_type"], "".join(cell["source"]), cell["metadata"].get("tags", [])]
+    cells = [[cell["cell_type"], "".join(cell["source"]), cell["metadata"].get("tags", [])]
                for cell in json.loads(path.read_text())["cells"]]
-    of_notebook = {"content": hashlib.sha256(json.dumps(content).encode()).hexdigest(), "parameters": parameters}
-    fingerprint = hashlib.sha256(json.dumps(of_notebook | surroundings, sort_keys=True).encode()).hexdigest()
+    depends = {"cells": cells, "parameters": parameters} | surroundings
+    fingerprint = hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()
     partial = paths.EXECUTED / f".{name}.partial.ipynb"
     return Task(
         name, ("sstlib.runner.execution", str(path), str(partial), json.dumps(parameters)), partial=partial,
@@ -126,10 +125,9 @@ def versions() -> dict[str, str]:
 
 def provenance() -> dict[str, Any]:
     """When, from which commit and with which libraries."""
-    described = subprocess.run(["git", "-C", str(paths.ROOT), "describe", "--always", "--dirty", "--exclude", "*"],
-                               capture_output=True, text=True)
-    return {"started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "commit": described.stdout.strip() or "unknown",
-            "versions": versions()}
+    from sstlib.experiments import records  # imports torch, which workers do without
+
+    return {"started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "commit": records.commit(), "versions": versions()}
 
 
 def write_in_place(task: Task, path: Path) -> None:

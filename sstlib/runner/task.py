@@ -27,7 +27,8 @@ class Task:
     """A module to run in its own process, what it makes, and where its completion is recorded.
 
     With a `stamp` the runner itself writes `record` when the command has ended with status 0: the stamp, the seconds and
-    a digest of the output. Without one the command writes its own record, atomically, as its last act.
+    a digest of the output. Without one the command writes its own record, atomically, as its last act, and whoever makes
+    the task says by `complete` whether that record is there and of the present configuration.
     """
 
     name: str
@@ -36,13 +37,14 @@ class Task:
     record: Path
     log: Path
     stamp: dict[str, Any] | None = None
+    complete: bool = False
     partial: Path | None = None  # where the command writes its output until it is whole
     environment: dict[str, str] = dataclasses.field(default_factory=dict)
 
     def done(self) -> bool:
         """Whether the record is there, is of the same fingerprint, and describes the output that is there."""
         if self.stamp is None:
-            return self.record.is_file()
+            return self.complete
         written = read_record(self.record)
         return (written.get("fingerprint") == self.stamp["fingerprint"] and self.output.is_file()
                 and written.get("digest") == digest(self.output))

@@ -1,0 +1,152 @@
+"""One HTML page with the narrative, tables and figures of all notebooks, which needs nothing but itself to be read."""
+
+import html
+import os
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+from sstlib import paths
+from sstlib.report.formulas import formula
+from sstlib.runner.notebook import provenance
+from sstlib.runner.task import Outcome, Task, read_record
+
+MIMES = ["text/html", "image/svg+xml", "image/png", "image/jpeg", "text/markdown", "text/plain"]
+STATES = {"ran": "executed in this run", "reused": "unchanged since", "stale": "executed before later changes; run it again",
+          "failed": "failed", "missing": "not executed yet"}
+
+
+def write(tasks: list[Task], outcomes: list[Outcome]) -> Path:
+    """Writes results/report/index.html from the executed copies of the notebooks and the tables.
+
+    Args:
+        tasks: A task for every notebook that belongs into the report, in its order.
+        outcomes: How those went that were asked for just now. A notebook that failed has its error in the page, not an older result.
+    """
+    failed = {outcome.name: outcome.error for outcome in outcomes if outcome.status == "failed"}
+    ran = {outcome.name for outcome in outcomes if outcome.status == "ran"}
+    sections = [_section(task, ran, failed) for task in tasks]
+    page = _page(sections + _tables())
+    paths.REPORT.mkdir(parents=True, exist_ok=True)
+    target = paths.REPORT / "index.html"
+    aside = target.with_name(f".{target.name}.{os.getpid()}")
+    aside.write_text(page, encoding="utf-8")
+    os.replace(aside, target)
+    return target
+
+
+def _section(task: Task, ran: set[str], failed: dict[str, str]) -> dict[str, str]:
+    """Title, question, state and body of a notebook's part of the page."""
+    import nbformat
+
+    state = ("failed" if task.name in failed else "missing" if not task.output.is_file() else
+             "ran" if task.name in ran else "reused" if task.done() else "stale")
+    source = task.output if state in ("ran", "reused", "stale") else paths.NOTEBOOKS / f"{task.name}.ipynb"
+    notebook = nbformat.read(source, as_version=4)
+    title, question = heading(notebook)
+    body = (f"<h1>{html.escape(title)}</h1><pre class='failure'>{html.escape(failed[task.name])}</pre>" if state == "failed" else
+            f"<h1>{html.escape(title)}</h1>" if state == "missing" else body_of(notebook, task.name))
+    return {"name": task.name, "title": title, "question": question, "state": state, "body": body, "facts": _facts(task, state)}
+
+
+def heading(notebook: Any) -> tuple[str, str]:
+    """The notebook's title, and the question it asks: the first sentence of its opening cell that ends in a question mark."""
+    opening = next((cell.source for cell in notebook.cells if cell.cell_type == "markdown"), "")
+    title = re.match(r"#\s+(.+)", opening)
+    text = " ".join(opening.lstrip("# ").split())
+    asked = re.search(r"[^.:!?]*\?", text)
+    return (title[1].strip() if title else ""), (asked[0].strip() if asked else "")
+
+
+def _facts(task: Task, state: str) -> str:
+    """One line on where a section comes from."""
+    record = read_record(task.record)
+    facts = [STATES[state]]
+    if record and state in ("ran", "reused", "stale"):
+        facts += [record["started"].replace("T", " ").replace("Z", " UTC"), f"{record['seconds']:.0f} s", f"commit {record['commit']}"]
+        facts += [f"{name} = {value!r}" for name, value in record["parameters"].items()] or ["default parameters"]
+    links = f"<a href='../../notebooks/{task.name}.ipynb'>notebook</a>"
+    return f"{html.escape(', '.join(facts))}; {links}"
+
+
+def body_of(notebook: Any, name: str) -> str:
+    """The notebook as HTML without its code: images embedded, formulas drawn, headings and links made unique to the page."""
+    from nbconvert import HTMLExporter
+    from traitlets.config import Config
+
+    exporter = HTMLExporter(template_name="basic", exclude_input=True, exclude_input_prompt=True, exclude_output_prompt=True,
+                            config=Config({"NbConvertBase": {"display_data_priority": MIMES}}))
+    exporter.register_filter("markdown2html", markdown_html)
+    body, _ = exporter.from_notebook_node(notebook)
+    body = re.sub(r'(<h\d[^>]*\bid=")([^"]*)"', rf'\1{name}-\2"', body)
+    body = re.sub(r'\bid="cell-id=[^"]*"', "", body)
+    body = re.sub(r'href="#([^"]*)"', rf'href="#{name}-\1"', body)
+    return re.sub(r'href="(?:\./)?([\w-]+)\.ipynb(?:#[^"]*)?"', r'href="#\1"', body)
+
+
+def markdown_html(source: str) -> str:
+    """Markdown as HTML, with formulas as inline drawings instead of text for a script from the network."""
+    from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
+
+    class Renderer(IPythonRenderer):
+        def inline_math(self, body: str) -> str:
+            return formula(body)
+
+        def block_math(self, body: str) -> str:
+            return f"<p class='display'>{formula(body, display=True)}</p>"
+
+        def latex_environment(self, name: str, body: str) -> str:
+            return "".join(self.block_math(line.replace("&", "")) for line in body.split(r"\\") if line.strip())
+
+    return MarkdownWithMath(renderer=Renderer(escape=False, exclude_anchor_links=True)).render(source)
+
+
+def _tables() -> list[dict[str, str]]:
+    """The tables in results/tables as one more section."""
+    tables = sorted(paths.TABLES.glob("*.md"))
+    if not tables:
+        return []
+    parts = [f"<h3>{html.escape(path.stem)}</h3>\n<div class='output_html'>{markdown_html(path.read_text())}</div>"
+             f"<p class='facts'><a href='../tables/{path.stem}.csv'>{path.stem}.csv</a></p>" for path in tables]
+    return [{"name": "tables", "title": "Tables", "question": "Every table as written to results/tables, from run records alone.",
+             "state": "", "facts": "", "body": "<h1>Tables</h1>" + "\n".join(parts)}]
+
+
+def _page(sections: list[dict[str, str]]) -> str:
+    made = provenance()
+    libraries = ", ".join(f"{name} {version}" for name, version in made["versions"].items())
+    facts = f"{time.strftime('%Y-%m-%d %H:%M UTC', time.gmtime())}, commit {made['commit']}, {libraries}"
+    contents = "\n".join(
+        f"<li class='{part['state']}'><a href='#{part['name']}'>{formula_free(part['title'])}</a></li>" for part in sections)
+    body = "\n".join(f"<section id='{part['name']}'>\n{part['body']}\n<p class='facts'>{part['facts']}</p></section>" for part in sections)
+    style = (Path(__file__).parent / "page.css").read_text()
+    return f"""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>SSTVOS: report</title>
+<style>
+{style}
+</style>
+</head>
+<body>
+<nav><p class="brand">SSTVOS</p><ol>
+{contents}
+</ol></nav>
+<main>
+<header><p class="kicker">Report</p>
+<p class="title">Sparse Spatiotemporal Transformers for Video Object Segmentation</p>
+<p class="facts">{html.escape(facts)}</p></header>
+{body}
+</main>
+</body>
+</html>
+"""
+
+
+def formula_free(title: str) -> str:
+    """A title for the contents: its name and the question after the colon in separate lines."""
+    name, _, question = title.partition(":")
+    return f"<b>{html.escape(name)}</b>" + (f"<span>{html.escape(question.strip()[:1].upper() + question.strip()[1:])}</span>" if question else "")
