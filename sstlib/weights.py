@@ -1,7 +1,6 @@
 """Network weights as safetensors with their configuration inside: one file says all, and loading it executes no code."""
 
 import json
-import os
 from pathlib import Path
 
 import torch
@@ -9,6 +8,7 @@ from torch import nn
 
 from sstlib import paths
 from sstlib.config import ModelConfig
+from sstlib.files import written_aside
 from sstlib.model import Propagator, build
 
 SUFFIX = ".safetensors"
@@ -16,18 +16,13 @@ SUFFIX = ".safetensors"
 
 def save(network: nn.Module, path: Path | str, **facts: object) -> Path:
     """Writes the network's parameters with its configuration and any further facts (JSON values), aside and then renamed."""
-    from safetensors.torch import save_file
+    from safetensors.torch import save as serialize
 
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     metadata = {"config": json.dumps(network.config.to_dict()), **{key: json.dumps(value) for key, value in facts.items()}}
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        save_file(tensors, scratch, metadata=metadata)
-        os.replace(scratch, path)
-    finally:
-        scratch.unlink(missing_ok=True)
+    with written_aside(path) as file:
+        file.write(serialize(tensors, metadata))
     return path
 
 

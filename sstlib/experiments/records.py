@@ -1,7 +1,6 @@
 """Run records: one JSON a trained or evaluated run, from which every table and figure is made."""
 
 import json
-import os
 import platform
 import subprocess
 import time
@@ -12,6 +11,7 @@ from typing import Any
 import torch
 
 from sstlib import __version__, paths
+from sstlib.files import written_aside
 
 
 @dataclass(frozen=True)
@@ -33,10 +33,8 @@ class RunRecord:
     def write(self, path: Path | None = None) -> Path:
         """Writes the record aside and renames it: a reader finds a whole record or none."""
         path = path or self.path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        scratch = path.with_name(f".{path.name}.{os.getpid()}")
-        scratch.write_text(json.dumps(_rounded(asdict(self)), indent=1) + "\n")
-        os.replace(scratch, path)
+        with written_aside(path, "w") as file:
+            file.write(json.dumps(_rounded(asdict(self)), indent=1) + "\n")
         return path
 
 

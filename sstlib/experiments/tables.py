@@ -1,7 +1,6 @@
 """Tables made from run records alone, each with the published numbers in columns of their own."""
 
 import json
-import os
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +9,7 @@ import pandas as pd
 from sstlib import paths
 from sstlib.experiments import records
 from sstlib.experiments.sweeps import EXPERIMENT, SWEEPS
+from sstlib.files import written_aside
 
 SCORES = ("J&F", "J", "F")
 
@@ -105,8 +105,6 @@ def markdown(frame: pd.DataFrame) -> str:
 
 
 def _write(path: Path, text: str) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    scratch.write_text(text)
-    os.replace(scratch, path)
+    with written_aside(path, "w") as file:
+        file.write(text)
     return path

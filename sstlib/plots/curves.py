@@ -8,8 +8,7 @@ from matplotlib.figure import Figure
 
 from sstlib.plots import ACCENT, FAINT, INK, MARKERS, MUTED, SERIES, SIGNAL, bare, figure, styled
 from sstlib.shapes import UInt8
-
-MASKS = np.array([[0, 0, 0], [0, 114, 178], [213, 94, 0], [0, 158, 115], [204, 121, 167], [230, 159, 0], [86, 180, 233]], float)
+from sstlib.video import overlay
 
 
 @styled
@@ -58,18 +57,6 @@ def score_by_occlusion(series: Mapping[str, Sequence[tuple[float, float, float]]
     return drawing
 
 
-def overlaid(frame: UInt8[np.ndarray, "height width 3"], labels: UInt8[np.ndarray, "height width"]) -> UInt8[np.ndarray, "height width 3"]:
-    """The frame with each object's mask tinted and outlined."""
-    tint = MASKS[np.where(labels == 0, 0, (labels - 1) % (len(MASKS) - 1) + 1)]
-    inside = (labels > 0)[..., None]
-    edge = np.zeros(labels.shape, bool)
-    edge[:, 1:] |= labels[:, 1:] != labels[:, :-1]
-    edge[1:] |= labels[1:] != labels[:-1]
-    mixed = np.where(inside, 0.45 * frame + 0.55 * tint, frame.astype(float))
-    mixed[edge] = 255
-    return mixed.astype(np.uint8)
-
-
 @styled
 def side_by_side(frames: UInt8[np.ndarray, "time height width 3"], rows: Mapping[str, UInt8[np.ndarray, "time height width"]],
                  times: Sequence[int], notes: Mapping[str, Sequence[str]] | None = None) -> Figure:
@@ -80,7 +67,7 @@ def side_by_side(frames: UInt8[np.ndarray, "time height width 3"], rows: Mapping
     grid = drawing.subplots(len(rows), len(times), squeeze=False)
     for line, (name, labels) in zip(grid, rows.items(), strict=True):
         for axes, t in zip(line, times, strict=True):
-            bare(axes).imshow(overlaid(frames[t], labels[t]))
+            bare(axes).imshow(overlay(frames[t], labels[t]))
             if notes and name in notes:
                 axes.set_xlabel(notes[name][t], fontsize=7.5, color=SIGNAL if notes[name][t].startswith("lost") else INK)
         line[0].set_ylabel(name)

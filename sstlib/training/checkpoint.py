@@ -1,6 +1,5 @@
 """Everything that a run needs to go on as if it had never stopped, in one file written aside and renamed."""
 
-import os
 import pickle
 from pathlib import Path
 from typing import Any
@@ -8,20 +7,13 @@ from typing import Any
 import torch
 
 from sstlib.config import RunConfig
+from sstlib.files import written_aside
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
     """Writes the state so that `path` is always whole: the last complete checkpoint, or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with scratch.open("wb") as file:
-            torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(scratch, path)
-    finally:
-        scratch.unlink(missing_ok=True)
+    with written_aside(path) as file:
+        torch.save(state, file)
 
 
 def load(path: Path, config: RunConfig) -> dict[str, Any] | None:

@@ -4,7 +4,6 @@ import contextlib
 import copy
 import csv
 import math
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from tqdm import tqdm
 from sstlib import weights
 from sstlib.config import DataConfig, RunConfig
 from sstlib.datasets import training_sample
+from sstlib.files import written_aside
 from sstlib.losses import segmentation_loss
 from sstlib.metrics import region_similarity
 from sstlib.model import Propagator, build, unroll
@@ -239,10 +239,7 @@ def probe_masks(network: Propagator, data: DataConfig, index: int) -> tuple[np.n
 def write_curve(path: Path, rows: list[dict[str, float | int]]) -> None:
     """The curve as CSV, a row a step; a column that a row lacks stays empty."""
     columns = list(dict.fromkeys(key for row in rows for key in row))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    with scratch.open("w", newline="") as file:
-        writer = csv.DictWriter(file, columns)
+    with written_aside(path, "w") as file:
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-    os.replace(scratch, path)
