@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from sstlib import weights
+from sstlib.cli.train import read_config, with_changes
 from sstlib.config import MODELS, DataConfig, RunConfig, TrainingConfig
 from sstlib.training import Diverged, checkpoint, loop, schedule, train
 from sstlib.training.processes import Place
@@ -180,6 +181,22 @@ def test_unknown_weights_list_the_released_ones(tmp_path):
     broken.write_bytes(b"not weights")
     with pytest.raises(ValueError, match="broken.safetensors is not a safetensors file"):
         weights.load(broken)
+
+
+def test_progress_leaves_pictures_of_a_held_out_clip(undisturbed):
+    pictures = sorted(path.name for path in (undisturbed / "probe").iterdir())
+    assert pictures == ["000002.png", "000004.png", "000006.png"]
+
+
+def test_command_line_changes_fields_and_refuses_unknown_ones():
+    config = with_changes(read_config("tiny"), ["training.steps=7", "model.encoding=none", 'model.layers=["grid"]'])
+    assert (config.training.steps, config.model.encoding, config.model.layers) == (7, "none", ("grid",))
+    with pytest.raises(ValueError, match="no key 'step'; did you mean 'steps'"):
+        with_changes(config, ["training.step=7"])
+    with pytest.raises(ValueError, match="expected PART.KEY=VALUE"):
+        with_changes(config, ["steps=7"])
+    with pytest.raises(ValueError, match="neither a preset .* nor a JSON file"):
+        read_config("medium")
 
 
 def test_a_run_starts_from_the_weights_that_it_names(undisturbed, tmp_path):

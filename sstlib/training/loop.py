@@ -3,6 +3,7 @@
 import contextlib
 import copy
 import csv
+import importlib.util
 import math
 import time
 from pathlib import Path
@@ -140,8 +141,9 @@ class _Run:
                 self.curve.append({"step": self.step, **row, "seconds": self.seconds})
                 bar.update()
                 bar.set_postfix(loss=f"{row['loss']:.3f}", J=f"{self._last('probe_J'):.3f}")
-                if self.step % training.checkpoint_every == 0 or self.step == until:
+                if "probe_J" in row:
                     self.save()
+                    self.picture()
         return self.average
 
     def _loader(self, workers: int, until: int) -> Any:
@@ -215,6 +217,17 @@ class _Run:
             "random": torch.get_rng_state()})
         write_curve(self.folder / "curve.csv", self.curve)
         weights.save(self.average, self.folder / "weights.safetensors", run=self.config.to_dict(), step=self.step)
+
+    def picture(self) -> None:
+        """A held-out clip with truth and prediction as probe/STEP.png, where matplotlib is installed."""
+        if not self.place.leads or importlib.util.find_spec("matplotlib") is None:
+            return
+        from sstlib.plots import png
+        from sstlib.plots.curves import side_by_side
+
+        frames, truth, predicted = probe_masks(self.average, self.config.data, 0)
+        with written_aside(self.folder / "probe" / f"{self.step:06d}.png") as file:
+            file.write(png(side_by_side(frames, {"truth": truth, "prediction": predicted}, range(len(frames)))))
 
     def _restore(self, state: dict[str, Any]) -> None:
         self.network.load_state_dict(state["network"])
