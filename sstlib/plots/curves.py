@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from sstlib.plots import ACCENT, FAINT, INK, MARKERS, MUTED, SERIES, SIGNAL, bare, figure, styled
+from sstlib.plots import ACCENT, FAINT, INK, MARKERS, MUTED, SERIES, SIGNAL, WIDTH, bare, figure, styled
 from sstlib.shapes import UInt8
 from sstlib.video import overlay
 
@@ -57,17 +57,27 @@ def score_by_occlusion(series: Mapping[str, Sequence[tuple[float, float, float]]
     return drawing
 
 
+def outlined(frame: UInt8[np.ndarray, "height width 3"], labels: UInt8[np.ndarray, "height width"]) -> UInt8[np.ndarray, "height width 3"]:
+    """The frame with its objects tinted, and a white line around each that shows on any color."""
+    mixed = overlay(frame, labels)
+    edge = np.zeros(labels.shape, bool)
+    edge[:, 1:] |= labels[:, 1:] != labels[:, :-1]
+    edge[1:] |= labels[1:] != labels[:-1]
+    mixed[edge] = 255
+    return mixed
+
+
 @styled
 def side_by_side(frames: UInt8[np.ndarray, "time height width 3"], rows: Mapping[str, UInt8[np.ndarray, "time height width"]],
                  times: Sequence[int], notes: Mapping[str, Sequence[str]] | None = None) -> Figure:
     """A row a method, a column a frame: what each says is where (Fig. 3-5). `notes` print a line under each picture."""
     height, width = frames.shape[1:3]
-    cell = 7.2 / len(times)
-    drawing = figure(len(rows) * (cell * height / width + (0.22 if notes else 0.08)) + 0.25)
+    cell = (WIDTH - 0.3) / len(times)
+    drawing = figure(len(rows) * (cell * height / width + (0.22 if notes else 0.03)) + 0.2)
     grid = drawing.subplots(len(rows), len(times), squeeze=False)
     for line, (name, labels) in zip(grid, rows.items(), strict=True):
         for axes, t in zip(line, times, strict=True):
-            bare(axes).imshow(overlay(frames[t], labels[t]))
+            bare(axes).imshow(outlined(frames[t], labels[t]))
             if notes and name in notes:
                 axes.set_xlabel(notes[name][t], fontsize=7.5, color=SIGNAL if notes[name][t].startswith("lost") else INK)
         line[0].set_ylabel(name)
