@@ -5,9 +5,12 @@ import json
 import numpy as np
 import pytest
 
-from sstlib import paths
-from sstlib.experiments import SWEEPS, RunRecord, findings, missing, records, run, tables
+from sstlib import paths, weights
+from sstlib.config import MODELS, RunConfig, TrainingConfig
+from sstlib.experiments import SWEEPS, RunRecord, findings, missing, records, release, run, tables
 from sstlib.experiments.sweeps import SEEDS, VARIANTS
+from sstlib.model import build
+from sstlib.training.loop import write_curve
 
 
 @pytest.fixture
@@ -103,3 +106,34 @@ def test_implied_contour_of_the_published_tables():
     rows = findings.implied_contour(["1a", "1b", "6"]).set_index(["table", "method"])
     np.testing.assert_allclose(rows.loc[("YouTube-VOS 2018 validation", "CFBI"), "implied mean F"], 84.6)
     np.testing.assert_allclose(rows.loc[("YouTube-VOS 2019 validation", "SST (Local)"), "implied mean F"], 84.85)
+
+
+@pytest.fixture
+def finished(tmp_path, runs, monkeypatch):
+    """A folder as `sst train` leaves it, and results in a temporary folder."""
+    monkeypatch.setattr(paths, "WEIGHTS", tmp_path / "weights")
+    config = RunConfig(MODELS["sst-tiny"], TrainingConfig(steps=700))
+    curve = [{"step": n, "loss": 1 / n, "gradient_norm": 1.0, "learning_rate": 0.1, "seconds": 2.0 * n} for n in range(1, 701)]
+    curve[-1]["probe_J"] = 0.5
+    write_curve(tmp_path / "run" / "curve.csv", curve)
+    weights.save(build(config.model), tmp_path / "run" / "weights.safetensors", run=config.to_dict(), step=700)
+    return tmp_path / "run"
+
+
+def test_a_release_is_loaded_by_name_and_says_its_terms(finished):
+    written = release.release(finished, "sst-test", "davis2016")
+    assert all(path.exists() for path in written)
+    assert weights.load("sst-test").config == MODELS["sst-tiny"]
+    text = written[-1].read_text()
+    assert "Non-commercial" in text and "No record of these weights yet" in text and "random; no pretrained weights" in text
+    thin = tables.pd.read_csv(written[1])
+    assert len(thin) <= release.CURVE_ROWS and thin["step"].iloc[-1] == 700 and thin["probe_J"].iloc[-1] == 0.5
+
+
+def test_an_unfinished_run_is_not_released(finished):
+    facts = weights.facts(finished / "weights.safetensors")
+    weights.save(weights.load(finished / "weights.safetensors"), finished / "weights.safetensors", run=facts["run"], step=10)
+    with pytest.raises(ValueError, match="stopped at step 10 of 700"):
+        release.release(finished, "sst-test", "generated")
+    with pytest.raises(ValueError, match="no stated terms; known: generated, davis2016"):
+        release.release(finished, "sst-test", "imagenet")
