@@ -1,0 +1,68 @@
+"""One layer: a sprite, color and level over [-1, 1]^2, placed and bent in every frame; how it is sampled, exactly both ways."""
+
+import numpy as np
+import torch
+import torch.nn.functional as functional
+from torch import Tensor
+
+from sstlib.shapes import Float
+from sstlib.synthetic.textures import to_device
+
+Placements = Float[np.ndarray, "time 3 3"]
+Bends = Float[np.ndarray, "time 2 3"]
+
+
+def unbent(frames: int) -> np.ndarray:
+    """Bending of a rigid layer."""
+    return np.zeros((frames, 2, 3))
+
+
+def windows(placements: Placements, bends: Bends, height: int, width: int) -> tuple[np.ndarray, int, int]:
+    """Upper left corners (time, 2) as (row, column) and one size, rows and columns, of windows that hold a layer in each frame."""
+    reach = 1 + np.abs(bends[:, ::-1, 0])  # the first shear moves y, the second x
+    half = (np.abs(placements[:, :2, :2]) @ reach[..., None])[..., 0] + 1
+    low = np.floor(placements[:, :2, 2] - half).astype(int)
+    size = np.ceil(2 * half).astype(int) + 1
+    seen = ((low + size > 0) & (low < (width, height))).all(1)
+    if not seen.any():
+        return low[:, ::-1], 0, 0
+    size = np.minimum(size[seen].max(0), (width, height))
+    corners = np.clip(low, 0, np.array([width, height]) - size)
+    return corners[:, ::-1], int(size[1]), int(size[0])
+
+
+def material(
+    placements: Placements, bends: Bends, corners: np.ndarray, rows: int, columns: int, device: torch.device | str
+) -> Float[Tensor, "time rows columns 2"]:
+    """Where on the sprite each pixel's center lies: the inverse of `placements` and `bends`."""
+    inverse = np.linalg.inv(placements)
+    origin = inverse[:, :2, :2] @ (corners[:, ::-1, None] + 0.5) + inverse[:, :2, 2:]
+    m = to_device(np.concatenate([inverse[:, :2, :2], origin], 2), device)[..., None]
+    x = torch.arange(columns, dtype=torch.float32, device=device)
+    y = torch.arange(rows, dtype=torch.float32, device=device)
+    u = (m[:, 0, 0] * x + m[:, 0, 2])[:, None] + (m[:, 0, 1] * y)[..., None]
+    v = (m[:, 1, 0] * x + m[:, 1, 2])[:, None] + (m[:, 1, 1] * y)[..., None]
+    if np.any(bends[:, :, 0]):
+        b = to_device(bends, device)[..., None, None]
+        u = u - b[:, 1, 0] * torch.sin(b[:, 1, 1] * v + b[:, 1, 2])
+        v = v - b[:, 0, 0] * torch.sin(b[:, 0, 1] * u + b[:, 0, 2])
+    return torch.stack([u, v], -1)
+
+
+def pixels(points: Float[np.ndarray, "*place 2"], placement: Float[np.ndarray, "3 3"], bend: Float[np.ndarray, "2 3"]) -> np.ndarray:
+    """Where points of the sprite are in the frame, in pixels (x, y), a pixel's center at one half: the way back of `material`."""
+    u, v = points[..., 0], points[..., 1]
+    v = v + bend[0, 0] * np.sin(bend[0, 1] * u + bend[0, 2])
+    u = u + bend[1, 0] * np.sin(bend[1, 1] * v + bend[1, 2])
+    return np.stack([u, v], -1) @ placement[:2, :2].T + placement[:2, 2]
+
+
+def sample(sprite: Float[Tensor, "... channel side side"], grid: Float[Tensor, "time rows columns 2"]) -> Float[Tensor, "time channel rows columns"]:
+    """Bilinear samples of one sprite, or of one a frame."""
+    return functional.grid_sample(sprite.expand(len(grid), -1, -1, -1), grid, padding_mode="border", align_corners=False)
+
+
+def opacity(level: Float[Tensor, "time rows columns"], placements: Placements) -> Float[Tensor, "time 1 rows columns"]:
+    """Antialiased cover of each pixel by a layer, from its level and how many pixels the level's unit spans; a half on the outline."""
+    span = np.sqrt(np.abs(np.linalg.det(placements[:, :2, :2]))).clip(8)
+    return (level * to_device(span, level.device)[:, None, None] + 0.5).clamp_(0, 1)[:, None]
