@@ -5,8 +5,9 @@ from pathlib import Path
 
 from sstlib import paths, weights
 from sstlib.datasets import open_dataset
+from sstlib.evaluation import evaluate
 from sstlib.experiments import records
-from sstlib.experiments.execute import peak_megabytes, score
+from sstlib.experiments.execute import peak_megabytes, score, summary
 from sstlib.metrics import PROTOCOLS
 
 EXPERIMENT = "davis2016"
@@ -35,3 +36,14 @@ def davis_row(name: str) -> Path:
     cost = {"frames_per_second": frames / seconds, "peak_megabytes": peak_megabytes()}
     config = {"weights": fingerprint, "model": facts["config"]}
     return records.RunRecord(EXPERIMENT, name, 0, config, metrics, cost, records.provenance("davis2016 val 480p")).write(path)
+
+
+def published_masks_row(name: str, folder: Path | str, trained_on: str) -> Path:
+    """The record of masks that others published (SEQUENCE/FRAME.png), scored by the same code on the same frames."""
+    annotations = paths.davis()
+    if annotations is None:
+        raise FileNotFoundError("no DAVIS folder to score against; name one in SST_DAVIS")
+    result = evaluate(folder, annotations / "Annotations" / "480p", protocol="davis2016")
+    metrics = summary(list(result.sequences.values())) | {"trained_on": trained_on}
+    return records.RunRecord(EXPERIMENT, name, 0, {"masks": result.provenance["predictions"]["fingerprint"]}, metrics, {},
+                             records.provenance("davis2016 val 480p")).write()

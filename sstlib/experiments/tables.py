@@ -77,7 +77,7 @@ def davis2016() -> pd.DataFrame:
             for record in records.read_all("davis2016")]
     rows += [{"method": row["method"], "training": row["training"], "published J&F": row["J&F"]}
              for row in published("davis2016").to_dict("records")]
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=["method", "training", "J&F", "J", "F", "published J&F"])
 
 
 def write_tables(folder: Path = paths.TABLES) -> list[Path]:
