@@ -46,8 +46,8 @@ def implied_contour(names: Iterable[str]) -> pd.DataFrame:
     rows = pd.concat(frames).dropna(subset=["J_seen", "J_unseen"])
     mean = (rows["J_seen"] + rows["J_unseen"]) / 2
     implied = 2 * rows["G"] - mean
-    return pd.DataFrame({"table": rows["table"], "method": rows["method"], "G": rows["G"], "mean J": mean,
-                         "implied mean F": implied, "F - J": implied - mean}).reset_index(drop=True)
+    return pd.DataFrame({"table": rows["table"], "method": rows["method"], "G": rows["G"], "J seen": rows["J_seen"],
+                         "J unseen": rows["J_unseen"], "implied mean F": implied, "F - J": implied - mean}).reset_index(drop=True)
 
 
 def davis2016_sequences() -> pd.DataFrame:
