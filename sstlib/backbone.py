@@ -39,6 +39,27 @@ def group_norm(channels: int) -> nn.GroupNorm:
     return nn.GroupNorm(math.gcd(channels, 8), channels)
 
 
+class FilterResponseNorm(nn.Module):
+    """Filter response normalization (Singh and Krishnan, 2020): each channel by its root mean square over a frame; no batch statistics.
+
+    Args:
+        channels: of the input.
+        threshold: apply the learned threshold (TLU) that takes the place of ReLU.
+        last: channels are the last axis (batch, time, height, width, channels); else (batch, channels, height, width). Either way a
+            frame's cells are axes 2 and 3.
+    """
+
+    def __init__(self, channels: int, threshold: bool = False, last: bool = False):
+        super().__init__()
+        shape = (channels,) if last else (channels, 1, 1)
+        self.gain, self.bias = nn.Parameter(torch.ones(shape)), nn.Parameter(torch.zeros(shape))
+        self.threshold = nn.Parameter(torch.zeros(shape)) if threshold else None
+
+    def forward(self, x: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch ..."]:
+        y = x * torch.rsqrt(x.square().mean((2, 3), keepdim=True) + 1e-6) * self.gain + self.bias
+        return y if self.threshold is None else torch.maximum(y, self.threshold)
+
+
 class ResidualBlock(nn.Module):
     """Two 3x3 convolutions beside a skip; halves the resolution by averaging, so that cell i still covers pixels 2i and 2i + 1."""
 
@@ -58,10 +79,17 @@ class ResidualBlock(nn.Module):
         return F.relu(self.norm2(self.conv2(y)) + self.skip(x), inplace=True)
 
 
-def upsample_to(x: Tensor, like: Tensor) -> Tensor:
-    """Twice the resolution, cut to the size of `like`: cell borders stay where pooling with partial last cells put them."""
-    height, width = like.shape[-2:]
-    return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)[..., :height, :width]
+def enlarge(x: Tensor, size: tuple[int, int], factor: int = 2, centred: bool = False) -> Tensor:
+    """Bilinear enlargement to `size`, true to where cells lie.
+
+    Blocks (cell i covers pixels s*i to s*i + s - 1, the last perhaps partly) are enlarged by the factor and cut; centred cells (cell i
+    on pixel s*i, as a convolution with stride and padding puts them) by aligned corners.
+    """
+    if tuple(x.shape[-2:]) == tuple(size):
+        return x
+    if centred:
+        return F.interpolate(x, size, mode="bilinear", align_corners=True)
+    return F.interpolate(x, scale_factor=factor, mode="bilinear", align_corners=False)[..., :size[0], :size[1]]
 
 
 class SmallBackbone(nn.Module):
@@ -90,10 +118,14 @@ class SmallBackbone(nn.Module):
         low = self.stage4(self.stem(image))
         middle = self.stage8(low)
         deep = self.stage16(middle)
-        embedding = self.smooth(F.relu(self.lateral(middle) + upsample_to(self.top(deep), middle)))
+        embedding = self.smooth(F.relu(self.lateral(middle) + enlarge(self.top(deep), middle.shape[-2:])))
         return Levels(low, embedding, deep)
 
 
-def build_backbone(config: ModelConfig) -> SmallBackbone:
+def build_backbone(config: ModelConfig) -> nn.Module:
     """The backbone that a configuration names."""
-    return SmallBackbone(config.backbone_width, config.embedding)
+    if config.backbone == "small":
+        return SmallBackbone(config.backbone_width, config.embedding)
+    from sstlib.resnet import ResNetFeatures  # a room of its own, after this one
+
+    return ResNetFeatures(config.backbone, config.output_stride, config.embedding, config.backbone_norm)

@@ -75,11 +75,13 @@ class ModelConfig(Config):
     causal: bool = False  # keys of later frames are masked, so that past keys and values can be cached
     norm: str = "layer"  # layer or frn (FilterResponseNorm, the authors' setting)
     profile: str = "paper"  # paper, or cfbi+sst: with CFBI's global and multi-local matching beside the attention
+    warped: str = "masks"  # what attention carries over from each object's past cells: their masks, or their features (the authors' setting)
     matching: str = "none"  # none, or reference: dense matching with the reference frames at half the feature resolution
     backbone: str = "small"  # small, resnet18, resnet34, resnet50, resnet101
     backbone_width: int = 32  # channels of the small backbone's first stage; the later ones have 1.5, 3 and 6 times as many
     embedding: int = 96  # channels of a frame's embedding, the features of Eq. 1
-    output_stride: int = 8  # image pixels a feature cell
+    backbone_norm: str = "frozen"  # of a ResNet: frozen (BatchNorm with published statistics), frn or group (to train from nothing)
+    output_stride: int = 8  # image pixels a feature cell; 4 puts DeepLabV3+'s neck on a ResNet (the paper)
     decoder: str = "small"  # small, or ensembler: CFBI's in the paper's width
     decoder_width: int = 64
 
@@ -88,11 +90,14 @@ class ModelConfig(Config):
         require(self.encoding, "encoding", ("none", "sinusoidal", "learned"))
         require(self.encoding_axes, "encoding_axes", ("concat", "sum"))
         require(self.encoding_time, "encoding_time", ("clip", "buffer", "none"))
+        require(self.warped, "warped", ("masks", "features"))
         require(self.matching, "matching", ("none", "reference"))
         require(self.affinity, "affinity", ("weight", "distance", "cosine", "dot"))
         require(self.norm, "norm", ("layer", "frn"))
         require(self.profile, "profile", ("paper", "cfbi+sst"))
         require(self.backbone, "backbone", ("small", "resnet18", "resnet34", "resnet50", "resnet101"))
+        require(self.backbone_norm, "backbone_norm", ("frozen", "frn", "group"))
+        require(self.output_stride, "output_stride", (8,) if self.backbone == "small" else (4, 8, 16))
         require(self.decoder, "decoder", ("small", "ensembler"))
         if self.width % self.heads:
             raise ValueError(f"width {self.width} does not divide into {self.heads} heads; make it a multiple")
@@ -111,11 +116,13 @@ def _named_models() -> dict[str, ModelConfig]:
     # larger videos than those of training bring nothing new; dense matching finds an object again after it was lost.
     small = ModelConfig(layers=("local(radius=7)", "local(radius=7)"), history=3, causal=True, encoding_base=4.0, encoding_time="none",
                         matching="reference")
-    paper = ModelConfig(layers=("local(radius=5)", "local(radius=5)"), history=3, norm="frn", backbone="resnet101", output_stride=4,
-                        embedding=100, decoder="ensembler")
-    models = {"sst-tiny": tiny, "sst-small": small, "sst-r101-paper": paper}
-    for method in ("recurrent",):
-        models |= {f"{method}-tiny": tiny.replace(method=method), f"{method}-small": small.replace(method=method, matching="none")}
+    # Window 11, the odd number nearest to the square root of the 117 cells across a 465-pixel crop at stride 4 (Table 5's rule).
+    paper = ModelConfig(layers=("local(radius=5)", "local(radius=5)"), history=3, norm="frn", warped="features", backbone="resnet101",
+                        output_stride=4, embedding=100, decoder="ensembler")
+    models = {"sst-tiny": tiny, "sst-small": small, "sst-r101-paper": paper, "sst-r101-cfbi": paper.replace(profile="cfbi+sst")}
+    for method in ("recurrent", "stm", "cfbi"):
+        models |= {f"{method}-tiny": tiny.replace(method=method), f"{method}-small": small.replace(method=method, matching="none"),
+                   f"{method}-r101": paper.replace(method=method)}
     return models
 
 

@@ -8,29 +8,29 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sstlib.backbone import ResidualBlock, group_norm, upsample_to
+from sstlib.backbone import ResidualBlock, enlarge, group_norm
 from sstlib.config import ModelConfig
-from sstlib.shapes import Float
+from sstlib.shapes import Bool, Float
 
 
 class InstanceGate(nn.Module):
     """CFBI's instance-level attention: channels scaled by 1 + tanh of a linear map of the object's pooled embeddings.
 
-    The background has its own additive code: it is the one object whose extent is everything else.
+    The background may have its own additive code: it is the one object whose extent is everything else.
     """
 
-    def __init__(self, instance: int, channels: int):
+    def __init__(self, instance: int, channels: int, background: bool = True):
         super().__init__()
         self.linear = nn.Linear(instance, channels)
-        self.background = nn.Parameter(torch.zeros(channels))
+        self.background = nn.Parameter(torch.zeros(channels)) if background else None
 
     def forward(self, x: Float[Tensor, "all_objects channels height width"],
                 instance: Float[Tensor, "batch object instance"]) -> Float[Tensor, "all_objects channels height width"]:
         code = self.linear(instance)
-        first = torch.zeros(instance.shape[1], 1, dtype=code.dtype, device=code.device)
-        first[0] = 1
-        gate = 1 + torch.tanh(code + first * self.background)
-        return x * gate.flatten(0, 1)[:, :, None, None]
+        if self.background is not None:
+            first = (torch.arange(instance.shape[1], device=code.device) == 0).to(code.dtype)[:, None]
+            code = code + first * self.background
+        return x * (1 + torch.tanh(code)).flatten(0, 1)[:, :, None, None]
 
 
 class SmallDecoder(nn.Module):
@@ -42,10 +42,13 @@ class SmallDecoder(nn.Module):
         instance: channels of the pooled embeddings that gate.
         low: channels of the stride-4 features.
         width: channels of the decoder itself.
+        factor: of the feature stride over 4.
+        centred: see `backbone.enlarge`.
     """
 
-    def __init__(self, shared: int, per_object: int, instance: int, low: int, width: int):
+    def __init__(self, shared: int, per_object: int, instance: int, low: int, width: int, factor: int = 2, centred: bool = False):
         super().__init__()
+        self.factor, self.centred = factor, centred
         fine = max(width // 2, 8)
         self.shared = nn.Conv2d(shared, width, 1)
         self.evidence = nn.Conv2d(per_object, width, 3, padding=1, bias=False)
@@ -62,13 +65,13 @@ class SmallDecoder(nn.Module):
 
     def forward(self, low: Float[Tensor, "batch low fine_height fine_width"], shared: Float[Tensor, "batch shared height width"],
                 evidence: Float[Tensor, "batch object evidence height width"], instance: Float[Tensor, "batch object instance"],
-                ) -> Float[Tensor, "batch object fine_height fine_width"]:
+                known: Bool[Tensor, "batch object"]) -> Float[Tensor, "batch object fine_height fine_width"]:
         batch, objects = evidence.shape[:2]
         x = _add_shared(self.evidence(evidence.flatten(0, 1)), self.shared(shared))
         x = self.block8(self.gate8(F.relu(self.fuse_norm(x)), instance))
         around = self.block16(self.gate16(self.down(x), instance))
-        x = self.join(x + upsample_to(self.up(around), x))
-        x = _add_shared(upsample_to(self.fine(x), low), self.low(low))
+        x = self.join(x + enlarge(self.up(around), x.shape[-2:]))
+        x = _add_shared(enlarge(self.fine(x), low.shape[-2:], self.factor, self.centred), self.low(low))
         return self.sharpen(self.gate4(x, instance)).view(batch, objects, *low.shape[-2:])
 
 
@@ -78,6 +81,19 @@ def _add_shared(x: Tensor, shared: Tensor) -> Tensor:
     return (x.view(batch, -1, *x.shape[1:]) + shared[:, None]).flatten(0, 1)
 
 
-def build_decoder(config: ModelConfig, shared: int, per_object: int, low: int) -> SmallDecoder:
-    """The decoder that a configuration names, for the given numbers of input channels."""
-    return SmallDecoder(shared, per_object, 4 * config.embedding, low, config.decoder_width)
+def build_decoder(config: ModelConfig, shared: int, features: int, maps: int, low: int) -> nn.Module:
+    """The decoder that a configuration names.
+
+    Args:
+        config: the configuration.
+        shared: channels that the objects share.
+        features: channels of each object's evidence that are features; they come first.
+        maps: channels of its evidence that are scores and masks.
+        low: channels of the stride-4 features.
+    """
+    instance = 4 * config.embedding
+    if config.decoder == "ensembler":
+        from sstlib.ensembler import Ensembler  # a room of its own, after this one
+
+        return Ensembler(shared, features, maps, instance, low)
+    return SmallDecoder(shared, features + maps, instance, low, config.decoder_width, config.output_stride // 4, config.backbone != "small")

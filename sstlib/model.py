@@ -12,12 +12,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sstlib.attention import sparse_attention
-from sstlib.backbone import build_backbone
+from sstlib.backbone import FilterResponseNorm, Levels, build_backbone, enlarge
 from sstlib.config import MODELS, ModelConfig
 from sstlib.connectivity import parse
 from sstlib.decoder import build_decoder
 from sstlib.encoding import PositionalEncoding
-from sstlib.matching import ReferenceMatching, best_other
+from sstlib.matching import FeatureMatching, ReferenceMatching, best_other
 from sstlib.shapes import Float, Int
 
 __all__ = ["MODELS", "SST", "Features", "Memory", "Propagator", "Remembered", "build", "own_memberships", "unroll"]
@@ -111,17 +111,18 @@ class Propagator(nn.Module):
     Args:
         config: the configuration, kept as `config`.
         shared: channels of evidence that all objects share.
-        per_object: channels of evidence of each object, the previous mask's two not counted.
+        features: channels of each object's evidence that are features; they come first.
+        maps: channels of its evidence that are scores and masks, the previous mask's two not counted.
     """
 
-    def __init__(self, config: ModelConfig, shared: int, per_object: int):
+    def __init__(self, config: ModelConfig, shared: int, features: int, maps: int):
         super().__init__()
         self.config = config
         self.backbone = build_backbone(config)
         low, _, coarse = self.backbone.channels
         self.matching = ReferenceMatching(coarse) if config.matching == "reference" else None
         matched = ReferenceMatching.maps if self.matching else 0
-        self.decoder = build_decoder(config, shared, per_object + 2 + matched, low)
+        self.decoder = build_decoder(config, shared, features, maps + 2 + matched, low)
 
     @property
     def centred(self) -> bool:
@@ -135,7 +136,7 @@ class Propagator(nn.Module):
     def extract(self, frame: Float[Tensor, "batch 3 height width"]) -> Features:
         """Features of a batch of frames (RGB in [0, 1]); the costly part that no mask enters."""
         levels = self.backbone(frame.contiguous(memory_format=torch.channels_last))  # convolutions here are twice as fast so
-        derived = self.derive(levels.embedding)
+        derived = self.derive(levels)
         if self.matching:
             derived["match"] = self.matching.keys(levels.coarse)
         return Features(levels.low, levels.embedding, derived, tuple(frame.shape[-2:]))
@@ -153,7 +154,10 @@ class Propagator(nn.Module):
         given = given or memory is None
         if tuple(memberships.shape[-2:]) != features.size:
             raise ValueError(f"memberships are {tuple(memberships.shape[-2:])} pixels, the frame {features.size}; resize the masks by nearest neighbor")
-        cells = F.avg_pool2d(memberships, self.config.output_stride, ceil_mode=True)
+        if self.centred:
+            cells = F.interpolate(memberships, features.embedding.shape[-2:], mode="bilinear", align_corners=True)
+        else:
+            cells = F.avg_pool2d(memberships, self.config.output_stride, ceil_mode=True)
         pooled = pool_instances(features.embedding, cells)
         grown = memory.grow(memberships.shape[1]) if memory is not None else None
         content, objects, state = self.store(features, cells, memory, grown)
@@ -176,11 +180,10 @@ class Propagator(nn.Module):
             maps.append(self._matched(features, memory))
         averages = [x[..., :-1] / (x[..., -1:] + 1e-5) for x in (memory.reference, memory.previous)]
         instance = torch.cat(averages, 2).flatten(2)
-        logits = self.decoder(features.low, shared, torch.cat(maps, 2), instance)
-        height, width = features.size
-        logits = F.interpolate(logits, scale_factor=4, mode="bilinear", align_corners=False)[..., :height, :width]
         known = memory.reference[:, :, 0, -1] > 0
         known[:, 0] = True
+        logits = self.decoder(features.low, shared, torch.cat(maps, 2), instance, known)
+        logits = enlarge(logits, features.size, 4, self.centred)
         return logits.masked_fill(~known[:, :, None, None], ABSENT)
 
     def _matched(self, features: Features, memory: Memory) -> Tensor:
@@ -189,15 +192,23 @@ class Propagator(nn.Module):
         keys = torch.cat([r.content["match"].flatten(2) for r in memory.references], 2)
         memberships = torch.cat([F.avg_pool2d(r.memberships, 2, ceil_mode=True).flatten(2) for r in memory.references], 2)
         maps = self.matching(query, keys, memberships).flatten(1, 2)
-        height, width = features.embedding.shape[-2:]
-        maps = F.interpolate(maps, scale_factor=2, mode="bilinear", align_corners=False)[..., :height, :width]
+        maps = enlarge(maps, features.embedding.shape[-2:])
         return maps.unflatten(1, (-1, ReferenceMatching.maps))
+
+    def feature_matches(self, matching: FeatureMatching, features: Features, memory: Memory) -> tuple[Tensor, Tensor]:
+        """CFBI's evidence about each object: the latest embedding inside and outside of it, and the maps of `matching`.
+
+        The frames in memory must hold their `embedding`."""
+        kept = [(r.content["embedding"], r.memberships.argmax(1)) for r in (*memory.references, memory.recent[-1])]
+        maps = matching(features.embedding, kept[:-1], kept[-1], memory.objects)
+        inside = memory.recent[-1].memberships[:, :, None]
+        return torch.cat([kept[-1][0][:, None] * inside, kept[-1][0][:, None] * (1 - inside)], 2), maps
 
     def select_recent(self, frames: tuple[Remembered, ...]) -> tuple[Remembered, ...]:
         """Which of the frames so far stay, oldest first and the latest always last."""
         return frames[-1:]
 
-    def derive(self, embedding: Float[Tensor, "batch channels height width"]) -> dict[str, Tensor]:
+    def derive(self, levels: Levels) -> dict[str, Tensor]:
         """What the method computes of each frame whatever the memory."""
         return {}
 
@@ -213,19 +224,6 @@ class Propagator(nn.Module):
         raise NotImplementedError
 
 
-class FilterResponseNorm(nn.Module):
-    """Filter response normalization of channels-last cells, a frame at a time, with its thresholded linear unit where asked."""
-
-    def __init__(self, channels: int, threshold: bool = False):
-        super().__init__()
-        self.gain, self.bias = nn.Parameter(torch.ones(channels)), nn.Parameter(torch.zeros(channels))
-        self.threshold = nn.Parameter(torch.zeros(channels)) if threshold else None
-
-    def forward(self, x: Float[Tensor, "batch time height width channels"]) -> Float[Tensor, "batch time height width channels"]:
-        y = x * torch.rsqrt(x.square().mean((2, 3), keepdim=True) + 1e-6) * self.gain + self.bias
-        return y if self.threshold is None else torch.maximum(y, self.threshold)
-
-
 class EncoderLayer(nn.Module):
     """g_l of Eq. 3: sparse multi-head attention and a position-wise network, each added and then normalized (post-norm, Fig. 2)."""
 
@@ -237,9 +235,9 @@ class EncoderLayer(nn.Module):
         # Queries start as keys: attention is a similarity from the first step, so that masks find their way before anything is learned.
         self.key.load_state_dict(self.query.state_dict())
         frn = config.norm == "frn"
-        self.norm1, self.norm2 = ((FilterResponseNorm if frn else nn.LayerNorm)(width) for _ in range(2))
-        self.feedforward = nn.Sequential(nn.Linear(width, hidden), FilterResponseNorm(hidden, threshold=True) if frn else nn.ReLU(inplace=True),
-                                         nn.Linear(hidden, width))
+        self.norm1, self.norm2 = (FilterResponseNorm(width, last=True) if frn else nn.LayerNorm(width) for _ in range(2))
+        nonlinearity = FilterResponseNorm(hidden, threshold=True, last=True) if frn else nn.ReLU(inplace=True)
+        self.feedforward = nn.Sequential(nn.Linear(width, hidden), nonlinearity, nn.Linear(hidden, width))
 
     def heads(self, x: Float[Tensor, "batch time height width channels"]) -> Float[Tensor, "batch head time height width dim"]:
         """Channels dealt out to the heads."""
@@ -251,18 +249,21 @@ class EncoderLayer(nn.Module):
 
     def forward(self, x: Float[Tensor, "batch queries height width channels"], key: Float[Tensor, "batch head time height width dim"],
                 value: Float[Tensor, "batch head time height width dim"], memberships: Float[Tensor, "batch object time height width"] | None,
-                labels: Int[Tensor, "batch time height width"] | None) -> tuple[Tensor, Tensor | None]:
-        """Cells of the last frames after attending to all frames, and the last frame's evidence about objects.
+                labels: Int[Tensor, "batch time height width"] | None) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """Cells of the last frames after attending to all frames, and the last frame's evidence about objects: maps and features.
 
-        The memberships of earlier frames ride as further value channels: one pass over the keys gives the attention, Eq. 4's affinity and
-        the masks warped to the current frame. Evidence is (batch, object, 4 * head, height, width): affinity to the object, best affinity
-        to another, membership read from the object's cells and from those of the others; None without memberships.
+        What each object's past cells carry rides as further value channels, so one pass over the keys gives the attention, Eq. 4's affinity
+        and the warped masks (or features). Maps are (batch, object, 2 or 4 * head, height, width): affinity to the object, best affinity to
+        another, and the masks warped from its cells and from those of others; features, if they are what is warped, likewise both. None
+        without memberships.
         """
         config, dim = self.config, value.shape[-1]
         objects = None
         if memberships is not None:
             objects = memberships.shape[1]
             rider = memberships.to(value.dtype).permute(0, 2, 3, 4, 1)[:, None].expand(-1, config.heads, -1, -1, -1, -1)
+            if config.warped == "features":
+                rider = (rider[..., None] * value[..., None, :]).flatten(-2)
             value = torch.cat([value, rider], -1)
         attended = sparse_attention(self.heads(self.query(x)), key, value, self.connectivity, labels=labels, objects=objects,
                                     affinity=config.affinity, scale=dim**-0.5 if config.scaled else None)
@@ -270,10 +271,12 @@ class EncoderLayer(nn.Module):
         x = self.norm1(x + self.out(merged))
         x = self.norm2(x + self.feedforward(x))
         if memberships is None:
-            return x, None
+            return x, None, None
         affinity = attended.affinity[:, :, :, -1].transpose(1, 2)
-        warped = attended.output[:, :, -1, ..., dim:].permute(0, 4, 1, 2, 3)
-        return x, torch.cat([affinity, best_other(affinity), warped, warped.sum(1, keepdim=True) - warped], 2)
+        warped = attended.output[:, :, -1, ..., dim:].unflatten(-1, (objects, -1)).permute(0, 4, 1, 5, 2, 3).flatten(2, 3)
+        warped = torch.cat([warped, warped.sum(1, keepdim=True) - warped], 2)
+        maps = torch.cat([affinity, best_other(affinity)], 2)
+        return (x, maps, warped) if config.warped == "features" else (x, torch.cat([maps, warped], 2), None)
 
 
 class SST(Propagator):
@@ -285,27 +288,32 @@ class SST(Propagator):
     """
 
     def __init__(self, config: ModelConfig):
-        super().__init__(config, config.embedding + config.width, 4 * config.heads * len(config.layers))
+        depth, features = len(config.layers), config.warped == "features"
+        matches = config.profile == "cfbi+sst"
+        super().__init__(config, config.embedding + config.width, 2 * config.width * depth * features + 2 * config.embedding * matches,
+                         (2 if features else 4) * config.heads * depth + FeatureMatching.maps * matches)
+        self.feature_matching = FeatureMatching(config.output_stride == 4) if matches else None
         self.project = nn.Conv2d(config.embedding, config.width, 1)
         self.encoding = PositionalEncoding(config.encoding, config.width, config.encoding_base, config.encoding_axes)
         self.layers = nn.ModuleList(EncoderLayer(config, connectivity) for connectivity in config.layers)
 
-    def derive(self, embedding: Float[Tensor, "batch channels height width"]) -> dict[str, Tensor]:
-        return {"tokens": self.project(embedding).permute(0, 2, 3, 1)[:, None]}
+    def derive(self, levels: Levels) -> dict[str, Tensor]:
+        return {"tokens": self.project(levels.embedding).permute(0, 2, 3, 1)[:, None]}
 
     def select_recent(self, frames: tuple[Remembered, ...]) -> tuple[Remembered, ...]:
         return frames[-self.config.history:]
 
     def store(self, features: Features, cells: Float[Tensor, "batch object height width"], memory: Memory | None,
               grown: Memory | None) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]:
-        if not self.config.causal:
-            return {"tokens": features.derived["tokens"]}, {}, {}
-        _, _, kept = self.encode(features, memory)
-        return kept, {}, {}
+        kept = self.encode(features, memory)[2] if self.config.causal else {"tokens": features.derived["tokens"]}
+        return kept if self.feature_matching is None else kept | {"embedding": features.embedding}, {}, {}
 
     def evidence(self, features: Features, memory: Memory) -> tuple[Tensor, Tensor]:
-        encoded, evidence, _ = self.encode(features, memory)
-        return torch.cat([features.embedding, encoded], 1), evidence
+        encoded, (maps, warped), _ = self.encode(features, memory)
+        if self.feature_matching is not None:
+            pair, matches = self.feature_matches(self.feature_matching, features, memory)
+            maps, warped = [*maps, matches], [*warped, pair]
+        return torch.cat([features.embedding, encoded], 1), torch.cat([*warped, *maps], 2)
 
     def buffer(self, memory: Memory | None) -> tuple[Remembered, ...]:
         """The earlier frames that the current one attends to, in the order of time."""
@@ -314,8 +322,8 @@ class SST(Propagator):
         kept = [r for r in memory.references if r.time < memory.recent[0].time] if self.config.keep_reference else []
         return (*kept, *memory.recent)
 
-    def encode(self, features: Features, memory: Memory | None) -> tuple[Tensor, Tensor | None, dict[str, Tensor]]:
-        """Encoder output of the current frame, evidence of all layers, and (causal) the frame's keys and values of each layer."""
+    def encode(self, features: Features, memory: Memory | None) -> tuple[Tensor, tuple[list[Tensor], list[Tensor]], dict[str, Tensor]]:
+        """Encoder output of the current frame, maps and warped features of all layers, and (causal) the keys and values to keep."""
         if features.encoded is not None and features.encoded[0] is memory:
             return features.encoded[1]
         past = self.buffer(memory)
@@ -330,7 +338,7 @@ class SST(Propagator):
             x = torch.cat([*(r.content["tokens"] for r in past), x], 1)
         times = [r.time for r in past] + [memory.time if memory is not None else 0]
         x = x + self._positions(times[-x.shape[1]:], x)
-        evidence, kept = [], {}
+        maps, warped, kept = [], [], {}
         for number, layer in enumerate(self.layers):
             key, value = layer.keys_and_values(x)
             if self.config.causal:
@@ -338,9 +346,10 @@ class SST(Propagator):
                 key = torch.cat([*(r.content[f"key{number}"] for r in past), key], 2)
                 value = torch.cat([*(r.content[f"value{number}"] for r in past), value], 2)
             queries = x[:, -1:] if number == len(self.layers) - 1 else x
-            x, found = layer(queries, key, value, memberships, labels)
-            evidence.append(found)
-        result = x[:, -1].permute(0, 3, 1, 2), torch.cat(evidence, 2) if past else None, kept
+            x, found, carried = layer(queries, key, value, memberships, labels)
+            maps += [] if found is None else [found]
+            warped += [] if carried is None else [carried]
+        result = x[:, -1].permute(0, 3, 1, 2), (maps, warped), kept
         features.encoded = (memory, result)
         return result
 
