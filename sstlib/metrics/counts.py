@@ -5,11 +5,15 @@ border repeats). Two boundaries agree where one lies within a disk around a pixe
 of bits, 64 pixels a word, so that a disk is a handful of shifts; the NumPy and the native path count the same integers.
 """
 
+import ctypes
+import functools
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
+from sstlib import native
 from sstlib.shapes import Bool, Int, Shaped, UInt8
 
 TOLERANCE = 0.008
@@ -30,7 +34,23 @@ def boundary(mask: Bool[np.ndarray, "*any height width"]) -> Bool[np.ndarray, "*
 
 def present(labels: UInt8[np.ndarray, "*any"]) -> tuple[int, ...]:
     """The label values that occur, ascending, background 0 included."""
-    return tuple(np.flatnonzero(np.bincount(labels.ravel(), minlength=256)).tolist())
+    if kernel() is None:
+        return tuple(np.flatnonzero(np.bincount(labels.ravel(), minlength=256)).tolist())
+    labels, seen = np.ascontiguousarray(labels), bytearray(256)
+    kernel().sst_present(labels.ctypes.data, labels.size, (ctypes.c_char * 256).from_buffer(seen))
+    return tuple(value for value in range(256) if seen[value])
+
+
+@functools.cache
+def kernel() -> ctypes.CDLL | None:
+    """The native path, or None where it is not to be had; NumPy then counts the same, several times slower."""
+    library = native.load(Path(__file__).with_suffix(".cpp"))
+    if library is not None:
+        address, number = ctypes.c_void_p, ctypes.c_int64
+        library.sst_present.argtypes = [address, number, address]
+        library.sst_frame_counts.argtypes = [address, address, number, number, number, ctypes.c_char_p, number, address]
+        library.sst_present.restype = library.sst_frame_counts.restype = None
+    return library
 
 
 def frame_counts(prediction: UInt8[np.ndarray, "rows columns"], truth: UInt8[np.ndarray, "height width"],
@@ -44,6 +64,12 @@ def frame_counts(prediction: UInt8[np.ndarray, "rows columns"], truth: UInt8[np.
         raise ValueError(f"the prediction is {_size(prediction)} and the truth {_size(truth)} (height x width); "
                          "write predictions at the size of the annotations, resized by nearest neighbor")
     radius = tolerance_radius(*truth.shape) if radius is None else radius
+    if radius < 64 and kernel() is not None:
+        prediction, truth = np.ascontiguousarray(prediction), np.ascontiguousarray(truth)
+        counts = np.empty((len(objects), len(COLUMNS)), dtype=np.int64)
+        kernel().sst_frame_counts(prediction.ctypes.data, truth.ctypes.data, *truth.shape, radius, bytes(objects), len(objects),
+                                  counts.ctypes.data)
+        return counts
     rows = [_count(prediction == value, truth == value, radius) for value in objects]
     return np.array(rows, dtype=np.int64).reshape(len(objects), len(COLUMNS))
 
