@@ -14,6 +14,8 @@ from typing import IO, Protocol, runtime_checkable
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from sstlib import png
+from sstlib.metrics.counts import present
 from sstlib.shapes import Shaped, UInt8
 
 VOID = 255
@@ -178,22 +180,28 @@ def read_mask(path: Path | str) -> UInt8[np.ndarray, "height width"]:
     Raises:
         ValueError: a color image, whose ids cannot be known, or values above 255.
     """
-    with _opened(Path(path)) as image:
-        mode = image.mode
-        if mode == "P":
-            return np.array(image)
-        if mode == "1":
-            return np.array(image).astype(np.uint8)
-        if mode not in ("L", "LA", "I", "I;16", "PA"):
-            raise ValueError(f"{path}: mask is a color image (mode {mode}); its ids cannot be told from colors. "
-                             "Save it as palette PNG (mode P) or grey with one value an object")
-        values = np.array(image.getchannel(0) if mode in ("LA", "PA") else image)
-    if mode == "PA":
-        return values
-    if values.max(initial=0) > VOID:
+    values, mode = _mask_values(Path(path))
+    if mode in ("P", "PA", "1"):
+        return values.astype(np.uint8, copy=False)
+    if mode not in ("L", "LA", "I", "I;16"):
+        raise ValueError(f"{path}: mask is a color image (mode {mode}); its ids cannot be told from colors. "
+                         "Save it as palette PNG (mode P) or grey with one value an object")
+    if values.dtype != np.uint8 and values.max(initial=0) > VOID:
         raise ValueError(f"{path}: mask has values up to {values.max()}; ids are 0..254 and 255 is void")
-    levels = values.astype(np.uint8)
-    return levels // VOID if not np.any((levels != 0) & (levels != VOID)) else levels
+    levels = values.astype(np.uint8, copy=False)
+    return levels & 1 if set(present(levels)) <= {0, VOID} else levels
+
+
+def _mask_values(path: Path) -> tuple[Shaped[np.ndarray, "height width *channels"], str]:
+    """The values of an image and its mode: directly from the commonest kinds of PNG, else through Pillow."""
+    try:
+        direct = png.decode(path.read_bytes()) if path.suffix.lower() == ".png" else None
+    except OSError:
+        direct = None  # and Pillow's reader says what is wrong
+    if direct is not None:
+        return direct
+    with _opened(path) as image:
+        return np.array(image.getchannel(0) if image.mode in ("LA", "PA") else image), image.mode
 
 
 @contextmanager

@@ -1,0 +1,73 @@
+"""The direct reader of masks against Pillow, filter by filter, and what it leaves to Pillow."""
+
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sstlib import png
+from sstlib.video import read_mask
+
+pytestmark = pytest.mark.skipif(png._library() is None, reason="no C++ compiler: masks are read through Pillow")
+
+
+def encoded(rows: np.ndarray, filters: list[int], kind: int = 0, depth: int = 8, width: int | None = None) -> bytes:
+    """A PNG of bytes `rows` filtered row by row by the specification's formulas, written independently of any reader."""
+    data, before = b"", np.zeros(rows.shape[1], int)
+    for number, row in zip(filters, rows.astype(int)):
+        left, corner = np.r_[0, row[:-1]], np.r_[0, before[:-1]]
+        estimate = left + before - corner
+        near = np.stack([abs(estimate - left), abs(estimate - before), abs(estimate - corner)]).argmin(axis=0)
+        guess = [np.zeros_like(row), left, before, (left + before) // 2, np.choose(near, [left, before, corner])][number]
+        data += bytes([number]) + ((row - guess) % 256).astype(np.uint8).tobytes()
+        before = row
+
+    def chunk(name: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+    header = struct.pack(">IIBBBBB", width or rows.shape[1], len(rows), depth, kind, 0, 0, 0)
+    colors = chunk(b"PLTE", bytes(768)) if kind == 3 else b""
+    stream = zlib.compress(data)
+    half = len(stream) // 2
+    return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + colors + chunk(b"IDAT", stream[:half]) + chunk(b"IDAT", stream[half:])
+            + chunk(b"IEND", b""))
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 13), (11, 1), (23, 37)])
+@pytest.mark.parametrize("kind", [0, 3])
+def test_every_filter_and_kind_reads_as_pillow_does(size, kind):
+    generator = np.random.default_rng(7)
+    rows = generator.integers(256, size=size, dtype=np.uint8)
+    for filters in [[n] * size[0] for n in range(5)] + [generator.integers(5, size=size[0]).tolist()]:
+        content = encoded(rows, filters, kind)
+        values, mode = png.decode(content)
+        np.testing.assert_array_equal(values, rows)
+        with Image.open(io.BytesIO(content)) as image:
+            assert mode == image.mode
+            np.testing.assert_array_equal(values, np.array(image))
+
+
+@pytest.mark.parametrize("width", [1, 8, 29])
+def test_one_bit_masks_read_as_pillow_does(width):
+    rows = np.random.default_rng(7).integers(256, size=(5, (width + 7) // 8), dtype=np.uint8)
+    content = encoded(rows, [0, 1, 2, 3, 4], depth=1, width=width)
+    values, mode = png.decode(content)
+    with Image.open(io.BytesIO(content)) as image:
+        assert mode == image.mode == "1"
+        np.testing.assert_array_equal(values, np.array(image).astype(np.uint8))
+
+
+def test_other_kinds_and_damaged_files_are_left_to_pillow(tmp_path):
+    good = encoded(np.arange(77, dtype=np.uint8).reshape(7, 11), [0] * 7)
+    for bad in (b"", b"not a png", good[:40], good[:-20], good[:70] + b"xxxx" + good[74:], encoded(np.zeros((2, 3)), [0, 0], kind=2)):
+        assert png.decode(bad) is None
+    path = tmp_path / "mask.png"
+    path.write_bytes(good[:50])
+    with pytest.raises(ValueError, match="mask.png"):
+        read_mask(path)
+    Image.fromarray(np.zeros((5, 7, 3), np.uint8)).save(path)
+    with pytest.raises(ValueError, match="mask.png.*color image"):
+        read_mask(path)
