@@ -10,15 +10,19 @@ import pytest
 from PIL import Image
 
 from sstlib.cli import main
-from sstlib.evaluation import _read, evaluate
+from sstlib.evaluation import evaluate
+from sstlib.video import read_mask
 
 GOLDENS = Path(__file__).parent / "goldens"
 
 
-def write(folder: Path, labels: np.ndarray) -> None:
+def write(folder: Path, labels: np.ndarray, mode: str = "P") -> None:
     folder.mkdir(parents=True)
     for index, frame in enumerate(labels):
-        Image.fromarray(frame).save(folder / f"{index:05d}.png")
+        image = Image.fromarray(frame)
+        if mode == "P":
+            image.putpalette(bytes(768))
+        image.convert(mode).save(folder / f"{index:05d}.png")
 
 
 @pytest.fixture
@@ -69,15 +73,20 @@ def davis():
     return Path(named)
 
 
-@pytest.mark.parametrize(("true", "predicted"), [(255, 255), (255, 1), (1, 255)])
+@pytest.mark.parametrize("predicted", [("L", 255), ("P", 255), ("1", 255), ("P", 1), ("L", 1), ("P", 7)], ids=str)
+@pytest.mark.parametrize("true", [("L", 255), ("P", 255), ("1", 255), ("P", 1)], ids=str)
 def test_binary_masks_are_one_object_however_they_are_written(tmp_path, true, predicted):
     masks = np.random.default_rng(5).random((5, 13, 31)) < 0.3
-    write(tmp_path / "truth" / "clip", (masks * true).astype(np.uint8))
-    write(tmp_path / "prediction" / "clip", (masks * predicted).astype(np.uint8))
+    for side, (mode, value) in {"truth": true, "prediction": predicted}.items():
+        write(tmp_path / side / "clip", (masks * value).astype(np.uint8), mode)
     result = evaluate(tmp_path / "prediction", tmp_path / "truth")
-    assert result.protocol.name == "davis2016"
-    assert result.overall()["J"].mean == 1.0
-    assert "binary masks" in result.notes[0]
+    if true == ("P", 1) and predicted == ("P", 7):  # two label maps, and 7 is no object of the truth
+        assert result.overall()["J"].mean == 0.0
+        assert "predicted labels [7] are no objects of the truth" in result.notes[0]
+    else:
+        assert result.overall()["J"].mean == result.overall()["F"].mean == 1.0
+    assert (result.protocol.name == "davis2016") == (true != ("P", 1) or predicted == ("P", 255))
+    assert not result.protocol.single_object or "binary" in result.notes[0]
 
 
 def test_a_void_pixel_does_not_make_a_folder_binary(folders):
@@ -128,7 +137,7 @@ def test_fingerprint_changes_with_any_file_that_was_read(folders):
     predictions, annotations = folders
     before = evaluate(predictions, annotations).provenance
     assert evaluate(predictions, annotations).provenance == before
-    frame = _read(predictions / "vanish" / "00004.png")
+    frame = read_mask(predictions / "vanish" / "00004.png")
     Image.fromarray(1 - frame).save(predictions / "vanish" / "00004.png")
     after = evaluate(predictions, annotations).provenance
     assert after["annotations"] == before["annotations"] and after["predictions"] != before["predictions"]

@@ -1,38 +1,79 @@
-"""`sst evaluate PREDICTIONS ANNOTATIONS`: J and F of two folders of masks, on the screen and as JSON and CSV."""
+"""`sst evaluate PREDICTIONS ANNOTATIONS`: J and F of folders of masks, on the screen and as JSON and CSV; two results compared."""
 
 import argparse
+import os
+from pathlib import Path
 
-from tqdm import tqdm
-
-from sstlib.evaluation import MISSING, evaluate, write_csv, write_json
+from sstlib.evaluation import MISSING, Evaluation, compare, dataset_masks, evaluate, youtube_groups
 from sstlib.metrics import PROTOCOLS
 
 HELP = "score predicted masks against annotations: region similarity J and contour accuracy F"
+DATASETS = {"davis2016": "davis2016", "davis2017": "davis2017", "youtube2018": "youtube", "youtube2019": "youtube"}
+SHOWN = 8
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments."""
     parser.add_argument("predictions", metavar="PREDICTIONS", help="folder of SEQUENCE/FRAME.png, label maps")
-    parser.add_argument("annotations", metavar="ANNOTATIONS", help="folder of the true masks, the same layout")
+    parser.add_argument("annotations", metavar="ANNOTATIONS", nargs="?", help="folder of the true masks, the same layout")
+    parser.add_argument("--dataset", choices=sorted(DATASETS), help="take annotations and protocol of a known data set")
+    parser.add_argument("--split", default="val", help="the data set's part (default: val)")
     parser.add_argument("--protocol", choices=sorted(PROTOCOLS),
-                        help="what is scored; by default davis2016 for binary masks, else davis2017")
+                        help="what is scored; by default the data set's, or davis2016 for binary masks, else davis2017")
     parser.add_argument("--sequences", nargs="+", metavar="NAME", help="score these sequences only")
     parser.add_argument("--missing", choices=MISSING, default="error",
-                        help="missing predictions end with an error, or count as empty masks")
-    parser.add_argument("--json", metavar="FILE", help="write everything, per frame too, as a JSON record")
+                        help="missing predictions end with an error (default), or count as empty masks")
+    parser.add_argument("--meta", metavar="FILE", help="YouTube-VOS: meta.json of the split, for J and F of seen and unseen objects")
+    parser.add_argument("--seen", metavar="FILE", help="YouTube-VOS: meta.json of the training set, or a JSON list of seen categories")
+    parser.add_argument("--against", metavar="B", help="compare with another result: its folder of masks, or its JSON record")
+    parser.add_argument("--processes", type=int, default=min(8, os.cpu_count() or 1), help="default: one a core, up to 8")
+    parser.add_argument("--json", metavar="FILE", help="record of everything, per frame too; an unchanged one is read, not made again")
     parser.add_argument("--csv", metavar="FILE", help="write the table, a row an object")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Evaluates and prints the table."""
-    evaluation = evaluate(arguments.predictions, arguments.annotations, protocol=arguments.protocol,
-                          sequences=arguments.sequences, missing=arguments.missing,
-                          progress=lambda names, total: tqdm(names, total=total, unit="sequence", disable=None))
-    print(evaluation.table())
-    for note in evaluation.notes:
-        print(f"note: {note}")
-    if arguments.json:
-        write_json(evaluation.to_dict(), arguments.json)
+    if (arguments.annotations is None) == (arguments.dataset is None):
+        raise ValueError("give either the folder of ANNOTATIONS or --dataset")
+    if (arguments.meta is None) != (arguments.seen is None):
+        raise ValueError("--meta and --seen go together: seen and unseen objects are told apart by both")
+    annotations = arguments.annotations or dataset_masks(arguments.dataset, arguments.split)
+    settings = {"protocol": arguments.protocol or DATASETS.get(arguments.dataset), "sequences": arguments.sequences,
+                "missing": arguments.missing, "processes": arguments.processes, "progress": True}
+    if arguments.meta:
+        settings["groups"] = youtube_groups(arguments.meta, arguments.seen)
+    result = evaluate(arguments.predictions, annotations, record=arguments.json, **settings)
+    report(result)
     if arguments.csv:
-        write_csv(evaluation.rows(), arguments.csv)
+        result.write_table(arguments.csv)
+    if arguments.against:
+        other = Path(arguments.against)
+        report_comparison(result, Evaluation.read(other) if other.is_file() else evaluate(other, annotations, **settings))
     return 0
+
+
+def report(result: Evaluation) -> None:
+    """Prints the table, the intervals, YouTube-VOS's numbers and the notes."""
+    print(result.table())
+    for measure, interval in result.intervals().items():
+        print(f"{measure:>3} {100 * interval.mean:.1f}, {interval.level:.0%} interval over sequences "
+              f"{100 * interval.low:.1f} to {100 * interval.high:.1f}")
+    if youtube := result.youtube():
+        values = (f"{k} {100 * v:.1f}" for k, v in youtube.items() if k != "official" and v is not None)
+        print("YouTube-VOS, unofficial (the server's averaging is not public): " + ", ".join(values))
+    for note in result.notes:
+        print(f"note: {note}")
+
+
+def report_comparison(result: Evaluation, other: Evaluation) -> None:
+    """Prints the difference to another result, and the sequences that make it."""
+    for measure in ("J&F", "J", "F"):
+        found = compare(other, result, measure)
+        print(f"{measure:>3} {100 * found.difference.mean:+.1f} against the other, {found.difference.level:.0%} interval "
+              f"{100 * found.difference.low:+.1f} to {100 * found.difference.high:+.1f}; better in {found.better} sequences, "
+              f"worse in {found.worse}, equal in {found.equal} (sign test p = {found.probability:.2g})")
+        if not found.deciding:
+            continue
+        shown = ", ".join(f"{name} {100 * found.contributions[name]:+.2f}" for name in found.deciding[:SHOWN])
+        print(f"    without {len(found.deciding)} of them there would be no such difference: {shown}"
+              + (" ..." if len(found.deciding) > SHOWN else ""))

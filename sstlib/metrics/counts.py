@@ -17,6 +17,7 @@ from sstlib import native
 from sstlib.shapes import Bool, Int, Shaped, UInt8
 
 TOLERANCE = 0.008
+SOURCE = Path(__file__).with_suffix(".cpp")
 COLUMNS = ("intersection", "union", "predicted boundary", "true boundary", "predicted matched", "true matched")
 
 
@@ -44,7 +45,7 @@ def present(labels: UInt8[np.ndarray, "*any"]) -> tuple[int, ...]:
 @functools.cache
 def kernel() -> ctypes.CDLL | None:
     """The native path, or None where it is not to be had; NumPy then counts the same, several times slower."""
-    library = native.load(Path(__file__).with_suffix(".cpp"))
+    library = native.load(SOURCE)
     if library is not None:
         address, number = ctypes.c_void_p, ctypes.c_int64
         library.sst_present.argtypes = [address, number, address]

@@ -1,7 +1,8 @@
 """Region similarity J and contour accuracy F of frames, objects and sequences, as the official DAVIS evaluator."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -9,6 +10,7 @@ from sstlib.metrics.counts import frame_counts, present
 from sstlib.shapes import Bool, Float, Int, UInt8
 
 VOID = 255
+NOTHING = np.zeros(6, dtype=np.int64)  # counts of an object that neither side holds
 RECALL_THRESHOLD = 0.5
 DECAY_BINS = 4
 
@@ -116,6 +118,14 @@ class SequenceScore:
     accuracy: Float[np.ndarray, "objects frames"]
     notes: tuple[str, ...] = ()
 
+    @classmethod
+    def from_dict(cls, name: str, record: Mapping) -> "SequenceScore":
+        """The score that `to_dict` wrote."""
+        rows = [[[np.nan if v is None else v for v in entry[f"{measure}_per_frame"]] for entry in record["objects"].values()]
+                for measure in ("J", "F")]
+        values = (np.array(row, dtype=float).reshape(-1, len(record["frames"])) for row in rows)
+        return cls(name, tuple(map(int, record["objects"])), tuple(record["frames"]), *values)
+
     def per_object(self) -> dict[int, dict[str, Statistics]]:
         """Statistics of J, F and J&F of each object."""
         return {value: measures(Statistics.of(j), Statistics.of(f))
@@ -148,6 +158,35 @@ def _values(row: Float[np.ndarray, "frames"]) -> list[float | None]:
     return [None if np.isnan(v) else float(v) for v in row]
 
 
+class FrameCounts(NamedTuple):
+    """What one frame contributes, whatever the protocol: counts of every object that the truth or the prediction holds."""
+
+    truth: tuple[int, ...]
+    predicted: tuple[int, ...]
+    counts: dict[int, Int[np.ndarray, "6"]]
+
+
+def count_frame(prediction: UInt8[np.ndarray, "rows columns"], truth: UInt8[np.ndarray, "height width"]) -> FrameCounts:
+    """Counts one frame; frames are independent of each other and may be counted in any order and process.
+
+    Raises:
+        ValueError: the sizes differ.
+    """
+    true, predicted = object_ids(truth), object_ids(prediction)
+    either = sorted({*true, *predicted})
+    return FrameCounts(true, predicted, dict(zip(either, frame_counts(prediction, truth, either))))
+
+
+def object_ids(labels: UInt8[np.ndarray, "height width"]) -> tuple[int, ...]:
+    """Ids of the objects that occur, ascending: neither background nor void."""
+    return tuple(value for value in present(labels) if value not in (0, VOID))
+
+
+def one_object(labels: UInt8[np.ndarray, "height width"], void: bool = False) -> UInt8[np.ndarray, "height width"]:
+    """All objects as object 1; `void` says whether 255 is void, and so background, or part of the object (DAVIS 2016)."""
+    return ((labels != 0) & (labels != VOID)).view(np.uint8) if void else (labels != 0).view(np.uint8)
+
+
 class SequenceScorer:
     """Scores a sequence frame by frame, while a model runs: `update` for every annotated frame in order, then `result`.
 
@@ -157,11 +196,10 @@ class SequenceScorer:
 
     def __init__(self, protocol: Protocol = PROTOCOLS["davis2017"], name: str = "") -> None:
         self.protocol, self.name = protocol, name
-        self._frames: list[str] = []
-        self._counts: list[dict[int, np.ndarray]] = []
+        self._names: list[str] = []
+        self._frames: list[FrameCounts] = []
         self._joined: dict[int, int] = {}  # object id -> index of the first frame whose truth holds it
-        self._predicted: set[int] = set()
-        self._binary = False
+        self._void = False
 
     def update(self, prediction: UInt8[np.ndarray, "rows columns"], truth: UInt8[np.ndarray, "height width"],
                frame: str | None = None) -> dict[int, tuple[float, float]]:
@@ -170,38 +208,37 @@ class SequenceScorer:
         Raises:
             ValueError: the sizes differ, or the first frame holds no object where the protocol scores only those.
         """
-        index = len(self._frames)
         if self.protocol.single_object:
-            prediction, truth = self._merged(prediction, truth)
-        here = _objects(truth)
-        if index == 0 and not here and not self.protocol.late_objects:
-            raise ValueError(f"{self._title()}: the first annotation holds no object, its values are "
-                             f"{', '.join(map(str, present(truth)))}; if 255 is the object, score it as davis2016")
-        for value in here:
-            self._joined.setdefault(value, index)
-        predicted = _objects(prediction) if index else ()
-        self._predicted.update(predicted)
-        occurring = sorted({*here, *predicted} & set(self._candidates(index)))
-        self._frames.append(f"{index:05d}" if frame is None else frame)
-        self._counts.append(dict(zip(occurring, frame_counts(prediction, truth, occurring))))
+            self._void = self._void or not self._frames and bool(object_ids(truth))
+            prediction, truth = one_object(prediction), one_object(truth, self._void)
+        index = len(self._frames)
+        self.add(count_frame(prediction, truth), frame)
         scored = [value for value in self._candidates(index) if value in self._joined]
-        row = np.array([self._counts[-1].get(value, (0,) * 6) for value in scored], dtype=np.int64).reshape(-1, 6)
-        return {value: (float(j), float(f)) for value, j, f in zip(scored, similarity(row), accuracy(row))}
+        counts = np.array([self._frames[-1].counts.get(value, NOTHING) for value in scored], dtype=np.int64).reshape(-1, 6)
+        return dict(zip(scored, zip(similarity(counts).tolist(), accuracy(counts).tolist())))
 
-    def _merged(self, prediction: UInt8[np.ndarray, "rows columns"], truth: UInt8[np.ndarray, "height width"]
-                ) -> tuple[UInt8[np.ndarray, "rows columns"], UInt8[np.ndarray, "height width"]]:
-        """One object of all that is not 0; 255 in the truth belongs to it unless the first frame has other ids."""
-        if not self._frames:
-            self._binary = not _objects(truth)
-        return (prediction != 0).astype(np.uint8), ((truth != 0) & (self._binary | (truth != VOID))).astype(np.uint8)
+    def add(self, counts: FrameCounts, frame: str | None = None) -> None:
+        """Adds the next frame by its counts, of a frame of one object if the protocol says so.
 
-    def _candidates(self, index: int) -> list[int]:
+        Raises:
+            ValueError: the first frame holds no object where the protocol scores only those.
+        """
+        index = len(self._frames)
+        if index == 0 and not counts.truth and not self.protocol.late_objects:
+            raise ValueError(f"{self._title()}: the first annotation holds no object, only background and void; "
+                             "if 255 is the object, score it as davis2016")
+        for value in counts.truth:
+            self._joined.setdefault(value, index)
+        self._names.append(f"{index:05d}" if frame is None else frame)
+        self._frames.append(counts)
+
+    def _candidates(self, index: int) -> Sequence[int]:
         """Labels that are scored in frame `index`, as far as is known by then."""
         if index == 0:
-            return []
+            return ()
         if self.protocol.late_objects:
             return sorted(value for value, joined in self._joined.items() if joined < index)
-        return list(range(1, 1 + max(value for value, joined in self._joined.items() if joined == 0)))
+        return range(1, 1 + max(value for value, joined in self._joined.items() if joined == 0))
 
     def result(self) -> SequenceScore:
         """The sequence's score over the frames given so far.
@@ -215,29 +252,23 @@ class SequenceScorer:
             raise ValueError(f"{self._title()} has {len(self._frames)} annotated frames and none of them is scored; "
                              f"{self.protocol.name} leaves out the {left_out}")
         objects = tuple(value for value in self._candidates(end - 1) if value in self._joined)
-        counts = np.zeros((len(objects), end - 1, 6), dtype=np.int64)
-        scored = np.ones(counts.shape[:2], dtype=bool)
-        for row, value in enumerate(objects):
-            for column, found in enumerate(self._counts[1:end]):
-                counts[row, column] = found.get(value, 0)
-            scored[row] = not self.protocol.late_objects or np.arange(1, end) > self._joined[value]
+        counts = np.array([[frame.counts.get(value, NOTHING) for frame in self._frames[1:end]] for value in objects], dtype=np.int64)
+        counts = counts.reshape(len(objects), end - 1, 6)
+        late = [self._joined[value] if self.protocol.late_objects else 0 for value in objects]
+        scored = np.arange(1, end) > np.array(late, dtype=int)[:, None]
         values = (np.where(scored, measure(counts), np.nan) for measure in (similarity, accuracy))
-        return SequenceScore(self.name, objects, tuple(self._frames[1:end]), *values, tuple(self._notes(objects)))
+        return SequenceScore(self.name, objects, tuple(self._names[1:end]), *values, tuple(self._notes(objects, end)))
 
     def _title(self) -> str:
         return f"sequence {self.name or '(unnamed)'}"
 
-    def _notes(self, objects: tuple[int, ...]) -> Iterable[str]:
+    def _notes(self, objects: tuple[int, ...], end: int) -> Iterable[str]:
         late = sorted(set(self._joined) - set(objects))
         if late:
-            yield f"{self.name}: objects {late} join after the first frame and are not scored by {self.protocol.name}"
-        unknown = sorted(self._predicted - set(self._joined))
+            yield f"{self._title()}: objects {late} join later and are not scored by {self.protocol.name}"
+        unknown = sorted({value for frame in self._frames[1:end] for value in frame.predicted} - set(self._joined))
         if unknown:
-            yield f"{self.name}: predicted labels {unknown} are no objects of the truth and count as background"
-
-
-def _objects(labels: UInt8[np.ndarray, "height width"]) -> tuple[int, ...]:
-    return tuple(value for value in present(labels) if value not in (0, VOID))
+            yield f"{self._title()}: predicted labels {unknown} are no objects of the truth and count as background"
 
 
 def score_sequence(predictions: UInt8[np.ndarray, "predicted rows columns"],
@@ -250,7 +281,10 @@ def score_sequence(predictions: UInt8[np.ndarray, "predicted rows columns"],
     """
     if len(predictions) != len(truths):
         raise ValueError(f"{len(predictions)} predicted frames against {len(truths)} annotated ones; give as many")
+    if protocol.single_object:
+        void = len(truths) > 0 and bool(object_ids(truths[0]))
+        predictions, truths = [one_object(p) for p in predictions], [one_object(t, void) for t in truths]
     scorer = SequenceScorer(protocol, name)
     for prediction, truth in zip(predictions, truths):
-        scorer.update(prediction, truth)
+        scorer.add(count_frame(prediction, truth))
     return scorer.result()

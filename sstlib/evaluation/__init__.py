@@ -1,0 +1,6 @@
+"""Scoring folders of masks: `evaluate(predictions, annotations)`, its result as tables and records, and two results compared."""
+
+from sstlib.evaluation.folders import MISSING, dataset_masks, evaluate, youtube_groups
+from sstlib.evaluation.result import Evaluation, compare
+
+__all__ = ["MISSING", "Evaluation", "compare", "dataset_masks", "evaluate", "youtube_groups"]

@@ -1,0 +1,272 @@
+"""Folders of SEQUENCE/FRAME.png scored against annotations, over processes, with a record that cannot go stale."""
+
+import hashlib
+import inspect
+import json
+import multiprocessing
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from sstlib.evaluation.result import Evaluation
+from sstlib.metrics import PROTOCOLS, Protocol, SequenceScore, SequenceScorer, counts, scores
+from sstlib.metrics.scores import VOID, FrameCounts, count_frame, object_ids, one_object, present
+from sstlib.video import read_mask
+
+MISSING = ("error", "zeros")
+LISTED = 12
+CHUNK = 10  # frames a task: enough to pay for its way to a process, few enough to share out a single sequence
+UNSCORED = FrameCounts((), (), {})
+Masks = Mapping[str, Sequence[Path]]
+
+
+class Pair(NamedTuple):
+    """The mask files of one frame; no prediction where none is needed (the first frame) or none is there."""
+
+    truth: Path
+    prediction: Path | None
+
+
+def evaluate(predictions: str | Path, annotations: str | Path | Masks, *, protocol: str | Protocol | None = None,
+             sequences: Sequence[str] | None = None, missing: str = "error",
+             groups: Mapping[str, Iterable[tuple[str, int]]] | None = None, processes: int = 1,
+             record: str | Path | None = None, progress: bool = False) -> Evaluation:
+    """Region similarity J and contour accuracy F of predicted masks against annotations.
+
+    Args:
+        predictions: folder of SEQUENCE/FRAME.png, label maps (palette or gray) or 1-bit masks.
+        annotations: folder of the true masks in the same layout, or the mask files of each sequence (`dataset_masks`);
+            these decide which frames are scored.
+        protocol: a name of metrics.PROTOCOLS or a Protocol; by default davis2016 where the first annotation of every
+            sequence is binary (1-bit, or of no values but 0 and 255), else davis2017.
+        sequences: names to score; by default all of the annotations.
+        missing: what predicted frames or sequences that are not there mean: "error" lists them, "zeros" is empty masks.
+        groups: "seen" and "unseen" objects for YouTube-VOS's G (`youtube_groups`).
+        processes: over how many processes frames are decoded and scored; more than one needs a main module that is safe
+            to import, as always with multiprocessing.
+        record: JSON file of the result. It is read instead of scoring again if it is of the very same files, settings and
+            code, and written otherwise, whole and only when everything is scored.
+        progress: show a bar of frames.
+
+    Raises:
+        FileNotFoundError: a folder or predicted frame is missing.
+        ValueError: an unknown protocol or sequence, masks of another size, or nothing to score.
+    """
+    if missing not in MISSING:
+        raise ValueError(f"missing is {missing!r}; it is one of {', '.join(MISSING)}")
+    predictions, origin = _folder(predictions, "predictions"), "files"
+    if not isinstance(annotations, Mapping):
+        origin = _folder(annotations, "annotations")
+        annotations = folder_masks(origin)
+    annotations = _chosen(annotations, sequences)
+    protocol, notes = _protocol(protocol, predictions, annotations)
+    pairs = {name: _pairs(predictions / name, files, protocol) for name, files in annotations.items()}
+    if absent := _absent(pairs):
+        if missing == "error":
+            raise FileNotFoundError(f"{len(absent)} predictions are missing in {predictions}: {_listed(absent)}; add them, "
+                                    "or let missing ones count as empty masks (missing=\"zeros\", --missing zeros)")
+        notes.append(f"{len(absent)} missing predictions counted as empty masks: {_listed(absent)}")
+    provenance = _provenance(pairs, predictions=predictions, annotations=origin)
+    result = Evaluation(protocol, {}, tuple(notes), provenance, {k: frozenset(v) for k, v in (groups or {}).items()})
+    if record and (kept := _kept(Path(record), result, list(pairs))):
+        return kept.noted(f"read from {record}: files, settings and code are unchanged since it was written")
+    for name, score in _score(pairs, protocol, processes, progress):
+        result.sequences[name] = score
+    result = result.noted(*(note for score in result.sequences.values() for note in score.notes))
+    if record:
+        result.write(record)
+    return result
+
+
+def folder_masks(folder: Path) -> dict[str, list[Path]]:
+    """The masks of each sequence in a folder of SEQUENCE/FRAME.png, sorted by name.
+
+    Raises:
+        FileNotFoundError: there are none.
+    """
+    found = {place.name: sorted(place.glob("*.png")) for place in sorted(folder.iterdir()) if place.is_dir()}
+    found = {name: files for name, files in found.items() if files}
+    if not found:
+        raise FileNotFoundError(f"{folder} holds no SEQUENCE/FRAME.png; give the folder of the sequences' folders")
+    return found
+
+
+def dataset_masks(name: str, split: str = "val", folder: str | Path | None = None) -> dict[str, list[Path]]:
+    """The annotation files of a known data set's split, by sequence; `folder` is where `datasets.open_dataset` looks.
+
+    Raises:
+        ValueError: an unknown data set or split, or one whose annotations are no files.
+        FileNotFoundError: the data set is not there.
+    """
+    from sstlib.datasets import open_dataset  # brings PyTorch along, which the counting processes do without
+
+    found = {}
+    for sequence in open_dataset(name, split, folder):
+        masks = getattr(sequence, "masks", None)
+        if not masks:
+            raise ValueError(f"{name} {split} has no annotation files of {sequence.name}; give the folder of annotations instead")
+        found[sequence.name] = [masks[frame] for frame in sequence.frame_names if frame in masks]
+    return found
+
+
+def youtube_groups(meta: str | Path, seen: str | Path) -> dict[str, frozenset[tuple[str, int]]]:
+    """Objects of YouTube-VOS as (sequence, id), in the groups seen and unseen.
+
+    Args:
+        meta: the split's meta.json, with the category of every object.
+        seen: meta.json of the training set, whose categories are the seen ones, or a JSON list of their names.
+
+    Raises:
+        ValueError: a file is not of that form.
+    """
+    try:
+        known = json.loads(Path(seen).read_text())
+        if isinstance(known, dict):
+            known = {entry["category"] for video in known["videos"].values() for entry in video["objects"].values()}
+        members: dict[str, set] = {"seen": set(), "unseen": set()}
+        for name, video in json.loads(Path(meta).read_text())["videos"].items():
+            for value, entry in video["objects"].items():
+                members["seen" if entry["category"] in known else "unseen"].add((name, int(value)))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{meta} and {seen}: expected meta.json of YouTube-VOS, videos/NAME/objects/ID/category "
+                         f"({type(error).__name__}: {error})") from None
+    return {group: frozenset(objects) for group, objects in members.items()}
+
+
+def _folder(folder: str | Path, what: str) -> Path:
+    folder = Path(folder).expanduser()
+    if not folder.is_dir():
+        raise FileNotFoundError(f"the folder of {what}, {folder}, does not exist; give a folder of SEQUENCE/FRAME.png")
+    return folder
+
+
+def _chosen(annotations: Masks, sequences: Sequence[str] | None) -> Masks:
+    unknown = [name for name in sequences or () if name not in annotations]
+    if unknown:
+        raise FileNotFoundError(f"there are no annotations of {_listed(unknown)}; there are of {_listed(list(annotations))}")
+    return {name: annotations[name] for name in sequences or annotations}
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:LISTED]) + (f" and {len(names) - LISTED} more" if len(names) > LISTED else "")
+
+
+def _protocol(protocol: str | Protocol | None, predictions: Path, annotations: Masks) -> tuple[Protocol, list[str]]:
+    """The protocol that was asked for, or the one that the masks call for, with a note where that was decided here."""
+    if isinstance(protocol, Protocol):
+        return protocol, []
+    if protocol is not None:
+        if protocol not in PROTOCOLS:
+            raise ValueError(f"unknown protocol {protocol!r}; known are {', '.join(PROTOCOLS)}")
+        return PROTOCOLS[protocol], []
+    if all(_binary(files[0]) for files in annotations.values()):
+        return PROTOCOLS["davis2016"], ["the annotations are binary: whatever is not 0 is the one object (davis2016)"]
+    others = [path for name, files in annotations.items() if (path := predictions / name / files[len(files) // 2].name).exists()]
+    if (all(set(present(read_mask(files[0]))) <= {0, 1} for files in annotations.values())
+            and any(VOID in present(read_mask(path)) for path in others) and all(_binary(path) for path in others)):
+        return PROTOCOLS["davis2016"], ["the predictions are binary: whatever is not 0 is the one object (davis2016)"]
+    return PROTOCOLS["davis2017"], []
+
+
+def _binary(path: Path) -> bool:
+    """Whether a mask is written as one of foreground and background: 1-bit, or of no values but 0 and 255."""
+    read_mask(path)  # refuses what is no mask, with a message that names it
+    with Image.open(path) as image:
+        return image.mode == "1" or {VOID} <= set(np.unique(np.asarray(image)).tolist()) <= {0, VOID}
+
+
+def _pairs(predictions: Path, files: Sequence[Path], protocol: Protocol) -> list[Pair]:
+    """The first frame, for its objects, and every frame that is scored."""
+    there = {path.name: path for path in predictions.glob("*.png")}
+    scored = files[1:len(files) - protocol.skip_last]
+    return [Pair(files[0], None), *(Pair(path, there.get(path.name)) for path in scored)]
+
+
+def _absent(pairs: Mapping[str, list[Pair]]) -> list[str]:
+    """Predictions that will be scored and are not there: whole sequences by name, else SEQUENCE/FRAME.png."""
+    absent = []
+    for name, (_, *scored) in pairs.items():
+        gone = [f"{name}/{pair.truth.name}" for pair in scored if pair.prediction is None]
+        absent += [f"{name}/ (all {len(scored)} frames)"] if len(gone) == len(scored) > 1 else gone
+    return absent
+
+
+def _provenance(pairs: Mapping[str, list[Pair]], **folders: Path | str) -> dict:
+    """Where the masks came from, a fingerprint of every byte that is read, and one of the code that turns them into scores."""
+    digests = {side: hashlib.sha256() for side in folders}
+    for name, frames in pairs.items():
+        for truth, prediction in frames:
+            for side, path in (("annotations", truth), ("predictions", prediction)):
+                content = hashlib.sha256(path.read_bytes()).hexdigest() if path else "absent"
+                digests[side].update(f"{name}/{truth.name} {content}\n".encode())
+    code = hashlib.sha256("".join(map(inspect.getsource, (counts, scores))).encode() + counts.SOURCE.read_bytes())
+    return {side: {"folder": str(folder), "fingerprint": digests[side].hexdigest()} for side, folder in folders.items()
+            } | {"code": code.hexdigest()}
+
+
+def _kept(record: Path, expected: Evaluation, names: list[str]) -> Evaluation | None:
+    """The evaluation in `record` if it is what scoring again would give, else None."""
+    try:
+        kept = Evaluation.read(record)
+        same = all(kept.provenance[side]["fingerprint"] == expected.provenance[side]["fingerprint"]
+                   for side in ("predictions", "annotations")) and kept.provenance["code"] == expected.provenance["code"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    same = same and (kept.protocol, kept.groups, list(kept.sequences)) == (expected.protocol, expected.groups, names)
+    return kept if same else None
+
+
+def _score(pairs: Mapping[str, list[Pair]], protocol: Protocol, processes: int, progress: bool
+           ) -> Iterator[tuple[str, SequenceScore]]:
+    """Counts all frames, in chunks over processes, and puts them together sequence by sequence."""
+    tasks = []
+    for name, frames in pairs.items():
+        void = bool(object_ids(read_mask(frames[0].truth))) if protocol.single_object else None
+        tasks += [(frames[start:start + CHUNK], void) for start in range(0, len(frames), CHUNK)]
+    total = sum(map(len, pairs.values()))
+    with _mapping(processes if len(tasks) > 1 else 1) as mapped, tqdm(total=total, unit="frame", disable=None if progress else True) as bar:
+        counted = (frame for chunk in mapped(_count, tasks) for frame in chunk)
+        for name, frames in pairs.items():
+            scorer = SequenceScorer(protocol, name)
+            for frame in frames:
+                scorer.add(next(counted), frame.truth.stem)
+                bar.update()
+            if protocol.skip_last:
+                scorer.add(UNSCORED)
+            yield name, scorer.result()
+
+
+@contextmanager
+def _mapping(processes: int) -> Iterator[Callable]:
+    """A `map` in this process or over several; those are started anew, as a copy of a process with threads may hang."""
+    if processes < 2:
+        yield map
+        return
+    with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
+        try:
+            yield pool.map
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _count(task: tuple[Sequence[Pair], bool | None]) -> list[FrameCounts]:
+    """Reads and counts some frames of one sequence; `void` (None: several objects) says what 255 is in masks of one object."""
+    pairs, void = task
+    counted = []
+    for path, other in pairs:
+        truth = read_mask(path)
+        prediction = np.zeros_like(truth) if other is None else read_mask(other)
+        if void is not None:
+            prediction, truth = one_object(prediction), one_object(truth, void)
+        try:
+            counted.append(count_frame(prediction, truth))
+        except ValueError as error:
+            raise ValueError(f"{other}: {error}") from None
+    return counted
