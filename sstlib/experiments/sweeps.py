@@ -14,8 +14,9 @@ EXPERIMENT = "short"  # short runs on generated clips, the same for every varian
 SEEDS = (0, 1, 2)
 
 BASE = RunConfig(
-    model=ModelConfig(width=32, heads=4, layers=("local(radius=4)", "local(radius=4)"), history=3, decoder_width=32),
-    training=TrainingConfig(steps=400, batch=4, learning_rate=2e-3, warmup=40, checkpoint_every=200, ema=0.99),
+    model=ModelConfig(width=32, heads=4, layers=("local(radius=4)", "local(radius=4)"), history=3, backbone_width=16, embedding=48,
+                      decoder_width=32),
+    training=TrainingConfig(steps=400, batch=2, learning_rate=2e-3, warmup=40, checkpoint_every=200, ema=0.99),
     data=DataConfig(height=96, width=160, frames=5),
 )
 LOCAL, STRIDED = "local(radius=4)", "strided(stride=4)"

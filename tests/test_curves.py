@@ -1,0 +1,51 @@
+"""Comparison figures show the numbers that they are given."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from sstlib.plots import curves
+
+TABLE = pd.DataFrame({"variant": ["a", "b"], "runs": [3, 2], "J&F": [60.0, 50.0], "J&F sd": [2.0, np.nan], "paper": [np.nan, 70.0]})
+
+
+def test_training_curve_draws_every_step_and_every_probe():
+    curve = pd.DataFrame({"step": range(1, 31), "loss": np.linspace(1, 0.5, 30), "probe_J": [np.nan] * 29 + [0.7]})
+    left, right = curves.training_curve(curve).axes
+    np.testing.assert_array_equal(left.lines[0].get_ydata(), curve["loss"])
+    assert right.lines[0].get_xydata().tolist() == [[30, 0.7]]
+
+
+def test_spreads_names_the_runs_and_marks_published_values_apart():
+    axes = curves.spreads(TABLE, published="paper").axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["a  (n=3)", "b  (n=2)"]
+    measured, printed = axes.lines[0].get_xdata(), axes.lines[-1].get_xdata()
+    assert list(measured) == [60, 50] and printed[1] == 70 and np.isnan(printed[0])
+
+
+def test_score_by_occlusion_draws_a_line_a_method():
+    axes = curves.score_by_occlusion({"SST": [(0, 80, 1), (8, 60, 2)], "STM": [(0, 70, 1), (8, 65, 1)]}).axes[0]
+    assert [line.get_label() for line in axes.lines] == ["SST", "STM"] and list(axes.lines[0].get_ydata()) == [80, 60]
+
+
+def test_side_by_side_shows_each_method_at_each_time():
+    frames = np.full((4, 6, 8, 3), 100, np.uint8)
+    labels = np.zeros((4, 6, 8), np.uint8)
+    labels[:, 2:4, 2:5] = 1
+    drawing = curves.side_by_side(frames, {"truth": labels, "SST": 0 * labels}, [0, 3])
+    shown = [axes.images[0].get_array() for axes in drawing.axes]
+    assert len(shown) == 4 and (shown[0] != frames[0]).any() and (shown[2] == frames[0]).all()
+
+
+@pytest.mark.parametrize("score", ["J&F", "G"])
+def test_published_bars_are_ordered(score):
+    table = pd.DataFrame({"method": ["x", "y", "z"], score: [70.0, None, 80.0], "online_finetuning": [True, False, False],
+                          "synthetic_data": [False, False, False]})
+    axes = curves.published_bars(table).axes[0]
+    assert [bar.get_width() for bar in axes.patches] == [70, 80]
+
+
+def test_sequence_bars_order_by_the_first_method():
+    table = pd.DataFrame({"ours": [50.0, 30.0], "theirs": [40.0, 60.0]}, index=["dog", "cow"])
+    axes = curves.sequence_bars(table).axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["cow", "dog"]
