@@ -24,7 +24,7 @@ def test_spreads_names_the_runs_and_marks_published_values_apart():
 
 
 def test_score_by_occlusion_draws_a_line_a_method():
-    axes = curves.score_by_occlusion({"SST": [(0, 80, 1), (8, 60, 2)], "STM": [(0, 70, 1), (8, 65, 1)]}).axes[0]
+    axes = curves.score_by_occlusion({"SST": [(0.0, 80.0, 1.0), (8.0, 60.0, 2.0)], "STM": [(0.0, 70.0, 1.0), (8.0, 65.0, 1.0)]}).axes[0]
     assert [line.get_label() for line in axes.lines] == ["SST", "STM"] and list(axes.lines[0].get_ydata()) == [80, 60]
 
 
