@@ -151,6 +151,13 @@ class DataConfig(Config):
     real: str = ""  # a data set to mix in, as `sst data` lists them; empty for none
     real_ratio: float = 0.0  # share of real clips in a batch
     max_gap: int = 3  # frames between two of a real clip, drawn uniformly from 1 to this (CFBI)
+    reference: str = "near"  # of a real clip: near, a gap before the others, or anywhere in the sequence (CFBI)
+    held_out: tuple[str, ...] = ()  # training sequences of `real` that are not drawn, but kept for choosing a model
+
+    def __post_init__(self) -> None:
+        require(self.reference, "reference", ("near", "anywhere"))
+        if not 0 <= self.real_ratio <= 1 or (self.real_ratio and not self.real):
+            raise ValueError(f"real_ratio is {self.real_ratio} and real is {self.real!r}; expected 0..1, and a data set to take clips from")
 
 
 @dataclass(frozen=True)

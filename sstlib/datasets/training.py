@@ -1,15 +1,25 @@
 """Clips to learn from: each sample is drawn from its own seed, so workers and restarts do not change what is drawn."""
 
+import functools
+import io
+
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from sstlib.config import DataConfig
-from sstlib.shapes import Float, Int
+from sstlib.datasets import augmentation
+from sstlib.shapes import Float, Int, UInt8
 from sstlib.synthetic import random_spec, render
+from sstlib.video import Sequence
 
-LEAST_VISIBLE = 0.0008  # share of the reference frame that an object must cover to be asked for
+LEAST_VISIBLE = 0.001  # share of the reference frame that an object must cover to be asked for
 TRIES = 8
+PASTED = 0.5  # probability that objects of another clip are laid over a real one
+COMPRESSED = 0.4  # probability that a generated clip goes through JPEG, as real frames did
+
+Sample = tuple[UInt8[np.ndarray, "time height width 3"], UInt8[np.ndarray, "time height width"]]
 
 
 def training_batch(
@@ -17,32 +27,71 @@ def training_batch(
 ) -> tuple[Float[Tensor, "batch time 3 height width"], Int[Tensor, "batch time height width"]]:
     """Frames in [0, 1] and labels of `batch` clips, the samples `first`, `first` + 1, ... of step `seed`.
 
-    Sample i of a step is the same whoever draws it and whatever else is drawn: a process of several takes its part by `first`.
+    Sample i of a step is the same whoever draws it and whatever else is drawn: each of several processes takes its part by `first`.
+    Labels are 0, 1..n and, in real clips that have it, 255 for void.
     """
     samples = [training_sample(data, seed, first + i) for i in range(batch)]
     frames = torch.from_numpy(np.stack([frames for frames, _ in samples])).permute(0, 1, 4, 2, 3).float().div_(255)
     return frames.contiguous(), torch.from_numpy(np.stack([labels for _, labels in samples])).long()
 
 
-def training_sample(data: DataConfig, seed: int, index: int) -> tuple[np.ndarray, np.ndarray]:
-    """One clip, uint8 (time, height, width, 3), and its labels, whose objects 1..n all show in the first frame."""
+def training_sample(data: DataConfig, seed: int, index: int) -> Sample:
+    """One clip, generated or cut from a real one, and its labels, whose objects 1..n all show in the first frame."""
     for attempt in range(TRIES):
         rng = np.random.default_rng((seed, index, attempt))
-        spec = random_spec(data.difficulty, rng, frames=data.frames, height=data.height, width=data.width,
-                           objects=int(rng.integers(1, data.objects + 1)))
-        clip = render(spec, (seed, index, attempt, 1))
-        labels = _shown_first(clip.labels)
-        if labels.any():
+        if rng.random() < data.real_ratio:
+            frames, labels = _real(rng, data)
+        else:
+            frames, labels = _generated(rng, data, (seed, index, attempt))
+        labels = augmentation.keep_objects(rng, labels, data.objects, LEAST_VISIBLE)
+        if (labels[0] % 255).any():
             break
-    return clip.frames, labels
+    return frames, labels
 
 
-def _shown_first(labels: np.ndarray) -> np.ndarray:
-    """Labels 1..n of the objects that show in the first frame; the others become background."""
-    counts = np.bincount(labels[0].ravel(), minlength=256)
-    counts[0] = counts[255] = 0
-    kept = np.flatnonzero(counts >= max(LEAST_VISIBLE * labels[0].size, 1))
-    relabel = np.zeros(256, np.uint8)
-    relabel[kept] = np.arange(1, len(kept) + 1)
-    relabel[255] = 255
-    return relabel[labels]
+def _generated(rng: np.random.Generator, data: DataConfig, seed: tuple[int, ...]) -> Sample:
+    spec = random_spec(data.difficulty, rng, frames=data.frames, height=data.height, width=data.width, objects=int(rng.integers(1, data.objects + 1)))
+    clip = render(spec, seed)
+    if rng.random() > COMPRESSED:
+        return clip.frames, clip.labels
+    quality = int(rng.integers(25, 90))
+    return np.stack([_compressed(frame, quality) for frame in clip.frames]), clip.labels
+
+
+def _compressed(frame: UInt8[np.ndarray, "height width 3"], quality: int) -> UInt8[np.ndarray, "height width 3"]:
+    buffer = io.BytesIO()
+    Image.fromarray(frame).save(buffer, format="JPEG", quality=quality)
+    return np.asarray(Image.open(buffer))
+
+
+def _real(rng: np.random.Generator, data: DataConfig) -> Sample:
+    """A clip cut from one sequence, half the time with another's objects over it, then relit."""
+    sequences = real_sequences(data.real, data.held_out)
+
+    def cut() -> Sample:
+        sequence = sequences[int(rng.integers(len(sequences)))]
+        return augmentation.cut_clip(rng, sequence, data.frames, data.height, data.width, data.max_gap, data.reference == "anywhere")
+
+    clip = cut()
+    if rng.random() < PASTED:
+        clip = augmentation.paste(rng, clip, cut(), labelled=data.objects > 1 and rng.random() < 0.6)
+    return augmentation.relight(rng, clip[0]), clip[1]
+
+
+@functools.cache
+def real_sequences(name: str, held_out: tuple[str, ...] = ()) -> list[Sequence]:
+    """The training sequences of a data set but those held out by name.
+
+    Raises:
+        ValueError: a held-out sequence that the data set does not have, or nothing left.
+    """
+    from sstlib.datasets import open_dataset
+
+    sequences = open_dataset(name, "train")
+    names = {sequence.name for sequence in sequences}
+    if unknown := sorted(set(held_out) - names):
+        raise ValueError(f"held_out names {unknown[0]!r}, which {name} train does not have")
+    kept = [sequence for sequence in sequences if sequence.name not in held_out]
+    if not kept:
+        raise ValueError(f"held_out leaves no sequence of {name} train to draw from")
+    return kept
