@@ -6,6 +6,7 @@ a file or from a URL with its checksum; nothing here needs torchvision.
 
 import hashlib
 import os
+import pickle
 import re
 import urllib.request
 from pathlib import Path
@@ -277,7 +278,10 @@ def _read_state(path: Path) -> dict[str, Tensor]:
         from safetensors.torch import load_file
 
         return load_file(path)
-    state = torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        raise ValueError(f"{path}: not a file of tensors ({str(error).splitlines()[0]})") from error
     for key in ("state_dict", "model"):
         state = state[key] if isinstance(state, dict) and isinstance(state.get(key), dict) else state
     return state

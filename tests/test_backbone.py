@@ -1,0 +1,173 @@
+"""Backbones: sizes, names and wiring against independent formulas, where cells lie, and how published weights are loaded."""
+
+import hashlib
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from sstlib.backbone import FilterResponseNorm, SmallBackbone, enlarge
+from sstlib.config import named_model
+from sstlib.model import build
+from sstlib.resnet import ASPP, DEPTHS, FrozenBatchNorm, ResNet, ResNetFeatures, load_pretrained
+
+# torchvision's parameter counts less those of the classifier
+COUNTS = {"resnet18": 11_176_512, "resnet34": 21_284_672, "resnet50": 23_508_032, "resnet101": 42_500_160}
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_resnets_have_torchvision_s_names_and_counts(name):
+    with torch.device("meta"):
+        state = ResNet(name).state_dict()
+    assert sum(v.numel() for k, v in state.items() if "running" not in k) == COUNTS[name]
+    last = "conv3" if name in ("resnet50", "resnet101") else "conv2"
+    expected = {"conv1.weight", "bn1.running_var", f"layer3.{DEPTHS[name][2] - 1}.{last}.weight", "layer2.0.downsample.0.weight",
+                "layer4.0.downsample.1.running_mean", "layer4.1.bn2.bias"}
+    assert expected <= set(state)
+    assert ("layer1.0.downsample.0.weight" in state) == (last == "conv3")
+
+
+def reference_resnet(state: dict[str, torch.Tensor], name: str, image: torch.Tensor) -> torch.Tensor:
+    """torchvision's ResNet (stride 32) written down once more, from the names of its parameters alone."""
+    def norm(x, key):
+        return F.batch_norm(x, *(state[f"{key}.{part}"] for part in ("running_mean", "running_var", "weight", "bias")))
+
+    x = F.max_pool2d(F.relu(norm(F.conv2d(image, state["conv1.weight"], stride=2, padding=3), "bn1")), 3, 2, 1)
+    for stage, depth in enumerate(DEPTHS[name], 1):
+        for number in range(depth):
+            key, y = f"layer{stage}.{number}", x
+            strided = 2 if stage > 1 and number == 0 else 1
+            convolutions = 3 if f"{key}.conv3.weight" in state else 2
+            for i in range(1, convolutions + 1):
+                weight = state[f"{key}.conv{i}.weight"]
+                stride = strided if i == (2 if convolutions == 3 else 1) else 1
+                y = norm(F.conv2d(y, weight, stride=stride, padding=weight.shape[-1] // 2), f"{key}.bn{i}")
+                y = F.relu(y) if i < convolutions else y
+            if f"{key}.downsample.0.weight" in state:
+                x = norm(F.conv2d(x, state[f"{key}.downsample.0.weight"], stride=strided), f"{key}.downsample.1")
+            x = F.relu(x + y)
+    return x
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet50"])
+@torch.no_grad()
+def test_resnet_without_dilation_is_torchvision_s(name):
+    torch.manual_seed(0)
+    network = ResNet(name, output_stride=32)
+    for key, value in network.state_dict().items():
+        value.copy_(torch.rand_like(value) + 0.5 if "running_var" in key else value if value.dim() > 1 else torch.randn_like(value))
+    image = torch.randn(1, 3, 65, 97)
+    expected = reference_resnet(network.state_dict(), name, image)
+    torch.testing.assert_close(network(image)[1], expected, rtol=1e-4, atol=1e-4 * float(expected.abs().max()))
+
+
+@pytest.mark.parametrize("stride, dilations", [(8, [1, 2, (4, 8, 16)]), (16, [1, 1, (2, 4, 8)]), (32, [1, 1, (1, 1, 1)])])
+def test_dilation_keeps_the_output_stride(stride, dilations):
+    with torch.device("meta"):
+        network = ResNet("resnet101", stride)
+        low, deep = network(torch.empty(1, 3, 465, 849))
+    assert low.shape == (1, 256, 117, 213)
+    cells = {8: (59, 107), 16: (30, 54), 32: (15, 27)}[stride]
+    assert deep.shape == (1, 2048, *cells)
+    assert [network.layer2[1].conv2.dilation[0], network.layer3[1].conv2.dilation[0]] == dilations[:2]
+    assert tuple(block.conv2.dilation[0] for block in network.layer4) == dilations[2]
+
+
+@pytest.mark.parametrize("size, low, deep", [((465, 465), (117, 117), (30, 30)), ((481, 849), (121, 213), (31, 54))])
+def test_shape_trace_of_the_paper_s_backbone(size, low, deep):
+    with torch.device("meta"):
+        network = build(named_model("sst-r101-paper"))
+        found = network.backbone.backbone(torch.empty(1, 3, *size))
+        features = network.extract(torch.empty(1, 3, *size))
+    assert found[1].shape == (1, 2048, *deep)
+    assert network.backbone.aspp(found[1]).shape == (1, 256, *deep)
+    assert features.low.shape == (1, 256, *low) and features.embedding.shape == (1, 100, *low)
+    assert features.derived["tokens"].shape == (1, 1, *low, 64)
+
+
+def test_frozen_batch_norm_is_batch_norm_in_evaluation_and_never_trains():
+    frozen, norm = FrozenBatchNorm(5), torch.nn.BatchNorm2d(5).eval()
+    for name in ("weight", "bias", "running_mean", "running_var"):
+        value = torch.rand(5) + 0.5
+        getattr(frozen, name).copy_(value)
+        getattr(norm, name).data.copy_(value)
+    x = torch.randn(2, 5, 3, 7)
+    torch.testing.assert_close(frozen.train()(x), norm(x))
+    assert not list(frozen.parameters())
+
+
+@pytest.mark.parametrize("last", [False, True])
+@torch.no_grad()
+def test_filter_response_norm_is_its_formula(last):
+    norm = FilterResponseNorm(5, threshold=True, last=last)
+    for parameter in norm.parameters():
+        torch.nn.init.normal_(parameter)
+    x = torch.randn(2, 3, 4, 7, 5) if last else torch.randn(2, 5, 4, 7)
+    y = norm(x)
+    gain, bias, threshold = (p.flatten() for p in (norm.gain, norm.bias, norm.threshold))
+    cells = x[1, 2, :, :, 3] if last else x[1, 3]
+    expected = cells / cells.square().mean().add(1e-6).sqrt() * gain[3] + bias[3]
+    torch.testing.assert_close(y[1, 2, :, :, 3] if last else y[1, 3], expected.clamp(min=float(threshold[3])))
+
+
+@pytest.mark.parametrize("height, width", [(37, 53), (16, 24), (1, 3), (65, 8)])
+def test_small_backbone_covers_every_pixel(height, width):
+    network = SmallBackbone(8, 16)
+    low, embedding, coarse = network(torch.rand(2, 3, height, width))
+    for level, stride, channels in zip((low, embedding, coarse), (4, 8, 16), network.channels):
+        assert level.shape == (2, channels, -(-height // stride), -(-width // stride))
+
+
+def test_enlarging_puts_cells_back_where_they_were():
+    ramp = torch.arange(40.0).expand(1, 1, 33, 40) + 3 * torch.arange(33.0)[:, None]
+    blocks = F.avg_pool2d(ramp, 4, ceil_mode=True)
+    back = enlarge(blocks, (33, 40), 4)
+    torch.testing.assert_close(back[..., 2:28, 2:-2], ramp[..., 2:28, 2:-2])
+    centred = torch.arange(41.0).expand(1, 1, 33, 41) + 3 * torch.arange(33.0)[:, None]
+    torch.testing.assert_close(enlarge(centred[..., ::4, ::4], (33, 41), centred=True), centred)
+
+
+def test_published_weights_load_by_name_from_file_and_url(tmp_path, monkeypatch):
+    torch.manual_seed(0)
+    source, target = ResNet("resnet18", norm="frozen"), ResNetFeatures("resnet18", 8, 16, "frozen")
+    state = {f"module.{k}": v for k, v in source.state_dict().items()} | {"module.fc.weight": torch.zeros(2), "module.bn1.num_batches_tracked": torch.tensor(1)}
+    path = tmp_path / "published.pth"
+    torch.save({"state_dict": state}, path)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    load_pretrained(target, path, digest)
+    for key, value in source.state_dict().items():
+        assert torch.equal(target.backbone.state_dict()[key], value)
+    monkeypatch.setattr("sstlib.paths.CACHE", tmp_path / "cache")
+    load_pretrained(ResNet("resnet18"), path.as_uri(), digest[:8])
+    assert [p.name for p in (tmp_path / "cache" / "pretrained").iterdir()] == ["published.pth"]
+    with pytest.raises(ValueError, match="a checksum is needed"):
+        load_pretrained(ResNet("resnet18"), path.as_uri())
+    path.write_bytes(path.read_bytes() + b"x")
+    with pytest.raises(ValueError, match="SHA-256"):
+        load_pretrained(target, path, digest)
+    with pytest.raises(FileNotFoundError, match="no such weights file"):
+        load_pretrained(target, tmp_path / "nowhere.pth")
+
+
+def test_weights_of_another_network_are_refused_with_their_keys(tmp_path):
+    torch.save(ResNet("resnet18").state_dict(), tmp_path / "small.pth")
+    with pytest.raises(ValueError, match=r"does not fit ResNet: missing: .*layer1\.2\.conv1\.weight"):
+        load_pretrained(ResNet("resnet34"), tmp_path / "small.pth")
+    with pytest.raises(ValueError, match=r"of another shape: .*conv1.weight \(64, 64, 3, 3\) for \(64, 64, 1, 1\)"):
+        load_pretrained(ResNet("resnet50"), tmp_path / "small.pth")
+    (tmp_path / "text.pth").write_text("not weights")
+    with pytest.raises(ValueError, match="text.pth: not a file of tensors"):
+        load_pretrained(ResNet("resnet18"), tmp_path / "text.pth")
+
+
+@torch.no_grad()
+def test_pyramid_pooling_joins_its_branches():
+    torch.manual_seed(0)
+    pyramid = ASPP(6, 4, 3, 5, (2, 3), "frozen").eval()
+    x = torch.randn(2, 6, 7, 11)
+    parts = [F.conv2d(x, pyramid.aspp1.atrous_conv.weight)]
+    parts += [F.conv2d(x, branch.atrous_conv.weight, padding=rate, dilation=rate) for branch, rate in ((pyramid.aspp2, 2), (pyramid.aspp3, 3))]
+    parts.append(F.conv2d(x.mean((2, 3), keepdim=True), pyramid.global_avg_pool[1].weight).expand(-1, -1, 7, 11))
+    scale = (1 + 1e-5) ** -0.5
+    joined = F.conv2d(torch.cat([F.relu(part * scale) for part in parts], 1), pyramid.conv1.weight)
+    torch.testing.assert_close(pyramid(x), F.relu(joined * scale))
