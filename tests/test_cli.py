@@ -1,0 +1,103 @@
+"""Every command explains itself; bad input ends with one line and exit status 2; a run is told apart by sweep, variant and seed."""
+
+import json
+
+import pytest
+
+from sstlib import cli, experiments, paths
+from sstlib.cli import sweep
+from sstlib.experiments import SWEEPS, RunRecord
+
+
+@pytest.mark.parametrize("command", cli.commands())
+def test_help_says_what_a_command_does(command, capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.main([command, "--help"])
+    assert ended.value.code == 0
+    assert len(capsys.readouterr().out.splitlines()) > 3
+
+
+BAD = {
+    "evaluate a missing folder": ["evaluate", "nowhere", "nowhere-else"],
+    "train on no configuration": ["train", "no-such-preset"],
+    "train with an unknown key": ["train", "tiny", "--set", "training.stpes=3"],
+    "an unknown sweep": ["sweep", "encodign"],
+    "an unknown variant": ["sweep", "encoding", "--only", "encoding-nnoe"],
+    "an unknown seed": ["sweep", "encoding", "--seed", "99"],
+    "an unknown notebook": ["reproduce", "--only", "01_conectivity"],
+    "a parameter without its notebook": ["reproduce", "-p", "steps=3"],
+    "parameters in place": ["reproduce", "--in-place", "-p", "01_connectivity:frames=3"],
+    "no workers": ["reproduce", "--only", "01_connectivity", "--workers", "0"],
+}
+
+
+@pytest.mark.parametrize("arguments", BAD.values(), ids=BAD)
+def test_bad_input_ends_with_one_line_and_status_2(arguments, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(arguments) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"sst {arguments[0]}: ") and said.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_davis_folder_that_is_none_is_found_before_anything_runs(monkeypatch, capsys, tmp_path):
+    monkeypatch.setenv("SST_DAVIS", str(tmp_path / "typo"))
+    assert cli.main(["reproduce", "--only", "01_connectivity"]) == 2
+    assert "typo" in capsys.readouterr().err
+
+
+def record_of(run):
+    metrics = {"J": 0.5, "F": 0.5, "J&F": 0.5, "sequences": {}}
+    return RunRecord(run.experiment, run.variant, run.seed, run.config.to_dict(), metrics, {"training_seconds": 1.0, "frames_per_second": 9.0})
+
+
+@pytest.fixture
+def runs(tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "RUNS", tmp_path / "runs")
+    return tmp_path / "runs"
+
+
+def test_all_sweeps_together_have_each_run_once():
+    selected = [run.record_path for _, run in sweep.select(list(SWEEPS))]
+    assert sorted(selected) == sorted({run.record_path for each in SWEEPS.values() for run in each.runs()})
+
+
+@pytest.mark.parametrize("name", SWEEPS)
+def test_a_task_of_a_sweep_makes_exactly_its_run(name, runs, monkeypatch, capsys):
+    import sstlib.experiments.execute as execution
+
+    made = []
+    monkeypatch.setattr(execution, "execute", lambda run: (made.append(run), record_of(run), record_of(run).write())[1])
+    for sweep_name, run in sweep.select([name])[::4]:
+        task = sweep.task(sweep_name, run)
+        assert task.command[0] == "sstlib" and not task.done()
+        assert cli.main(list(task.command[1:])) == 0
+        assert made[-1] == run and sweep.task(sweep_name, run).done()
+        assert cli.main(list(task.command[1:])) == 0 and "is done" in capsys.readouterr().out
+    assert len(made) == len(sweep.select([name])[::4])
+
+
+def test_the_list_tells_done_from_missing(runs, capsys):
+    run = experiments.run("base", 0)
+    record_of(run).write()
+    assert cli.main(["sweep", "history", "--only", "base", "--list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["done", "history", "short/base-seed0"] and lines[1].startswith("missing")
+    values = json.loads(run.record_path.read_text())
+    values["config"]["training"]["steps"] = 1
+    run.record_path.write_text(json.dumps(values))
+    cli.main(["sweep", "history", "--only", "base", "--seed", "0", "--list"])
+    assert capsys.readouterr().out.startswith("missing")
+
+
+def test_reproduction_of_what_is_all_recorded_reuses_it_and_writes_tables_and_report(runs, tmp_path, monkeypatch, capsys):
+    for name, folder in {"NOTEBOOKS": "notebooks", "EXECUTED": "executed", "REPORT": "report", "TABLES": "tables"}.items():
+        monkeypatch.setattr(paths, name, tmp_path / folder)
+    monkeypatch.delenv("SST_DAVIS", raising=False)
+    monkeypatch.setattr(paths, "davis", lambda: None)
+    for _, run in sweep.select(list(SWEEPS)):
+        record_of(run).write()
+    assert cli.main(["reproduce"]) == 0
+    said = capsys.readouterr().out
+    assert "no DAVIS folder" in said and f"short ({len(list(runs.rglob('*.json')))} runs)  reused" in said and "0 ran" in said
+    assert (tmp_path / "tables" / "encoding.csv").is_file() and "50.0" in (tmp_path / "report" / "index.html").read_text()

@@ -1,0 +1,108 @@
+"""Rules that the repository keeps: one list of requirements, small files, rooms that import in one direction."""
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parents[1]
+SOURCES = sorted((ROOT / "sstlib").rglob("*.py"))
+ROOMS = (  # a file imports only from rooms before its own
+    "shapes", "paths", "native", "config", "connectivity", "routes", "attention", "metrics", "evaluation", "video", "encoding", "matching",
+    "backbone", "decoder", "model", "baselines", "synthetic", "datasets", "losses", "weights", "training", "inference", "experiments",
+    "plots", "explorers", "runner", "report", "cli", "__main__",
+)
+UPWARD = {("model", "baselines")}  # `build` chooses the class by the configuration; baselines are subclasses of what model defines
+VAGUE = {"utils", "util", "misc", "helpers", "helper", "common"}
+RARE = ("av", "papermill", "nbconvert", "dask", "distributed", "ipywidgets", "anywidget", "matplotlib", "pandas", "cv2", "IPython")
+LEAN = ("attention", "connectivity", "inference", "losses", "metrics", "model", "synthetic", "weights")
+
+
+def project():
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def environment():
+    return yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+
+
+def constraints():
+    lines = [Requirement(line) for line in (ROOT / "constraints.txt").read_text().splitlines() if line.strip()]
+    return {canonicalize_name(pin.name): pin for pin in lines}
+
+
+def room_of(path):
+    return path.relative_to(ROOT / "sstlib").parts[0].removesuffix(".py")
+
+
+def imported_rooms(path):
+    """Rooms that a file imports anywhere, also inside functions."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "sstlib":
+            inside = node.module.split(".")[1:]
+            yield from inside[:1] or [alias.name for alias in node.names if not alias.name.startswith("__")]
+        elif isinstance(node, ast.Import):
+            yield from [alias.name.split(".")[1] for alias in node.names if alias.name.startswith("sstlib.")]
+
+
+def test_environment_equals_pyproject():
+    [pip] = [entry["pip"] for entry in environment() if isinstance(entry, dict)]
+    assert pip == [*project()["dependencies"], *project()["optional-dependencies"]["test"]]
+
+
+def test_every_requirement_is_pinned_within_its_range():
+    pins = constraints()
+    for text in [*project()["dependencies"], *project()["optional-dependencies"]["test"]]:
+        wanted = Requirement(text)
+        [pin] = pins[canonicalize_name(wanted.name)].specifier
+        assert pin.operator == "==" and wanted.specifier.contains(pin.version), text
+
+
+def test_pins_hold_on_every_machine():
+    for name, pin in constraints().items():
+        assert pin.url is None and "+" not in str(pin.specifier), f"{name}: a local version or file is found on one machine only"
+
+
+def test_continuous_integration_runs_the_tests_of_the_readme():
+    assert "make test" in (ROOT / ".ci" / "run").read_text()
+    readme = (ROOT / "README.md").read_text()
+    for command in ("make reproduce", "make test", "-m venv", "-c constraints.txt"):
+        assert command in readme, command
+
+
+def test_links_of_the_readme_lead_somewhere():
+    targets = re.findall(r"\]\(([^)#\s]+)", (ROOT / "README.md").read_text())
+    missing = [target for target in targets if "://" not in target and not (ROOT / target).exists()]
+    assert not missing
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_files_and_functions_are_small_and_named_for_what_they_do(path):
+    text = path.read_text()
+    assert len(text.splitlines()) <= 350
+    assert path.stem not in VAGUE
+    long = [node.name for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+            and node.end_lineno - node.lineno + 1 > 60]
+    assert not long
+
+
+def test_rooms_import_in_one_direction():
+    order = {name: place for place, name in enumerate(ROOMS)}
+    found = {(room_of(path), other) for path in SOURCES if room_of(path) != "__init__" for other in imported_rooms(path)}
+    unlisted = {room for pair in found for room in pair} - set(ROOMS)
+    assert not unlisted, f"new rooms get their place in ROOMS: {unlisted}"
+    against = {(room, other) for room, other in found if order[other] > order[room]}
+    assert against == UPWARD
+
+
+def test_the_model_side_imports_neither_notebooks_nor_plots():
+    code = f"import sys; from sstlib import {', '.join(LEAN)}; print(*[name for name in {RARE!r} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout.split() == []
