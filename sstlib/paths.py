@@ -1,6 +1,7 @@
 """Folders of the repository, found from the package's own place and never from the working directory."""
 
 import os
+import subprocess
 from pathlib import Path
 
 ROOT = Path(os.environ.get("SSTVOS_HOME", Path(__file__).resolve().parents[1]))
@@ -30,3 +31,13 @@ def davis() -> Path | None:
         return folder
     folder = DATA / "DAVIS"
     return folder if folder.is_dir() else None
+
+
+def commit() -> str:
+    """The commit of the checkout, with `+changes` where the library differs from it; `unknown` outside git."""
+    def git(*words: str) -> str:
+        return subprocess.run(["git", "-C", str(ROOT), *words], capture_output=True, text=True, check=True).stdout.strip()
+    try:
+        return git("rev-parse", "--short=12", "HEAD") + ("+changes" if git("status", "--porcelain", "sstlib") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"

@@ -15,9 +15,9 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted((ROOT / "sstlib").rglob("*.py"))
 ROOMS = (  # a file imports only from rooms before its own
-    "shapes", "paths", "native", "config", "connectivity", "routes", "attention", "metrics", "evaluation", "video", "encoding", "matching",
-    "backbone", "decoder", "model", "baselines", "synthetic", "datasets", "losses", "weights", "training", "inference", "experiments",
-    "plots", "explorers", "runner", "report", "cli", "__main__",
+    "shapes", "paths", "files", "native", "config", "connectivity", "routes", "attention", "metrics", "evaluation", "video", "encoding", "matching",
+    "backbone", "decoder", "model", "baselines", "synthetic", "datasets", "losses", "weights", "plots", "training", "inference",
+    "experiments", "explorers", "runner", "report", "cli", "__main__",
 )
 UPWARD = {("model", "baselines")}  # `build` chooses the class by the configuration; baselines are subclasses of what model defines
 VAGUE = {"utils", "util", "misc", "helpers", "helper", "common"}

@@ -55,7 +55,7 @@ def records(engine) -> list:
 
     outcomes = engine.run([sweep.task(name, run) for name, run in sweep.select(list(experiments.SWEEPS))], title="runs")
     outcomes += davis_rows()
-    write_tables()
+    write_tables(paths.TABLES)
     return outcomes
 
 

@@ -2,7 +2,6 @@
 
 import json
 import platform
-import subprocess
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -63,18 +62,8 @@ def read_all(experiment: str) -> list[RunRecord]:
 def provenance(data: str) -> dict[str, Any]:
     """Commit, versions and machine of this moment; `data` says (by fingerprint) which data was used."""
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} thread(s)"
-    return {"commit": commit(), "sstlib": __version__, "torch": torch.__version__, "python": platform.python_version(),
+    return {"commit": paths.commit(), "sstlib": __version__, "torch": torch.__version__, "python": platform.python_version(),
             "device": device, "data": data, "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
-
-
-def commit() -> str:
-    """The commit of the checkout, with `+changes` where the library differs from it; `unknown` outside git."""
-    def git(*words: str) -> str:
-        return subprocess.run(["git", "-C", str(paths.ROOT), *words], capture_output=True, text=True, check=True).stdout.strip()
-    try:
-        return git("rev-parse", "--short=12", "HEAD") + ("+changes" if git("status", "--porcelain", "sstlib") else "")
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
 
 
 def _rounded(value: Any) -> Any:

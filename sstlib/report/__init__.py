@@ -1,13 +1,13 @@
 """One HTML page with the narrative, tables and figures of all notebooks, which needs nothing but itself to be read."""
 
 import html
-import os
 import re
 import time
 from pathlib import Path
 from typing import Any
 
 from sstlib import paths
+from sstlib.files import written_aside
 from sstlib.report.formulas import formula
 from sstlib.runner.notebook import provenance
 from sstlib.runner.task import Outcome, Task, read_record
@@ -27,12 +27,9 @@ def write(tasks: list[Task], outcomes: list[Outcome]) -> Path:
     failed = {outcome.name: outcome.error for outcome in outcomes if outcome.status == "failed"}
     ran = {outcome.name for outcome in outcomes if outcome.status == "ran"}
     sections = [_section(task, ran, failed) for task in tasks]
-    page = _page(sections + _tables())
-    paths.REPORT.mkdir(parents=True, exist_ok=True)
     target = paths.REPORT / "index.html"
-    aside = target.with_name(f".{target.name}.{os.getpid()}")
-    aside.write_text(page, encoding="utf-8")
-    os.replace(aside, target)
+    with written_aside(target) as file:
+        file.write(_page(sections + _tables()).encode())
     return target
 
 

@@ -6,7 +6,6 @@ import difflib
 import hashlib
 import importlib.metadata
 import json
-import os
 import re
 import sys
 import time
@@ -16,6 +15,7 @@ from typing import Any
 
 import sstlib
 from sstlib import paths
+from sstlib.files import written_aside
 from sstlib.runner.task import Task, tree_digest
 
 KERNEL = "python3"
@@ -125,19 +125,15 @@ def versions() -> dict[str, str]:
 
 def provenance() -> dict[str, Any]:
     """When, from which commit and with which libraries."""
-    from sstlib.experiments import records  # imports torch, which workers do without
-
-    return {"started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "commit": records.commit(), "versions": versions()}
+    return {"started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "commit": paths.commit(), "versions": versions()}
 
 
 def write_in_place(task: Task, path: Path) -> None:
     """Puts a notebook's execution back into the notebook itself, in its committed form."""
     import nbformat
 
-    executed = tidy(nbformat.read(task.output, as_version=4))
-    aside = path.with_name(f".{path.name}")
-    nbformat.write(executed, aside)
-    os.replace(aside, path)
+    with written_aside(path, "w") as file:
+        nbformat.write(tidy(nbformat.read(task.output, as_version=4)), file)
 
 
 def tidy(notebook: Any) -> Any:

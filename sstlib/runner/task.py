@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import sstlib
+from sstlib.files import written_aside
 
 START_FAILED = 75  # exit status of a child that never began its work (EX_TEMPFAIL); the only one worth another attempt
 ATTEMPTS = 3
@@ -134,7 +135,8 @@ def _settle(task: Task, status: int, seconds: float) -> str:
         os.replace(task.partial, task.output)
         failed.unlink(missing_ok=True)
     if task.stamp is not None:
-        write_record(task.record, task.stamp | {"seconds": seconds, "digest": digest(task.output)})
+        with written_aside(task.record, "w") as file:
+            json.dump(task.stamp | {"seconds": seconds, "digest": digest(task.output)}, file, indent=1)
     return "" if task.record.is_file() else f"ended with status 0 but without its record {task.record}"
 
 
@@ -168,11 +170,3 @@ def read_record(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}
-
-
-def write_record(path: Path, content: dict[str, Any]) -> None:
-    """Writes a record so that it is whole or absent."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    aside.write_text(json.dumps(content, indent=1, default=str) + "\n")
-    os.replace(aside, path)
