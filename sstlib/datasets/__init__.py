@@ -23,6 +23,9 @@ class Source(NamedTuple):
 DATASETS = {
     "davis2016": Source("davis", ("train", "val")),
     "davis2017": Source("davis", ("train", "val", "test-dev")),
+    "youtube2018": Source("youtube", ("train", "valid", "valid_all_frames", "test", "test_all_frames")),
+    "youtube2019": Source("youtube", ("train", "valid", "valid_all_frames", "test", "test_all_frames")),
+    "sst-occlusion": Source("occlusion", ("train", "val", "test", "mini")),
 }
 
 

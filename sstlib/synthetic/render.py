@@ -13,7 +13,8 @@ from sstlib.synthetic.scene import Scene, draw_scene
 from sstlib.synthetic.spec import ClipSpec
 from sstlib.synthetic.textures import to_device
 
-TRIES = 20  # scenes that are drawn until the truth is what was wished
+LEAST_GIVEN = 0.002  # share of frame 0 that each object covers where an occlusion is planned
+TRIES = 40  # scenes that are drawn until the truth is what was wished
 
 
 @dataclass
@@ -84,9 +85,10 @@ def render(spec: ClipSpec, seed: int | tuple[int, ...], device: torch.device | s
 
 
 def _as_wished(clip: Clip) -> bool:
-    """Whether object 1 is hidden as asked in just as many frames in a row, and less in all others."""
+    """Whether all objects are given in frame 0, and object 1 is hidden as asked in just as many frames in a row, and less in all others."""
     spec, share = clip.spec, clip.visible_share[:, 0]
-    if np.isnan(share).any() or share[0] < 0.9 or clip.full(1).mean((1, 2)).min() < 0.004:
+    given = [(clip.labels[0] == n + 1).mean() for n in range(spec.objects)]
+    if np.isnan(share).any() or share[0] < 0.9 or min(given) < LEAST_GIVEN or clip.full(1).mean((1, 2)).min() < 0.004:
         return False
     if not spec.occlusion:
         return bool(share.min() > 0.9)

@@ -1,0 +1,104 @@
+"""Data sets: what is there, fetching and unpacking, and writing SST-Occlusion."""
+
+import argparse
+import functools
+import multiprocessing
+import os
+import sys
+from pathlib import Path
+
+HELP = "list data sets, fetch or unpack them, write the SST-Occlusion benchmark"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declares the arguments."""
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    actions.add_parser("list", help="which data sets are there, where, under which terms")
+    fetch = actions.add_parser("fetch", help="fetch a data set from its makers, or unpack zips already downloaded")
+    fetch.add_argument("name", help="davis2016, davis2017, youtube2018 or youtube2019")
+    fetch.add_argument("--zip", type=Path, action="append", default=[], help="a zip already downloaded (repeat for several)")
+    fetch.add_argument("--sha256", action="append", default=[], help="expected checksum of each zip, in order")
+    fetch.add_argument("--into", type=Path, help="folder to unpack into (default: where sst looks for it)")
+    write = actions.add_parser("occlusion", help="write SST-Occlusion in DAVIS layout")
+    write.add_argument("--out", type=Path, required=True, help="folder to write")
+    write.add_argument("--split", action="append", choices=("train", "val", "test"), help="only this split (default: all)")
+    write.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="processes to render with (default: one a core)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Carries out one of the actions."""
+    return {"list": _list, "fetch": _fetch, "occlusion": _occlusion}[arguments.action](arguments)
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    from sstlib.datasets import DATASETS, fetching, open_dataset
+
+    for name, source in DATASETS.items():
+        print(f"{name}")
+        for split in source.splits:
+            try:
+                sequences = open_dataset(name, split)
+                print(f"  {split}: {len(sequences)} sequences, {sum(map(len, sequences))} frames")
+            except FileNotFoundError as error:
+                print(f"  {split}: not there ({error})")
+            except ValueError as error:
+                print(f"  {split}: damaged ({error})")
+        origin = fetching.ORIGINS.get(name)
+        print(f"  terms: {origin.terms if origin else 'generated, no restrictions'}" + (f"\n  from: {origin.page}" if origin else ""))
+    return 0
+
+
+def _fetch(arguments: argparse.Namespace) -> int:
+    from sstlib.datasets import fetching
+
+    if arguments.name not in fetching.ORIGINS:
+        raise ValueError(f"unknown data set {arguments.name!r}; expected one of {', '.join(fetching.ORIGINS)}")
+    origin = fetching.ORIGINS[arguments.name]
+    print(f"{arguments.name}: {origin.terms}\n{origin.page}")
+    if not arguments.zip and not origin.urls:
+        raise ValueError(f"{arguments.name} cannot be fetched without an account; download its zips from {origin.page} and name them by --zip")
+    wanted = len(arguments.zip) or len(origin.urls)
+    if arguments.sha256 and len(arguments.sha256) != wanted:
+        raise ValueError(f"{len(arguments.sha256)} checksums for {wanted} zips; give one for each, in order")
+    folder = arguments.into or origin.folder
+    for n in range(wanted):
+        expected = arguments.sha256[n] if arguments.sha256 else None
+        if arguments.zip:
+            archive = arguments.zip[n]
+            if expected and archive.is_file() and (found := fetching.checksum(archive)) != expected.lower():
+                raise ValueError(f"{archive}: SHA-256 is {found}, expected {expected}")
+        else:
+            archive = fetching.download(origin.urls[n], folder.parent / "archives", expected)
+        print(f"{archive.name}: {fetching.unpack(archive, folder, origin.most)} files into {folder}")
+    return 0
+
+
+def _occlusion(arguments: argparse.Namespace) -> int:
+    from tqdm import tqdm
+
+    from sstlib.datasets import occlusion
+
+    splits = arguments.split or ["train", "val", "test"]
+    sequences = [(split, sequence) for split in splits for sequence in occlusion.clips(split)]
+    write = functools.partial(_write_clip, arguments.out)
+    workers = max(1, min(arguments.processes, len(sequences)))
+    with multiprocessing.get_context("spawn").Pool(workers, _one_thread) as pool:
+        for _ in tqdm(pool.imap_unordered(write, sequences), total=len(sequences), unit=" clips", file=sys.stderr):
+            pass
+    for split in splits:
+        occlusion.write_index(arguments.out, split)
+        print(f"{split}: content {occlusion.content_hash(split)}")
+    print(f"SST-Occlusion version {occlusion.VERSION}, {len(sequences)} clips in {arguments.out}")
+    return 0
+
+
+def _one_thread() -> None:
+    import torch
+
+    torch.set_num_threads(1)
+
+
+def _write_clip(folder: Path, work) -> None:
+    from sstlib.datasets import occlusion
+
+    occlusion.write(folder, *work)

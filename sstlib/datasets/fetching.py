@@ -1,0 +1,172 @@
+"""Where data sets come from, under which terms, and how their archives are fetched and unpacked without harm."""
+
+import hashlib
+import os
+import shutil
+import stat
+import tempfile
+import urllib.error
+import urllib.request
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from tqdm import tqdm
+
+from sstlib import paths
+
+CHUNK = 1 << 20
+MOST_FILES = 2_000_000
+PARTS = frozenset({"JPEGImages", "Annotations", "ImageSets", "train", "valid", "test", "valid_all_frames", "test_all_frames", "train_all_frames"})
+
+
+@dataclass(frozen=True)
+class Origin:
+    """One data set's origin.
+
+    Attributes:
+        folder: where it goes.
+        page: where its makers describe it.
+        urls: archives that can be fetched without an account.
+        most: bytes that it may have unpacked.
+        terms: its license, in a sentence or two.
+    """
+
+    folder: Path
+    page: str
+    urls: tuple[str, ...]
+    most: int
+    terms: str
+
+
+_DAVIS_TERMS = ("non-commercial research with attribution (Perazzi et al. 2016, Pont-Tuset et al. 2017): Creative Commons BY-NC 4.0; "
+                "some clips are under their authors' own terms")
+_YOUTUBE_TERMS = ("non-commercial research (Xu et al. 2018): annotations Creative Commons BY 4.0, the videos belong to their uploaders. "
+                  "The makers ask for an account, so download the zips there and name them by --zip")
+_YOUTUBE_PAGE = "https://youtube-vos.org/dataset/vos/"
+ORIGINS = {
+    "davis2016": Origin(paths.DATA / "DAVIS2016", "https://davischallenge.org/davis2016/code.html",
+                        ("https://graphics.ethz.ch/Downloads/Data/Davis/DAVIS-data.zip",), 12 << 30, _DAVIS_TERMS),
+    "davis2017": Origin(paths.DATA / "DAVIS", "https://davischallenge.org/davis2017/code.html",
+                        ("https://data.vision.ee.ethz.ch/csergi/share/davis/DAVIS-2017-trainval-480p.zip",
+                         "https://data.vision.ee.ethz.ch/csergi/share/davis/DAVIS-2017-test-dev-480p.zip"), 8 << 30, _DAVIS_TERMS),
+    "youtube2018": Origin(paths.DATA / "YouTube-VOS-2018", _YOUTUBE_PAGE, (), 160 << 30, _YOUTUBE_TERMS),
+    "youtube2019": Origin(paths.DATA / "YouTube-VOS-2019", _YOUTUBE_PAGE, (), 160 << 30, _YOUTUBE_TERMS),
+}
+
+
+def download(url: str, folder: Path, sha256: str | None = None, quiet: bool = False) -> Path:
+    """Fetches a file into `folder`, going on where an earlier try stopped; what arrives is whole or stays named .part.
+
+    Raises:
+        ValueError: the size or the checksum is not the expected one; a file with a wrong checksum is removed.
+        OSError: the server cannot be reached.
+    """
+    target = folder / PurePosixPath(urllib.request.urlparse(url).path).name
+    part = target.with_name(target.name + ".part")
+    if not target.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        _receive(url, part, quiet)
+        os.replace(part, target)
+    if sha256 and (found := checksum(target)) != sha256.lower():
+        target.unlink()
+        raise ValueError(f"{target}: SHA-256 is {found}, expected {sha256}; the file was removed, fetch it again")
+    return target
+
+
+def _receive(url: str, part: Path, quiet: bool) -> None:
+    done = part.stat().st_size if part.exists() else 0
+    request = urllib.request.Request(url, headers={"Range": f"bytes={done}-"} if done else {})
+    try:
+        response = urllib.request.urlopen(request, timeout=60)
+    except urllib.error.HTTPError as error:
+        if error.code == 416 and done:  # nothing is left to send: the part is whole
+            return
+        raise OSError(f"{url}: the server answers {error.code} {error.reason}") from None
+    except urllib.error.URLError as error:
+        raise OSError(f"{url}: cannot be reached ({error.reason}); download it elsewhere and name it by --zip") from None
+    with response:
+        resumed = response.status == 206
+        left = response.headers.get("Content-Length")
+        expected = int(left) + (done if resumed else 0) if left else None
+        with open(part, "ab" if resumed else "wb") as file, tqdm(
+                total=expected, initial=done if resumed else 0, unit="B", unit_scale=True, desc=part.stem, disable=quiet) as bar:
+            while chunk := response.read(CHUNK):
+                file.write(chunk)
+                bar.update(len(chunk))
+    if expected is not None and part.stat().st_size != expected:
+        raise OSError(f"{url}: {part.stat().st_size} of {expected} bytes arrived; the same command goes on from there")
+
+
+def checksum(path: Path) -> str:
+    """SHA-256 of a file."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def unpack(archive: Path | str, folder: Path, most: int) -> int:
+    """Unpacks a zip into `folder` and returns the number of files; nothing appears there until all of it is unpacked.
+
+    A single outer folder, as DAVIS's zips have, is left out.
+
+    Raises:
+        FileNotFoundError: no such zip.
+        ValueError: not a zip, damaged, or with members that leave the folder, are links, or are larger than `most` bytes in all.
+    """
+    archive = Path(archive)
+    if not archive.is_file():
+        raise FileNotFoundError(f"{archive}: no such zip")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".unpacking"))
+    try:
+        with zipfile.ZipFile(archive) as opened:
+            members = _safe_members(archive, opened, most)
+            outer = {name.parts[0] for name in members}
+            strip = len(outer) == 1 and not outer & PARTS and all(len(name.parts) > 1 for name in members)
+            for name, member in tqdm(members.items(), desc=f"unpacking {archive.name}", unit=" files", disable=None):
+                target = scratch.joinpath(*name.parts[int(strip):])
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with opened.open(member) as source, open(target, "wb") as file:
+                    shutil.copyfileobj(source, file, CHUNK)
+        _move_into(scratch, folder)
+    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
+        raise ValueError(f"{archive}: not a whole zip ({error}); download it again") from None
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return len(members)
+
+
+def _safe_members(archive: Path, opened: zipfile.ZipFile, most: int) -> dict[PurePosixPath, zipfile.ZipInfo]:
+    """The files of a zip by their place, once all of them are known to be harmless."""
+    members: dict[PurePosixPath, zipfile.ZipInfo] = {}
+    total = 0
+    for member in opened.infolist():
+        name = PurePosixPath(member.filename.replace("\\", "/"))
+        if name.is_absolute() or ".." in name.parts or (name.parts and ":" in name.parts[0]):
+            raise ValueError(f"{archive}: member {member.filename!r} would leave the folder; nothing was unpacked")
+        if stat.S_ISLNK(member.external_attr >> 16):
+            raise ValueError(f"{archive}: member {member.filename!r} is a link; nothing was unpacked")
+        if member.is_dir() or "__MACOSX" in name.parts:
+            continue
+        total += member.file_size
+        if total > most or len(members) >= MOST_FILES:
+            raise ValueError(f"{archive}: holds more than {most / 2**30:.1f} GiB or {MOST_FILES} files unpacked, "
+                             f"more than this data set has; nothing was unpacked")
+        members[name] = member
+    if not members:
+        raise ValueError(f"{archive}: holds no files")
+    if total > (free := shutil.disk_usage(archive.parent).free):
+        raise OSError(f"{archive}: needs {total / 2**30:.1f} GiB unpacked, {free / 2**30:.1f} GiB are free")
+    return members
+
+
+def _move_into(source: Path, target: Path) -> None:
+    """Moves a tree into place, joining it with folders that are there."""
+    if not target.exists():
+        os.replace(source, target)
+        return
+    for entry in source.iterdir():
+        if entry.is_dir() and (target / entry.name).is_dir():
+            _move_into(entry, target / entry.name)
+        else:
+            os.replace(entry, target / entry.name)

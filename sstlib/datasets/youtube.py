@@ -1,0 +1,107 @@
+"""YouTube-VOS 2018 and 2019: SPLIT/{JPEGImages,Annotations}/VIDEO and SPLIT/meta.json; and the zip that its server takes.
+
+Annotated at 6 frames a second. Objects may start later than the clip; meta.json says for each object at which frames its mask is
+wanted, the first being the given one. `valid_all_frames` are the same clips at 30 frames a second, with the masks of `valid`.
+"""
+
+import json
+import zipfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sstlib import paths
+from sstlib.files import written_aside
+from sstlib.video import FolderSequence, Sequence, read_mask
+
+ALL_FRAMES = "_all_frames"
+
+
+class YouTubeSequence(FolderSequence):
+    """A video of YouTube-VOS.
+
+    Attributes:
+        categories: what each object is.
+        starts: name of the frame at which each object is given.
+        scored: names of the frames whose masks are wanted.
+    """
+
+    def __init__(self, frames: Path, masks: Path, name: str, objects: dict[int, dict[str, Any]]) -> None:
+        super().__init__(frames, masks, name)
+        self.categories = {n: known.get("category", "") for n, known in objects.items()}
+        self.starts = {n: known["frames"][0] for n, known in objects.items()}
+        self.scored = sorted({frame for known in objects.values() for frame in known["frames"]})
+        known_frames = set(self.frame_names)
+        for frame in self.scored:
+            if frame not in known_frames:
+                raise FileNotFoundError(f"{frames / frame}.jpg: meta.json names this frame of {name}, but there is no such file")
+        for n, frame in self.starts.items():
+            if frame not in self.masks:
+                raise FileNotFoundError(f"{masks / frame}.png: object {n} of {name} is given at this frame, but there is no such mask")
+
+
+def open_split(name: str, split: str, folder: Path | None) -> list[Sequence]:
+    """The videos of a split, in the order of meta.json."""
+    folder = folder or paths.DATA / f"YouTube-VOS-{name.removeprefix('youtube')}"
+    root, given = folder / split, folder / split.removesuffix(ALL_FRAMES)
+    for part in (root / "JPEGImages", given / "Annotations"):
+        if not part.is_dir():
+            raise FileNotFoundError(f"{part}: no such folder; unpack {name} {split} there, see `sst data list`")
+    described = _described(given / "meta.json")
+    return [YouTubeSequence(root / "JPEGImages" / video, given / "Annotations" / video, video, objects) for video, objects in described.items()]
+
+
+def _described(path: Path) -> dict[str, dict[int, dict[str, Any]]]:
+    """Objects of each video by id, from meta.json.
+
+    Raises:
+        FileNotFoundError: no meta.json.
+        ValueError: not JSON, or without a key that it must have.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file; it says which objects are wanted at which frames")
+    try:
+        videos = json.loads(path.read_text())["videos"]
+        described = {video: {int(n): known for n, known in entry["objects"].items()} for video, entry in videos.items()}
+    except (KeyError, ValueError, AttributeError, TypeError) as error:
+        raise ValueError(f"{path}: not as YouTube-VOS writes it (videos, then objects, then frames): {error!r}") from None
+    for video, objects in described.items():
+        for n, known in objects.items():
+            if not known.get("frames"):
+                raise ValueError(f"{path}: object {n} of video {video} has no key 'frames'")
+    if not described:
+        raise ValueError(f"{path}: describes no video")
+    return described
+
+
+def write_submission(path: Path | str, predictions: Path | str, sequences: Iterable[Sequence]) -> int:
+    """Packs predicted masks VIDEO/FRAME.png into the zip that the YouTube-VOS server takes, and returns their number.
+
+    Only the frames that are scored go in; each is checked before: there, of the size of its frame, without unknown ids.
+
+    Raises:
+        FileNotFoundError: a mask is missing.
+        ValueError: a mask of another size, or with an id that the video does not have.
+    """
+    count = 0
+    with written_aside(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        for sequence in sequences:
+            for name in getattr(sequence, "scored", sequence.frame_names):
+                mask = Path(predictions) / sequence.name / f"{name}.png"
+                if not mask.is_file():
+                    raise FileNotFoundError(f"{mask}: the server wants this frame's mask")
+                _checked(mask, read_mask(mask), sequence, name)
+                archive.write(mask, f"Annotations/{sequence.name}/{name}.png")
+                count += 1
+    return count
+
+
+def _checked(path: Path, labels: np.ndarray, sequence: Sequence, name: str) -> None:
+    height, width = sequence.frame(sequence.frame_names.index(name)).shape[:2]
+    if labels.shape != (height, width):
+        raise ValueError(f"{path}: the mask is {labels.shape[1]}x{labels.shape[0]}, its frame is {width}x{height}")
+    unknown = sorted(set(np.unique(labels).tolist()) - {0} - set(getattr(sequence, "categories", labels.ravel().tolist())))
+    if unknown:
+        raise ValueError(f"{path}: has object {unknown[0]}, which {sequence.name} does not have")
