@@ -125,7 +125,7 @@ def open_clip(path: Path | str, mask: Path | str | None = None) -> Sequence:
     return VideoSequence(path, mask)
 
 
-def write_video(path: Path | str, frames: Iterable[UInt8[np.ndarray, "height width 3"]], rate: float | Fraction = 24) -> int:
+def write_video(path: Path | str, frames: Iterable[UInt8[np.ndarray, "height width 3"]], rate: int | float | Fraction = 24) -> int:
     """Writes frames as H.264 in MP4, whole or not at all, and returns their number.
 
     Even sizes are written in the pixel format that all players know (4:2:0), odd ones in 4:4:4, so that the size stays.

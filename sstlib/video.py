@@ -5,16 +5,16 @@ Frames are uint8 RGB, labels uint8 with 0 background, 1..n objects (not necessar
 
 import os
 import re
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from sstlib import png
+from sstlib.files import written_aside
 from sstlib.metrics.counts import present
 from sstlib.shapes import Shaped, UInt8
 
@@ -85,21 +85,23 @@ class FolderSequence:
         frames: folder of the frames.
         masks: folder of masks named as their frames, a single mask file for frame 0, or None.
         merge: all objects count as object 1 (DAVIS 2016).
+        within: where given, a folder that links among the files must not leave: data sets are what they hold.
 
     Raises:
         FileNotFoundError: no such folder, or a folder without images.
         ValueError: two files of one name, or a mask that belongs to no frame.
     """
 
-    def __init__(self, frames: Path | str, masks: Path | str | None = None, name: str | None = None, merge: bool = False) -> None:
+    def __init__(self, frames: Path | str, masks: Path | str | None = None, name: str | None = None, merge: bool = False,
+                 within: Path | None = None) -> None:
         self.folder = Path(frames)
         self.name = name or self.folder.name
         self.merge = merge
-        self.paths = list(images(self.folder).values())
+        self.paths = list(images(self.folder, "frames", within).values())
         self.frame_names = [path.stem for path in self.paths]
         self.masks: dict[str, Path] = {}
         if masks is not None and Path(masks).is_dir():
-            self.masks = images(Path(masks), "masks")
+            self.masks = images(Path(masks), "masks", within)
             stray = sorted(set(self.masks) - set(self.frame_names))
             if stray:
                 raise ValueError(f"{self.masks[stray[0]]}: there is no frame {stray[0]!r} in {self.folder}; masks are named as their frames")
@@ -132,20 +134,26 @@ def name_order(name: str) -> list[tuple[int, int, str]]:
     return [(0, int(part), part) if part.isdecimal() and part.isascii() else (1, 0, part) for part in parts]
 
 
-def images(folder: Path, what: str = "frames") -> dict[str, Path]:
+def images(folder: Path, what: str = "frames", within: Path | None = None) -> dict[str, Path]:
     """Image files of a folder by stem, in the order of their names.
+
+    Args:
+        within: where given, a folder that links must not leave.
 
     Raises:
         FileNotFoundError: the folder is missing or holds no image.
-        ValueError: two images share a stem.
+        ValueError: two images share a stem, or a link leads outside.
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such folder of {what}")
+    with os.scandir(folder) as entries:
+        listed = [(Path(entry.path), entry.is_symlink() or folder.is_symlink()) for entry in entries if not entry.name.startswith(".")]
     found: dict[str, Path] = {}
-    for path in sorted((p for p in folder.iterdir() if p.suffix.lower() in FRAME_SUFFIXES and not p.name.startswith(".")),
-                       key=lambda p: name_order(p.name)):
+    for path, linked in sorted(((p, linked) for p, linked in listed if p.suffix.lower() in FRAME_SUFFIXES), key=lambda pair: name_order(pair[0].name)):
         if path.stem in found:
             raise ValueError(f"{path}: {found[path.stem].name} has the same name; keep one of them")
+        if linked and within is not None and not path.resolve().is_relative_to(within.resolve()):
+            raise ValueError(f"{path}: a link that leads out of {within}, to {path.resolve()}; put the file itself there")
         found[path.stem] = path
     if not found:
         raise FileNotFoundError(f"{folder}: no images in this folder of {what} (looked for {', '.join(sorted(FRAME_SUFFIXES))})")
@@ -204,22 +212,6 @@ def _mask_values(path: Path) -> tuple[Shaped[np.ndarray, "height width *channels
         return np.array(image.getchannel(0) if image.mode in ("LA", "PA") else image), image.mode
 
 
-@contextmanager
-def written_aside(path: Path | str, mode: str = "wb") -> Iterator[IO]:
-    """A file that appears under `path` only when it is whole; on an error nothing is left."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, scratch = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    try:
-        with os.fdopen(descriptor, mode) as file:
-            yield file
-        os.chmod(scratch, 0o644)
-        os.replace(scratch, path)
-    except BaseException:
-        os.unlink(scratch)
-        raise
-
-
 def palette(count: int = 256) -> UInt8[np.ndarray, "count 3"]:
     """The color map of DAVIS and PASCAL VOC: id bits 0, 3, 6 set red from its highest bit down, then green, blue."""
     ids = np.arange(count)[:, None]
@@ -236,10 +228,15 @@ def write_mask(path: Path | str, labels: Shaped[np.ndarray, "height width"]) -> 
     """
     if labels.size and (labels.min() < 0 or labels.max() > VOID):
         raise ValueError(f"{path}: labels go from {labels.min()} to {labels.max()}; a palette PNG holds 0..255")
-    image = Image.fromarray(labels.astype(np.uint8))
-    image.putpalette(palette().tobytes())
     with written_aside(path) as file:
-        image.save(file, format="PNG")
+        mask_image(labels.astype(np.uint8)).save(file, format="PNG")
+
+
+def mask_image(labels: UInt8[np.ndarray, "height width"]) -> Image.Image:
+    """Labels as a palette image in DAVIS's colors."""
+    image = Image.fromarray(labels)
+    image.putpalette(palette().tobytes())
+    return image
 
 
 def overlay(

@@ -1,5 +1,8 @@
 """Readers of real data sets, each against a generated tree in its exact layout."""
 
+import json
+import zipfile
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +10,8 @@ from PIL import Image
 
 from sstlib import video
 from sstlib.config import DataConfig
-from sstlib.datasets import open_dataset, training_batch
+from sstlib.datasets import augmentation, open_dataset, training, training_batch
+from sstlib.datasets.youtube import write_submission
 
 SHAPE = (12, 20)
 
@@ -97,3 +101,195 @@ def test_training_objects_all_show_in_the_reference_frame():
             ids = clip.unique().tolist()
             assert set(ids) <= set(clip[0].unique().tolist())
             assert sorted(set(ids) - {0}) == list(range(1, len(set(ids) - {0}) + 1)) and len(ids) > 1
+
+
+def test_davis_2016_lists_of_its_own_archive_are_read(tmp_path):
+    davis(tmp_path, names=["bear", "cows"], grey=True)
+    (tmp_path / "ImageSets/480p").mkdir()
+    pairs = [f"/JPEGImages/480p/{name}/0000{t}.jpg /Annotations/480p/{name}/0000{t}.png" for name in ("cows", "bear") for t in range(3)]
+    (tmp_path / "ImageSets/480p/val.txt").write_text("\n".join(pairs))
+    assert [s.name for s in open_dataset("davis2016", "val", tmp_path)] == ["cows", "bear"]
+
+
+@pytest.mark.parametrize("part", ["JPEGImages", "Annotations"])
+@pytest.mark.parametrize("whole", [True, False], ids=["folder", "file"])
+def test_links_that_leave_the_data_set_are_told(tmp_path, part, whole):
+    davis(tmp_path / "davis")
+    davis(tmp_path / "other")
+    inside, outside = (tmp_path / tree / part / "480p" / "bear" for tree in ("davis", "other"))
+    if whole:
+        for path in inside.iterdir():
+            path.unlink()
+        inside.rmdir()
+        inside.symlink_to(outside)
+    else:
+        suffix = "jpg" if part == "JPEGImages" else "png"
+        (inside / f"00001.{suffix}").unlink()
+        (inside / f"00001.{suffix}").symlink_to(outside / f"00001.{suffix}")
+    with pytest.raises(ValueError, match="bear/0000.*link that leads out"):
+        open_dataset("davis2017", "val", tmp_path / "davis")
+
+
+def test_wrong_sizes_and_damaged_frames_of_davis_are_told(tmp_path):
+    davis(tmp_path)
+    sequence = open_dataset("davis2017", "val", tmp_path)[0]
+    video.write_mask(tmp_path / "Annotations/480p/bear/00001.png", np.zeros((5, 20), np.uint8))
+    with pytest.raises(ValueError, match="bear/00001.png: the mask is 20x5"):
+        sequence.label(1)
+    frame = tmp_path / "JPEGImages/480p/bear/00002.jpg"
+    frame.write_bytes(frame.read_bytes()[:300])
+    with pytest.raises(ValueError, match="bear/00002.jpg"):
+        sequence.frame(2)
+    Image.fromarray(np.zeros((*SHAPE, 3), np.uint8)).save(tmp_path / "Annotations/480p/bear/00000.png")
+    with pytest.raises(ValueError, match="bear/00000.png.*color image"):
+        sequence.label(0)
+
+
+def youtube(folder, split="valid"):
+    """Two videos; in the second, object 4 starts at the second annotated frame."""
+    names = [f"{5 * k:05d}" for k in range(4)]
+    root = folder / split
+    for video_name, ids in (("0a", (0, 2)), ("1b", (0, 1, 4))):
+        write_sequence(root / "JPEGImages" / video_name, root / "Annotations" / video_name, names, ids=ids, labelled=["00000", "00005"])
+    meta = {"videos": {"1b": {"objects": {"1": {"category": "dog", "frames": names}, "4": {"category": "cat", "frames": names[1:]}}},
+                       "0a": {"objects": {"2": {"category": "bird", "frames": names[:3]}}}}}
+    (root / "meta.json").write_text(json.dumps(meta))
+    return folder
+
+
+@pytest.mark.parametrize("name", ["youtube2018", "youtube2019"])
+def test_youtube_tells_which_objects_start_when_and_which_frames_are_scored(tmp_path, name):
+    second, first = open_dataset(name, "valid", youtube(tmp_path))
+    assert (first.name, second.name) == ("0a", "1b")
+    assert first.starts == {2: "00000"} and first.scored == ["00000", "00005", "00010"]
+    assert second.starts == {1: "00000", 4: "00005"} and second.categories == {1: "dog", 4: "cat"}
+    assert set(np.unique(second.label(1))) == {0, 1, 4} and second.label(2) is None
+
+
+def test_youtube_at_all_frames_takes_the_masks_of_valid(tmp_path):
+    youtube(tmp_path)
+    for name in ("0a", "1b"):
+        write_sequence(tmp_path / "valid_all_frames/JPEGImages" / name, None, [f"{k:05d}" for k in range(16)], labelled=[])
+    second, first = open_dataset("youtube2019", "valid_all_frames", tmp_path)
+    assert len(first) == 16 and first.label(5) is not None and first.label(1) is None
+    assert first.scored == ["00000", "00005", "00010"]
+
+
+@pytest.mark.parametrize("damage, message", [
+    (lambda root: (root / "meta.json").unlink(), "meta.json: no such file"),
+    (lambda root: (root / "meta.json").write_text("{}"), "meta.json: not as YouTube-VOS writes it"),
+    (lambda root: (root / "meta.json").write_text('{"videos": {"0a": {"objects": {"2": {"category": "x"}}}}}'), "meta.json: object 2 of video 0a.*frames"),
+    (lambda root: (root / "JPEGImages/1b/00010.jpg").unlink(), "1b/00010.jpg.*no such file"),
+    (lambda root: (root / "Annotations/1b/00005.png").unlink(), "1b/00005.png: object 4"),
+    (lambda root: [p.unlink() for p in (root / "JPEGImages/0a").iterdir()], "0a: no images"),
+])
+def test_broken_youtube_trees_are_told_by_file(tmp_path, damage, message):
+    damage(youtube(tmp_path) / "valid")
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        open_dataset("youtube2019", "valid", tmp_path)
+
+
+def test_a_submission_holds_the_scored_frames_alone(tmp_path):
+    sequences = open_dataset("youtube2019", "valid", youtube(tmp_path))
+    results = tmp_path / "results"
+    for sequence in sequences:
+        for t, name in enumerate(sequence.frame_names):
+            video.write_mask(results / sequence.name / f"{name}.png", sequence.label(t % 2))
+    assert write_submission(tmp_path / "out.zip", results, sequences) == 7
+    with zipfile.ZipFile(tmp_path / "out.zip") as archive:
+        assert sorted(archive.namelist())[:2] == ["Annotations/0a/00000.png", "Annotations/0a/00005.png"] and len(archive.namelist()) == 7
+        (tmp_path / "one.png").write_bytes(archive.read("Annotations/1b/00005.png"))
+    np.testing.assert_array_equal(video.read_mask(tmp_path / "one.png"), sequences[0].label(1))
+
+
+@pytest.mark.parametrize("damage, message", [
+    (lambda path: path.unlink(), "00005.png: the server wants"),
+    (lambda path: video.write_mask(path, np.zeros((5, 20), np.uint8)), "00005.png: the mask is 20x5"),
+    (lambda path: video.write_mask(path, np.full(SHAPE, 9, np.uint8)), "00005.png: has object 9"),
+])
+def test_a_bad_submission_is_refused_and_nothing_is_left(tmp_path, damage, message):
+    sequences = open_dataset("youtube2019", "valid", youtube(tmp_path))
+    results = tmp_path / "results"
+    for sequence in sequences:
+        for name in sequence.frame_names:
+            video.write_mask(results / sequence.name / f"{name}.png", sequence.label(0))
+    damage(results / "1b" / "00005.png")
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        write_submission(tmp_path / "out" / "out.zip", results, sequences)
+    assert not list((tmp_path / "out").iterdir())
+
+
+@pytest.fixture
+def real(tmp_path, monkeypatch):
+    """A training split of two sequences of 90x120 with one moving object each, as `DataConfig.real`."""
+    for k, name in enumerate(("bear", "cows")):
+        rng = np.random.default_rng(k)
+        for t in range(9):
+            labels = np.zeros((90, 120), np.uint8)
+            labels[20:60, 10 + 5 * t:40 + 5 * t] = 1
+            for folder, suffix in (("JPEGImages", "jpg"), ("Annotations", "png")):
+                (tmp_path / folder / "480p" / name).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(rng.integers(0, 256, (90, 120, 3), np.uint8)).save(tmp_path / f"JPEGImages/480p/{name}/{t:05d}.jpg")
+            video.write_mask(tmp_path / f"Annotations/480p/{name}/{t:05d}.png", labels)
+    (tmp_path / "ImageSets/2016").mkdir(parents=True)
+    (tmp_path / "ImageSets/2016/train.txt").write_text("bear\ncows\n")
+    monkeypatch.setenv("SST_DAVIS", str(tmp_path))
+    training.real_sequences.cache_clear()
+    yield DATA.replace(real="davis2016", real_ratio=1.0)
+    training.real_sequences.cache_clear()
+
+
+def test_real_clips_are_drawn_from_their_own_index_alone(real):
+    frames, labels = training_batch(real, seed=0, batch=6)
+    assert frames.shape == (6, 3, 3, 45, 67)
+    torch.testing.assert_close((frames[3:5], labels[3:5]), training_batch(real, 0, 2, first=3), rtol=0, atol=0)
+    assert all((clip[0] > 0).any() for clip in labels)
+    assert labels.max() == 2  # pasted from another clip
+
+
+def test_held_out_sequences_are_not_drawn(real):
+    assert [s.name for s in training.real_sequences("davis2016", ("cows",))] == ["bear"]
+    with pytest.raises(ValueError, match="'tiger'"):
+        training.real_sequences("davis2016", ("tiger",))
+    with pytest.raises(ValueError, match="leaves no sequence"):
+        training.real_sequences("davis2016", ("bear", "cows"))
+
+
+@pytest.mark.parametrize("length", [1, 2, 5, 40])
+def test_frame_gaps_are_reflected_within_the_sequence(length):
+    gaps = set()
+    for seed in range(60):
+        indices = augmentation.frame_indices(np.random.default_rng(seed), length, 5, 3, anywhere=False)
+        assert len(indices) == 5 and all(0 <= i < length for i in indices)
+        gaps |= set(np.abs(np.diff(indices)).tolist())
+        apart = augmentation.frame_indices(np.random.default_rng(seed), length, 5, 3, anywhere=True)
+        assert all(0 <= i < length for i in apart)
+    assert gaps <= {0, 1, 2, 3} and (length < 40 or {1, 2, 3} <= gaps)
+
+
+def test_crops_show_an_object_of_the_reference(real):
+    sequence = open_dataset("davis2016", "train")[0]
+    for seed in range(10):
+        frames, labels = augmentation.cut_clip(np.random.default_rng(seed), sequence, 3, 31, 41)
+        assert frames.shape == (3, 31, 41, 3) and set(np.unique(labels)) <= {0, 1}
+        assert (labels[0] == 1).mean() >= augmentation.CROP_PIXELS
+
+
+def test_kept_objects_are_renamed_and_the_rest_is_background():
+    labels = np.zeros((2, 4, 5), np.uint8)
+    labels[:, 0, :3], labels[:, 1, :4], labels[1, 3], labels[:, 3, 0] = 3, 9, 5, 255
+    kept = augmentation.keep_objects(np.random.default_rng(0), labels, 3)
+    np.testing.assert_array_equal(kept, np.select([labels == 3, labels == 9, labels == 255], [1, 2, 255], 0))
+    one = augmentation.keep_objects(np.random.default_rng(0), labels, 1)
+    assert set(np.unique(one)) == {0, 1, 255}
+
+
+def test_pasting_covers_and_names_what_is_pasted():
+    below = np.zeros((2, 31, 41, 3), np.uint8), np.ones((2, 31, 41), np.uint8)
+    masks = np.zeros((2, 31, 41), np.uint8)
+    masks[:, 12:20, 15:25] = 1
+    above = np.full((2, 31, 41, 3), 200, np.uint8), masks
+    for labelled, name in ((True, 2), (False, 0)):
+        frames, labels = augmentation.paste(np.random.default_rng(1), below, above, labelled)
+        np.testing.assert_array_equal(frames[..., 0] == 200, labels == name)
+        assert (labels == name).any() and not below[0].any()

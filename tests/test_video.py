@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from sstlib import video
+from sstlib import files, video
 
 
 def labels_of(shape=(7, 11), ids=(0, 1, 2, 5, 254, 255), seed=0):
@@ -84,7 +84,7 @@ def test_ids_that_a_png_cannot_hold_leave_no_file(tmp_path):
 def test_an_interrupted_write_leaves_the_old_file(tmp_path):
     path = tmp_path / "kept.bin"
     path.write_bytes(b"old")
-    with pytest.raises(RuntimeError), video.written_aside(path) as file:
+    with pytest.raises(RuntimeError), files.written_aside(path) as file:
         file.write(b"half")
         raise RuntimeError
     assert path.read_bytes() == b"old" and len(list(tmp_path.iterdir())) == 1

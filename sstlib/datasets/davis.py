@@ -1,6 +1,7 @@
 """DAVIS 2016 and 2017: JPEGImages/RESOLUTION/SEQUENCE, Annotations/RESOLUTION/SEQUENCE, ImageSets/YEAR/SPLIT.txt."""
 
-from pathlib import Path
+import os
+from pathlib import Path, PurePosixPath
 
 from sstlib import paths
 from sstlib.video import FolderSequence, Sequence, name_order
@@ -10,17 +11,29 @@ PREFERRED = "480p"  # the resolution that the benchmark is scored at
 
 def open_split(name: str, split: str, folder: Path | None) -> list[Sequence]:
     """The sequences of ImageSets/YEAR/SPLIT.txt, at 480p where there is one; DAVIS 2016 merges all objects into one."""
+    year = name.removeprefix("davis")
+    alone = paths.DATA / "DAVIS2016"  # its binary masks would overwrite those of 2017
+    if folder is None and year == "2016" and "SST_DAVIS" not in os.environ and alone.is_dir():
+        folder = alone
     folder = folder or paths.davis()
     if folder is None:
         raise FileNotFoundError(f"no DAVIS folder: set SST_DAVIS to the one that holds JPEGImages/, or `sst data fetch {name}`")
-    year = name.removeprefix("davis")
+    return [_sequence(folder, sequence, merge=year == "2016") for sequence in _listed(folder, year, split)]
+
+
+def _listed(folder: Path, year: str, split: str) -> list[str]:
+    """Names of a split's sequences; DAVIS 2016's own archive lists pairs of files instead, by resolution."""
     listing = folder / "ImageSets" / year / f"{split}.txt"
-    if not listing.is_file():
+    pairs = folder / "ImageSets" / PREFERRED / f"{split}.txt"
+    if listing.is_file():
+        names = listing.read_text().split()
+    elif year == "2016" and pairs.is_file():
+        listing, names = pairs, list(dict.fromkeys(PurePosixPath(frame).parent.name for frame in pairs.read_text().split()[::2]))
+    else:
         raise FileNotFoundError(f"{listing}: no list of the {split} sequences; is {folder} the folder of DAVIS {year}?")
-    names = listing.read_text().split()
     if not names:
         raise ValueError(f"{listing}: lists no sequence")
-    return [_sequence(folder, sequence, merge=year == "2016") for sequence in names]
+    return names
 
 
 def _sequence(folder: Path, name: str, merge: bool) -> Sequence:
@@ -32,7 +45,7 @@ def _sequence(folder: Path, name: str, merge: bool) -> Sequence:
     masks = folder / "Annotations" / frames.parent.name / name
     if not masks.is_dir():
         raise FileNotFoundError(f"{masks}: no such folder of masks for {frames}")
-    sequence = FolderSequence(frames, masks, name, merge)
+    sequence = FolderSequence(frames, masks, name, merge, within=folder)
     if sequence.frame_names[0] not in sequence.masks:
         raise FileNotFoundError(f"{masks / sequence.frame_names[0]}.png: the first frame of {name} has no mask")
     return sequence

@@ -29,7 +29,7 @@ class YouTubeSequence(FolderSequence):
     """
 
     def __init__(self, frames: Path, masks: Path, name: str, objects: dict[int, dict[str, Any]]) -> None:
-        super().__init__(frames, masks, name)
+        super().__init__(frames, masks, name, within=frames.parents[2])
         self.categories = {n: known.get("category", "") for n, known in objects.items()}
         self.starts = {n: known["frames"][0] for n, known in objects.items()}
         self.scored = sorted({frame for known in objects.values() for frame in known["frames"]})

@@ -21,7 +21,7 @@ def to_device(values: np.ndarray, device: torch.device | str) -> Tensor:
     return torch.from_numpy(np.asarray(values, np.float32)).to(device)
 
 
-def palette(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+def base_colors(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
     """Base colors (shape, 3): any brightness, mostly dull, now and then vivid, as in photographs."""
     grey = rng.uniform(0.03, 0.97, (*shape, 1))
     vivid = rng.choice([0.04, 0.09, 0.3], (*shape, 1), p=[0.45, 0.35, 0.2])
@@ -58,7 +58,7 @@ def noise_fields(
 def textures(rng: np.random.Generator, count: int, size: int, device: torch.device | str = "cpu") -> Float[Tensor, "count 3 size size"]:
     """Random textures in [0, 1]: each of one or two materials, divided by a smooth boundary."""
     fields = noise_fields(rng, count, size, device)
-    colors = to_device(palette(rng, (count, 3)), device)[..., None, None]
+    colors = to_device(base_colors(rng, (count, 3)), device)[..., None, None]
     contrast = np.exp(rng.uniform(math.log(0.012), math.log(0.2), (count, 1, 1)))
     direction = rng.standard_normal((count, 3, 2)) * np.array([0.25, 0.6]) + np.array([1.0, 0.0])
     mixing = to_device(contrast * direction, device)

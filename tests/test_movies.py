@@ -1,0 +1,101 @@
+"""Video files in and out, and contact sheets."""
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sstlib import movies, video
+
+
+def clip(count=7, height=46, width=62):
+    """Frames that say which they are: brightness grows with time, and a square moves."""
+    frames = np.zeros((count, height, width, 3), np.uint8)
+    for t in range(count):
+        frames[t] = 20 + 25 * (t % 9)
+        frames[t, 10:20, 4 + t % 30:14 + t % 30] = (200, 40, 40)
+    return frames
+
+
+@pytest.mark.parametrize("height, width, rate", [(46, 62, 24), (45, 63, Fraction(30000, 1001)), (48, 64, 12.5)])
+def test_a_video_written_and_read_back_has_the_same_count_size_and_rate(tmp_path, height, width, rate):
+    frames = clip(23, height, width)
+    assert movies.write_video(tmp_path / "out" / "clip.mp4", frames, rate) == 23
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["clip.mp4"]
+    read = movies.VideoSequence(tmp_path / "out" / "clip.mp4")
+    assert isinstance(read, video.Sequence) and read.name == "clip" and read.frame_names[:2] == ["00000", "00001"]
+    assert len(read) == 23 and read.frame(0).shape == (height, width, 3)
+    assert abs(float(read.rate) - float(rate)) < 1e-3
+    for t in (0, 5, 22):
+        assert np.abs(read.frame(t).astype(int) - frames[t]).mean() < 6, t
+
+
+def test_frames_of_a_video_are_found_in_any_order(tmp_path, monkeypatch):
+    monkeypatch.setattr(movies, "KEPT", 5)
+    monkeypatch.setattr(movies, "RUN_ON", 8)
+    frames = clip(90)
+    movies.write_video(tmp_path / "clip.mp4", frames)
+    read = movies.VideoSequence(tmp_path / "clip.mp4")
+    order = [*range(89, -1, -7), 0, 3, 88, 2, *np.random.default_rng(0).integers(0, 90, 12).tolist(), -1]
+    for t in order:
+        assert np.abs(read.frame(t).astype(int) - frames[t]).mean() < 6, t
+    assert len(read._kept) <= 5
+
+
+def test_a_video_and_its_mask(tmp_path):
+    movies.write_video(tmp_path / "clip.mp4", clip(3))
+    labels = np.zeros((46, 62), np.uint8)
+    labels[10:20, 4:14] = 7
+    video.write_mask(tmp_path / "first.png", labels)
+    read = movies.open_clip(tmp_path / "clip.mp4", tmp_path / "first.png")
+    np.testing.assert_array_equal(read.label(0), labels)
+    assert read.label(1) is None
+    video.write_mask(tmp_path / "first.png", labels[:-2])
+    with pytest.raises(ValueError, match="first.png.*62x44.*62x46"):
+        movies.open_clip(tmp_path / "clip.mp4", tmp_path / "first.png")
+
+
+def test_broken_videos_are_told_by_name(tmp_path):
+    (tmp_path / "text.mp4").write_text("no video at all")
+    (tmp_path / "empty.mp4").write_bytes(b"")
+    movies.write_video(tmp_path / "whole.mp4", clip(40))
+    whole = (tmp_path / "whole.mp4").read_bytes()
+    (tmp_path / "cut.mp4").write_bytes(whole[: len(whole) // 3])
+    (tmp_path / "notes.txt").write_text("notes")
+    for name in ("text", "empty", "cut"):
+        with pytest.raises(ValueError, match=f"{name}.mp4"):
+            movies.VideoSequence(tmp_path / f"{name}.mp4").frame(0)
+    with pytest.raises(FileNotFoundError, match="absent.mp4"):
+        movies.open_clip(tmp_path / "absent.mp4")
+    with pytest.raises(ValueError, match="notes.txt.*expected a folder"):
+        movies.open_clip(tmp_path / "notes.txt")
+
+
+def test_a_video_that_cannot_be_written_leaves_nothing(tmp_path):
+    frames = [*clip(3), clip(1, 40, 62)[0]]
+    with pytest.raises(ValueError, match="frame 3 is 62x40, the first is 62x46"):
+        movies.write_video(tmp_path / "clip.mp4", frames)
+    with pytest.raises(ValueError, match="no frames"):
+        movies.write_video(tmp_path / "clip.mp4", [])
+    assert not list(tmp_path.iterdir())
+
+
+def test_overlays_match_masks_to_frames_by_name(tmp_path):
+    frames = clip(3)
+    labels = np.zeros((46, 62), np.uint8)
+    labels[10:20, 4:14] = 1
+    masks = video.ArraySequence(frames[1:], labels, frame_names=["00001", "00002"])
+    shown = list(movies.overlays(video.ArraySequence(frames), masks))
+    np.testing.assert_array_equal(shown[0], frames[0])
+    np.testing.assert_array_equal(shown[1], video.overlay(frames[1], labels))
+
+
+def test_contact_sheets_hold_all_pictures_in_rows():
+    pictures = [np.full((31, 41, 3), 10 * n, np.uint8) for n in range(7)]
+    sheet = movies.contact_sheet(pictures, columns=3, width=20, gap=2)
+    assert sheet.shape == (3 * (15 + 2) - 2, 3 * (20 + 2) - 2, 3)
+    assert [int(sheet[17 * (n // 3), 22 * (n % 3), 0]) for n in range(7)] == [10 * n for n in range(7)]
+    assert (sheet[-1, -1] == 255).all()
+    with pytest.raises(ValueError, match="no pictures"):
+        movies.contact_sheet([])
