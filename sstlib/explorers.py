@@ -8,13 +8,16 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import ipywidgets
+import numpy as np
 import traitlets
 from matplotlib.figure import Figure
 
 from sstlib.connectivity import Connectivity
 from sstlib.plots import png
 from sstlib.plots.connectivity import hop_frames
-from sstlib.routes import arrival
+from sstlib.plots.routes import route_frames
+from sstlib.routes import arrival, strongest_routes
+from sstlib.shapes import Bool, Float, UInt8
 
 try:
     import anywidget
@@ -171,3 +174,33 @@ def reach_explorer(stacks: Mapping[str, Sequence[Connectivity]], size: tuple[int
                 "hops": slider("hops", hops, 1, 4), "time": slider("frame t", cell[0] + 1, 1, size[0]),
                 "row": slider("row", cell[1], 0, size[1] - 1), "column": slider("column", cell[2], 0, size[2] - 1)}
     return Explorer(draw, controls, lambda frame, x, y: {"time": int(frame) + 1, "row": int(y), "column": int(x)})
+
+
+def route_explorer(frames: UInt8[np.ndarray, "time pixel_rows pixel_columns 3"], maps: Sequence[Float[np.ndarray, "_ keys"]],
+                   goals: Mapping[str, Bool[np.ndarray, "time height width"]], cell: tuple[int, int], count: int = 5) -> Explorer:
+    """Pick a cell of the last frame (click, or sliders) and see the strongest routes from it to a goal (section 7).
+
+    Args:
+        frames: the pictures of the buffer.
+        maps: attention of each layer, the last one first, as `routes.attention_maps` gives it.
+        goals: sets of cells in which routes may end, by name.
+        cell: row and column to begin with.
+        count: routes drawn.
+    """
+    time, height, width = next(iter(goals.values())).shape
+
+    def draw(goal: str, row: int, column: int, count: int) -> Figure:
+        query = int(np.ravel_multi_index((time - 1, row, column), (time, height, width)))
+        ends = goals[goal]
+        found = strongest_routes(maps, query, ends.ravel(), count)
+        arriving = ends.ravel().astype(float)
+        for hop_map in reversed(maps):
+            arriving = hop_map @ arriving
+        title = (f"From row {row + 1}, column {column + 1} of the last frame: {arriving[query - time * height * width]:.1%} of its attention "
+                 f"over {len(maps)} hops ends in {goal}")
+        return route_frames(frames, found, ends, title)
+
+    controls = {"goal": ipywidgets.Dropdown(options=[*goals], description="to", layout={"width": "200px"}, style={"description_width": "30px"}),
+                "row": slider("row", cell[0], 0, height - 1), "column": slider("column", cell[1], 0, width - 1),
+                "count": slider("routes", count, 1, 10)}
+    return Explorer(draw, controls, lambda frame, x, y: {"row": int(y), "column": int(x)})

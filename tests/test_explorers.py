@@ -77,3 +77,20 @@ def test_works_without_anywidget(monkeypatch):
     explorer = explorers.reach_explorer(STACKS, SIZE, (1, 2, 3))
     explorer.controls["stack"].value = "Local, then strided"
     assert explorer.screen.value == png(explorer.figure)
+
+
+def test_route_explorer_draws_the_strongest_routes_from_the_cell():
+    rng = np.random.default_rng(0)
+    first = rng.random((24, 24))
+    last = rng.random((12, 24))
+    maps = [last / last.sum(1, keepdims=True), first / first.sum(1, keepdims=True)]
+    goal = np.zeros((2, 3, 4), bool)
+    goal[0, 1] = True
+    explorer = explorers.route_explorer(np.zeros((2, 24, 32, 3), np.uint8), maps, {"row 2": goal, "all": ~np.zeros_like(goal)}, (0, 1), count=2)
+    ending = (maps[0] @ maps[1] @ goal.ravel())[1]
+    assert f"row 1, column 2 of the last frame: {ending:.1%}" in explorer.figure.get_suptitle()
+    png(explorer.figure)
+    explorer.screen.stroke = [share(explorer.figure, "1", 3.5, 2.5)]
+    assert (explorer.values["row"], explorer.values["column"]) == (2, 3)
+    explorer.controls["goal"].value = "all"
+    assert "100.0% of its attention over 2 hops ends in all" in explorer.figure.get_suptitle()

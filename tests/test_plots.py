@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from sstlib import plots
-from sstlib.plots import connectivity
+from sstlib.plots import connectivity, routes
 
 
 @plots.styled
@@ -32,6 +32,16 @@ def test_png_is_deterministic_and_shows_itself():
     picture = Image.open(io.BytesIO(first))
     assert picture.size == (round(plots.WIDTH * plots.DPI), 2 * plots.DPI)
     assert (np.asarray(picture.convert("RGB")) != 255).any()
+
+
+def test_png_keeps_rare_colors():
+    rng = np.random.default_rng(0)
+    drawing = plots.figure(2.0, layout="none")
+    axes = drawing.add_axes((0, 0, 1, 1))
+    axes.imshow(rng.random((60, 200, 3)), aspect="auto")
+    axes.plot([0, 40], [30, 30], color=plots.SIGNAL, linewidth=3)
+    picture = np.asarray(Image.open(io.BytesIO(plots.png(drawing))).convert("RGB"))
+    assert (picture == (0xD5, 0x5E, 0x00)).all(-1).sum() > 100
 
 
 def test_save_replaces_whole_files_only(tmp_path):
@@ -92,3 +102,31 @@ def test_frame_rows_show_every_frame(frames):
     images = [axes.images[0].get_array() for axes in drawing.axes]
     assert len(images) == 6
     np.testing.assert_array_equal(images[5], frames[2] + 1)
+
+
+def test_route_frames_join_the_cells_of_each_route():
+    size = (2, 4, 5)
+    ends = np.zeros(size, bool)
+    ends[0, 1, 2] = True
+    cells = [(1, 3, 0), (1, 3, 2), (0, 1, 2)]
+    numbers = [int(np.ravel_multi_index(cell, size)) for cell in cells]
+    frames = np.zeros((2, 16, 20, 3), np.uint8)
+    drawing = routes.route_frames(frames, [(0.5, numbers), (0.25, numbers[:1] * 2 + numbers[2:])], ends, "title")
+    first, second = drawing.axes
+    assert (first.get_label(), second.get_label()) == ("0", "1")
+    joined = {(*patch.xy1, *patch.xy2) for patch in second.patches if hasattr(patch, "xy1")}
+    assert {(0.5, 3.5, 2.5, 3.5), (2.5, 3.5, 2.5, 1.5), (0.5, 3.5, 2.5, 1.5)} <= joined
+    assert len(first.lines) == 4 + 2  # four sides of the one end cell, and a dot for each route
+    assert [text.get_text() for text in drawing.legends[0].texts] == ["0.5", "0.25"]
+    assert routes.route_frames(frames, [], ends, "nothing leads there").axes
+
+
+def test_route_counts_are_written_into_their_cells():
+    counts = np.arange(1, 25).reshape(2, 3, 4)
+    drawing = routes.route_counts(counts, "title")
+    assert [int(text.get_text()) for axes in drawing.axes for text in axes.texts] == list(range(1, 25))
+
+
+def test_separation_curves_draw_every_series():
+    drawing = routes.separation_curves({"grid": [0.9, 0.7], "local": [1.0, 1.0]}, [1, 4])
+    assert [list(line.get_ydata()) for line in drawing.axes[0].lines[:2]] == [[0.9, 0.7], [1.0, 1.0]]
