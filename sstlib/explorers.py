@@ -16,7 +16,7 @@ from sstlib.connectivity import Connectivity
 from sstlib.plots import png
 from sstlib.plots.connectivity import hop_frames
 from sstlib.plots.routes import route_frames
-from sstlib.routes import arrival, strongest_routes
+from sstlib.routes import arrival, carried, strongest_routes
 from sstlib.shapes import Bool, Float, UInt8
 
 try:
@@ -193,10 +193,8 @@ def route_explorer(frames: UInt8[np.ndarray, "time pixel_rows pixel_columns 3"],
         query = int(np.ravel_multi_index((time - 1, row, column), (time, height, width)))
         ends = goals[goal]
         found = strongest_routes(maps, query, ends.ravel(), count)
-        arriving = ends.ravel().astype(float)
-        for hop_map in reversed(maps):
-            arriving = hop_map @ arriving
-        title = (f"From row {row + 1}, column {column + 1} of the last frame: {arriving[query - time * height * width]:.1%} of its attention "
+        arriving = carried(maps, ends.reshape(-1, 1).astype(float))
+        title = (f"From row {row + 1}, column {column + 1} of the last frame: {arriving[query - time * height * width, 0]:.1%} of its attention "
                  f"over {len(maps)} hops ends in {goal}")
         return route_frames(frames, found, ends, title)
 

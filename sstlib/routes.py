@@ -144,29 +144,41 @@ def _largest(values: Float[np.ndarray, "rows columns"], count: int) -> Int[np.nd
     return np.take_along_axis(rough, order, axis=0)
 
 
+def carried(maps: Sequence[Float[np.ndarray, "_ keys"]], values: Float[np.ndarray, "keys any"]) -> Float[np.ndarray, "queries any"]:
+    """What arrives at the queries of the first map along all routes: the product of the maps, applied to the values."""
+    for hop_map in reversed(maps):
+        values = hop_map @ values
+    return values
+
+
 @torch.no_grad()
 def attention_maps(network: nn.Module, frames: Float[torch.Tensor, "time 3 height width"],
                    memberships: Float[torch.Tensor, "time object height width"]) -> list[Float[np.ndarray, "_ keys"]]:
     """Softmax attention of each layer of an SST, mean over its heads, the last layer first, as it segments the last of the frames.
 
     Args:
-        network: an SST without `causal`, whose history holds all earlier frames.
+        network: an SST whose history holds all earlier frames.
         frames: RGB in [0, 1].
         memberships: of every earlier frame (those of the last one are not looked at).
+
+    Raises:
+        ValueError: more frames than the history and the current one.
     """
-    if len(frames) - 1 > network.config.history or network.config.causal:
-        raise ValueError(f"{len(frames)} frames and history {network.config.history}, causal {network.config.causal}: give at most "
-                         "history + 1 frames to a network that is not causal, so that every map covers the whole buffer")
-    seen = []
+    if len(frames) - 1 > network.config.history:
+        raise ValueError(f"{len(frames)} frames for a history of {network.config.history}; give at most {network.config.history + 1}, "
+                         "so that the maps cover them all")
+    seen, memory = [], None
     hooks = [layer.register_forward_pre_hook(lambda layer, given: seen.append((layer, *given[:2]))) for layer in network.layers]
-    memory = None
     for frame, membership in zip(frames[:-1], memberships[:-1], strict=True):
         memory = network.remember(memory, network.extract(frame[None]), membership[None])
-    seen.clear()
+    if not network.config.causal:  # then the current frame encodes the whole buffer anew; else each frame was encoded in its turn
+        seen.clear()
     network.segment(network.extract(frames[-1:]), memory)
     for hook in hooks:
         hook.remove()
-    return [_mean_map(network, *layer) for layer in reversed(seen)]
+    rows = {layer: [_mean_map(network, *call) for call in seen if call[0] is layer] for layer in network.layers}
+    cells = max(row.shape[1] for found in rows.values() for row in found)
+    return [np.concatenate([np.pad(row, ((0, 0), (0, cells - row.shape[1]))) for row in rows[layer]]) for layer in reversed(network.layers)]
 
 
 def _mean_map(network: nn.Module, layer: nn.Module, cells: torch.Tensor, key: torch.Tensor) -> Float[np.ndarray, "queries keys"]:

@@ -122,6 +122,21 @@ def test_attention_maps_are_the_layers_own():
         assert_allclose(attended @ value.double().numpy(), output.numpy(), rtol=1e-4, atol=1e-5)
 
 
+def test_attention_maps_of_a_causal_network_cover_its_past():
+    torch.manual_seed(0)
+    network = build(ModelConfig(layers=("local(radius=1)", "dense"), heads=2, width=8, history=3, causal=True)).eval()
+    last, first = routes.attention_maps(network, torch.rand(3, 3, 24, 40), torch.rand(3, 2, 24, 40).softmax(1))
+    for found, pattern in [(first, Local(1, causal=True)), (last, Dense(causal=True))]:
+        assert_allclose(found.sum(1), 1)
+        assert_array_equal(found > 0, pattern.mask(3, 3, 5).numpy())
+
+
+def test_carried_is_the_product_of_the_maps():
+    rng = np.random.default_rng(0)
+    maps, values = [rng.random((2, 6)), rng.random((6, 6)), rng.random((6, 6))], rng.random((6, 3))
+    assert_allclose(routes.carried(maps, values), maps[0] @ maps[1] @ maps[2] @ values)
+
+
 def test_attention_maps_average_the_heads():
     torch.manual_seed(0)
     network = build(ModelConfig(layers=("local(radius=2)",), heads=4, width=16, history=1)).eval()

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -87,10 +88,16 @@ def png(drawing: Figure) -> bytes:
     full = Image.open(raw).convert("RGB")
     # Rare colors, those of thin lines over a photograph, would be lost in a palette made from the picture alone.
     own = sorted({ImageColor.getrgb(color) for color in ("white", INK, MUTED, FAINT, PAPER, *SERIES, *HOPS)})
-    palette = full.quantize(256 - len(own), method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
-    palette.putpalette([*palette.getpalette(), *(channel for color in own for channel in color)])
+    few = full.quantize(256 - len(own), method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    pixels, indices = np.asarray(full), np.array(few)
+    colors = few.getpalette()
+    for color in own:
+        indices[(pixels == color).all(-1)] = len(colors) // 3
+        colors += color
+    picture = Image.fromarray(indices)
+    picture.putpalette(colors)
     small = io.BytesIO()
-    full.quantize(palette=palette, dither=Image.Dither.NONE).save(small, format="PNG", optimize=True)
+    picture.save(small, format="PNG", optimize=True)
     return small.getvalue()
 
 

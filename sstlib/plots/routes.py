@@ -37,7 +37,7 @@ def separation_curves(series: Mapping[str, Sequence[float] | np.ndarray], speeds
     for (name, values), color, marker in zip(series.items(), SERIES, MARKERS, strict=False):
         axes.plot(speeds, values, color=color, marker=marker, label=name, clip_on=False)
     axes.axhline(0.5, color=MUTED, linestyle=":", linewidth=1)
-    axes.text(speeds[-1], 0.505, "chance", color=MUTED, ha="right", va="bottom", fontsize=8)
+    axes.text(speeds[0], 0.505, "chance", color=MUTED, ha="left", va="bottom", fontsize=8)
     axes.set(xlabel="motion in one frame (% of the frame's height)", ylabel="object cell ranked above\nbackground cell", ylim=(0.45, 1))
     axes.set_xscale("log", base=2)
     axes.set_xticks(speeds, [f"{speed:g}" for speed in speeds])
