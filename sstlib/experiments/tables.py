@@ -1,6 +1,7 @@
 """Tables made from run records alone, each with the published numbers in columns of their own."""
 
 import json
+from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
@@ -34,11 +35,16 @@ def measured(sweep: str) -> pd.DataFrame:
 
     A variant without records has a row of its own with 0 runs, so that a gap is seen.
     """
-    by_variant: dict[str, list[records.RunRecord]] = {}
-    for record in records.read_all(EXPERIMENT):
-        by_variant.setdefault(record.variant, []).append(record)
+    by_variant = _by_variant()
     rows = [_row(label, by_variant.get(variant, [])) for variant, label in SWEEPS[sweep].labels.items()]
     return pd.DataFrame(rows)
+
+
+def _by_variant() -> dict[str, list[records.RunRecord]]:
+    found: dict[str, list[records.RunRecord]] = defaultdict(list)
+    for record in records.read_all(EXPERIMENT):
+        found[record.variant].append(record)
+    return found
 
 
 def _row(label: str, runs: list[records.RunRecord]) -> dict[str, object]:
@@ -68,6 +74,20 @@ def beside_published(sweep: str) -> pd.DataFrame:
     values = dict(zip(names, printed["J&F"], strict=True))
     frame["paper J&F (DAVIS 2017)"] = frame["variant"].map(values)
     return frame
+
+
+def by_occlusion(sweep: str) -> dict[str, list[tuple[float, float, float]]]:
+    """For each variant of the sweep with records: (frames of full occlusion, mean, standard deviation over seeds) of the J, in
+    percent, of the target in the last frames of the clip, when it is whole again."""
+    by_variant = _by_variant()
+    series = {}
+    for variant, label in SWEEPS[sweep].labels.items():
+        if runs := by_variant.get(variant):
+            lengths = sorted(runs[0].metrics["after"], key=float)
+            values = np.array([[100 * run.metrics["after"][length] for length in lengths] for run in runs])
+            spread = values.std(0, ddof=1) if len(runs) > 1 else np.zeros(len(lengths))
+            series[label] = [(float(x), float(m), float(s)) for x, m, s in zip(lengths, values.mean(0), spread)]
+    return series
 
 
 def davis2016() -> pd.DataFrame:
