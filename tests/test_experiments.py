@@ -22,7 +22,7 @@ def runs(tmp_path, monkeypatch):
 def record_of(variant, seed, score):
     one = run(variant, seed)
     return RunRecord(one.experiment, variant, seed, one.config.to_dict(), {"J&F": score, "J": score - 0.1, "F": score + 0.1},
-                     {"training_seconds": 60.0, "frames_per_second": 10.0})
+                     {"training_seconds": 60.0, "frames_per_second": 10.0, "parameters": 800_000})
 
 
 def test_a_record_is_read_back_as_written(runs):

@@ -53,8 +53,7 @@ def _row(label: str, runs: list[records.RunRecord]) -> dict[str, object]:
         values = np.array([100 * run.metrics[score] for run in runs])
         row[score] = values.mean() if len(values) else np.nan
         row[f"{score} sd"] = values.std(ddof=1) if len(values) > 1 else np.nan
-    row["training s"] = np.mean([run.cost["training_seconds"] for run in runs]) if runs else np.nan
-    row["frames/s"] = np.mean([run.cost["frames_per_second"] for run in runs]) if runs else np.nan
+    row["parameters (M)"] = runs[0].cost["parameters"] / 1e6 if runs else np.nan
     return row
 
 
