@@ -229,7 +229,7 @@ class EncoderLayer(nn.Module):
 
     def __init__(self, config: ModelConfig, connectivity: str):
         super().__init__()
-        self.config, self.connectivity = config, parse(connectivity)
+        self.config, self.connectivity, self.attention = config, parse(connectivity), sparse_attention
         width, hidden = config.width, config.width * config.feedforward
         self.query, self.key, self.value, self.out = (nn.Linear(width, width) for _ in range(4))
         # Queries start as keys: attention is a similarity from the first step, so that masks find their way before anything is learned.
@@ -265,7 +265,7 @@ class EncoderLayer(nn.Module):
             if config.warped == "features":
                 rider = (rider[..., None] * value[..., None, :]).flatten(-2)
             value = torch.cat([value, rider], -1)
-        attended = sparse_attention(self.heads(self.query(x)), key, value, self.connectivity, labels=labels, objects=objects,
+        attended = self.attention(self.heads(self.query(x)), key, value, self.connectivity, labels=labels, objects=objects,
                                     affinity=config.affinity, scale=dim**-0.5 if config.scaled else None)
         merged = attended.output[..., :dim].permute(0, 2, 3, 4, 1, 5).flatten(-2)
         x = self.norm1(x + self.out(merged))
