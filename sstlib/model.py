@@ -4,9 +4,6 @@ A `Propagator` carries masks from frame to frame in three steps: `extract` the f
 earlier frames, `remember` it with its masks. Methods differ only in what they remember and what evidence they draw from it.
 """
 
-import dataclasses
-from dataclasses import dataclass, field
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -18,6 +15,7 @@ from sstlib.connectivity import parse
 from sstlib.decoder import build_decoder
 from sstlib.encoding import PositionalEncoding
 from sstlib.matching import FeatureMatching, ReferenceMatching, best_other
+from sstlib.memory import Features, Memory, Remembered, pool_instances
 from sstlib.shapes import Float, Int
 
 __all__ = ["MODELS", "SST", "Features", "Memory", "Propagator", "Remembered", "build", "own_memberships", "unroll"]
@@ -26,87 +24,8 @@ ABSENT = -20.0  # logit of an object that no given mask has shown yet: no probab
 REFERENCES = 4  # given frames kept whole: the first and the latest three
 
 
-@dataclass
-class Features:
-    """What one batch of frames looks like, before any mask is involved."""
-
-    low: Float[Tensor, "batch low fine_height fine_width"]
-    embedding: Float[Tensor, "batch embedding height width"]
-    derived: dict[str, Tensor]  # what a method computes from the embedding alone, e.g. SST's tokens
-    size: tuple[int, int]  # height and width of the image
-    encoded: tuple | None = None  # (memory, result) of the encoder, left by `segment` so that `remember` need not repeat it
-
-    def at(self, frames: Tensor | slice) -> "Features":
-        """The features of some of the frames."""
-        return Features(self.low[frames], self.embedding[frames], {k: v[frames] for k, v in self.derived.items()}, self.size)
-
-
-@dataclass(frozen=True)
-class Remembered:
-    """One earlier frame: where its objects are, and what a method keeps of it."""
-
-    time: int
-    memberships: Float[Tensor, "batch object height width"]  # averaged onto feature cells
-    content: dict[str, Tensor]  # without an object axis
-    objects: dict[str, Tensor]  # objects on axis 1
-
-
-@dataclass(frozen=True)
-class Memory:
-    """All that is known of earlier frames; its size does not depend on how many there were."""
-
-    time: int  # frames seen
-    references: tuple[Remembered, ...]  # frames whose masks were given
-    recent: tuple[Remembered, ...]  # oldest first
-    reference: Float[Tensor, "batch object 2 channels"]  # embeddings summed in and outside each object over the given frames, and areas
-    previous: Float[Tensor, "batch object 2 channels"]  # likewise over the latest frame
-    state: dict[str, Tensor]  # what a recurrent method carries; objects on axis 1
-
-    @property
-    def objects(self) -> int:
-        """Number of objects, the background among them."""
-        return self.reference.shape[1]
-
-    def map_objects(self, change) -> "Memory":
-        """A memory with `change(tensor, is_membership)` applied to every tensor that has an object axis."""
-        changed = {id(r): dataclasses.replace(r, memberships=change(r.memberships, True), objects={k: change(v, False) for k, v in r.objects.items()})
-                   for r in (*self.references, *self.recent)}
-        return Memory(self.time, tuple(changed[id(r)] for r in self.references), tuple(changed[id(r)] for r in self.recent),
-                      change(self.reference, False), change(self.previous, False), {k: change(v, False) for k, v in self.state.items()})
-
-    def grow(self, objects: int) -> "Memory":
-        """A memory with room for more objects, which were nowhere so far."""
-        missing = objects - self.objects
-        if missing < 0:
-            raise ValueError(f"memberships of {objects} objects were given to a memory of {self.objects}; objects leave by Memory.select")
-        return self if missing == 0 else self.map_objects(lambda x, _: torch.cat([x, x.new_zeros(x.shape[0], missing, *x.shape[2:])], 1))
-
-    def select(self, objects: list[int]) -> "Memory":
-        """A memory of some objects only, in that order; what belonged to the others becomes background."""
-        if objects[:1] != [0]:
-            raise ValueError(f"objects {objects} do not begin with 0, the background, which cannot be removed")
-        dropped = [o for o in range(self.objects) if o not in objects]
-
-        def change(x: Tensor, is_membership: bool) -> Tensor:
-            kept = x[:, objects]
-            if is_membership and dropped:
-                kept[:, 0] += x[:, dropped].sum(1)
-            return kept
-        return self.map_objects(change)
-
-
-def pool_instances(embedding: Float[Tensor, "batch channels height width"],
-                   memberships: Float[Tensor, "batch object height width"]) -> Float[Tensor, "batch object 2 channels_and_area"]:
-    """Sums of the embedding inside and outside each object, each with its area in the last channel; 0 for objects that are absent."""
-    present = (memberships.sum((2, 3)) > 0).to(memberships.dtype)[:, :, None, None]
-    counted = torch.cat([embedding, torch.ones_like(embedding[:, :1])], 1)
-    inside = torch.einsum("bohw,bchw->boc", memberships, counted)
-    outside = counted.sum((2, 3))[:, None] - inside
-    return torch.stack([inside, outside], 2) * present
-
-
 class Propagator(nn.Module):
-    """Base of SST and its rivals: backbone, decoder and memory. A method overrides the five hooks below `select_recent`.
+    """Base of SST and its rivals: backbone, decoder and memory. A method overrides the hooks from `select_recent` on.
 
     Args:
         config: the configuration, kept as `config`.
