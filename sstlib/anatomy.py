@@ -49,12 +49,15 @@ def anatomy(config: ModelConfig, height: int = 480, width: int = 854, objects: i
         shapes.clear()
         with FlopCounterMode(display=False) as counter:
             logits = _Frame(network)(frame, masks, memory)
-    counts = counter.get_flop_counts()
-    rows = [Row(name, type(module).__name__, shapes[name], _parameters(module),
-                sum(counts.get(f"_Frame.network.{name}", {}).values()) // 2 + _attention_work(pairs, name, config, objects),
+    counts = {name.removeprefix("_Frame.network."): sum(ops.values()) // 2 for name, ops in counter.get_flop_counts().items()}
+
+    def work(name: str) -> int:  # keys and values are computed before the layer itself is called
+        return sum(counts.get(part, 0) for part in (name, f"{name}.key", f"{name}.value")) if name in pairs else counts.get(name, 0)
+
+    rows = [Row(name, type(module).__name__, shapes[name], _parameters(module), work(name) + _attention_work(pairs, name, config, objects),
                 _within(pairs, name))
             for name, module in watched.items() if name in shapes]
-    whole = sum(counts["Global"].values()) // 2 + _attention_work(pairs, "", config, objects)
+    whole = counts["Global"] + _attention_work(pairs, "", config, objects)
     return [*rows, Row("", type(network).__name__, tuple(logits.shape), _parameters(network), whole, _within(pairs, ""))]
 
 

@@ -201,20 +201,13 @@ def segment_sequence(network: Propagator, sequence: video.Sequence, given: Mappi
 
 
 def segment_to_folder(network: Propagator, sequence: video.Sequence, folder: Path | str, given: Mapping[int, np.ndarray] | None = None,
-                      overlays: bool = False, **options: object) -> Iterator[tuple[int, Prediction]]:
+                      **options: object) -> Iterator[tuple[int, Prediction]]:
     """Writes the mask of each frame under its name as soon as it is known (whole or not at all), and passes the predictions on.
 
     Args:
         network, sequence, given, options: as in `segment_sequence`.
-        folder: where FRAME.png go; overlays into its folder `overlay`.
-        overlays: also write frames tinted with their masks.
+        folder: where FRAME.png go.
     """
-    from PIL import Image
-
-    folder = Path(folder)
     for t, prediction in segment_sequence(network, sequence, given, **options):
-        video.write_mask(folder / f"{sequence.frame_names[t]}.png", prediction.labels)
-        if overlays:
-            with video.written_aside(folder / "overlay" / f"{sequence.frame_names[t]}.jpg") as file:
-                Image.fromarray(video.overlay(sequence.frame(t), prediction.labels)).save(file, format="JPEG", quality=90)
+        video.write_mask(Path(folder) / f"{sequence.frame_names[t]}.png", prediction.labels)
         yield t, prediction

@@ -3,11 +3,14 @@
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from sstlib import weights
+from sstlib.cli import main
 from sstlib.config import named_model
 from sstlib.inference import Segmenter, segment_sequence, segment_to_folder
 from sstlib.model import build, unroll
-from sstlib.video import ArraySequence, read_mask
+from sstlib.video import ArraySequence, read_mask, write_mask
 
 HEIGHT, WIDTH = 41, 67
 RNG = np.random.default_rng(3)
@@ -153,9 +156,57 @@ def test_what_was_written_stays_valid_when_the_video_ends_early(network, tmp_pat
 
     written = []
     with pytest.raises(ValueError, match="frame 3"):
-        for t, prediction in segment_to_folder(network, Broken(FRAMES, labels(id7=(3, 5))), tmp_path, overlays=True):
+        for t, prediction in segment_to_folder(network, Broken(FRAMES, labels(id7=(3, 5))), tmp_path):
             assert np.array_equal(read_mask(tmp_path / f"{t:05d}.png"), prediction.labels)
             written.append(t)
     assert written == [0, 1, 2]
-    assert sorted(p.name for p in tmp_path.glob("*.png")) == ["00000.png", "00001.png", "00002.png"]
-    assert len(list((tmp_path / "overlay").iterdir())) == 3
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["00000.png", "00001.png", "00002.png"]
+
+
+def folder_of_frames(folder, count: int = 4):
+    folder.mkdir()
+    for t in range(count):
+        Image.fromarray(FRAMES[t]).save(folder / f"frame{t}.png")
+    return folder
+
+
+def test_the_command_writes_masks_and_an_overlay(network, tmp_path, capsys):
+    weights.save(network, tmp_path / "tiny.safetensors")
+    frames, out = folder_of_frames(tmp_path / "frames"), tmp_path / "out"
+    write_mask(tmp_path / "first.png", labels(id7=(3, 5)))
+    common = [str(frames), "--weights", str(tmp_path / "tiny.safetensors"), "--out", str(out)]
+    assert main(["segment", *common, "--mask", str(tmp_path / "first.png"), "--overlay"]) == 0
+    assert sorted(p.name for p in out.iterdir()) == ["frame0.png", "frame1.png", "frame2.png", "frame3.png", "overlay.mp4"]
+    segmenter = Segmenter(network)
+    for t in range(4):
+        expected = segmenter.step(FRAMES[t], labels(id7=(3, 5)) if t == 0 else None)
+        assert np.array_equal(read_mask(out / f"frame{t}.png"), expected.labels)
+    assert main(["segment", *common, "--mask", str(tmp_path / "first.png"), "--at", "2"]) == 0
+    assert np.array_equal(read_mask(out / "frame2.png"), labels(id7=(3, 5)))
+    (tmp_path / "several").mkdir()
+    for t in (1, 3):
+        write_mask(tmp_path / "several" / f"frame{t}.png", labels(**{f"id{t}": (3 * t, 5)}))
+    assert main(["segment", *common, "--mask", str(tmp_path / "several")]) == 0
+    assert np.array_equal(read_mask(out / "frame3.png") == 3, labels(id3=(9, 5)) == 3)
+    assert "4 masks" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("change, message", [
+    ({"--mask": "nowhere.png"}, "nowhere.png: no such"), ({"--weights": "nowhere"}, "no weights 'nowhere'"), ({"VIDEO": "nowhere"}, "nowhere"),
+    ({"--at": "9"}, "frames 0..3"), ({"--mask": "empty.png"}, "hold no object"), ({"--mask": "small.png"}, "labels have shape"),
+    ({"--mask": "color.png"}, "color"),
+])
+def test_the_command_says_what_is_wrong_and_writes_nothing(network, tmp_path, capsys, monkeypatch, change, message):
+    monkeypatch.chdir(tmp_path)
+    weights.save(network, tmp_path / "tiny.safetensors")
+    folder_of_frames(tmp_path / "frames")
+    write_mask("first.png", labels(id7=(3, 5)))
+    write_mask("empty.png", labels())
+    write_mask("small.png", labels(id7=(3, 5))[:20])
+    Image.fromarray(FRAMES[0]).save("color.png")
+    arguments = {"VIDEO": "frames", "--weights": "tiny.safetensors", "--mask": "first.png", "--out": "out", "--at": "0"} | change
+    video_folder = arguments.pop("VIDEO")
+    assert main(["segment", video_folder, *(part for pair in arguments.items() for part in pair)]) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+    assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())

@@ -1,0 +1,75 @@
+"""Counts of the anatomy against the sums that they stand for."""
+
+import json
+
+import pytest
+import torch
+
+from sstlib.anatomy import anatomy, stage_seconds
+from sstlib.cli import main
+from sstlib.config import MODELS, named_model
+from sstlib.connectivity import parse
+from sstlib.model import build
+
+TINY = named_model("sst-tiny")
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_pairs_are_those_of_the_queries_that_are_computed(causal):
+    config = TINY.replace(causal=causal, layers=("local(radius=2)", "strided(stride=3)", "grid"), history=2)
+    rows = {row.module: row for row in anatomy(config, 40, 56)}
+    frames, (height, width) = 3, (5, 7)
+    for number, text in enumerate(config.layers):
+        mask = parse(text).mask(frames, height, width)
+        queries = mask[-height * width:] if causal or number == 2 else mask
+        assert rows[f"layers.{number}"].pairs == config.heads * int(queries.sum())
+    assert rows[""].pairs == sum(rows[f"layers.{n}"].pairs for n in range(3))
+
+
+def test_multiply_adds_and_parameters_are_sums_over_modules():
+    config = TINY.replace(matching="reference")
+    rows = {row.module: row for row in anatomy(config, 48, 80, objects=2)}
+    stem = rows["backbone.stem"]
+    assert stem.output == (1, 8, 24, 40) and stem.multiply_adds == 4 * 4 * 3 * 8 * 24 * 40
+    network = build(config)
+    assert rows[""].parameters == sum(p.numel() for p in network.parameters())
+    assert rows["backbone"].multiply_adds == sum(row.multiply_adds for name, row in rows.items() if name.startswith("backbone."))
+    layer, cells, width = rows["layers.1"], 6 * 10, config.width
+    linear = cells * (width * width * (2 + 2 * 3) + 2 * config.feedforward * width * width)  # query and output of one frame, keys of three
+    assert layer.multiply_adds == linear + layer.pairs * (2 * width // config.heads + 3)
+    assert rows["decoder"].output == (1, 3, 12, 20) and rows[""].output == (1, 3, 48, 80)
+
+
+def test_the_encoder_s_work_hardly_depends_on_the_number_of_objects():
+    one, ten = ({row.module: row for row in anatomy(named_model("sst-small"), 480, 854, objects)} for objects in (1, 10))
+    assert one["backbone"] == ten["backbone"]
+    assert one["layers.0"].pairs == ten["layers.0"].pairs
+    assert ten["layers.0"].multiply_adds < 1.6 * one["layers.0"].multiply_adds
+    assert ten["decoder"].multiply_adds > 5 * one["decoder"].multiply_adds
+
+
+@pytest.mark.parametrize("name", [name for name in MODELS if "cfbi" not in name])  # whose windows are 625 steps, slow to count
+def test_every_named_model_has_an_anatomy(name):
+    rows = anatomy(MODELS[name], 96, 160, depth=1)
+    assert rows[-1].output == (1, 2, 96, 160)
+    low, high = {"tiny": (0, 3e5), "small": (2e6, 7e6)}.get(name.rsplit("-", 1)[1], (6e7, 7e7))
+    assert low < rows[-1].parameters < high
+
+
+def test_the_command_prints_table_and_json(capsys):
+    assert main(["model", "sst-tiny", "--size", "48x80", "--set", "history=1", "--time", "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["config"]["history"] == 1 and set(printed["seconds"]) == {"backbone", "encoder", "decoder", "memory", "frame"}
+    assert main(["model", "sst-tiny", "--size", "48x80"]) == 0
+    assert "layers.1" in capsys.readouterr().out
+    assert main(["model"]) == 0
+    assert set(MODELS) <= set(capsys.readouterr().out.split())
+    for wrong in (["sst-huge"], ["sst-tiny", "--size", "4x5"], ["sst-tiny", "--set", "tau=2"], ["sst-tiny", "--objects", "0"]):
+        assert main(["model", *wrong]) == 2
+    assert "expected one of" in capsys.readouterr().err
+
+
+def test_stages_add_up():
+    torch.manual_seed(0)
+    seconds = stage_seconds(build(TINY).eval(), 48, 80, objects=2, rounds=2)
+    assert 0 < sum(seconds[stage] for stage in ("backbone", "encoder", "decoder", "memory")) <= seconds["frame"] * 1.0001
