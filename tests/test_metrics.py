@@ -5,10 +5,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from sstlib import metrics
-from sstlib.metrics import PROTOCOLS, SequenceScorer, Statistics, score_sequence
+from sstlib.evaluation.benchmark import plain_counts
+from sstlib.metrics import PROTOCOLS, SequenceScorer, Statistics, frame_counts, score_sequence
+from sstlib.metrics.counts import numpy_counts, present
+from sstlib.metrics.scores import accuracy, precision_recall, similarity
 
 GOLDENS = Path(__file__).parent / "goldens"
 OFFICIAL = json.loads((GOLDENS / "official_values.json").read_text())
@@ -18,43 +23,171 @@ def golden(name: str, side: str) -> np.ndarray:
     return np.stack([np.asarray(Image.open(path)) for path in sorted((GOLDENS / side / name).glob("*.png"))])
 
 
-def brute_force(prediction: np.ndarray, truth: np.ndarray, radius: int) -> tuple[float, float, float, float]:
-    """J, F, precision and recall by definition: boundary by neighbors, agreement by all distances."""
+def brute_force(prediction: np.ndarray, truth: np.ndarray, radius: int) -> tuple[int, ...]:
+    """The six counts by definition: boundary by neighbors, agreement by the distances of all pairs of boundary pixels."""
     height, width = truth.shape
 
     def edge(mask):
-        def at(y, x):
-            return mask[min(y, height - 1), min(x, width - 1)]
-        return [(y, x) for y in range(height) for x in range(width)
-                if any(at(y, x) != at(y + dy, x + dx) for dy, dx in ((0, 1), (1, 0), (1, 1)))]
+        y, x = np.mgrid[:height, :width]
+        neighbors = [mask[np.minimum(y + dy, height - 1), np.minimum(x + dx, width - 1)] for dy, dx in ((0, 1), (1, 0), (1, 1))]
+        return np.argwhere(np.any([mask != other for other in neighbors], axis=0))
 
-    def share(points, others):
-        near = [any((y - v) ** 2 + (x - u) ** 2 <= radius ** 2 for v, u in others) for y, x in points]
-        return sum(near) / len(points) if points else 1.0
+    def near(points, others):
+        return int((((points[:, None] - others[None]) ** 2).sum(-1) <= radius ** 2).any(axis=1).sum())
 
-    union = (prediction | truth).sum()
-    precision, recall = share(edge(prediction), edge(truth)), share(edge(truth), edge(prediction))
-    accuracy = 2 * precision * recall / (precision + recall) if precision + recall else 0.0
-    return (prediction & truth).sum() / union if union else 1.0, accuracy, precision, recall
+    predicted, true = edge(prediction), edge(truth)
+    return (int((prediction & truth).sum()), int((prediction | truth).sum()), len(predicted), len(true),
+            near(predicted, true), near(true, predicted))
 
 
-@pytest.mark.parametrize("name", OFFICIAL)
-def test_every_number_of_the_official_evaluator_is_reproduced_to_the_last_bit(name):
-    score = score_sequence(golden(name, "predictions"), golden(name, "Annotations"), name=name).to_dict()
-    assert list(score["objects"]) == list(OFFICIAL[name])
-    for label, expected in OFFICIAL[name].items():
-        assert {key: score["objects"][label][key] for key in expected} == expected
+@st.composite
+def label_maps(draw, size):
+    """Empty, full, noisy or drawn maps of up to three objects: rectangles, among them points, lines and ones at the border."""
+    height, width = size
+    kind = draw(st.sampled_from(["empty", "full", "noise", "shapes", "shapes", "shapes"]))
+    labels = np.zeros(size, np.uint8)
+    if kind == "full":
+        labels[:] = draw(st.integers(1, 3))
+    elif kind == "noise":
+        labels[:] = np.random.default_rng(draw(st.integers(0, 10 ** 6))).choice([0, 0, 1, 2, 3, 255], size)
+    elif kind == "shapes":
+        for _ in range(draw(st.integers(1, 4))):
+            top, left = draw(st.integers(0, height - 1)), draw(st.integers(0, width - 1))
+            rows = draw(st.sampled_from([1, 1, 2, height - top, draw(st.integers(1, height))]))
+            columns = draw(st.sampled_from([1, 1, 2, width - left, draw(st.integers(1, width))]))
+            labels[top:top + rows, left:left + columns] = draw(st.sampled_from([1, 1, 2, 3, 0]))
+    return labels
 
 
-@pytest.mark.parametrize("radius", [0, 1, 2, 5])
-@pytest.mark.parametrize("size", [(1, 1), (1, 7), (11, 1), (13, 7), (5, 131)])
-def test_both_measures_agree_with_brute_force(size, radius):
+@st.composite
+def label_pairs(draw):
+    """Two maps of one size; the second is often the first, shifted or with a few changes, as predictions are."""
+    size = draw(st.sampled_from([(1, 1), (1, 9), (7, 1), (2, 3), (5, 11), (9, 4), (3, 67), (13, 8)]))
+    first = draw(label_maps(size))
+    if draw(st.booleans()):
+        return first, draw(label_maps(size))
+    second = np.roll(first, (draw(st.integers(-2, 2)), draw(st.integers(-2, 2))), axis=(0, 1))
+    second[draw(st.integers(0, size[0] - 1)), draw(st.integers(0, size[1] - 1))] = draw(st.integers(0, 3))
+    return first, second
+
+
+@settings(max_examples=2000, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(pair=label_pairs(), radius=st.integers(0, 6))
+def test_counts_agree_with_brute_force_on_two_thousand_pairs(pair, radius):
+    prediction, truth = pair
+    found = frame_counts(prediction, truth, (1, 2, 3), radius)
+    np.testing.assert_array_equal(found, numpy_counts(prediction, truth, (1, 2, 3), radius))
+    for value, row in zip((1, 2, 3), found):
+        if value not in prediction and value not in truth:
+            assert not row.any()
+            continue
+        assert tuple(row) == brute_force(prediction == value, truth == value, radius)
+
+
+@pytest.mark.parametrize("radius", [63, 64, 70])
+def test_a_disk_wider_than_a_word_is_counted_too(radius):
+    prediction, truth = np.zeros((2, 5, 331), np.uint8)
+    prediction[1:3, 50:170], truth[3, [3, 300]] = 1, 1
+    expected = brute_force(prediction == 1, truth == 1, radius)
+    assert tuple(frame_counts(prediction, truth, (1,), radius)[0]) == expected
+    assert 0 < expected[4] < expected[2] and 0 < expected[5] < expected[3]
+
+
+@pytest.mark.parametrize("name", ["hd", "border-exit"])
+def test_counts_agree_with_whole_frames_dilated_by_opencv(name):
+    pytest.importorskip("cv2", reason="the plain implementation needs OpenCV")
+    for prediction, truth in zip(golden(name, "predictions"), golden(name, "Annotations")):
+        radius = metrics.tolerance_radius(*truth.shape)
+        expected = [plain_counts(prediction == value, truth == value, radius) for value in (1, 2)]
+        assert frame_counts(prediction, truth, (1, 2)).tolist() == expected
+        assert numpy_counts(prediction, truth, (1, 2), radius).tolist() == expected
+
+
+def test_similarity_and_accuracy_of_masks_follow_from_the_counts():
+    prediction, truth = np.random.default_rng(3).random((2, 13, 7)) < 0.3
+    both, either, predicted, true, matched, found = brute_force(prediction, truth, 1)
+    precision, recall = matched / predicted, found / true
+    assert metrics.region_similarity(prediction, truth) == both / either
+    assert metrics.contour_accuracy(prediction, truth) == 2 * precision * recall / (precision + recall)
+    nothing = np.zeros_like(truth)
+    assert metrics.region_similarity(nothing, nothing) == metrics.contour_accuracy(nothing, nothing) == 1
+    assert metrics.region_similarity(nothing, truth) == metrics.contour_accuracy(nothing, truth) == 0
+
+
+@pytest.mark.parametrize("size", [(1, 1), (7, 129), (61, 83)])
+def test_present_lists_the_values_that_occur(size):
     generator = np.random.default_rng(3)
-    for density in (0.05, 0.5, 0.95):
-        prediction, truth = generator.random((2, *size)) < density
-        similarity, accuracy, _, _ = brute_force(prediction, truth, radius)
-        assert metrics.region_similarity(prediction, truth) == similarity
-        assert metrics.contour_accuracy(prediction, truth, radius) == accuracy
+    for values in ([0], [255], [0, 1, 255], list(range(0, 250, 7))):
+        labels = generator.choice(np.array(values, np.uint8), size)
+        assert present(labels) == tuple(np.unique(labels).tolist())
+        assert present(labels[:, ::-1]) == present(labels)
+
+
+def test_agreement_of_boundaries_splits_what_the_counts_sum():
+    prediction, truth = (golden("vanish", side)[2] == 1 for side in ("predictions", "Annotations"))
+    counts = frame_counts(prediction.view(np.uint8), truth.view(np.uint8), (1,))[0]
+    agreement = metrics.boundary_agreement(prediction, truth)
+    assert [int(part.sum()) for part in agreement] == [counts[4], counts[2] - counts[4], counts[5], counts[3] - counts[5]]
+    np.testing.assert_array_equal(agreement.matched | agreement.false, metrics.boundary(prediction))
+    np.testing.assert_array_equal(agreement.found | agreement.missed, metrics.boundary(truth))
+
+
+def test_swapping_prediction_and_truth_swaps_precision_and_recall():
+    prediction, truth = golden("occlusion", "predictions"), golden("occlusion", "Annotations")
+    for one, other in zip(prediction, truth):
+        forward, backward = frame_counts(one, other, (1, 2, 3)), frame_counts(other, one, (1, 2, 3))
+        for straight, crossed in zip(precision_recall(forward), reversed(precision_recall(backward))):
+            np.testing.assert_array_equal(straight, crossed)
+        np.testing.assert_array_equal(similarity(forward), similarity(backward))
+        np.testing.assert_array_equal(accuracy(forward), accuracy(backward))
+
+
+@pytest.mark.parametrize("shift", [(0, 1), (1, 0), (-3, 64), (5, -63)])
+def test_moving_both_away_from_the_border_changes_nothing(shift):
+    prediction, truth = np.zeros((2, 73, 211), np.uint8)
+    prediction[11:50, 70:131], truth[11:50, 70:131] = golden("vanish", "predictions")[2][:39, :61], golden("vanish", "Annotations")[2][:39, :61]
+    moved = [np.roll(labels, shift, axis=(0, 1)) for labels in (prediction, truth)]
+    np.testing.assert_array_equal(frame_counts(*moved, (1,), 5), frame_counts(prediction, truth, (1,), 5))
+
+
+def test_permuting_ids_in_both_permutes_the_rows():
+    prediction, truth = golden("occlusion", "predictions"), golden("occlusion", "Annotations")
+    renamed = np.arange(256, dtype=np.uint8)
+    renamed[[1, 2, 3]] = 3, 1, 2
+    plain, permuted = score_sequence(prediction, truth), score_sequence(renamed[prediction], renamed[truth])
+    np.testing.assert_array_equal(permuted.similarity, plain.similarity[[1, 2, 0]])
+    np.testing.assert_array_equal(permuted.accuracy, plain.accuracy[[1, 2, 0]])
+
+
+def test_ids_need_not_be_contiguous():
+    prediction, truth = golden("occlusion", "predictions"), golden("occlusion", "Annotations")
+    renamed = np.arange(256, dtype=np.uint8)
+    renamed[[1, 2, 3]] = 7, 40, 254
+    plain, sparse = score_sequence(prediction, truth), score_sequence(renamed[prediction], renamed[truth])
+    assert sparse.objects == (7, 40, 254)
+    np.testing.assert_array_equal(sparse.similarity, plain.similarity)
+    np.testing.assert_array_equal(sparse.accuracy, plain.accuracy)
+
+
+def test_another_object_changes_no_row_but_its_own():
+    prediction, truth = golden("thin-lines", "predictions"), golden("thin-lines", "Annotations")
+    more = [labels.copy() for labels in (prediction, truth)]
+    for labels, columns in zip(more, (slice(3, 9), slice(4, 11))):
+        corner = labels[:, :7, columns]
+        corner[corner == 0] = 9
+    plain, extended = score_sequence(prediction, truth), score_sequence(*more)
+    assert extended.objects == (*plain.objects, 9)
+    np.testing.assert_array_equal(extended.similarity[:-1], plain.similarity)
+    np.testing.assert_array_equal(extended.accuracy[:-1], plain.accuracy)
+
+
+def test_labels_beyond_the_truth_are_background_and_told():
+    prediction, truth = golden("vanish", "predictions"), golden("vanish", "Annotations")
+    extra = prediction.copy()
+    extra[5, :3][prediction[5, :3] == 0] = 8
+    plain, noted = score_sequence(prediction, truth), score_sequence(extra, truth, name="vanish")
+    np.testing.assert_array_equal(noted.similarity, plain.similarity)
+    assert noted.notes == ("sequence vanish: predicted labels [8] are no objects of the truth and count as background",)
 
 
 def test_tolerance_is_that_of_the_official_evaluator():

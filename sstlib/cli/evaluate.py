@@ -14,7 +14,7 @@ SHOWN = 8
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments."""
-    parser.add_argument("predictions", metavar="PREDICTIONS", help="folder of SEQUENCE/FRAME.png, label maps")
+    parser.add_argument("predictions", metavar="PREDICTIONS", nargs="?", help="folder of SEQUENCE/FRAME.png, label maps")
     parser.add_argument("annotations", metavar="ANNOTATIONS", nargs="?", help="folder of the true masks, the same layout")
     parser.add_argument("--dataset", choices=sorted(DATASETS), help="take annotations and protocol of a known data set")
     parser.add_argument("--split", default="val", help="the data set's part (default: val)")
@@ -28,11 +28,20 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--against", metavar="B", help="compare with another result: its folder of masks, or its JSON record")
     parser.add_argument("--processes", type=int, default=min(8, os.cpu_count() or 1), help="default: one a core, up to 8")
     parser.add_argument("--json", metavar="FILE", help="record of everything, per frame too; an unchanged one is read, not made again")
+    parser.add_argument("--benchmark", action="store_true",
+                        help="time scoring against a plain implementation instead, on the two folders or on made clips")
     parser.add_argument("--csv", metavar="FILE", help="write the table, a row an object")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Evaluates and prints the table."""
+    if arguments.benchmark:
+        from sstlib.evaluation import benchmark
+
+        print(benchmark.report(benchmark.benchmark(arguments.predictions, arguments.annotations)))
+        return 0
+    if arguments.predictions is None:
+        raise ValueError("give the folder of PREDICTIONS")
     if (arguments.annotations is None) == (arguments.dataset is None):
         raise ValueError("give either the folder of ANNOTATIONS or --dataset")
     if (arguments.meta is None) != (arguments.seen is None):

@@ -1,0 +1,80 @@
+"""Occlusion measures on clips made by hand, where every answer is known."""
+
+import numpy as np
+import pytest
+
+from sstlib.metrics.occlusion import score_occlusion, summarize_occlusion
+
+HEIGHT, WIDTH = 11, 23
+
+
+def clip(*frames: dict[int, tuple[int, int]]) -> np.ndarray:
+    """Label maps whose objects fill whole columns: {id: (first column, last column)} a frame."""
+    labels = np.zeros((len(frames), HEIGHT, WIDTH), np.uint8)
+    for label, columns in zip(labels, frames):
+        for value, (first, last) in columns.items():
+            label[:, first:last + 1] = value
+    return labels
+
+
+def share(*rows: list[float]) -> np.ndarray:
+    return np.array(rows, dtype=float)
+
+
+def test_similarity_is_pooled_by_what_can_be_seen_of_an_object():
+    truth = clip({1: (0, 3)}, {1: (0, 3)}, {1: (0, 1)}, {1: (0, 0)}, {1: (0, 3)})
+    prediction = clip({1: (0, 3)}, {1: (0, 3)}, {1: (0, 3)}, {1: (0, 3)}, {1: (0, 1)})
+    found = summarize_occlusion([score_occlusion(prediction, truth, share([1], [1], [0.5], [0.25], [1]))])
+    assert [(b["J"], b["frames"]) for b in found["by_visible_share"]] == [(0.25, 1), (0.5, 1), (None, 0), (0.75, 2)]
+    assert found["after_reappearance"] == {"J": [None] * 5, "mean": None, "events": 0}
+    assert found["while_gone"] == {"frames": 0, "share": None, "area": None}
+
+
+def test_frames_after_a_reappearance_are_followed_until_the_object_goes_again():
+    seen, nothing = {1: (0, 3)}, {}
+    truth = clip(seen, nothing, seen, seen, nothing, nothing, seen, seen, seen)
+    prediction = clip(seen, nothing, nothing, {1: (0, 1)}, nothing, nothing, seen, {1: (0, 2)}, seen)
+    visible = share([1], [np.nan], [1], [1], [0], [0], [1], [1], [1])
+    found = summarize_occlusion([score_occlusion(prediction, truth, visible)], first=2)
+    assert found["after_reappearance"] == {"J": [0.5, 0.625], "mean": 0.5625, "events": 2}
+    assert found["while_gone"] == {"frames": 3, "share": 0.0, "area": 0.0}
+
+
+def test_a_claim_while_the_object_is_gone_is_a_false_positive():
+    truth = clip({1: (0, 3)}, {}, {}, {1: (0, 3)})
+    prediction = clip({1: (0, 3)}, {1: (5, 6)}, {}, {1: (0, 3)})
+    found = summarize_occlusion([score_occlusion(prediction, truth, share([1], [0], [0], [1]))])
+    assert found["while_gone"] == {"frames": 2, "share": 0.5, "area": pytest.approx(1 / WIDTH)}
+
+
+def test_a_swap_is_counted_when_it_begins_and_not_when_it_ends():
+    both, crossed = {1: (0, 3), 2: (8, 11)}, {2: (0, 3), 1: (8, 11)}
+    prediction = clip(both, both, crossed, crossed, both, {1: (0, 1), 2: (8, 11)}, crossed)
+    found = summarize_occlusion([score_occlusion(prediction, clip(*[both] * 7), np.ones((7, 2)))])
+    assert found["identity"] == {"swaps": 4, "share": 0.5}
+
+
+def test_an_object_that_hardly_any_label_covers_is_lost_and_not_swapped():
+    truth = clip(*[{1: (0, 3), 2: (8, 11)}] * 2)
+    score = score_occlusion(clip({}, {2: (3, 11)}), truth, np.ones((2, 2)))
+    assert score.carrier.tolist() == [[0], [2]]
+    assert score.swaps() == 0
+
+
+def test_relabelling_clip_and_prediction_alike_changes_nothing():
+    generator = np.random.default_rng(5)
+    prediction, truth = generator.integers(3, size=(2, 13, 7, 5), dtype=np.uint8)
+    truth[4:6] = 0
+    visible = generator.random((13, 2))
+    renamed = np.array([0, 9, 4], np.uint8)
+    plain = summarize_occlusion([score_occlusion(prediction, truth, visible)])
+    assert summarize_occlusion([score_occlusion(renamed[prediction], renamed[truth], visible, objects=(9, 4))]) == plain
+    assert plain["after_reappearance"]["events"] == 2
+
+
+def test_pooling_clips_weighs_every_frame_alike():
+    seen = {1: (0, 3)}
+    one = score_occlusion(clip(seen, seen), clip(seen, seen), np.ones((2, 1)))
+    three = score_occlusion(clip(seen, {}, {}, {}), clip(*[seen] * 4), np.ones((4, 1)))
+    assert summarize_occlusion([one, three])["by_visible_share"][-1] == {"low": 0.75, "high": 1.0, "J": 0.25, "frames": 4}
+    assert summarize_occlusion([])["identity"] == {"swaps": 0, "share": None}
