@@ -9,17 +9,21 @@ HELP = "run what is missing of the sweeps, then every notebook, and write tables
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--only", nargs="+", default=[], metavar="NOTEBOOK", help="these notebooks alone, no sweeps and no tables")
+    parser.add_argument("--only", nargs="+", default=[], metavar="NOTEBOOK",
+                        help="these notebooks alone, no sweeps and no tables")
     parser.add_argument("-p", "--parameter", action="append", default=[], metavar="NOTEBOOK:NAME=VALUE",
                         help="a notebook's parameter; may be given several times")
-    parser.add_argument("--in-place", action="store_true", help="put the executions back into notebooks/, ready to commit")
-    parser.add_argument("--fresh", action="store_true", help="execute notebooks again that are done (runs: sst sweep --fresh)")
+    parser.add_argument("--in-place", action="store_true",
+                        help="put the executions back into notebooks/, ready to commit")
+    parser.add_argument("--fresh", action="store_true",
+                        help="execute notebooks again that are done (for runs there is sst sweep --fresh)")
     add_cluster_arguments(parser)
 
 
 def add_cluster_arguments(parser: argparse.ArgumentParser) -> None:
     """Where tasks run: also the sweep's arguments."""
-    parser.add_argument("--scheduler", metavar="ADDRESS", help="a running Dask scheduler; default: a cluster on this machine")
+    parser.add_argument("--scheduler", metavar="ADDRESS",
+                        help="a running Dask scheduler; default: a cluster on this machine")
     parser.add_argument("--workers", type=int, metavar="N", help="tasks at a time on this machine; default: one a core")
 
 

@@ -12,7 +12,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
     parser.add_argument("names", nargs="*", metavar="NAME", help="sweeps; default: all")
     parser.add_argument("--only", metavar="VARIANT", help="this variant alone")
-    parser.add_argument("--seed", type=int, metavar="K", help="this seed alone; with --only and one NAME the run is made in this process")
+    parser.add_argument("--seed", type=int, metavar="K",
+                        help="this seed alone; with --only and one NAME the run is made in this process")
     parser.add_argument("--list", action="store_true", help="list the runs and which are done; run nothing")
     parser.add_argument("--fresh", action="store_true", help="make runs again whose record is there")
     add_cluster_arguments(parser)
@@ -58,8 +59,9 @@ def task(name: str, run, fresh: bool = False):
     from sstlib import runner
 
     command = ("sstlib", "sweep", name, "--only", run.variant, "--seed", str(run.seed), *(["--fresh"] if fresh else []))
+    log = paths.EXECUTED / "logs" / f"{run_name(run).replace('/', '-')}.log"
     return runner.Task(run_name(run), command, output=run.record_path, record=run.record_path, complete=run.done,
-                       log=paths.EXECUTED / "logs" / f"{run_name(run).replace('/', '-')}.log", environment={"SSTVOS_HOME": str(paths.ROOT)})
+                       log=log, environment={"SSTVOS_HOME": str(paths.ROOT)})
 
 
 def make(run, fresh: bool) -> int:

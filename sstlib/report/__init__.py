@@ -13,8 +13,7 @@ from sstlib.runner.notebook import provenance
 from sstlib.runner.task import Outcome, Task, read_record
 
 MIMES = ["text/html", "image/svg+xml", "image/png", "image/jpeg", "text/markdown", "text/plain"]
-STATES = {"ran": "executed in this run", "reused": "unchanged since", "stale": "executed before later changes; run it again",
-          "failed": "failed", "missing": "not executed yet"}
+STALE = "what it depends on has changed since: run it again"
 
 
 def write(tasks: list[Task], outcomes: list[Outcome]) -> Path:
@@ -22,33 +21,35 @@ def write(tasks: list[Task], outcomes: list[Outcome]) -> Path:
 
     Args:
         tasks: A task for every notebook that belongs into the report, in its order.
-        outcomes: How those went that were asked for just now. A notebook that failed has its error in the page, not an older result.
+        outcomes: How those went that were asked for just now; a failed one shows its error, not an older result.
     """
     failed = {outcome.name: outcome.error for outcome in outcomes if outcome.status == "failed"}
-    ran = {outcome.name for outcome in outcomes if outcome.status == "ran"}
-    sections = [_section(task, ran, failed) for task in tasks]
+    sections = [_section(task, failed.get(task.name, "")) for task in tasks]
     target = paths.REPORT / "index.html"
     with written_aside(target) as file:
         file.write(_page(sections + _tables()).encode())
     return target
 
 
-def _section(task: Task, ran: set[str], failed: dict[str, str]) -> dict[str, str]:
-    """Title, question, state and body of a notebook's part of the page."""
+def _section(task: Task, error: str) -> dict[str, str]:
+    """Title, state, body and provenance of a notebook's part of the page."""
     import nbformat
 
-    state = ("failed" if task.name in failed else "missing" if not task.output.is_file() else
-             "ran" if task.name in ran else "reused" if task.done() else "stale")
-    source = task.output if state in ("ran", "reused", "stale") else paths.NOTEBOOKS / f"{task.name}.ipynb"
-    notebook = nbformat.read(source, as_version=4)
-    title, question = heading(notebook)
-    body = (f"<h1>{html.escape(title)}</h1><pre class='failure'>{html.escape(failed[task.name])}</pre>" if state == "failed" else
-            f"<h1>{html.escape(title)}</h1>" if state == "missing" else body_of(notebook, task.name))
-    return {"name": task.name, "title": title, "question": question, "state": state, "body": body, "facts": _facts(task, state)}
+    record = read_record(task.record) if task.output.is_file() else {}
+    state = "failed" if error else "missing" if not record else "done" if task.done() else "stale"
+    shown = task.output if state in ("done", "stale") else paths.NOTEBOOKS / f"{task.name}.ipynb"
+    notebook = nbformat.read(shown, as_version=4)
+    title, _ = heading(notebook)
+    if state in ("done", "stale"):
+        body = body_of(notebook, task.name)
+    else:
+        body = f"<h1>{html.escape(title)}</h1>" + (f"<pre class='failure'>{html.escape(error)}</pre>" if error else "")
+    facts = f"{html.escape(_facts(state, record))}; <a href='../../notebooks/{task.name}.ipynb'>notebook</a>"
+    return {"name": task.name, "title": title, "state": state, "body": body, "facts": facts}
 
 
 def heading(notebook: Any) -> tuple[str, str]:
-    """The notebook's title, and the question it asks: the first sentence of its opening cell that ends in a question mark."""
+    """The notebook's title and its question: the first sentence of the opening cell that ends in a question mark."""
     opening = next((cell.source for cell in notebook.cells if cell.cell_type == "markdown"), "")
     title = re.match(r"#\s+(.+)", opening)
     text = " ".join(opening.lstrip("# ").split())
@@ -56,23 +57,22 @@ def heading(notebook: Any) -> tuple[str, str]:
     return (title[1].strip() if title else ""), (asked[0].strip() if asked else "")
 
 
-def _facts(task: Task, state: str) -> str:
+def _facts(state: str, record: dict[str, Any]) -> str:
     """One line on where a section comes from."""
-    record = read_record(task.record)
-    facts = [STATES[state]]
-    if record and state in ("ran", "reused", "stale"):
-        facts += [record["started"].replace("T", " ").replace("Z", " UTC"), f"{record['seconds']:.0f} s", f"commit {record['commit']}"]
-        facts += [f"{name} = {value!r}" for name, value in record["parameters"].items()] or ["default parameters"]
-    links = f"<a href='../../notebooks/{task.name}.ipynb'>notebook</a>"
-    return f"{html.escape(', '.join(facts))}; {links}"
+    if state not in ("done", "stale"):
+        return {"failed": "failed", "missing": "not executed yet"}[state]
+    given = ", ".join(f"{name} = {value!r}" for name, value in record["parameters"].items()) or "default parameters"
+    when = record["finished"].replace("T", " ").replace("Z", " UTC")
+    line = f"executed {when} in {record['seconds']:.0f} s at commit {record['commit']} with {given}"
+    return f"{line}; {STALE}" if state == "stale" else line
 
 
 def body_of(notebook: Any, name: str) -> str:
-    """The notebook as HTML without its code: images embedded, formulas drawn, headings and links made unique to the page."""
+    """The notebook as HTML without its code: images embedded, formulas drawn, headings and links unique to the page."""
     from nbconvert import HTMLExporter
     from traitlets.config import Config
 
-    exporter = HTMLExporter(template_name="basic", exclude_input=True, exclude_input_prompt=True, exclude_output_prompt=True,
+    exporter = HTMLExporter(template_name="basic", exclude_input=True, exclude_output_prompt=True,
                             config=Config({"NbConvertBase": {"display_data_priority": MIMES}}))
     exporter.register_filter("markdown2html", markdown_html)
     body, _ = exporter.from_notebook_node(notebook)
@@ -106,17 +106,18 @@ def _tables() -> list[dict[str, str]]:
         return []
     parts = [f"<h3>{html.escape(path.stem)}</h3>\n<div class='output_html'>{markdown_html(path.read_text())}</div>"
              f"<p class='facts'><a href='../tables/{path.stem}.csv'>{path.stem}.csv</a></p>" for path in tables]
-    return [{"name": "tables", "title": "Tables", "question": "Every table as written to results/tables, from run records alone.",
-             "state": "", "facts": "", "body": "<h1>Tables</h1>" + "\n".join(parts)}]
+    body = "<h1>Tables</h1><p>Made from run records and published numbers alone.</p>" + "\n".join(parts)
+    return [{"name": "tables", "title": "Tables: as files", "state": "", "facts": "", "body": body}]
 
 
 def _page(sections: list[dict[str, str]]) -> str:
     made = provenance()
     libraries = ", ".join(f"{name} {version}" for name, version in made["versions"].items())
     facts = f"{time.strftime('%Y-%m-%d %H:%M UTC', time.gmtime())}, commit {made['commit']}, {libraries}"
-    contents = "\n".join(
-        f"<li class='{part['state']}'><a href='#{part['name']}'>{formula_free(part['title'])}</a></li>" for part in sections)
-    body = "\n".join(f"<section id='{part['name']}'>\n{part['body']}\n<p class='facts'>{part['facts']}</p></section>" for part in sections)
+    contents = "\n".join(f"<li class='{part['state']}'><a href='#{part['name']}'>{_entry(part['title'])}</a></li>"
+                         for part in sections)
+    body = "\n".join(f"<section id='{part['name']}'>\n{part['body']}\n<p class='facts'>{part['facts']}</p></section>"
+                     for part in sections)
     style = (Path(__file__).parent / "page.css").read_text()
     return f"""<!DOCTYPE html>
 <html lang="en">
@@ -143,7 +144,7 @@ def _page(sections: list[dict[str, str]]) -> str:
 """
 
 
-def formula_free(title: str) -> str:
-    """A title for the contents: its name and the question after the colon in separate lines."""
-    name, _, question = title.partition(":")
-    return f"<b>{html.escape(name)}</b>" + (f"<span>{html.escape(question.strip()[:1].upper() + question.strip()[1:])}</span>" if question else "")
+def _entry(title: str) -> str:
+    """A title in the contents: its name, and the question after the colon on a line of its own."""
+    name, _, question = (html.escape(part.strip()) for part in title.partition(":"))
+    return f"<b>{name}</b>" + (f"<span>{question[:1].upper()}{question[1:]}</span>" if question else "")

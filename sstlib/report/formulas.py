@@ -5,14 +5,14 @@ import html
 import re
 
 PLAIN = {r"\lVert": r"\|", r"\rVert": r"\|", r"\lvert": "|", r"\rvert": "|", r"\tfrac": r"\frac",
-         r"\bigl": "", r"\bigr": "", r"\big": "", r"\Big": "", r"\limits": "", r"\nonumber": "", r"\softmax": r"\mathrm{softmax}"}
+         r"\bigl": "", r"\bigr": "", r"\big": "", r"\Big": "", r"\limits": "", r"\nonumber": ""}
 SIZE = 10.0  # points; the drawing is scaled to the text around it
 STEPS = {1: "M", 2: "L", 3: "Q", 4: "C", 79: "Z"}  # matplotlib's path codes and SVG's letters
 
 
 @functools.lru_cache(maxsize=1024)
 def formula(latex: str, display: bool = False) -> str:
-    """The formula as an inline SVG in the color of the text, or as its source in a `code` element where it cannot be drawn."""
+    """The formula as an inline SVG in the color of the text, or its source as code where it cannot be drawn."""
     from matplotlib.font_manager import FontProperties
     from matplotlib.textpath import TextPath
 

@@ -4,4 +4,5 @@ from sstlib.runner.engine import Engine, summary
 from sstlib.runner.notebook import choose, notebook_tasks, parse_parameters, require_known, write_in_place
 from sstlib.runner.task import Outcome, Task
 
-__all__ = ["Engine", "Outcome", "Task", "choose", "notebook_tasks", "parse_parameters", "require_known", "summary", "write_in_place"]
+__all__ = ["Engine", "Outcome", "Task", "choose", "notebook_tasks", "parse_parameters", "require_known", "summary",
+           "write_in_place"]

@@ -52,7 +52,7 @@ class Engine(contextlib.AbstractContextManager):
 
         client = self._connected(len(pending))
         stop = f"sst-stop-{uuid.uuid4().hex}"
-        futures = {client.submit(work, task, stop, key=f"{task.name}-{uuid.uuid4().hex}", pure=False): task for task in pending}
+        futures = {client.submit(work, task, stop, key=f"{task.name}-{uuid.uuid4().hex}"): task for task in pending}
         outcomes: dict[str, Outcome] = {}
         try:
             with tqdm(total=len(pending) + reused, initial=reused, desc=title, unit="task", dynamic_ncols=True) as bar:
@@ -83,10 +83,12 @@ class Engine(contextlib.AbstractContextManager):
             try:
                 self._client = self._open.enter_context(Client(self.scheduler or self._cluster, timeout=CONNECT))
             except (OSError, ValueError) as error:
-                raise OSError(f"no Dask scheduler answers at {self.scheduler!r} ({error}); start one with `dask scheduler`, "
-                              "or leave --scheduler out for a cluster on this machine") from error
+                raise OSError(f"no Dask scheduler answers at {self.scheduler!r} ({error}); start one with "
+                              "`dask scheduler`, or leave --scheduler out for a cluster on this machine") from error
             if self._cluster is not None:
                 self._client.register_plugin(_undisturbed())
+            elif not self._client.scheduler_info()["workers"]:
+                print(f"the scheduler at {self.scheduler} has no workers yet; the tasks wait for some")
         return self._client
 
 
@@ -102,7 +104,7 @@ def _undisturbed() -> Any:
 
 
 def own_cluster() -> Any:
-    """A Dask cluster of processes on this machine: one task each, no memory limit, no dashboard; without workers yet."""
+    """A Dask cluster of processes on this machine, still without any: one task each, no memory limit, no dashboard."""
     from distributed import LocalCluster
 
     os.environ.setdefault("DASK_LOGGING__DISTRIBUTED", "critical")  # the workers' own logs
@@ -137,12 +139,14 @@ def _outcome(future: Any, task: Task) -> Outcome:
 
 
 def summary(outcomes: list[Outcome]) -> str:
-    """A table of what ran, was reused or failed, with seconds, and a line of totals; reused runs of a sweep are one row."""
-    reused_runs = Counter(o.name.split("/")[0] for o in outcomes if o.status == "reused" and "/" in o.name)
-    rows = [(f"{name} ({number} runs)", "reused", "") for name, number in reused_runs.items()]
-    rows += [(o.name, o.status, (f"{o.seconds:7.1f} s" if o.seconds else "") + (f"  {o.attempts} attempts" if o.attempts > 1 else ""))
-             for o in outcomes if o.status != "reused" or "/" not in o.name]
+    """A table of what ran, was reused or failed, with seconds and totals; reused runs of an experiment are one row."""
+    gathered = Counter(o.name.split("/")[0] for o in outcomes if o.status == "reused" and "/" in o.name)
+    rows = [(f"{name} ({number} runs)", "reused", "") for name, number in gathered.items()]
+    for o in outcomes:
+        if o.status != "reused" or "/" not in o.name:
+            again = f"  {o.attempts} attempts" if o.attempts > 1 else ""
+            rows.append((o.name, o.status, (f"{o.seconds:7.1f} s" if o.seconds else "") + again))
     width = max((len(name) for name, *_ in rows), default=0)
     counts = Counter(o.status for o in outcomes)
-    totals = ", ".join(f"{counts[status]} {status}" for status in ("ran", "reused", "failed"))
-    return "\n".join([*(f"  {name:<{width}}  {status:<11}{rest}".rstrip() for name, status, rest in rows), f"  {totals}"])
+    lines = [f"  {name:<{width}}  {status:<11}{rest}".rstrip() for name, status, rest in rows]
+    return "\n".join([*lines, "  " + ", ".join(f"{counts[status]} {status}" for status in ("ran", "reused", "failed"))])

@@ -1,4 +1,4 @@
-"""`python -m sstlib.runner.execution INPUT OUTPUT PARAMETERS` (a JSON object) executes a notebook: what its task runs."""
+"""`python -m sstlib.runner.execution INPUT OUTPUT PARAMETERS` executes one notebook; the parameters are a JSON object."""
 
 import json
 import re
@@ -19,16 +19,17 @@ def run_notebook(source: Path, output: Path, parameters: dict[str, Any]) -> int:
     begun: list[str] = []
     try:
         papermill.execute_notebook(source, output, parameters, kernel_name=KERNEL, cwd=source.parent, progress_bar=False,
-                                   on_cell_start=lambda cell, cell_index: begun.append(cell.cell_type))
+                                   on_cell_start=lambda cell, **_: begun.append(cell.cell_type))
     except NoSuchKernel as error:
         print(f"no Jupyter kernel {KERNEL!r} in this environment ({error}); install ipykernel into it")
     except PapermillExecutionError as error:
-        print(f"cell [{error.exec_count}] raised {error.ename}: {_plain(error.evalue)}\n{_plain(chr(10).join(error.traceback))}")
+        print(f"cell [{error.exec_count}] raised {error.ename}: {_plain(error.evalue)}")
+        print(*map(_plain, error.traceback), sep="\n")
     except Exception as error:
         if not begun:
             print(f"the kernel did not start: {type(error).__name__}: {error}")
             return START_FAILED
-        print(f"cell [{begun.count('code')}] ended its kernel (killed, or out of memory?): {type(error).__name__}: {error}")
+        print(f"cell [{begun.count('code')}] ended its kernel (out of memory?): {type(error).__name__}: {error}")
     else:
         return 0
     return 1

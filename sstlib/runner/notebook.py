@@ -6,9 +6,8 @@ import difflib
 import hashlib
 import importlib.metadata
 import json
+import platform
 import re
-import sys
-import time
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ KERNEL = "python3"
 LIBRARIES = ("torch", "numpy", "matplotlib", "pandas")
 LANGUAGE = {"name": "python", "file_extension": ".py", "mimetype": "text/x-python", "pygments_lexer": "ipython3",
             "nbconvert_exporter": "python", "codemirror_mode": {"name": "ipython", "version": 3}}
+TYPES = {"int": int, "float": (int, float), "bool": bool, "list": (list, tuple), "tuple": (list, tuple), "dict": dict}
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
@@ -61,7 +61,7 @@ def parse_parameters(given: list[str]) -> dict[str, dict[str, Any]]:
     for text in given:
         match = re.fullmatch(r"([^:=]+):([^:=]+)=(.*)", text, re.DOTALL)
         if not match:
-            raise ValueError(f"parameter {text!r} is not of the form NOTEBOOK:NAME=VALUE, such as 03_training:steps=200")
+            raise ValueError(f"parameter {text!r} is not of the form NOTEBOOK:NAME=VALUE, as 03_training:steps=200 is")
         [(notebook, path)] = choose([match[1]]).items()
         declared = declared_parameters(path)
         require_known(match[2], declared, f"notebook {notebook} has no parameter {match[2]!r}")
@@ -84,8 +84,7 @@ def _typed(value: str, kind: str, text: str) -> Any:
         parsed = ast.literal_eval({"true": "True", "false": "False", "none": "None"}.get(value.lower(), value))
     except (ValueError, SyntaxError):
         parsed = value
-    expected = {"int": int, "float": (int, float), "bool": bool, "list": (list, tuple), "tuple": (list, tuple), "dict": dict}
-    fits = isinstance(parsed, expected.get(kind.split("[")[0], object))
+    fits = isinstance(parsed, TYPES.get(kind.split("[")[0], object))
     if not fits or isinstance(parsed, bool) and kind in ("int", "float"):
         raise ValueError(f"parameter {text!r}: {value!r} is not of type {kind}, which the notebook declares")
     return parsed
@@ -93,47 +92,48 @@ def _typed(value: str, kind: str, text: str) -> Any:
 
 def notebook_tasks(chosen: dict[str, Path], parameters: dict[str, dict[str, Any]]) -> list[Task]:
     """One task a notebook; the executed copy and its record go to results/executed."""
-    surroundings = _surroundings()
-    return [_task(name, path, parameters.get(name, {}), surroundings) for name, path in chosen.items()]
+    world, origin = _surroundings(), provenance()
+    return [_task(name, path, parameters.get(name, {}), world, origin) for name, path in chosen.items()]
 
 
-def _task(name: str, path: Path, parameters: dict[str, Any], surroundings: dict[str, str]) -> Task:
+def _task(name: str, path: Path, parameters: dict[str, Any], world: dict[str, str], origin: dict[str, Any]) -> Task:
     cells = [[cell["cell_type"], "".join(cell["source"]), cell["metadata"].get("tags", [])]
-               for cell in json.loads(path.read_text())["cells"]]
-    depends = {"cells": cells, "parameters": parameters} | surroundings
+             for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]]
+    depends = {"cells": cells, "parameters": parameters} | world
     fingerprint = hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()
     partial = paths.EXECUTED / f".{name}.partial.ipynb"
     return Task(
         name, ("sstlib.runner.execution", str(path), str(partial), json.dumps(parameters)), partial=partial,
         output=paths.EXECUTED / f"{name}.ipynb", record=paths.EXECUTED / f"{name}.json",
-        log=paths.EXECUTED / "logs" / f"{name}.log", stamp={"fingerprint": fingerprint, "parameters": parameters} | provenance(),
-        environment={"SSTVOS_HOME": str(paths.ROOT)})
+        log=paths.EXECUTED / "logs" / f"{name}.log", environment={"SSTVOS_HOME": str(paths.ROOT)},
+        stamp={"fingerprint": fingerprint, "parameters": parameters} | origin)
 
 
 def _surroundings() -> dict[str, str]:
     """What every notebook's result depends on beside itself: the library, the run records, the data it finds."""
     package = Path(sstlib.__file__).parent
-    return {"sstlib": tree_digest(package, "*.py", "*.cpp", "*.h", "*.cu", "*.js"), "runs": tree_digest(paths.RUNS, "*.json"),
-            "weights": tree_digest(paths.WEIGHTS, "*.safetensors", "*.json"), "published": tree_digest(paths.DATA, "published.json"),
-            "davis": str(paths.davis()), "versions": str(versions())}
+    return {"sstlib": tree_digest(package, "*.py", "*.cpp", "*.h", "*.cu", "*.js"),
+            "runs": tree_digest(paths.RUNS, "*.json"), "weights": tree_digest(paths.WEIGHTS, "*.safetensors", "*.json"),
+            "published": tree_digest(paths.DATA, "published.json"), "davis": str(paths.davis()),
+            "versions": str(versions())}
 
 
 def versions() -> dict[str, str]:
     """Versions of Python and of the libraries that results depend on."""
-    return {"python": ".".join(map(str, sys.version_info[:3]))} | {name: importlib.metadata.version(name) for name in LIBRARIES}
+    return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in LIBRARIES}
 
 
 def provenance() -> dict[str, Any]:
-    """When, from which commit and with which libraries."""
-    return {"started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "commit": paths.commit(), "versions": versions()}
+    """From which commit and with which libraries."""
+    return {"commit": paths.commit(), "versions": versions()}
 
 
 def write_in_place(task: Task, path: Path) -> None:
     """Puts a notebook's execution back into the notebook itself, in its committed form."""
     import nbformat
 
-    with written_aside(path, "w") as file:
-        nbformat.write(tidy(nbformat.read(task.output, as_version=4)), file)
+    with written_aside(path) as file:
+        file.write((nbformat.writes(tidy(nbformat.read(task.output, as_version=4))) + "\n").encode())
 
 
 def tidy(notebook: Any) -> Any:
@@ -142,8 +142,8 @@ def tidy(notebook: Any) -> Any:
     Timing and papermill's metadata go; so do widget views, whose ids are random and whose static picture stays.
     """
     notebook = copy.deepcopy(notebook)
-    notebook["metadata"] = type(notebook["metadata"])(
-        kernelspec={"display_name": "Python 3 (ipykernel)", "language": "python", "name": KERNEL}, language_info=LANGUAGE)
+    kernel = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": KERNEL}
+    notebook["metadata"] = type(notebook["metadata"])(kernelspec=kernel, language_info=LANGUAGE)
     count = 0
     for cell in notebook["cells"]:
         tags = cell["metadata"].get("tags")

@@ -27,9 +27,9 @@ SHOWN = 25  # last lines of the log that stand for the error of a task
 class Task:
     """A module to run in its own process, what it makes, and where its completion is recorded.
 
-    With a `stamp` the runner itself writes `record` when the command has ended with status 0: the stamp, the seconds and
-    a digest of the output. Without one the command writes its own record, atomically, as its last act, and whoever makes
-    the task says by `complete` whether that record is there and of the present configuration.
+    With a `stamp` the runner itself writes `record` when the command has ended with status 0: the stamp, when, in how
+    many seconds, and a digest of the output. Without one the command writes its own record, atomically, as its last
+    act, and whoever makes the task says by `complete` whether that record is there and of the present configuration.
     """
 
     name: str
@@ -135,8 +135,10 @@ def _settle(task: Task, status: int, seconds: float) -> str:
         os.replace(task.partial, task.output)
         failed.unlink(missing_ok=True)
     if task.stamp is not None:
-        with written_aside(task.record, "w") as file:
-            json.dump(task.stamp | {"seconds": seconds, "digest": digest(task.output)}, file, indent=1)
+        finished = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        content = task.stamp | {"finished": finished, "seconds": seconds, "digest": digest(task.output)}
+        with written_aside(task.record) as file:
+            file.write(json.dumps(content, indent=1).encode())
     return "" if task.record.is_file() else f"ended with status 0 but without its record {task.record}"
 
 
