@@ -1,4 +1,4 @@
-"""`python -m sstlib.runner.execution INPUT OUTPUT PARAMETERS` executes one notebook; the parameters are a JSON object."""
+"""`python -m sstlib.runner.execution INPUT OUTPUT PARAMETERS` executes a notebook; the parameters are a JSON object."""
 
 import json
 import re
@@ -18,8 +18,8 @@ def run_notebook(source: Path, output: Path, parameters: dict[str, Any]) -> int:
 
     begun: list[str] = []
     try:
-        papermill.execute_notebook(source, output, parameters, kernel_name=KERNEL, cwd=source.parent, progress_bar=False,
-                                   on_cell_start=lambda cell, **_: begun.append(cell.cell_type))
+        papermill.execute_notebook(source, output, parameters, kernel_name=KERNEL, cwd=source.parent,
+                                   progress_bar=False, on_cell_start=lambda cell, **_: begun.append(cell.cell_type))
     except NoSuchKernel as error:
         print(f"no Jupyter kernel {KERNEL!r} in this environment ({error}); install ipykernel into it")
     except PapermillExecutionError as error:
