@@ -79,8 +79,8 @@ def _occlusion(arguments: argparse.Namespace) -> int:
     from sstlib.datasets import occlusion
 
     splits = arguments.split or ["train", "val", "test"]
-    sequences = [(split, sequence) for split in splits for sequence in occlusion.clips(split)]
-    write = functools.partial(_write_clip, arguments.out)
+    sequences = [sequence for split in splits for sequence in occlusion.clips(split)]
+    write = functools.partial(occlusion.write, arguments.out)
     workers = max(1, min(arguments.processes, len(sequences)))
     with multiprocessing.get_context("spawn").Pool(workers, _one_thread) as pool:
         for _ in tqdm(pool.imap_unordered(write, sequences), total=len(sequences), unit=" clips", file=sys.stderr):
@@ -96,9 +96,3 @@ def _one_thread() -> None:
     import torch
 
     torch.set_num_threads(1)
-
-
-def _write_clip(folder: Path, work) -> None:
-    from sstlib.datasets import occlusion
-
-    occlusion.write(folder, *work)
