@@ -26,7 +26,7 @@ class ClipSpec(Config):
     hidden: float = 1.0  # share of object 1 that a planned occlusion hides; 1 is all of it
     likeness: float = 0.3  # distractors and occluder against object 1: 0 drawn anew, 1 the same texture
     kinship: float = 0.0  # the other objects against object 1, likewise
-    camouflage: float = 0.1  # objects against the background, likewise
+    camouflage: float = 0.1  # object 1 against the background, likewise
     size: float = 18.0  # typical radius of an object
     speed: float = 2.0  # mean way of an object in one frame
     pace: float = 1.0  # how fast all slow changes go: of size, pose, light, camera

@@ -1,0 +1,133 @@
+"""Figures of clips: what the generator's axes do, an object that is hidden and comes back, a contact sheet."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from sstlib import video
+from sstlib.plots import ACCENT, FAINT, INK, SIGNAL, WIDTH, bare, figure, styled
+from sstlib.shapes import Bool, UInt8
+from sstlib.synthetic import Clip, ClipSpec, render
+
+EXAMPLES: dict[str, tuple[str, str, tuple[float, ...], int]] = {  # name of the axis, how a value is named, values, seed that shows it well
+    "hidden": ("share hidden", "{:.0%}", (0.4, 0.6, 0.8, 1.0), 4),
+    "likeness": ("likeness\nof occluder", "{:g}", (0.0, 0.4, 0.8, 1.0), 1),
+    "camouflage": ("likeness of\nbackground", "{:g}", (0.05, 0.4, 0.7, 0.95), 4),
+    "objects": ("objects", "{:g}", (1, 2, 4, 6), 2),
+    "deformation": ("deformation", "{:g}", (0.0, 0.5, 1.0, 1.5), 3),
+    "speed": ("speed", "{:g}% a frame", (0.5, 2.0, 4.0, 8.0), 5),
+    "appearance": ("change\nof light", "{:g}", (0.0, 0.4, 0.8, 1.2), 2),
+    "blur": ("blur", "{:g} px", (0.0, 1.0, 2.0, 3.0), 7),
+}
+
+
+def examples(axis: str, seed: int | None = None, height: int = 120, width: int = 216) -> list[tuple[str, UInt8[np.ndarray, "height width 3"]]]:
+    """One picture for each value of an axis of the generator, of the same seed, so that little else differs."""
+    _, text, values, telling = EXAMPLES[axis]
+    seed = telling if seed is None else seed
+    wish = dict(frames=20, height=height, width=width, objects=2, distractors=1, occlusion=5, size=17.0, camouflage=0.0, deformation=0.3,
+                speed=1.5, camera=0.2, appearance=0.0, likeness=0.2, blur=0.3, noise=0.0)
+    if axis in ("objects", "camouflage", "deformation", "speed", "appearance", "blur"):
+        wish |= dict(occlusion=None, distractors=0, size=14.0 if axis == "objects" else 24.0)
+    return [(text.format(value), _picture(render(ClipSpec(**wish | {axis: value}), seed), axis)) for value in values]
+
+
+def _picture(clip: Clip, axis: str) -> UInt8[np.ndarray, "height width 3"]:
+    """The frame that shows an axis best, objects outlined; a trail of earlier places for speed, the last frame for light."""
+    share = clip.visible_share[:, 0]
+    if clip.spec.occlusion:
+        t = int(np.argmin(share)) if axis == "hidden" else int(np.flatnonzero(share < 0.7)[0])
+        return with_outlines(clip.frames[t], clip.full(1)[t], clip.labels[t] == 1)
+    t = int(np.argmax(np.abs(np.log(clip.scene.gain.mean(1))))) if axis == "appearance" else len(share) // 2
+    picture = clip.frames[t].copy()
+    for earlier in range(t - 6, t) if axis == "speed" else ():
+        picture[outline(clip.labels[earlier] == 1)] = (255, 255, 255)
+    for n in range(1, clip.spec.objects + 1):
+        picture[outline(clip.labels[t] == n)] = video.palette()[n] // 2 + 127
+    return picture
+
+
+def outline(mask: Bool[np.ndarray, "height width"]) -> Bool[np.ndarray, "height width"]:
+    """Pixels of a mask that have a neighbor outside it."""
+    padded = np.pad(mask, 1)
+    return mask & ~(padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:])
+
+
+def with_outlines(
+    frame: UInt8[np.ndarray, "height width 3"], full: Bool[np.ndarray, "height width"], visible: Bool[np.ndarray, "height width"]
+) -> UInt8[np.ndarray, "height width 3"]:
+    """A frame with what is seen of an object tinted, and the outline of all of it drawn: white where hidden."""
+    picture = video.overlay(frame, visible.astype(np.uint8), 0.45)
+    edge = outline(full)
+    picture[edge] = (255, 255, 255)
+    picture[edge & visible] = (230, 60, 40)
+    return picture
+
+
+@styled
+def axes_gallery(rows: Mapping[str, Sequence[tuple[str, UInt8[np.ndarray, "height width 3"]]]]) -> Figure:
+    """One row an axis, one column a value, from `examples`; each row is one seed."""
+    height, width = next(iter(rows.values()))[0][1].shape[:2]
+    columns = max(map(len, rows.values()))
+    drawing = figure(len(rows) * (WIDTH / columns * height / width + 0.36))
+    grid = drawing.subplots(len(rows), columns, squeeze=False)
+    for axes, (axis, pictures) in zip(grid, rows.items(), strict=True):
+        for n, cell in enumerate(axes):
+            bare(cell)
+            if n < len(pictures):
+                text, picture = pictures[n]
+                cell.imshow(picture)
+                cell.set_title(text, fontsize=8.5)
+        axes[0].set_ylabel(EXAMPLES[axis][0])
+    return drawing
+
+
+@styled
+def hidden_object(clip: Clip, object: int = 1, times: Sequence[int] | None = None) -> Figure:
+    """One object over time: pictures with what is seen tinted and the full outline, above its visible share in each frame."""
+    share = clip.visible_share[:, object - 1]
+    times = _telling_times(share) if times is None else times
+    height, width = clip.labels.shape[1:]
+    drawing = figure(WIDTH / len(times) * height / width + 2.0)
+    above, below = drawing.subfigures(2, 1, height_ratios=[WIDTH / len(times) * height / width + 0.25, 1.75])
+    for axes, t in zip(above.subplots(1, len(times), squeeze=False)[0], times, strict=True):
+        bare(axes).imshow(with_outlines(clip.frames[t], clip.full(object)[t], clip.labels[t] == object))
+        axes.set_title(f"frame {t}: {share[t]:.0%}", fontsize=8.5)
+    _share_curve(below.subplots(), share, times)
+    return drawing
+
+
+def _telling_times(share: np.ndarray, count: int = 5) -> list[int]:
+    """Frames before, in, and after the strongest occlusion."""
+    low = np.flatnonzero(share <= np.nanmin(share) + 0.02)
+    last = len(share) - 1
+    return sorted({0, max(int(low[0]) - 2, 0), int(low[len(low) // 2]), min(int(low[-1]) + 2, last), last})[:count]
+
+
+def _share_curve(axes: Axes, share: np.ndarray, times: Sequence[int]) -> None:
+    frames = np.arange(len(share))
+    axes.fill_between(frames, share, 1, color=FAINT, linewidth=0, label="hidden")
+    axes.plot(frames, share, color=ACCENT, marker=".", label="visible")
+    axes.plot(times, share[list(times)], "o", color="none", markeredgecolor=SIGNAL, markersize=9, label="shown above")
+    axes.set(xlabel="frame", ylabel="visible share", ylim=(-0.04, 1.04), xlim=(0, len(share) - 1))
+    axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
+    axes.tick_params(colors=INK)
+
+
+@styled
+def contact_sheet(sequence: video.Sequence, count: int = 12, columns: int = 4) -> Figure:
+    """Frames of a sequence, evenly spaced over its length and named, with their labels tinted where there are any."""
+    times = np.unique(np.linspace(0, len(sequence) - 1, min(count, len(sequence))).round().astype(int)).tolist()
+    columns, (height, width) = min(columns, len(times)), sequence.frame(0).shape[:2]
+    rows = -(-len(times) // columns)
+    drawing = figure(rows * (WIDTH / columns * height / width + 0.25))
+    for n, axes in enumerate(drawing.subplots(rows, columns, squeeze=False).flat):
+        bare(axes)
+        if n < len(times):
+            labels = sequence.label(times[n])
+            frame = sequence.frame(times[n])
+            axes.imshow(frame if labels is None else video.overlay(frame, labels))
+            axes.set_title(sequence.frame_names[times[n]], fontsize=8)
+    return drawing
