@@ -10,7 +10,9 @@ import pytest
 from PIL import Image
 
 from sstlib.cli import main
-from sstlib.evaluation import evaluate
+from sstlib.evaluation import Evaluation, benchmark, compare, evaluate, youtube_groups
+from sstlib.evaluation import folders as folders_module
+from sstlib.metrics.scores import count_frame
 from sstlib.video import read_mask
 
 GOLDENS = Path(__file__).parent / "goldens"
@@ -37,7 +39,7 @@ def folders(tmp_path):
 def test_command_reproduces_the_goldens(tmp_path, capsys):
     record, table = tmp_path / "record.json", tmp_path / "table.csv"
     folders = [str(GOLDENS / side) for side in ("predictions", "Annotations")]
-    assert main(["evaluate", *folders, "--json", str(record), "--csv", str(table)]) == 0
+    assert main(["evaluate", *folders, "--processes", "1", "--json", str(record), "--csv", str(table)]) == 0
     found, official = json.loads(record.read_text()), json.loads((GOLDENS / "official_values.json").read_text())
     for name, objects in official.items():
         for label, expected in objects.items():
@@ -129,7 +131,8 @@ def test_a_failed_evaluation_leaves_no_record(folders, tmp_path):
     predictions, annotations = folders
     (predictions / "vanish" / "00004.png").write_bytes(b"not an image")
     record = tmp_path / "record" / "result.json"
-    assert main(["evaluate", str(predictions), str(annotations), "--json", str(record)]) == 2
+    for processes in "12":
+        assert main(["evaluate", *map(str, folders), "--processes", processes, "--json", str(record)]) == 2
     assert not record.parent.exists()
 
 
@@ -141,3 +144,122 @@ def test_fingerprint_changes_with_any_file_that_was_read(folders):
     Image.fromarray(1 - frame).save(predictions / "vanish" / "00004.png")
     after = evaluate(predictions, annotations).provenance
     assert after["annotations"] == before["annotations"] and after["predictions"] != before["predictions"]
+
+
+def test_processes_change_nothing(folders):
+    assert evaluate(*folders, processes=2).to_dict() == evaluate(*folders).to_dict()
+
+
+def test_an_unchanged_record_is_read_and_a_stale_one_never(folders, tmp_path, monkeypatch):
+    predictions, annotations = folders
+    path = tmp_path / "record.json"
+    first = evaluate(predictions, annotations, record=path)
+
+    def scored(**settings) -> bool:
+        """Whether evaluating again looks at the masks again; the record must then hold what that gives."""
+        counted = []
+        with monkeypatch.context() as patch:
+            patch.setattr(folders_module, "count_frame", lambda *pair: counted.append(pair) or count_frame(*pair))
+            result = evaluate(predictions, annotations, record=path, **settings)
+        again = evaluate(predictions, annotations, **settings)
+        assert result.to_dict()["sequences"] == again.to_dict()["sequences"] == json.loads(path.read_text())["sequences"]
+        return bool(counted)
+
+    assert not scored()
+    assert "unchanged" in evaluate(predictions, annotations, record=path).notes[-1]
+    assert Evaluation.read(path).to_dict() == first.to_dict()
+    for side in (predictions, annotations):
+        mask = side / "vanish" / "00009.png"
+        labels, before = read_mask(mask).copy(), mask.stat()
+        labels[:5, :5] = 1 - labels[:5, :5]
+        Image.fromarray(labels).save(mask)
+        os.utime(mask, ns=(before.st_atime_ns, before.st_mtime_ns))  # content counts, not dates
+        assert scored() and not scored()
+    assert scored(sequences=["vanish"]) and not scored(sequences=["vanish"])
+    assert scored(protocol="youtube")
+    assert scored()
+    (predictions / "vanish" / "00009.png").unlink()
+    assert scored(missing="zeros")
+    path.write_text("{}")
+    assert scored(missing="zeros")
+    monkeypatch.setattr(folders_module.counts, "SOURCE", Path(__file__))
+    assert scored(missing="zeros")
+
+
+def test_an_interrupted_evaluation_leaves_no_record(folders, tmp_path, monkeypatch):
+    counted = iter(range(7))
+
+    def interrupted(*pair):
+        if next(counted, None) is None:
+            raise KeyboardInterrupt
+        return count_frame(*pair)
+
+    monkeypatch.setattr(folders_module, "count_frame", interrupted)
+    path = tmp_path / "results" / "record.json"
+    assert main(["evaluate", *map(str, folders), "--processes", "1", "--json", str(path)]) == 130
+    assert not path.parent.exists()
+
+
+def test_youtube_vos_scores_seen_and_unseen_objects(tmp_path, capsys):
+    truth = np.zeros((5, 13, 31), np.uint8)
+    truth[:, 2:6, 3:9], truth[2:, 8:, 20:] = 1, 4
+    prediction = truth.copy()
+    prediction[:, 8:, 20:25] = 0
+    write(tmp_path / "truth" / "clip", truth)
+    write(tmp_path / "prediction" / "clip", prediction)
+    meta, seen = tmp_path / "meta.json", tmp_path / "train.json"
+    meta.write_text(json.dumps({"videos": {"clip": {"objects": {"1": {"category": "cat"}, "4": {"category": "yak"}}}}}))
+    seen.write_text(json.dumps({"videos": {"other": {"objects": {"1": {"category": "cat"}}}}}))
+    result = evaluate(tmp_path / "prediction", tmp_path / "truth", protocol="youtube", groups=youtube_groups(meta, seen))
+    late = result.sequences["clip"].per_object()[4]
+    assert late["J"].mean == pytest.approx(6 / 11) and len(result.sequences["clip"].frames) == 4
+    found = result.youtube()
+    assert (found["J_seen"], found["F_seen"], found["J_unseen"], found["official"]) == (1.0, 1.0, late["J"].mean, False)
+    assert found["G"] == pytest.approx((2 + late["J"].mean + late["F"].mean) / 4)
+    assert Evaluation.from_dict(json.loads(json.dumps(result.to_dict()))).youtube() == found
+    arguments = [str(tmp_path / "prediction"), str(tmp_path / "truth"), "--protocol", "youtube", "--meta", str(meta)]
+    assert main(["evaluate", *arguments, "--processes", "1", "--seen", str(seen)]) == 0
+    assert "unofficial" in capsys.readouterr().out
+    assert main(["evaluate", *arguments, "--seen", str(tmp_path / "truth" / "clip" / "00000.png")]) == 2
+
+
+def test_two_results_are_compared_from_folders_and_from_records(folders, tmp_path, capsys):
+    predictions, annotations = folders
+    shutil.copytree(predictions, tmp_path / "worse")
+    for path in (tmp_path / "worse" / "vanish").glob("*.png"):
+        Image.fromarray(np.zeros_like(read_mask(path))).save(path)
+    record = tmp_path / "worse.json"
+    worse, better = evaluate(tmp_path / "worse", annotations, record=record), evaluate(predictions, annotations)
+    found = compare(worse, better)
+    assert found.difference.mean == pytest.approx(better.overall()["J&F"].mean - worse.overall()["J&F"].mean)
+    assert (found.better, found.worse, found.equal, found.deciding) == (1, 0, 1, ("vanish",))
+    for other in (tmp_path / "worse", record):
+        assert main(["evaluate", str(predictions), str(annotations), "--processes", "1", "--against", str(other)]) == 0
+        assert "better in 1 sequences, worse in 0, equal in 1" in capsys.readouterr().out
+    with pytest.raises(ValueError, match="different sequences"):
+        compare(worse, evaluate(predictions, annotations, sequences=["vanish"]))
+    record.write_text("{}")
+    with pytest.raises(ValueError, match="worse.json.*no record of an evaluation"):
+        Evaluation.read(record)
+
+
+def test_a_known_data_set_brings_its_annotations_and_protocol(folders, tmp_path, monkeypatch, capsys):
+    predictions, annotations = folders
+    home = tmp_path / "DAVIS"
+    shutil.copytree(annotations, home / "Annotations" / "480p")
+    shutil.copytree(annotations, home / "JPEGImages" / "480p")  # any images will do: frames are not looked at
+    (home / "ImageSets" / "2017").mkdir(parents=True)
+    (home / "ImageSets" / "2017" / "val.txt").write_text("vanish\n")
+    monkeypatch.setenv("SST_DAVIS", str(home))
+    record = tmp_path / "record.json"
+    assert main(["evaluate", str(predictions), "--dataset", "davis2017", "--processes", "1", "--json", str(record)]) == 0
+    assert json.loads(record.read_text())["sequences"] == evaluate(*folders, sequences=["vanish"]).to_dict()["sequences"]
+    assert main(["evaluate", str(predictions)]) == main(["evaluate", *map(str, folders), "--dataset", "davis2017"]) == 2
+    assert "either the folder of ANNOTATIONS or --dataset" in capsys.readouterr().err
+
+
+def test_benchmark_times_methods_that_agree():
+    pytest.importorskip("cv2", reason="the plain implementation needs OpenCV")
+    times = benchmark.benchmark(GOLDENS / "predictions", GOLDENS / "Annotations", rounds=1, processes=1)
+    assert all(taken > 0 for methods in times.values() for taken in methods.values())
+    assert "native" in benchmark.report(times)

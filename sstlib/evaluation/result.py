@@ -133,8 +133,11 @@ def compare(first: Evaluation, second: Evaluation, measure: str = "J&F", level: 
         ValueError: they were scored differently, on other annotations, sequences or objects.
     """
     for what, one, other in (("protocols", first.protocol.name, second.protocol.name),
-                             ("annotations", *(e.provenance["annotations"]["fingerprint"] for e in (first, second))),
-                             ("sequences", sorted(first.sequences), sorted(second.sequences))):
+                             ("sequences", ", ".join(first.sequences), ", ".join(second.sequences))):
         if one != other:
-            raise ValueError(f"the two results are of different {what}: {one} and {other}; only like can be compared with like")
+            raise ValueError(f"the two results are of different {what}: {one} against {other}; compare like with like")
+    truths = [result.provenance["annotations"] for result in (first, second)]
+    if truths[0]["fingerprint"] != truths[1]["fingerprint"]:
+        raise ValueError(f"the annotations of the two results are not the same files ({truths[0]['folder']} and "
+                         f"{truths[1]['folder']}, or they changed); score both against the same")
     return paired_comparison(first.means(measure), second.means(measure), level)

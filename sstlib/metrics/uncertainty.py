@@ -16,7 +16,7 @@ SAMPLES = 10_000
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean and the percentile interval of its bootstrap; the bounds are NaN where there are fewer than two sequences."""
+    """A mean and the percentile interval of its bootstrap, whose bounds are NaN for fewer than two sequences."""
 
     mean: float
     low: float
@@ -35,7 +35,7 @@ class Comparison:
     Attributes:
         difference: mean of the second less that of the first, with its interval.
         better, worse, equal: in how many sequences the second is better, worse, or just as good.
-        probability: of a split at least so uneven if either were as likely to be better (two-sided sign test, without ties).
+        probability: of a split at least so uneven if either were as likely to be better (two-sided sign test, no ties).
         contributions: what each sequence adds to the difference, the largest first; they sum to it.
         deciding: the fewest sequences without whose contributions the difference would vanish or turn.
     """
@@ -54,7 +54,7 @@ class Comparison:
 
 
 def bootstrap(values: Mapping[str, Sequence[float]], level: float = 0.95, seed: int = 0) -> Interval:
-    """Interval of the mean over all objects, from drawing sequences with replacement; `values` are an object's, by sequence.
+    """Interval of the mean over all objects, from drawing sequences with replacement; `values` are objects' by sequence.
 
     Raises:
         ValueError: `level` is not a share between 0 and 1.
@@ -66,7 +66,8 @@ def bootstrap(values: Mapping[str, Sequence[float]], level: float = 0.95, seed: 
     return _interval(sums[sizes > 0], sizes[sizes > 0], level, seed)
 
 
-def _interval(sums: Float[np.ndarray, "sequences"], sizes: Float[np.ndarray, "sequences"], level: float, seed: int) -> Interval:
+def _interval(sums: Float[np.ndarray, "sequences"], sizes: Float[np.ndarray, "sequences"], level: float,
+              seed: int) -> Interval:
     mean = float(sums.sum() / sizes.sum()) if sizes.size else math.nan
     if sizes.size < 2:
         return Interval(mean, math.nan, math.nan, level)
@@ -76,16 +77,19 @@ def _interval(sums: Float[np.ndarray, "sequences"], sizes: Float[np.ndarray, "se
     return Interval(mean, float(low), float(high), level)
 
 
-def paired_comparison(first: Mapping[str, Sequence[float]], second: Mapping[str, Sequence[float]], level: float = 0.95,
-                      seed: int = 0) -> Comparison:
-    """Compares two results, values of objects by sequence; sequences are drawn for both at once, so that what is hard for both cancels.
+def paired_comparison(first: Mapping[str, Sequence[float]], second: Mapping[str, Sequence[float]],
+                      level: float = 0.95, seed: int = 0) -> Comparison:
+    """Compares two results, given as objects' values by sequence.
+
+    Sequences are drawn for both at once, so that what is hard for both cancels.
 
     Raises:
         ValueError: the sequences or their numbers of objects differ, or there are none.
     """
-    if {name: len(v) for name, v in first.items()} != {name: len(v) for name, v in second.items()} or not any(first.values()):
-        raise ValueError("the two results are not of the same sequences and objects; only like can be compared with like")
-    gains = {name: sum(second[name]) - sum(values) for name, values in first.items() if values}
+    objects = [{name: len(values) for name, values in result.items()} for result in (first, second)]
+    if objects[0] != objects[1] or not any(objects[0].values()):
+        raise ValueError("the two results are not of the same sequences and objects; compare like with like")
+    gains = {name: float(sum(second[name]) - sum(values)) for name, values in first.items() if values}
     sizes = np.array([len(first[name]) for name in gains], dtype=float)
     difference = _interval(np.array(list(gains.values())), sizes, level, seed)
     better, worse = sum(gain > 0 for gain in gains.values()), sum(gain < 0 for gain in gains.values())

@@ -1,0 +1,87 @@
+"""Intervals and comparisons against formulas, enumeration, and cases known beforehand."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+
+from sstlib.metrics import bootstrap, paired_comparison
+from sstlib.metrics.uncertainty import sign_test
+
+
+def named(values) -> dict[str, list[float]]:
+    return {f"clip{n:02d}": list(np.atleast_1d(v)) for n, v in enumerate(values)}
+
+
+def test_bootstrap_agrees_with_the_normal_interval_of_many_sequences():
+    values = np.random.default_rng(3).normal(0.7, 0.1, 400)
+    interval = bootstrap(named(values))
+    half = 1.96 * values.std() / math.sqrt(len(values))
+    assert interval.mean == pytest.approx(values.mean())
+    assert (interval.high - interval.low) / 2 == pytest.approx(half, rel=0.03)
+    assert bootstrap(named(values), level=0.5).high < interval.high
+    assert bootstrap(named(values)) == interval
+
+
+def test_bootstrap_enumerates_two_sequences():
+    interval = bootstrap({"one": [0.2], "three": [0.8, 0.8, 0.8]}, level=0.9)
+    assert interval.mean == pytest.approx(0.65)
+    assert (interval.low, interval.high) == pytest.approx((0.2, 0.8))
+
+
+def test_objects_of_one_sequence_are_drawn_together():
+    values = np.random.default_rng(3).normal(0.7, 0.1, 40)
+    alone, copied = bootstrap(named(values)), bootstrap(named(values[:, None].repeat(5, axis=1)))
+    assert (copied.low, copied.high) == pytest.approx((alone.low, alone.high))
+
+
+def test_one_sequence_has_no_interval():
+    assert bootstrap({"only": [0.5, 0.7]}).to_dict() == {"mean": 0.6, "low": None, "high": None, "level": 0.95}
+    with pytest.raises(ValueError, match="level is 95"):
+        bootstrap({"only": [0.5]}, level=95.0)
+
+
+@pytest.mark.parametrize(("better", "worse"), [(0, 0), (1, 0), (3, 1), (5, 5), (2, 9)])
+def test_sign_test_counts_all_splits_of_as_many_throws(better, worse):
+    throws = better + worse
+    splits = [abs(2 * sum(heads) - throws) >= abs(better - worse) for heads in itertools.product((0, 1), repeat=throws)]
+    assert sign_test(better, worse) == pytest.approx(sum(splits) / len(splits))
+
+
+def test_a_result_does_not_differ_from_itself():
+    values = named(np.random.default_rng(3).random(9))
+    found = paired_comparison(values, values)
+    assert (found.difference.mean, found.difference.low, found.difference.high) == (0, 0, 0)
+    assert (found.better, found.worse, found.equal, found.probability, found.deciding) == (0, 0, 9, 1.0, ())
+
+
+def test_a_small_gain_everywhere_is_certain_though_sequences_differ_widely():
+    first = np.random.default_rng(3).random(20)
+    found = paired_comparison(named(first), named(first + 0.01))
+    assert found.difference.low == pytest.approx(0.01) and found.difference.high == pytest.approx(0.01)
+    assert found.better == 20 and found.probability == pytest.approx(2 / 2 ** 20)
+    assert bootstrap(named(first)).high - bootstrap(named(first)).low > 0.1
+
+
+def test_contributions_sum_to_the_difference_and_the_fewest_that_decide_it_are_named():
+    generator = np.random.default_rng(3)
+    first, second = ({f"clip{n}": generator.random(1 + n % 3).tolist() for n in range(8)} for _ in range(2))
+    found = paired_comparison(first, second)
+    mean = [np.mean(np.concatenate(list(values.values()))) for values in (first, second)]
+    assert found.difference.mean == pytest.approx(mean[1] - mean[0])
+    assert sum(found.contributions.values()) == pytest.approx(found.difference.mean)
+    direction = np.sign(found.difference.mean)
+
+    def turned(names):
+        return (found.difference.mean - sum(found.contributions[name] for name in names)) * direction <= 0
+
+    assert turned(found.deciding)
+    assert not any(turned(names) for size in range(len(found.deciding)) for names in itertools.combinations(first, size))
+
+
+def test_only_like_is_compared_with_like():
+    with pytest.raises(ValueError, match="same sequences and objects"):
+        paired_comparison({"a": [0.5]}, {"b": [0.5]})
+    with pytest.raises(ValueError, match="same sequences and objects"):
+        paired_comparison({"a": [0.5]}, {"a": [0.5, 0.6]})
