@@ -1,4 +1,4 @@
-// Undoes the row filters of a PNG of one channel and at most 8 bits (PNG specification, section 9): one byte a pixel or less.
+// Undoes the row filters of a PNG of one channel and at most 8 bits (PNG specification, section 9).
 
 #include <cstdint>
 #include <cstdlib>

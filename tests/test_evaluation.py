@@ -162,7 +162,8 @@ def test_an_unchanged_record_is_read_and_a_stale_one_never(folders, tmp_path, mo
             patch.setattr(folders_module, "count_frame", lambda *pair: counted.append(pair) or count_frame(*pair))
             result = evaluate(predictions, annotations, record=path, **settings)
         again = evaluate(predictions, annotations, **settings)
-        assert result.to_dict()["sequences"] == again.to_dict()["sequences"] == json.loads(path.read_text())["sequences"]
+        kept = json.loads(path.read_text())
+        assert result.to_dict()["sequences"] == again.to_dict()["sequences"] == kept["sequences"]
         return bool(counted)
 
     assert not scored()
@@ -210,7 +211,8 @@ def test_youtube_vos_scores_seen_and_unseen_objects(tmp_path, capsys):
     meta, seen = tmp_path / "meta.json", tmp_path / "train.json"
     meta.write_text(json.dumps({"videos": {"clip": {"objects": {"1": {"category": "cat"}, "4": {"category": "yak"}}}}}))
     seen.write_text(json.dumps({"videos": {"other": {"objects": {"1": {"category": "cat"}}}}}))
-    result = evaluate(tmp_path / "prediction", tmp_path / "truth", protocol="youtube", groups=youtube_groups(meta, seen))
+    groups = youtube_groups(meta, seen)
+    result = evaluate(tmp_path / "prediction", tmp_path / "truth", protocol="youtube", groups=groups)
     late = result.sequences["clip"].per_object()[4]
     assert late["J"].mean == pytest.approx(6 / 11) and len(result.sequences["clip"].frames) == 4
     found = result.youtube()
@@ -252,8 +254,10 @@ def test_a_known_data_set_brings_its_annotations_and_protocol(folders, tmp_path,
     (home / "ImageSets" / "2017" / "val.txt").write_text("vanish\n")
     monkeypatch.setenv("SST_DAVIS", str(home))
     record = tmp_path / "record.json"
-    assert main(["evaluate", str(predictions), "--dataset", "davis2017", "--processes", "1", "--json", str(record)]) == 0
-    assert json.loads(record.read_text())["sequences"] == evaluate(*folders, sequences=["vanish"]).to_dict()["sequences"]
+    settings = ["--dataset", "davis2017", "--processes", "1", "--json", str(record)]
+    assert main(["evaluate", str(predictions), *settings]) == 0
+    expected = evaluate(*folders, sequences=["vanish"]).to_dict()
+    assert json.loads(record.read_text())["sequences"] == expected["sequences"]
     assert main(["evaluate", str(predictions)]) == main(["evaluate", *map(str, folders), "--dataset", "davis2017"]) == 2
     assert "either the folder of ANNOTATIONS or --dataset" in capsys.readouterr().err
 

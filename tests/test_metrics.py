@@ -24,12 +24,13 @@ def golden(name: str, side: str) -> np.ndarray:
 
 
 def brute_force(prediction: np.ndarray, truth: np.ndarray, radius: int) -> tuple[int, ...]:
-    """The six counts by definition: boundary by neighbors, agreement by the distances of all pairs of boundary pixels."""
+    """The six counts by definition: boundary by neighbors, agreement by distances of all pairs of boundary pixels."""
     height, width = truth.shape
 
     def edge(mask):
         y, x = np.mgrid[:height, :width]
-        neighbors = [mask[np.minimum(y + dy, height - 1), np.minimum(x + dx, width - 1)] for dy, dx in ((0, 1), (1, 0), (1, 1))]
+        neighbors = [mask[np.minimum(y + dy, height - 1), np.minimum(x + dx, width - 1)]
+                     for dy, dx in ((0, 1), (1, 0), (1, 1))]
         return np.argwhere(np.any([mask != other for other in neighbors], axis=0))
 
     def near(points, others):
@@ -42,7 +43,7 @@ def brute_force(prediction: np.ndarray, truth: np.ndarray, radius: int) -> tuple
 
 @st.composite
 def label_maps(draw, size):
-    """Empty, full, noisy or drawn maps of up to three objects: rectangles, among them points, lines and ones at the border."""
+    """Empty, full, noisy or drawn maps of up to three objects: rectangles, points, lines, also at the border."""
     height, width = size
     kind = draw(st.sampled_from(["empty", "full", "noise", "shapes", "shapes", "shapes"]))
     labels = np.zeros(size, np.uint8)
@@ -127,7 +128,8 @@ def test_agreement_of_boundaries_splits_what_the_counts_sum():
     prediction, truth = (golden("vanish", side)[2] == 1 for side in ("predictions", "Annotations"))
     counts = frame_counts(prediction.view(np.uint8), truth.view(np.uint8), (1,))[0]
     agreement = metrics.boundary_agreement(prediction, truth)
-    assert [int(part.sum()) for part in agreement] == [counts[4], counts[2] - counts[4], counts[5], counts[3] - counts[5]]
+    expected = [counts[4], counts[2] - counts[4], counts[5], counts[3] - counts[5]]
+    assert [int(part.sum()) for part in agreement] == expected
     np.testing.assert_array_equal(agreement.matched | agreement.false, metrics.boundary(prediction))
     np.testing.assert_array_equal(agreement.found | agreement.missed, metrics.boundary(truth))
 
@@ -145,7 +147,8 @@ def test_swapping_prediction_and_truth_swaps_precision_and_recall():
 @pytest.mark.parametrize("shift", [(0, 1), (1, 0), (-3, 64), (5, -63)])
 def test_moving_both_away_from_the_border_changes_nothing(shift):
     prediction, truth = np.zeros((2, 73, 211), np.uint8)
-    prediction[11:50, 70:131], truth[11:50, 70:131] = golden("vanish", "predictions")[2][:39, :61], golden("vanish", "Annotations")[2][:39, :61]
+    for labels, side in ((prediction, "predictions"), (truth, "Annotations")):
+        labels[11:50, 70:131] = golden("vanish", side)[2][:39, :61]
     moved = [np.roll(labels, shift, axis=(0, 1)) for labels in (prediction, truth)]
     np.testing.assert_array_equal(frame_counts(*moved, (1,), 5), frame_counts(prediction, truth, (1,), 5))
 

@@ -15,13 +15,14 @@ pytestmark = pytest.mark.skipif(png._library() is None, reason="no C++ compiler:
 
 
 def encoded(rows: np.ndarray, filters: list[int], kind: int = 0, depth: int = 8, width: int | None = None) -> bytes:
-    """A PNG of bytes `rows` filtered row by row by the specification's formulas, written independently of any reader."""
+    """A PNG of bytes `rows` filtered by the specification's formulas, written independently of any reader."""
     data, before = b"", np.zeros(rows.shape[1], int)
     for number, row in zip(filters, rows.astype(int)):
         left, corner = np.r_[0, row[:-1]], np.r_[0, before[:-1]]
         estimate = left + before - corner
         near = np.stack([abs(estimate - left), abs(estimate - before), abs(estimate - corner)]).argmin(axis=0)
-        guess = [np.zeros_like(row), left, before, (left + before) // 2, np.choose(near, [left, before, corner])][number]
+        paeth = np.choose(near, [left, before, corner])
+        guess = [np.zeros_like(row), left, before, (left + before) // 2, paeth][number]
         data += bytes([number]) + ((row - guess) % 256).astype(np.uint8).tobytes()
         before = row
 
@@ -32,8 +33,8 @@ def encoded(rows: np.ndarray, filters: list[int], kind: int = 0, depth: int = 8,
     colors = chunk(b"PLTE", bytes(768)) if kind == 3 else b""
     stream = zlib.compress(data)
     half = len(stream) // 2
-    return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + colors + chunk(b"IDAT", stream[:half]) + chunk(b"IDAT", stream[half:])
-            + chunk(b"IEND", b""))
+    parts = [chunk(b"IHDR", header), colors, chunk(b"IDAT", stream[:half]), chunk(b"IDAT", stream[half:])]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts) + chunk(b"IEND", b"")
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 13), (11, 1), (23, 37)])
@@ -62,7 +63,8 @@ def test_one_bit_masks_read_as_pillow_does(width):
 
 def test_other_kinds_and_damaged_files_are_left_to_pillow(tmp_path):
     good = encoded(np.arange(77, dtype=np.uint8).reshape(7, 11), [0] * 7)
-    for bad in (b"", b"not a png", good[:40], good[:-20], good[:70] + b"xxxx" + good[74:], encoded(np.zeros((2, 3)), [0, 0], kind=2)):
+    color, spoilt = encoded(np.zeros((2, 3)), [0, 0], kind=2), good[:70] + b"xxxx" + good[74:]
+    for bad in (b"", b"not a png", good[:40], good[:-20], spoilt, color):
         assert png.decode(bad) is None
     path = tmp_path / "mask.png"
     path.write_bytes(good[:50])

@@ -77,7 +77,8 @@ def test_contributions_sum_to_the_difference_and_the_fewest_that_decide_it_are_n
         return (found.difference.mean - sum(found.contributions[name] for name in names)) * direction <= 0
 
     assert turned(found.deciding)
-    assert not any(turned(names) for size in range(len(found.deciding)) for names in itertools.combinations(first, size))
+    fewer = (names for size in range(len(found.deciding)) for names in itertools.combinations(first, size))
+    assert not any(map(turned, fewer))
 
 
 def test_only_like_is_compared_with_like():

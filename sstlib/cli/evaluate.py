@@ -1,4 +1,4 @@
-"""`sst evaluate PREDICTIONS ANNOTATIONS`: J and F of folders of masks, on the screen and as JSON and CSV; two results compared."""
+"""`sst evaluate PREDICTIONS ANNOTATIONS`: J and F of folders of masks, on the screen, as JSON and CSV, and compared."""
 
 import argparse
 import os
@@ -14,8 +14,9 @@ SHOWN = 8
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments."""
-    parser.add_argument("predictions", metavar="PREDICTIONS", nargs="?", help="folder of SEQUENCE/FRAME.png, label maps")
-    parser.add_argument("annotations", metavar="ANNOTATIONS", nargs="?", help="folder of the true masks, the same layout")
+    parser.add_argument("predictions", metavar="PREDICTIONS", nargs="?",
+                        help="folder of SEQUENCE/FRAME.png, label maps or binary masks")
+    parser.add_argument("annotations", metavar="ANNOTATIONS", nargs="?", help="folder of true masks, the same layout")
     parser.add_argument("--dataset", choices=sorted(DATASETS), help="take annotations and protocol of a known data set")
     parser.add_argument("--split", default="val", help="the data set's part (default: val)")
     parser.add_argument("--protocol", choices=sorted(PROTOCOLS),
@@ -23,11 +24,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sequences", nargs="+", metavar="NAME", help="score these sequences only")
     parser.add_argument("--missing", choices=MISSING, default="error",
                         help="missing predictions end with an error (default), or count as empty masks")
-    parser.add_argument("--meta", metavar="FILE", help="YouTube-VOS: meta.json of the split, for J and F of seen and unseen objects")
-    parser.add_argument("--seen", metavar="FILE", help="YouTube-VOS: meta.json of the training set, or a JSON list of seen categories")
-    parser.add_argument("--against", metavar="B", help="compare with another result: its folder of masks, or its JSON record")
-    parser.add_argument("--processes", type=int, default=min(8, os.cpu_count() or 1), help="default: one a core, up to 8")
-    parser.add_argument("--json", metavar="FILE", help="record of everything, per frame too; an unchanged one is read, not made again")
+    parser.add_argument("--meta", metavar="FILE",
+                        help="YouTube-VOS: meta.json of the split, for J and F of seen and unseen objects")
+    parser.add_argument("--seen", metavar="FILE",
+                        help="YouTube-VOS: meta.json of the training set, or a JSON list of seen categories")
+    parser.add_argument("--against", metavar="B", help="compare with another result: its folder, or its JSON record")
+    parser.add_argument("--processes", type=int, default=min(8, os.cpu_count() or 1),
+                        help="default: one a core, up to 8")
+    parser.add_argument("--json", metavar="FILE",
+                        help="record of everything, per frame too; an unchanged one is read, not made again")
     parser.add_argument("--benchmark", action="store_true",
                         help="time scoring against a plain implementation instead, on the two folders or on made clips")
     parser.add_argument("--csv", metavar="FILE", help="write the table, a row an object")
@@ -57,7 +62,8 @@ def run(arguments: argparse.Namespace) -> int:
         result.write_table(arguments.csv)
     if arguments.against:
         other = Path(arguments.against)
-        report_comparison(result, Evaluation.read(other) if other.is_file() else evaluate(other, annotations, **settings))
+        result_b = Evaluation.read(other) if other.is_file() else evaluate(other, annotations, **settings)
+        report_comparison(result, result_b)
     return 0
 
 
@@ -78,8 +84,9 @@ def report_comparison(result: Evaluation, other: Evaluation) -> None:
     """Prints the difference to another result, and the sequences that make it."""
     for measure in ("J&F", "J", "F"):
         found = compare(other, result, measure)
-        print(f"{measure:>3} {100 * found.difference.mean:+.1f} against the other, {found.difference.level:.0%} interval "
-              f"{100 * found.difference.low:+.1f} to {100 * found.difference.high:+.1f}; better in {found.better} sequences, "
+        percent = [100 * value for value in (found.difference.mean, found.difference.low, found.difference.high)]
+        print(f"{measure:>3} {percent[0]:+.1f} against the other, {found.difference.level:.0%} interval "
+              f"{percent[1]:+.1f} to {percent[2]:+.1f}; better in {found.better} sequences, "
               f"worse in {found.worse}, equal in {found.equal} (sign test p = {found.probability:.2g})")
         if not found.deciding:
             continue

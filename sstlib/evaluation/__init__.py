@@ -1,4 +1,4 @@
-"""Scoring folders of masks: `evaluate(predictions, annotations)`, its result as tables and records, and two results compared."""
+"""Scoring folders of masks: `evaluate(predictions, annotations)`, its result as table and record, and comparisons."""
 
 from sstlib.evaluation.folders import MISSING, dataset_masks, evaluate, youtube_groups
 from sstlib.evaluation.result import Evaluation, compare

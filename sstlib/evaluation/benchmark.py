@@ -1,6 +1,6 @@
 """How fast scoring is against a plain implementation that dilates whole frames with a disk: in memory and from files.
 
-The plain one is what the boundary measure says, word for word, with OpenCV doing the dilation; tests use it as their oracle.
+The plain one does what the boundary measure says, word for word, with OpenCV for the dilation; it is the tests' oracle.
 """
 
 import statistics
@@ -56,9 +56,10 @@ def benchmark(predictions: str | Path | None = None, annotations: str | Path | N
     """
     with tempfile.TemporaryDirectory() as made:
         if predictions is None or annotations is None:
-            predictions, annotations = (_make(Path(made) / side, seed) for side, seed in (("predictions", 1), ("annotations", 0)))
+            predictions, annotations = _make(Path(made) / "predictions", 1), _make(Path(made) / "annotations", 0)
         predictions, annotations = Path(predictions), Path(annotations)
-        files = [(predictions / name / path.name, path) for name, paths in folder_masks(annotations).items() for path in paths[1:-1]]
+        files = [(predictions / name / path.name, path)
+                 for name, paths in folder_masks(annotations).items() for path in paths[1:-1]]
         chosen = files[::max(1, len(files) // IN_MEMORY)]
         pairs = [tuple((read_mask(path) > 0).view(np.uint8) for path in pair) for pair in chosen]
         memory: dict[str, Callable] = {"plain": _plain, "NumPy": _numpy, "native": _native}
@@ -66,8 +67,8 @@ def benchmark(predictions: str | Path | None = None, annotations: str | Path | N
         methods = {"plain": lambda: [_plain(*map(_pillow, pair)) for pair in files],
                    "one process": lambda: evaluate(predictions, annotations),
                    f"{processes} processes": lambda: evaluate(predictions, annotations, processes=processes)}
-        return {"in memory": _turns({name: lambda count=count: [count(*pair) for pair in pairs] for name, count in memory.items()},
-                                    rounds, len(pairs), time.process_time),
+        memory = {name: lambda count=count: [count(*pair) for pair in pairs] for name, count in memory.items()}
+        return {"in memory": _turns(memory, rounds, len(pairs), time.process_time),
                 "from files": _turns(methods, max(1, rounds // 2), len(files), time.perf_counter)}
 
 
@@ -118,7 +119,8 @@ def _make(folder: Path, seed: int, sequences: int = 4, frames: int = 50) -> Path
             dy, dx = y - center[0] - edge.normal(0, 2), x - center[1] - edge.normal(0, 2)
             angle, waves = np.arctan2(dy, dx), edge.normal(0, 0.04, 12)
             radius = size * (1 + sum(wave * np.cos(n * angle + n) for n, wave in enumerate(waves, 1)))
-            write_mask(folder / f"clip{number}" / f"{frame:05d}.png", (dy * dy + dx * dx < radius * radius).astype(np.uint8))
+            blob = (dy * dy + dx * dx < radius * radius).astype(np.uint8)
+            write_mask(folder / f"clip{number}" / f"{frame:05d}.png", blob)
     return folder
 
 
@@ -126,5 +128,6 @@ def report(times: dict[str, dict[str, float]]) -> str:
     """The times as a table, with how many times faster than the plain one each method is."""
     lines = []
     for where, methods in times.items():
-        lines += [f"{where:12} {name:12} {taken:8.3f} ms a frame {methods['plain'] / taken:7.1f} x" for name, taken in methods.items()]
+        lines += [f"{where:12} {name:12} {taken:8.3f} ms a frame {methods['plain'] / taken:7.1f} x"
+                  for name, taken in methods.items()]
     return "\n".join(lines)

@@ -50,8 +50,8 @@ def evaluate(predictions: str | Path, annotations: str | Path | Masks, *, protoc
         groups: "seen" and "unseen" objects for YouTube-VOS's G (`youtube_groups`).
         processes: over how many processes frames are decoded and scored; more than one needs a main module that is safe
             to import, as always with multiprocessing.
-        record: JSON file of the result. It is read instead of scoring again if it is of the very same files, settings and
-            code, and written otherwise, whole and only when everything is scored.
+        record: JSON file of the result. It is read instead of scoring again if it is of the very same files, settings
+            and code, and written otherwise, whole and only when everything is scored.
         progress: show a bar of frames.
 
     Raises:
@@ -69,8 +69,8 @@ def evaluate(predictions: str | Path, annotations: str | Path | Masks, *, protoc
     pairs = {name: _pairs(predictions / name, files, protocol) for name, files in annotations.items()}
     if absent := _absent(pairs):
         if missing == "error":
-            raise FileNotFoundError(f"{len(absent)} predictions are missing in {predictions}: {_listed(absent)}; add them, "
-                                    "or let missing ones count as empty masks (missing=\"zeros\", --missing zeros)")
+            raise FileNotFoundError(f"{len(absent)} predictions are missing in {predictions}: {_listed(absent)}; "
+                                    "add them, or let them count as empty masks (missing=\"zeros\", --missing zeros)")
         notes.append(f"{len(absent)} missing predictions counted as empty masks: {_listed(absent)}")
     provenance = _provenance(pairs, predictions=predictions, annotations=origin)
     result = Evaluation(protocol, {}, tuple(notes), provenance, {k: frozenset(v) for k, v in (groups or {}).items()})
@@ -110,7 +110,7 @@ def dataset_masks(name: str, split: str = "val", folder: str | Path | None = Non
     for sequence in open_dataset(name, split, folder):
         masks = getattr(sequence, "masks", None)
         if not masks:
-            raise ValueError(f"{name} {split} has no annotation files of {sequence.name}; give the folder of annotations instead")
+            raise ValueError(f"{name} {split} has no annotation files of {sequence.name}; give their folder instead")
         found[sequence.name] = [masks[frame] for frame in sequence.frame_names if frame in masks]
     return found
 
@@ -149,7 +149,8 @@ def _folder(folder: str | Path, what: str) -> Path:
 def _chosen(annotations: Masks, sequences: Sequence[str] | None) -> Masks:
     unknown = [name for name in sequences or () if name not in annotations]
     if unknown:
-        raise FileNotFoundError(f"there are no annotations of {_listed(unknown)}; there are of {_listed(list(annotations))}")
+        raise FileNotFoundError(f"there are no annotations of {_listed(unknown)}; there are of "
+                                f"{_listed(list(annotations))}")
     return {name: annotations[name] for name in sequences or annotations}
 
 
@@ -167,7 +168,8 @@ def _protocol(protocol: str | Protocol | None, predictions: Path, annotations: M
         return PROTOCOLS[protocol], []
     if all(_binary(files[0]) for files in annotations.values()):
         return PROTOCOLS["davis2016"], ["the annotations are binary: whatever is not 0 is the one object (davis2016)"]
-    others = [path for name, files in annotations.items() if (path := predictions / name / files[len(files) // 2].name).exists()]
+    others = [predictions / name / files[len(files) // 2].name for name, files in annotations.items()]
+    others = [path for path in others if path.exists()]
     if (all(set(present(read_mask(files[0]))) <= {0, 1} for files in annotations.values())
             and any(VOID in present(read_mask(path)) for path in others) and all(_binary(path) for path in others)):
         return PROTOCOLS["davis2016"], ["the predictions are binary: whatever is not 0 is the one object (davis2016)"]
@@ -198,7 +200,7 @@ def _absent(pairs: Mapping[str, list[Pair]]) -> list[str]:
 
 
 def _provenance(pairs: Mapping[str, list[Pair]], **folders: Path | str) -> dict:
-    """Where the masks came from, a fingerprint of every byte that is read, and one of the code that turns them into scores."""
+    """Where the masks came from, a fingerprint of every byte that is read, and one of the code that scores them."""
     digests = {side: hashlib.sha256() for side in folders}
     for name, frames in pairs.items():
         for truth, prediction in frames:
@@ -215,7 +217,8 @@ def _kept(record: Path, expected: Evaluation, names: list[str]) -> Evaluation | 
     try:
         kept = Evaluation.read(record)
         same = all(kept.provenance[side]["fingerprint"] == expected.provenance[side]["fingerprint"]
-                   for side in ("predictions", "annotations")) and kept.provenance["code"] == expected.provenance["code"]
+                   for side in ("predictions", "annotations"))
+        same = same and kept.provenance["code"] == expected.provenance["code"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
     same = same and (kept.protocol, kept.groups, list(kept.sequences)) == (expected.protocol, expected.groups, names)
@@ -230,7 +233,8 @@ def _score(pairs: Mapping[str, list[Pair]], protocol: Protocol, processes: int, 
         void = bool(object_ids(read_mask(frames[0].truth))) if protocol.single_object else None
         tasks += [(frames[start:start + CHUNK], void) for start in range(0, len(frames), CHUNK)]
     total = sum(map(len, pairs.values()))
-    with _mapping(processes if len(tasks) > 1 else 1) as mapped, tqdm(total=total, unit="frame", disable=None if progress else True) as bar:
+    with (_mapping(processes if len(tasks) > 1 else 1) as mapped,
+          tqdm(total=total, unit="frame", disable=None if progress else True) as bar):
         counted = (frame for chunk in mapped(_count, tasks) for frame in chunk)
         for name, frames in pairs.items():
             scorer = SequenceScorer(protocol, name)
@@ -257,7 +261,7 @@ def _mapping(processes: int) -> Iterator[Callable]:
 
 
 def _count(task: tuple[Sequence[Pair], bool | None]) -> list[FrameCounts]:
-    """Reads and counts some frames of one sequence; `void` (None: several objects) says what 255 is in masks of one object."""
+    """Reads and counts some frames of one sequence; `void` (None: several objects) says what 255 is then."""
     pairs, void = task
     counted = []
     for path, other in pairs:

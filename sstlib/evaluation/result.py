@@ -49,7 +49,8 @@ class Evaluation:
             found |= {f"{measure}_{group}": rows[measure].to_dict()["mean"] for measure in ("J", "F")}
         if not found:
             return {}
-        return found | {"G": None if None in found.values() else float(np.mean(list(found.values()))), "official": False}
+        complete = None not in found.values()
+        return found | {"G": float(np.mean(list(found.values()))) if complete else None, "official": False}
 
     def intervals(self, level: float = 0.95) -> dict[str, Interval]:
         """Bootstrap intervals of the global means of J, F and J&F, over sequences."""
@@ -79,7 +80,8 @@ class Evaluation:
             ValueError: it is no such record.
         """
         try:
-            groups = {group: frozenset((name, value) for name, value in members) for group, members in record["groups"].items()}
+            groups = {group: frozenset((name, value) for name, value in members)
+                      for group, members in record["groups"].items()}
             sequences = {name: SequenceScore.from_dict(name, score) for name, score in record["sequences"].items()}
             return cls(Protocol(**record["protocol"]), sequences, tuple(record["notes"]), record["provenance"], groups)
         except (KeyError, TypeError, AttributeError) as error:
@@ -95,7 +97,7 @@ class Evaluation:
         try:
             return cls.from_dict(json.loads(Path(path).read_text()))
         except ValueError as error:
-            raise ValueError(f"{path}: {error}; write it with `sst evaluate PREDICTIONS ANNOTATIONS --json FILE`") from None
+            raise ValueError(f"{path}: {error}; `sst evaluate ... --json FILE` writes one") from None
 
     def write(self, path: str | Path) -> None:
         """Writes the record; the file appears whole or not at all."""
@@ -118,7 +120,8 @@ class Evaluation:
         body = [(name, len(score.objects), score.overall()) for name, score in self.sequences.items()]
         body.append(("all objects", sum(count for _, count, _ in body), self.overall()))
         return "\n".join([head] + [
-            f"{name:{width}}  {count:7} " + " ".join(f"{100 * getattr(row[measure], part):10.1f}" for measure, part in COLUMNS)
+            f"{name:{width}}  {count:7} "
+            + " ".join(f"{100 * getattr(row[measure], part):10.1f}" for measure, part in COLUMNS)
             for name, count, row in body])
 
     def noted(self, *notes: str) -> "Evaluation":

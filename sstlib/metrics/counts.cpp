@@ -1,6 +1,6 @@
-// Pixel counts behind J and F on rows of bits, 64 pixels a word; counts.py says what is counted and does the same in NumPy.
-// A row has a spare zero word before and after, and a boundary has spare zero rows above and below, so that neighbors are read
-// without asking whether they are in the frame.
+// Pixel counts behind J and F on rows of bits, 64 pixels a word; counts.py says what is counted, and does it in NumPy.
+// A row has a spare zero word before and after, and a boundary has spare zero rows above and below, so that neighbors
+// are read without asking whether they are in the frame.
 
 #include <algorithm>
 #include <cstdint>
@@ -65,7 +65,7 @@ struct Box {
     int64_t top, bottom, left, right;
 };
 
-// Box of both masks, with the row above and the pixel to the left where a boundary begins; counts J's two numbers on the way.
+// Box of both masks, with the row above and the pixel to the left where a boundary begins; counts J's two numbers too.
 Box survey(const Mask& prediction, const Mask& truth, int64_t* out) {
     int64_t top = prediction.height, bottom = 0, both = 0, either = 0;
     std::vector<uint64_t> columns(prediction.words);
@@ -141,8 +141,8 @@ inline Lanes near(Lanes before, Lanes here, Lanes after, uint64_t half_width) {
     return rightward | leftward;
 }
 
-// How many pixels of `edge` lie in the disk around a pixel of `other`. Row by row of the disk, from its middle outward, the words
-// that still hold an unmatched pixel are gathered, LANES at a time; most are done after the first row.
+// How many pixels of `edge` lie in the disk around a pixel of `other`. Row by row of the disk, from its middle outward,
+// the words that still hold an unmatched pixel are gathered, LANES at a time; most are done after the first row.
 int64_t matched(const Boundary& edge, const Boundary& other, const std::vector<int64_t>& half_width) {
     std::vector<int32_t> where(edge.where);
     std::vector<uint64_t> open;
@@ -183,7 +183,7 @@ int64_t matched(const Boundary& edge, const Boundary& other, const std::vector<i
 
 extern "C" {
 
-// Marks in `seen` (256 bytes) the values that occur. Blocks of nothing but values already met are passed over at a glance.
+// Marks in `seen` (256 bytes) the values that occur. Blocks of nothing but values already met are passed over.
 void sst_present(const uint8_t* labels, int64_t size, uint8_t* seen) {
     uint8_t met[KNOWN] = {};
     int known = 0;

@@ -69,8 +69,8 @@ def frame_counts(prediction: UInt8[np.ndarray, "rows columns"], truth: UInt8[np.
     if radius < 64 and kernel() is not None:
         prediction, truth = np.ascontiguousarray(prediction), np.ascontiguousarray(truth)
         counts = np.empty((len(objects), len(COLUMNS)), dtype=np.int64)
-        kernel().sst_frame_counts(prediction.ctypes.data, truth.ctypes.data, *truth.shape, radius, bytes(objects), len(objects),
-                                  counts.ctypes.data)
+        kernel().sst_frame_counts(prediction.ctypes.data, truth.ctypes.data, *truth.shape, radius, bytes(objects),
+                                  len(objects), counts.ctypes.data)
         return counts
     return numpy_counts(prediction, truth, objects, radius)
 
@@ -93,7 +93,7 @@ class Agreement(NamedTuple):
 
 def boundary_agreement(prediction: Bool[np.ndarray, "height width"], truth: Bool[np.ndarray, "height width"],
                        radius: int | None = None) -> Agreement:
-    """What F is made of, pixel by pixel: precision is the share `matched` of the predicted, recall `found` of the true boundary."""
+    """What F is made of, pixel by pixel: precision is the share `matched` of the one, recall `found` of the other."""
     edges = np.stack([boundary(prediction), boundary(truth)])
     near = _dilate(_pack(edges), tolerance_radius(*truth.shape) if radius is None else radius)[::-1]
     near = np.unpackbits(near.copy().view(np.uint8), axis=-1, bitorder="little", count=truth.shape[1]).astype(bool)

@@ -49,11 +49,14 @@ class OcclusionScore:
 
     def reappearances(self) -> list[tuple[int, int]]:
         """Where an object comes back, as (row, column): gone in the frame before, and there in this one."""
-        return [(row, column) for row, gone in enumerate(self.gone) for column in (np.flatnonzero(gone[:-1] & ~gone[1:]) + 1).tolist()]
+        return [(row, column) for row, gone in enumerate(self.gone)
+                for column in (np.flatnonzero(gone[:-1] & ~gone[1:]) + 1).tolist()]
 
 
-def score_occlusion(predictions: UInt8[np.ndarray, "frames height width"], truths: UInt8[np.ndarray, "frames height width"],
-                    visible_share: Float[np.ndarray, "frames objects"], objects: Sequence[int] | None = None) -> OcclusionScore:
+def score_occlusion(predictions: UInt8[np.ndarray, "frames height width"],
+                    truths: UInt8[np.ndarray, "frames height width"],
+                    visible_share: Float[np.ndarray, "frames objects"],
+                    objects: Sequence[int] | None = None) -> OcclusionScore:
     """Follows every object through a clip whose first mask was given.
 
     Args:
@@ -70,8 +73,9 @@ def score_occlusion(predictions: UInt8[np.ndarray, "frames height width"], truth
     union = area + claimed - own
     held, best = overlaps.max(axis=-1), overlaps.argmax(axis=-1)
     carrier = np.where((2 * held >= area) & (held > 0), np.array(objects)[best], 0)
-    return OcclusionScore(np.where(union == 0, 1.0, own / np.maximum(union, 1)), np.nan_to_num(visible_share[1:].T.astype(float)),
-                          area == 0, claimed / truths[0].size, carrier, objects)
+    visible = np.nan_to_num(visible_share[1:].T.astype(float))
+    return OcclusionScore(np.where(union == 0, 1.0, own / np.maximum(union, 1)), visible, area == 0,
+                          claimed / truths[0].size, carrier, objects)
 
 
 def _joint(prediction: UInt8[np.ndarray, "height width"],
@@ -81,7 +85,7 @@ def _joint(prediction: UInt8[np.ndarray, "height width"],
 
 
 def summarize_occlusion(scores: Iterable[OcclusionScore], edges: Sequence[float] = EDGES, first: int = FIRST) -> dict:
-    """Pools clips into the four answers, as JSON values; every frame of every object counts alike, None where there is none.
+    """Pools clips into the four answers, as JSON values (None: nothing to average); all frames of all objects count alike.
 
     Args:
         scores: of any number of clips.
@@ -92,7 +96,7 @@ def summarize_occlusion(scores: Iterable[OcclusionScore], edges: Sequence[float]
         `by_visible_share`: for each bin `low`, `high`, mean `J` and number of `frames` while the object is there;
         `after_reappearance`: mean `J` of the first frame, the second, ..., their `mean`, and the number of `events`;
         `identity`: number of `swaps`, and `share` of frames under another object's label;
-        `while_gone`: number of `frames`, `share` of them with a false claim, and mean claimed `area` as a share of the frame.
+        `while_gone`: number of `frames`, `share` of them with a false claim, mean claimed `area`, a share of the frame.
     """
     scores = list(scores)
 
@@ -112,7 +116,8 @@ def summarize_occlusion(scores: Iterable[OcclusionScore], edges: Sequence[float]
     swapped = np.concatenate([score.swapped().ravel() for score in scores] or [np.zeros(0, bool)])
     return {"by_visible_share": [{"low": low, "high": high, "J": _mean(values[chosen]), "frames": int(chosen.sum())}
                                  for low, high, chosen in zip(edges, edges[1:], bins)],
-            "after_reappearance": {"J": [_mean(step) for step in steps], "mean": _mean(sum(steps, [])), "events": len(steps[0])},
+            "after_reappearance": {"J": [_mean(step) for step in steps], "mean": _mean(sum(steps, [])),
+                                   "events": len(steps[0])},
             "identity": {"swaps": sum(score.swaps() for score in scores), "share": _mean(swapped[~gone])},
             "while_gone": {"frames": int(gone.sum()), "share": _mean(claimed[gone] > 0), "area": _mean(claimed[gone])}}
 

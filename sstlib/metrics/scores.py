@@ -121,8 +121,8 @@ class SequenceScore:
     @classmethod
     def from_dict(cls, name: str, record: Mapping) -> "SequenceScore":
         """The score that `to_dict` wrote."""
-        rows = [[[np.nan if v is None else v for v in entry[f"{measure}_per_frame"]] for entry in record["objects"].values()]
-                for measure in ("J", "F")]
+        rows = [[[np.nan if v is None else v for v in entry[key]] for entry in record["objects"].values()]
+                for key in ("J_per_frame", "F_per_frame")]
         values = (np.array(row, dtype=float).reshape(-1, len(record["frames"])) for row in rows)
         return cls(name, tuple(map(int, record["objects"])), tuple(record["frames"]), *values)
 
@@ -159,7 +159,7 @@ def _values(row: Float[np.ndarray, "frames"]) -> list[float | None]:
 
 
 class FrameCounts(NamedTuple):
-    """What one frame contributes, whatever the protocol: counts of every object that the truth or the prediction holds."""
+    """What one frame contributes, whatever the protocol: counts of every object of the truth or the prediction."""
 
     truth: tuple[int, ...]
     predicted: tuple[int, ...]
@@ -183,7 +183,7 @@ def object_ids(labels: UInt8[np.ndarray, "height width"]) -> tuple[int, ...]:
 
 
 def one_object(labels: UInt8[np.ndarray, "height width"], void: bool = False) -> UInt8[np.ndarray, "height width"]:
-    """All objects as object 1; `void` says whether 255 is void, and so background, or part of the object (DAVIS 2016)."""
+    """All objects as object 1; `void` says whether 255 is void, and so background, or of the object (DAVIS 2016)."""
     return ((labels != 0) & (labels != VOID)).view(np.uint8) if void else (labels != 0).view(np.uint8)
 
 
@@ -214,7 +214,8 @@ class SequenceScorer:
         index = len(self._frames)
         self.add(count_frame(prediction, truth), frame)
         scored = [value for value in self._candidates(index) if value in self._joined]
-        counts = np.array([self._frames[-1].counts.get(value, NOTHING) for value in scored], dtype=np.int64).reshape(-1, 6)
+        counts = np.array([self._frames[-1].counts.get(value, NOTHING) for value in scored], dtype=np.int64)
+        counts = counts.reshape(len(scored), 6)
         return dict(zip(scored, zip(similarity(counts).tolist(), accuracy(counts).tolist())))
 
     def add(self, counts: FrameCounts, frame: str | None = None) -> None:
@@ -252,7 +253,8 @@ class SequenceScorer:
             raise ValueError(f"{self._title()} has {len(self._frames)} annotated frames and none of them is scored; "
                              f"{self.protocol.name} leaves out the {left_out}")
         objects = tuple(value for value in self._candidates(end - 1) if value in self._joined)
-        counts = np.array([[frame.counts.get(value, NOTHING) for frame in self._frames[1:end]] for value in objects], dtype=np.int64)
+        counts = np.array([[frame.counts.get(value, NOTHING) for frame in self._frames[1:end]] for value in objects],
+                          dtype=np.int64)
         counts = counts.reshape(len(objects), end - 1, 6)
         late = [self._joined[value] if self.protocol.late_objects else 0 for value in objects]
         scored = np.arange(1, end) > np.array(late, dtype=int)[:, None]

@@ -54,7 +54,7 @@ class Comparison:
 
 
 def bootstrap(values: Mapping[str, Sequence[float]], level: float = 0.95, seed: int = 0) -> Interval:
-    """Interval of the mean over all objects, from drawing sequences with replacement; `values` are objects' by sequence.
+    """Interval of the mean over all objects, from drawing sequences with replacement; `values` are by sequence.
 
     Raises:
         ValueError: `level` is not a share between 0 and 1.

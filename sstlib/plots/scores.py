@@ -14,15 +14,17 @@ MATCHED, FALSE, MISSED = SERIES[2], SIGNAL, ACCENT
 
 @styled
 def sequence_bars(results: Mapping[str, Mapping[str, float]], measure: str = "J&F") -> Figure:
-    """A group of bars a sequence, one a result ({result: {sequence: score in 0..1}}), hardest first; dashed: their means."""
+    """A group of bars a sequence, one a result ({result: {sequence: score in 0..1}}), hardest first; dashed: means."""
     first = next(iter(results.values()))
-    names = sorted({name for scores in results.values() for name in scores}, key=lambda name: (first.get(name, 0.0), name))
+    names = sorted({name for scores in results.values() for name in scores},
+                   key=lambda name: (first.get(name, 0.0), name))
     drawing = figure(0.7 + (0.1 + 0.12 * len(results)) * len(names))
     axes = drawing.subplots()
     places, height = np.arange(len(names)), 0.8 / len(results)
     for number, ((result, scores), color) in enumerate(zip(results.items(), SERIES)):
         offset = (number - (len(results) - 1) / 2) * height
-        axes.barh(places + offset, [100 * scores.get(name, np.nan) for name in names], height, color=color, label=result)
+        percent = [100 * scores.get(name, np.nan) for name in names]
+        axes.barh(places + offset, percent, height, color=color, label=result)
         axes.axvline(100 * float(np.mean(list(scores.values()))), color=color, linestyle="--", linewidth=1)
     axes.set_yticks(places, names)
     axes.set(xlim=(0, 100), ylim=(len(names) - 0.4, -0.6), xlabel=f"{measure} (%)")
@@ -43,13 +45,15 @@ def over_time(score: SequenceScore, visible_share: Float[np.ndarray, "frames obj
     for number, (axes, value) in enumerate(zip(rows, score.objects)):
         if visible_share is not None:
             hidden = 1 - np.nan_to_num(visible_share[:, number])
-            axes.bar(np.arange(len(hidden)), 1.05, width=1, color=[(*[0.5] * 3, 0.45 * float(h)) for h in hidden], linewidth=0)
+            shades = [(0.5, 0.5, 0.5, 0.45 * float(share)) for share in hidden]
+            axes.bar(np.arange(len(hidden)), 1.05, width=1, color=shades, linewidth=0)
         axes.plot(frames, score.similarity[number], color=ACCENT, label="J")
         axes.plot(frames, score.accuracy[number], color=SIGNAL, linestyle="--", label="F")
         axes.set(ylim=(0, 1.05), title=f"object {value}")
         axes.grid(axis="y")
     rows[0].legend(loc="upper left", bbox_to_anchor=(1, 1))
-    rows[-1].set(xlabel="frame" + (", gray where hidden" if visible_share is not None else ""), xlim=(-0.5, len(frames) + 1.5))
+    label = "frame" if visible_share is None else "frame, gray where hidden"
+    rows[-1].set(xlabel=label, xlim=(-0.5, len(frames) + 1.5))
     return drawing
 
 
@@ -63,7 +67,8 @@ def boundary_agreement_on(frame: UInt8[np.ndarray, "height width 3"], prediction
     axes.imshow(frame.mean(axis=2) * 0.5 + 127, cmap="gray", vmin=0, vmax=255)  # colors are for the boundaries
     agreement = boundary_agreement(prediction, truth, radius)
     size = max(1.0, 400 / width) ** 2
-    for pixels, color, label in ((agreement.matched, MATCHED, "predicted, right"), (agreement.false, FALSE, "predicted, wrong"),
+    for pixels, color, label in ((agreement.matched, MATCHED, "predicted, right"),
+                                 (agreement.false, FALSE, "predicted, wrong"),
                                  (agreement.missed, MISSED, "true, missed")):
         y, x = np.nonzero(pixels)
         axes.scatter(x, y, s=size, color=color, linewidths=0, marker="s", label=f"{label} ({len(x)})")
