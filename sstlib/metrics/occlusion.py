@@ -85,7 +85,7 @@ def _joint(prediction: UInt8[np.ndarray, "height width"],
 
 
 def summarize_occlusion(scores: Iterable[OcclusionScore], edges: Sequence[float] = EDGES, first: int = FIRST) -> dict:
-    """Pools clips into the four answers, as JSON values (None: nothing to average); all frames of all objects count alike.
+    """Pools clips into the four answers, as JSON values (None: nothing to average); all frames of objects count alike.
 
     Args:
         scores: of any number of clips.
