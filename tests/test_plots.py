@@ -4,11 +4,12 @@ import io
 
 import matplotlib
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
 from sstlib import plots
-from sstlib.plots import connectivity, routes
+from sstlib.plots import connectivity, routes, scaling
 
 
 @plots.styled
@@ -130,3 +131,46 @@ def test_route_counts_are_written_into_their_cells():
 def test_separation_curves_draw_every_series():
     drawing = routes.separation_curves({"grid": [0.9, 0.7], "local": [1.0, 1.0]}, [1, 4])
     assert [list(line.get_ydata()) for line in drawing.axes[0].lines[:2]] == [[0.9, 0.7], [1.0, 1.0]]
+
+
+@pytest.mark.parametrize("power", [1.0, 1.5, 2.0])
+def test_exponent_is_the_slope_of_the_logarithms(power):
+    sizes = np.array([3, 7, 20])
+    assert scaling.exponent(sizes, 5 * sizes**power) == pytest.approx(power)
+
+
+def test_growth_writes_each_exponent():
+    table = pd.DataFrame({"Dense": [4, 16, 64], "Local": [2, 4, 8]}, index=[2, 4, 8])
+    drawing = scaling.growth({"frames": table, "height": table}, "pairs")
+    for axes, name in zip(drawing.axes, ["frames", "height"]):
+        assert axes.get_xlabel() == name
+        assert [text.get_text() for text in axes.get_legend().get_texts()] == ["Dense: 2.00", "Local: 1.00"]
+
+
+def test_memory_curves_show_what_was_measured():
+    drawing = scaling.memory_curves([1, 2], {"dense": [1e9, 4e9], "streamed": [1e6, 2e6]}, {2: 3e6}, limit=2.0**31)
+    assert [text.get_text() for text in drawing.legends[0].texts] == ["dense", "streamed", "streamed, measured peak"]
+    assert drawing.axes[0].texts[0].get_text() == "2 GiB"
+    assert len(scaling.memory_curves([1, 2], {"dense": [1e9, 4e9]}).axes[0].lines) == 1
+
+
+ROWS = pd.DataFrame({"pattern": ["grid", "grid", "local(radius=7)"], "implementation": ["torch", "torch", "native"], "pairs": [1e6, 1e8, 1e7],
+                     "milliseconds": [2.0, 200.0, 9.0]})
+
+
+def test_time_by_pairs_fits_where_there_are_two_sizes():
+    labels = [text.get_text() for text in scaling.time_by_pairs(ROWS).legends[0].texts]
+    assert labels == ["grid, torch: 1.00", "local(radius=7), native"]
+
+
+def test_ratio_bars_leave_out_what_was_not_measured():
+    ratios = pd.DataFrame({"S1": [12.0, np.nan], "S2": [75.0, 7.5]}, index=pd.MultiIndex.from_tuples([("grid", "torch"), ("local", "torch")]))
+    first, second = scaling.ratio_bars(ratios).axes
+    assert [text.get_text() for text in first.texts] == ["12x", ""]
+    assert [text.get_text() for text in second.texts] == ["75x", "7.5x"]
+    assert [label.get_text() for label in first.get_yticklabels()] == ["grid, torch", "local, torch"]
+
+
+def test_limit_bars_state_the_distance():
+    drawing = scaling.limit_bars({"Grid": 3.0, "Local": 1.5}, 1.5, "the peak")
+    assert [text.get_text() for text in drawing.axes[0].texts] == ["3 ns, 2.0 of the limit", "1.5 ns, 1.0 of the limit"]

@@ -1,0 +1,122 @@
+"""How cost grows with frames, height and width: exponents, time, memory, and the distance to what the machine can do (section 3.2)."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from sstlib.plots import ACCENT, INK, MARKERS, MUTED, SERIES, SIGNAL, figure, styled
+
+Numbers = Sequence[float | int] | np.ndarray | pd.Series
+
+
+def exponent(sizes: Numbers, costs: Numbers) -> float:
+    """The power p of costs ~ sizes^p: slope of the straight line through the logarithms."""
+    return float(np.polyfit(np.log(np.asarray(sizes, float)), np.log(np.asarray(costs, float)), 1)[0])
+
+
+def draw_growth(axes: Axes, table: pd.DataFrame) -> None:
+    """Cost of each column against the index, on two logarithmic axes, each line with its exponent in the legend."""
+    for name, color, marker in zip(table, SERIES, MARKERS, strict=False):
+        power = exponent(table.index.to_numpy(), table[name].to_numpy())
+        axes.plot(table.index, table[name], color=color, marker=marker, label=f"{name}: {power:.2f}", clip_on=False)
+    axes.set(xscale="log", yscale="log")
+    axes.set_xticks(table.index, [str(size) for size in table.index])
+    axes.minorticks_off()
+    axes.grid(axis="y")
+
+
+@styled
+def growth(tables: Mapping[str, pd.DataFrame], cost: str) -> Figure:
+    """One panel an axis of the buffer: cost of every pattern while that axis grows and the others stay; legend: fitted exponents.
+
+    Args:
+        tables: by the name of the growing axis, costs with one column a pattern and the axis' length as index.
+        cost: what is drawn, with its unit.
+    """
+    drawing = figure(3.7)
+    panels = np.atleast_1d(drawing.subplots(1, len(tables), sharey=True))
+    for axes, (name, table) in zip(panels, tables.items(), strict=True):
+        draw_growth(axes, table)
+        axes.set(xlabel=name)
+        axes.legend(title="exponent", title_fontsize=8.5, loc="upper left", bbox_to_anchor=(-0.02, -0.2), borderaxespad=0, alignment="left")
+    panels[0].set_ylabel(cost)
+    return drawing
+
+
+@styled
+def memory_curves(frames: Sequence[int], curves: Mapping[str, Numbers], measured: Mapping[int, float] | None = None,
+                  limit: float | None = None) -> Figure:
+    """Memory in bytes against the frames in the buffer; dots where it was measured; a line at what a machine has."""
+    drawing = figure(3.0)
+    axes = drawing.subplots()
+    for (name, curve), color, marker in zip(curves.items(), (SIGNAL, SERIES[4], ACCENT), MARKERS, strict=False):
+        axes.plot(frames, curve, color=color, marker=marker, label=name)
+    if measured:
+        axes.plot(list(measured), list(measured.values()), "D", color=INK, markersize=6, label="streamed, measured peak", zorder=4)
+    if limit:
+        axes.axhline(limit, color=MUTED, linestyle=":", linewidth=1)
+        axes.text(frames[0], limit * 1.15, f"{limit / 2**30:.0f} GiB", color=MUTED, fontsize=8, va="bottom")
+    axes.set(xscale="log", yscale="log", xlabel="frames in the buffer", ylabel="memory")
+    axes.set_xticks(frames, [str(count) for count in frames])
+    axes.set_yticks([2.0**power for power in (20, 25, 30, 35, 40)], ["1 MiB", "32 MiB", "1 GiB", "32 GiB", "1 TiB"])
+    axes.minorticks_off()
+    axes.grid(axis="y")
+    drawing.legend(loc="outside right center")
+    return drawing
+
+
+@styled
+def time_by_pairs(rows: pd.DataFrame) -> Figure:
+    """Benchmark rows: milliseconds against connected pairs, one color a pattern, one marker an implementation, with fitted exponents.
+
+    Args:
+        rows: columns pairs, milliseconds, pattern, implementation.
+    """
+    drawing = figure(3.6)
+    axes = drawing.subplots()
+    colors = dict(zip(rows["pattern"].unique(), SERIES * 2, strict=False))
+    markers = dict(zip(rows["implementation"].unique(), MARKERS * 2, strict=False))
+    for (pattern, implementation), group in rows.groupby(["pattern", "implementation"], sort=False):
+        group = group.sort_values("pairs")
+        power = f": {exponent(group['pairs'], group['milliseconds']):.2f}" if group["pairs"].nunique() > 1 else ""
+        axes.plot(group["pairs"], group["milliseconds"], color=colors[pattern], marker=markers[implementation],
+                  linestyle="-" if power else "none", label=f"{pattern}, {implementation}{power}")
+    axes.set(xscale="log", yscale="log", xlabel="connected pairs, all heads", ylabel="milliseconds")
+    axes.grid()
+    drawing.legend(loc="outside right upper", title="exponent in the pairs", title_fontsize=8.5, alignment="left")
+    return drawing
+
+
+@styled
+def ratio_bars(ratios: pd.DataFrame) -> Figure:
+    """How many times faster than dense attention: one panel a size (columns), one bar a pattern and implementation (rows)."""
+    drawing = figure(0.8 + 0.24 * len(ratios))
+    panels = np.atleast_1d(drawing.subplots(1, ratios.shape[1], sharey=True, sharex=True))
+    for axes, size in zip(panels, ratios, strict=True):
+        values = ratios[size].to_numpy(float)
+        bars = axes.barh(range(len(ratios)), np.nan_to_num(values, nan=1.0), color=ACCENT, height=0.65, left=0)
+        axes.bar_label(bars, ["" if np.isnan(value) else f"{value:.3g}x" for value in values], padding=3, fontsize=8)
+        axes.axvline(1, color=MUTED, linewidth=0.8)
+        axes.set(xscale="log", xlim=(0.5, np.nanmax(ratios.to_numpy(float)) * 6), title=size)
+    panels[0].set_yticks(range(len(ratios)), [", ".join(map(str, name)) if isinstance(name, tuple) else str(name) for name in ratios.index])
+    panels[0].invert_yaxis()
+    drawing.supxlabel("times faster than dense attention", fontsize=9)
+    return drawing
+
+
+@styled
+def limit_bars(nanoseconds: Mapping[str, float], limit: float, what: str) -> Figure:
+    """Nanoseconds that one connected pair takes, beside a limit of the machine that `what` names."""
+    drawing = figure(0.8 + 0.28 * len(nanoseconds))
+    axes = drawing.subplots()
+    axes.axvline(limit, color=SIGNAL, linewidth=1.4)
+    bars = axes.barh(list(nanoseconds), list(nanoseconds.values()), color=ACCENT, height=0.62)
+    axes.bar_label(bars, [f"{value:.3g} ns, {value / limit:.1f} of the limit" for value in nanoseconds.values()], padding=4,
+                   bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5})
+    axes.set(xlabel=f"nanoseconds a connected pair; line: {what}, {limit:.2g} ns", xlim=(0, max(nanoseconds.values()) * 1.5))
+    axes.invert_yaxis()
+    axes.tick_params(axis="y", length=0)
+    return drawing
