@@ -67,7 +67,8 @@ class SmallDecoder(nn.Module):
                 evidence: Float[Tensor, "batch object evidence height width"], instance: Float[Tensor, "batch object instance"],
                 known: Bool[Tensor, "batch object"]) -> Float[Tensor, "batch object fine_height fine_width"]:
         batch, objects = evidence.shape[:2]
-        x = _add_shared(self.evidence(evidence.flatten(0, 1)), self.shared(shared))
+        per_object = evidence.flatten(0, 1).contiguous(memory_format=torch.channels_last)  # a quarter faster so on a CPU
+        x = _add_shared(self.evidence(per_object), self.shared(shared))
         x = self.block8(self.gate8(F.relu(self.fuse_norm(x)), instance))
         around = self.block16(self.gate16(self.down(x), instance))
         x = self.join(x + enlarge(self.up(around), x.shape[-2:]))
@@ -77,8 +78,7 @@ class SmallDecoder(nn.Module):
 
 def _add_shared(x: Tensor, shared: Tensor) -> Tensor:
     """Adds what the objects of a clip share to each of them."""
-    batch = shared.shape[0]
-    return (x.view(batch, -1, *x.shape[1:]) + shared[:, None]).flatten(0, 1)
+    return x + shared.repeat_interleave(x.shape[0] // shared.shape[0], 0)
 
 
 def build_decoder(config: ModelConfig, shared: int, features: int, maps: int, low: int) -> nn.Module:

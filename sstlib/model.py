@@ -184,8 +184,10 @@ class EncoderLayer(nn.Module):
             if config.warped == "features":
                 rider = (rider[..., None] * value[..., None, :]).flatten(-2)
             value = torch.cat([value, rider], -1)
-        attended = self.attention(self.heads(self.query(x)), key, value, self.connectivity, labels=labels, objects=objects,
-                                    affinity=config.affinity, scale=dim**-0.5 if config.scaled else None)
+        query = self.heads(self.query(x))
+        with torch.autocast("cuda" if x.is_cuda else "cpu", enabled=False):  # the operators choose their own precisions
+            attended = self.attention(query, key, value, self.connectivity, labels=labels, objects=objects, affinity=config.affinity,
+                                      scale=dim**-0.5 if config.scaled else None)
         merged = attended.output[..., :dim].permute(0, 2, 3, 4, 1, 5).flatten(-2)
         x = self.norm1(x + self.out(merged))
         x = self.norm2(x + self.feedforward(x))

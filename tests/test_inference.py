@@ -210,3 +210,25 @@ def test_the_command_says_what_is_wrong_and_writes_nothing(network, tmp_path, ca
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1
     assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
+
+
+@pytest.mark.slow
+def test_memory_is_flat_over_five_thousand_frames():
+    """Resident memory between frame 200 and 5,000 of a stream differs by less than 2%."""
+    import os
+
+    def resident() -> int:
+        with open(f"/proc/{os.getpid()}/statm") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    torch.manual_seed(0)
+    segmenter = Segmenter(build(named_model("sst-small")))
+    texture = RNG.integers(0, 256, (96, 320, 3), dtype=np.uint8)
+    first = np.zeros((96, 160), np.uint8)
+    first[20:60, 30:80] = 5
+    early = 0
+    for t in range(5000):
+        prediction = segmenter.step(np.ascontiguousarray(texture[:, t % 160:t % 160 + 160]), first if t == 0 else None)
+        early = resident() if t == 200 else early
+    assert prediction.labels.shape == (96, 160)
+    assert abs(resident() / early - 1) < 0.02

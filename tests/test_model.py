@@ -71,6 +71,15 @@ def test_objects_permuted_are_masks_permuted(network):
 
 
 @torch.no_grad()
+def test_half_precision_stays_near(network):
+    frames, truth = clip(batch=1, time=3)
+    exact = unroll(network, frames, truth[:, 0]).softmax(2)
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = unroll(network, frames, truth[:, 0]).float().softmax(2)
+    assert 0 < (rounded - exact).abs().mean() < 0.02
+
+
+@torch.no_grad()
 def test_an_absent_object_changes_nothing(network):
     frames, truth = clip()
     more = torch.cat([truth, torch.zeros_like(truth[:, :, :1])], 2)

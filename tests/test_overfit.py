@@ -1,0 +1,47 @@
+"""No variant is broken: each learns one generated clip by heart, from its own masks."""
+
+import pytest
+import torch
+
+from sstlib.config import DataConfig, named_model
+from sstlib.datasets import training_sample
+from sstlib.experiments.sweeps import VARIANTS
+from sstlib.losses import segmentation_loss
+from sstlib.metrics import region_similarity
+from sstlib.model import build, unroll
+
+STEPS, EVERY, ENOUGH = 600, 20, 0.95
+
+
+def clip() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Frames, memberships and labels of one clip with two objects."""
+    frames, labels = training_sample(DataConfig(height=48, width=80, frames=3, objects=2, difficulty="easy"), 5, 1)
+    labels = torch.from_numpy(labels).long()[None]
+    objects = int(labels[labels != 255].max()) + 1
+    memberships = (labels[:, :, None] == torch.arange(objects).view(1, 1, -1, 1, 1)).float()
+    return torch.from_numpy(frames).permute(0, 3, 1, 2)[None].float() / 255, memberships, labels
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_variant_overfits_one_clip(variant):
+    torch.manual_seed(0)
+    network = build(named_model("sst-tiny").replace(**VARIANTS[variant]))
+    optimizer = torch.optim.AdamW(network.parameters(), 4e-3)
+    frames, memberships, labels = clip()
+    best = 0.0
+    for step in range(STEPS):
+        logits = unroll(network, frames, memberships[:, 0], memberships if step % 2 else None)
+        segmentation_loss(logits.flatten(0, 1), labels[:, 1:].flatten(0, 1), 1.0, 0.5).backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        if step % EVERY == 0:
+            with torch.no_grad():
+                predicted = unroll(network, frames, memberships[:, 0]).argmax(2).numpy()[0]
+            truth = labels[0, 1:].numpy()
+            scores = [region_similarity(p == o, t == o) for p, t in zip(predicted, truth) for o in range(1, memberships.shape[2])]
+            best = max(best, sum(scores) / len(scores))
+            if best >= ENOUGH:
+                return
+    assert best >= ENOUGH, f"J {best:.3f} after {STEPS} steps"
