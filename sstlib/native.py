@@ -34,7 +34,8 @@ def compiler() -> str | None:
 
 @functools.cache
 def load(source: Path, flags: tuple[str, ...] = ()) -> ctypes.CDLL | None:
-    """Compiles `source` (a .cpp file) unless a library of the same content, flags and compiler is cached, and loads it.
+    """Compiles `source` (a .cpp file) unless a library of the same content (headers beside it, too), flags
+    and compiler is cached, and loads it.
 
     Returns None where there is no compiler, where SST_NATIVE=0 forbids native code, or where the compiler fails
     (one line of notice with its first error).
@@ -43,7 +44,8 @@ def load(source: Path, flags: tuple[str, ...] = ()) -> ctypes.CDLL | None:
     if cxx is None:
         return None
     key = hashlib.sha256()
-    for part in (source.read_bytes(), repr(FLAGS + flags).encode(), _identity(cxx)):
+    headers = [header.read_bytes() for header in sorted(source.parent.glob("*.h"))]
+    for part in (source.read_bytes(), *headers, repr(FLAGS + flags).encode(), _identity(cxx)):
         key.update(hashlib.sha256(part).digest())
     library = paths.CACHE / "native" / f"{source.stem}-{key.hexdigest()[:16]}.so"
     if not library.exists():

@@ -1,142 +1,149 @@
 """Object affinity (Eq. 4): each query's best connected cell of earlier frames, per object, without an attention map.
 
-Every kind grows with one ranking score of a key, so attention keeps a running maximum of it beside the softmax and
-remembers which key gave it. The affinity follows from that maximum; its gradient from the remembered key alone.
+Every kind grows with one ranking score of a key, so attention keeps a running maximum of it beside the softmax and, when a
+gradient is wanted, remembers which key gave it. The affinity follows from that maximum; its gradient from that key alone.
 
-    kind       affinity of query i to key j              ranking score (s = scale q.k)
-    weight     softmax weight exp(s - log-sum-exp)       s
-    distance   2 (1 - sigmoid(|q - k|^2 + bias))         s - scale |k|^2 / 2
-    cosine     q.k / (|q| |k|)                           s / |k|
-    dot        s                                         s
+    kind       affinity of query i to key j            ranked by, under hard labels     weighed by memberships m
+    weight     softmax weight exp(s - log-sum-exp)     s                                s + log m
+    distance   2 (1 - sigmoid(|q - k|^2 + bias))       s - scale |k|^2 / 2              m 2 (1 - sigmoid(...)) itself
+    cosine     q.k / (|q| |k|)                         s / |k|                          s m / |k|
+    dot        s = scale q.k                           s                                s m
 
-Memberships m in [0, 1] multiply the affinity before the maximum; hard labels are memberships of 0 and 1. A maximum of
-products needs another ranking: s + log m for weight, score times m for dot and cosine, the affinity itself for distance.
+Memberships in [0, 1] multiply the affinity before the maximum; hard labels are memberships of 0 and 1. So three modes
+cover all: add a term a key and object to the score (-inf: not of that object), multiply with one (0: not), or the sigmoid.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 KINDS = ("weight", "distance", "cosine", "dot")
 TINY = 1e-12  # least norm that cosine divides by
+INFINITY = float("inf")
 
 
-@dataclass(frozen=True)
-class Ranking:
-    """What attention needs beside queries and keys to rank a key for an object; `group` is batch times head."""
+class Ranking(NamedTuple):
+    """What attention needs beside queries and keys to rank keys for objects; `group` is batch times head."""
 
-    kind: str
+    mode: str  # add, multiply or sigmoid
     scale: float
-    objects: int
-    labels: Tensor | None  # (group, key) with an object's number, or any other number for none
-    memberships: Tensor | None  # (group, object, key); one of these two is given
-    key_term: Tensor | None  # (group, key): added to the score (distance) or multiplied with it (cosine)
-    query_term: Tensor | None  # (group, query): |q|^2 + bias, where memberships weigh distances
+    terms: Tensor  # (group or batch, object, key)
+    key_term: Tensor | None  # (group, key): -scale |k|^2 / 2, for sigmoid
+    query_term: Tensor | None  # (group, query): |q|^2 + bias, for sigmoid
 
-    def base(self, scores: Tensor, key_term: Tensor | None) -> Tensor:
-        """The ranking score under hard labels, from scores (..., query, key) and the terms of those keys."""
-        if self.kind == "distance":
-            return scores + key_term
-        return scores * key_term if self.kind == "cosine" else scores
+    @property
+    def least(self) -> float:
+        """The record to beat: a product that is not above 0 does not count (Eq. 4 takes the maximum with 0)."""
+        return -INFINITY if self.mode == "add" else 0.0
 
-    def weighed(self, base: Tensor, membership: Tensor, query_term: Tensor | None) -> Tensor:
-        """The ranking score under memberships (..., key) of one object."""
-        if self.kind == "weight":
-            return base + membership.log()
-        if self.kind == "distance":
-            return membership * 2 * torch.sigmoid(2 / self.scale * base - query_term)
-        return base * membership
+    def ranked(self, scores: Tensor, term: Tensor, key_term: Tensor | None, query_term: Tensor | None) -> Tensor:
+        """Ranking scores for one object, from the scores and the terms of the same pairs."""
+        if self.mode == "add":
+            return scores + term
+        if self.mode == "multiply":
+            return scores * term
+        return term * 2 * torch.sigmoid(2 / self.scale * (scores + key_term) - query_term)
 
 
-def ranking(query: Tensor, key: Tensor, kind: str, scale: float, bias: Tensor, objects: int, heads: int,
-            labels: Tensor | None, memberships: Tensor | None) -> Ranking:
-    """Prepares the ranking of flattened queries and keys (group, cell, dim); labels (batch, key) are repeated for each head."""
-    key_term = query_term = None
-    if kind == "distance":
-        key_term = key.square().sum(-1) * (-scale / 2)
-        if memberships is not None:
-            query_term = query.square().sum(-1) + bias
-    elif kind == "cosine":
-        key_term = key.norm(dim=-1).clamp_min(TINY).reciprocal()
-    if memberships is not None:
-        memberships = memberships.repeat_interleave(heads, 0)
+@torch.no_grad()
+def ranking(query: Tensor, key: Tensor, kind: str, scale: float, bias: Tensor, objects: int, labels: Tensor) -> Ranking:
+    """The ranking of queries and keys (batch, head, time, height, width, dim) under labels, hard or soft (see the table).
+
+    `bias` is (batch, head, 1, 1, 1).
+    """
+    wide = torch.promote_types(query.dtype, torch.float32)
+    soft = labels.dtype.is_floating_point
+    if soft:
+        members = labels.flatten(2).to(wide)
     else:
-        labels = labels.repeat_interleave(heads, 0)
-    return Ranking(kind, scale, objects, labels, memberships, key_term, query_term)
+        numbers = torch.arange(objects, device=labels.device)[:, None]
+        members = (labels.flatten(1)[:, None] == numbers).to(wide)
+    flat_key = key.to(wide).flatten(0, 1).flatten(1, 3)
+    heads = key.shape[1]
+    if kind == "cosine":
+        inverse = flat_key.norm(dim=-1).clamp_min(TINY).reciprocal()
+        return Ranking("multiply", scale, members.repeat_interleave(heads, 0) * inverse[:, None], None, None)
+    if kind == "dot" and soft:
+        return Ranking("multiply", scale, members, None, None)
+    if kind != "distance":
+        return Ranking("add", scale, members.log(), None, None)
+    key_term = flat_key.square().sum(-1) * (-scale / 2)
+    if not soft:
+        return Ranking("add", scale, members.log().repeat_interleave(heads, 0) + key_term[:, None], None, None)
+    query_term = query.to(wide).square().sum(-1) + bias.to(wide)
+    return Ranking("sigmoid", scale, members, key_term, query_term.flatten(0, 1).flatten(1))
 
 
-class Affinity(torch.autograd.Function):
-    """The affinity from the best ranking score; backward goes through the best key of each query and object."""
-
-    @staticmethod
-    def forward(ctx, query, key, logsumexp, memberships, bias, best, argmax, kind, scale):
-        ctx.save_for_backward(query, key, logsumexp, memberships, bias, argmax)
-        ctx.settings = kind, scale
-        return from_best(query, logsumexp, bias, best, argmax, kind, scale, memberships is not None)
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx, grad):
-        query, key, logsumexp, memberships, bias, argmax = ctx.saved_tensors
-        totals = [None if t is None else torch.zeros_like(t) for t in (query, key, logsumexp, memberships, bias)]
-        for number in range(argmax.shape[1]):
-            _add_gradient(totals, grad[:, number], argmax[:, number], number,
-                          (query, key, logsumexp, memberships, bias), *ctx.settings)
-        return *totals, None, None, None, None
-
-
-def from_best(query: Tensor, logsumexp: Tensor, bias: Tensor, best: Tensor, argmax: Tensor, kind: str, scale: float,
-              soft: bool) -> Tensor:
-    """The affinity (group, object, query) of the best ranking scores; 0 where no key carries the object (Eq. 4)."""
+def from_best(query: Tensor, logsumexp: Tensor, bias: Tensor, best: Tensor, kind: str, scale: float, soft: bool) -> Tensor:
+    """The affinity (batch, head, object, time_q, height, width) of the best ranking scores; 0 where there is none (Eq. 4)."""
     if kind == "weight":
-        value = (best - logsumexp[:, None]).exp()
+        value = (best - logsumexp[:, :, None]).exp()
     elif kind == "distance" and not soft:
-        squared = query.square().sum(-1)[:, None] - 2 / scale * best
-        value = 2 * torch.sigmoid(-(squared.clamp_min(0) + bias[:, None]))
+        squared = query.to(best.dtype).square().sum(-1)[:, :, None] - 2 / scale * best
+        value = 2 * torch.sigmoid(-(squared.clamp_min(0) + bias[:, :, None]))
     elif kind == "cosine":
-        value = best / (scale * query.norm(dim=-1).clamp_min(TINY)[:, None])
+        value = best / (scale * query.to(best.dtype).norm(dim=-1).clamp_min(TINY)[:, :, None])
     else:
-        value = best
-    return torch.where(argmax >= 0, value.clamp_min(0), 0)
+        value = best.clone()
+    return value.clamp_min_(0)
 
 
-def at(query: Tensor, key: Tensor, logsumexp: Tensor, membership: Tensor | None, bias: Tensor, kind: str, scale: float) -> Tensor:
-    """The affinity of each query to one key each, as the definition has it (differentiable); all flattened alike."""
+def slopes(query: Tensor, key: Tensor, logsumexp: Tensor, bias: Tensor, kind: str, scale: float) -> tuple[Tensor, ...]:
+    """The unweighed affinity f of each query to one key, and its derivatives, all (group, query).
+
+    Returns f, a, b, c and d such that df/dq = a k + b q, df/dk = a q + c k, and d is df/dbias for distance, -df/dlse for weight.
+    """
     score = (query * key).sum(-1)
+    zero = torch.zeros_like(score)
     if kind == "weight":
         value = (scale * score - logsumexp).exp()
-    elif kind == "distance":
-        value = 2 * torch.sigmoid(-((query - key).square().sum(-1) + bias))
-    elif kind == "cosine":
-        value = score / (query.norm(dim=-1).clamp_min(TINY) * key.norm(dim=-1).clamp_min(TINY))
+        return value, scale * value, zero, zero, value
+    if kind == "distance":
+        x = (query - key).square().sum(-1) + bias
+        value = 2 * torch.sigmoid(-x)
+        slope = -value * torch.sigmoid(x)
+        return value, -2 * slope, 2 * slope, 2 * slope, slope
+    if kind == "cosine":
+        inverse = [t.norm(dim=-1).clamp_min(TINY).reciprocal() for t in (query, key)]
+        value = (score * inverse[0] * inverse[1]).clamp_min(0)
+        positive = (value > 0).to(value.dtype)
+        return value, inverse[0] * inverse[1] * positive, -value * inverse[0] ** 2, -value * inverse[1] ** 2, zero
+    value = (scale * score).clamp_min(0)
+    return value, scale * (value > 0), zero, zero, zero
+
+
+def backward(grad: Tensor, query: Tensor, key: Tensor, logsumexp: Tensor, members: Tensor | None, bias: Tensor, argmax: Tensor,
+             kind: str, scale: float) -> list[Tensor]:
+    """Gradients of query, key, log-sum-exp, memberships and bias: the definition, differentiated at the remembered keys.
+
+    One object at a time, so that one gathered copy of the keys exists at a time.
+    """
+    batch, heads, objects = argmax.shape[:3]
+    wide, groups = logsumexp.dtype, batch * heads
+    q, k = (t.to(wide).flatten(0, 1).flatten(1, 3) for t in (query, key))
+    lse = logsumexp.flatten(0, 1).flatten(1)
+    biases = bias.to(wide).reshape(groups, 1)
+    grads = torch.zeros_like(q), torch.zeros_like(k), torch.zeros_like(lse), torch.zeros_like(lse)
+    to_members = torch.zeros(objects, 0 if members is None else members.shape[0] * k.shape[1], dtype=wide, device=key.device)
+    group = torch.arange(groups, device=key.device)[:, None]
+    for number in range(objects):
+        found = argmax[:, :, number].flatten(0, 1).flatten(1)
+        g = torch.where(found >= 0, grad[:, :, number].flatten(0, 1).flatten(1), 0)
+        rows = (found.clamp_min(0) + group * k.shape[1]).flatten()
+        best = k.flatten(0, 1)[rows].view_as(q)
+        value, a, b, c, d = slopes(q, best, lse, biases, kind, scale)
+        if members is not None:
+            weighed = (found.clamp_min(0) + group // heads * k.shape[1]).flatten()
+            to_members[number].index_add_(0, weighed, (g * value).flatten())
+            g = g * members[:, number].to(wide).flatten()[weighed].view_as(g)
+        a, b, c, d = ((g * t)[..., None] for t in (a, b, c, d))
+        grads[0].add_(a * best).add_(b * q)
+        grads[1].flatten(0, 1).index_add_(0, rows, (a * q + c * best).flatten(0, 1))
+        grads[2 if kind == "weight" else 3].add_(d[..., 0], alpha=-1 if kind == "weight" else 1)
+    if members is None:
+        to_members = to_members.new_empty(0)
     else:
-        value = scale * score
-    value = value.clamp_min(0)
-    return value if membership is None else value * membership
-
-
-def _add_gradient(totals: list, grad: Tensor, argmax: Tensor, number: int, inputs: tuple, kind: str, scale: float) -> None:
-    """Adds one object's gradient: the definition at the remembered keys, differentiated there, scattered back."""
-    query, key, logsumexp, memberships, bias = inputs
-    group, queries = argmax.shape
-    width = key.shape[1]
-    rows = (argmax.clamp_min(0) + torch.arange(group, device=argmax.device)[:, None] * width).flatten()
-    taken = [query.detach(), key.detach().reshape(group * width, -1)[rows].view(group, queries, -1), logsumexp.detach(),
-             None if memberships is None else memberships.detach()[:, number].reshape(-1)[rows].view(group, queries), bias.detach()]
-    with torch.enable_grad():
-        leaves = [None if t is None else t.clone().requires_grad_() for t in taken]
-        value = at(*leaves, kind, scale)
-        used = [t for t in leaves if t is not None]
-        found = iter(torch.autograd.grad(value, used, torch.where(argmax >= 0, grad, 0), allow_unused=True))
-    parts = [None if t is None else next(found) for t in leaves]
-    for place, part in enumerate(parts):
-        if part is None:
-            continue
-        if place == 1:
-            totals[1].view(group * width, -1).index_add_(0, rows, part.reshape(group * queries, -1))
-        elif place == 3:
-            flat = torch.zeros(group * width, dtype=part.dtype, device=part.device).index_add_(0, rows, part.flatten())
-            totals[3][:, number] += flat.view(group, width)
-        else:
-            totals[place] += part
+        to_members = to_members.view(objects, batch, -1).transpose(0, 1).reshape(members.shape).to(members.dtype)
+    return [grads[0].view(query.shape).to(query.dtype), grads[1].view(key.shape).to(key.dtype), grads[2].view(lse.shape).view(logsumexp.shape),
+            to_members, grads[3].sum(1).view(bias.shape).to(bias.dtype)]

@@ -13,7 +13,7 @@ import numpy
 import torch
 from torch import Tensor
 
-from sstlib.attention.affinity import Ranking
+from sstlib.attention.affinity import INFINITY, Ranking
 from sstlib.connectivity import Connectivity, Dense, Local, Size, Strided
 
 SCORES = 1 << 18  # scores held at a time: 1 MB, what a core's cache holds
@@ -105,24 +105,24 @@ def _take(tensor: Tensor, groups: slice, index: Tensor) -> Tensor:
 
 def _scores(q: Tensor, k: Tensor, mask: Tensor | None) -> Tensor:
     scores = q @ k.mT
-    return scores if mask is None else scores.masked_fill_(~mask, float("-inf"))
+    return scores if mask is None else scores.masked_fill_(~mask, -INFINITY)
 
 
 def forward(query: Tensor, key: Tensor, value: Tensor, pattern: Connectivity, size: Size, scale: float,
             rank: Ranking | None, tile: int = TILE) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
     """Output, log-sum-exp, best ranking score and its key, of flattened (group, cell, dim) tensors (Eq. 6)."""
     groups, cells, _ = query.shape
-    wide = torch.float64 if query.dtype == torch.float64 else torch.float32
+    wide = torch.promote_types(query.dtype, torch.float32)
     output = query.new_empty(groups, cells, value.shape[-1])
     lse = query.new_empty(groups, cells, dtype=wide)
     best = argmax = None
     if rank is not None:
-        best = query.new_full((groups, rank.objects, cells), float("-inf"), dtype=wide)
-        argmax = torch.full((groups, rank.objects, cells), -1, dtype=torch.int32, device=query.device)
+        best = query.new_full((groups, rank.terms.shape[1], cells), rank.least, dtype=wide)
+        argmax = torch.full(best.shape, -1, dtype=torch.int32, device=query.device)
     for block in blocks(pattern, size, cells // (size[1] * size[2]), tile, query.device):
         for heads, queries, keys in _chunks(block, groups):
             scores = _scores(_take(query, heads, queries) * scale, _take(key, heads, keys), block.mask)
-            if rank is not None:
+            if rank is not None and block.earlier.any():
                 _rank(scores, rank, heads, queries, keys, block.earlier, best, argmax)
             here = scores.logsumexp(-1)
             weights = scores.sub_(here[..., None]).exp_()
@@ -134,19 +134,15 @@ def forward(query: Tensor, key: Tensor, value: Tensor, pattern: Connectivity, si
 def _rank(scores: Tensor, rank: Ranking, heads: slice, queries: Tensor, keys: Tensor, earlier: Tensor,
           best: Tensor, argmax: Tensor) -> None:
     """Writes the best ranking score of each query and object, and the key that has it."""
-    base = rank.base(scores, None if rank.key_term is None else _take(rank.key_term, heads, keys)[:, :, None])
+    key_term = None if rank.key_term is None else _take(rank.key_term, heads, keys)[:, :, None]
     query_term = None if rank.query_term is None else _take(rank.query_term, heads, queries)[..., None]
-    for number in range(rank.objects):
-        if rank.labels is not None:
-            other = _take(rank.labels, heads, keys)[:, :, None] != number
-            scored = base.masked_fill(other | ~earlier, float("-inf"))
-        else:
-            member = _take(rank.memberships[:, number], heads, keys)[:, :, None]
-            scored = rank.weighed(base, member, query_term).masked_fill_(~earlier, float("-inf"))
-        found, place = scored.max(-1)
-        best[heads, number, queries] = found
+    for number in range(best.shape[1]):
+        term = _take(rank.terms[:, number], heads, keys)[:, :, None]
+        ranked = rank.ranked(scores, term, key_term, query_term).masked_fill_(~earlier, -INFINITY)
+        found, place = ranked.max(-1)
         cell = keys.expand(found.shape[0], *keys.shape).gather(-1, place)
-        argmax[heads, number, queries] = torch.where(found > float("-inf"), cell, -1).int()
+        best[heads, number, queries] = found.clamp_min(rank.least)
+        argmax[heads, number, queries] = torch.where(found > rank.least, cell, -1).int()
 
 
 def backward(query: Tensor, key: Tensor, value: Tensor, output: Tensor, lse: Tensor, grad: Tensor, grad_lse: Tensor,
@@ -172,8 +168,3 @@ def backward(query: Tensor, key: Tensor, value: Tensor, output: Tensor, lse: Ten
 
 def _add(total: Tensor, heads: slice, keys: Tensor, part: Tensor) -> None:
     total[heads].index_add_(1, keys.flatten(), part.flatten(1, 2))
-
-
-def dense_tile(pattern: Connectivity) -> bool:
-    """Whether this file computes the pattern: it is a product over the axes, not a union of such."""
-    return isinstance(pattern, (Dense, Local, Strided))

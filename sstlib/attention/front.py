@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from sstlib.attention import affinity as affinities
-from sstlib.attention import blocks, grid, reference
-from sstlib.connectivity import Connectivity, Grid, parse
+from sstlib.attention import native, ops, reference
+from sstlib.connectivity import Connectivity, parse
 from sstlib.shapes import Float, Shaped
 
-IMPLEMENTATIONS = ("auto", "reference", "torch")
+IMPLEMENTATIONS = ("auto", "reference", "torch", "native")
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
 
@@ -75,8 +75,17 @@ def sparse_attention(query: Float[Tensor, "batch head time_q height width dim"],
 
 def explain(query: Float[Tensor, "batch head time_q height width dim"], key: Float[Tensor, "batch head time height width dim"],
             value: Float[Tensor, "batch head time height width dim_v"], connectivity: Connectivity | str) -> tuple[str, str]:
-    """Which implementation `auto` takes for these tensors, and why."""
-    return "torch", "the only one so far"
+    """Which implementation `auto` takes for these tensors and this pattern, and why."""
+    pattern = parse(connectivity) if isinstance(connectivity, str) else connectivity
+    return choose(pattern, query.dtype, query.device)
+
+
+def choose(pattern: Connectivity, dtype: torch.dtype, device: torch.device) -> tuple[str, str]:
+    """The measured rule: the C++ kernels wherever they can compute, else PyTorch."""
+    lacking = native.lacks(pattern, dtype, device)
+    if not lacking:
+        return "native", "the C++ kernel is the fastest measured for every pattern on a CPU"
+    return "torch", f"the C++ kernel cannot: {lacking}"
 
 
 def _one_pattern(query: Tensor, key: Tensor, value: Tensor, bias: Tensor, pattern: Connectivity, labels: Tensor | None,
@@ -87,55 +96,22 @@ def _one_pattern(query: Tensor, key: Tensor, value: Tensor, bias: Tensor, patter
         members = labels
         if labels is not None and not soft:
             members = (labels[:, None] == torch.arange(objects, device=labels.device).view(1, -1, 1, 1, 1)).to(query.dtype)
-        output, affinity, lse = reference.attention(query, key, value, pattern, scale, kind, bias, members)
-        return Attended(output, affinity, lse)
-    shape, size, heads = query.shape[:5], tuple(key.shape[2:5]), query.shape[1]
-    q, k, v = (t.flatten(2, 4).flatten(0, 1) for t in (query, key, value))
-    bias = bias.reshape(-1, 1).expand(q.shape[0], q.shape[1])
-    rank, members = None, None
+        return Attended(*reference.attention(query, key, value, pattern, scale, kind, bias, members))
+    if implementation == "auto":
+        implementation = choose(pattern, query.dtype, query.device)[0]
+    elif implementation == "native" and (lacking := native.lacks(pattern, query.dtype, query.device)):
+        raise ValueError(f"implementation 'native' cannot do this: {lacking}; use 'torch' or 'auto'")
+    rank, remember, bias = None, False, bias[..., None, None]
     if labels is not None:
-        numbers = None if soft else labels.flatten(1)
-        members = labels.flatten(2).to(torch.promote_types(q.dtype, torch.float32)) if soft else None
-        rank = _ranking(q, k, kind, scale, bias, objects, heads, numbers, members)
-    output, lse, best, argmax = _Attend.apply(q, k, v, pattern, size, scale, rank)
+        rank = affinities.ranking(query, key, kind, scale, bias, objects, labels)
+        remember = torch.is_grad_enabled() and any(t.requires_grad for t in (query, key, bias, labels))
+    how = (rank.mode, *rank[2:]) if rank else ("", None, None, None)
+    output, lse, best, argmax = ops.attend(query, key, value, str(pattern), scale, implementation, *how, remember)
     found = None
-    if rank is not None:
-        wide = lse.dtype
-        found = affinities.Affinity.apply(q.to(wide), k.to(wide), lse, None if members is None else
-                                          members.repeat_interleave(heads, 0), bias.to(wide), best, argmax, kind, scale)
-        found = found.to(query.dtype).view(*shape[:2], objects, *shape[2:])
-    return Attended(output.view(*shape, -1), found, lse.view(shape))
-
-
-@torch.no_grad()
-def _ranking(q: Tensor, k: Tensor, kind: str, scale: float, bias: Tensor, objects: int, heads: int, labels: Tensor | None,
-             members: Tensor | None) -> affinities.Ranking:
-    wide = torch.promote_types(q.dtype, torch.float32)
-    return affinities.ranking(q.to(wide), k.to(wide), kind, scale, bias.to(wide), objects, heads, labels, members)
-
-
-class _Attend(torch.autograd.Function):
-    """One pattern over flattened tensors (group, cell, dim); the ranking's outputs carry no gradient."""
-
-    @staticmethod
-    def forward(ctx, query, key, value, pattern, size, scale, rank):
-        ctx.settings = pattern, size, scale
-        output, lse, best, argmax = _file(pattern).forward(query, key, value, pattern, size, scale, rank)
-        ctx.save_for_backward(query, key, value, output, lse)
-        if rank is not None:
-            ctx.mark_non_differentiable(best, argmax)
-        return output, lse, best, argmax
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx, grad, grad_lse, *_):
-        pattern = ctx.settings[0]
-        query, key, value, output, lse = ctx.saved_tensors
-        return *_file(pattern).backward(query, key, value, output, lse, grad, grad_lse, *ctx.settings), None, None, None, None
-
-
-def _file(pattern: Connectivity):
-    return grid if isinstance(pattern, Grid) else blocks
+    if rank:
+        found = ops.affinity(query, key, lse, labels if soft else None, bias.to(lse.dtype), best, argmax, kind, scale)
+        found = found.to(query.dtype)
+    return Attended(output, found, lse)
 
 
 def _patterns(connectivity, heads: int) -> list[Connectivity]:

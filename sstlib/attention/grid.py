@@ -10,11 +10,10 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from sstlib.attention.affinity import Ranking
+from sstlib.attention.affinity import INFINITY, Ranking
 from sstlib.connectivity import Grid, Size
 
 SCORES = 1 << 18  # scores held at a time where one frame of one head has fewer
-INFINITY = float("inf")
 
 
 def _frames(groups: int, size: Size, queried: int) -> Iterator[tuple[slice, int, int]]:
@@ -50,8 +49,8 @@ def forward(query: Tensor, key: Tensor, value: Tensor, pattern: Grid, size: Size
     lse = query.new_empty(query.shape[:-1])
     best = argmax = None
     if rank is not None:
-        best = query.new_full((groups, rank.objects, cells), -INFINITY)
-        argmax = torch.full((groups, rank.objects, cells), -1, dtype=torch.int32, device=query.device)
+        best = query.new_full((groups, rank.terms.shape[1], cells), rank.least)
+        argmax = torch.full(best.shape, -1, dtype=torch.int32, device=query.device)
     for heads, at, frame in _frames(groups, size, query.shape[1]):
         seen = frame + 1 if pattern.causal else size[0]
         q, k, v = query[heads, at] * scale, key[heads, :seen], value[heads, :seen]
@@ -74,19 +73,17 @@ def forward(query: Tensor, key: Tensor, value: Tensor, pattern: Grid, size: Size
 
 def _rank(along_t: Tensor, rank: Ranking, heads: slice, cell: slice, best: Tensor, argmax: Tensor) -> None:
     """The best earlier frame of each cell and object, over the time line."""
-    earlier, shape = along_t.shape[1], (along_t.shape[0], -1, best.shape[-1])
-    seen = slice(0, earlier * best.shape[-1])
-    base = rank.base(along_t.reshape(shape), None if rank.key_term is None else rank.key_term[heads, seen].view(shape))
+    plane, shape = best.shape[-1], (along_t.shape[0], along_t.shape[1], best.shape[-1])
+    seen = slice(0, shape[1] * plane)
+    scores = along_t.reshape(shape)
+    key_term = None if rank.key_term is None else rank.key_term[heads, seen].reshape(shape)
     query_term = None if rank.query_term is None else rank.query_term[heads, None, cell]
-    for number in range(rank.objects):
-        if rank.labels is not None:
-            scored = base.masked_fill(rank.labels[heads, seen].view(shape) != number, -INFINITY)
-        else:
-            scored = rank.weighed(base, rank.memberships[heads, number, seen].view(shape), query_term)
-        found, frame = scored.max(1)
-        best[:, number] = found
-        own = torch.arange(best.shape[-1], device=best.device)
-        argmax[:, number] = torch.where(found > -INFINITY, frame * best.shape[-1] + own, -1).int()
+    own = torch.arange(plane, device=best.device)
+    for number in range(best.shape[1]):
+        ranked = rank.ranked(scores, rank.terms[heads, number, seen].reshape(shape), key_term, query_term)
+        found, frame = ranked.max(1)
+        best[:, number] = found.clamp_min(rank.least)
+        argmax[:, number] = torch.where(found > rank.least, frame * plane + own, -1).int()
 
 
 def backward(query: Tensor, key: Tensor, value: Tensor, output: Tensor, lse: Tensor, grad: Tensor, grad_lse: Tensor,

@@ -1,0 +1,19 @@
+// One head laid out channel by channel, so that LANES neighbouring cells of a row are one load.
+#pragma once
+#include "abi.h"
+
+struct Planes {  // one head's rows, channel by channel, with margins
+    int64_t margin, width, row, frame, dim;
+    std::vector<float> data;
+
+    Planes(const Problem& p, int64_t frames, int64_t dim, int64_t radius) : dim(dim) {
+        margin = (radius + LANES - 1) / LANES * LANES;
+        width = 2 * margin + (p.width + LANES - 1) / LANES * LANES;
+        row = width * dim, frame = row * p.height;
+        data.assign(frame * frames + LANES, 0.f);
+    }
+    float* at(int64_t t, int64_t y) { return data.data() + t * frame + y * row + margin; }
+    void fill(const View& from, const Problem& p, int64_t t, int64_t y, float factor) {
+        to_channels(from.at(t, y, 0), from.column, p.width, dim, factor, at(t, y), width);
+    }
+};

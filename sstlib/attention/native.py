@@ -1,0 +1,106 @@
+"""The C++ kernels: one file a pattern under kernels/, compiled on first use, called over raw addresses.
+
+They compute in float32 (half precisions are converted on the way in and out), on torch.get_num_threads() threads, and give
+the same result on any number of them: each sum has one owner.
+"""
+
+import ctypes
+import functools
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from sstlib import native
+from sstlib.attention.affinity import Ranking
+from sstlib.connectivity import Connectivity, Dense, Grid, Local, Strided
+
+FOLDER = Path(__file__).with_name("kernels")
+DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+MODES = ("", "add", "multiply", "sigmoid")
+
+
+def lacks(pattern: Connectivity, dtype: torch.dtype, device: torch.device) -> str:
+    """Why the kernels cannot do this, or an empty text."""
+    if device.type != "cpu":
+        return f"it runs on the CPU, not on {device.type}"
+    if dtype not in DTYPES:
+        return f"it computes in float32, not {str(dtype).removeprefix('torch.')}"
+    if _kernel(pattern) is None:
+        return f"it has no kernel for {pattern.name}"
+    return "" if library(_kernel(pattern)[0]) else "no C++ compiler built it (see the notice above, or SST_NATIVE=0 is set)"
+
+
+@functools.cache
+def library(name: str) -> ctypes.CDLL | None:
+    """A pattern's compiled kernels, or None."""
+    found = native.load(FOLDER / f"{name}.cpp")
+    for function in (found.forward, found.backward) if found else ():
+        function.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_double]
+        function.restype = None
+    return found
+
+
+def _kernel(pattern: Connectivity) -> tuple[str, tuple[int, int, int]] | None:
+    """The file of a pattern and its three numbers there."""
+    if isinstance(pattern, Local):
+        return "local", (*pattern.radii, 0)
+    if isinstance(pattern, Strided):
+        return "strided", (*pattern.strides, pattern.temporal_stride)
+    if isinstance(pattern, Dense):
+        return "strided", (1, 1, 1)
+    return ("grid", (0, 0, 0)) if isinstance(pattern, Grid) else None
+
+
+def forward(query: Tensor, key: Tensor, value: Tensor, pattern: Connectivity, scale: float, rank: Ranking | None,
+            remember: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Output, log-sum-exp, best ranking scores and their keys, of (batch, head, time, height, width, dim) tensors."""
+    q, k, v = (_float(t) for t in (query, key, value))
+    output = q.new_empty(*q.shape[:5], v.shape[-1])
+    lse, best = q.new_empty(q.shape[:5]), q.new_empty(0)
+    argmax = torch.empty(0, dtype=torch.int32)
+    plain, objects, mode, per_head = [lse, None, None, None, None, None, None], 0, 0, 0
+    if rank is not None:
+        objects, mode = rank.terms.shape[1], MODES.index(rank.mode)
+        per_head = int(rank.terms.shape[0] == q.shape[0] * q.shape[1])
+        best = q.new_empty(*q.shape[:2], objects, *q.shape[2:5])
+        argmax = torch.empty(best.shape if remember else 0, dtype=torch.int32)
+        logs = 1 / torch.log(torch.tensor(2.0)).item()  # the kernels' scores are in units of log 2
+        terms = rank.terms.float() * logs if rank.mode == "add" else rank.terms.float()
+        sides = [t if t is None else t.float() * logs for t in (rank.key_term, rank.query_term)]
+        plain = [lse, None, *(t if t is None else _padded(t) for t in (terms, *sides)), best, argmax if remember else None]
+    _call("forward", pattern, scale, [q, k, v, output, None, None, None, None], plain, (objects, mode, per_head))
+    return output.to(query.dtype), lse, best, argmax
+
+
+def backward(query: Tensor, key: Tensor, value: Tensor, output: Tensor, lse: Tensor, grad: Tensor, grad_lse: Tensor,
+             pattern: Connectivity, scale: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of query, key and value."""
+    q, k, v, g = (_float(t) for t in (query, key, value, grad))
+    delta = torch.linalg.vecdot(g, _float(output)).sub_(grad_lse)
+    grads = [torch.empty(t.shape) for t in (q, k, v)]
+    _call("backward", pattern, scale, [q, k, v, None, g, *grads], [lse.contiguous(), delta, None, None, None, None, None], (0, 0, 0))
+    return tuple(t.to(query.dtype) for t in grads)
+
+
+def _float(tensor: Tensor) -> Tensor:
+    """In float32 with the channels of a cell side by side; other strides are free."""
+    tensor = tensor.detach().float()
+    return tensor if tensor.stride(-1) == 1 or tensor.shape[-1] == 1 else tensor.contiguous()
+
+
+def _padded(tensor: Tensor) -> Tensor:
+    """A flat copy with a margin, since the lanes beyond the last row read on."""
+    return torch.nn.functional.pad(tensor.flatten(), (0, 16))
+
+
+def _call(function: str, pattern: Connectivity, scale: float, views: list, plain: list, ranking: tuple[int, int, int]) -> None:
+    """Writes the arguments in the order that kernels/abi.h reads them."""
+    name, numbers = _kernel(pattern)
+    query, key, value = views[:3]
+    sizes = [*query.shape[:2], key.shape[2], query.shape[2], *key.shape[3:], value.shape[-1], *numbers, int(pattern.causal),
+             *ranking, torch.get_num_threads()]
+    for view in views:
+        sizes += [0] * 5 if view is None else view.stride()[:5]
+    addresses = [0 if t is None else t.data_ptr() for t in (*views, *plain)]
+    getattr(library(name), function)((ctypes.c_void_p * len(addresses))(*addresses), (ctypes.c_int64 * len(sizes))(*sizes), scale)

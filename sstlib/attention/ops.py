@@ -1,0 +1,123 @@
+"""The implementations behind custom operators, so that torch.compile, autocast and autograd go through them.
+
+`sstlib::attend` gives output, log-sum-exp and the best ranking scores; `sstlib::affinity` makes affinities of the latter.
+Both have fake kernels (shapes for tracing) and gradients that are operators themselves.
+"""
+
+import torch
+from torch import Tensor
+
+from sstlib.attention import affinity as affinities
+from sstlib.attention import blocks, grid, native
+from sstlib.attention.affinity import Ranking
+from sstlib.connectivity import Grid, parse
+
+TENSORS = "Tensor query, Tensor key, Tensor value"
+HOW = "str pattern, float scale, str implementation"
+
+
+def _flat(tensor: Tensor) -> Tensor:
+    return tensor.flatten(0, 1).flatten(1, 3)
+
+
+@torch.library.custom_op("sstlib::attend", mutates_args=(), schema=(
+    f"({TENSORS}, {HOW}, str mode, Tensor? terms, Tensor? key_term, Tensor? query_term, bool remember) "
+    "-> (Tensor, Tensor, Tensor, Tensor)"))
+def attend(query, key, value, pattern, scale, implementation, mode, terms, key_term, query_term, remember):
+    """Sparse attention (Eq. 6) by one implementation; best scores and their keys are empty where nothing ranks."""
+    connectivity = parse(pattern)
+    rank = None if terms is None else Ranking(mode, scale, terms, key_term, query_term)
+    if implementation == "native":
+        return native.forward(query, key, value, connectivity, scale, rank, remember)
+    if rank is not None and terms.shape[0] != query.shape[0] * query.shape[1]:
+        rank = rank._replace(terms=terms.repeat_interleave(query.shape[1], 0))
+    shape = query.shape[:5]
+    file = grid if isinstance(connectivity, Grid) else blocks
+    output, lse, best, argmax = file.forward(_flat(query), _flat(key), _flat(value), connectivity, tuple(key.shape[2:5]), scale, rank)
+    output, lse = output.view(*shape, -1), lse.view(shape)
+    if rank is None:
+        return output, lse, lse.new_empty(0), lse.new_empty(0, dtype=torch.int32)
+    ranks = (*shape[:2], best.shape[1], *shape[2:])
+    return output, lse, best.view(ranks), argmax.view(ranks) if remember else argmax.new_empty(0)
+
+
+@attend.register_fake
+def _(query, key, value, pattern, scale, implementation, mode, terms, key_term, query_term, remember):
+    shape, wide = query.shape[:5], torch.promote_types(query.dtype, torch.float32)
+    ranks = 0 if terms is None else (*shape[:2], terms.shape[1], *shape[2:])
+    return (query.new_empty(*shape, value.shape[-1]), query.new_empty(shape, dtype=wide), query.new_empty(ranks, dtype=wide),
+            query.new_empty(ranks if remember else 0, dtype=torch.int32))
+
+
+@torch.library.custom_op("sstlib::attend_backward", mutates_args=(), schema=(
+    f"({TENSORS}, Tensor output, Tensor lse, Tensor grad, Tensor grad_lse, {HOW}) -> (Tensor, Tensor, Tensor)"))
+def attend_backward(query, key, value, output, lse, grad, grad_lse, pattern, scale, implementation):
+    """Gradients of query, key and value."""
+    connectivity = parse(pattern)
+    if implementation == "native":
+        return native.backward(query, key, value, output, lse, grad, grad_lse, connectivity, scale)
+    file = grid if isinstance(connectivity, Grid) else blocks
+    flat = [_flat(t) for t in (query, key, value, output)]
+    grads = file.backward(*flat, lse.flatten(0, 1).flatten(1), _flat(grad), grad_lse.flatten(0, 1).flatten(1), connectivity,
+                          tuple(key.shape[2:5]), scale)
+    return tuple(g.view(t.shape) for g, t in zip(grads, (query, key, value)))
+
+
+@attend_backward.register_fake
+def _(query, key, value, output, lse, grad, grad_lse, pattern, scale, implementation):
+    return tuple(t.new_empty(t.shape) for t in (query, key, value))
+
+
+def _save(ctx, inputs, output):
+    query, key, value, ctx.pattern, ctx.scale, ctx.implementation, *_ = inputs
+    ctx.save_for_backward(query, key, value, *output[:2])
+    ctx.mark_non_differentiable(*output[2:])
+
+
+def _gradient(ctx, grad, grad_lse, *_):
+    query, key, value, output, lse = ctx.saved_tensors
+    grads = attend_backward(query, key, value, output, lse, grad, grad_lse, ctx.pattern, ctx.scale, ctx.implementation)
+    return *grads, *[None] * 8
+
+
+attend.register_autograd(_gradient, setup_context=_save)
+
+
+@torch.library.custom_op("sstlib::affinity", mutates_args=(), schema=(
+    "(Tensor query, Tensor key, Tensor lse, Tensor? members, Tensor bias, Tensor best, Tensor argmax, str kind, float scale) -> Tensor"))
+def affinity(query, key, lse, members, bias, best, argmax, kind, scale):
+    """Object affinities (Eq. 4) from the best ranking scores, in the precision of the scores."""
+    return affinities.from_best(query, lse, bias, best, kind, scale, members is not None)
+
+
+@affinity.register_fake
+def _(query, key, lse, members, bias, best, argmax, kind, scale):
+    return best.new_empty(best.shape)
+
+
+@torch.library.custom_op("sstlib::affinity_backward", mutates_args=(), schema=(
+    "(Tensor grad, Tensor query, Tensor key, Tensor lse, Tensor? members, Tensor bias, Tensor argmax, str kind, float scale) "
+    "-> (Tensor, Tensor, Tensor, Tensor, Tensor)"))
+def affinity_backward(grad, query, key, lse, members, bias, argmax, kind, scale):
+    """Gradients of query, key, log-sum-exp, memberships (empty where there are none) and bias."""
+    return tuple(affinities.backward(grad, query, key, lse, members, bias, argmax, kind, scale))
+
+
+@affinity_backward.register_fake
+def _(grad, query, key, lse, members, bias, argmax, kind, scale):
+    return tuple(t.new_empty(t.shape) for t in (query, key, lse, lse.new_empty(0) if members is None else members, bias))
+
+
+def _save_affinity(ctx, inputs, output):
+    query, key, lse, members, bias, _, argmax, ctx.kind, ctx.scale = inputs
+    ctx.save_for_backward(query, key, lse, members, bias, argmax)
+
+
+def _affinity_gradient(ctx, grad):
+    query, key, lse, members, bias, argmax = ctx.saved_tensors
+    grads = list(affinity_backward(grad, query, key, lse, members, bias, argmax, ctx.kind, ctx.scale))
+    grads[3] = None if members is None else grads[3]
+    return *grads, None, None, None, None
+
+
+affinity.register_autograd(_affinity_gradient, setup_context=_save_affinity)

@@ -1,0 +1,123 @@
+"""The C++ kernels against the float64 reference: random shapes and patterns, gradients, threads, strides."""
+
+import os
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from torch.testing import assert_close
+
+from sstlib import native
+from sstlib.attention import KINDS, explain, sparse_attention
+from sstlib.connectivity import Dense, Grid, Local, Strided
+
+pytestmark = pytest.mark.skipif(native.compiler() is None, reason="no C++ compiler, or SST_NATIVE=0")
+
+
+@st.composite
+def problems(draw):
+    """A pattern, a buffer that no tile or stride needs to divide, and options."""
+    small = st.integers(1, 4)
+    pattern = draw(st.one_of(st.builds(Dense), st.builds(Grid), st.builds(Local, st.tuples(st.integers(0, 4), st.integers(0, 4))),
+                             st.builds(Strided, st.tuples(small, small), small)))
+    time, width = draw(st.integers(1, 3)), draw(st.sampled_from([1, 2, 3, 5, 15, 16, 17, 19, 33]))
+    height = draw(st.integers(1, max(2, min(11, 60 // width))))
+    return dict(pattern=type(pattern)(**{**vars(pattern), "causal": draw(st.booleans())}), size=(time, height, width),
+                queried=draw(st.integers(1, time)), heads=draw(st.integers(1, 2)), dim=draw(st.sampled_from([1, 3, 4, 7, 8, 12])),
+                dim_v=draw(st.sampled_from([1, 2, 5, 8, 13])), kind=draw(st.sampled_from(KINDS)), soft=draw(st.booleans()),
+                dtype=draw(st.sampled_from([torch.float32, torch.float32, torch.float64, torch.bfloat16])), seed=draw(st.integers(0, 2**31)))
+
+
+def solve(problem, implementation, dtype, backward=True):
+    """Outputs and gradients of one implementation on a problem's tensors, which are unit-scale: scores of about 1."""
+    generator = torch.Generator().manual_seed(problem["seed"])
+    size, heads, source = problem["size"], problem["heads"], problem["dtype"]
+    draw = lambda *shape: torch.randn(*shape, generator=generator).to(source).to(dtype)
+    query, key = draw(1, heads, problem["queried"], *size[1:], problem["dim"]), draw(1, heads, *size, problem["dim"])
+    leaves = [query, key, draw(1, heads, *size, problem["dim_v"])]
+    labels = torch.randint(-1, 2, (1, *size), generator=generator)
+    if problem["soft"]:
+        labels = torch.rand(1, 2, *size, generator=generator).to(source).to(dtype)
+        leaves.append(labels)
+    leaves = [leaf.requires_grad_(backward) for leaf in leaves]
+    out = sparse_attention(*leaves[:3], problem["pattern"], labels=labels, objects=2, affinity=problem["kind"], affinity_bias=0.25,
+                           scale=problem["dim"] ** -0.5, implementation=implementation)
+    if not backward:
+        return out, []
+    loss = sum((part.double() * torch.randn(part.shape, generator=generator).double()).sum() for part in out)
+    return out, torch.autograd.grad(loss, leaves, materialize_grads=True, allow_unused=True)
+
+
+@settings(max_examples=500, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(problems())
+def test_random_problems_match_the_float64_reference(problem):
+    """float32 within 1e-6 (values) and 5e-6 (gradients, affinities); float64 runs in PyTorch; bfloat16 within its rounding."""
+    exact, exact_grads = solve(problem, "reference", torch.float64)
+    found, grads = solve(problem, "auto", problem["dtype"])
+    if problem["dtype"] == torch.bfloat16:
+        for part, wanted in zip((found.output, found.logsumexp), (exact.output, exact.logsumexp)):
+            assert_close(part.double(), wanted, atol=2e-2, rtol=1e-2)
+        return
+    loose = 1e-10 if problem["dtype"] == torch.float64 else None
+    assert_close(found.output.double(), exact.output, atol=loose or 1e-6, rtol=loose or 1e-6)
+    assert_close(found.logsumexp.double(), exact.logsumexp, atol=loose or 1e-6, rtol=loose or 1e-6)
+    assert_close(found.affinity.double(), exact.affinity, atol=loose or 5e-6, rtol=loose or 5e-6)
+    for grad, wanted in zip(grads, exact_grads):
+        assert_close(grad.double(), wanted, atol=loose or 5e-6 * max(1.0, float(wanted.abs().max())), rtol=0)
+
+
+WIDE = dict(size=(2, 3, 150), queried=2, heads=2, dim=5, dim_v=3, kind="weight", soft=False, dtype=torch.float32, seed=3)
+
+
+@pytest.mark.parametrize("pattern", [Local((1, 100)), Grid(), Strided((1, 2)), Dense()], ids=str)
+def test_lines_longer_than_the_scores_held_at_a_time(pattern):
+    problem = {**WIDE, "pattern": pattern}
+    for part, wanted in zip(solve(problem, "native", torch.float32)[1], solve(problem, "reference", torch.float64)[1]):
+        assert_close(part.double(), wanted, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("pattern", [Grid(), Local(2), Strided(3)], ids=str)
+def test_any_number_of_threads_gives_the_same_bits(pattern):
+    problem = {**WIDE, "pattern": pattern, "size": (3, 11, 19), "queried": 3}
+    one = solve(problem, "native", torch.float32)
+    torch.set_num_threads(2)
+    try:
+        two = solve(problem, "native", torch.float32)
+    finally:
+        torch.set_num_threads(1)
+    for a, b in zip((*one[0], *one[1]), (*two[0], *two[1])):
+        assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("pattern", [Grid(), Local(2), Strided(3)], ids=str)
+def test_heads_cut_from_channels_need_no_copy(pattern):
+    tokens = torch.randn(2, 3, 5, 19, 3 * 8)
+    heads = tokens.unflatten(-1, (3, 8)).permute(0, 4, 1, 2, 3, 5)
+    assert_close(sparse_attention(heads, heads, heads, pattern).output, sparse_attention(*[heads.contiguous()] * 3, pattern).output)
+
+
+def test_large_scores_neither_overflow_nor_vanish():
+    query = torch.randn(1, 1, 2, 5, 17, 4) * 30
+    for pattern in (Grid(), Local(2), Strided(2)):
+        found = sparse_attention(query, query, query, pattern, implementation="native")
+        exact = sparse_attention(*[query.double()] * 3, pattern, implementation="reference")
+        assert_close(found.output.double(), exact.output, atol=5e-3, rtol=1e-3)
+
+
+def test_explain_and_refusals(monkeypatch):
+    query = torch.randn(1, 1, 2, 3, 5, 4)
+    assert explain(query, query, query, "grid")[0] == "native"
+    name, reason = explain(*[query.double()] * 3, "grid")
+    assert name == "torch" and "float64" in reason
+    with pytest.raises(ValueError, match="float64.*use 'torch'"):
+        sparse_attention(*[query.double()] * 3, "grid", implementation="native")
+
+
+def test_without_a_compiler_pytorch_takes_over(tmp_path):
+    code = ("import torch; from sstlib.attention import explain, sparse_attention; q = torch.randn(1, 1, 2, 3, 5, 4); "
+            "print(explain(q, q, q, 'grid')[0], sparse_attention(q, q, q, 'grid').output.shape[-1])")
+    import subprocess
+    import sys
+    run = subprocess.run([sys.executable, "-c", code], env={**os.environ, "SST_NATIVE": "0"}, capture_output=True, text=True)
+    assert run.stdout.split() == ["torch", "4"], run.stderr
