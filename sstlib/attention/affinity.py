@@ -110,7 +110,7 @@ def slopes(query: Tensor, key: Tensor, logsumexp: Tensor, bias: Tensor, kind: st
         positive = (value > 0).to(value.dtype)
         return value, inverse[0] * inverse[1] * positive, -value * inverse[0] ** 2, -value * inverse[1] ** 2, zero
     value = (scale * score).clamp_min(0)
-    return value, scale * (value > 0), zero, zero, zero
+    return value, scale * (value > 0).to(value.dtype), zero, zero, zero
 
 
 def backward(grad: Tensor, query: Tensor, key: Tensor, logsumexp: Tensor, members: Tensor | None, bias: Tensor, argmax: Tensor,
