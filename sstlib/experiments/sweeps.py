@@ -14,10 +14,11 @@ EXPERIMENT = "short"  # short runs on generated clips, the same for every varian
 SEEDS = (0, 1, 2)
 
 BASE = RunConfig(
-    model=ModelConfig(width=32, heads=4, layers=("local(radius=4)", "local(radius=4)"), history=3, backbone_width=16, embedding=48,
-                      decoder_width=32),
-    training=TrainingConfig(steps=300, batch=2, learning_rate=2e-3, warmup=40, checkpoint_every=200, ema=0.99),
-    data=DataConfig(height=96, width=160, frames=5),
+    # time is counted back from the current frame: clips of five frames cannot teach absolute numbers up to thirty
+    model=ModelConfig(width=32, heads=4, layers=("local(radius=4)", "local(radius=4)"), history=3, encoding_time="buffer", backbone_width=16,
+                      embedding=48, decoder_width=32),
+    training=TrainingConfig(steps=250, batch=4, learning_rate=2e-3, warmup=25, checkpoint_every=125, ema=0.99),
+    data=DataConfig(height=64, width=112, frames=5, objects=2, difficulty="easy"),
 )
 LOCAL, STRIDED = "local(radius=4)", "strided(stride=4)"
 
