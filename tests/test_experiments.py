@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from sstlib import paths, weights
+from sstlib.cli import main
 from sstlib.config import MODELS, RunConfig, TrainingConfig
 from sstlib.experiments import SWEEPS, RunRecord, findings, missing, records, release, run, tables
 from sstlib.experiments.sweeps import SEEDS, VARIANTS
@@ -120,8 +121,13 @@ def finished(tmp_path, runs, monkeypatch):
     return tmp_path / "run"
 
 
+def runs_of(name):
+    return paths.RUNS / "releases" / f"{name}-curve.csv"
+
+
 def test_a_release_is_loaded_by_name_and_says_its_terms(finished):
-    written = release.release(finished, "sst-test", "davis2016")
+    assert main(["release", str(finished), "sst-test", "--data", "davis2016"]) == 0
+    written = [paths.WEIGHTS / "sst-test.safetensors", runs_of("sst-test"), paths.WEIGHTS / "sst-test.md"]
     assert all(path.exists() for path in written)
     assert weights.load("sst-test").config == MODELS["sst-tiny"]
     text = written[-1].read_text()

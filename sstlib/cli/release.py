@@ -7,7 +7,7 @@ HELP = "put the weights of a finished run into results/weights, with their terms
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", type=Path, help="folder of a finished `sst train`")
+    parser.add_argument("folder", metavar="RUN", type=Path, help="folder of a finished `sst train`")
     parser.add_argument("name", help="name to load it by, for example sst-small")
     parser.add_argument("--data", required=True, help="what it was trained on: generated or davis2016; decides its terms")
 
@@ -15,6 +15,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from sstlib.experiments.release import release
 
-    for path in release(arguments.run, arguments.name, arguments.data):
+    for path in release(arguments.folder, arguments.name, arguments.data):
         print(path)
     return 0
