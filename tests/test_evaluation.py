@@ -10,10 +10,11 @@ import pytest
 from PIL import Image
 
 from sstlib.cli import main
+from sstlib.datasets import open_dataset
 from sstlib.evaluation import Evaluation, benchmark, compare, evaluate, youtube_groups
 from sstlib.evaluation import folders as folders_module
 from sstlib.metrics.scores import count_frame
-from sstlib.video import read_mask
+from sstlib.video import read_mask, write_mask
 
 GOLDENS = Path(__file__).parent / "goldens"
 
@@ -267,3 +268,27 @@ def test_benchmark_times_methods_that_agree():
     times = benchmark.benchmark(GOLDENS / "predictions", GOLDENS / "Annotations", rounds=1, processes=1)
     assert all(taken > 0 for methods in times.values() for taken in methods.values())
     assert "native" in benchmark.report(times)
+
+
+def test_generated_clips_bring_their_truth_and_measures_of_occlusion(tmp_path, capsys):
+    clip = next(clip for clip in open_dataset("sst-occlusion", "mini") if clip.value == 2)
+    truth = clip.clip.labels
+    for t, frame in enumerate(clip.frame_names):
+        write_mask(tmp_path / clip.name / f"{frame}.png", truth[t] if clip.clip.visible_share[t, 0] > 0.9 else truth[0])
+    record = tmp_path / "record.json"
+    settings = ["--dataset", "sst-occlusion", "--split", "mini", "--sequences", clip.name, "--json", str(record)]
+    assert main(["evaluate", str(tmp_path), *settings]) == 0
+    assert "claimed gone" in capsys.readouterr().out
+    result = Evaluation.read(record)
+    assert result.occlusion["all"] == result.occlusion["length 2"] and set(result.occlusion) == {"all", "length 2"}
+    gone = result.occlusion["all"]["while_gone"]
+    assert gone["frames"] >= 2 and gone["share"] == 1.0
+    assert 0 < result.overall()["J"].mean < 1
+    shutil.rmtree(tmp_path / clip.name)
+    assert main(["evaluate", str(tmp_path), *settings]) == 2
+    assert main(["evaluate", str(tmp_path), *settings, "--missing", "zeros"]) == 0
+
+
+def test_hidden_annotations_of_youtube_vos_are_not_scored(capsys):
+    assert main(["evaluate", str(GOLDENS), "--dataset", "youtube2019", "--split", "valid"]) == 2
+    assert "not public" in capsys.readouterr().err

@@ -1,14 +1,18 @@
 """`sst evaluate PREDICTIONS ANNOTATIONS`: J and F of folders of masks, on the screen, as JSON and CSV, and compared."""
 
 import argparse
+import math
 import os
+from collections.abc import Callable
 from pathlib import Path
 
-from sstlib.evaluation import MISSING, Evaluation, compare, dataset_masks, evaluate, youtube_groups
-from sstlib.metrics import PROTOCOLS
+from sstlib.evaluation import (MISSING, Evaluation, compare, dataset_masks, evaluate, evaluate_clips,
+                               youtube_groups)
+from sstlib.metrics import PROTOCOLS, Interval
 
 HELP = "score predicted masks against annotations: region similarity J and contour accuracy F"
 DATASETS = {"davis2016": "davis2016", "davis2017": "davis2017", "youtube2018": "youtube", "youtube2019": "youtube"}
+GENERATED = "sst-occlusion"
 SHOWN = 8
 
 
@@ -17,8 +21,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("predictions", metavar="PREDICTIONS", nargs="?",
                         help="folder of SEQUENCE/FRAME.png, label maps or binary masks")
     parser.add_argument("annotations", metavar="ANNOTATIONS", nargs="?", help="folder of true masks, the same layout")
-    parser.add_argument("--dataset", choices=sorted(DATASETS), help="take annotations and protocol of a known data set")
-    parser.add_argument("--split", default="val", help="the data set's part (default: val)")
+    parser.add_argument("--dataset", choices=sorted([*DATASETS, GENERATED]),
+                        help="take annotations and protocol of a known data set")
+    parser.add_argument("--split", help="the data set's part (default: val; youtube: train, as no other has public "
+                        "labels; sst-occlusion: test)")
     parser.add_argument("--protocol", choices=sorted(PROTOCOLS),
                         help="what is scored; by default the data set's, or davis2016 for binary masks, else davis2017")
     parser.add_argument("--sequences", nargs="+", metavar="NAME", help="score these sequences only")
@@ -51,42 +57,74 @@ def run(arguments: argparse.Namespace) -> int:
         raise ValueError("give either the folder of ANNOTATIONS or --dataset")
     if (arguments.meta is None) != (arguments.seen is None):
         raise ValueError("--meta and --seen go together: seen and unseen objects are told apart by both")
-    annotations = arguments.annotations or dataset_masks(arguments.dataset, arguments.split)
-    settings = {"protocol": arguments.protocol or DATASETS.get(arguments.dataset), "sequences": arguments.sequences,
-                "missing": arguments.missing, "processes": arguments.processes, "progress": True}
-    if arguments.meta:
-        settings["groups"] = youtube_groups(arguments.meta, arguments.seen)
-    result = evaluate(arguments.predictions, annotations, record=arguments.json, **settings)
+    scored = _scorer(arguments)
+    result = scored(arguments.predictions, arguments.json)
     report(result)
     if arguments.csv:
         result.write_table(arguments.csv)
     if arguments.against:
         other = Path(arguments.against)
-        result_b = Evaluation.read(other) if other.is_file() else evaluate(other, annotations, **settings)
-        report_comparison(result, result_b)
+        report_comparison(result, Evaluation.read(other) if other.is_file() else scored(other, None))
     return 0
+
+
+def _scorer(arguments: argparse.Namespace) -> Callable[[str | Path, str | None], Evaluation]:
+    """What scores a folder of predictions, and keeps the record where one is asked for, by the command's settings."""
+    settings = {"sequences": arguments.sequences, "missing": arguments.missing, "progress": True}
+    if arguments.dataset == GENERATED:
+        def clips(predictions: str | Path, record: str | None) -> Evaluation:
+            result = evaluate_clips(predictions, arguments.split or "test", **settings)
+            if record:
+                result.write(record)
+            return result
+        return clips
+    split = arguments.split or ("train" if DATASETS.get(arguments.dataset) == "youtube" else "val")
+    annotations = arguments.annotations or dataset_masks(arguments.dataset, split)
+    groups = youtube_groups(arguments.meta, arguments.seen) if arguments.meta else None
+    protocol = arguments.protocol or DATASETS.get(arguments.dataset)
+    return lambda predictions, record: evaluate(predictions, annotations, protocol=protocol, groups=groups,
+                                                record=record, processes=arguments.processes, **settings)
 
 
 def report(result: Evaluation) -> None:
     """Prints the table, the intervals, YouTube-VOS's numbers and the notes."""
     print(result.table())
     for measure, interval in result.intervals().items():
-        print(f"{measure:>3} {100 * interval.mean:.1f}, {interval.level:.0%} interval over sequences "
-              f"{100 * interval.low:.1f} to {100 * interval.high:.1f}")
+        print(f"{measure:>3} {percent(interval)}")
     if youtube := result.youtube():
         values = (f"{k} {100 * v:.1f}" for k, v in youtube.items() if k != "official" and v is not None)
         print("YouTube-VOS, unofficial (the server's averaging is not public): " + ", ".join(values))
+    if result.occlusion:
+        report_occlusion(result.occlusion)
     for note in result.notes:
         print(f"note: {note}")
+
+
+def report_occlusion(groups: dict[str, dict]) -> None:
+    """Prints a line a group of clips: J while hardly seen, after the object comes back, identity, and false claims."""
+    def shown(value: float | None) -> str:
+        return f"{'-' if value is None else format(100 * value, '.1f'):>12}"
+
+    print(f"{'occlusion':16}{'J seen < 25%':>14}{'J when back':>13}{'swaps':>7}{'under other':>13}{'claimed gone':>14}")
+    for name, found in groups.items():
+        hardly, back = found["by_visible_share"][0]["J"], found["after_reappearance"]["mean"]
+        identity, gone = found["identity"], found["while_gone"]["share"]
+        under = shown(identity["share"])
+        print(f"{name:16}  {shown(hardly)} {shown(back)}{identity['swaps']:7} {under}  {shown(gone)}")
+
+
+def percent(interval: Interval, sign: str = "") -> str:
+    """A mean with its interval, if it has one."""
+    mean, low, high = (format(100 * value, f"{sign}.1f") for value in (interval.mean, interval.low, interval.high))
+    bounds = f" ({interval.level:.0%} interval over sequences {low} to {high})"
+    return mean if math.isnan(interval.low) else mean + bounds
 
 
 def report_comparison(result: Evaluation, other: Evaluation) -> None:
     """Prints the difference to another result, and the sequences that make it."""
     for measure in ("J&F", "J", "F"):
         found = compare(other, result, measure)
-        percent = [100 * value for value in (found.difference.mean, found.difference.low, found.difference.high)]
-        print(f"{measure:>3} {percent[0]:+.1f} against the other, {found.difference.level:.0%} interval "
-              f"{percent[1]:+.1f} to {percent[2]:+.1f}; better in {found.better} sequences, "
+        print(f"{measure:>3} {percent(found.difference, '+')} against the other; better in {found.better} sequences, "
               f"worse in {found.worse}, equal in {found.equal} (sign test p = {found.probability:.2g})")
         if not found.deciding:
             continue

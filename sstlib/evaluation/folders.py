@@ -58,20 +58,15 @@ def evaluate(predictions: str | Path, annotations: str | Path | Masks, *, protoc
         FileNotFoundError: a folder or predicted frame is missing.
         ValueError: an unknown protocol or sequence, masks of another size, or nothing to score.
     """
-    if missing not in MISSING:
-        raise ValueError(f"missing is {missing!r}; it is one of {', '.join(MISSING)}")
-    predictions, origin = _folder(predictions, "predictions"), "files"
+    predictions, origin = existing_folder(predictions, "predictions"), "files"
     if not isinstance(annotations, Mapping):
-        origin = _folder(annotations, "annotations")
+        origin = existing_folder(annotations, "annotations")
         annotations = folder_masks(origin)
     annotations = _chosen(annotations, sequences)
     protocol, notes = _protocol(protocol, predictions, annotations)
     pairs = {name: _pairs(predictions / name, files, protocol) for name, files in annotations.items()}
-    if absent := _absent(pairs):
-        if missing == "error":
-            raise FileNotFoundError(f"{len(absent)} predictions are missing in {predictions}: {_listed(absent)}; "
-                                    "add them, or let them count as empty masks (missing=\"zeros\", --missing zeros)")
-        notes.append(f"{len(absent)} missing predictions counted as empty masks: {_listed(absent)}")
+    gone = {name: [pair.truth for pair in scored if pair.prediction is None] for name, (_, *scored) in pairs.items()}
+    notes += absent_noted({name: (paths, len(pairs[name]) - 1) for name, paths in gone.items()}, predictions, missing)
     provenance = _provenance(pairs, predictions=predictions, annotations=origin)
     result = Evaluation(protocol, {}, tuple(notes), provenance, {k: frozenset(v) for k, v in (groups or {}).items()})
     if record and (kept := _kept(Path(record), result, list(pairs))):
@@ -106,6 +101,9 @@ def dataset_masks(name: str, split: str = "val", folder: str | Path | None = Non
     """
     from sstlib.datasets import open_dataset  # brings PyTorch along, which the counting processes do without
 
+    if name.startswith("youtube") and split != "train":
+        raise ValueError(f"the annotations of {name} {split} are not public, but for the given masks; submit the "
+                         "predictions to its server, or evaluate on videos held out of train")
     found = {}
     for sequence in open_dataset(name, split, folder):
         masks = getattr(sequence, "masks", None)
@@ -139,7 +137,12 @@ def youtube_groups(meta: str | Path, seen: str | Path) -> dict[str, frozenset[tu
     return {group: frozenset(objects) for group, objects in members.items()}
 
 
-def _folder(folder: str | Path, what: str) -> Path:
+def existing_folder(folder: str | Path, what: str) -> Path:
+    """The folder, if it is one.
+
+    Raises:
+        FileNotFoundError: it is not.
+    """
     folder = Path(folder).expanduser()
     if not folder.is_dir():
         raise FileNotFoundError(f"the folder of {what}, {folder}, does not exist; give a folder of SEQUENCE/FRAME.png")
@@ -190,26 +193,41 @@ def _pairs(predictions: Path, files: Sequence[Path], protocol: Protocol) -> list
     return [Pair(files[0], None), *(Pair(path, there.get(path.name)) for path in scored)]
 
 
-def _absent(pairs: Mapping[str, list[Pair]]) -> list[str]:
-    """Predictions that will be scored and are not there: whole sequences by name, else SEQUENCE/FRAME.png."""
+def absent_noted(gone: Mapping[str, tuple[Sequence[Path], int]], predictions: Path, missing: str) -> list[str]:
+    """What to note of predictions that are not there: the frames gone and the number scored, by sequence.
+
+    Raises:
+        FileNotFoundError: some are gone, and `missing` does not say that they count as empty.
+        ValueError: `missing` is none of MISSING.
+    """
+    if missing not in MISSING:
+        raise ValueError(f"missing is {missing!r}; it is one of {', '.join(MISSING)}")
     absent = []
-    for name, (_, *scored) in pairs.items():
-        gone = [f"{name}/{pair.truth.name}" for pair in scored if pair.prediction is None]
-        absent += [f"{name}/ (all {len(scored)} frames)"] if len(gone) == len(scored) > 1 else gone
-    return absent
+    for name, (frames, scored) in gone.items():
+        whole = len(frames) == scored > 1
+        absent += [f"{name}/ (all {scored} frames)"] if whole else [f"{name}/{path.name}" for path in frames]
+    if absent and missing == "error":
+        raise FileNotFoundError(f"{len(absent)} predictions are missing in {predictions}: {_listed(absent)}; "
+                                "add them, or let them count as empty masks (missing=\"zeros\", --missing zeros)")
+    return [f"{len(absent)} missing predictions counted as empty masks: {_listed(absent)}"] if absent else []
 
 
 def _provenance(pairs: Mapping[str, list[Pair]], **folders: Path | str) -> dict:
-    """Where the masks came from, a fingerprint of every byte that is read, and one of the code that scores them."""
+    """Where the masks came from, and fingerprints of every byte that is read and of the code that scores them."""
     digests = {side: hashlib.sha256() for side in folders}
     for name, frames in pairs.items():
         for truth, prediction in frames:
             for side, path in (("annotations", truth), ("predictions", prediction)):
                 content = hashlib.sha256(path.read_bytes()).hexdigest() if path else "absent"
                 digests[side].update(f"{name}/{truth.name} {content}\n".encode())
-    code = hashlib.sha256("".join(map(inspect.getsource, (counts, scores))).encode() + counts.SOURCE.read_bytes())
     return {side: {"folder": str(folder), "fingerprint": digests[side].hexdigest()} for side, folder in folders.items()
-            } | {"code": code.hexdigest()}
+            } | {"code": scorer_code()}
+
+
+def scorer_code() -> str:
+    """Fingerprint of the code that turns masks into scores."""
+    source = "".join(map(inspect.getsource, (counts, scores))).encode() + counts.SOURCE.read_bytes()
+    return hashlib.sha256(source).hexdigest()
 
 
 def _kept(record: Path, expected: Evaluation, names: list[str]) -> Evaluation | None:

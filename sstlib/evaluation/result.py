@@ -3,14 +3,14 @@
 import csv
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
+from sstlib.files import written_aside
 from sstlib.metrics import Comparison, Interval, Protocol, SequenceScore, Statistics, bootstrap, paired_comparison
 from sstlib.metrics.scores import averaged
-from sstlib.video import written_aside
 
 COLUMNS = [(measure, part) for measure in ("J&F", "J", "F") for part in ("mean", "recall", "decay")]
 
@@ -25,6 +25,7 @@ class Evaluation:
         notes: what a reader of the numbers must know: how annotations were read, what was missing or ignored.
         provenance: folders and fingerprints of the files that were read, and of the code that scored them.
         groups: seen and unseen objects as (sequence, id), for YouTube-VOS; empty elsewhere.
+        occlusion: measures of occlusion by group of clips (`evaluate_clips`); empty where visibility is not known.
     """
 
     protocol: Protocol
@@ -32,6 +33,7 @@ class Evaluation:
     notes: tuple[str, ...]
     provenance: dict
     groups: dict[str, frozenset[tuple[str, int]]]
+    occlusion: dict[str, dict] = field(default_factory=dict)
 
     def overall(self) -> dict[str, Statistics]:
         """J, F and J&F over all objects alike, as the official table: three objects of a sequence count three times."""
@@ -66,6 +68,7 @@ class Evaluation:
         return {"global": {measure: s.to_dict() for measure, s in self.overall().items()},
                 "intervals": {measure: interval.to_dict() for measure, interval in self.intervals().items()},
                 "youtube": self.youtube(),
+                "occlusion": self.occlusion,
                 "protocol": asdict(self.protocol),
                 "notes": list(self.notes),
                 "provenance": self.provenance,
@@ -83,7 +86,8 @@ class Evaluation:
             groups = {group: frozenset((name, value) for name, value in members)
                       for group, members in record["groups"].items()}
             sequences = {name: SequenceScore.from_dict(name, score) for name, score in record["sequences"].items()}
-            return cls(Protocol(**record["protocol"]), sequences, tuple(record["notes"]), record["provenance"], groups)
+            return cls(Protocol(**record["protocol"]), sequences, tuple(record["notes"]), record["provenance"], groups,
+                       record["occlusion"])
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"this is no record of an evaluation ({type(error).__name__}: {error})") from None
 
