@@ -47,7 +47,9 @@ class VideoSequence:
         self._mask = read_mask(mask) if mask is not None else None
         if self._mask is not None and self._mask.shape != self.frame(0).shape[:2]:
             height, width = self.frame(0).shape[:2]
-            raise ValueError(f"{mask}: the mask is {self._mask.shape[1]}x{self._mask.shape[0]}, the frames of {path} are {width}x{height}")
+            raise ValueError(
+                f"{mask}: the mask is {self._mask.shape[1]}x{self._mask.shape[0]}, frames of {path} are {width}x{height}"
+            )
 
     def _open(self, at: int | None = None) -> None:
         import av
@@ -125,7 +127,9 @@ def open_clip(path: Path | str, mask: Path | str | None = None) -> Sequence:
     return VideoSequence(path, mask)
 
 
-def write_video(path: Path | str, frames: Iterable[UInt8[np.ndarray, "height width 3"]], rate: int | float | Fraction = 24) -> int:
+def write_video(
+    path: Path | str, frames: Iterable[UInt8[np.ndarray, "height width 3"]], rate: int | float | Fraction = 24
+) -> int:
     """Writes frames as H.264 in MP4, whole or not at all, and returns their number.
 
     Even sizes are written in the pixel format that all players know (4:2:0), odd ones in 4:4:4, so that the size stays.
@@ -145,7 +149,9 @@ def write_video(path: Path | str, frames: Iterable[UInt8[np.ndarray, "height wid
                 stream.pix_fmt = "yuv444p" if size[0] % 2 or size[1] % 2 else "yuv420p"
                 stream.options = {"crf": "18"}
             if frame.shape != size:
-                raise ValueError(f"{path}: frame {count} is {frame.shape[1]}x{frame.shape[0]}, the first is {size[1]}x{size[0]}")
+                raise ValueError(
+                    f"{path}: frame {count} is {frame.shape[1]}x{frame.shape[0]}, the first is {size[1]}x{size[0]}"
+                )
             container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")))
             count += 1
         if size is None:
@@ -171,7 +177,12 @@ def contact_sheet(
     Raises:
         ValueError: no pictures.
     """
-    small = [np.asarray(Image.fromarray(p).resize((width, max(1, round(width * p.shape[0] / p.shape[1]))), Image.Resampling.LANCZOS)) for p in pictures]
+    small = [
+        np.asarray(
+            Image.fromarray(p).resize((width, max(1, round(width * p.shape[0] / p.shape[1]))), Image.Resampling.LANCZOS)
+        )
+        for p in pictures
+    ]
     if not small:
         raise ValueError("no pictures for a contact sheet")
     columns, height = min(columns, len(small)), max(p.shape[0] for p in small)

@@ -49,7 +49,10 @@ class ArraySequence:
     def __init__(
         self,
         frames: UInt8[np.ndarray, "time height width 3"],
-        labels: Shaped[np.ndarray, "time height width"] | Shaped[np.ndarray, "height width"] | Mapping[int, np.ndarray] | None = None,
+        labels: Shaped[np.ndarray, "time height width"]
+        | Shaped[np.ndarray, "height width"]
+        | Mapping[int, np.ndarray]
+        | None = None,
         name: str = "clip",
         frame_names: list[str] | None = None,
     ) -> None:
@@ -61,9 +64,13 @@ class ArraySequence:
         self.labels: dict[int, np.ndarray] = {}
         for t, label in (labels or {}).items():
             if label.shape != frames.shape[1:3]:
-                raise ValueError(f"{name}: labels of frame {t} have shape {label.shape}; expected {frames.shape[1:3]} as the frames")
+                raise ValueError(
+                    f"{name}: labels of frame {t} have shape {label.shape}; expected {frames.shape[1:3]} as the frames"
+                )
             if label.size and (label.min() < 0 or label.max() > VOID):
-                raise ValueError(f"{name}: labels of frame {t} go from {label.min()} to {label.max()}; ids are 0..254, 255 is void")
+                raise ValueError(
+                    f"{name}: labels of frame {t} go from {label.min()} to {label.max()}; ids are 0..254, 255 is void"
+                )
             self.labels[t] = label.astype(np.uint8, copy=False)
         if len(self.frame_names) != len(frames):
             raise ValueError(f"{name}: {len(self.frame_names)} frame names for {len(frames)} frames")
@@ -92,8 +99,14 @@ class FolderSequence:
         ValueError: two files of one name, or a mask that belongs to no frame.
     """
 
-    def __init__(self, frames: Path | str, masks: Path | str | None = None, name: str | None = None, merge: bool = False,
-                 within: Path | None = None) -> None:
+    def __init__(
+        self,
+        frames: Path | str,
+        masks: Path | str | None = None,
+        name: str | None = None,
+        merge: bool = False,
+        within: Path | None = None,
+    ) -> None:
         self.folder = Path(frames)
         self.name = name or self.folder.name
         self.merge = merge
@@ -104,7 +117,9 @@ class FolderSequence:
             self.masks = images(Path(masks), "masks", within)
             stray = sorted(set(self.masks) - set(self.frame_names))
             if stray:
-                raise ValueError(f"{self.masks[stray[0]]}: there is no frame {stray[0]!r} in {self.folder}; masks are named as their frames")
+                raise ValueError(
+                    f"{self.masks[stray[0]]}: there is no frame {stray[0]!r} in {self.folder}; masks take their names"
+                )
         elif masks is not None:
             if not Path(masks).is_file():
                 raise FileNotFoundError(f"{masks}: no such mask file or folder of masks")
@@ -123,8 +138,10 @@ class FolderSequence:
         labels = read_mask(path)
         with _opened(self.paths[t]) as frame:
             if (frame.height, frame.width) != labels.shape:
-                raise ValueError(f"{path}: the mask is {labels.shape[1]}x{labels.shape[0]}, its frame {self.paths[t]} is "
-                                 f"{frame.width}x{frame.height}; masks must have their frame's size")
+                raise ValueError(
+                    f"{path}: the mask is {labels.shape[1]}x{labels.shape[0]}, its frame {self.paths[t]} is "
+                    f"{frame.width}x{frame.height}; masks must have their frame's size"
+                )
         return np.where((labels > 0) & (labels != VOID), 1, labels).astype(np.uint8) if self.merge else labels
 
 
@@ -147,16 +164,27 @@ def images(folder: Path, what: str = "frames", within: Path | None = None) -> di
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such folder of {what}")
     with os.scandir(folder) as entries:
-        listed = [(Path(entry.path), entry.is_symlink() or folder.is_symlink()) for entry in entries if not entry.name.startswith(".")]
+        listed = [
+            (Path(entry.path), entry.is_symlink() or folder.is_symlink())
+            for entry in entries
+            if not entry.name.startswith(".")
+        ]
     found: dict[str, Path] = {}
-    for path, linked in sorted(((p, linked) for p, linked in listed if p.suffix.lower() in FRAME_SUFFIXES), key=lambda pair: name_order(pair[0].name)):
+    for path, linked in sorted(
+        ((p, linked) for p, linked in listed if p.suffix.lower() in FRAME_SUFFIXES),
+        key=lambda pair: name_order(pair[0].name),
+    ):
         if path.stem in found:
             raise ValueError(f"{path}: {found[path.stem].name} has the same name; keep one of them")
         if linked and within is not None and not path.resolve().is_relative_to(within.resolve()):
-            raise ValueError(f"{path}: a link that leads out of {within}, to {path.resolve()}; put the file itself there")
+            raise ValueError(
+                f"{path}: a link that leads out of {within}, to {path.resolve()}; put the file itself there"
+            )
         found[path.stem] = path
     if not found:
-        raise FileNotFoundError(f"{folder}: no images in this folder of {what} (looked for {', '.join(sorted(FRAME_SUFFIXES))})")
+        raise FileNotFoundError(
+            f"{folder}: no images in this folder of {what} (looked for {', '.join(sorted(FRAME_SUFFIXES))})"
+        )
     return found
 
 

@@ -1,6 +1,7 @@
 """Readers of real data sets, each against a generated tree in its exact layout."""
 
 import json
+import os
 import zipfile
 
 import numpy as np
@@ -32,7 +33,12 @@ def write_sequence(frames, masks, names, ids=(0, 1), labelled=None, grey=False):
 
 def davis(folder, year="2017", split="val", resolution="480p", names=("bear", "cows"), **options):
     for name in names:
-        write_sequence(folder / "JPEGImages" / resolution / name, folder / "Annotations" / resolution / name, ["00000", "00001", "00002"], **options)
+        write_sequence(
+            folder / "JPEGImages" / resolution / name,
+            folder / "Annotations" / resolution / name,
+            ["00000", "00001", "00002"],
+            **options,
+        )
     listing = folder / "ImageSets" / year / f"{split}.txt"
     listing.parent.mkdir(parents=True, exist_ok=True)
     listing.write_text("\n".join(names) + "\n")
@@ -106,7 +112,11 @@ def test_training_objects_all_show_in_the_reference_frame():
 def test_davis_2016_lists_of_its_own_archive_are_read(tmp_path):
     davis(tmp_path, names=["bear", "cows"], grey=True)
     (tmp_path / "ImageSets/480p").mkdir()
-    pairs = [f"/JPEGImages/480p/{name}/0000{t}.jpg /Annotations/480p/{name}/0000{t}.png" for name in ("cows", "bear") for t in range(3)]
+    pairs = [
+        f"/JPEGImages/480p/{name}/0000{t}.jpg /Annotations/480p/{name}/0000{t}.png"
+        for name in ("cows", "bear")
+        for t in range(3)
+    ]
     (tmp_path / "ImageSets/480p/val.txt").write_text("\n".join(pairs))
     assert [s.name for s in open_dataset("davis2016", "val", tmp_path)] == ["cows", "bear"]
 
@@ -150,9 +160,21 @@ def youtube(folder, split="valid"):
     names = [f"{5 * k:05d}" for k in range(4)]
     root = folder / split
     for video_name, ids in (("0a", (0, 2)), ("1b", (0, 1, 4))):
-        write_sequence(root / "JPEGImages" / video_name, root / "Annotations" / video_name, names, ids=ids, labelled=["00000", "00005"])
-    meta = {"videos": {"1b": {"objects": {"1": {"category": "dog", "frames": names}, "4": {"category": "cat", "frames": names[1:]}}},
-                       "0a": {"objects": {"2": {"category": "bird", "frames": names[:3]}}}}}
+        write_sequence(
+            root / "JPEGImages" / video_name,
+            root / "Annotations" / video_name,
+            names,
+            ids=ids,
+            labelled=["00000", "00005"],
+        )
+    meta = {
+        "videos": {
+            "1b": {
+                "objects": {"1": {"category": "dog", "frames": names}, "4": {"category": "cat", "frames": names[1:]}}
+            },
+            "0a": {"objects": {"2": {"category": "bird", "frames": names[:3]}}},
+        }
+    }
     (root / "meta.json").write_text(json.dumps(meta))
     return folder
 
@@ -169,20 +191,28 @@ def test_youtube_tells_which_objects_start_when_and_which_frames_are_scored(tmp_
 def test_youtube_at_all_frames_takes_the_masks_of_valid(tmp_path):
     youtube(tmp_path)
     for name in ("0a", "1b"):
-        write_sequence(tmp_path / "valid_all_frames/JPEGImages" / name, None, [f"{k:05d}" for k in range(16)], labelled=[])
+        write_sequence(
+            tmp_path / "valid_all_frames/JPEGImages" / name, None, [f"{k:05d}" for k in range(16)], labelled=[]
+        )
     second, first = open_dataset("youtube2019", "valid_all_frames", tmp_path)
     assert len(first) == 16 and first.label(5) is not None and first.label(1) is None
     assert first.scored == ["00000", "00005", "00010"]
 
 
-@pytest.mark.parametrize("damage, message", [
-    (lambda root: (root / "meta.json").unlink(), "meta.json: no such file"),
-    (lambda root: (root / "meta.json").write_text("{}"), "meta.json: not as YouTube-VOS writes it"),
-    (lambda root: (root / "meta.json").write_text('{"videos": {"0a": {"objects": {"2": {"category": "x"}}}}}'), "meta.json: object 2 of video 0a.*frames"),
-    (lambda root: (root / "JPEGImages/1b/00010.jpg").unlink(), "1b/00010.jpg.*no such file"),
-    (lambda root: (root / "Annotations/1b/00005.png").unlink(), "1b/00005.png: object 4"),
-    (lambda root: [p.unlink() for p in (root / "JPEGImages/0a").iterdir()], "0a: no images"),
-])
+@pytest.mark.parametrize(
+    "damage, message",
+    [
+        (lambda root: (root / "meta.json").unlink(), "meta.json: no such file"),
+        (lambda root: (root / "meta.json").write_text("{}"), "meta.json: not as YouTube-VOS writes it"),
+        (
+            lambda root: (root / "meta.json").write_text('{"videos": {"0a": {"objects": {"2": {"category": "x"}}}}}'),
+            "meta.json: object 2 of video 0a.*frames",
+        ),
+        (lambda root: (root / "JPEGImages/1b/00010.jpg").unlink(), "1b/00010.jpg.*no such file"),
+        (lambda root: (root / "Annotations/1b/00005.png").unlink(), "1b/00005.png: object 4"),
+        (lambda root: [p.unlink() for p in (root / "JPEGImages/0a").iterdir()], "0a: no images"),
+    ],
+)
 def test_broken_youtube_trees_are_told_by_file(tmp_path, damage, message):
     damage(youtube(tmp_path) / "valid")
     with pytest.raises((ValueError, FileNotFoundError), match=message):
@@ -197,7 +227,10 @@ def test_a_submission_holds_the_scored_frames_alone(tmp_path):
             video.write_mask(results / sequence.name / f"{name}.png", sequence.label(t % 2))
     assert write_submission(tmp_path / "out.zip", results, sequences) == 7
     with zipfile.ZipFile(tmp_path / "out.zip") as archive:
-        assert sorted(archive.namelist())[:2] == ["Annotations/0a/00000.png", "Annotations/0a/00005.png"] and len(archive.namelist()) == 7
+        assert (
+            sorted(archive.namelist())[:2] == ["Annotations/0a/00000.png", "Annotations/0a/00005.png"]
+            and len(archive.namelist()) == 7
+        )
         (tmp_path / "one.png").write_bytes(archive.read("Annotations/1b/00005.png"))
     np.testing.assert_array_equal(video.read_mask(tmp_path / "one.png"), sequences[0].label(1))
 
@@ -229,7 +262,9 @@ def real(tmp_path, monkeypatch):
             labels[20:60, 10 + 5 * t:40 + 5 * t] = 1
             for folder, suffix in (("JPEGImages", "jpg"), ("Annotations", "png")):
                 (tmp_path / folder / "480p" / name).mkdir(parents=True, exist_ok=True)
-            Image.fromarray(rng.integers(0, 256, (90, 120, 3), np.uint8)).save(tmp_path / f"JPEGImages/480p/{name}/{t:05d}.jpg")
+            Image.fromarray(rng.integers(0, 256, (90, 120, 3), np.uint8)).save(
+                tmp_path / f"JPEGImages/480p/{name}/{t:05d}.jpg"
+            )
             video.write_mask(tmp_path / f"Annotations/480p/{name}/{t:05d}.png", labels)
     (tmp_path / "ImageSets/2016").mkdir(parents=True)
     (tmp_path / "ImageSets/2016/train.txt").write_text("bear\ncows\n")
@@ -273,6 +308,26 @@ def test_crops_show_an_object_of_the_reference(real):
         frames, labels = augmentation.cut_clip(np.random.default_rng(seed), sequence, 3, 31, 41)
         assert frames.shape == (3, 31, 41, 3) and set(np.unique(labels)) <= {0, 1}
         assert (labels[0] == 1).mean() >= augmentation.CROP_PIXELS
+
+
+def test_clips_are_cut_from_labelled_frames_alone():
+    frames = np.zeros((9, 40, 60, 3), np.uint8)
+    frames += np.arange(9, dtype=np.uint8)[:, None, None, None]
+    sequence = video.ArraySequence(frames, {t: np.ones((40, 60), np.uint8) for t in (1, 5, 6)})
+    assert augmentation.labelled_frames(sequence) == [1, 5, 6]
+    cut = [augmentation.cut_clip(np.random.default_rng(seed), sequence, 3, 20, 30)[0] for seed in range(5)]
+    assert {int(frame[0, 0, 0]) for clip in cut for frame in clip} == {1, 5, 6}
+
+
+@pytest.mark.skipif("SST_DAVIS" not in os.environ, reason="SST_DAVIS names no DAVIS folder")
+def test_the_real_davis_2016_reads_whole():
+    sequences = open_dataset("davis2016", "train") + open_dataset("davis2016", "val")
+    assert len(sequences) == 50
+    for sequence in sequences:
+        assert len(sequence.masks) == len(sequence) > 10
+        for t in (0, len(sequence) // 2, len(sequence) - 1):
+            frame, labels = sequence.frame(t), sequence.label(t)
+            assert frame.shape[:2] == labels.shape and set(np.unique(labels)) <= {0, 1}
 
 
 def test_kept_objects_are_renamed_and_the_rest_is_background():

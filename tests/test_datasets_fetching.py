@@ -1,4 +1,4 @@
-"""Fetching with resume and checksum from a server in this process, and unpacking that no archive can turn against its user."""
+"""Fetching with resume and checksum from a local server; unpacking that no archive can turn against its user."""
 
 import http.server
 import stat
@@ -81,8 +81,13 @@ def packed(path, members):
 
 
 def test_an_outer_folder_is_left_out_and_trees_are_joined(tmp_path):
-    first = packed(tmp_path / "a.zip", {"DAVIS/JPEGImages/480p/bear/00000.jpg": b"1", "DAVIS/ImageSets/2017/val.txt": b"bear", "__MACOSX/x": b""})
-    second = packed(tmp_path / "b.zip", {"DAVIS/JPEGImages/480p/cows/00000.jpg": b"2", "DAVIS/ImageSets/2017/test-dev.txt": b"cows"})
+    first = packed(
+        tmp_path / "a.zip",
+        {"DAVIS/JPEGImages/480p/bear/00000.jpg": b"1", "DAVIS/ImageSets/2017/val.txt": b"bear", "__MACOSX/x": b""},
+    )
+    second = packed(
+        tmp_path / "b.zip", {"DAVIS/JPEGImages/480p/cows/00000.jpg": b"2", "DAVIS/ImageSets/2017/test-dev.txt": b"cows"}
+    )
     for archive in (first, second):
         assert fetching.unpack(archive, tmp_path / "out" / "DAVIS", 1 << 20) == 2
     found = sorted(str(p.relative_to(tmp_path / "out")) for p in (tmp_path / "out").rglob("*") if p.is_file())

@@ -67,9 +67,18 @@ def test_other_content_is_refused_but_other_rounding_is_not(monkeypatch):
 def small(monkeypatch):
     """A benchmark of two short small clips."""
     size = dict(frames=15, height=48, width=64, size=14.0, objects=2)
-    some = [occlusion.OcclusionSequence(f"clip-{n}", "length", float(n), ClipSpec(occlusion=n, **size), (9, n)) for n in (0, 1)]
+    some = [
+        occlusion.OcclusionSequence(f"clip-{n}", "length", float(n), ClipSpec(occlusion=n, **size), (9, n))
+        for n in (0, 1)
+    ]
     monkeypatch.setattr(occlusion, "clips", lambda split: iter(some))
-    monkeypatch.setattr(occlusion, "_manifest", lambda: {str(s.seed): {"sha256": "x", "thumbnail": occlusion.fingerprint(_render(s))["thumbnail"]} for s in some})
+    monkeypatch.setattr(
+        occlusion,
+        "_manifest",
+        lambda: {
+            str(s.seed): {"sha256": "x", "thumbnail": occlusion.fingerprint(_render(s))["thumbnail"]} for s in some
+        },
+    )
     return some
 
 

@@ -55,14 +55,24 @@ def bhattacharyya(a, b):
 
 
 def wishes_come_true(count, size):
-    """Over many clips: occlusion lengths and hidden shares are the wished ones, and likeness is seen in the pictures."""
+    """Over many clips: occlusion lengths and hidden shares are the wished ones, likeness shows in the pictures."""
     seen = {0.0: [], 0.5: [], 1.0: []}
     for seed in range(count):
         rng = np.random.default_rng((9, seed))
         length, likeness = int(rng.integers(0, 17)), float(rng.choice([0.0, 0.5, 1.0]))
         hidden = 1.0 if rng.random() < 0.6 else float(rng.uniform(0.3, 0.9))
-        spec = random_spec("occlusion", seed, frames=length + 15, occlusion=length, hidden=hidden, likeness=likeness, noise=0.0, appearance=0.0,
-                           objects=int(rng.integers(1, 4)), **size)
+        spec = random_spec(
+            "occlusion",
+            seed,
+            frames=length + 15,
+            occlusion=length,
+            hidden=hidden,
+            likeness=likeness,
+            noise=0.0,
+            appearance=0.0,
+            objects=int(rng.integers(1, 4)),
+            **size,
+        )
         clip = render(spec, seed)
         share = clip.visible_share[:, 0]
         asked = np.abs(share - (1 - hidden)) < (1e-9 if hidden == 1 else 0.05)
@@ -95,19 +105,26 @@ def test_bending_and_placing_are_exactly_undone():
     grid = layers.material(placements, bends, np.zeros((25, 2), int), 13, 17, "cpu").numpy()
     for t in (0, 11, 24):
         x, y = np.meshgrid(np.arange(17) + 0.5, np.arange(13) + 0.5)
-        np.testing.assert_allclose(layers.pixels(grid[t].astype(float), placements[t], bends[t]), np.stack([x, y], -1), atol=1e-3)
+        np.testing.assert_allclose(
+            layers.pixels(grid[t].astype(float), placements[t], bends[t]), np.stack([x, y], -1), atol=1e-3
+        )
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_motion_carries_each_full_mask_onto_the_next(seed):
-    spec = ClipSpec(frames=2, height=113, width=171, objects=2, distractors=0, deformation=0.8, speed=4.0, pace=3.0, size=25.0)
+    spec = ClipSpec(
+        frames=2, height=113, width=171, objects=2, distractors=0, deformation=0.8, speed=4.0, pace=3.0, size=25.0
+    )
     clip = render(spec, seed)
     for n in (1, 2):
         flow = clip.motion(n, 0)
         here, there = clip.full(n)
         np.testing.assert_array_equal(~np.isnan(flow[..., 0]), here)
         rows, columns = np.nonzero(here)
-        x, y = np.floor(columns + 0.5 + flow[rows, columns, 0]).astype(int), np.floor(rows + 0.5 + flow[rows, columns, 1]).astype(int)
+        x, y = (
+            np.floor(columns + 0.5 + flow[rows, columns, 0]).astype(int),
+            np.floor(rows + 0.5 + flow[rows, columns, 1]).astype(int),
+        )
         kept = (x >= 0) & (x < 171) & (y >= 0) & (y < 113)
         landed = np.zeros_like(there)
         landed[y[kept], x[kept]] = True
@@ -117,7 +134,17 @@ def test_motion_carries_each_full_mask_onto_the_next(seed):
 
 
 def test_motion_of_a_pure_shift_is_that_shift():
-    spec = ClipSpec(frames=3, height=61, width=97, objects=1, distractors=0, deformation=0.0, scale_change=0.0, camera=0.0, speed=5.0)
+    spec = ClipSpec(
+        frames=3,
+        height=61,
+        width=97,
+        objects=1,
+        distractors=0,
+        deformation=0.0,
+        scale_change=0.0,
+        camera=0.0,
+        speed=5.0,
+    )
     clip = render(spec, 3)
     layer = np.flatnonzero(clip.ids[clip.scene.mover] == 1)[0]
     moved = clip.scene.placements[layer, 2, :2, 2] - clip.scene.placements[layer, 1, :2, 2]

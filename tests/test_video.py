@@ -26,7 +26,17 @@ def test_palette_png_round_trip_is_identical(tmp_path_factory, height, width, se
 
 
 def test_palette_is_that_of_davis_and_pascal_voc():
-    first = [(0, 0, 0), (128, 0, 0), (0, 128, 0), (128, 128, 0), (0, 0, 128), (128, 0, 128), (0, 128, 128), (128, 128, 128), (64, 0, 0)]
+    first = [
+        (0, 0, 0),
+        (128, 0, 0),
+        (0, 128, 0),
+        (128, 128, 0),
+        (0, 0, 128),
+        (128, 0, 128),
+        (0, 128, 128),
+        (128, 128, 128),
+        (64, 0, 0),
+    ]
     np.testing.assert_array_equal(video.palette()[:9], first)
     np.testing.assert_array_equal(video.palette()[255], (224, 224, 192))
 

@@ -16,13 +16,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
     actions.add_parser("list", help="which data sets are there, where, under which terms")
     fetch = actions.add_parser("fetch", help="fetch a data set from its makers, or unpack zips already downloaded")
     fetch.add_argument("name", help="davis2016, davis2017, youtube2018 or youtube2019")
-    fetch.add_argument("--zip", type=Path, action="append", default=[], help="a zip already downloaded (repeat for several)")
+    fetch.add_argument(
+        "--zip", type=Path, action="append", default=[], help="a zip already downloaded (repeat for several)"
+    )
     fetch.add_argument("--sha256", action="append", default=[], help="expected checksum of each zip, in order")
     fetch.add_argument("--into", type=Path, help="folder to unpack into (default: where sst looks for it)")
     write = actions.add_parser("occlusion", help="write SST-Occlusion in DAVIS layout")
     write.add_argument("--out", type=Path, required=True, help="folder to write")
-    write.add_argument("--split", action="append", choices=("train", "val", "test"), help="only this split (default: all)")
-    write.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="processes to render with (default: one a core)")
+    write.add_argument(
+        "--split", action="append", choices=("train", "val", "test"), help="only this split (default: all)"
+    )
+    write.add_argument(
+        "--processes", type=int, default=os.cpu_count() or 1, help="processes to render with (default: one a core)"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -44,7 +50,10 @@ def _list(arguments: argparse.Namespace) -> int:
             except ValueError as error:
                 print(f"  {split}: damaged ({error})")
         origin = fetching.ORIGINS.get(name)
-        print(f"  terms: {origin.terms if origin else 'generated, no restrictions'}" + (f"\n  from: {origin.page}" if origin else ""))
+        print(
+            f"  terms: {origin.terms if origin else 'generated, no restrictions'}"
+            + (f"\n  from: {origin.page}" if origin else "")
+        )
     return 0
 
 
@@ -56,7 +65,9 @@ def _fetch(arguments: argparse.Namespace) -> int:
     origin = fetching.ORIGINS[arguments.name]
     print(f"{arguments.name}: {origin.terms}\n{origin.page}")
     if not arguments.zip and not origin.urls:
-        raise ValueError(f"{arguments.name} cannot be fetched without an account; download its zips from {origin.page} and name them by --zip")
+        raise ValueError(
+            f"{arguments.name} cannot be fetched without an account; download its zips there, name them by --zip"
+        )
     wanted = len(arguments.zip) or len(origin.urls)
     if arguments.sha256 and len(arguments.sha256) != wanted:
         raise ValueError(f"{len(arguments.sha256)} checksums for {wanted} zips; give one for each, in order")

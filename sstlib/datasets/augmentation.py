@@ -1,8 +1,8 @@
 """Training clips cut from real sequences: which frames, which part of them, and how their light is changed.
 
-The recipe is CFBI's, whose training SST takes over: a reference and frames after it with random gaps, a crop in which objects
-are well seen, mirroring; and beside it changes of light and objects pasted from other clips. Lengths that CFBI gives for a
-465-pixel crop are shares of the crop here.
+The recipe is CFBI's, whose training SST takes over: a reference and frames after it with random gaps, a crop in which
+objects are well seen, mirroring; and beside it changes of light and objects pasted from other clips. Lengths that CFBI
+gives for a 465-pixel crop are shares of the crop here.
 """
 
 import numpy as np
@@ -23,7 +23,7 @@ Labels = UInt8[np.ndarray, "time height width"]
 def frame_indices(rng: np.random.Generator, length: int, frames: int, max_gap: int, anywhere: bool) -> list[int]:
     """Indices of a reference frame and the frames to segment after it.
 
-    Gaps are uniform in 1..max_gap, indices are reflected at the ends of the sequence, and time runs backward half the time.
+    Gaps are uniform in 1..max_gap, indices are reflected at the ends, and time runs backward half the time.
 
     Args:
         anywhere: the reference is any frame of the sequence, as CFBI draws it, and not the one a gap earlier.
@@ -38,10 +38,16 @@ def frame_indices(rng: np.random.Generator, length: int, frames: int, max_gap: i
 
 
 def cut_clip(
-    rng: np.random.Generator, sequence: Sequence, frames: int, height: int, width: int, max_gap: int = 3, anywhere: bool = False
+    rng: np.random.Generator,
+    sequence: Sequence,
+    frames: int,
+    height: int,
+    width: int,
+    max_gap: int = 3,
+    anywhere: bool = False,
 ) -> tuple[Frames, Labels]:
     """A training clip of one sequence: frames drawn, cropped, scaled and mirrored alike."""
-    labelled = [t for t in range(len(sequence)) if sequence.label(t) is not None] if _sparse(sequence) else range(len(sequence))
+    labelled = labelled_frames(sequence)
     for _ in range(TRIES):
         indices = [labelled[i] for i in frame_indices(rng, len(labelled), frames, max_gap, anywhere)]
         labels = [np.asarray(sequence.label(t)) for t in indices]
@@ -56,14 +62,18 @@ def cut_clip(
     return (clip[:, :, ::-1].copy(), masks[:, :, ::-1].copy()) if mirrored else (clip, masks)
 
 
-def _sparse(sequence: Sequence) -> bool:
-    """Whether only some frames are labelled, as in YouTube-VOS at all frames."""
+def labelled_frames(sequence: Sequence) -> list[int]:
+    """The frames that have labels: not all of them in YouTube-VOS. Masks in folders are not read for it."""
     masks = getattr(sequence, "masks", None)
-    return masks is not None and len(masks) < len(sequence)
+    if masks is not None:
+        return [t for t, name in enumerate(sequence.frame_names) if name in masks]
+    return [t for t in range(len(sequence)) if sequence.label(t) is not None]
 
 
-def _crop_box(rng: np.random.Generator, labels: np.ndarray, height: int, width: int) -> tuple[float, float, float, float]:
-    """Left, upper, right, lower of a crop of the wished shape in which at least one object of the reference is well seen."""
+def _crop_box(
+    rng: np.random.Generator, labels: np.ndarray, height: int, width: int
+) -> tuple[float, float, float, float]:
+    """Left, upper, right, lower of a crop of the wished shape in which an object of the reference is well seen."""
     rows, columns = labels.shape
     for _ in range(TRIES):
         scale = max(height / rows, width / columns) * np.exp(rng.uniform(0, np.log(LARGEST_SCALE)))
@@ -77,12 +87,14 @@ def _crop_box(rng: np.random.Generator, labels: np.ndarray, height: int, width: 
     return float(max(left, 0)), float(max(upper, 0)), float(min(right, columns)), float(min(lower, rows))
 
 
-def _cropped(image: np.ndarray, box: tuple[float, float, float, float], height: int, width: int, how: Image.Resampling) -> np.ndarray:
+def _cropped(
+    image: np.ndarray, box: tuple[float, float, float, float], height: int, width: int, how: Image.Resampling
+) -> np.ndarray:
     return np.asarray(Image.fromarray(image).resize((width, height), how, box=box))
 
 
 def keep_objects(rng: np.random.Generator, labels: Labels, most: int, least_share: float = CROP_PIXELS) -> Labels:
-    """At most `most` objects, drawn from those that show in the first frame and named 1..n; the others become background."""
+    """At most `most` of the objects that show in the first frame, named 1..n; the others become background."""
     counts = np.bincount(labels[0].ravel(), minlength=256)
     counts[[0, VOID]] = 0
     kept = np.flatnonzero(counts >= max(least_share * labels[0].size, 1))
@@ -93,8 +105,10 @@ def keep_objects(rng: np.random.Generator, labels: Labels, most: int, least_shar
     return relabel[labels]
 
 
-def paste(rng: np.random.Generator, below: tuple[Frames, Labels], above: tuple[Frames, Labels], labelled: bool) -> tuple[Frames, Labels]:
-    """Lays the objects of one clip over another, drifting, as a further object or as an unlabelled occluder or distractor."""
+def paste(
+    rng: np.random.Generator, below: tuple[Frames, Labels], above: tuple[Frames, Labels], labelled: bool
+) -> tuple[Frames, Labels]:
+    """Lays the objects of one clip over another, drifting, as a further object or an unlabelled occluder."""
     (frames, labels), (others, masks) = (below[0].copy(), below[1].copy()), above
     height, width = labels.shape[1:]
     start = rng.uniform(-0.3, 0.3, 2) * (height, width)
@@ -116,7 +130,12 @@ def relight(rng: np.random.Generator, frames: Frames) -> Frames:
     gain = np.exp(rng.normal(0, 0.15) + rng.normal(0, 0.06, 3) + rng.normal(0, 0.02, (len(frames), 1, 1)))
     contrast = np.exp(rng.normal(0, 0.15))
     tables = np.clip(((tables * gain - 0.5) * contrast + 0.5) * 255 + 0.5, 0, 255).astype(np.uint8)
-    lit = np.stack([np.stack([table[:, c][frame[..., c]] for c in range(3)], -1) for table, frame in zip(tables, frames, strict=True)])
+    lit = np.stack(
+        [
+            np.stack([table[:, c][frame[..., c]] for c in range(3)], -1)
+            for table, frame in zip(tables, frames, strict=True)
+        ]
+    )
     saturation = rng.choice([1.0, rng.uniform(0.0, 1.4)])
     if saturation == 1:
         return lit

@@ -17,7 +17,9 @@ def open_split(name: str, split: str, folder: Path | None) -> list[Sequence]:
         folder = alone
     folder = folder or paths.davis()
     if folder is None:
-        raise FileNotFoundError(f"no DAVIS folder: set SST_DAVIS to the one that holds JPEGImages/, or `sst data fetch {name}`")
+        raise FileNotFoundError(
+            f"no DAVIS folder: set SST_DAVIS to the one that holds JPEGImages/, or `sst data fetch {name}`"
+        )
     return [_sequence(folder, sequence, merge=year == "2016") for sequence in _listed(folder, year, split)]
 
 
@@ -28,7 +30,10 @@ def _listed(folder: Path, year: str, split: str) -> list[str]:
     if listing.is_file():
         names = listing.read_text().split()
     elif year == "2016" and pairs.is_file():
-        listing, names = pairs, list(dict.fromkeys(PurePosixPath(frame).parent.name for frame in pairs.read_text().split()[::2]))
+        listing, names = (
+            pairs,
+            list(dict.fromkeys(PurePosixPath(frame).parent.name for frame in pairs.read_text().split()[::2])),
+        )
     else:
         raise FileNotFoundError(f"{listing}: no list of the {split} sequences; is {folder} the folder of DAVIS {year}?")
     if not names:
@@ -38,7 +43,10 @@ def _listed(folder: Path, year: str, split: str) -> list[str]:
 
 def _sequence(folder: Path, name: str, merge: bool) -> Sequence:
     """One sequence, from whichever resolution's folder holds it."""
-    found = sorted((folder / "JPEGImages").glob(f"*/{name}"), key=lambda path: (path.parent.name != PREFERRED, name_order(path.parent.name)))
+    found = sorted(
+        (folder / "JPEGImages").glob(f"*/{name}"),
+        key=lambda path: (path.parent.name != PREFERRED, name_order(path.parent.name)),
+    )
     if not found:
         raise FileNotFoundError(f"{folder / 'JPEGImages'}: no resolution's folder holds sequence {name!r}")
     frames = found[0]

@@ -17,7 +17,19 @@ from sstlib import paths
 
 CHUNK = 1 << 20
 MOST_FILES = 2_000_000
-PARTS = frozenset({"JPEGImages", "Annotations", "ImageSets", "train", "valid", "test", "valid_all_frames", "test_all_frames", "train_all_frames"})
+PARTS = frozenset(
+    {
+        "JPEGImages",
+        "Annotations",
+        "ImageSets",
+        "train",
+        "valid",
+        "test",
+        "valid_all_frames",
+        "test_all_frames",
+        "train_all_frames",
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -39,17 +51,33 @@ class Origin:
     terms: str
 
 
-_DAVIS_TERMS = ("non-commercial research with attribution (Perazzi et al. 2016, Pont-Tuset et al. 2017): Creative Commons BY-NC 4.0; "
-                "some clips are under their authors' own terms")
-_YOUTUBE_TERMS = ("non-commercial research (Xu et al. 2018): annotations Creative Commons BY 4.0, the videos belong to their uploaders. "
-                  "The makers ask for an account, so download the zips there and name them by --zip")
+_DAVIS_TERMS = (
+    "non-commercial research with attribution (Perazzi et al. 2016, Pont-Tuset et al. 2017): CC BY-NC 4.0; "
+    "some clips are under their authors' own terms"
+)
+_YOUTUBE_TERMS = (
+    "non-commercial research (Xu et al. 2018): annotations CC BY 4.0, the videos belong to their uploaders. "
+    "The makers ask for an account, so download the zips there and name them by --zip"
+)
 _YOUTUBE_PAGE = "https://youtube-vos.org/dataset/vos/"
 ORIGINS = {
-    "davis2016": Origin(paths.DATA / "DAVIS2016", "https://davischallenge.org/davis2016/code.html",
-                        ("https://graphics.ethz.ch/Downloads/Data/Davis/DAVIS-data.zip",), 12 << 30, _DAVIS_TERMS),
-    "davis2017": Origin(paths.DATA / "DAVIS", "https://davischallenge.org/davis2017/code.html",
-                        ("https://data.vision.ee.ethz.ch/csergi/share/davis/DAVIS-2017-trainval-480p.zip",
-                         "https://data.vision.ee.ethz.ch/csergi/share/davis/DAVIS-2017-test-dev-480p.zip"), 8 << 30, _DAVIS_TERMS),
+    "davis2016": Origin(
+        paths.DATA / "DAVIS2016",
+        "https://davischallenge.org/davis2016/code.html",
+        ("https://graphics.ethz.ch/Downloads/Data/Davis/DAVIS-data.zip",),
+        12 << 30,
+        _DAVIS_TERMS,
+    ),
+    "davis2017": Origin(
+        paths.DATA / "DAVIS",
+        "https://davischallenge.org/davis2017/code.html",
+        (
+            "https://data.vision.ee.ethz.ch/csergi/share/davis/DAVIS-2017-trainval-480p.zip",
+            "https://data.vision.ee.ethz.ch/csergi/share/davis/DAVIS-2017-test-dev-480p.zip",
+        ),
+        8 << 30,
+        _DAVIS_TERMS,
+    ),
     "youtube2018": Origin(paths.DATA / "YouTube-VOS-2018", _YOUTUBE_PAGE, (), 160 << 30, _YOUTUBE_TERMS),
     "youtube2019": Origin(paths.DATA / "YouTube-VOS-2019", _YOUTUBE_PAGE, (), 160 << 30, _YOUTUBE_TERMS),
 }
@@ -84,13 +112,19 @@ def _receive(url: str, part: Path, quiet: bool) -> None:
             return
         raise OSError(f"{url}: the server answers {error.code} {error.reason}") from None
     except urllib.error.URLError as error:
-        raise OSError(f"{url}: cannot be reached ({error.reason}); download it elsewhere and name it by --zip") from None
+        raise OSError(
+            f"{url}: cannot be reached ({error.reason}); download it elsewhere and name it by --zip"
+        ) from None
     with response:
         resumed = response.status == 206
         left = response.headers.get("Content-Length")
         expected = int(left) + (done if resumed else 0) if left else None
-        with open(part, "ab" if resumed else "wb") as file, tqdm(
-                total=expected, initial=done if resumed else 0, unit="B", unit_scale=True, desc=part.stem, disable=quiet) as bar:
+        with (
+            open(part, "ab" if resumed else "wb") as file,
+            tqdm(
+                total=expected, initial=done if resumed else 0, unit="B", unit_scale=True, desc=part.stem, disable=quiet
+            ) as bar,
+        ):
             while chunk := response.read(CHUNK):
                 file.write(chunk)
                 bar.update(len(chunk))
@@ -111,7 +145,7 @@ def unpack(archive: Path | str, folder: Path, most: int) -> int:
 
     Raises:
         FileNotFoundError: no such zip.
-        ValueError: not a zip, damaged, or with members that leave the folder, are links, or are larger than `most` bytes in all.
+        ValueError: not a zip, damaged, or with members that leave the folder, are links, or exceed `most` bytes.
     """
     archive = Path(archive)
     if not archive.is_file():

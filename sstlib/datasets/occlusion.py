@@ -1,8 +1,8 @@
 """SST-Occlusion: a fixed benchmark of generated clips in which one object is hidden for a known time.
 
-Each clip lies on one axis, where all else is as in `BASE`: length (frames of full occlusion), likeness (of the occluder and a
-distractor to the object), objects, speed. Clips are rendered when asked for; each is held to the content that the version's
-manifest states, so that nobody measures on something else unknowingly.
+Each clip lies on one axis, where all else is as in `BASE`: length (frames of full occlusion), likeness (of the occluder
+and a distractor to the object), objects, speed. Clips are rendered when asked for; each is held to the content that the
+version's manifest states, so that nobody measures on something else unknowingly.
 """
 
 import functools
@@ -34,7 +34,12 @@ AXES: dict[str, tuple[str, tuple[float, ...]]] = {
     "objects": ("objects", (1, 2, 4, 6)),
     "speed": ("speed", (0.5, 1.0, 2.0, 4.0)),
 }
-CLIPS = {"train": (3, 2), "val": (2, 1), "test": (6, 4), "mini": (1, 0)}  # clips a value: of the length axis, of the others
+CLIPS = {
+    "train": (3, 2),
+    "val": (2, 1),
+    "test": (6, 4),
+    "mini": (1, 0),
+}  # clips a value: of the length axis, of the others
 MINI = dict(height=120, width=216)  # mini is for a quick look at the length axis, not part of the benchmark
 AROUND = 22  # frames before and after the occlusion together
 JPEG_QUALITY = 95
@@ -89,9 +94,22 @@ def clips(split: str) -> Iterator[OcclusionSequence]:
                 wish: dict[str, Any] = BASE | {field: value}
                 seed = (VERSION, list(CLIPS).index(split), list(AXES).index(axis), at, number)
                 rng = np.random.default_rng(seed)
-                spec = ClipSpec(frames=int(wish["occlusion"]) + AROUND, distractors=1, size=float(rng.uniform(12, 16)), deformation=0.4,
-                                scale_change=0.15, camera=0.4, appearance=0.2, blur=0.5, noise=0.01, **wish, **(MINI if split == "mini" else {}))
-                yield OcclusionSequence(f"{split}-{axis}-{value:g}-{number}".replace(".", "p"), axis, float(value), spec, seed)
+                spec = ClipSpec(
+                    frames=int(wish["occlusion"]) + AROUND,
+                    distractors=1,
+                    size=float(rng.uniform(12, 16)),
+                    deformation=0.4,
+                    scale_change=0.15,
+                    camera=0.4,
+                    appearance=0.2,
+                    blur=0.5,
+                    noise=0.01,
+                    **wish,
+                    **(MINI if split == "mini" else {}),
+                )
+                yield OcclusionSequence(
+                    f"{split}-{axis}-{value:g}-{number}".replace(".", "p"), axis, float(value), spec, seed
+                )
 
 
 @functools.lru_cache(maxsize=2)
@@ -102,8 +120,10 @@ def _rendered(sequence: OcclusionSequence) -> Clip:
         return clip
     # processors round differently: the bytes may differ where the content is the same
     if np.abs(np.array(expected["thumbnail"]) - fingerprint(clip)["thumbnail"]).max() > 2:
-        raise ValueError(f"clip {sequence.name} is not that of SST-Occlusion version {VERSION}: the generator has changed; "
-                         "scores on it cannot be compared. Use the release that the version belongs to")
+        raise ValueError(
+            f"clip {sequence.name} is not that of SST-Occlusion version {VERSION}: the generator has changed; "
+            "scores on it cannot be compared. Use the release that the version belongs to"
+        )
     return clip
 
 
@@ -113,12 +133,20 @@ def _manifest() -> dict[str, Any]:
 
 
 def fingerprint(clip: Clip) -> dict[str, Any]:
-    """What identifies a clip: a hash of all its bytes, and a few block means of frames and labels for other processors."""
-    content = hashlib.sha256(clip.frames.tobytes() + clip.labels.tobytes() + np.packbits(clip.amodal).tobytes()).hexdigest()
+    """What identifies a clip: a hash of all its bytes, and for other processors a few means over blocks."""
+    content = hashlib.sha256(
+        clip.frames.tobytes() + clip.labels.tobytes() + np.packbits(clip.amodal).tobytes()
+    ).hexdigest()
     some = np.linspace(0, len(clip.frames) - 1, 3).astype(int)
     height, width = clip.labels.shape[1:]
     half = (slice(0, height // 2), slice(height // 2, None)), (slice(0, width // 2), slice(width // 2, None))
-    means = [float(values[t][y, x].mean()) for values in (clip.frames, 255 * (clip.labels > 0)) for t in some for y in half[0] for x in half[1]]
+    means = [
+        float(values[t][y, x].mean())
+        for values in (clip.frames, 255 * (clip.labels > 0))
+        for t in some
+        for y in half[0]
+        for x in half[1]
+    ]
     return {"sha256": content[:32], "thumbnail": [round(mean) for mean in means]}
 
 
@@ -130,17 +158,24 @@ def content_hash(split: str) -> str:
 
 def write_manifest() -> None:
     """States the content of this version, for whoever makes a new one; released versions are never written again."""
-    stated = {f"{sequence.seed}": fingerprint(render(sequence.spec, sequence.seed)) for split in CLIPS for sequence in clips(split)}
+    stated = {
+        f"{sequence.seed}": fingerprint(render(sequence.spec, sequence.seed))
+        for split in CLIPS
+        for sequence in clips(split)
+    }
     with written_aside(MANIFEST, "w") as file:
         lines = [f"{json.dumps(key)}: {json.dumps(value)}" for key, value in stated.items()]
         file.write(f'{{"version": {VERSION}, "clips": {{\n' + ",\n".join(lines) + "\n}}\n")
 
 
 def write(folder: Path, sequence: OcclusionSequence) -> None:
-    """Writes one clip in DAVIS layout, with full masks of each object in Amodal/ beside it; each part whole or not at all."""
+    """Writes one clip in DAVIS layout, full masks of each object in Amodal/; each part whole or not at all."""
     clip = sequence.clip
-    parts = {"JPEGImages": folder / "JPEGImages" / RESOLUTION / sequence.name, "Amodal": folder / "Amodal" / sequence.name,
-             "Annotations": folder / "Annotations" / RESOLUTION / sequence.name}
+    parts = {
+        "JPEGImages": folder / "JPEGImages" / RESOLUTION / sequence.name,
+        "Amodal": folder / "Amodal" / sequence.name,
+        "Annotations": folder / "Annotations" / RESOLUTION / sequence.name,
+    }
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=f".{sequence.name}.") as scratch:
         aside = {part: Path(scratch) / part for part in parts}
@@ -161,7 +196,24 @@ def write_index(folder: Path, split: str) -> None:
     """Writes the list of a split and what is known of each of its clips."""
     with written_aside(folder / "ImageSets" / "2017" / f"{split}.txt", "w") as file:
         file.writelines(f"{sequence.name}\n" for sequence in clips(split))
-    known = {sequence.name: {"axis": sequence.axis, "value": sequence.value, "seed": list(sequence.seed), "spec": sequence.spec.to_dict()}
-             for sequence in clips(split)}
+    known = {
+        sequence.name: {
+            "axis": sequence.axis,
+            "value": sequence.value,
+            "seed": list(sequence.seed),
+            "spec": sequence.spec.to_dict(),
+        }
+        for sequence in clips(split)
+    }
     with written_aside(folder / f"{split}.json", "w") as file:
-        json.dump({"benchmark": "SST-Occlusion", "version": VERSION, "split": split, "content": content_hash(split), "clips": known}, file, indent=1)
+        json.dump(
+            {
+                "benchmark": "SST-Occlusion",
+                "version": VERSION,
+                "split": split,
+                "content": content_hash(split),
+                "clips": known,
+            },
+            file,
+            indent=1,
+        )

@@ -27,7 +27,8 @@ def training_batch(
 ) -> tuple[Float[Tensor, "batch time 3 height width"], Int[Tensor, "batch time height width"]]:
     """Frames in [0, 1] and labels of `batch` clips, the samples `first`, `first` + 1, ... of step `seed`.
 
-    Sample i of a step is the same whoever draws it and whatever else is drawn: each of several processes takes its part by `first`.
+    Sample i of a step is the same whoever draws it and whatever else is drawn: a process of several takes its part by
+    `first`.
     Labels are 0, 1..n and, in real clips that have it, 255 for void.
     """
     samples = [training_sample(data, seed, first + i) for i in range(batch)]
@@ -50,7 +51,14 @@ def training_sample(data: DataConfig, seed: int, index: int) -> Sample:
 
 
 def _generated(rng: np.random.Generator, data: DataConfig, seed: tuple[int, ...]) -> Sample:
-    spec = random_spec(data.difficulty, rng, frames=data.frames, height=data.height, width=data.width, objects=int(rng.integers(1, data.objects + 1)))
+    spec = random_spec(
+        data.difficulty,
+        rng,
+        frames=data.frames,
+        height=data.height,
+        width=data.width,
+        objects=int(rng.integers(1, data.objects + 1)),
+    )
     clip = render(spec, seed)
     if rng.random() > COMPRESSED:
         return clip.frames, clip.labels
@@ -70,7 +78,9 @@ def _real(rng: np.random.Generator, data: DataConfig) -> Sample:
 
     def cut() -> Sample:
         sequence = sequences[int(rng.integers(len(sequences)))]
-        return augmentation.cut_clip(rng, sequence, data.frames, data.height, data.width, data.max_gap, data.reference == "anywhere")
+        return augmentation.cut_clip(
+            rng, sequence, data.frames, data.height, data.width, data.max_gap, data.reference == "anywhere"
+        )
 
     clip = cut()
     if rng.random() < PASTED:

@@ -1,7 +1,7 @@
-"""YouTube-VOS 2018 and 2019: SPLIT/{JPEGImages,Annotations}/VIDEO and SPLIT/meta.json; and the zip that its server takes.
+"""YouTube-VOS 2018 and 2019: SPLIT/{JPEGImages,Annotations}/VIDEO, SPLIT/meta.json; the zip that its server takes.
 
-Annotated at 6 frames a second. Objects may start later than the clip; meta.json says for each object at which frames its mask is
-wanted, the first being the given one. `valid_all_frames` are the same clips at 30 frames a second, with the masks of `valid`.
+Annotated at 6 frames a second. Objects may start later than the clip; meta.json says for each at which frames its
+mask is wanted, the first being the given one. `valid_all_frames` are the same clips at 30 frames a second.
 """
 
 import json
@@ -36,10 +36,14 @@ class YouTubeSequence(FolderSequence):
         known_frames = set(self.frame_names)
         for frame in self.scored:
             if frame not in known_frames:
-                raise FileNotFoundError(f"{frames / frame}.jpg: meta.json names this frame of {name}, but there is no such file")
+                raise FileNotFoundError(
+                    f"{frames / frame}.jpg: meta.json names this frame of {name}, but there is no such file"
+                )
         for n, frame in self.starts.items():
             if frame not in self.masks:
-                raise FileNotFoundError(f"{masks / frame}.png: object {n} of {name} is given at this frame, but there is no such mask")
+                raise FileNotFoundError(
+                    f"{masks / frame}.png: object {n} of {name} is given at this frame, but there is no such mask"
+                )
 
 
 def open_split(name: str, split: str, folder: Path | None) -> list[Sequence]:
@@ -50,7 +54,10 @@ def open_split(name: str, split: str, folder: Path | None) -> list[Sequence]:
         if not part.is_dir():
             raise FileNotFoundError(f"{part}: no such folder; unpack {name} {split} there, see `sst data list`")
     described = _described(given / "meta.json")
-    return [YouTubeSequence(root / "JPEGImages" / video, given / "Annotations" / video, video, objects) for video, objects in described.items()]
+    return [
+        YouTubeSequence(root / "JPEGImages" / video, given / "Annotations" / video, video, objects)
+        for video, objects in described.items()
+    ]
 
 
 def _described(path: Path) -> dict[str, dict[int, dict[str, Any]]]:
@@ -66,7 +73,9 @@ def _described(path: Path) -> dict[str, dict[int, dict[str, Any]]]:
         videos = json.loads(path.read_text())["videos"]
         described = {video: {int(n): known for n, known in entry["objects"].items()} for video, entry in videos.items()}
     except (KeyError, ValueError, AttributeError, TypeError) as error:
-        raise ValueError(f"{path}: not as YouTube-VOS writes it (videos, then objects, then frames): {error!r}") from None
+        raise ValueError(
+            f"{path}: not as YouTube-VOS writes it (videos, then objects, then frames): {error!r}"
+        ) from None
     for video, objects in described.items():
         for n, known in objects.items():
             if not known.get("frames"):
@@ -102,6 +111,8 @@ def _checked(path: Path, labels: np.ndarray, sequence: Sequence, name: str) -> N
     height, width = sequence.frame(sequence.frame_names.index(name)).shape[:2]
     if labels.shape != (height, width):
         raise ValueError(f"{path}: the mask is {labels.shape[1]}x{labels.shape[0]}, its frame is {width}x{height}")
-    unknown = sorted(set(np.unique(labels).tolist()) - {0} - set(getattr(sequence, "categories", labels.ravel().tolist())))
+    unknown = sorted(
+        set(np.unique(labels).tolist()) - {0} - set(getattr(sequence, "categories", labels.ravel().tolist()))
+    )
     if unknown:
         raise ValueError(f"{path}: has object {unknown[0]}, which {sequence.name} does not have")

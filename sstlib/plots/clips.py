@@ -11,7 +11,9 @@ from sstlib.plots import ACCENT, FAINT, INK, SIGNAL, WIDTH, bare, figure, styled
 from sstlib.shapes import Bool, UInt8
 from sstlib.synthetic import Clip, ClipSpec, render
 
-EXAMPLES: dict[str, tuple[str, str, tuple[float, ...], int]] = {  # name of the axis, how a value is named, values, seed that shows it well
+EXAMPLES: dict[
+    str, tuple[str, str, tuple[float, ...], int]
+] = {  # name of the axis, how a value is named, values, seed that shows it well
     "hidden": ("share hidden", "{:.0%}", (0.4, 0.6, 0.8, 1.0), 4),
     "likeness": ("likeness\nof occluder", "{:g}", (0.0, 0.4, 0.8, 1.0), 1),
     "camouflage": ("likeness of\nbackground", "{:g}", (0.05, 0.4, 0.7, 0.95), 4),
@@ -23,19 +25,36 @@ EXAMPLES: dict[str, tuple[str, str, tuple[float, ...], int]] = {  # name of the 
 }
 
 
-def examples(axis: str, seed: int | None = None, height: int = 120, width: int = 216) -> list[tuple[str, UInt8[np.ndarray, "height width 3"]]]:
+def examples(
+    axis: str, seed: int | None = None, height: int = 120, width: int = 216
+) -> list[tuple[str, UInt8[np.ndarray, "height width 3"]]]:
     """One picture for each value of an axis of the generator, of the same seed, so that little else differs."""
     _, text, values, telling = EXAMPLES[axis]
     seed = telling if seed is None else seed
-    wish = dict(frames=20, height=height, width=width, objects=2, distractors=1, occlusion=5, size=17.0, camouflage=0.0, deformation=0.3,
-                speed=1.5, camera=0.2, appearance=0.0, likeness=0.2, blur=0.3, noise=0.0)
+    wish = dict(
+        frames=20,
+        height=height,
+        width=width,
+        objects=2,
+        distractors=1,
+        occlusion=5,
+        size=17.0,
+        camouflage=0.0,
+        deformation=0.3,
+        speed=1.5,
+        camera=0.2,
+        appearance=0.0,
+        likeness=0.2,
+        blur=0.3,
+        noise=0.0,
+    )
     if axis in ("objects", "camouflage", "deformation", "speed", "appearance", "blur"):
         wish |= dict(occlusion=None, distractors=0, size=14.0 if axis == "objects" else 24.0)
     return [(text.format(value), _picture(render(ClipSpec(**wish | {axis: value}), seed), axis)) for value in values]
 
 
 def _picture(clip: Clip, axis: str) -> UInt8[np.ndarray, "height width 3"]:
-    """The frame that shows an axis best, objects outlined; a trail of earlier places for speed, the last frame for light."""
+    """The frame that shows an axis best, objects outlined; for speed a trail of earlier places."""
     share = clip.visible_share[:, 0]
     if clip.spec.occlusion:
         t = int(np.argmin(share)) if axis == "hidden" else int(np.flatnonzero(share < 0.7)[0])
@@ -56,7 +75,9 @@ def outline(mask: Bool[np.ndarray, "height width"]) -> Bool[np.ndarray, "height 
 
 
 def with_outlines(
-    frame: UInt8[np.ndarray, "height width 3"], full: Bool[np.ndarray, "height width"], visible: Bool[np.ndarray, "height width"]
+    frame: UInt8[np.ndarray, "height width 3"],
+    full: Bool[np.ndarray, "height width"],
+    visible: Bool[np.ndarray, "height width"],
 ) -> UInt8[np.ndarray, "height width 3"]:
     """A frame with what is seen of an object tinted, and the outline of all of it drawn: white where hidden."""
     picture = video.overlay(frame, visible.astype(np.uint8), 0.45)
@@ -86,7 +107,7 @@ def axes_gallery(rows: Mapping[str, Sequence[tuple[str, UInt8[np.ndarray, "heigh
 
 @styled
 def hidden_object(clip: Clip, object: int = 1, times: Sequence[int] | None = None) -> Figure:
-    """One object over time: pictures with what is seen tinted and the full outline, above its visible share in each frame."""
+    """One object over time: pictures, what is seen tinted and all outlined, above its visible share."""
     share = clip.visible_share[:, object - 1]
     times = _telling_times(share) if times is None else times
     height, width = clip.labels.shape[1:]

@@ -1,4 +1,4 @@
-"""One layer: a sprite, color and level over [-1, 1]^2, placed and bent in every frame; how it is sampled, exactly both ways."""
+"""One layer: a sprite (color and level over [-1, 1]^2), placed and bent in every frame, and how it is sampled."""
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ def unbent(frames: int) -> np.ndarray:
 
 
 def windows(placements: Placements, bends: Bends, height: int, width: int) -> tuple[np.ndarray, int, int]:
-    """Upper left corners (time, 2) as (row, column) and one size, rows and columns, of windows that hold a layer in each frame."""
+    """Windows that hold a layer in each frame: upper left corners (time, 2), and one size, rows and columns."""
     reach = 1 + np.abs(bends[:, ::-1, 0])  # the first shear moves y, the second x
     half = (np.abs(placements[:, :2, :2]) @ reach[..., None])[..., 0] + 1
     low = np.floor(placements[:, :2, 2] - half).astype(int)
@@ -49,20 +49,26 @@ def material(
     return torch.stack([u, v], -1)
 
 
-def pixels(points: Float[np.ndarray, "*place 2"], placement: Float[np.ndarray, "3 3"], bend: Float[np.ndarray, "2 3"]) -> np.ndarray:
-    """Where points of the sprite are in the frame, in pixels (x, y), a pixel's center at one half: the way back of `material`."""
+def pixels(
+    points: Float[np.ndarray, "*place 2"], placement: Float[np.ndarray, "3 3"], bend: Float[np.ndarray, "2 3"]
+) -> np.ndarray:
+    """Where points of the sprite are in the frame, in pixels (x, y), centers at one half: undoes `material`."""
     u, v = points[..., 0], points[..., 1]
     v = v + bend[0, 0] * np.sin(bend[0, 1] * u + bend[0, 2])
     u = u + bend[1, 0] * np.sin(bend[1, 1] * v + bend[1, 2])
     return np.stack([u, v], -1) @ placement[:2, :2].T + placement[:2, 2]
 
 
-def sample(sprite: Float[Tensor, "... channel side side"], grid: Float[Tensor, "time rows columns 2"]) -> Float[Tensor, "time channel rows columns"]:
+def sample(
+    sprite: Float[Tensor, "... channel side side"], grid: Float[Tensor, "time rows columns 2"]
+) -> Float[Tensor, "time channel rows columns"]:
     """Bilinear samples of one sprite, or of one a frame."""
-    return functional.grid_sample(sprite.expand(len(grid), -1, -1, -1), grid, padding_mode="border", align_corners=False)
+    return functional.grid_sample(
+        sprite.expand(len(grid), -1, -1, -1), grid, padding_mode="border", align_corners=False
+    )
 
 
 def opacity(level: Float[Tensor, "time rows columns"], placements: Placements) -> Float[Tensor, "time 1 rows columns"]:
-    """Antialiased cover of each pixel by a layer, from its level and how many pixels the level's unit spans; a half on the outline."""
+    """Antialiased cover of each pixel by a layer, from its level and the pixels that a level of 1 spans."""
     span = np.sqrt(np.abs(np.linalg.det(placements[:, :2, :2]))).clip(8)
     return (level * to_device(span, level.device)[:, None, None] + 0.5).clamp_(0, 1)[:, None]

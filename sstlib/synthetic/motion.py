@@ -19,7 +19,7 @@ def wander(rng: np.random.Generator, spec: ClipSpec, deviation: float) -> np.nda
 
 
 def path(rng: np.random.Generator, spec: ClipSpec, radius: float, room: float) -> np.ndarray:
-    """Positions (frames, 2) of something that moves at about `spec.speed`, turning slowly and back at the edge of its room.
+    """Positions (frames, 2) of what moves at about `spec.speed`, turning slowly, and back at the edge of its room.
 
     Args:
         radius: of what moves.
@@ -74,7 +74,9 @@ def bending(rng: np.random.Generator, spec: ClipSpec) -> np.ndarray:
     for k in range(2):
         result[:, k, 0] = wander(rng, spec, 0.11 * spec.deformation)
         result[:, k, 1] = rng.uniform(1.5, 3.5)
-        result[:, k, 2] = rng.uniform(0, 2 * math.pi) + spec.pace * rng.normal(0, 0.15) * spec.deformation * np.arange(spec.frames)
+        result[:, k, 2] = rng.uniform(0, 2 * math.pi) + spec.pace * rng.normal(0, 0.15) * spec.deformation * np.arange(
+            spec.frames
+        )
     return result
 
 
@@ -89,7 +91,7 @@ def limb(rng: np.random.Generator, spec: ClipSpec) -> np.ndarray:
 
 
 def camera(rng: np.random.Generator, spec: ClipSpec) -> np.ndarray:
-    """Matrices (frames, 3, 3) from the scene to the view: pan, zoom, roll and a little shake; frame 0 is the scene itself."""
+    """Matrices (frames, 3, 3) from scene to view: pan, zoom, roll, a little shake; frame 0 is the scene itself."""
     amount = spec.camera
     pan = np.stack([wander(rng, spec, 0.12 * amount), wander(rng, spec, 0.07 * amount)], 1)
     pan += rng.normal(0, 0.004 * amount * (rng.random() < 0.5), (spec.frames, 2))

@@ -1,7 +1,7 @@
-"""An occluder led over a target so that exactly the wished share of it is hidden, for exactly the wished number of frames.
+"""An occluder led over a target so that just the wished share of it is hidden, for just the wished frames.
 
-The occluder follows the target's path with an offset along one direction. In each frame the offset is solved, by bisection on
-the two outlines, from the share that shall be hidden: rising over `RAMP` frames, kept, falling again.
+The occluder follows the target's path with an offset along one direction. In each frame the offset is solved, by
+bisection on the two outlines, from the share that shall be hidden: rising over `RAMP` frames, kept, falling again.
 """
 
 import math
@@ -19,7 +19,12 @@ MARGIN = 0.06  # of the occluder's radius by which it overlaps what it hides
 
 
 def lead_over(
-    rng: np.random.Generator, spec: ClipSpec, level: Tensor, target: list[tuple[Tensor, np.ndarray, np.ndarray]], path: np.ndarray, radius: float
+    rng: np.random.Generator,
+    spec: ClipSpec,
+    level: Tensor,
+    target: list[tuple[Tensor, np.ndarray, np.ndarray]],
+    path: np.ndarray,
+    radius: float,
 ) -> np.ndarray:
     """Placements (frames, 3, 3) of the occluder.
 
@@ -84,7 +89,9 @@ def _offsets(rng: np.random.Generator, spec: ClipSpec, offset_of, far: float) ->
     return np.where(late > 0, touch_out + np.sign(touch_out) * step * (late - 0.5), offset)
 
 
-def _outline(target: list[tuple[Tensor, np.ndarray, np.ndarray]], path: np.ndarray, reach: float) -> tuple[Tensor, Tensor]:
+def _outline(
+    target: list[tuple[Tensor, np.ndarray, np.ndarray]], path: np.ndarray, reach: float
+) -> tuple[Tensor, Tensor]:
     """Probe points (frames, points, 2) in a square about the target and whether each is on it."""
     step = 2 * reach / PROBE
     to_probe = np.array([[1 / step, 0, PROBE / 2], [0, 1 / step, PROBE / 2], [0, 0, 1.0]])

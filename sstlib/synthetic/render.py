@@ -56,11 +56,22 @@ class Clip:
         spec, scene = self.spec, self.scene
         result = np.full((spec.height, spec.width, 2), np.nan, np.float32)
         rows, columns = np.meshgrid(np.arange(spec.height) + 0.5, np.arange(spec.width) + 0.5, indexing="ij")
-        for layer in np.flatnonzero(self.ids[scene.mover] == object):  # far to near: the nearer part of the object has the last word
+        for layer in np.flatnonzero(
+            self.ids[scene.mover] == object
+        ):  # far to near: the nearer part of the object has the last word
             now = slice(t, t + 1)
-            grid = layers.material(scene.placements[layer, now], scene.bends[layer, now], np.zeros((1, 2), int), spec.height, spec.width, "cpu")
+            grid = layers.material(
+                scene.placements[layer, now],
+                scene.bends[layer, now],
+                np.zeros((1, 2), int),
+                spec.height,
+                spec.width,
+                "cpu",
+            )
             inside = (layers.sample(scene.sprites[layer, 3:].cpu(), grid)[0, 0] > 0).numpy()
-            moved = layers.pixels(grid[0].double().numpy()[inside], scene.placements[layer, t + 1], scene.bends[layer, t + 1])
+            moved = layers.pixels(
+                grid[0].double().numpy()[inside], scene.placements[layer, t + 1], scene.bends[layer, t + 1]
+            )
             result[inside] = moved - np.stack([columns[inside], rows[inside]], -1)
         return result
 
@@ -69,7 +80,7 @@ def render(spec: ClipSpec, seed: int | tuple[int, ...], device: torch.device | s
     """Generates the clip that a wish and a seed determine; on the CPU the same bytes every time.
 
     Raises:
-        ValueError: a planned occlusion that does not come about in any of several scenes, as when the object is too large.
+        ValueError: a planned occlusion that comes about in none of several scenes, as when the object is too fast.
     """
     seed = seed if isinstance(seed, tuple) else (seed,)
     for attempt in range(TRIES):
@@ -80,12 +91,12 @@ def render(spec: ClipSpec, seed: int | tuple[int, ...], device: torch.device | s
         clip = Clip(spec, pixels.numpy(), labels.numpy(), amodal.numpy(), scene.ids, order, scene)
         if spec.occlusion is None or _as_wished(clip):
             return clip
-    raise ValueError(f"no scene of {TRIES} has the wished occlusion of {spec.occlusion} frames (size {spec.size}, speed {spec.speed}); "
-                     "make the object smaller or slower")
+    raise ValueError(f"no scene of {TRIES} has the wished occlusion of {spec.occlusion} frames "
+                     f"(size {spec.size}, speed {spec.speed}); make the object smaller or slower")
 
 
 def _as_wished(clip: Clip) -> bool:
-    """Whether all objects are given in frame 0, and object 1 is hidden as asked in just as many frames in a row, and less in all others."""
+    """Whether frame 0 gives all objects, and object 1 is hidden as asked in just as many frames in a row."""
     spec, share = clip.spec, clip.visible_share[:, 0]
     given = [(clip.labels[0] == n + 1).mean() for n in range(spec.objects)]
     if np.isnan(share).any() or share[0] < 0.9 or min(given) < LEAST_GIVEN or clip.full(1).mean((1, 2)).min() < 0.004:
@@ -102,13 +113,19 @@ def _as_wished(clip: Clip) -> bool:
     return bool(between and len(runs) == spec.occlusion and runs[-1] - runs[0] == spec.occlusion - 1)
 
 
-def draw(scene: Scene) -> tuple[Float[Tensor, "time 3 height width"], UInt8[Tensor, "time height width"], Bool[Tensor, "time mover height width"]]:
+def draw(
+    scene: Scene,
+) -> tuple[
+    Float[Tensor, "time 3 height width"], UInt8[Tensor, "time height width"], Bool[Tensor, "time mover height width"]
+]:
     """Frames in [0, 1], labels and amodal masks of a scene."""
     spec = scene.spec
     device = scene.sprites.device
     still, whole = layers.unbent(spec.frames), np.zeros((spec.frames, 2), int)
     ground = layers.material(scene.ground, still, whole, spec.height, spec.width, device)
-    frames = functional.grid_sample(scene.background.expand(spec.frames, -1, -1, -1), ground, padding_mode="reflection", align_corners=False)
+    frames = functional.grid_sample(
+        scene.background.expand(spec.frames, -1, -1, -1), ground, padding_mode="reflection", align_corners=False
+    )
     labels = torch.zeros(spec.frames, spec.height, spec.width, dtype=torch.uint8, device=device)
     amodal = torch.zeros(spec.frames, len(scene.ids), spec.height, spec.width, dtype=torch.bool, device=device)
     for layer in range(len(scene.sprites)):
@@ -122,7 +139,9 @@ def _paint(scene: Scene, layer: int, frames: Tensor, labels: Tensor, amodal: Ten
     corners, rows, columns = layers.windows(placements, bends, spec.height, spec.width)
     if not rows or not columns:
         return
-    shown = layers.sample(scene.sprites[layer], layers.material(placements, bends, corners, rows, columns, frames.device))
+    shown = layers.sample(
+        scene.sprites[layer], layers.material(placements, bends, corners, rows, columns, frames.device)
+    )
     inside = shown[:, 3] > 0
     cover = layers.opacity(shown[:, 3], placements)
     mover = int(scene.mover[layer])
@@ -174,7 +193,7 @@ def _photograph(scene: Scene, frames: Tensor) -> Tensor:
 
 
 def _soften(frame: Tensor, weight: float) -> None:
-    """Adds to each pixel but the border's `weight` times its difference to both neighbors, in columns, then rows: variance 2 weight."""
+    """Blurs in place along columns, then rows, by taps (weight, 1 - 2 weight, weight): variance 2 weight."""
     for axis in (1, 2):
         size = frame.shape[axis]
         step = torch.diff(frame, dim=axis)

@@ -66,7 +66,8 @@ def draw_scene(spec: ClipSpec, seed: int | tuple[int, ...], device: torch.device
         limbs[-1] = 0
     regions = textures(rng, REGIONS, 128 if spec.width < 220 else 256, device)
     sprites = _sprites(rng, spec, count, regions)
-    vivid = float(rng.choice([1.0, 0.65, 0.4, 0.0], p=[0.3, 0.35, 0.3, 0.05]))  # of the whole scene: haze, dusk, black and white
+    # of the whole scene: clear, hazy, dusky, black and white
+    vivid = float(rng.choice([1.0, 0.65, 0.4, 0.0], p=[0.3, 0.35, 0.3, 0.05]))
     for colors in (regions, sprites[:, :3]):
         colors.lerp_(colors.mean(1, keepdim=True), 1 - vivid)
     background = _background(rng, spec, regions, sprites[2 * count:])
@@ -79,17 +80,27 @@ def draw_scene(spec: ClipSpec, seed: int | tuple[int, ...], device: torch.device
         radius = math.sqrt(abs(np.linalg.det(body.placements[:, :2, :2])).max())
         led = occlusion.lead_over(rng, spec, sprites[count - 1, 3], parts, body.placements[:, :2, 2], radius)
         things[-1] = [_Layer(count - 1, led, layers.unbent(spec.frames))]
-    to_view = np.array([[spec.height, 0, spec.width / 2], [0, spec.height, spec.height / 2], [0, 0, 1.0]]) @ motion.camera(rng, spec)
+    to_pixels = np.array([[spec.height, 0, spec.width / 2], [0, spec.height, spec.height / 2], [0, 0, 1.0]])
+    to_view = to_pixels @ motion.camera(rng, spec)
     flat = [(mover, layer) for mover, who in enumerate(order) for layer in things[who]]
     light = np.stack([motion.wander(rng, spec, 0.25 * spec.appearance) for _ in range(3)], 1)
     gain = np.exp(0.3 * light + 0.7 * light.mean(1, keepdims=True))
-    grain = rng.standard_normal((3, spec.height + NOISE_PAD, spec.width + NOISE_PAD), dtype=np.float32) if spec.noise else np.zeros((3, 1, 1))
+    grain_size = (3, spec.height + NOISE_PAD, spec.width + NOISE_PAD)
+    grain = rng.standard_normal(grain_size, dtype=np.float32) if spec.noise else np.zeros((3, 1, 1))
     return Scene(
-        spec=spec, background=background, ground=to_view @ np.diag([REACH * spec.width / spec.height / 2, REACH / 2, 1.0]),
-        sprites=sprites[[layer.sprite for _, layer in flat]], placements=np.stack([to_view @ layer.placements for _, layer in flat]),
-        bends=np.stack([layer.bends for _, layer in flat]), mover=np.array([mover for mover, _ in flat]),
-        ids=np.where(order < spec.objects, order + 1, 0), shadow=np.where(rng.random(count) < 0.4, rng.uniform(0.15, 0.5, count), 0),
-        gain=gain / gain[0], grain=to_device(grain, device), corners=rng.integers(0, NOISE_PAD, (spec.frames, 2)))
+        spec=spec,
+        background=background,
+        ground=to_view @ np.diag([REACH * spec.width / spec.height / 2, REACH / 2, 1.0]),
+        sprites=sprites[[layer.sprite for _, layer in flat]],
+        placements=np.stack([to_view @ layer.placements for _, layer in flat]),
+        bends=np.stack([layer.bends for _, layer in flat]),
+        mover=np.array([mover for mover, _ in flat]),
+        ids=np.where(order < spec.objects, order + 1, 0),
+        shadow=np.where(rng.random(count) < 0.4, rng.uniform(0.15, 0.5, count), 0),
+        gain=gain / gain[0],
+        grain=to_device(grain, device),
+        corners=rng.integers(0, NOISE_PAD, (spec.frames, 2)),
+    )
 
 
 def _thing(rng: np.random.Generator, spec: ClipSpec, who: int, limbs: int, count: int) -> list[_Layer]:
@@ -119,7 +130,8 @@ def _sprites(rng: np.random.Generator, spec: ClipSpec, count: int, regions: Tens
     level = silhouettes(rng, kinds, size, noise_fields(rng, 4, size, device)[:, -1])
     rounded = rng.choice([0.0, 0.35], total)
     if spec.camouflage:
-        hiding = functional.interpolate(regions[None, int(rng.integers(REGIONS)), :, :size, :size], size=(size, size))[0]
+        region = regions[None, int(rng.integers(REGIONS)), :, :size, :size]
+        hiding = functional.interpolate(region, size=(size, size))[0]
         color[0] = torch.lerp(color[0], hiding, spec.camouflage)
     for m in range(count):
         if rng.random() < 0.5:  # limbs look like their body, or have a color of their own
@@ -135,7 +147,7 @@ def _sprites(rng: np.random.Generator, spec: ClipSpec, count: int, regions: Tens
 
 
 def _background(rng: np.random.Generator, spec: ClipSpec, regions: Tensor, spare: Tensor) -> Tensor:
-    """A still scene after the dead-leaves model: regions that cover one another along smooth boundaries, things lying on them."""
+    """A still scene after the dead-leaves model: regions that cover one another, and things lying on them."""
     height, width = math.ceil(REACH * spec.height), math.ceil(REACH * spec.width)
     size = regions.shape[-1]
     tiled = regions.repeat(1, 1, math.ceil(height / size), math.ceil(width / size))[:, :, :height, :width]
@@ -147,7 +159,8 @@ def _background(rng: np.random.Generator, spec: ClipSpec, regions: Tensor, spare
         canvas = torch.lerp(canvas, tiled[k], torch.sigmoid(sharp * (shapes[k - 1] - float(rng.uniform(-0.4, 0.9)))))
     for _ in range(int(rng.choice([0, 4, 12, 24]))):
         radius = height * min(0.35, 0.03 * rng.uniform(0.02, 1) ** -0.7)
-        place = motion.placement(rng.uniform(0, 1, (1, 2)) * (width, height), rng.uniform(0, 6.28, 1), np.full((1, 2), radius))
+        center = rng.uniform(0, 1, (1, 2)) * (width, height)
+        place = motion.placement(center, rng.uniform(0, 6.28, 1), np.full((1, 2), radius))
         stamp = spare[int(rng.integers(SPARE))]
         corners, rows, columns = layers.windows(place, layers.unbent(1), height, width)
         shown = layers.sample(stamp, layers.material(place, layers.unbent(1), corners, rows, columns, stamp.device))[0]

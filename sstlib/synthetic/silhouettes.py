@@ -66,7 +66,9 @@ def _capsules(rng: np.random.Generator, count: int, thin: bool, x: Tensor, y: Te
     for n in range(count):
         if thin:
             heading = rng.uniform(0, 2 * math.pi) + np.cumsum(rng.normal(0, 0.6, SEGMENTS))
-            joints = np.concatenate([np.zeros((1, 2)), np.cumsum(0.27 * np.stack([np.cos(heading), np.sin(heading)], 1), 0)])
+            joints = np.concatenate(
+                [np.zeros((1, 2)), np.cumsum(0.27 * np.stack([np.cos(heading), np.sin(heading)], 1), 0)]
+            )
             joints = joints - (joints.max(0) + joints.min(0)) / 2
             joints *= 0.85 / max(np.abs(joints).max(), 0.3)
             ends[n] = np.stack([joints[:-1], joints[1:]], 1)

@@ -49,15 +49,28 @@ class ClipSpec(Config):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected 0..1")
         if not 0 < self.hidden <= 1:
-            raise ValueError(f"hidden is {self.hidden}; expected above 0 and at most 1; occlusion=0 is a clip without occlusion")
+            raise ValueError(f"hidden is {self.hidden}; expected above 0, at most 1; occlusion=0 is a clip without")
         if self.occlusion is not None and not 0 <= self.occlusion <= self.frames - AROUND_OCCLUSION:
-            raise ValueError(f"occlusion is {self.occlusion} in {self.frames} frames; expected 0..frames - {AROUND_OCCLUSION}, "
-                             "so that the object is seen before and after")
+            raise ValueError(
+                f"occlusion is {self.occlusion} in {self.frames} frames; expected 0..frames - {AROUND_OCCLUSION}, "
+                "so that the object is seen before and after"
+            )
 
 
 def _easy(rng: np.random.Generator) -> dict[str, Any]:
-    return dict(distractors=0, likeness=0.0, camouflage=0.0, size=rng.uniform(16, 26), speed=rng.uniform(0.5, 2.0), deformation=0.15,
-                scale_change=0.1, camera=0.1, appearance=0.0, blur=0.3, noise=0.005)
+    return dict(
+        distractors=0,
+        likeness=0.0,
+        camouflage=0.0,
+        size=rng.uniform(16, 26),
+        speed=rng.uniform(0.5, 2.0),
+        deformation=0.15,
+        scale_change=0.1,
+        camera=0.1,
+        appearance=0.0,
+        blur=0.3,
+        noise=0.005,
+    )
 
 
 def _mixed(rng: np.random.Generator) -> dict[str, Any]:
@@ -65,23 +78,43 @@ def _mixed(rng: np.random.Generator) -> dict[str, Any]:
         drawn = rng.uniform(low, high)
         return float(drawn if rng.random() < chance else 0.0)
 
-    return dict(distractors=int(rng.integers(0, 4)), likeness=now_and_then(0.5, 0.2, 1.0), kinship=now_and_then(0.3, 0.3, 1.0),
-                camouflage=now_and_then(0.4, 0.2, 0.8), size=math.exp(rng.uniform(math.log(10), math.log(50))),
-                speed=math.exp(rng.uniform(math.log(0.3), math.log(9))), sudden=now_and_then(0.25, 0.05, 0.15),
-                pace=math.exp(rng.uniform(math.log(0.5), math.log(4))),
-                deformation=rng.uniform(0, 1), scale_change=rng.uniform(0, 0.4), camera=rng.uniform(0, 1),
-                appearance=now_and_then(0.5, 0.0, 1.0), exposure=now_and_then(0.4, 0.2, 1.0), blur=now_and_then(0.7, 0.2, 1.4),
-                noise=now_and_then(0.7, 0.002, 0.04))
+    return dict(
+        distractors=int(rng.integers(0, 4)),
+        likeness=now_and_then(0.5, 0.2, 1.0),
+        kinship=now_and_then(0.3, 0.3, 1.0),
+        camouflage=now_and_then(0.4, 0.2, 0.8),
+        size=math.exp(rng.uniform(math.log(10), math.log(50))),
+        speed=math.exp(rng.uniform(math.log(0.3), math.log(9))),
+        sudden=now_and_then(0.25, 0.05, 0.15),
+        pace=math.exp(rng.uniform(math.log(0.5), math.log(4))),
+        deformation=rng.uniform(0, 1),
+        scale_change=rng.uniform(0, 0.4),
+        camera=rng.uniform(0, 1),
+        appearance=now_and_then(0.5, 0.0, 1.0),
+        exposure=now_and_then(0.4, 0.2, 1.0),
+        blur=now_and_then(0.7, 0.2, 1.4),
+        noise=now_and_then(0.7, 0.002, 0.04),
+    )
 
 
 def _hard(rng: np.random.Generator) -> dict[str, Any]:
-    return _mixed(rng) | dict(distractors=int(rng.integers(2, 5)), likeness=rng.uniform(0.5, 1), camouflage=rng.uniform(0.2, 0.8),
-                              speed=math.exp(rng.uniform(math.log(2), math.log(10))))
+    return _mixed(rng) | dict(
+        distractors=int(rng.integers(2, 5)),
+        likeness=rng.uniform(0.5, 1),
+        camouflage=rng.uniform(0.2, 0.8),
+        speed=math.exp(rng.uniform(math.log(2), math.log(10))),
+    )
 
 
 def _occlusion(rng: np.random.Generator) -> dict[str, Any]:
-    return _easy(rng) | dict(occlusion=int(rng.integers(0, 11)), distractors=1, likeness=rng.uniform(0, 1), size=rng.uniform(12, 17),
-                             speed=rng.uniform(0.5, 4), frames=AROUND_OCCLUSION + 10)
+    return _easy(rng) | dict(
+        occlusion=int(rng.integers(0, 11)),
+        distractors=1,
+        likeness=rng.uniform(0, 1),
+        size=rng.uniform(12, 17),
+        speed=rng.uniform(0.5, 4),
+        frames=AROUND_OCCLUSION + 10,
+    )
 
 
 PRESETS = {"easy": _easy, "mixed": _mixed, "hard": _hard, "occlusion": _occlusion}

@@ -50,12 +50,16 @@ def noise_fields(
     amplitude = torch.exp_(to_device(-exponent / 2, device) * torch.log_(power.add_(0.5))[:, None])
     result = torch.fft.irfft2(torch.fft.rfft2(white) * amplitude, s=(size, size))
     result *= size / torch.linalg.vector_norm(result, dim=(-2, -1), keepdim=True).clamp_min(1e-9)
-    for n, (y, x) in enumerate(rng.integers(0, size, (count, 2))):  # one white noise serves all, each from another place
+    for n, (y, x) in enumerate(
+        rng.integers(0, size, (count, 2))
+    ):  # one white noise serves all, each from another place
         result[n] = torch.roll(result[n], (int(y), int(x)), (-2, -1))
     return result
 
 
-def textures(rng: np.random.Generator, count: int, size: int, device: torch.device | str = "cpu") -> Float[Tensor, "count 3 size size"]:
+def textures(
+    rng: np.random.Generator, count: int, size: int, device: torch.device | str = "cpu"
+) -> Float[Tensor, "count 3 size size"]:
     """Random textures in [0, 1]: each of one or two materials, divided by a smooth boundary."""
     fields = noise_fields(rng, count, size, device)
     colors = to_device(base_colors(rng, (count, 3)), device)[..., None, None]
@@ -99,7 +103,9 @@ def _with_cells(rng: np.random.Generator, base: Tensor, warp: Tensor) -> Tensor:
         return base
     device, size = base.device, base.shape[-1]
     points = to_device(rng.uniform(-1, 1, (len(chosen), CELLS, 2, 1, 1)), device)
-    tints = to_device(rng.standard_normal((len(chosen), CELLS, 3)) * rng.uniform(0.03, 0.3, (len(chosen), 1, 1)), device)
+    tints = to_device(
+        rng.standard_normal((len(chosen), CELLS, 3)) * rng.uniform(0.03, 0.3, (len(chosen), 1, 1)), device
+    )
     axis = torch.linspace(-1, 1, size // 2, device=device)
     bent = 0.06 * torch.nn.functional.avg_pool2d(warp[torch.from_numpy(chosen).to(device)][:, None], 2)[:, 0]
     x, y = axis[None, None, :] + bent, axis[None, :, None] - bent
@@ -112,7 +118,11 @@ def _with_cells(rng: np.random.Generator, base: Tensor, warp: Tensor) -> Tensor:
             continue
         label.masked_fill_(distance < nearest, cell)
         nearest = torch.minimum(nearest, distance)
-    color = torch.gather(tints.transpose(1, 2), 2, label.flatten(1)[:, None].expand(-1, 3, -1)).view(-1, 3, size // 2, size // 2)
+    color = torch.gather(tints.transpose(1, 2), 2, label.flatten(1)[:, None].expand(-1, 3, -1)).view(
+        -1, 3, size // 2, size // 2
+    )
     result = base.clone()
-    result[torch.from_numpy(chosen).to(device)] += torch.nn.functional.interpolate(color, size=(size, size), mode="bilinear")
+    result[torch.from_numpy(chosen).to(device)] += torch.nn.functional.interpolate(
+        color, size=(size, size), mode="bilinear"
+    )
     return result
