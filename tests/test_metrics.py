@@ -11,7 +11,7 @@ from PIL import Image
 
 from sstlib import metrics
 from sstlib.evaluation.benchmark import plain_counts
-from sstlib.metrics import PROTOCOLS, SequenceScorer, Statistics, frame_counts, score_sequence
+from sstlib.metrics import PROTOCOLS, SequenceScorer, Statistics, counts, frame_counts, score_sequence
 from sstlib.metrics.counts import numpy_counts, present
 from sstlib.metrics.scores import accuracy, precision_recall, similarity
 
@@ -39,6 +39,17 @@ def brute_force(prediction: np.ndarray, truth: np.ndarray, radius: int) -> tuple
     predicted, true = edge(prediction), edge(truth)
     return (int((prediction & truth).sum()), int((prediction | truth).sum()), len(predicted), len(true),
             near(predicted, true), near(true, predicted))
+
+
+@pytest.mark.parametrize("native", [True, False])
+@pytest.mark.parametrize("name", OFFICIAL)
+def test_every_number_of_the_official_evaluator_is_reproduced_to_the_last_bit(name, native, monkeypatch):
+    if not native:
+        monkeypatch.setattr(counts, "kernel", lambda: None)
+    score = score_sequence(golden(name, "predictions"), golden(name, "Annotations"), name=name).to_dict()
+    assert list(score["objects"]) == list(OFFICIAL[name])
+    for label, expected in OFFICIAL[name].items():
+        assert {key: score["objects"][label][key] for key in expected} == expected
 
 
 @st.composite
@@ -126,9 +137,9 @@ def test_present_lists_the_values_that_occur(size):
 
 def test_agreement_of_boundaries_splits_what_the_counts_sum():
     prediction, truth = (golden("vanish", side)[2] == 1 for side in ("predictions", "Annotations"))
-    counts = frame_counts(prediction.view(np.uint8), truth.view(np.uint8), (1,))[0]
+    row = frame_counts(prediction.view(np.uint8), truth.view(np.uint8), (1,))[0]
     agreement = metrics.boundary_agreement(prediction, truth)
-    expected = [counts[4], counts[2] - counts[4], counts[5], counts[3] - counts[5]]
+    expected = [row[4], row[2] - row[4], row[5], row[3] - row[5]]
     assert [int(part.sum()) for part in agreement] == expected
     np.testing.assert_array_equal(agreement.matched | agreement.false, metrics.boundary(prediction))
     np.testing.assert_array_equal(agreement.found | agreement.missed, metrics.boundary(truth))

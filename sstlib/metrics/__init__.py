@@ -1,11 +1,10 @@
 """Measuring: region similarity J and contour accuracy F exactly as the official evaluators, on arrays.
 
-Every number is the official DAVIS evaluator's to the last bit, with these differences, all outside of what it gets right:
+Every number is the official DAVIS evaluator's to the last bit, but for these, where it is wrong:
 - decay: its frame numbers overflow above 256 scored frames; here they do not;
 - predicted ids that the truth does not have: it stops; here they count as background, with a note;
-- ids that are nowhere in the truth but below its largest: it scores them as perfect objects; here there is no row for them;
-- F within a tolerance of more than 63 pixels (frames of 8K) is counted in NumPy alone, more slowly.
-The mean of J and F in each sequence (J&F recall and decay) is this project's; the official table has only its mean.
+- ids nowhere in the truth but below its largest: it scores them as perfect objects; here they have no row;
+Of J&F the official table has only the mean; its recall and decay here are the means of those of J and F.
 """
 
 from sstlib.metrics.counts import boundary, boundary_agreement, frame_counts, tolerance_radius
