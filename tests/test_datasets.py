@@ -88,6 +88,25 @@ def test_broken_davis_trees_are_told_by_file(tmp_path):
         open_dataset("davis2018")
 
 
+@pytest.mark.parametrize("level", ["", "480p"])
+def test_a_tree_of_ones_own_needs_no_lists(tmp_path, level):
+    for name, labelled in (("a10", ["00000"]), ("a9", [])):
+        frames, masks = (tmp_path / part / level / name for part in ("JPEGImages", "Annotations"))
+        write_sequence(frames, masks, ["00000", "00001"], labelled=labelled)
+    first, second = open_dataset(str(tmp_path))
+    assert (first.name, second.name) == ("a9", "a10")
+    assert first.label(0) is None and second.label(0) is not None and second.label(1) is None
+
+
+def test_a_folder_of_frames_with_masks_is_a_data_set_of_one(tmp_path):
+    write_sequence(tmp_path / "clip", tmp_path / "clip" / "masks", ["f2", "f10"], labelled=["f2"])
+    [sequence] = open_dataset(str(tmp_path / "clip"))
+    assert sequence.frame_names == ["f2", "f10"] and sequence.label(0) is not None
+    (tmp_path / "tree" / "JPEGImages").mkdir(parents=True)
+    with pytest.raises(FileNotFoundError, match="JPEGImages: no folder in it"):
+        open_dataset(str(tmp_path / "tree"))
+
+
 DATA = DataConfig(height=45, width=67, frames=3, objects=3)
 
 

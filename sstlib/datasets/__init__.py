@@ -7,6 +7,7 @@ import importlib
 from pathlib import Path
 from typing import NamedTuple
 
+from sstlib.datasets.folder import open_folder
 from sstlib.datasets.training import training_batch, training_sample
 from sstlib.video import Sequence
 
@@ -30,11 +31,11 @@ DATASETS = {
 
 
 def open_dataset(name: str, split: str = "val", folder: Path | str | None = None) -> list[Sequence]:
-    """The sequences of one split of a data set, read lazily.
+    """The sequences of one split of a data set, or those of a folder of one's own, read lazily.
 
     Args:
-        name: a name of `DATASETS`.
-        split: one of its splits.
+        name: a name of `DATASETS`, or the path of a folder or video file (see `folder.open_folder`).
+        split: one of its splits; a folder of one's own has none.
         folder: where it is; by default where `sst data` keeps it (DAVIS: also where `SST_DAVIS` says).
 
     Raises:
@@ -42,7 +43,9 @@ def open_dataset(name: str, split: str = "val", folder: Path | str | None = None
         FileNotFoundError: the data set, or a part of it, is not there.
     """
     if name not in DATASETS:
-        raise ValueError(f"unknown data set {name!r}; known: {', '.join(DATASETS)}")
+        if Path(name).exists():
+            return open_folder(Path(name))
+        raise ValueError(f"unknown data set {name!r}; known: {', '.join(DATASETS)}, or the path of a folder or video")
     source = DATASETS[name]
     if split not in source.splits:
         raise ValueError(f"{name} has no split {split!r}; expected one of {', '.join(source.splits)}")
