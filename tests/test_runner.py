@@ -324,6 +324,26 @@ def test_a_scheduler_by_address_does_the_work(tmp_path):
     assert read_record(tmp_path / "results" / "executed" / "00_good.json")["parameters"] == {"steps": 5}
 
 
+@pytest.mark.slow
+def test_a_scheduler_that_dies_takes_its_tasks_along_and_leaves_nothing_behind(tmp_path):
+    mark = f"import os, pathlib, time\npathlib.Path({str(tmp_path)!r}, 'pid').write_text(str(os.getpid()))\ntime.sleep(120)"
+    write_notebook(tmp_path / "notebooks", "00_slow", mark)
+    (tmp_path / "cluster.py").write_text(OWN_CLUSTER)
+    cluster = subprocess.Popen([sys.executable, str(tmp_path / "cluster.py")], env=environment(tmp_path / "elsewhere"),
+                               stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    arguments = ("reproduce", "--only", "00_slow", "--scheduler", cluster.stdout.readline().strip())
+    with cluster, subprocess.Popen([sys.executable, "-m", "sstlib", *arguments], env=environment(tmp_path), text=True,
+                                   stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as running:
+        until = time.monotonic() + 180
+        while not (tmp_path / "pid").exists():
+            assert running.poll() is None and time.monotonic() < until
+            time.sleep(0.1)
+        cluster.kill()
+        output = running.communicate(timeout=120)[0]
+    assert running.returncode == 1 and "lost with its worker or scheduler" in output, output
+    assert gone(int((tmp_path / "pid").read_text()))
+
+
 def test_a_scheduler_that_does_not_answer_is_named(home, monkeypatch):
     monkeypatch.setattr(engine, "CONNECT", 0.5)
     write_notebook(paths.NOTEBOOKS, "00_good")

@@ -132,10 +132,10 @@ def _stopper(stop: str) -> Callable[[], bool]:
 
 
 def _outcome(future: Any, task: Task) -> Outcome:
-    error = future.exception()
-    if error is None:
+    try:
         return future.result()
-    return Outcome(task.name, "failed", error=f"the worker failed: {type(error).__name__}: {error}")
+    except Exception as error:  # execute() raises nothing of its own: a worker died for good, or the scheduler is gone
+        return Outcome(task.name, "failed", error=f"lost with its worker or scheduler: {type(error).__name__}: {error}")
 
 
 def summary(outcomes: list[Outcome]) -> str:
