@@ -19,8 +19,6 @@ from sstlib.runner.task import Task, tree_digest
 
 KERNEL = "python3"
 LIBRARIES = ("torch", "numpy", "matplotlib", "pandas")
-LANGUAGE = {"name": "python", "file_extension": ".py", "mimetype": "text/x-python", "pygments_lexer": "ipython3",
-            "nbconvert_exporter": "python", "codemirror_mode": {"name": "ipython", "version": 3}}
 TYPES = {"int": int, "float": (int, float), "bool": bool, "list": (list, tuple), "tuple": (list, tuple), "dict": dict}
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
@@ -143,7 +141,7 @@ def tidy(notebook: Any) -> Any:
     """
     notebook = copy.deepcopy(notebook)
     kernel = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": KERNEL}
-    notebook["metadata"] = type(notebook["metadata"])(kernelspec=kernel, language_info=LANGUAGE)
+    notebook["metadata"] = type(notebook["metadata"])(kernelspec=kernel, language_info={"name": "python"})
     count = 0
     for cell in notebook["cells"]:
         tags = cell["metadata"].get("tags")
