@@ -128,7 +128,8 @@ def test_bad_input_ends_in_one_line_that_names_it(folders, tmp_path):
         evaluate(predictions, annotations)
 
 
-def test_a_failed_evaluation_leaves_no_record(folders, tmp_path):
+def test_a_failed_evaluation_leaves_no_record(folders, tmp_path, monkeypatch):
+    monkeypatch.setattr(folders_module, "WORTHWHILE", 0)
     predictions, annotations = folders
     (predictions / "vanish" / "00004.png").write_bytes(b"not an image")
     record = tmp_path / "record" / "result.json"
@@ -147,7 +148,8 @@ def test_fingerprint_changes_with_any_file_that_was_read(folders):
     assert after["annotations"] == before["annotations"] and after["predictions"] != before["predictions"]
 
 
-def test_processes_change_nothing(folders):
+def test_processes_change_nothing(folders, monkeypatch):
+    monkeypatch.setattr(folders_module, "WORTHWHILE", 0)
     assert evaluate(*folders, processes=2).to_dict() == evaluate(*folders).to_dict()
 
 

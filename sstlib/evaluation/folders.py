@@ -21,7 +21,8 @@ from sstlib.video import read_mask
 
 MISSING = ("error", "zeros")
 LISTED = 12
-CHUNK = 10  # frames a task: enough to pay for its way to a process, few enough to share out a single sequence
+WORTHWHILE = 100  # frames: fewer are scored sooner than a process has started
+SHARES = 8  # tasks a process: few ways to and fro, and none waits long for the others' last
 UNSCORED = FrameCounts((), (), {})
 Masks = Mapping[str, Sequence[Path]]
 
@@ -246,12 +247,13 @@ def _kept(record: Path, expected: Evaluation, names: list[str]) -> Evaluation | 
 def _score(pairs: Mapping[str, list[Pair]], protocol: Protocol, processes: int, progress: bool
            ) -> Iterator[tuple[str, SequenceScore]]:
     """Counts all frames, in chunks over processes, and puts them together sequence by sequence."""
-    tasks = []
+    total = sum(map(len, pairs.values()))
+    processes = processes if total >= WORTHWHILE else 1
+    tasks, size = [], 1 + total // (SHARES * processes)
     for name, frames in pairs.items():
         void = bool(object_ids(read_mask(frames[0].truth))) if protocol.single_object else None
-        tasks += [(frames[start:start + CHUNK], void) for start in range(0, len(frames), CHUNK)]
-    total = sum(map(len, pairs.values()))
-    with (_mapping(processes if len(tasks) > 1 else 1) as mapped,
+        tasks += [(frames[start:start + size], void) for start in range(0, len(frames), size)]
+    with (_mapping(processes) as mapped,
           tqdm(total=total, unit="frame", disable=None if progress else True) as bar):
         counted = (frame for chunk in mapped(_count, tasks) for frame in chunk)
         for name, frames in pairs.items():
