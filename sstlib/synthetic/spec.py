@@ -74,6 +74,7 @@ def _easy(rng: np.random.Generator) -> dict[str, Any]:
 
 
 def _mixed(rng: np.random.Generator) -> dict[str, Any]:
+    """Sizes, speeds and overlap from frame to frame about as the training clips of DAVIS 2016 have them."""
     def now_and_then(chance: float, low: float, high: float) -> float:
         drawn = rng.uniform(low, high)
         return float(drawn if rng.random() < chance else 0.0)
@@ -83,8 +84,8 @@ def _mixed(rng: np.random.Generator) -> dict[str, Any]:
         likeness=now_and_then(0.5, 0.2, 1.0),
         kinship=now_and_then(0.3, 0.3, 1.0),
         camouflage=now_and_then(0.4, 0.2, 0.8),
-        size=math.exp(rng.uniform(math.log(10), math.log(50))),
-        speed=math.exp(rng.uniform(math.log(0.3), math.log(9))),
+        size=math.exp(rng.uniform(math.log(13), math.log(75))),
+        speed=math.exp(rng.uniform(math.log(0.5), math.log(12))),
         sudden=now_and_then(0.25, 0.05, 0.15),
         pace=math.exp(rng.uniform(math.log(0.5), math.log(4))),
         deformation=rng.uniform(0, 1),
