@@ -157,13 +157,15 @@ def reach_explorer(stacks: Mapping[str, Sequence[Connectivity]], size: tuple[int
                    hops: int = 1) -> Explorer:
     """Pick a stack of layers, a cell (click, or sliders) and a number of hops, and see which cells are reached (Fig. 1).
 
+    People count frames, rows and columns from 1; `cell` counts from 0 as everywhere in the code.
+
     Args:
         stacks: layers by the name to pick them by; a stack is repeated when more hops than layers are asked for.
         size: (time, height, width) of the buffer.
     """
     def draw(stack: str, hops: int, time: int, row: int, column: int) -> Figure:
         layers = [stacks[stack][hop % len(stacks[stack])] for hop in range(hops)]
-        found = arrival(layers, (time - 1, row, column), size)
+        found = arrival(layers, (time - 1, row - 1, column - 1), size)
         pairs = sum(layer.pairs(size) for layer in layers)
         reached = int((found >= 0).sum())
         title = f"{stack}: {reached} of {found.size} cells in {hops} hop{'s' * (hops > 1)}, at {pairs:,} pairs"
@@ -172,8 +174,8 @@ def reach_explorer(stacks: Mapping[str, Sequence[Connectivity]], size: tuple[int
     controls = {"stack": ipywidgets.Dropdown(options=[*stacks], description="pattern", layout={"width": "340px"},
                                              style={"description_width": "60px"}),
                 "hops": slider("hops", hops, 1, 4), "time": slider("frame t", cell[0] + 1, 1, size[0]),
-                "row": slider("row", cell[1], 0, size[1] - 1), "column": slider("column", cell[2], 0, size[2] - 1)}
-    return Explorer(draw, controls, lambda frame, x, y: {"time": int(frame) + 1, "row": int(y), "column": int(x)})
+                "row": slider("row", cell[1] + 1, 1, size[1]), "column": slider("column", cell[2] + 1, 1, size[2])}
+    return Explorer(draw, controls, lambda frame, x, y: {"time": int(frame) + 1, "row": int(y) + 1, "column": int(x) + 1})
 
 
 def route_explorer(frames: UInt8[np.ndarray, "time pixel_rows pixel_columns 3"], maps: Sequence[Float[np.ndarray, "_ keys"]],
@@ -190,15 +192,15 @@ def route_explorer(frames: UInt8[np.ndarray, "time pixel_rows pixel_columns 3"],
     time, height, width = next(iter(goals.values())).shape
 
     def draw(goal: str, row: int, column: int, count: int) -> Figure:
-        query = int(np.ravel_multi_index((time - 1, row, column), (time, height, width)))
+        query = int(np.ravel_multi_index((time - 1, row - 1, column - 1), (time, height, width)))
         ends = goals[goal]
         found = strongest_routes(maps, query, ends.ravel(), count)
         arriving = carried(maps, ends.reshape(-1, 1).astype(float))
-        title = (f"From row {row + 1}, column {column + 1} of the last frame: {arriving[query - time * height * width, 0]:.1%} of its attention "
+        title = (f"From row {row}, column {column} of the last frame: {arriving[query - time * height * width, 0]:.1%} of its attention "
                  f"over {len(maps)} hops ends in {goal}")
         return route_frames(frames, found, ends, title)
 
     controls = {"goal": ipywidgets.Dropdown(options=[*goals], description="to", layout={"width": "200px"}, style={"description_width": "30px"}),
-                "row": slider("row", cell[0], 0, height - 1), "column": slider("column", cell[1], 0, width - 1),
+                "row": slider("row", cell[0] + 1, 1, height), "column": slider("column", cell[1] + 1, 1, width),
                 "count": slider("routes", count, 1, 10)}
-    return Explorer(draw, controls, lambda frame, x, y: {"row": int(y), "column": int(x)})
+    return Explorer(draw, controls, lambda frame, x, y: {"row": int(y) + 1, "column": int(x) + 1})

@@ -43,7 +43,7 @@ def test_a_moved_control_redraws(explorer):
 def test_a_click_finds_its_cell(explorer, cell):
     png(explorer.figure)  # the layout is settled when the figure is drawn
     explorer.screen.stroke = [share(explorer.figure, str(cell[0]), cell[2] + 0.9, cell[1] + 0.1)]
-    assert (explorer.values["time"] - 1, explorer.values["row"], explorer.values["column"]) == cell
+    assert tuple(explorer.values[axis] - 1 for axis in ("time", "row", "column")) == cell
     assert explorer.figure.axes[cell[0]].collections[0].get_array()[cell[1], cell[2]] == 0
 
 
@@ -57,7 +57,7 @@ def test_set_redraws_once_and_refuses_unknown_controls(explorer, monkeypatch):
     drawn = []
     draw = explorer.draw
     monkeypatch.setattr(explorer, "draw", lambda **values: drawn.append(values) or draw(**values))
-    explorer.set(row=0, column=0, hops=1)
+    explorer.set(row=1, column=1, hops=1)
     assert drawn == [explorer.values]
     with pytest.raises(ValueError, match="no control 'rows'.*stack, hops"):
         explorer.set(rows=1)
@@ -66,7 +66,7 @@ def test_set_redraws_once_and_refuses_unknown_controls(explorer, monkeypatch):
 def test_shows_a_static_picture_beside_the_widget(explorer):
     bundle = explorer._repr_mimebundle_()
     assert "application/vnd.jupyter.widget-view+json" in bundle
-    assert bundle["text/plain"] == "Explorer(stack=Grid, hops=2, time=2, row=2, column=3)"
+    assert bundle["text/plain"] == "Explorer(stack=Grid, hops=2, time=2, row=3, column=4)"
     data = bundle["image/png"]
     picture = Image.open(io.BytesIO(base64.b64decode(data) if isinstance(data, str) else data))
     assert np.asarray(picture.convert("RGB")).std() > 10
@@ -91,6 +91,6 @@ def test_route_explorer_draws_the_strongest_routes_from_the_cell():
     assert f"row 1, column 2 of the last frame: {ending:.1%}" in explorer.figure.get_suptitle()
     png(explorer.figure)
     explorer.screen.stroke = [share(explorer.figure, "1", 3.5, 2.5)]
-    assert (explorer.values["row"], explorer.values["column"]) == (2, 3)
+    assert (explorer.values["row"], explorer.values["column"]) == (3, 4)
     explorer.controls["goal"].value = "all"
     assert "100.0% of its attention over 2 hops ends in all" in explorer.figure.get_suptitle()
