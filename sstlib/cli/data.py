@@ -40,13 +40,14 @@ def _list(arguments: argparse.Namespace) -> int:
     from sstlib.datasets import DATASETS, fetching, open_dataset
 
     for name, source in DATASETS.items():
-        print(f"{name}")
+        print(name)
+        missing: dict[str, str] = {}
         for split in source.splits:
             try:
                 sequences = open_dataset(name, split)
                 print(f"  {split}: {len(sequences)} sequences, {sum(map(len, sequences))} frames")
             except FileNotFoundError as error:
-                print(f"  {split}: not there ({error})")
+                missing[split] = str(error)
             except ValueError as error:
                 print(f"  {split}: damaged ({error})")
         origin = fetching.ORIGINS.get(name)
