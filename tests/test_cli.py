@@ -48,7 +48,8 @@ def test_a_davis_folder_that_is_none_is_found_before_anything_runs(monkeypatch, 
 
 def record_of(run):
     metrics = {"J": 0.5, "F": 0.5, "J&F": 0.5, "sequences": {}}
-    return RunRecord(run.experiment, run.variant, run.seed, run.config.to_dict(), metrics, {"training_seconds": 1.0, "frames_per_second": 9.0})
+    cost = {"training_seconds": 1.0, "frames_per_second": 9.0, "parameters": 7, "peak_megabytes": 1.0}
+    return RunRecord(run.experiment, run.variant, run.seed, run.config.to_dict(), metrics, cost)
 
 
 @pytest.fixture
