@@ -50,6 +50,8 @@ def _list(arguments: argparse.Namespace) -> int:
                 missing[split] = str(error)
             except ValueError as error:
                 print(f"  {split}: damaged ({error})")
+        if missing:
+            print(f"  not there: {', '.join(missing)} ({next(iter(missing.values()))})")
         origin = fetching.ORIGINS.get(name)
         print(
             f"  terms: {origin.terms if origin else 'generated, no restrictions'}"
