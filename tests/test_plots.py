@@ -149,18 +149,9 @@ def test_growth_writes_each_exponent():
 
 def test_memory_curves_show_what_was_measured():
     drawing = scaling.memory_curves([1, 2], {"dense": [1e9, 4e9], "streamed": [1e6, 2e6]}, {2: 3e6}, limit=2.0**31)
-    assert [text.get_text() for text in drawing.legends[0].texts] == ["dense", "streamed", "streamed, measured peak"]
+    assert [text.get_text() for text in drawing.legends[0].texts] == ["dense", "streamed", "streamed, measured"]
     assert drawing.axes[0].texts[0].get_text() == "2 GiB"
     assert len(scaling.memory_curves([1, 2], {"dense": [1e9, 4e9]}).axes[0].lines) == 1
-
-
-ROWS = pd.DataFrame({"pattern": ["grid", "grid", "local(radius=7)"], "implementation": ["torch", "torch", "native"], "pairs": [1e6, 1e8, 1e7],
-                     "milliseconds": [2.0, 200.0, 9.0]})
-
-
-def test_time_by_pairs_fits_where_there_are_two_sizes():
-    labels = [text.get_text() for text in scaling.time_by_pairs(ROWS).legends[0].texts]
-    assert labels == ["grid, torch: 1.00", "local(radius=7), native"]
 
 
 def test_ratio_bars_leave_out_what_was_not_measured():

@@ -55,7 +55,7 @@ def memory_curves(frames: Sequence[int], curves: Mapping[str, Numbers], measured
     for (name, curve), color, marker in zip(curves.items(), (SIGNAL, SERIES[4], ACCENT), MARKERS, strict=False):
         axes.plot(frames, curve, color=color, marker=marker, label=name)
     if measured:
-        axes.plot(list(measured), list(measured.values()), "D", color=INK, markersize=6, label="streamed, measured peak", zorder=4)
+        axes.plot(list(measured), list(measured.values()), "D", color=INK, markersize=6, label="streamed, measured", zorder=4)
     if limit:
         axes.axhline(limit, color=MUTED, linestyle=":", linewidth=1)
         axes.text(frames[0], limit * 1.15, f"{limit / 2**30:.0f} GiB", color=MUTED, fontsize=8, va="bottom")
@@ -69,38 +69,17 @@ def memory_curves(frames: Sequence[int], curves: Mapping[str, Numbers], measured
 
 
 @styled
-def time_by_pairs(rows: pd.DataFrame) -> Figure:
-    """Benchmark rows: milliseconds against connected pairs, one color a pattern, one marker an implementation, with fitted exponents.
-
-    Args:
-        rows: columns pairs, milliseconds, pattern, implementation.
-    """
-    drawing = figure(3.6)
-    axes = drawing.subplots()
-    colors = dict(zip(rows["pattern"].unique(), SERIES * 2, strict=False))
-    markers = dict(zip(rows["implementation"].unique(), MARKERS * 2, strict=False))
-    for (pattern, implementation), group in rows.groupby(["pattern", "implementation"], sort=False):
-        group = group.sort_values("pairs")
-        power = f": {exponent(group['pairs'], group['milliseconds']):.2f}" if group["pairs"].nunique() > 1 else ""
-        axes.plot(group["pairs"], group["milliseconds"], color=colors[pattern], marker=markers[implementation],
-                  linestyle="-" if power else "none", label=f"{pattern}, {implementation}{power}")
-    axes.set(xscale="log", yscale="log", xlabel="connected pairs, all heads", ylabel="milliseconds")
-    axes.grid()
-    drawing.legend(loc="outside right upper", title="exponent in the pairs", title_fontsize=8.5, alignment="left")
-    return drawing
-
-
-@styled
 def ratio_bars(ratios: pd.DataFrame) -> Figure:
     """How many times faster than dense attention: one panel a size (columns), one bar a pattern and implementation (rows)."""
     drawing = figure(0.8 + 0.24 * len(ratios))
+    least, most = np.nanmin(ratios.to_numpy(float)), np.nanmax(ratios.to_numpy(float))
     panels = np.atleast_1d(drawing.subplots(1, ratios.shape[1], sharey=True, sharex=True))
     for axes, size in zip(panels, ratios, strict=True):
         values = ratios[size].to_numpy(float)
-        bars = axes.barh(range(len(ratios)), np.nan_to_num(values, nan=1.0), color=ACCENT, height=0.65, left=0)
+        bars = axes.barh(range(len(ratios)), np.nan_to_num(values, nan=1e-9), color=ACCENT, height=0.65, left=0)
         axes.bar_label(bars, ["" if np.isnan(value) else f"{value:.3g}x" for value in values], padding=3, fontsize=8)
         axes.axvline(1, color=MUTED, linewidth=0.8)
-        axes.set(xscale="log", xlim=(0.5, np.nanmax(ratios.to_numpy(float)) * 6), title=size)
+        axes.set(xscale="log", xlim=(min(0.5, least / 2), most * 8), title=size)
     panels[0].set_yticks(range(len(ratios)), [", ".join(map(str, name)) if isinstance(name, tuple) else str(name) for name in ratios.index])
     panels[0].invert_yaxis()
     drawing.supxlabel("times faster than dense attention", fontsize=9)
