@@ -10,12 +10,12 @@ from sstlib.losses import segmentation_loss
 from sstlib.metrics import region_similarity
 from sstlib.model import build, unroll
 
-STEPS, EVERY, ENOUGH = 600, 20, 0.95
+STEPS, EVERY, ENOUGH = 400, 20, 0.95
 
 
 def clip() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Frames, memberships and labels of one clip with two objects."""
-    frames, labels = training_sample(DataConfig(height=48, width=80, frames=3, objects=2, difficulty="easy"), 5, 1)
+    frames, labels = training_sample(DataConfig(height=80, width=136, frames=3, objects=2, difficulty="easy"), 5, 26)
     labels = torch.from_numpy(labels).long()[None]
     objects = int(labels[labels != 255].max()) + 1
     memberships = (labels[:, :, None] == torch.arange(objects).view(1, 1, -1, 1, 1)).float()
@@ -28,6 +28,7 @@ def test_every_variant_overfits_one_clip(variant):
     torch.manual_seed(0)
     network = build(named_model("sst-tiny").replace(**VARIANTS[variant]))
     optimizer = torch.optim.AdamW(network.parameters(), 4e-3)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS)
     frames, memberships, labels = clip()
     best = 0.0
     for step in range(STEPS):
@@ -35,6 +36,7 @@ def test_every_variant_overfits_one_clip(variant):
         segmentation_loss(logits.flatten(0, 1), labels[:, 1:].flatten(0, 1), 1.0, 0.5).backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
         optimizer.step()
+        schedule.step()
         optimizer.zero_grad(set_to_none=True)
         if step % EVERY == 0:
             with torch.no_grad():
