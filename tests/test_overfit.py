@@ -15,7 +15,7 @@ STEPS, EVERY, ENOUGH = 400, 20, 0.95
 
 def clip() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Frames, memberships and labels of one clip with two objects."""
-    frames, labels = training_sample(DataConfig(height=80, width=136, frames=3, objects=2, difficulty="easy"), 5, 26)
+    frames, labels = training_sample(DataConfig(height=80, width=136, frames=3, objects=2, difficulty="easy"), 5, 6)
     labels = torch.from_numpy(labels).long()[None]
     objects = int(labels[labels != 255].max()) + 1
     memberships = (labels[:, :, None] == torch.arange(objects).view(1, 1, -1, 1, 1)).float()
