@@ -22,9 +22,13 @@ struct Window {
     template <class Visit>
     void rows(int64_t y, int count, Visit visit) const {
         for (int64_t key = std::max<int64_t>(0, y - ry); key < std::min(p.height, y + count + ry); key++) {
-            int first = (int)std::max<int64_t>(0, key - ry - y), last = (int)std::min<int64_t>(count - 1, key + ry - y);
+            int first, last;
+            seen(y, count, key, first, last);
             visit(first, last - first + 1, key);
         }
+    }
+    void seen(int64_t y, int count, int64_t key, int& first, int& last) const {  // the rows of the tile that see a row of keys
+        first = (int)std::max<int64_t>(0, key - ry - y), last = (int)std::min<int64_t>(count - 1, key + ry - y);
     }
     bool touches(int64_t x) const { return x < rx || x + LANES + rx > p.width; }
 };
@@ -36,18 +40,29 @@ static Run shifted(Planes& keys, Planes& values, int64_t t, int64_t y, int64_t x
 static void attend_tile(Tile<TALL>& tile, const Window& w, Planes& keys, Planes& values, const Planes& planes, const Terms& terms,
                         int64_t frame, int64_t y, int64_t x, int rows) {
     const Problem& p = w.p;
+    Run runs[2];
+    auto see = [&](int first, int last, const Run* from, int number) {
+        paired(first, last - first + 1, [&](int row) { tile.template attend<PAIR, false, 1>(row, from, number, terms); },
+               [&](int row) { tile.template attend<1, false, 1>(row, from, number, terms); });
+    };
+    int64_t begin = std::max<int64_t>(0, y - w.ry), end = std::min(p.height, y + rows + w.ry);
     for (int64_t t = 0; t < p.last_key_frame(frame); t++)
-        w.rows(y, rows, [&](int first, int count, int64_t key) {
-            for (int done = 0; done < 2 * w.rx + 1; done += CAPACITY) {
+        for (int64_t key = begin; key < end; key += 2)  // two rows of keys at a time: half the updates of the running maximum
+            for (int done = 0; done < 2 * w.rx + 1; done += CAPACITY / 2) {
                 int64_t from = x - w.rx + done;
-                Run run = shifted(keys, values, t, key, from, std::min<int>(2 * w.rx + 1 - done, CAPACITY));
-                if (w.touches(x)) run.bias = w.border.data() + keys.margin + from;
-                run.earlier = t < frame, run.cell = t * planes.frame + key * planes.row + from;
-                run.index = (t * p.height + key) * p.width + from, run.index_step = 1;
-                paired(first, count, [&](int row) { tile.template attend<PAIR, false, 1>(row, &run, 1, terms); },
-                       [&](int row) { tile.template attend<1, false, 1>(row, &run, 1, terms); });
+                int both = key + 1 < end ? 2 : 1, first[2], last[2];
+                for (int n = 0; n < both; n++) {
+                    w.seen(y, rows, key + n, first[n], last[n]);
+                    Run& run = runs[n] = shifted(keys, values, t, key + n, from, std::min<int>(2 * w.rx + 1 - done, CAPACITY / 2));
+                    if (w.touches(x)) run.bias = w.border.data() + keys.margin + from;
+                    run.earlier = t < frame, run.cell = t * planes.frame + (key + n) * planes.row + from;
+                    run.index = (t * p.height + key + n) * p.width + from, run.index_step = 1;
+                }
+                if (both == 1) { see(first[0], last[0], runs, 1); continue; }
+                see(first[0], std::min(last[0], first[1] - 1), runs, 1);
+                see(first[1], last[0], runs, 2);
+                see(std::max(first[1], last[0] + 1), last[1], runs + 1, 1);
             }
-        });
 }
 
 extern "C" void forward(float* const* tensors, const int64_t* numbers, double scale) {

@@ -1,0 +1,298 @@
+"""How fast and how large attention is: every pattern and implementation beside dense, gathered and fused attention.
+
+One thread, interleaved: each round runs every contender once, so that a busy machine slows all of them alike, and medians
+over rounds are compared. Times are the processor's (not the wall's), which leaves out what other programs take. Peaks of
+memory come from a process of their own each, as the growth of the largest resident size during the call.
+"""
+
+import ctypes
+import json
+import multiprocessing
+import os
+import platform
+import resource
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as functional
+from torch import Tensor
+
+from sstlib import native
+from sstlib.attention import sparse_attention
+from sstlib.attention.native import FOLDER
+from sstlib.connectivity import Connectivity, Dense, Grid, Local, Strided, parse
+
+
+class Buffer(NamedTuple):
+    """A size to measure at."""
+
+    name: str
+    time: int
+    height: int
+    width: int
+    heads: int
+    dim: int
+
+
+SIZES = {size.name: size for size in (Buffer("S1", 4, 30, 30, 8, 16), Buffer("S2", 8, 64, 64, 8, 16), Buffer("S3", 3, 60, 107, 8, 16),
+                                      Buffer("S4", 16, 64, 64, 1, 32))}
+PATTERNS = (Grid(), Local(7, causal=True), Strided(8, causal=True))
+FORWARD, BOTH = "forward", "forward+backward"
+LARGEST_GATHER = 80_000_000  # floats that a gathered copy of the keys may have
+
+
+class Contender(NamedTuple):
+    """One row to be: `run` computes it once; `factor` is what its time is multiplied with (dense runs on one head of many)."""
+
+    pattern: Connectivity
+    implementation: str
+    direction: str
+    run: Callable[[], Any]
+    factor: int = 1
+
+
+def measure(sizes: list[str], quick: bool, report: Callable[[str], None]) -> dict[str, Any]:
+    """The whole benchmark as a record; `report` hears one line a step."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        _warm()
+        record = {"kind": "benchmark", "name": "attention", "machine": machine(report), "rows": []}
+        for name in sizes:
+            record["rows"] += _compare(SIZES[name], 1 if quick else 3, quick, report)
+        record["rows"] += _growth(quick, report)
+        record["rows"] += _memory(quick, report)
+    finally:
+        torch.set_num_threads(threads)
+    return record
+
+
+def _warm() -> None:
+    """Compiles, loads and imports what only the first call does."""
+    small = _tensors(Buffer("", 2, 8, 8, 1, 8))
+    labels = torch.zeros(1, 2, 8, 8, dtype=torch.long)
+    for pattern in PATTERNS:
+        for name in ("native", "torch") if native.compiler() else ("torch",):
+            _both(lambda q, k, v, p=pattern, n=name: sparse_attention(q, k, v, p, implementation=n).output, small)()
+            sparse_attention(*small, pattern, labels=labels, objects=1, implementation=name)
+
+
+def machine(report: Callable[[str], None]) -> dict[str, Any]:
+    """What the machine is, how busy, and its limits on one thread: multiply-adds, matrix products, exponentials, copies."""
+    report("machine limits")
+    matrix, vector, large = torch.randn(1024, 1024), torch.randn(1 << 16), torch.empty(1 << 26)
+    limits = {"matmul_gflops": 2 * 1024**3 / _best(lambda: matrix @ matrix) / 1e9,
+              "exp_giga": vector.numel() / _best(lambda: vector.exp()) / 1e9,
+              "copy_gigabytes": 8 * large.numel() / 2 / _best(lambda: large[:1 << 25].copy_(large[1 << 25:])) / 1e9}
+    if library := native.load(FOLDER / "limits.cpp"):
+        library.multiply_add.restype = ctypes.c_int64
+        result, rounds = ctypes.c_float(), 2_000_000
+        run = lambda: library.multiply_add(ctypes.c_int64(rounds), ctypes.byref(result))
+        limits["fma_gflops"] = run() * rounds / _best(run) / 1e9
+    processor = platform.processor() or platform.machine()
+    if os.path.exists("/proc/cpuinfo"):
+        with open("/proc/cpuinfo") as lines:
+            processor = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), processor)
+    return {"processor": processor, "cores": os.cpu_count(), "threads": 1, "load": os.getloadavg()[0], "torch": torch.__version__,
+            "python": platform.python_version(), "clock": "processor time of the process", "limits": limits,
+            "note": "load is the number of runnable processes when the run began: above the cores, other programs shared the machine"}
+
+
+def _best(run: Callable[[], Any], rounds: int = 7) -> float:
+    return min(_seconds(run) for _ in range(rounds))
+
+
+def _seconds(run: Callable[[], Any]) -> float:
+    start = time.process_time()
+    run()
+    return time.process_time() - start
+
+
+def _tensors(size: Buffer, heads: int | None = None) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    shape = (1, heads or size.heads, size.time, size.height, size.width, size.dim)
+    return [torch.randn(shape, generator=generator).mul_(size.dim ** -0.25) for _ in range(3)]
+
+
+def _both(attend: Callable[..., Tensor], tensors: list[Tensor]) -> Callable[[], None]:
+    """Forward and backward of a function of query, key and value."""
+    leaves = [t.detach().requires_grad_() for t in tensors]
+    upstream = torch.ones_like(tensors[0])
+
+    def run() -> None:
+        out = attend(*leaves)
+        torch.autograd.grad(out, leaves, upstream.view_as(out))
+    return run
+
+
+def _contenders(size: Buffer, quick: bool) -> Iterator[Contender]:
+    tensors = _tensors(size)
+    one = [t[:, :1] for t in tensors]
+    flat = [t.flatten(2, 4) for t in one]
+    dense = functional.scaled_dot_product_attention
+    yield Contender(Dense(), "sdpa", FORWARD, lambda: dense(*flat), size.heads)
+    cells = size.time * size.height * size.width
+    if cells <= 40_000 and not (quick and cells > 4000):
+        yield Contender(Dense(), "sdpa", BOTH, _both(dense, flat), size.heads)
+    labels = torch.randint(0, 3, (1, size.time, size.height, size.width), generator=torch.Generator().manual_seed(0))
+    for pattern in PATTERNS:
+        for name in ("native", "torch") if native.compiler() else ("torch",):
+            attend = lambda q, k, v, p=pattern, n=name: sparse_attention(q, k, v, p, implementation=n).output
+            yield Contender(pattern, name, FORWARD, lambda f=attend: f(*tensors))
+            yield Contender(pattern, name, BOTH, _both(attend, tensors))
+            ranked = lambda q, p=pattern, n=name: sparse_attention(q, *tensors[1:], p, labels=labels, objects=3, implementation=n)
+            yield Contender(pattern, f"{name}, affinity of 3", FORWARD, lambda f=ranked: f(tensors[0]))
+            yield Contender(pattern, f"{name}, affinity of 3, last frame", FORWARD, lambda f=ranked: f(tensors[0][:, :, -1:]))
+        if cells <= 4000:
+            mask = pattern.mask(*size[1:4])
+            yield Contender(pattern, "sdpa, masked", FORWARD, lambda m=mask: dense(*flat, attn_mask=m), size.heads)
+            index, valid = _gather_index(mask)
+            if index.numel() * size.dim <= LARGEST_GATHER:
+                yield Contender(pattern, "gather", FORWARD, lambda i=index, m=valid: gathered(*flat, i, m), size.heads)
+            if isinstance(pattern, Local):
+                yield Contender(pattern, "unfold", FORWARD, lambda r=pattern.radii[0]: unfolded(*(t[0, 0] for t in one), r), size.heads)
+                if not quick and (flex := _flex(flat, mask)):
+                    yield Contender(pattern, "flex", FORWARD, flex, size.heads)
+
+
+def _gather_index(mask: Tensor) -> tuple[Tensor, Tensor]:
+    """The keys of each query side by side, padded to the longest list, and which of them are real."""
+    counts = mask.sum(1)
+    valid = torch.arange(int(counts.max())) < counts[:, None]
+    index = torch.zeros(valid.shape, dtype=torch.long)
+    index[valid] = mask.nonzero()[:, 1]
+    return index, valid
+
+
+def gathered(query: Tensor, key: Tensor, value: Tensor, index: Tensor, valid: Tensor) -> Tensor:
+    """Attention over gathered copies of each query's keys: the simple way, of (1, 1, cell, dim) tensors."""
+    keys, values = key[0, 0][index], value[0, 0][index]
+    scores = torch.einsum("qd,qkd->qk", query[0, 0], keys).masked_fill_(~valid, -float("inf"))
+    return torch.einsum("qk,qkd->qd", scores.softmax(-1), values)
+
+
+def unfolded(query: Tensor, key: Tensor, value: Tensor, radius: int) -> Tensor:
+    """Causal local attention by F.unfold of every earlier frame, of (time, height, width, dim) tensors."""
+    frames, height, width, dim = key.shape
+    side = 2 * radius + 1
+    patches = [functional.unfold(t.permute(0, 3, 1, 2), side, padding=radius).unflatten(1, (dim, side * side)) for t in (key, value)]
+    inside = functional.unfold(torch.ones(1, 1, height, width), side, padding=radius)[0] > 0
+    outputs = []
+    for t in range(frames):
+        q = query[t].flatten(0, 1)
+        scores = torch.einsum("qd,tdkq->tkq", q, patches[0][:t + 1]).masked_fill_(~inside, -float("inf"))
+        weights = scores.flatten(0, 1).softmax(0).view_as(scores)
+        outputs.append(torch.einsum("tkq,tdkq->qd", weights, patches[1][:t + 1]))
+    return torch.stack(outputs)
+
+
+def _flex(flat: list[Tensor], mask: Tensor) -> Callable[[], Tensor] | None:
+    """FlexAttention compiled for this mask, or None where it does not compile."""
+    try:
+        from torch.nn.attention.flex_attention import create_block_mask, flex_attention
+        cells = mask.shape[0]
+        blocks = create_block_mask(lambda b, h, q, k: mask[q, k], None, None, cells, cells, device="cpu", BLOCK_SIZE=128)
+        compiled = torch.compile(flex_attention)
+        run = lambda: compiled(*flat, block_mask=blocks)
+        with torch.no_grad():
+            run()
+        return run
+    except Exception:  # whatever a compiler or backend may raise, the other rows are still wanted
+        return None
+
+
+def _row(size: Buffer, contender: Contender, times: list[float]) -> dict[str, Any]:
+    pattern, implementation, direction, _, factor = contender
+    return {"size": size.name, **dict(zip(size._fields[1:], size[1:])), "pattern": str(pattern), "implementation": implementation,
+            "direction": direction, "milliseconds": 1e3 * factor * statistics.median(times), "repeats": len(times),
+            "measured_heads": size.heads // factor, "peak_megabytes": None, "ratio_to_dense": None}
+
+
+def _compare(size: Buffer, rounds: int, quick: bool, report: Callable[[str], None]) -> list[dict[str, Any]]:
+    """All contenders at one size, round by round; contenders that take seconds stop after the second round."""
+    report(f"{size.name}: preparing")
+    contenders = list(_contenders(size, quick))
+    times: dict[int, list[float]] = {i: [] for i in range(len(contenders))}
+    for turn in range(rounds):
+        report(f"{size.name}: round {turn + 1} of {rounds}")
+        for i, contender in enumerate(contenders):
+            if times[i] and times[i][0] > 0.8 and (turn > 1 or times[i][0] > 3):
+                continue
+            with torch.set_grad_enabled(contender.direction == BOTH):
+                times[i].append(_seconds(contender.run))
+    rows = [_row(size, contender, times[i]) for i, contender in enumerate(contenders)]
+    dense = {row["direction"]: row["milliseconds"] for row in rows if row["pattern"] == "dense"}
+    for row in rows:
+        masked = [r["milliseconds"] for r in rows if r["implementation"] == "sdpa, masked" and r["pattern"] == row["pattern"]]
+        row["ratio_to_dense"] = dense[row["direction"]] / row["milliseconds"] if row["direction"] in dense else None
+        if masked and row["direction"] == FORWARD:
+            row["ratio_to_masked_dense"] = masked[0] / row["milliseconds"]
+    return rows
+
+
+def _growth(quick: bool, report: Callable[[str], None]) -> list[dict[str, Any]]:
+    """The fastest implementation of each pattern while one axis grows and the others stay."""
+    rows = []
+    frames, sides = ((2, 4), (16, 32)) if quick else ((2, 4, 8, 16), (16, 32, 64, 96))
+    buffers = [Buffer("growing frames", t, 32, 32, 1, 16) for t in frames]
+    buffers += [Buffer("growing height", 4, n, 32, 1, 16) for n in sides] + [Buffer("growing width", 4, 32, n, 1, 16) for n in sides]
+    for size in buffers:
+        report(f"{size.name}: {size.time} x {size.height} x {size.width}")
+        for pattern in (Dense(), *PATTERNS):
+            run = lambda p=pattern, t=_tensors(size): sparse_attention(*t, p)
+            name = "native" if native.compiler() else "torch"
+            rows.append(_row(size, Contender(pattern, name, FORWARD, run), [_seconds(run) for _ in range(5)]))
+    return rows
+
+
+def _memory(quick: bool, report: Callable[[str], None]) -> list[dict[str, Any]]:
+    """Peaks: forward and backward at S2, and a long history of 480p frames at stride 8 (60 x 107)."""
+    rows = []
+    names = ("native", "torch") if native.compiler() else ("torch",)
+    jobs = [(SIZES["S1" if quick else "S2"], pattern, name, BOTH) for pattern in PATTERNS for name in names]
+    jobs += [(Buffer("480p history", t, 60, 107, 8, 8), Local(7), names[0], FORWARD) for t in ((2,) if quick else (2, 4, 8, 16, 32))]
+    for size, pattern, name, direction in jobs:
+        report(f"peak memory: {pattern.name}, {name}, {direction}, {size.name} of {size.time} frames")
+        seconds, peak = _aside(size, str(pattern), name, direction)
+        row = _row(size, Contender(pattern, name, direction, _aside), [seconds])
+        cells, count = size.time * size.height * size.width, pattern.pairs(size[1:4])
+        row |= {"peak_megabytes": peak / 1e6, "output_megabytes": 4 * size.heads * cells * size.dim / 1e6,
+                "stored_map_megabytes": 4 * size.heads * count / 1e6, "dense_map_megabytes": 4 * size.heads * cells**2 / 1e6}
+        rows.append(row)
+    return rows
+
+
+def _aside(*job: Any) -> tuple[float, float]:
+    """Runs one call in a fresh process; its seconds, and the growth of its peak resident size in bytes."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(_peak, job)
+
+
+def _peak(size: Buffer, pattern: str, implementation: str, direction: str) -> tuple[float, float]:
+    torch.set_num_threads(1)
+    attend = lambda q, k, v: sparse_attention(q, k, v, parse(pattern), implementation=implementation).output
+    small = _tensors(size._replace(time=1, height=8, width=8), 1)
+    _both(attend, small)()  # compiles, loads and allocates what only the first call does
+    tensors = _tensors(size)
+    run = _both(attend, tensors) if direction == BOTH else lambda: attend(*tensors)
+    before = _resident()
+    with torch.set_grad_enabled(direction == BOTH):
+        seconds = _seconds(run)
+    return seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
+
+
+def _resident() -> float:
+    """Resident bytes now; where /proc does not tell, the peak so far."""
+    try:
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[1]) * resource.getpagesize()
+    except OSError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def text(record: dict[str, Any]) -> str:
+    """The record as JSON, numbers to six digits."""
+    return json.dumps(json.loads(json.dumps(record), parse_float=lambda number: float(f"{float(number):.6g}")), indent=1) + "\n"
