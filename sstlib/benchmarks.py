@@ -54,15 +54,15 @@ class Contender(NamedTuple):
     factor: int = 1
 
 
-def measure(sizes: list[str], quick: bool, report: Callable[[str], None]) -> dict[str, Any]:
-    """The whole benchmark as a record; `report` hears one line a step."""
+def measure(sizes: list[str], quick: bool, flex: bool, report: Callable[[str], None]) -> dict[str, Any]:
+    """The whole benchmark as a record; `report` hears one line a step; `flex` compiles FlexAttention, too."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         _warm()
         record = {"kind": "benchmark", "name": "attention", "machine": machine(report), "rows": []}
         for name in sizes:
-            record["rows"] += _compare(SIZES[name], 1 if quick else 3, quick, report)
+            record["rows"] += _compare(SIZES[name], 1 if quick else 3, quick, flex, report)
         record["rows"] += _growth(quick, report)
         record["rows"] += _memory(quick, report)
     finally:
@@ -128,7 +128,7 @@ def _both(attend: Callable[..., Tensor], tensors: list[Tensor]) -> Callable[[], 
     return run
 
 
-def _contenders(size: Buffer, quick: bool) -> Iterator[Contender]:
+def _contenders(size: Buffer, quick: bool, flex: bool) -> Iterator[Contender]:
     tensors = _tensors(size)
     one = [t[:, :1] for t in tensors]
     flat = [t.flatten(2, 4) for t in one]
@@ -154,8 +154,8 @@ def _contenders(size: Buffer, quick: bool) -> Iterator[Contender]:
                 yield Contender(pattern, "gather", FORWARD, lambda i=index, m=valid: gathered(*flat, i, m), size.heads)
             if isinstance(pattern, Local):
                 yield Contender(pattern, "unfold", FORWARD, lambda r=pattern.radii[0]: unfolded(*(t[0, 0] for t in one), r), size.heads)
-                if not quick and (flex := _flex(flat, mask)):
-                    yield Contender(pattern, "flex", FORWARD, flex, size.heads)
+                if flex and (run := _flex(flat, mask)):
+                    yield Contender(pattern, "flex", FORWARD, run, size.heads)
 
 
 def _gather_index(mask: Tensor) -> tuple[Tensor, Tensor]:
@@ -211,15 +211,15 @@ def _row(size: Buffer, contender: Contender, times: list[float]) -> dict[str, An
             "measured_heads": size.heads // factor, "peak_megabytes": None, "ratio_to_dense": None}
 
 
-def _compare(size: Buffer, rounds: int, quick: bool, report: Callable[[str], None]) -> list[dict[str, Any]]:
-    """All contenders at one size, round by round; contenders that take seconds stop after the second round."""
+def _compare(size: Buffer, rounds: int, quick: bool, flex: bool, report: Callable[[str], None]) -> list[dict[str, Any]]:
+    """All contenders at one size, round by round; contenders that take half a second run once."""
     report(f"{size.name}: preparing")
-    contenders = list(_contenders(size, quick))
+    contenders = list(_contenders(size, quick, flex))
     times: dict[int, list[float]] = {i: [] for i in range(len(contenders))}
     for turn in range(rounds):
         report(f"{size.name}: round {turn + 1} of {rounds}")
         for i, contender in enumerate(contenders):
-            if times[i] and times[i][0] > 0.8 and (turn > 1 or times[i][0] > 3):
+            if times[i] and times[i][0] > 0.5:
                 continue
             with torch.set_grad_enabled(contender.direction == BOTH):
                 times[i].append(_seconds(contender.run))
@@ -253,7 +253,7 @@ def _memory(quick: bool, report: Callable[[str], None]) -> list[dict[str, Any]]:
     rows = []
     names = ("native", "torch") if native.compiler() else ("torch",)
     jobs = [(SIZES["S1" if quick else "S2"], pattern, name, BOTH) for pattern in PATTERNS for name in names]
-    jobs += [(Buffer("480p history", t, 60, 107, 8, 8), Local(7), names[0], FORWARD) for t in ((2,) if quick else (2, 4, 8, 16, 32))]
+    jobs += [(Buffer("480p history", t, 60, 107, 8, 8), Local(7), names[0], FORWARD) for t in ((2,) if quick else (2, 8, 32))]
     for size, pattern, name, direction in jobs:
         report(f"peak memory: {pattern.name}, {name}, {direction}, {size.name} of {size.time} frames")
         seconds, peak = _aside(size, str(pattern), name, direction)

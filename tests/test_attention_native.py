@@ -1,6 +1,8 @@
 """The C++ kernels against the float64 reference: random shapes and patterns, gradients, threads, strides."""
 
 import os
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -117,7 +119,5 @@ def test_explain_and_refusals(monkeypatch):
 def test_without_a_compiler_pytorch_takes_over(tmp_path):
     code = ("import torch; from sstlib.attention import explain, sparse_attention; q = torch.randn(1, 1, 2, 3, 5, 4); "
             "print(explain(q, q, q, 'grid')[0], sparse_attention(q, q, q, 'grid').output.shape[-1])")
-    import subprocess
-    import sys
     run = subprocess.run([sys.executable, "-c", code], env={**os.environ, "SST_NATIVE": "0"}, capture_output=True, text=True)
     assert run.stdout.split() == ["torch", "4"], run.stderr

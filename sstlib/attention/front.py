@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from sstlib.attention import affinity as affinities
-from sstlib.attention import native, ops, reference
+from sstlib.attention import ops, reference
 from sstlib.connectivity import Connectivity, parse
 from sstlib.shapes import Float, Shaped
 
@@ -54,6 +54,8 @@ def sparse_attention(query: Float[Tensor, "batch head time_q height width dim"],
         ValueError: shapes, labels, kinds, precisions or implementations that do not go together.
     """
     scale = 1.0 if scale is None else float(scale)
+    if torch.is_autocast_enabled(query.device.type) and len({query.dtype, key.dtype, value.dtype}) > 1:
+        query, key, value = (t.to(torch.get_autocast_dtype(query.device.type)) for t in (query, key, value))
     _check_tensors(query, key, value, scale)
     patterns = _patterns(connectivity, query.shape[1])
     labels, objects = _check_labels(labels, objects, key, affinity)
@@ -77,15 +79,7 @@ def explain(query: Float[Tensor, "batch head time_q height width dim"], key: Flo
             value: Float[Tensor, "batch head time height width dim_v"], connectivity: Connectivity | str) -> tuple[str, str]:
     """Which implementation `auto` takes for these tensors and this pattern, and why."""
     pattern = parse(connectivity) if isinstance(connectivity, str) else connectivity
-    return choose(pattern, query.dtype, query.device)
-
-
-def choose(pattern: Connectivity, dtype: torch.dtype, device: torch.device) -> tuple[str, str]:
-    """The measured rule: the C++ kernels wherever they can compute, else PyTorch."""
-    lacking = native.lacks(pattern, dtype, device)
-    if not lacking:
-        return "native", "the C++ kernel is the fastest measured for every pattern on a CPU"
-    return "torch", f"the C++ kernel cannot: {lacking}"
+    return ops.choose(pattern, query.dtype, query.device)
 
 
 def _one_pattern(query: Tensor, key: Tensor, value: Tensor, bias: Tensor, pattern: Connectivity, labels: Tensor | None,
@@ -97,10 +91,6 @@ def _one_pattern(query: Tensor, key: Tensor, value: Tensor, bias: Tensor, patter
         if labels is not None and not soft:
             members = (labels[:, None] == torch.arange(objects, device=labels.device).view(1, -1, 1, 1, 1)).to(query.dtype)
         return Attended(*reference.attention(query, key, value, pattern, scale, kind, bias, members))
-    if implementation == "auto":
-        implementation = choose(pattern, query.dtype, query.device)[0]
-    elif implementation == "native" and (lacking := native.lacks(pattern, query.dtype, query.device)):
-        raise ValueError(f"implementation 'native' cannot do this: {lacking}; use 'torch' or 'auto'")
     rank, remember, bias = None, False, bias[..., None, None]
     if labels is not None:
         rank = affinities.ranking(query, key, kind, scale, bias, objects, labels)

@@ -10,10 +10,27 @@ from torch import Tensor
 from sstlib.attention import affinity as affinities
 from sstlib.attention import blocks, grid, native
 from sstlib.attention.affinity import Ranking
-from sstlib.connectivity import Grid, parse
+from sstlib.connectivity import Connectivity, Grid, parse
 
 TENSORS = "Tensor query, Tensor key, Tensor value"
 HOW = "str pattern, float scale, str implementation"
+
+
+def choose(pattern: Connectivity, dtype: torch.dtype, device: torch.device) -> tuple[str, str]:
+    """The measured rule: the C++ kernels wherever they can compute, else PyTorch."""
+    lacking = native.lacks(pattern, dtype, device)
+    if not lacking:
+        return "native", "the C++ kernel is the fastest measured for every pattern on a CPU"
+    return "torch", f"the C++ kernel cannot: {lacking}"
+
+
+def _native(implementation: str, pattern: Connectivity, query: Tensor) -> bool:
+    """Whether the kernels run. Decided here, inside the operators, where tracing does not look."""
+    if implementation == "auto":
+        implementation = choose(pattern, query.dtype, query.device)[0]
+    elif implementation == "native" and (lacking := native.lacks(pattern, query.dtype, query.device)):
+        raise ValueError(f"implementation 'native' cannot do this: {lacking}; use 'torch' or 'auto'")
+    return implementation == "native"
 
 
 def _flat(tensor: Tensor) -> Tensor:
@@ -27,7 +44,7 @@ def attend(query, key, value, pattern, scale, implementation, mode, terms, key_t
     """Sparse attention (Eq. 6) by one implementation; best scores and their keys are empty where nothing ranks."""
     connectivity = parse(pattern)
     rank = None if terms is None else Ranking(mode, scale, terms, key_term, query_term)
-    if implementation == "native":
+    if _native(implementation, connectivity, query):
         return native.forward(query, key, value, connectivity, scale, rank, remember)
     if rank is not None and terms.shape[0] != query.shape[0] * query.shape[1]:
         rank = rank._replace(terms=terms.repeat_interleave(query.shape[1], 0))
@@ -54,7 +71,7 @@ def _(query, key, value, pattern, scale, implementation, mode, terms, key_term, 
 def attend_backward(query, key, value, output, lse, grad, grad_lse, pattern, scale, implementation):
     """Gradients of query, key and value."""
     connectivity = parse(pattern)
-    if implementation == "native":
+    if _native(implementation, connectivity, query):
         return native.backward(query, key, value, output, lse, grad, grad_lse, connectivity, scale)
     file = grid if isinstance(connectivity, Grid) else blocks
     flat = [_flat(t) for t in (query, key, value, output)]

@@ -12,6 +12,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("what", choices=["attention"], help="what to measure")
     parser.add_argument("--json", metavar="FILE", type=Path, required=True, help="where the record goes; written whole, at the end")
     parser.add_argument("--sizes", metavar="SIZE", nargs="+", default=["S1", "S2", "S3", "S4"], help="which of S1 S2 S3 S4 (default: all)")
+    parser.add_argument("--flex", action="store_true", help="FlexAttention, too: it compiles for a minute")
     parser.add_argument("--quick", action="store_true", help="one round and small buffers: a minute, to see that it works")
 
 
@@ -27,7 +28,7 @@ def run(arguments: argparse.Namespace) -> int:
     unknown = [name for name in arguments.sizes if name not in benchmarks.SIZES]
     if unknown:
         raise ValueError(f"no size {unknown[0]!r}; known sizes: {', '.join(benchmarks.SIZES)}")
-    record = benchmarks.measure(arguments.sizes, arguments.quick, lambda line: print(line, file=sys.stderr, flush=True))
+    record = benchmarks.measure(arguments.sizes, arguments.quick, arguments.flex, lambda line: print(line, file=sys.stderr, flush=True))
     with written_aside(arguments.json, "w") as file:
         file.write(benchmarks.text(record))
     for row in record["rows"]:

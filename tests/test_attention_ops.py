@@ -1,0 +1,79 @@
+"""Attention inside what PyTorch wraps around it: compilation, autocast, deterministic mode, a GPU."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from sstlib.attention import sparse_attention
+from sstlib.connectivity import Dense, Grid, Local, Strided
+
+PATTERNS = [Grid(), Local(2), Strided(2, causal=True)]
+
+
+def tensors(seed=0, device="cpu"):
+    generator = torch.Generator().manual_seed(seed)
+    leaves = [torch.randn(1, 2, 3, 5, 7, dim, generator=generator).to(device).requires_grad_() for dim in (4, 4, 6)]
+    return leaves, torch.randint(0, 2, (1, 3, 5, 7), generator=generator).to(device)
+
+
+COMPILED = """
+import torch
+from sstlib.attention import sparse_attention
+from sstlib.connectivity import Local
+leaves = [torch.randn(1, 2, 3, 5, 7, dim, requires_grad=True) for dim in (4, 4, 6)]
+labels = torch.randint(0, 2, (1, 3, 5, 7))
+for name in ("auto", "torch"):
+    def loss(query, key, value):
+        found = sparse_attention(query, key, value, Local(2), labels=labels, objects=2, affinity="distance", implementation=name)
+        return found.output.square().sum() + found.affinity.sum() + found.logsumexp.sum()
+    plain = torch.autograd.grad(loss(*leaves), leaves)
+    compiled = torch.autograd.grad(torch.compile(loss, backend="aot_eager", fullgraph=True)(*leaves), leaves)
+    for a, b in zip(plain, compiled):
+        torch.testing.assert_close(a, b)
+"""
+
+
+def test_one_graph_under_torch_compile():
+    """In a process of its own: the shape checks that tests wrap around every function cannot be traced."""
+    run = subprocess.run([sys.executable, "-c", COMPILED], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr[-2000:]
+
+
+def test_autocast_brings_mixed_precisions_together():
+    (query, key, value), _ = tensors()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = sparse_attention(query.bfloat16(), key, value.bfloat16(), Grid())
+    assert found.output.dtype == torch.bfloat16
+    assert_close(found.output.float(), sparse_attention(query, key, value, Grid()).output, atol=5e-2, rtol=5e-2)
+
+
+@pytest.mark.parametrize("implementation", ["auto", "torch"])
+@pytest.mark.parametrize("pattern", PATTERNS, ids=str)
+def test_deterministic_mode_gives_the_same_bits_twice(pattern, implementation):
+    torch.use_deterministic_algorithms(True)
+    try:
+        runs = []
+        for _ in range(2):
+            leaves, labels = tensors()
+            found = sparse_attention(*leaves, pattern, labels=labels, objects=2, implementation=implementation)
+            runs.append(torch.autograd.grad(found.output.sum() + found.affinity.sum(), leaves))
+    finally:
+        torch.use_deterministic_algorithms(False)
+    for a, b in zip(*runs):
+        assert torch.equal(a, b)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("pattern", [*PATTERNS, Dense()], ids=str)
+def test_a_gpu_computes_what_the_cpu_does(pattern):
+    results = []
+    for device in ("cpu", "cuda"):
+        leaves, labels = tensors(device=device)
+        found = sparse_attention(*leaves, pattern, labels=labels, objects=2)
+        grads = torch.autograd.grad(found.output.square().sum() + found.affinity.sum(), leaves)
+        results.append([t.cpu() for t in (*found, *grads)])
+    for a, b in zip(*results):
+        assert_close(a, b, atol=1e-4, rtol=1e-4)
