@@ -121,3 +121,15 @@ def test_bad_input_is_named(message):
     query, key, value, connectivity, *options = BAD[message](*inputs((3, 5, 7)))
     with pytest.raises(ValueError, match=message):
         inspect.unwrap(sparse_attention)(query, key, value, connectivity, **(options[0] if options else {}))
+
+
+@pytest.mark.parametrize("pattern", PATTERNS, ids=str)
+def test_without_labels_the_fused_path_matches_too(pattern):
+    query, key, value, _ = inputs((3, 5, 11), queried=2, dim=4, dim_v=4)
+    results = []
+    for name in ("torch", "reference"):
+        leaves = [t.detach().requires_grad_() for t in (query, key, value)]
+        found = sparse_attention(*leaves, pattern, implementation=name)
+        results.append([found.output, found.logsumexp, *torch.autograd.grad(found.output.square().sum() + found.logsumexp.sum(), leaves)])
+    for a, b in zip(*results):
+        assert_close(a, b, atol=1e-10, rtol=1e-10)
