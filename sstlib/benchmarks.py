@@ -10,7 +10,6 @@ import json
 import multiprocessing
 import os
 import platform
-import resource
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -259,38 +258,40 @@ def _memory(quick: bool, report: Callable[[str], None]) -> list[dict[str, Any]]:
         seconds, peak = _aside(size, str(pattern), name, direction)
         row = _row(size, Contender(pattern, name, direction, _aside), [seconds])
         cells, count = size.time * size.height * size.width, pattern.pairs(size[1:4])
-        row |= {"peak_megabytes": peak / 1e6, "output_megabytes": 4 * size.heads * cells * size.dim / 1e6,
+        row |= {"peak_megabytes": None if peak is None else peak / 1e6, "output_megabytes": 4 * size.heads * cells * size.dim / 1e6,
                 "stored_map_megabytes": 4 * size.heads * count / 1e6, "dense_map_megabytes": 4 * size.heads * cells**2 / 1e6}
         rows.append(row)
     return rows
 
 
-def _aside(*job: Any) -> tuple[float, float]:
+def _aside(*job: Any) -> tuple[float, float | None]:
     """Runs one call in a fresh process; its seconds, and the growth of its peak resident size in bytes."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(_peak, job)
 
 
-def _peak(size: Buffer, pattern: str, implementation: str, direction: str) -> tuple[float, float]:
+def _peak(size: Buffer, pattern: str, implementation: str, direction: str) -> tuple[float, float | None]:
     torch.set_num_threads(1)
     attend = lambda q, k, v: sparse_attention(q, k, v, parse(pattern), implementation=implementation).output
     small = _tensors(size._replace(time=1, height=8, width=8), 1)
     _both(attend, small)()  # compiles, loads and allocates what only the first call does
     tensors = _tensors(size)
     run = _both(attend, tensors) if direction == BOTH else lambda: attend(*tensors)
-    before = _resident()
+    try:
+        with open("/proc/self/clear_refs", "w") as file:
+            file.write("5")  # the peak starts again here: a new process would inherit its parent's
+    except OSError:
+        return _seconds(run), None
+    before = _status("VmRSS")
     with torch.set_grad_enabled(direction == BOTH):
         seconds = _seconds(run)
-    return seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
+    return seconds, _status("VmHWM") - before
 
 
-def _resident() -> float:
-    """Resident bytes now; where /proc does not tell, the peak so far."""
-    try:
-        with open("/proc/self/statm") as file:
-            return int(file.read().split()[1]) * resource.getpagesize()
-    except OSError:
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+def _status(field: str) -> float:
+    """A number of bytes that Linux tells about this process."""
+    with open("/proc/self/status") as file:
+        return next(float(line.split()[1]) * 1024 for line in file if line.startswith(field))
 
 
 def text(record: dict[str, Any]) -> str:
