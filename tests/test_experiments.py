@@ -11,6 +11,7 @@ from sstlib.config import MODELS, RunConfig, TrainingConfig
 from sstlib.experiments import SWEEPS, RunRecord, findings, missing, records, release, run, tables
 from sstlib.experiments.sweeps import SEEDS, VARIANTS
 from sstlib.model import build
+from sstlib.provenance import provenance
 from sstlib.training.loop import write_curve
 
 
@@ -117,7 +118,7 @@ def finished(tmp_path, runs, monkeypatch):
     curve = [{"step": n, "loss": 1 / n, "gradient_norm": 1.0, "learning_rate": 0.1, "seconds": 2.0 * n} for n in range(1, 701)]
     curve[-1]["probe_J"] = 0.5
     write_curve(tmp_path / "run" / "curve.csv", curve)
-    weights.save(build(config.model), tmp_path / "run" / "weights.safetensors", run=config.to_dict(), step=700)
+    weights.save(build(config.model), tmp_path / "run" / "weights.safetensors", run=config.to_dict(), step=700, origin=provenance("generated"))
     return tmp_path / "run"
 
 
@@ -138,7 +139,7 @@ def test_a_release_is_loaded_by_name_and_says_its_terms(finished):
 
 def test_an_unfinished_run_is_not_released(finished):
     facts = weights.facts(finished / "weights.safetensors")
-    weights.save(weights.load(finished / "weights.safetensors"), finished / "weights.safetensors", run=facts["run"], step=10)
+    weights.save(weights.load(finished / "weights.safetensors"), finished / "weights.safetensors", run=facts["run"], step=10, origin=facts["origin"])
     with pytest.raises(ValueError, match="stopped at step 10 of 700"):
         release.release(finished, "sst-test", "generated")
     with pytest.raises(ValueError, match="no stated terms; known: generated, davis2016"):

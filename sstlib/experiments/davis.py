@@ -9,6 +9,7 @@ from sstlib.evaluation import evaluate
 from sstlib.experiments import records
 from sstlib.experiments.execute import peak_megabytes, score, summary
 from sstlib.metrics import PROTOCOLS
+from sstlib.provenance import provenance
 
 EXPERIMENT = "davis2016"
 
@@ -35,7 +36,7 @@ def davis_row(name: str) -> Path:
     metrics["trained_on"] = facts.get("trained_on", "")
     cost = {"frames_per_second": frames / seconds, "peak_megabytes": peak_megabytes()}
     config = {"weights": fingerprint, "model": facts["config"]}
-    return records.RunRecord(EXPERIMENT, name, 0, config, metrics, cost, records.provenance("davis2016 val 480p")).write(path)
+    return records.RunRecord(EXPERIMENT, name, 0, config, metrics, cost, provenance("davis2016 val 480p")).write(path)
 
 
 def published_masks_row(name: str, folder: Path | str, trained_on: str) -> Path:
@@ -46,4 +47,4 @@ def published_masks_row(name: str, folder: Path | str, trained_on: str) -> Path:
     result = evaluate(folder, annotations / "Annotations" / "480p", protocol="davis2016")
     metrics = summary(list(result.sequences.values())) | {"trained_on": trained_on}
     return records.RunRecord(EXPERIMENT, name, 0, {"masks": result.provenance["predictions"]["fingerprint"]}, metrics, {},
-                             records.provenance("davis2016 val 480p")).write()
+                             provenance("davis2016 val 480p")).write()

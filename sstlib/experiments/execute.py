@@ -16,6 +16,7 @@ from sstlib.inference import Segmenter, segment_sequence
 from sstlib.metrics import PROTOCOLS, Protocol, SequenceScore, SequenceScorer, score_occlusion, score_sequence, summarize_occlusion
 from sstlib.metrics.scores import averaged
 from sstlib.model import Propagator
+from sstlib.provenance import provenance
 from sstlib.shapes import UInt8
 from sstlib.synthetic import Clip, random_spec, render
 from sstlib.synthetic.spec import AROUND_OCCLUSION
@@ -42,7 +43,7 @@ def execute(run: Run, *, quiet: bool = False) -> records.RunRecord:
     cost = {"training_seconds": float(curve["seconds"][-1]), "frames_per_second": frames / seconds,
             "parameters": sum(p.numel() for p in network.parameters()), "peak_megabytes": peak_megabytes()}
     record = records.RunRecord(run.experiment, run.variant, run.seed, run.config.to_dict(), metrics, cost,
-                               records.provenance(TEST))
+                               provenance(TEST))
     record.write(run.record_path)
     shutil.rmtree(folder / "checkpoint", ignore_errors=True)
     return record

@@ -1,15 +1,11 @@
 """Run records: one JSON a trained or evaluated run, from which every table and figure is made."""
 
 import json
-import platform
-import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from sstlib import __version__, paths
+from sstlib import paths
 from sstlib.files import written_aside
 
 
@@ -57,13 +53,6 @@ def read(path: Path) -> RunRecord:
 def read_all(experiment: str) -> list[RunRecord]:
     """All records of an experiment, by variant and seed."""
     return [read(path) for path in sorted((paths.RUNS / experiment).glob("*-seed*.json"))]
-
-
-def provenance(data: str) -> dict[str, Any]:
-    """Commit, versions and machine of this moment; `data` says (by fingerprint) which data was used."""
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} thread(s)"
-    return {"commit": paths.commit(), "sstlib": __version__, "torch": torch.__version__, "python": platform.python_version(),
-            "device": device, "data": data, "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
 
 
 def _rounded(value: Any) -> Any:

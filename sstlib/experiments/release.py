@@ -32,8 +32,7 @@ def release(run: Path, name: str, data: str) -> list[Path]:
     if facts["step"] < facts["run"]["training"]["steps"]:
         raise ValueError(f"{run} stopped at step {facts['step']} of {facts['run']['training']['steps']}; finish it before it is released")
     curve = pd.read_csv(run / "curve.csv")
-    facts |= {"trained_on": data, "terms": TERMS[data], "training_seconds": float(curve["seconds"].iloc[-1]),
-              "origin": records.provenance(data)}
+    facts |= {"trained_on": data, "terms": TERMS[data], "training_seconds": float(curve["seconds"].iloc[-1])}
     facts.pop("config")
     path = weights.save(weights.load(run / "weights.safetensors"), paths.WEIGHTS / f"{name}{weights.SUFFIX}", **facts)
     thin = paths.RUNS / "releases" / f"{name}-curve.csv"

@@ -23,6 +23,7 @@ from sstlib.files import written_aside
 from sstlib.losses import segmentation_loss
 from sstlib.metrics import region_similarity
 from sstlib.model import Propagator, build, unroll
+from sstlib.provenance import provenance
 from sstlib.shapes import Float, Int
 from sstlib.training import checkpoint, schedule
 from sstlib.training.processes import Place, joined
@@ -216,7 +217,8 @@ class _Run:
             "network": self.network.state_dict(), "average": self.average.state_dict(), "optimizer": self.optimizer.state_dict(),
             "random": torch.get_rng_state()})
         write_curve(self.folder / "curve.csv", self.curve)
-        weights.save(self.average, self.folder / "weights.safetensors", run=self.config.to_dict(), step=self.step)
+        weights.save(self.average, self.folder / "weights.safetensors", run=self.config.to_dict(), step=self.step,
+                     origin=provenance(self.config.data.real or "generated"))
 
     def picture(self) -> None:
         """A held-out clip with truth and prediction as probe/STEP.png, where matplotlib is installed."""
