@@ -143,3 +143,8 @@ def test_an_unfinished_run_is_not_released(finished):
         release.release(finished, "sst-test", "generated")
     with pytest.raises(ValueError, match="no stated terms; known: generated, davis2016"):
         release.release(finished, "sst-test", "imagenet")
+
+
+def test_the_table_of_the_readme_is_the_one_made_from_records():
+    assert (paths.TABLES / "davis2016.md").read_text() in (paths.ROOT / "README.md").read_text(), "put results/tables/davis2016.md into README.md"
+    assert tables.markdown(tables.davis2016()) == (paths.TABLES / "davis2016.md").read_text(), "`sst reproduce` writes the table from the records"
