@@ -2,11 +2,13 @@
 
 import argparse
 import importlib
+import os
 import pkgutil
 import sys
 
 BAD_INPUT = 2
 INTERRUPTED = 130
+PIPE_CLOSED = 141
 
 
 def commands() -> list[str]:
@@ -31,7 +33,12 @@ def main(argv: list[str] | None = None) -> int:
     """Runs one command. Bad input ends with one message and exit status 2, an interrupt with 130."""
     arguments = build_parser().parse_args(argv)
     try:
-        return arguments.run(arguments) or 0
+        status = arguments.run(arguments) or 0
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return PIPE_CLOSED
     except (ValueError, OSError) as error:
         print(f"sst {arguments.command}: {error}", file=sys.stderr)
         return BAD_INPUT
