@@ -89,6 +89,21 @@ def by_occlusion(sweep: str) -> dict[str, list[tuple[float, float, float]]]:
     return series
 
 
+def occlusion_measures(sweep: str) -> pd.DataFrame:
+    """For each variant of the sweep, means over seeds of what J and F do not say (metrics.summarize_occlusion)."""
+    rows = []
+    for variant, label in SWEEPS[sweep].labels.items():
+        found = [run.metrics["occlusion"] for run in _by_variant()[variant]]
+        if found:
+            rows.append({"variant": label,
+                         "J, at most a quarter visible": np.mean([one["by_visible_share"][0]["J"] for one in found]),
+                         "J, over three quarters visible": np.mean([one["by_visible_share"][-1]["J"] for one in found]),
+                         "J, first five frames back": np.mean([one["after_reappearance"]["mean"] for one in found]),
+                         "share claimed while gone": np.mean([one["while_gone"]["share"] for one in found]),
+                         "share under another label": np.mean([one["identity"]["share"] for one in found])})
+    return pd.DataFrame(rows)
+
+
 def davis2016() -> pd.DataFrame:
     """Real frames: measured rows on the 20 DAVIS-2016 validation sequences, then published ones, never mixed in a column."""
     rows = [{"method": record.variant, "J&F": 100 * record.metrics["J&F"], "J": 100 * record.metrics["J"],

@@ -51,7 +51,7 @@ def score_by_occlusion(series: Mapping[str, Sequence[tuple[float, float, float]]
         x, mean, half = (np.array(column) for column in zip(*points, strict=True))
         axes.plot(x, mean, color=color, marker=marker, label=name)
         axes.fill_between(x, mean - half, mean + half, color=color, alpha=0.12, linewidth=0)
-    axes.set(xlabel="frames of full occlusion", ylabel="J (%)", title=title)
+    axes.set(xlabel="frames of full occlusion", ylabel="J (%)", title=title, ylim=(0, None))
     axes.grid(axis="y")
     axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
     return drawing
