@@ -3,15 +3,17 @@
 
 // Runs `rounds` times 10 independent chains of multiply-adds; 2 * 10 * LANES operations a round.
 extern "C" int64_t multiply_add(int64_t rounds, float* result) {
-    Vector sum[10], factor = all(0.999f), term = all(0.001f);
-    for (int i = 0; i < 10; i++) sum[i] = all((float)i);
-    for (int64_t n = 0; n < rounds; n++)
-        for (int i = 0; i < 10; i++) {
-            sum[i] = sum[i] * factor + term;
-            HOLD(sum[i]);
-        }
-    Vector total{};
-    for (int i = 0; i < 10; i++) total += sum[i];
-    *result = total[0];
+    const Vector factor = all(0.999f), term = all(0.001f);
+    // ten variables and no array: the compiler keeps an array that asm touches in memory, which then sets the pace
+    Vector a = all(0), b = all(1), c = all(2), d = all(3), e = all(4), f = all(5), g = all(6), h = all(7), i = all(8), j = all(9);
+    auto step = [&](Vector& sum) {
+        sum = sum * factor + term;
+        HOLD(sum);
+    };
+    for (int64_t n = 0; n < rounds; n++) {
+        step(a), step(b), step(c), step(d), step(e);
+        step(f), step(g), step(h), step(i), step(j);
+    }
+    *result = (a + b + c + d + e + f + g + h + i + j)[0];
     return 2 * 10 * LANES;
 }
