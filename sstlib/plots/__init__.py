@@ -46,10 +46,15 @@ STYLE: dict[str, Any] = {
 
 
 class Drawing(Figure):
-    """A Figure that shows itself in a notebook as a small PNG, whether or not pyplot was imported."""
+    """A Figure that shows itself in a notebook as a small picture, whether or not pyplot was imported."""
 
-    def _repr_png_(self) -> bytes:
-        return png(self)
+    photographs = False  # textures of video frames: a JPEG is a quarter of the PNG
+
+    def _repr_png_(self) -> bytes | None:
+        return None if self.photographs else png(self)
+
+    def _repr_jpeg_(self) -> bytes | None:
+        return jpeg(self) if self.photographs else None
 
 
 def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
@@ -63,9 +68,10 @@ def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
     return drawn
 
 
-def figure(height: float, width: float = WIDTH, **options: Any) -> Drawing:
-    """An empty figure in inches; `options` go to Figure (layout="constrained" unless given)."""
+def figure(height: float, width: float = WIDTH, photographs: bool = False, **options: Any) -> Drawing:
+    """An empty figure in inches, of `photographs` where video frames fill it; `options` go to Figure (layout="constrained" unless given)."""
     made = Drawing(figsize=(width, height), **{"layout": "constrained", **options})
+    made.photographs = photographs
     FigureCanvasAgg(made)
     return made
 
@@ -79,13 +85,7 @@ def bare(axes: Axes) -> Axes:
 
 def png(drawing: Figure) -> bytes:
     """The figure as a small PNG, the same bytes each time: in 256 colors, the style's own among them."""
-    raw = io.BytesIO()
-    with matplotlib.rc_context(STYLE):
-        if isinstance(drawing.get_layout_engine(), ConstrainedLayoutEngine):  # would move things a little at every drawing
-            drawing.draw_without_rendering()
-            drawing.set_layout_engine("none")
-        drawing.savefig(raw, format="png", metadata={"Software": None})
-    full = Image.open(raw).convert("RGB")
+    full = _rendered(drawing)
     # Rare colors, those of thin lines over a photograph, would be lost in a palette made from the picture alone.
     own = sorted({ImageColor.getrgb(color) for color in ("white", INK, MUTED, FAINT, PAPER, *SERIES, *HOPS)})
     few = full.quantize(256 - len(own), method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
@@ -99,6 +99,23 @@ def png(drawing: Figure) -> bytes:
     small = io.BytesIO()
     picture.save(small, format="PNG", optimize=True)
     return small.getvalue()
+
+
+def jpeg(drawing: Figure, quality: int = 80) -> bytes:
+    """The figure as a JPEG, for pictures of video frames."""
+    small = io.BytesIO()
+    _rendered(drawing).save(small, format="JPEG", quality=quality, optimize=True)
+    return small.getvalue()
+
+
+def _rendered(drawing: Figure) -> Image.Image:
+    raw = io.BytesIO()
+    with matplotlib.rc_context(STYLE):
+        if isinstance(drawing.get_layout_engine(), ConstrainedLayoutEngine):  # would move things a little at every drawing
+            drawing.draw_without_rendering()
+            drawing.set_layout_engine("none")
+        drawing.savefig(raw, format="png", metadata={"Software": None})
+    return Image.open(raw).convert("RGB")
 
 
 def save(drawing: Figure, name: str, folder: Path | None = None) -> Path:

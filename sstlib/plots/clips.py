@@ -92,7 +92,7 @@ def axes_gallery(rows: Mapping[str, Sequence[tuple[str, UInt8[np.ndarray, "heigh
     """One row an axis, one column a value, from `examples`; each row is one seed."""
     height, width = next(iter(rows.values()))[0][1].shape[:2]
     columns = max(map(len, rows.values()))
-    drawing = figure(len(rows) * (WIDTH / columns * height / width + 0.36))
+    drawing = figure(len(rows) * (WIDTH / columns * height / width + 0.36), photographs=True)
     grid = drawing.subplots(len(rows), columns, squeeze=False)
     for axes, (axis, pictures) in zip(grid, rows.items(), strict=True):
         for n, cell in enumerate(axes):

@@ -73,7 +73,7 @@ def side_by_side(frames: UInt8[np.ndarray, "time height width 3"], rows: Mapping
     """A row a method, a column a frame: what each says is where (Fig. 3-5). `notes` print a line under each picture."""
     height, width = frames.shape[1:3]
     cell = (WIDTH - 0.3) / len(times)
-    drawing = figure(len(rows) * (cell * height / width + (0.22 if notes else 0.03)) + 0.2)
+    drawing = figure(len(rows) * (cell * height / width + (0.22 if notes else 0.03)) + 0.2, photographs=True)
     grid = drawing.subplots(len(rows), len(times), squeeze=False)
     for line, (name, labels) in zip(grid, rows.items(), strict=True):
         for axes, t in zip(line, times, strict=True):
