@@ -254,7 +254,7 @@ def test_outcomes_and_exit_status_of_notebooks(first):
     assert sorted(path.name for path in executed.glob("*.*")) == [
         "00_good.ipynb", "00_good.json", "01_fails.failed.ipynb", "02_killed.failed.ipynb"]
     assert "steps 3" in (executed / "00_good.ipynb").read_text()
-    assert "IPKernelApp" not in "".join(path.read_text() for path in (executed / "logs").iterdir())
+    assert "IPKernelApp] WARNING" not in "".join(path.read_text() for path in (executed / "logs").iterdir())
 
 
 def test_the_report_shows_what_ran_and_why_something_failed(first):
