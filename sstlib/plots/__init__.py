@@ -6,8 +6,6 @@ itself; `save(figure, "name")` also puts it into results/figures. Colours are Ok
 
 import functools
 import io
-import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +19,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from PIL import Image, ImageColor
 
 from sstlib import paths
+from sstlib.files import written_aside
 
 INK = "#1f2933"  # text and axes
 MUTED = "#6b7785"  # second-rank text, reference lines
@@ -126,11 +125,7 @@ def save(drawing: Figure, name: str, folder: Path | None = None) -> Path:
     """
     if Path(name).name != name or Path(name).suffix:
         raise ValueError(f"a figure is named without folder and ending, like 'reach'; given {name!r}")
-    picture, folder = png(drawing), folder or paths.FIGURES
-    folder.mkdir(parents=True, exist_ok=True)
-    handle, aside = tempfile.mkstemp(dir=folder, prefix=f".{name}-", suffix=".png")
-    with os.fdopen(handle, "wb") as file:
-        file.write(picture)
-    os.chmod(aside, 0o644)
-    os.replace(aside, folder / f"{name}.png")
-    return folder / f"{name}.png"
+    path = (folder or paths.FIGURES) / f"{name}.png"
+    with written_aside(path) as file:
+        file.write(png(drawing))
+    return path
