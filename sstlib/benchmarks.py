@@ -1,8 +1,9 @@
 """How fast and how large attention is: every pattern and implementation beside dense, gathered and fused attention.
 
 One thread, interleaved: each round runs every contender once, so that a busy machine slows all of them alike, and medians
-over rounds are compared. Times are the processor's (not the wall's), which leaves out what other programs take. Peaks of
-memory come from a process of their own each, as the growth of the largest resident size during the call.
+over rounds are compared. Times are the processor's (not the wall's), which leaves out what other programs take; on a GPU
+they are the device's, between two events around a queue of calls. Peaks of memory come from a process of their own each, as
+the growth of the largest resident size (on a GPU: of what was allocated) during the call.
 """
 
 import ctypes
@@ -20,7 +21,7 @@ import torch.nn.functional as functional
 from torch import Tensor
 
 from sstlib import native
-from sstlib.attention import sparse_attention
+from sstlib.attention import gpu, sparse_attention, usable
 from sstlib.attention.native import FOLDER
 from sstlib.connectivity import Connectivity, Dense, Grid, Local, Strided, parse
 
@@ -34,6 +35,8 @@ class Buffer(NamedTuple):
     width: int
     heads: int
     dim: int
+    device: str = "cpu"
+    dtype: str = "float32"
 
 
 SIZES = {size.name: size for size in (Buffer("S1", 4, 30, 30, 8, 16), Buffer("S2", 8, 64, 64, 8, 16), Buffer("S3", 3, 60, 107, 8, 16),
@@ -53,35 +56,48 @@ class Contender(NamedTuple):
     factor: int = 1
 
 
-def measure(sizes: list[str], quick: bool, flex: bool, report: Callable[[str], None]) -> dict[str, Any]:
+def measure(sizes: list[str], quick: bool, flex: bool, report: Callable[[str], None], device: str = "cpu",
+            dtype: str = "float32") -> dict[str, Any]:
     """The whole benchmark as a record; `report` hears one line a step; `flex` compiles FlexAttention, too."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
+    where = {"device": device, "dtype": dtype}
     try:
-        _warm()
-        record = {"kind": "benchmark", "name": "attention", "machine": machine(report), "rows": []}
+        _warm(where)
+        record = {"kind": "benchmark", "name": "attention", "machine": machine(report, device), "rows": []}
         for name in sizes:
-            record["rows"] += _compare(SIZES[name], 1 if quick else 3, quick, flex, report)
-        record["rows"] += _growth(quick, report)
-        record["rows"] += _memory(quick, report)
+            record["rows"] += _compare(SIZES[name]._replace(**where), 1 if quick else 3, quick, flex, report)
+        record["rows"] += _growth(quick, where, report)
+        record["rows"] += _memory(quick, where, report)
+        for row in record["rows"]:  # each pair needs one exponential, so that no kernel is faster forward
+            pairs = row["heads"] * parse(row["pattern"]).pairs((row["time"], row["height"], row["width"]))
+            row["exp_bound_milliseconds"] = 1e-6 * pairs / record["machine"]["limits"]["exp_giga"]
     finally:
         torch.set_num_threads(threads)
     return record
 
 
-def _warm() -> None:
+def _names(pattern: Connectivity, size: Buffer) -> list[str]:
+    """The implementations that can compute this, the one that `auto` takes first."""
+    return usable(pattern, getattr(torch, size.dtype), torch.device(size.device))
+
+
+def _warm(where: dict[str, str]) -> None:
     """Compiles, loads and imports what only the first call does."""
-    small = _tensors(Buffer("", 2, 8, 8, 1, 8))
-    labels = torch.zeros(1, 2, 8, 8, dtype=torch.long)
+    size = Buffer("", 2, 8, 8, 1, 8, **where)
+    small = _tensors(size)
+    labels = torch.zeros(1, 2, 8, 8, dtype=torch.long, device=size.device)
     for pattern in PATTERNS:
-        for name in ("native", "torch") if native.compiler() else ("torch",):
+        for name in _names(pattern, size):
             _both(lambda q, k, v, p=pattern, n=name: sparse_attention(q, k, v, p, implementation=n).output, small)()
             sparse_attention(*small, pattern, labels=labels, objects=1, implementation=name)
 
 
-def machine(report: Callable[[str], None]) -> dict[str, Any]:
-    """What the machine is, how busy, and its limits on one thread: multiply-adds, matrix products, exponentials, copies."""
+def machine(report: Callable[[str], None], device: str = "cpu") -> dict[str, Any]:
+    """What the machine is, how busy, and its limits on one thread (or the GPU's): multiply-adds, matrix products, exponentials, copies."""
     report("machine limits")
+    if device != "cpu":
+        return gpu.machine(device)
     matrix, vector, large = torch.randn(1024, 1024), torch.randn(1 << 16), torch.empty(1 << 26)
     limits = {"matmul_gflops": 2 * 1024**3 / _best(lambda: matrix @ matrix) / 1e9,
               "exp_giga": vector.numel() / _best(lambda: vector.exp()) / 1e9,
@@ -100,11 +116,13 @@ def machine(report: Callable[[str], None]) -> dict[str, Any]:
             "note": "load is the number of runnable processes when the run began: above the cores, other programs shared the machine"}
 
 
-def _best(run: Callable[[], Any], rounds: int = 7) -> float:
-    return min(_seconds(run) for _ in range(rounds))
+def _best(run: Callable[[], Any], device: str = "cpu", rounds: int = 7) -> float:
+    return min(_seconds(run, device) for _ in range(rounds))
 
 
-def _seconds(run: Callable[[], Any]) -> float:
+def _seconds(run: Callable[[], Any], device: str = "cpu") -> float:
+    if device != "cpu":
+        return gpu.seconds(run)
     start = time.process_time()
     run()
     return time.process_time() - start
@@ -113,7 +131,8 @@ def _seconds(run: Callable[[], Any]) -> float:
 def _tensors(size: Buffer, heads: int | None = None) -> list[Tensor]:
     generator = torch.Generator().manual_seed(0)
     shape = (1, heads or size.heads, size.time, size.height, size.width, size.dim)
-    return [torch.randn(shape, generator=generator).mul_(size.dim ** -0.25) for _ in range(3)]
+    tensors = [torch.randn(shape, generator=generator).mul_(size.dim ** -0.25) for _ in range(3)]
+    return [t.to(size.device, getattr(torch, size.dtype)) for t in tensors]
 
 
 def _both(attend: Callable[..., Tensor], tensors: list[Tensor]) -> Callable[[], None]:
@@ -129,16 +148,18 @@ def _both(attend: Callable[..., Tensor], tensors: list[Tensor]) -> Callable[[], 
 
 def _contenders(size: Buffer, quick: bool, flex: bool) -> Iterator[Contender]:
     tensors = _tensors(size)
-    one = [t[:, :1] for t in tensors]
+    measured = 1 if size.device == "cpu" else size.heads
+    factor = size.heads // measured
+    one = [t[:, :measured] for t in tensors]
     flat = [t.flatten(2, 4) for t in one]
     dense = functional.scaled_dot_product_attention
-    yield Contender(Dense(), "sdpa", FORWARD, lambda: dense(*flat), size.heads)
+    yield Contender(Dense(), "sdpa", FORWARD, lambda: dense(*flat), factor)
     cells = size.time * size.height * size.width
     if cells <= 40_000 and not (quick and cells > 4000):
-        yield Contender(Dense(), "sdpa", BOTH, _both(dense, flat), size.heads)
-    labels = torch.randint(0, 3, (1, size.time, size.height, size.width), generator=torch.Generator().manual_seed(0))
+        yield Contender(Dense(), "sdpa", BOTH, _both(dense, flat), factor)
+    labels = torch.randint(0, 3, (1, size.time, size.height, size.width), generator=torch.Generator().manual_seed(0)).to(size.device)
     for pattern in PATTERNS:
-        for name in ("native", "torch") if native.compiler() else ("torch",):
+        for name in _names(pattern, size):
             attend = lambda q, k, v, p=pattern, n=name: sparse_attention(q, k, v, p, implementation=n).output
             yield Contender(pattern, name, FORWARD, lambda f=attend: f(*tensors))
             yield Contender(pattern, name, BOTH, _both(attend, tensors))
@@ -146,8 +167,10 @@ def _contenders(size: Buffer, quick: bool, flex: bool) -> Iterator[Contender]:
             yield Contender(pattern, f"{name}, affinity of 3", FORWARD, lambda f=ranked: f(tensors[0]))
             yield Contender(pattern, f"{name}, affinity of 3, last frame", FORWARD, lambda f=ranked: f(tensors[0][:, :, -1:]))
         if cells <= 4000:
-            mask = pattern.mask(*size[1:4])
-            yield Contender(pattern, "sdpa, masked", FORWARD, lambda m=mask: dense(*flat, attn_mask=m), size.heads)
+            mask = pattern.mask(*size[1:4]).to(size.device)
+            yield Contender(pattern, "sdpa, masked", FORWARD, lambda m=mask: dense(*flat, attn_mask=m), factor)
+            if size.device != "cpu":
+                continue
             index, valid = _gather_index(mask)
             if index.numel() * size.dim <= LARGEST_GATHER:
                 yield Contender(pattern, "gather", FORWARD, lambda i=index, m=valid: gathered(*flat, i, m), size.heads)
@@ -221,7 +244,7 @@ def _compare(size: Buffer, rounds: int, quick: bool, flex: bool, report: Callabl
             if times[i] and times[i][0] > 0.5:
                 continue
             with torch.set_grad_enabled(contender.direction == BOTH):
-                times[i].append(_seconds(contender.run))
+                times[i].append(_seconds(contender.run, size.device))
     rows = [_row(size, contender, times[i]) for i, contender in enumerate(contenders)]
     dense = {row["direction"]: row["milliseconds"] for row in rows if row["pattern"] == "dense"}
     for row in rows:
@@ -232,27 +255,28 @@ def _compare(size: Buffer, rounds: int, quick: bool, flex: bool, report: Callabl
     return rows
 
 
-def _growth(quick: bool, report: Callable[[str], None]) -> list[dict[str, Any]]:
+def _growth(quick: bool, where: dict[str, str], report: Callable[[str], None]) -> list[dict[str, Any]]:
     """The fastest implementation of each pattern while one axis grows and the others stay."""
     rows = []
     frames, sides = ((2, 4), (16, 32)) if quick else ((2, 4, 8, 16), (16, 32, 64, 96))
     buffers = [Buffer("growing frames", t, 32, 32, 1, 16) for t in frames]
     buffers += [Buffer("growing height", 4, n, 32, 1, 16) for n in sides] + [Buffer("growing width", 4, 32, n, 1, 16) for n in sides]
-    for size in buffers:
+    for size in (buffer._replace(**where) for buffer in buffers):
         report(f"{size.name}: {size.time} x {size.height} x {size.width}")
         for pattern in (Dense(), *PATTERNS):
             run = lambda p=pattern, t=_tensors(size): sparse_attention(*t, p)
-            name = "native" if native.compiler() else "torch"
-            rows.append(_row(size, Contender(pattern, name, FORWARD, run), [_seconds(run) for _ in range(5)]))
+            name = _names(pattern, size)[0]
+            rows.append(_row(size, Contender(pattern, name, FORWARD, run), [_seconds(run, size.device) for _ in range(5)]))
     return rows
 
 
-def _memory(quick: bool, report: Callable[[str], None]) -> list[dict[str, Any]]:
+def _memory(quick: bool, where: dict[str, str], report: Callable[[str], None]) -> list[dict[str, Any]]:
     """Peaks: forward and backward at S2, and a long history of 480p frames at stride 8 (60 x 107)."""
     rows = []
-    names = ("native", "torch") if native.compiler() else ("torch",)
-    jobs = [(SIZES["S1" if quick else "S2"], pattern, name, BOTH) for pattern in PATTERNS for name in names]
-    jobs += [(Buffer("480p history", t, 60, 107, 8, 8), Local(7), names[0], FORWARD) for t in ((2,) if quick else (2, 8, 32))]
+    size = SIZES["S1" if quick else "S2"]._replace(**where)
+    jobs = [(size, pattern, name, BOTH) for pattern in PATTERNS for name in _names(pattern, size)]
+    jobs += [(Buffer("480p history", t, 60, 107, 8, 8, **where), Local(7), _names(Local(7), size)[0], FORWARD)
+             for t in ((2,) if quick else (2, 8, 32))]
     for size, pattern, name, direction in jobs:
         report(f"peak memory: {pattern.name}, {name}, {direction}, {size.name} of {size.time} frames")
         seconds, peak = _aside(size, str(pattern), name, direction)
@@ -277,6 +301,9 @@ def _peak(size: Buffer, pattern: str, implementation: str, direction: str) -> tu
     _both(attend, small)()  # compiles, loads and allocates what only the first call does
     tensors = _tensors(size)
     run = _both(attend, tensors) if direction == BOTH else lambda: attend(*tensors)
+    if size.device != "cpu":
+        with torch.set_grad_enabled(direction == BOTH):
+            return gpu.seconds(run), gpu.peak(run)
     try:
         with open("/proc/self/clear_refs", "w") as file:
             file.write("5")  # the peak starts again here: a new process would inherit its parent's

@@ -26,7 +26,7 @@ def test_gathered_and_unfolded_attention_are_the_same_attention(pattern):
 def test_a_record_is_written_whole(tmp_path, monkeypatch):
     tiny = benchmarks.Buffer("S1", 2, 6, 7, 2, 4)
     monkeypatch.setattr(benchmarks, "SIZES", {"S1": tiny})
-    monkeypatch.setattr(benchmarks, "_growth", lambda quick, report: [])
+    monkeypatch.setattr(benchmarks, "_growth", lambda *_: [])
     monkeypatch.setattr(benchmarks, "_aside", lambda *job: (0.5, 2e6))
     path = tmp_path / "attention.json"
     assert cli.main(["bench", "attention", "--json", str(path), "--sizes", "S1", "--quick"]) == 0

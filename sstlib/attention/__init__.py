@@ -5,5 +5,6 @@
 
 from sstlib.attention.affinity import KINDS
 from sstlib.attention.front import IMPLEMENTATIONS, Attended, explain, sparse_attention
+from sstlib.attention.ops import usable
 
-__all__ = ["IMPLEMENTATIONS", "KINDS", "Attended", "explain", "sparse_attention"]
+__all__ = ["IMPLEMENTATIONS", "KINDS", "Attended", "explain", "sparse_attention", "usable"]

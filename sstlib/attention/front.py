@@ -11,7 +11,7 @@ from sstlib.attention import ops, reference
 from sstlib.connectivity import Connectivity, parse
 from sstlib.shapes import Float, Shaped
 
-IMPLEMENTATIONS = ("auto", "reference", "torch", "native")
+IMPLEMENTATIONS = ("auto", "reference", *ops.FASTEST)
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
 

@@ -8,33 +8,42 @@ import torch
 from torch import Tensor
 
 from sstlib.attention import affinity as affinities
-from sstlib.attention import blocks, grid, native
+from sstlib.attention import native, portable
 from sstlib.attention.affinity import Ranking
-from sstlib.connectivity import Connectivity, Grid, parse
+from sstlib.connectivity import Connectivity, parse
 
 TENSORS = "Tensor query, Tensor key, Tensor value"
 HOW = "str pattern, float scale, str implementation"
+FASTEST = {  # where several can, the first is taken; each is a module with lacks, forward and backward
+    "native": (native, "the C++ kernel is the fastest measured for every pattern on a CPU"),
+    "torch": (portable, "PyTorch can do everything"),
+}
+
+
+def lacks(name: str, pattern: Connectivity, dtype: torch.dtype, device: torch.device) -> str:
+    """Why an implementation cannot do this, or an empty text."""
+    return FASTEST[name][0].lacks(pattern, dtype, device)
+
+
+def usable(pattern: Connectivity, dtype: torch.dtype, device: torch.device) -> list[str]:
+    """The implementations that can do this, the one that `auto` takes first."""
+    return [name for name in FASTEST if not lacks(name, pattern, dtype, device)]
 
 
 def choose(pattern: Connectivity, dtype: torch.dtype, device: torch.device) -> tuple[str, str]:
-    """The measured rule: the C++ kernels wherever they can compute, else PyTorch."""
-    lacking = native.lacks(pattern, dtype, device)
-    if not lacking:
-        return "native", "the C++ kernel is the fastest measured for every pattern on a CPU"
-    return "torch", f"the C++ kernel cannot: {lacking}"
+    """The rule: the first of FASTEST that can; its reason, and what kept those before it."""
+    name = usable(pattern, dtype, device)[0]
+    against = [f"{other!r} cannot: {lacks(other, pattern, dtype, device)}" for other in list(FASTEST)[:list(FASTEST).index(name)]]
+    return name, "; ".join([FASTEST[name][1], *against])
 
 
-def _native(implementation: str, pattern: Connectivity, query: Tensor) -> bool:
-    """Whether the kernels run. Decided here, inside the operators, where tracing does not look."""
+def _module(implementation: str, pattern: Connectivity, query: Tensor):
+    """The implementation that runs. Decided here, inside the operators, where tracing does not look."""
     if implementation == "auto":
         implementation = choose(pattern, query.dtype, query.device)[0]
-    elif implementation == "native" and (lacking := native.lacks(pattern, query.dtype, query.device)):
-        raise ValueError(f"implementation 'native' cannot do this: {lacking}; use 'torch' or 'auto'")
-    return implementation == "native"
-
-
-def _flat(tensor: Tensor) -> Tensor:
-    return tensor.flatten(0, 1).flatten(1, 3)
+    elif why := lacks(implementation, pattern, query.dtype, query.device):
+        raise ValueError(f"implementation {implementation!r} cannot do this: {why}; use 'torch' or 'auto'")
+    return FASTEST[implementation][0]
 
 
 @torch.library.custom_op("sstlib::attend", mutates_args=(), schema=(
@@ -44,18 +53,10 @@ def attend(query, key, value, pattern, scale, implementation, mode, terms, key_t
     """Sparse attention (Eq. 6) by one implementation; best scores and their keys are empty where nothing ranks."""
     connectivity = parse(pattern)
     rank = None if terms is None else Ranking(mode, scale, terms, key_term, query_term)
-    if _native(implementation, connectivity, query):
-        return native.forward(query, key, value, connectivity, scale, rank, remember)
-    if rank is not None and terms.shape[0] != query.shape[0] * query.shape[1]:
-        rank = rank._replace(terms=terms.repeat_interleave(query.shape[1], 0))
-    shape = query.shape[:5]
-    file = grid if isinstance(connectivity, Grid) else blocks
-    output, lse, best, argmax = file.forward(_flat(query), _flat(key), _flat(value), connectivity, tuple(key.shape[2:5]), scale, rank)
-    output, lse = output.view(*shape, -1), lse.view(shape)
+    output, lse, best, argmax = _module(implementation, connectivity, query).forward(query, key, value, connectivity, scale, rank, remember)
     if rank is None:
-        return output, lse, lse.new_empty(0), lse.new_empty(0, dtype=torch.int32)
-    ranks = (*shape[:2], best.shape[1], *shape[2:])
-    return output, lse, best.view(ranks), argmax.view(ranks) if remember else argmax.new_empty(0)
+        best, argmax = lse.new_empty(0), lse.new_empty(0, dtype=torch.int32)
+    return output, lse, best, argmax if remember else argmax.new_empty(0)
 
 
 @attend.register_fake
@@ -71,13 +72,8 @@ def _(query, key, value, pattern, scale, implementation, mode, terms, key_term, 
 def attend_backward(query, key, value, output, lse, grad, grad_lse, pattern, scale, implementation):
     """Gradients of query, key and value."""
     connectivity = parse(pattern)
-    if _native(implementation, connectivity, query):
-        return native.backward(query, key, value, output, lse, grad, grad_lse, connectivity, scale)
-    file = grid if isinstance(connectivity, Grid) else blocks
-    flat = [_flat(t) for t in (query, key, value, output)]
-    grads = file.backward(*flat, lse.flatten(0, 1).flatten(1), _flat(grad), grad_lse.flatten(0, 1).flatten(1), connectivity,
-                          tuple(key.shape[2:5]), scale)
-    return tuple(g.view(t.shape) for g, t in zip(grads, (query, key, value)))
+    how = (connectivity, scale)
+    return _module(implementation, connectivity, query).backward(query, key, value, output, lse, grad, grad_lse, *how)
 
 
 @attend_backward.register_fake

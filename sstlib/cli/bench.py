@@ -13,6 +13,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", metavar="FILE", type=Path, required=True, help="where the record goes; written whole, at the end")
     parser.add_argument("--sizes", metavar="SIZE", nargs="+", default=["S1", "S2", "S3", "S4"], help="which of S1 S2 S3 S4 (default: all)")
     parser.add_argument("--flex", action="store_true", help="FlexAttention, too: it compiles for a minute")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu, on one thread)")
+    parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32", help="precision of the tensors (default: float32)")
     parser.add_argument("--quick", action="store_true", help="one round and small buffers: a minute, to see that it works")
 
 
@@ -20,15 +22,20 @@ def run(arguments: argparse.Namespace) -> int:
     """Measures, writes the record, prints what was fastest.
 
     Raises:
-        ValueError: an unknown size.
+        ValueError: an unknown size, or a device that this machine lacks.
     """
+    import torch
+
     from sstlib import benchmarks
     from sstlib.files import written_aside
 
     unknown = [name for name in arguments.sizes if name not in benchmarks.SIZES]
     if unknown:
         raise ValueError(f"no size {unknown[0]!r}; known sizes: {', '.join(benchmarks.SIZES)}")
-    record = benchmarks.measure(arguments.sizes, arguments.quick, arguments.flex, lambda line: print(line, file=sys.stderr, flush=True))
+    if arguments.device != "cpu" and not torch.cuda.is_available():
+        raise ValueError(f"no device {arguments.device!r} here; leave --device out to measure on the processor")
+    record = benchmarks.measure(arguments.sizes, arguments.quick, arguments.flex, lambda line: print(line, file=sys.stderr, flush=True),
+                                arguments.device, arguments.dtype)
     with written_aside(arguments.json, "w") as file:
         file.write(benchmarks.text(record))
     for row in record["rows"]:

@@ -1,0 +1,39 @@
+"""Sparse attention in PyTorch alone: any device, any precision."""
+
+import torch
+from torch import Tensor
+
+from sstlib.attention import blocks, grid
+from sstlib.attention.affinity import Ranking
+from sstlib.connectivity import Connectivity, Grid
+
+
+def lacks(pattern: Connectivity, dtype: torch.dtype, device: torch.device) -> str:
+    """An empty text: this can do everything."""
+    return ""
+
+
+def _flat(tensor: Tensor) -> Tensor:
+    return tensor.flatten(0, 1).flatten(1, 3)
+
+
+def forward(query: Tensor, key: Tensor, value: Tensor, pattern: Connectivity, scale: float, rank: Ranking | None,
+            remember: bool) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+    """Output, log-sum-exp, best ranking scores and their keys, of (batch, head, time, height, width, dim) tensors."""
+    if rank is not None and rank.terms.shape[0] != query.shape[0] * query.shape[1]:
+        rank = rank._replace(terms=rank.terms.repeat_interleave(query.shape[1], 0))
+    shape, file = query.shape[:5], grid if isinstance(pattern, Grid) else blocks
+    output, lse, best, argmax = file.forward(_flat(query), _flat(key), _flat(value), pattern, tuple(key.shape[2:5]), scale, rank)
+    if rank is not None:
+        best, argmax = (t.view(*shape[:2], -1, *shape[2:]) for t in (best, argmax))
+    return output.view(*shape, -1), lse.view(shape), best, argmax
+
+
+def backward(query: Tensor, key: Tensor, value: Tensor, output: Tensor, lse: Tensor, grad: Tensor, grad_lse: Tensor,
+             pattern: Connectivity, scale: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of query, key and value."""
+    flat = [_flat(t) for t in (query, key, value, output)]
+    file = grid if isinstance(pattern, Grid) else blocks
+    grads = file.backward(*flat, lse.flatten(0, 1).flatten(1), _flat(grad), grad_lse.flatten(0, 1).flatten(1), pattern,
+                          tuple(key.shape[2:5]), scale)
+    return tuple(g.view(t.shape) for g, t in zip(grads, (query, key, value)))
