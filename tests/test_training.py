@@ -1,19 +1,22 @@
 """A run can be trusted: stopped anywhere it ends with the same bits, shared between processes it has the same curve."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
+import types
 
 import numpy as np
 import pytest
 import torch
 
 from sstlib import weights
+from sstlib.cli import main
 from sstlib.cli.train import read_config, with_changes
 from sstlib.config import MODELS, DataConfig, RunConfig, TrainingConfig
-from sstlib.training import Diverged, checkpoint, loop, schedule, train
+from sstlib.training import Diverged, checkpoint, loop, profiling, schedule, train
 from sstlib.training.processes import Place
 
 CONFIG = RunConfig(MODELS["sst-tiny"], TrainingConfig(steps=6, batch=2, checkpoint_every=2, warmup=2, own_masks_from=0.5, ema=0.9),
@@ -207,3 +210,32 @@ def test_a_run_starts_from_the_weights_that_it_names(undisturbed, tmp_path):
         torch.testing.assert_close(value, tensors(undisturbed)[name], atol=1e-6, rtol=0)
     with pytest.raises(ValueError, match="of another model"):
         train(config.replace(model=config.model.replace(history=1)), tmp_path / "other", quiet=True)
+
+
+def event(name, own, caller=None):
+    return types.SimpleNamespace(name=name, self_cpu_time_total=own * 1e6, cpu_parent=caller)
+
+
+def test_an_operation_counts_where_its_outermost_named_caller_does():
+    node = event("autograd::engine::evaluate_function: ConvolutionBackward0", 0.5)
+    backward = event("aten::convolution_backward", 2, node)
+    inside = event("aten::copy_", 1, backward)
+    update = event("Optimizer.step#AdamW.step", 0, None)
+    events = [node, backward, inside, update, event("aten::mul_", 3, update), event("aten::mul", 4), event("aten::native_group_norm", 5),
+              event("sstlib::attend_backward", 6), event("data", 7), event("aten::_foreach_lerp_", 8), event("cudaLaunchKernel", 9)]
+    found = {stage: seconds for stage, seconds in profiling.stage_seconds(events).items() if seconds}
+    assert found == {"convolution": 3, "optimizer, clipping, average": 11, "elementwise, sums, copies": 4, "normalization": 5,
+                     "attention, backward": 6, "data (waiting for clips)": 7}
+
+
+def test_profile_accounts_for_the_whole_step(tmp_path, capsys):
+    out = tmp_path / "profile.json"
+    changes = ["data.height=40", "data.width=56", "data.frames=3", "data.objects=2"]
+    assert main(["train", "tiny", "--profile", "2", "--workers", "0", "--json", str(out), *(w for c in changes for w in ("--set", c))]) == 0
+    record = json.loads(out.read_text())
+    stages = record["stages"]
+    assert sum(stages.values()) == pytest.approx(record["seconds_a_profiled_step"])
+    assert all(stages[stage] > 0 for stage in profiling.STAGES)
+    assert record["frames_per_second"] == pytest.approx(2 * 3 / record["seconds_a_step"])
+    assert "in convolution and attention" in capsys.readouterr().out
+    assert main(["train", "tiny", "--profile", "0"]) == 2 and "at least 1" in capsys.readouterr().err

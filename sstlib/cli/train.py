@@ -19,6 +19,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
                         help="change one field, for example training.steps=500 or model.history=2 (values as JSON)")
     parser.add_argument("--workers", type=int, default=1, help="processes that render clips (default 1)")
     parser.add_argument("--threads", type=int, help="threads of this process (default: PyTorch's choice)")
+    parser.add_argument("--profile", type=int, metavar="STEPS", help="train nothing: time so many steps and say where the time goes")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="with --profile: write the record there")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -29,6 +31,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     config = with_changes(read_config(arguments.config), arguments.changes)
+    if arguments.profile is not None:
+        return _profile(config, arguments)
     folder = arguments.out or paths.RESULTS / "training" / Path(arguments.config).stem
     try:
         train(config, folder, workers=arguments.workers)
@@ -36,6 +40,19 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"sst train: {error}")
         return FAILED
     print(f"weights and curve are in {folder}")
+    return 0
+
+
+def _profile(config: RunConfig, arguments: argparse.Namespace) -> int:
+    from sstlib.files import written_aside
+    from sstlib.training import profiling
+
+    record = profiling.profile_steps(config, arguments.profile, arguments.workers)
+    print(profiling.table(record).round({"seconds a step": 3, "share (%)": 1}).to_string(index=False))
+    print(profiling.said(record))
+    if arguments.json:
+        with written_aside(arguments.json, "w") as file:
+            json.dump(record, file, indent=1)
     return 0
 
 
