@@ -7,7 +7,9 @@ import sys
 import numpy as np
 import pytest
 
-from sstlib.synthetic import PRESETS, ClipSpec, layers, motion, random_spec, render
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from sstlib.synthetic import PRESETS, ClipSpec, layers, motion, random_spec, render, render_batch, textures
 
 SMALL = dict(frames=25, height=61, width=97)
 
@@ -46,6 +48,66 @@ def test_the_same_seed_gives_the_same_bytes_in_another_process():
     clip = render(random_spec("mixed", 7, **SMALL), 7)
     assert digest(clip) == other
     assert digest(clip) != digest(render(random_spec("mixed", 7, **SMALL), 8))
+
+
+def batch(count=5, size=None, objects=3):
+    """Wishes that differ in all but size: objects, blur, shutter, shadows, noise, and one planned occlusion."""
+    size = size or dict(frames=15, height=53, width=83)
+    wishes = [random_spec("mixed" if n % 2 else "hard", n, objects=1 + n % objects, **size) for n in range(count)]
+    if size["frames"] > 14:
+        wishes.append(random_spec("occlusion", count, **size | dict(occlusion=1, size=16.0)))
+    return wishes, [(4, n) for n in range(len(wishes))]
+
+
+@pytest.mark.parametrize("whole", [False, True], ids=["windows", "whole frames"])
+@pytest.mark.parametrize("size", [dict(frames=15, height=53, width=83), dict(frames=2, height=128, width=240)])
+def test_clips_made_together_are_to_the_byte_those_made_alone(monkeypatch, whole, size):
+    wishes, seeds = batch(size=size)
+    assert {bool(wish.exposure) for wish in wishes} == {False, True}
+    alone = [render(wish, seed) for wish, seed in zip(wishes, seeds)]
+    monkeypatch.setattr(layers, "whole", lambda device: whole)
+    for one, other in zip(alone, render_batch(wishes, seeds), strict=True):
+        assert one.spec == other.spec and digest(one) == digest(other)
+        np.testing.assert_array_equal(one.order, other.order)
+        np.testing.assert_array_equal(one.ids, other.ids)
+
+
+def test_clips_of_different_sizes_are_not_made_together():
+    with pytest.raises(ValueError, match="same frames, height and width"):
+        render_batch([ClipSpec(frames=2), ClipSpec(frames=3)], [0, 1])
+    assert render_batch([], []) == []
+
+
+class Launches(TorchDispatchMode):
+    """Counts operations that compute something, each of which is at least one launch on a GPU."""
+
+    count = 0
+
+    def __torch_dispatch__(self, function, types, arguments=(), options=None):
+        self.count += not function.is_view
+        return function(*arguments, **(options or {}))
+
+
+def test_a_batch_needs_hardly_more_launches_than_a_clip(monkeypatch):
+    monkeypatch.setattr(layers, "whole", lambda device: True)
+    monkeypatch.setattr(textures, "rolled", lambda values, shifts: values)  # on a CPU it is one operation a texture
+    counts = []
+    for count in (1, 4):
+        wishes = [random_spec("mixed", 4, objects=2, frames=4, height=48, width=64)] * count
+        with Launches() as launches:
+            render_batch(wishes, list(range(count)))
+        counts.append(launches.count)
+    assert counts[1] < 2 * counts[0] and counts[1] < 2500, counts
+
+
+@pytest.mark.gpu
+def test_a_gpu_renders_what_the_cpu_renders_but_for_rounding():
+    wishes, seeds = batch(size=dict(frames=4, height=96, width=160))
+    for wish, seed, clip in zip(wishes, seeds, render_batch(wishes, seeds, "cuda"), strict=True):
+        expected = render(wish, seed)
+        assert (clip.labels != expected.labels).mean() < 1e-3
+        assert (clip.amodal != expected.amodal).mean() < 1e-3
+        assert (np.abs(clip.frames.astype(int) - expected.frames) > 2).mean() < 1e-2
 
 
 def bhattacharyya(a, b):

@@ -2,6 +2,7 @@
 
 import functools
 import io
+from collections.abc import Iterable
 
 import numpy as np
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 from sstlib.config import DataConfig
 from sstlib.datasets import augmentation
 from sstlib.shapes import Float, Int, UInt8
-from sstlib.synthetic import random_spec, render
+from sstlib.synthetic import Clip, ClipSpec, random_spec, render_batch
 from sstlib.video import Sequence
 
 LEAST_VISIBLE = 0.001  # share of the reference frame that an object must cover to be asked for
@@ -23,35 +24,53 @@ Sample = tuple[UInt8[np.ndarray, "time height width 3"], UInt8[np.ndarray, "time
 
 
 def training_batch(
-    data: DataConfig, seed: int, batch: int, first: int = 0
+    data: DataConfig, seed: int, batch: int, first: int = 0, device: torch.device | str = "cpu"
 ) -> tuple[Float[Tensor, "batch time 3 height width"], Int[Tensor, "batch time height width"]]:
-    """Frames in [0, 1] and labels of `batch` clips, the samples `first`, `first` + 1, ... of step `seed`.
+    """Frames in [0, 1] and labels of `batch` clips on `device`, the samples `first`, `first` + 1, ... of step `seed`.
 
     Sample i of a step is the same whoever draws it and whatever else is drawn: a process of several takes its part by
     `first`.
     Labels are 0, 1..n and, in real clips that have it, 255 for void.
     """
-    samples = [training_sample(data, seed, first + i) for i in range(batch)]
-    frames = torch.from_numpy(np.stack([frames for frames, _ in samples])).permute(0, 1, 4, 2, 3).float().div_(255)
-    return frames.contiguous(), torch.from_numpy(np.stack([labels for _, labels in samples])).long()
+    samples = training_samples(data, seed, range(first, first + batch), device)
+    frames, labels = (torch.from_numpy(np.stack(values)).to(device) for values in zip(*samples, strict=True))
+    return frames.permute(0, 1, 4, 2, 3).float().div_(255).contiguous(), labels.long()
 
 
 def training_sample(data: DataConfig, seed: int, index: int) -> Sample:
     """One clip, generated or cut from a real one, and its labels, whose objects 1..n all show in the first frame."""
+    return training_samples(data, seed, [index])[0]
+
+
+def training_samples(
+    data: DataConfig, seed: int, indices: Iterable[int], device: torch.device | str = "cpu"
+) -> list[Sample]:
+    """Several samples, those that are generated rendered together on `device`; each is the same as alone.
+
+    What is drawn is the same on every device; pixels are the same to the byte on the CPU, and to rounding elsewhere.
+    """
+    samples: dict[int, Sample] = {}
+    left = indices = list(indices)
     for attempt in range(TRIES):
-        rng = np.random.default_rng((seed, index, attempt))
-        if rng.random() < data.real_ratio:
-            frames, labels = _real(rng, data)
-        else:
-            frames, labels = _generated(rng, data, (seed, index, attempt))
-        labels = augmentation.keep_objects(rng, labels, data.objects, LEAST_VISIBLE)
-        if (labels[0] % 255).any():
+        drawn, wishes = {}, {}
+        rngs = {index: np.random.default_rng((seed, index, attempt)) for index in left}
+        for index, rng in rngs.items():
+            if rng.random() < data.real_ratio:
+                drawn[index] = _real(rng, data)
+            else:
+                wishes[index] = _wish(rng, data)
+        clips = render_batch(list(wishes.values()), [(seed, index, attempt) for index in wishes], device)
+        drawn |= {index: _filmed(rngs[index], clip) for index, clip in zip(wishes, clips, strict=True)}
+        for index, (frames, labels) in drawn.items():
+            samples[index] = frames, augmentation.keep_objects(rngs[index], labels, data.objects, LEAST_VISIBLE)
+        left = [index for index in left if not (samples[index][1][0] % 255).any()]
+        if not left:
             break
-    return frames, labels
+    return [samples[index] for index in indices]
 
 
-def _generated(rng: np.random.Generator, data: DataConfig, seed: tuple[int, ...]) -> Sample:
-    spec = random_spec(
+def _wish(rng: np.random.Generator, data: DataConfig) -> ClipSpec:
+    return random_spec(
         data.difficulty,
         rng,
         frames=data.frames,
@@ -59,7 +78,10 @@ def _generated(rng: np.random.Generator, data: DataConfig, seed: tuple[int, ...]
         width=data.width,
         objects=int(rng.integers(1, data.objects + 1)),
     )
-    clip = render(spec, seed)
+
+
+def _filmed(rng: np.random.Generator, clip: Clip) -> Sample:
+    """Frames and labels of a generated clip, now and then with the marks of JPEG."""
     if rng.random() > COMPRESSED:
         return clip.frames, clip.labels
     quality = int(rng.integers(25, 90))

@@ -11,6 +11,13 @@ from sstlib.synthetic.textures import to_device
 Placements = Float[np.ndarray, "time 3 3"]
 Bends = Float[np.ndarray, "time 2 3"]
 
+AWAY = np.array([[1.0, 0, -1e4], [0, 1.0, -1e4], [0, 0, 1.0]])  # a placement that nobody sees
+
+
+def whole(device: torch.device | str) -> bool:
+    """Whether layers are drawn over whole frames of all clips at once: where launches cost, and not pixels."""
+    return torch.device(device).type != "cpu"
+
 
 def unbent(frames: int) -> np.ndarray:
     """Bending of a rigid layer."""
@@ -32,14 +39,25 @@ def windows(placements: Placements, bends: Bends, height: int, width: int) -> tu
 
 
 def material(
-    placements: Placements, bends: Bends, corners: np.ndarray, rows: int, columns: int, device: torch.device | str
+    placements: Placements,
+    bends: Bends,
+    corners: np.ndarray,
+    rows: int,
+    columns: int,
+    device: torch.device | str,
+    whole: bool = False,
 ) -> Float[Tensor, "time rows columns 2"]:
-    """Where on the sprite each pixel's center lies: the inverse of `placements` and `bends`."""
+    """Where on the sprite each pixel's center lies: the inverse of `placements` and `bends`.
+
+    Pixels are those of a window at `corners`; or those of the whole frame, counted from `corners` all the same, so that
+    they come out as in the window to the last bit.
+    """
     inverse = np.linalg.inv(placements)
     origin = inverse[:, :2, :2] @ (corners[:, ::-1, None] + 0.5) + inverse[:, :2, 2:]
     m = to_device(np.concatenate([inverse[:, :2, :2], origin], 2), device)[..., None]
-    x = torch.arange(columns, dtype=torch.float32, device=device)
-    y = torch.arange(rows, dtype=torch.float32, device=device)
+    y, x = (torch.arange(size, dtype=torch.float32, device=device)[None] for size in (rows, columns))
+    if whole:
+        y, x = (axis - corner for axis, corner in zip((y, x), to_device(corners.T, device)[..., None], strict=True))
     u = (m[:, 0, 0] * x + m[:, 0, 2])[:, None] + (m[:, 0, 1] * y)[..., None]
     v = (m[:, 1, 0] * x + m[:, 1, 2])[:, None] + (m[:, 1, 1] * y)[..., None]
     if np.any(bends[:, :, 0]):
@@ -60,12 +78,13 @@ def pixels(
 
 
 def sample(
-    sprite: Float[Tensor, "... channel side side"], grid: Float[Tensor, "time rows columns 2"]
+    sprite: Float[Tensor, "*sprite channel side other"], grid: Float[Tensor, "time rows columns 2"], outside: str = "border"
 ) -> Float[Tensor, "time channel rows columns"]:
-    """Bilinear samples of one sprite, or of one a frame."""
-    return functional.grid_sample(
-        sprite.expand(len(grid), -1, -1, -1), grid, padding_mode="border", align_corners=False
-    )
+    """Bilinear samples of one sprite, or of several for as many parts of the time."""
+    sprite = sprite.expand(len(grid), -1, -1, -1) if sprite.ndim == 3 else sprite
+    parts = grid.unflatten(0, (len(sprite), -1)).flatten(1, 2)
+    shown = functional.grid_sample(sprite, parts, padding_mode=outside, align_corners=False)
+    return shown.unflatten(2, (-1, grid.shape[1])).transpose(1, 2).flatten(0, 1)
 
 
 def opacity(level: Float[Tensor, "time rows columns"], placements: Placements) -> Float[Tensor, "time 1 rows columns"]:

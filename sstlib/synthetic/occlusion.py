@@ -18,8 +18,21 @@ PROBE = 40  # points a side at which the target's outline is probed
 MARGIN = 0.06  # of the occluder's radius by which it overlaps what it hides
 
 
+class Crossing:
+    """What is random about how an occluder comes and goes."""
+
+    def __init__(self, rng: np.random.Generator, spec: ClipSpec) -> None:
+        length = spec.occlusion or 0
+        self.angle = rng.uniform(0, 2 * math.pi) + rng.normal(0, 0.01) * np.arange(spec.frames)
+        along = rng.uniform(0, 2 * math.pi)
+        self.direction = np.array([math.cos(along), math.sin(along)])
+        self.first = int(rng.integers(BEFORE + RAMP, spec.frames - length - RAMP - BEFORE + 1))
+        if length:
+            self.rise = spec.hidden * (np.arange(1, RAMP + 1) / (RAMP + 1) + rng.uniform(-0.1, 0.1, RAMP))
+
+
 def lead_over(
-    rng: np.random.Generator,
+    crossing: Crossing,
     spec: ClipSpec,
     level: Tensor,
     target: list[tuple[Tensor, np.ndarray, np.ndarray]],
@@ -35,13 +48,11 @@ def lead_over(
         radius: the target's.
     """
     points, weights = _outline(target, path, 2.2 * radius)
-    angle = rng.uniform(0, 2 * math.pi) + rng.normal(0, 0.01) * np.arange(spec.frames)
-    along = rng.uniform(0, 2 * math.pi)
-    direction = np.array([math.cos(along), math.sin(along)])
     grown = 1.1 * radius
 
     def placed(offset: np.ndarray) -> np.ndarray:
-        return motion.placement(path + offset[:, None] * direction, angle, np.full((spec.frames, 2), grown))
+        places = path + offset[:, None] * crossing.direction
+        return motion.placement(places, crossing.angle, np.full((spec.frames, 2), grown))
 
     def hidden(offset: np.ndarray, margin: float = 0.0) -> np.ndarray:
         inverse = to_device(np.linalg.inv(placed(offset)), points.device)
@@ -63,18 +74,17 @@ def lead_over(
             low, high = np.where(more, middle, low), np.where(more, high, middle)
         return side * low
 
-    return placed(_offsets(rng, spec, offset_of, far))
+    return placed(_offsets(crossing, spec, offset_of, far))
 
 
-def _offsets(rng: np.random.Generator, spec: ClipSpec, offset_of, far: float) -> np.ndarray:
+def _offsets(crossing: Crossing, spec: ClipSpec, offset_of, far: float) -> np.ndarray:
     """The offset in each frame, from the wished share in each: in from one side, over the target, out at the other."""
-    length = spec.occlusion or 0
-    first = int(rng.integers(BEFORE + RAMP, spec.frames - length - RAMP - BEFORE + 1))
+    length, first = spec.occlusion or 0, crossing.first
     t = np.arange(spec.frames)
     touch_in, touch_out = offset_of(0.002, -1), offset_of(0.002, 1)
     if not length:  # comes near, stays beside the target, leaves on the side that it came from
         return touch_in * 1.05 - 0.08 * far * np.abs(t - first)
-    rise = spec.hidden * (np.arange(1, RAMP + 1) / (RAMP + 1) + rng.uniform(-0.1, 0.1, RAMP))
+    rise = crossing.rise
     before, after = np.clip(t - first + RAMP, 0, RAMP - 1), np.clip(first + length + RAMP - 1 - t, 0, RAMP - 1)
     entering, leaving = offset_of(rise[before], -1), offset_of(rise[after], 1)
     if spec.hidden == 1:

@@ -1,17 +1,18 @@
 """Draws a scene: samples each layer where it can be seen, far to near, and keeps the exact truth beside the picture."""
 
+from collections.abc import Callable, Iterator
+from collections.abc import Sequence as Seq
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as functional
 from torch import Tensor
 
 from sstlib.shapes import Bool, Float, Shaped, UInt8
 from sstlib.synthetic import layers
-from sstlib.synthetic.scene import Scene, draw_scene
+from sstlib.synthetic.scene import Scene, draw_scenes
 from sstlib.synthetic.spec import ClipSpec
-from sstlib.synthetic.textures import to_device
+from sstlib.synthetic.textures import gathered, to_device
 
 LEAST_GIVEN = 0.002  # share of frame 0 that each object covers where an occlusion is planned
 TRIES = 40  # scenes that are drawn until the truth is what was wished
@@ -82,17 +83,50 @@ def render(spec: ClipSpec, seed: int | tuple[int, ...], device: torch.device | s
     Raises:
         ValueError: a planned occlusion that comes about in none of several scenes, as when the object is too fast.
     """
-    seed = seed if isinstance(seed, tuple) else (seed,)
+    return render_batch([spec], [seed], device)[0]
+
+
+def render_batch(
+    specs: Seq[ClipSpec], seeds: Seq[int | tuple[int, ...]], device: torch.device | str = "cpu"
+) -> list[Clip]:
+    """The clips of several wishes and seeds, made together: on a GPU in hardly more launches than one of them alone.
+
+    Each is the same as made alone: on the CPU to the byte. A planned occlusion is solved clip by clip.
+
+    Raises:
+        ValueError: clips of different sizes or lengths, or as `render`.
+    """
+    if len({(spec.frames, spec.height, spec.width) for spec in specs}) > 1:
+        raise ValueError("clips made together must have the same frames, height and width; render them one by one")
+    seeds = [seed if isinstance(seed, tuple) else (seed,) for seed in seeds]
+    clips: dict[int, Clip] = {}
+    left = list(range(len(specs)))
     for attempt in range(TRIES):
-        scene = draw_scene(spec, (*seed, attempt), device)
-        frames, labels, amodal = (values.cpu() for values in draw(scene))
-        order = np.tile(np.arange(len(scene.ids))[::-1], (spec.frames, 1)).copy()
-        pixels = (frames * 255 + 0.5).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
-        clip = Clip(spec, pixels.numpy(), labels.numpy(), amodal.numpy(), scene.ids, order, scene)
-        if spec.occlusion is None or _as_wished(clip):
-            return clip
-    raise ValueError(f"no scene of {TRIES} has the wished occlusion of {spec.occlusion} frames "
-                     f"(size {spec.size}, speed {spec.speed}); make the object smaller or slower")
+        if not left:
+            break
+        scenes = draw_scenes([specs[n] for n in left], [(*seeds[n], attempt) for n in left], device)
+        for n, clip in zip(left, _clips(scenes), strict=True):
+            if specs[n].occlusion is None or _as_wished(clip):
+                clips[n] = clip
+        left = [n for n in left if n not in clips]
+    if left:
+        spec = specs[left[0]]
+        raise ValueError(f"no scene of {TRIES} has the wished occlusion of {spec.occlusion} frames "
+                         f"(size {spec.size}, speed {spec.speed}); make the object smaller or slower")
+    return [clips[n] for n in range(len(specs))]
+
+
+def _clips(scenes: list[Scene]) -> Iterator[Clip]:
+    together = layers.whole(scenes[0].background.device)
+    for part in [scenes] if together else [[scene] for scene in scenes]:
+        frames, labels, amodal = draw(part)
+        pixels = (frames * 255 + 0.5).to(torch.uint8).permute(0, 1, 3, 4, 2).contiguous().cpu().numpy()
+        labels, amodal = labels.cpu().numpy(), amodal.cpu().numpy()
+        for n, scene in enumerate(part):
+            movers = len(scene.ids)
+            order = np.tile(np.arange(movers)[::-1], (len(labels[n]), 1)).copy()
+            full = amodal[n, :, :movers]
+            yield Clip(scene.spec, pixels[n], labels[n], full, scene.ids, order, scene)
 
 
 def _as_wished(clip: Clip) -> bool:
@@ -114,23 +148,43 @@ def _as_wished(clip: Clip) -> bool:
 
 
 def draw(
-    scene: Scene,
+    scenes: list[Scene],
 ) -> tuple[
-    Float[Tensor, "time 3 height width"], UInt8[Tensor, "time height width"], Bool[Tensor, "time mover height width"]
+    Float[Tensor, "clip time 3 height width"],
+    UInt8[Tensor, "clip time height width"],
+    Bool[Tensor, "clip time mover height width"],
 ]:
-    """Frames in [0, 1], labels and amodal masks of a scene."""
-    spec = scene.spec
-    device = scene.sprites.device
-    still, whole = layers.unbent(spec.frames), np.zeros((spec.frames, 2), int)
-    ground = layers.material(scene.ground, still, whole, spec.height, spec.width, device)
-    frames = functional.grid_sample(
-        scene.background.expand(spec.frames, -1, -1, -1), ground, padding_mode="reflection", align_corners=False
-    )
-    labels = torch.zeros(spec.frames, spec.height, spec.width, dtype=torch.uint8, device=device)
-    amodal = torch.zeros(spec.frames, len(scene.ids), spec.height, spec.width, dtype=torch.bool, device=device)
-    for layer in range(len(scene.sprites)):
-        _paint(scene, layer, frames, labels, amodal)
-    return _photograph(scene, frames), labels, amodal
+    """Frames in [0, 1], labels and amodal masks of scenes of one size; movers that a scene lacks are nowhere."""
+    spec, device, count = scenes[0].spec, scenes[0].background.device, len(scenes)
+    size = (spec.height, spec.width)
+    still, corners = (np.concatenate([one] * count) for one in (layers.unbent(spec.frames), np.zeros((spec.frames, 2), int)))
+    ground = layers.material(np.concatenate([scene.ground for scene in scenes]), still, corners, *size, device)
+    frames = layers.sample(torch.stack([scene.background for scene in scenes]), ground, "reflection")
+    frames = frames.unflatten(0, (count, -1))
+    labels = torch.zeros(count, spec.frames, *size, dtype=torch.uint8, device=device)
+    movers = max(len(scene.ids) for scene in scenes)
+    amodal = torch.zeros(count, spec.frames, movers, *size, dtype=torch.bool, device=device)
+    for layer in range(max(len(scene.sprites) for scene in scenes)):
+        if layers.whole(device):
+            _paint_whole(scenes, layer, frames, labels, amodal)
+        else:
+            _paint(scenes[0], layer, frames[0], labels[0], amodal[0])
+    for scene, own in zip(scenes, frames, strict=True):
+        _photograph(scene, own)
+    return frames.clamp_(0, 1), labels, amodal
+
+
+def _way(scene: Scene, layer: int) -> np.ndarray:
+    """How far (rows, columns) a layer moves in each frame while the shutter is open."""
+    away = np.diff(scene.placements[layer][:, :2, 2], axis=0, append=0)[:, ::-1] * scene.spec.exposure
+    away[-1] = away[-2] if len(away) > 1 else 0
+    return away
+
+
+def _smear(away: np.ndarray, rows: int, columns: int) -> np.ndarray:
+    """The steps in whole pixels at which a layer that moves by `away` is seen thrice, or zeros where it is seen once."""
+    step = np.rint(away / 3).astype(int)
+    return step * (np.abs(step).max(-1, keepdims=True) * 3 <= min(rows, columns))
 
 
 def _paint(scene: Scene, layer: int, frames: Tensor, labels: Tensor, amodal: Tensor) -> None:
@@ -145,57 +199,107 @@ def _paint(scene: Scene, layer: int, frames: Tensor, labels: Tensor, amodal: Ten
     inside = shown[:, 3] > 0
     cover = layers.opacity(shown[:, 3], placements)
     mover = int(scene.mover[layer])
-    away = np.diff(placements[:, :2, 2], axis=0, append=0)[:, ::-1] * spec.exposure
-    away[-1] = away[-2] if spec.frames > 1 else 0
+    steps = _smear(_way(scene, layer), rows, columns).tolist()
     darkness = float(scene.shadow[mover])
     for t, (y, x) in enumerate(corners.tolist()):
         window = (slice(y, y + rows), slice(x, x + columns))
         if darkness:
-            _cast(frames[t], cover[t], y, x, darkness, spec.height)
-        color, over = _smeared(shown[t, :3], cover[t], away[t])
+            _cast(frames[t], cover[t], y, x, darkness)
+        color, over = shown[t, :3], cover[t]
+        if any(steps[t]):
+            places = [(k * steps[t][0], k * steps[t][1]) for k in (-1, 0, 1)]
+            color, over = _thrice(color * over, over, lambda value, k: torch.roll(value, places[k + 1], (1, 2)))
         frames[t][:, window[0], window[1]].lerp_(color, over)
         labels[t][window].masked_fill_(inside[t], int(scene.ids[mover]))
         amodal[t, mover][window].logical_or_(inside[t])
 
 
-def _cast(frame: Tensor, cover: Tensor, y: int, x: int, darkness: float, height: int) -> None:
-    """Darkens what lies a little below and right of a layer."""
-    down = max(height // 40, 1)
-    part = frame[:, y + down:, x + down:][:, :cover.shape[1], :cover.shape[2]]
-    part.mul_(1 - darkness * cover[:, :part.shape[1], :part.shape[2]])
+def _paint_whole(scenes: list[Scene], layer: int, frames: Tensor, labels: Tensor, amodal: Tensor) -> None:
+    """Draws one layer of each scene over whole frames: what `_paint` does, to the last bit, with few launches."""
+    spec, device = scenes[0].spec, frames.device
+    height, width = spec.height, spec.width
+    places, bends, corners, steps, sizes = [], [], [], [], []
+    for scene in scenes:
+        there = layer < len(scene.sprites)
+        places.append(scene.placements[layer] if there else np.tile(layers.AWAY, (spec.frames, 1, 1)))
+        bends.append(scene.bends[layer] if there else layers.unbent(spec.frames))
+        corner, rows, columns = layers.windows(places[-1], bends[-1], height, width)
+        corners.append(corner)
+        sizes.append(np.tile([max(rows, 1), max(columns, 1)], (spec.frames, 1)))
+        steps.append(_smear(_way(scene, layer) if there else np.zeros((spec.frames, 2)), rows, columns))
+    places, bends, corners, steps, sizes = (np.concatenate(v) for v in (places, bends, corners, steps, sizes))
+    sprites = torch.stack([scene.sprites[min(layer, len(scene.sprites) - 1)] for scene in scenes])
+    shown = layers.sample(sprites, layers.material(places, bends, corners, height, width, device, whole=True))
+    level, color, over = shown[:, 3], shown[:, :3], layers.opacity(shown[:, 3], places)
+    movers = [int(scene.mover[layer]) if layer < len(scene.sprites) else 0 for scene in scenes]
+    darkness = np.array([scene.shadow[mover] for scene, mover in zip(scenes, movers, strict=True)])
+    below = frames.flatten(0, 1)
+    if darkness.any():
+        _cast(below, over, 0, 0, to_device(darkness.repeat(spec.frames), device)[:, None, None, None])
+    if steps.any():
+        color, over = _smeared_whole(color, over, corners, sizes, steps)
+    below.lerp_(color, over)
+    inside = (level > 0).unflatten(0, (len(scenes), -1))
+    ids = np.array([scene.ids[mover] for scene, mover in zip(scenes, movers, strict=True)], np.uint8)
+    ids = torch.from_numpy(ids).to(device)[:, None, None, None]
+    labels.copy_(torch.where(inside, ids, labels))
+    each = torch.arange(len(scenes), device=device)
+    movers = torch.tensor(movers, device=device)
+    amodal[each, :, movers] |= inside
 
 
-def _smeared(color: Tensor, cover: Tensor, away: np.ndarray) -> tuple[Tensor, Tensor]:
-    """A layer as an open shutter sees it while it moves by `away` (rows, columns): the mean over three places."""
-    step = np.rint(away / 3).astype(int)
-    if not step.any() or np.abs(step).max() * 3 > min(cover.shape[1:]):
-        return color, cover
-    places = [(int(k * step[0]), int(k * step[1])) for k in (-1, 0, 1)]
-    paint = color * cover
-    paint, over = (sum(torch.roll(value, place, (1, 2)) for place in places) / 3 for value in (paint, cover))
+def _cast(frame: Tensor, cover: Tensor, y: int, x: int, darkness: float | Tensor) -> None:
+    """Darkens what lies a little below and right of a layer, whose window is at (y, x)."""
+    down = max(frame.shape[-2] // 40, 1)
+    part = frame[..., y + down:, x + down:][..., :cover.shape[-2], :cover.shape[-1]]
+    part.mul_(1 - darkness * cover[..., :part.shape[-2], :part.shape[-1]])
+
+
+def _thrice(paint: Tensor, cover: Tensor, moved: Callable[[Tensor, int], Tensor]) -> tuple[Tensor, Tensor]:
+    """A layer as an open shutter sees it: the mean over three places -1, 0, 1, to which `moved` brings it."""
+    paint, over = (sum(moved(value, k) for k in (-1, 0, 1)) / 3 for value in (paint, cover))
     return paint / over.clamp_min(1e-4), over
 
 
-def _photograph(scene: Scene, frames: Tensor) -> Tensor:
-    """Light, blur and sensor noise of each frame."""
+def _smeared_whole(
+    color: Tensor, cover: Tensor, corners: np.ndarray, sizes: np.ndarray, steps: np.ndarray
+) -> tuple[Tensor, Tensor]:
+    """`_thrice` for each frame that asks for it; steps wrap around at the edges of the layer's window, as rolling does."""
+    device = color.device
+
+    def moved(value: Tensor, k: int) -> Tensor:
+        index = []
+        for axis, size in enumerate(value.shape[2:]):
+            at = np.arange(size) - corners[:, axis, None]
+            inside = (at >= 0) & (at < sizes[:, axis, None])
+            from_ = (at - k * steps[:, axis, None]) % sizes[:, axis, None] + corners[:, axis, None]
+            index.append(torch.from_numpy(np.where(inside, from_, np.arange(size)).clip(0, size - 1)).to(device))
+        return gathered(value, *index)
+
+    smeared, over = _thrice(color * cover, cover, moved)
+    moving = torch.from_numpy(steps.any(1)).to(device)[:, None, None, None]
+    return torch.where(moving, smeared, color), torch.where(moving, over, cover)
+
+
+def _photograph(scene: Scene, frames: Tensor) -> None:
+    """Light, blur and sensor noise, in place: frame by frame in a CPU's cache, all at once where launches cost."""
     spec = scene.spec
     if spec.appearance:
         frames *= to_device(scene.gain, frames.device)[..., None, None]
     variance = (spec.blur * spec.height / 240) ** 2
     passes = int(np.ceil(variance / 0.5 - 1e-9)) if min(spec.height, spec.width) > 2 else 0
-    for t, (y, x) in enumerate(scene.corners.tolist()):
-        frame = frames[t]
+    for part in [frames] if layers.whole(frames.device) else frames.split(1):
         for _ in range(passes):
-            _soften(frame, variance / passes / 2)
-        if spec.noise:
+            _soften(part, variance / passes / 2)
+    if spec.noise:
+        for frame, (y, x) in zip(frames, scene.corners.tolist(), strict=True):
             frame.add_(scene.grain[:, y:y + spec.height, x:x + spec.width], alpha=spec.noise)
-    return frames.clamp_(0, 1)
 
 
-def _soften(frame: Tensor, weight: float) -> None:
+def _soften(frames: Tensor, weight: float) -> None:
     """Blurs in place along columns, then rows, by taps (weight, 1 - 2 weight, weight): variance 2 weight."""
-    for axis in (1, 2):
-        size = frame.shape[axis]
-        step = torch.diff(frame, dim=axis)
-        frame.narrow(axis, 0, size - 1).add_(step, alpha=weight)
-        frame.narrow(axis, 1, size - 1).sub_(step, alpha=weight)
+    for axis in (2, 3):
+        size = frames.shape[axis]
+        step = torch.diff(frames, dim=axis)
+        frames.narrow(axis, 0, size - 1).add_(step, alpha=weight)
+        frames.narrow(axis, 1, size - 1).sub_(step, alpha=weight)
