@@ -43,6 +43,21 @@ class Propagator(nn.Module):
         matched = ReferenceMatching.maps if self.matching else 0
         self.decoder = build_decoder(config, shared, features, maps + 2 + matched, low)
 
+    @classmethod
+    def from_pretrained(cls, name_or_path: str, device: str | torch.device = "cpu") -> "Propagator":
+        """The network of released weights, a weights file, a folder or a repository of the Hugging Face hub (see `weights.find`).
+
+        Raises:
+            FileNotFoundError: no such weights.
+            ValueError: no weights of sstlib, or those of another method than this class.
+        """
+        from sstlib import weights  # a room after this one
+
+        network = weights.load(name_or_path, device)
+        if not isinstance(network, cls):
+            raise ValueError(f"{str(name_or_path)!r} is a {type(network).__name__}, not a {cls.__name__}; load it by Propagator.from_pretrained")
+        return network
+
     @property
     def centred(self) -> bool:
         """Whether cells sit on every s-th pixel, as ResNet's padding puts them, and not on blocks of s pixels."""

@@ -1,6 +1,7 @@
 """Network weights as safetensors with their configuration inside: one file says all, and loading it executes no code."""
 
 import json
+import re
 from pathlib import Path
 
 import torch
@@ -12,6 +13,7 @@ from sstlib.files import written_aside
 from sstlib.model import Propagator, build
 
 SUFFIX = ".safetensors"
+HUB_FILE = f"model{SUFFIX}"  # its name in a repository of the Hugging Face hub
 
 
 def save(network: nn.Module, path: Path | str, **facts: object) -> Path:
@@ -27,7 +29,10 @@ def save(network: nn.Module, path: Path | str, **facts: object) -> Path:
 
 
 def find(name_or_path: str | Path) -> Path:
-    """The weights file that a released name, a folder or a path means.
+    """The weights file that a released name, a folder, a path, or a repository of the Hugging Face hub means.
+
+    A repository is written OWNER/NAME or OWNER/NAME@REVISION. What is here comes first, and nothing is asked for over the network where
+    OWNER is a folder here. Files from the hub are kept in its cache.
 
     Raises:
         FileNotFoundError: nothing there; lists the released names.
@@ -37,8 +42,24 @@ def find(name_or_path: str | Path) -> Path:
     for candidate in candidates:
         if candidate.is_file():
             return candidate
-    raise FileNotFoundError(f"no weights {str(name_or_path)!r}; give a {SUFFIX} file, a folder with one, or a released name: "
-                            f"{', '.join(released()) or 'none is released yet'}")
+    if re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*(@[\w.-]+)?", str(name_or_path)) and given.suffix != SUFFIX and not given.parent.is_dir():
+        return _from_hub(str(name_or_path))
+    raise FileNotFoundError(f"no weights {str(name_or_path)!r}; give a {SUFFIX} file, a folder with one, a repository of the Hugging Face hub "
+                            f"(owner/name), or a released name: {', '.join(released()) or 'none is released yet'}")
+
+
+def _from_hub(repository: str) -> Path:
+    """The weights file of a repository, downloaded unless it is in the hub's cache."""
+    try:
+        from huggingface_hub import hf_hub_download
+    except ImportError as error:
+        raise FileNotFoundError(f"no weights {repository!r} here, and the Hugging Face hub needs a package that is not installed: "
+                                "pip install 'sstlib[hub]'") from error
+    name, _, revision = repository.partition("@")
+    try:
+        return Path(hf_hub_download(name, HUB_FILE, revision=revision or None))
+    except OSError as error:  # the hub's own errors, and those of the network
+        raise FileNotFoundError(f"no weights {repository!r}: neither here nor on the Hugging Face hub ({error})") from error
 
 
 def released() -> list[str]:
@@ -59,6 +80,15 @@ def facts(name_or_path: str | Path) -> dict[str, object]:
     if "config" not in metadata:
         raise ValueError(f"{path} holds no configuration; expected weights written by sstlib, found keys {sorted(metadata)}")
     return {key: json.loads(value) for key, value in metadata.items()}
+
+
+def lineage(name_or_path: str | Path) -> list[dict[str, object]]:
+    """The runs that made the weights, the first one first: name, run, step, origin and training_seconds of each, as far as the file tells."""
+    path = find(name_or_path)
+    told = facts(path)
+    own = {key: told[key] for key in ("run", "step", "origin", "training_seconds") if key in told}
+    name = path.parent.name if path.stem in ("weights", "model") else path.stem
+    return [*told.get("ancestry", []), {"name": name, **own}]
 
 
 def load(name_or_path: str | Path, device: str | torch.device = "cpu") -> Propagator:

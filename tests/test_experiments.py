@@ -1,6 +1,8 @@
 """Records are whole or absent; sweeps know what is missing; tables come from records alone."""
 
 import json
+import shutil
+import types
 
 import numpy as np
 import pytest
@@ -8,11 +10,13 @@ import pytest
 from sstlib import paths, weights
 from sstlib.cli import main
 from sstlib.config import MODELS, RunConfig, TrainingConfig
-from sstlib.experiments import SWEEPS, RunRecord, findings, missing, records, release, run, tables
+from sstlib.datasets import occlusion
+from sstlib.experiments import SWEEPS, RunRecord, findings, missing, records, release, run, scoring, tables
 from sstlib.experiments.sweeps import SEEDS, VARIANTS
 from sstlib.model import build
 from sstlib.provenance import provenance
 from sstlib.training.loop import write_curve
+from sstlib.video import write_mask
 
 
 @pytest.fixture
@@ -132,7 +136,7 @@ def test_a_release_is_loaded_by_name_and_says_its_terms(finished):
     assert all(path.exists() for path in written)
     assert weights.load("sst-test").config == MODELS["sst-tiny"]
     text = written[-1].read_text()
-    assert "Non-commercial" in text and "No record of these weights yet" in text and "random; no pretrained weights" in text
+    assert "Non-commercial" in text and "No record of these weights yet" in text and "Random weights to begin with" in text
     thin = tables.pd.read_csv(written[1])
     assert len(thin) <= release.CURVE_ROWS and thin["step"].iloc[-1] == 700 and thin["probe_J"].iloc[-1] == 0.5
 
@@ -149,3 +153,109 @@ def test_an_unfinished_run_is_not_released(finished):
 def test_the_table_of_the_readme_is_the_one_made_from_records():
     assert (paths.TABLES / "davis2016.md").read_text() in (paths.ROOT / "README.md").read_text(), "put results/tables/davis2016.md into README.md"
     assert tables.markdown(tables.davis2016()) == (paths.TABLES / "davis2016.md").read_text(), "`sst reproduce` writes the table from the records"
+
+
+@pytest.fixture
+def started(finished, tmp_path):
+    """The folder of a run that started from the release sst-old, and that release."""
+    facts = weights.facts(finished / "weights.safetensors")
+    network, run = weights.load(finished / "weights.safetensors"), facts["run"]
+    early = facts["origin"] | {"finished": "2026-01-01T00:00:00Z"}
+    weights.save(network, paths.WEIGHTS / "sst-old.safetensors", run=run, step=700, origin=early, training_seconds=600.0)
+    run = run | {"training": run["training"] | {"start": "sst-old"}}
+    weights.save(network, finished / "weights.safetensors", run=run, step=700, origin=facts["origin"])
+    return finished
+
+
+def test_a_card_tells_of_every_run_since_random_weights(started):
+    release.release(started, "sst-new", "generated")
+    assert [run["name"] for run in weights.lineage("sst-new")] == ["sst-old", "sst-new"]
+    text = (paths.WEIGHTS / "sst-new.md").read_text()
+    assert "Random weights to begin with" in text and "Cost: 33 minutes in all" in text  # 600 s and 2 x 700 s
+    assert len([line for line in text.splitlines() if "no real frame" in line]) == 2
+    release.release(started, "sst-new", "generated")
+    assert (paths.WEIGHTS / "sst-new.md").read_text() == text, "released again it is the same"
+
+
+def test_a_release_of_the_same_name_keeps_the_one_before_as_its_ancestor(started):
+    for _ in range(2):
+        release.release(started, "sst-old", "generated")
+        assert len(weights.lineage("sst-old")) == 2
+
+
+def test_a_start_that_was_made_after_the_run_is_no_start_of_it(started):
+    old = paths.WEIGHTS / "sst-old.safetensors"
+    facts = weights.facts(old)
+    kept = weights.save(weights.load(old), paths.WEIGHTS.parent / "kept.safetensors", **{k: v for k, v in facts.items() if k != "config"})
+    late = facts["origin"] | {"finished": "2199-01-01T00:00:00Z"}
+    weights.save(weights.load(old), old, run=facts["run"], step=700, origin=late)
+    with pytest.raises(ValueError, match="was made later; name a copy of what it was by --start FILE"):
+        release.release(started, "sst-new", "generated")
+    assert main(["release", str(started), "sst-new", "--data", "generated", "--start", str(kept)]) == 0
+    assert [run["name"] for run in weights.lineage("sst-new")] == ["kept", "sst-new"]
+
+
+def small_benchmark():
+    clips = [clip for clip in occlusion.clips("mini") if clip.value in (0, 2)]
+    return scoring.Benchmark("mini", lambda: clips, lambda folder, names: scoring.evaluate_clips(folder, "mini", sequences=names))
+
+
+def test_a_stopped_scoring_goes_on_and_its_record_makes_the_card(finished, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(paths, "RESULTS", tmp_path)
+    monkeypatch.setattr(paths, "FIGURES", tmp_path / "figures")
+    monkeypatch.setattr(scoring, "BENCHMARKS", {"sst-occlusion": small_benchmark()})
+    monkeypatch.setattr(scoring, "SPLIT", "mini")
+    release.release(finished, "sst-test", "generated")
+    first, second = scoring.BENCHMARKS["sst-occlusion"].sequences()
+    folder = scoring.predictions("sst-test", "sst-occlusion")
+    scoring.predict(weights.load("sst-test"), [first], folder)
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*.png")}
+    assert main(["release", "sst-test", "--score"]) == 0
+    assert len(before) == len(first) and {path: path.stat().st_mtime_ns for path in before} == before
+    record = scoring.record_of("sst-test", "sst-occlusion")
+    truth = scoring.evaluate_clips(folder, "mini", sequences=[first.name, second.name])
+    assert record.metrics["J&F"] == pytest.approx(truth.overall()["J&F"].mean, rel=1e-6)
+    curve = scoring.occlusion_curve(record)
+    assert list(curve["frames hidden"]) == [0, 2]
+    assert curve["J&F"].tolist() == pytest.approx([100 * record.metrics["sequences"][clip.name]["J&F"] for clip in (first, second)])
+    text = (paths.WEIGHTS / "sst-test.md").read_text()
+    assert f"| 0 | 1 | {curve['J&F'][0]:.1f}" in text and "../figures/sst-test/occlusion.png" in text
+    assert "../figures/sst-test/failure-2.jpg" in text and not list((tmp_path / "runs").glob("sst-occlusion/.*"))
+    weights.save(build(MODELS["sst-tiny"]), paths.WEIGHTS / "sst-test.safetensors", step=1)
+    assert scoring.record_of("sst-test", "sst-occlusion") is None, "a record is of the very weights"
+
+
+def test_masks_of_others_become_a_row(runs, tmp_path):
+    masks = tmp_path / "masks"
+    for t in range(4):
+        label = np.zeros((20, 30), np.uint8)
+        label[5:10, 5 + t:12 + t] = 1
+        write_mask(masks / "cow" / f"{t:05d}.png", label)
+    call = ["evaluate", str(masks), str(masks), "--row", "OTHERS", "--trained-on", "ImageNet", "--processes", "1", "--protocol"]
+    assert main([*call, "davis2017"]) == 2
+    assert main([*call, "davis2016"]) == 0
+    row = tables.davis2016().set_index("method").loc["OTHERS"]
+    assert (row["J&F"], row["training"]) == (100, "ImageNet")
+
+
+def test_a_release_goes_to_the_hub_with_its_card(finished, monkeypatch, tmp_path):
+    hub_mixin = pytest.importorskip("huggingface_hub.hub_mixin", reason="the optional huggingface_hub is not installed")
+
+    class Hub:
+        def __init__(self, **options):
+            pass
+
+        def create_repo(self, repo_id, **options):
+            return types.SimpleNamespace(repo_id=repo_id)
+
+        def upload_folder(self, repo_id, folder_path, **options):
+            shutil.copytree(folder_path, tmp_path / "hub" / repo_id)
+            return f"https://hub/{repo_id}"
+
+    monkeypatch.setattr(hub_mixin, "HfApi", Hub)
+    release.release(finished, "sst-test", "davis2016")
+    assert main(["release", "sst-test", "--push", "someone/sst-test"]) == 0
+    pushed = tmp_path / "hub" / "someone" / "sst-test"
+    assert (pushed / "README.md").read_text().startswith("---\nlicense: cc-by-nc-4.0\n")
+    assert (pushed / "model.safetensors").read_bytes() == (paths.WEIGHTS / "sst-test.safetensors").read_bytes()
+    assert weights.load(pushed).config == MODELS["sst-tiny"]

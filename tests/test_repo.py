@@ -21,7 +21,7 @@ ROOMS = (  # the design's line: a file imports only from rooms before its own
     "decoder", "model", "baselines", "synthetic", "datasets", "losses", "weights", "plots", "training", "inference",
     "experiments", "explorers", "runner", "report", "cli", "__main__",
 )
-UPWARD = {("model", "baselines"), ("decoder", "ensembler"), ("backbone", "resnet")}  # choosers, which import what they choose late
+UPWARD = {("model", "baselines"), ("decoder", "ensembler"), ("backbone", "resnet"), ("model", "weights")}  # choosers, which import what they choose late
 VAGUE = {"utils", "util", "misc", "helpers", "helper", "common"}
 RARE = ("av", "papermill", "nbconvert", "dask", "distributed", "ipywidgets", "anywidget", "matplotlib", "pandas", "cv2", "IPython")
 LEAN = ("attention", "connectivity", "inference", "losses", "metrics", "model", "synthetic", "weights")

@@ -41,6 +41,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
                         help="record of everything, per frame too; an unchanged one is read, not made again")
     parser.add_argument("--benchmark", action="store_true",
                         help="time scoring against a plain implementation instead, on the two folders or on made clips")
+    parser.add_argument("--row", metavar="METHOD", help="davis2016: also keep the result as a row of the table of real frames, beside the releases")
+    parser.add_argument("--trained-on", metavar="TEXT", default="", help="with --row: what the method was trained on, as the table says it")
     parser.add_argument("--csv", metavar="FILE", help="write the table, a row an object")
 
 
@@ -62,6 +64,10 @@ def run(arguments: argparse.Namespace) -> int:
     report(result)
     if arguments.csv:
         result.write_table(arguments.csv)
+    if arguments.row:
+        from sstlib.experiments.davis import published_masks_row
+
+        print(f"row {arguments.row}: {published_masks_row(arguments.row, result, arguments.trained_on)}")
     if arguments.against:
         other = Path(arguments.against)
         report_comparison(result, Evaluation.read(other) if other.is_file() else scored(other, None))

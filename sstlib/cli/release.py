@@ -1,20 +1,48 @@
-"""`sst release`: the weights of a finished run, with a card, for others to load by name."""
+"""`sst release`: the weights of a finished run, scored and with a card, for others to load by name."""
 
 import argparse
 from pathlib import Path
 
-HELP = "put the weights of a finished run into results/weights, with their terms and a card made from records"
+HELP = "put the weights of a finished run into results/weights, with their terms and a card made from records; score them; push them"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("folder", metavar="RUN", type=Path, help="folder of a finished `sst train`")
-    parser.add_argument("name", help="name to load it by, for example sst-small")
-    parser.add_argument("--data", required=True, help="what it was trained on: generated or davis2016; decides its terms")
+    parser.add_argument("folder", metavar="RUN", type=Path, nargs="?", help="folder of a finished `sst train`; none: the release NAME as it is there")
+    parser.add_argument("name", metavar="NAME", help="name to load it by, for example sst-small")
+    parser.add_argument("--data", help="with RUN: what it was trained on, generated or davis2016; decides its terms")
+    parser.add_argument("--start", metavar="FILE", help="with RUN: the weights it started from, where its file does not tell of them")
+    parser.add_argument("--score", action="store_true", help="segment and score SST-Occlusion's test clips, and DAVIS-2016 validation where it is "
+                        "at hand: minutes; stopped, it goes on where it was")
+    parser.add_argument("--push", metavar="OWNER/NAME", help="put it on the Hugging Face hub (needs sstlib[hub] and a login there)")
+    parser.add_argument("--threads", type=int, help="threads of this process (default: PyTorch's choice)")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from sstlib.experiments.release import release
+    """Releases, scores, draws, writes the card, pushes: what was asked for of these, in this order.
 
-    for path in release(arguments.folder, arguments.name, arguments.data):
-        print(path)
+    Raises:
+        ValueError: RUN without --data, or the other way round; nothing to do.
+    """
+    import torch
+
+    from sstlib import paths, weights
+    from sstlib.experiments import card, release, scoring
+
+    if (arguments.folder is None) != (arguments.data is None) or (arguments.start and arguments.folder is None):
+        raise ValueError("RUN and --data go together: a run to release, and what it was trained on; --start only with them")
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    if arguments.folder:
+        print(*release.release(arguments.folder, arguments.name, arguments.data, arguments.start), sep="\n")
+    weights.find(arguments.name)
+    if arguments.score:
+        for benchmark in scoring.BENCHMARKS:
+            if benchmark == "davis2016" and paths.davis() is None:
+                print("no DAVIS folder (SST_DAVIS or data/DAVIS): not scored on real frames")
+            else:
+                print(scoring.score(arguments.name, benchmark))
+        print(*card.write_figures(arguments.name), sep="\n")
+    print(card.write_card(arguments.name))
+    if arguments.push:
+        print(release.push(arguments.name, arguments.push))
     return 0

@@ -12,8 +12,8 @@ import numpy as np
 from sstlib import paths
 from sstlib.experiments import records
 from sstlib.experiments.sweeps import BASE, Run
-from sstlib.inference import Segmenter, segment_sequence
-from sstlib.metrics import PROTOCOLS, Protocol, SequenceScore, SequenceScorer, score_occlusion, score_sequence, summarize_occlusion
+from sstlib.inference import segment_sequence
+from sstlib.metrics import SequenceScore, score_occlusion, score_sequence, summarize_occlusion
 from sstlib.metrics.scores import averaged
 from sstlib.model import Propagator
 from sstlib.provenance import provenance
@@ -21,7 +21,7 @@ from sstlib.shapes import UInt8
 from sstlib.synthetic import Clip, random_spec, render
 from sstlib.synthetic.spec import AROUND_OCCLUSION
 from sstlib.training import train
-from sstlib.video import ArraySequence, Sequence
+from sstlib.video import ArraySequence
 
 LENGTHS = (0, 2, 4, 8)  # frames for which the target of a test clip is hidden in full
 CLIPS_A_LENGTH = 6
@@ -63,7 +63,12 @@ def test_clips() -> Iterator[tuple[int, Clip]]:
 
 
 def score_occlusions(network: Propagator, clips: Iterable[tuple[int, Clip]]) -> tuple[dict[str, Any], float, int]:
-    """As `score`, on clips with known visibility: adds the measures of occlusion, and J of the target after each length of it."""
+    """Segments each clip from its first mask alone and scores it.
+
+    Returns:
+        Metrics (see `summary`, with the measures of occlusion and the target's J after each length of it), seconds of segmentation,
+        frames segmented.
+    """
     scores, occlusions, after, seconds, frames = [], [], defaultdict(list), 0.0, 0
     for length, clip in clips:
         started = time.perf_counter()
@@ -80,31 +85,6 @@ def segmented(network: Propagator, frames: UInt8[np.ndarray, "time height width 
               ) -> UInt8[np.ndarray, "time height width"]:
     """Labels of every frame of a clip in memory, from those of its first frame."""
     return np.stack([prediction.labels for _, prediction in segment_sequence(network, ArraySequence(frames, first))])
-
-
-def score(network: Propagator, sequences: Iterable[Sequence], protocol: Protocol = PROTOCOLS["davis2017"]
-          ) -> tuple[dict[str, Any], float, int]:
-    """Segments each sequence from its first mask alone and scores it frame by frame.
-
-    Returns:
-        Metrics (J, F, J&F in 0..1 averaged over objects, and the same a sequence), seconds of segmentation, frames segmented.
-    """
-    scores: list[SequenceScore] = []
-    seconds, frames = 0.0, 0
-    for sequence in sequences:
-        segmenter, scorer = Segmenter(network), SequenceScorer(protocol, sequence.name)
-        for t in range(len(sequence)):
-            frame, truth = sequence.frame(t), sequence.label(t)
-            if protocol.single_object and truth is not None:
-                truth = (truth > 0).astype(np.uint8)
-            started = time.perf_counter()
-            prediction = segmenter.step(frame, truth if t == 0 else None)
-            seconds += time.perf_counter() - started
-            frames += t > 0
-            if truth is not None:
-                scorer.update(prediction.labels, truth, sequence.frame_names[t])
-        scores.append(scorer.result())
-    return summary(scores), seconds, frames
 
 
 def summary(scores: list[SequenceScore]) -> dict[str, Any]:

@@ -1,11 +1,15 @@
-"""Releasing a trained network: its weights, its curve and a card whose every number comes from a record."""
+"""Releasing a trained network: its weights with the runs that made them, its curve, its scores and its card."""
 
+import datetime
+import re
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from sstlib import paths, weights
-from sstlib.experiments import records
+from sstlib.experiments.card import write_card
 from sstlib.files import written_aside
 
 CURVE_ROWS = 300
@@ -13,18 +17,20 @@ TERMS = {
     "generated": "Free of data terms: no real image was seen in training. MIT, as the code.",
     "davis2016": "Non-commercial research only, with attribution, as DAVIS 2016 (CC BY-NC 4.0; Perazzi et al., CVPR 2016) asks of what is made from it.",
 }
+LICENSES = {"generated": "mit", "davis2016": "cc-by-nc-4.0"}  # as the hub names them
 
 
-def release(run: Path, name: str, data: str) -> list[Path]:
+def release(run: Path, name: str, data: str, start: str | None = None) -> list[Path]:
     """Copies a run's averaged weights to results/weights/NAME and its curve to results/runs/releases; returns the files.
 
     Args:
         run: folder of a finished `sst train`.
         name: what users will load it by.
         data: what it was trained on, a key of TERMS; decides the terms that the file and the card state.
+        start: the weights that the run started from, where its file does not tell of them (older runs) and they lie elsewhere by now.
 
     Raises:
-        ValueError: unknown data; a run that has not finished.
+        ValueError: unknown data; a run that has not finished; weights that the run cannot have started from.
     """
     if data not in TERMS:
         raise ValueError(f"weights trained on {data!r} have no stated terms; known: {', '.join(TERMS)}")
@@ -33,12 +39,42 @@ def release(run: Path, name: str, data: str) -> list[Path]:
         raise ValueError(f"{run} stopped at step {facts['step']} of {facts['run']['training']['steps']}; finish it before it is released")
     curve = pd.read_csv(run / "curve.csv")
     facts |= {"trained_on": data, "terms": TERMS[data], "training_seconds": float(curve["seconds"].iloc[-1])}
+    facts["ancestry"] = ancestry(facts, name, start)
+    _name_starts([*facts["ancestry"], facts])
     facts.pop("config")
+    shutil.rmtree(paths.FIGURES / name, ignore_errors=True)  # pictures of what the weights before these did
     path = weights.save(weights.load(run / "weights.safetensors"), paths.WEIGHTS / f"{name}{weights.SUFFIX}", **facts)
     thin = paths.RUNS / "releases" / f"{name}-curve.csv"
     with written_aside(thin, "w") as file:
         thinned(curve).to_csv(file, index=False)
     return [path, thin, write_card(name)]
+
+
+def ancestry(facts: dict[str, Any], name: str, start: str | None = None) -> list[dict[str, Any]]:
+    """The runs before the one of `facts`, the first one first: as the file tells, else from the weights that the run names as its start.
+
+    Raises:
+        FileNotFoundError: the start is no more where it was.
+        ValueError: what lies there was made after the run began, so that it is something else.
+    """
+    named = facts["run"]["training"]["start"]
+    if facts.get("ancestry") or not named:
+        return facts.get("ancestry", [])
+    target = paths.WEIGHTS / f"{name}{weights.SUFFIX}"
+    if target.exists() and (there := weights.facts(target)).get("ancestry") and there["origin"] == facts["origin"]:
+        return there["ancestry"]  # released before
+    found = weights.lineage(start or named)
+    finished = datetime.datetime.fromisoformat(facts["origin"]["finished"])
+    began = finished - datetime.timedelta(seconds=facts["training_seconds"])
+    if start is None and datetime.datetime.fromisoformat(found[-1]["origin"]["finished"]) > began:
+        raise ValueError(f"the run started from {named!r}, but what lies there was made later; name a copy of what it was by --start FILE")
+    return found
+
+
+def _name_starts(chain: list[dict[str, Any]]) -> None:
+    """Names each run's start by the run before it: a path is of one machine, and a name may mean other weights later."""
+    for before, run in zip(chain, chain[1:]):
+        run["run"]["training"]["start"] = before["name"]
 
 
 def thinned(curve: pd.DataFrame) -> pd.DataFrame:
@@ -51,47 +87,40 @@ def thinned(curve: pd.DataFrame) -> pd.DataFrame:
     return rows.round(6)
 
 
-def write_card(name: str) -> Path:
-    """Writes results/weights/NAME.md from the weights file and the records that score these very weights."""
-    path = paths.WEIGHTS / f"{name}.md"
-    with written_aside(path, "w") as file:
-        file.write(card(name))
-    return path
+def push(name: str, repository: str, **options: Any) -> str:
+    """Puts a release on the Hugging Face hub through its mixin: weights, the card and its pictures. Returns the address.
+
+    Args:
+        name: of the release.
+        repository: OWNER/NAME there; made if it is not there yet.
+        **options: of the mixin's `push_to_hub` (`token`, `private`, `commit_message`, ...).
+
+    Raises:
+        ValueError: huggingface_hub is not installed.
+        FileNotFoundError: no such release.
+    """
+    try:
+        from huggingface_hub import ModelHubMixin
+    except ImportError as error:
+        raise ValueError("pushing to the Hugging Face hub needs a package that is not installed: pip install 'sstlib[hub]'") from error
+
+    class Release(ModelHubMixin):
+        """What the mixin uploads: the files of `hub_folder`."""
+
+        def _save_pretrained(self, save_directory: Path) -> None:
+            hub_folder(name, save_directory)
+
+    weights.find(name)
+    return Release().push_to_hub(repository, **options)
 
 
-def card(name: str) -> str:
-    """The model card as Markdown: what it is, how it was trained, what it scores, its terms."""
-    facts = weights.facts(name)
-    run, origin = facts["run"], facts["origin"]
-    training, data, model = run["training"], run["data"], run["model"]
-    parameters = sum(p.numel() for p in weights.load(name).parameters())
-    lines = [
-        f"# {name}", "",
-        f"A {model['method'].upper()} of {parameters / 1e6:.1f} million parameters: layers {', '.join(model['layers'])}, "
-        f"history {model['history']}, features at stride {model['output_stride']}.", "",
-        "## Training", "",
-        f"- **Data**: {_data(data, training)}",
-        f"- **Start**: {'the weights ' + Path(training['start']).stem if training['start'] else 'random; no pretrained weights of any kind'}.",
-        f"- **Schedule**: {training['steps']} steps of {training['batch']} clips of {data['frames']} frames at {data['width']}x{data['height']}, "
-        f"{training['optimizer']}, learning rate {training['learning_rate']:g} ({training['schedule']}), seed {training['seed']}; one run.",
-        f"- **Cost**: {facts['training_seconds'] / 60:.0f} minutes on {origin['device']}, clip rendering not counted; torch {origin['torch']}, commit {origin['commit']}.",
-        "- **Selection**: none; these are the averaged weights at the last step.", "",
-        "## Scores", "", *_scores(name), "", "## Terms", "", facts["terms"], ""]
-    return "\n".join(lines)
-
-
-def _data(data: dict, training: dict) -> str:
-    generated = f"generated clips ({data['difficulty']}), rendered from seeds"
-    return f"{data['real_ratio']:.0%} {data['real']} training sequences, the rest {generated}." if data["real"] else f"{generated}; no real frame."
-
-
-def _scores(name: str) -> list[str]:
-    """A table row a record of these weights, or one line that there is none."""
-    found = [(folder.name, record) for folder in sorted(paths.RUNS.iterdir()) if folder.is_dir()
-             for record in records.read_all(folder.name) if record.variant == name]
-    if not found:
-        return ["No record of these weights yet."]
-    rows = ["| data | J&F | J | F | frames a second | machine |", "| --- | --- | --- | --- | --- | --- |"]
-    return rows + [f"| {record.provenance['data']} | {100 * record.metrics['J&F']:.1f} | {100 * record.metrics['J']:.1f} | "
-                   f"{100 * record.metrics['F']:.1f} | {record.cost['frames_per_second']:.1f} | {record.provenance['device']} |"
-                   for _, record in found]
+def hub_folder(name: str, folder: Path) -> None:
+    """Writes a release as a repository of the hub: the weights, the card as its page, and the card's pictures beside it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(weights.find(name), folder / weights.HUB_FILE)
+    text = (paths.WEIGHTS / f"{name}.md").read_text()
+    for picture in re.findall(r"\]\((\S+\.(?:png|jpg))\)", text):
+        shutil.copyfile(paths.WEIGHTS / picture, folder / Path(picture).name)
+        text = text.replace(f"]({picture})", f"]({Path(picture).name})")
+    terms = LICENSES[weights.facts(name)["trained_on"]]
+    (folder / "README.md").write_text(f"---\nlicense: {terms}\nlibrary_name: sstlib\ntags:\n- video-object-segmentation\n---\n\n{text}")

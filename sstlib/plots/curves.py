@@ -43,7 +43,7 @@ def spreads(table: pd.DataFrame, score: str = "J&F", title: str = "", published:
 
 
 @styled
-def score_by_occlusion(series: Mapping[str, Sequence[tuple[float, float, float]]], title: str = "") -> Figure:
+def score_by_occlusion(series: Mapping[str, Sequence[tuple[float, float, float]]], title: str = "", measure: str = "J") -> Figure:
     """Score against occlusion length: for each method points (frames occluded, mean, half width of the spread)."""
     drawing = figure(2.9)
     axes = drawing.subplots()
@@ -51,7 +51,7 @@ def score_by_occlusion(series: Mapping[str, Sequence[tuple[float, float, float]]
         x, mean, half = (np.array(column) for column in zip(*points, strict=True))
         axes.plot(x, mean, color=color, marker=marker, label=name)
         axes.fill_between(x, mean - half, mean + half, color=color, alpha=0.12, linewidth=0)
-    axes.set(xlabel="frames of full occlusion", ylabel="J (%)", title=title, ylim=(0, None))
+    axes.set(xlabel="frames of full occlusion", ylabel=f"{measure} (%)", title=title, ylim=(0, None))
     axes.grid(axis="y")
     axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
     return drawing
@@ -114,4 +114,17 @@ def sequence_bars(table: pd.DataFrame) -> Figure:
     axes.set(xlabel="J&F (%)", xlim=(0, 100), ylim=(-0.6, len(rows) - 0.4), title="DAVIS 2016 validation, by sequence")
     axes.grid(axis="x")
     axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
+    return drawing
+
+
+@styled
+def step_stages(stages: Mapping[str, float]) -> Figure:
+    """Seconds of a training step by stage, the costliest first, as bars that say their share."""
+    drawing = figure(0.5 + 0.24 * len(stages))
+    axes = drawing.subplots()
+    rows = sorted(stages.items(), key=lambda row: row[1])
+    bars = axes.barh([name for name, _ in rows], [seconds for _, seconds in rows], color=ACCENT, height=0.7)
+    axes.bar_label(bars, [f"{seconds / sum(stages.values()):.0%}" for _, seconds in rows], padding=3, fontsize=8)
+    axes.set(xlabel="seconds a step")
+    axes.margins(x=0.1)
     return drawing

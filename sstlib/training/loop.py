@@ -102,11 +102,12 @@ class _Run:
     def __init__(self, config: RunConfig, folder: Path, place: Place) -> None:
         self.config, self.folder, self.place = config, folder, place
         torch.manual_seed(config.training.seed)
-        self.network = self._first_network().to(place.device)
+        self.step, self.curve, self.seconds, self.ancestry = 0, [], 0.0, []
+        state = checkpoint.load(self.checkpoint_path, config)
+        self.network = (build(config.model) if state else self._first_network()).to(place.device)
         self.average = copy.deepcopy(self.network).eval()
         self.optimizer = schedule.optimizer(config.training, self.network)
-        self.step, self.curve, self.seconds = 0, [], 0.0
-        if state := checkpoint.load(self.checkpoint_path, config):
+        if state:
             self._restore(state)
         unrolled = Unrolled(self.network)
         self.unrolled = DistributedDataParallel(unrolled) if place.world > 1 else unrolled
@@ -123,6 +124,7 @@ class _Run:
         network = weights.load(start)
         if network.config != self.config.model:
             raise ValueError(f"training.start {start!r} is of another model than this run's: {network.config} is not {self.config.model}")
+        self.ancestry = weights.lineage(start)
         return network
 
     def go(self, workers: int, until: int, quiet: bool) -> Propagator:
@@ -215,10 +217,10 @@ class _Run:
         checkpoint.save(self.checkpoint_path, {
             "config": self.config.to_dict(), "step": self.step, "curve": self.curve, "seconds": self.seconds,
             "network": self.network.state_dict(), "average": self.average.state_dict(), "optimizer": self.optimizer.state_dict(),
-            "random": torch.get_rng_state()})
+            "random": torch.get_rng_state(), "ancestry": self.ancestry})
         write_curve(self.folder / "curve.csv", self.curve)
         weights.save(self.average, self.folder / "weights.safetensors", run=self.config.to_dict(), step=self.step,
-                     origin=provenance(self.config.data.real or "generated"))
+                     origin=provenance(self.config.data.real or "generated"), training_seconds=self.seconds, ancestry=self.ancestry)
 
     def picture(self) -> None:
         """A held-out clip with truth and prediction as probe/STEP.png, where matplotlib is installed."""
@@ -236,6 +238,7 @@ class _Run:
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.step, self.curve, self.seconds = state["step"], state["curve"], state["seconds"]
+        self.ancestry = state.get("ancestry", [])
         torch.set_rng_state(state["random"])
 
 

@@ -1,6 +1,5 @@
 """Where the time of a training step goes: the very step of the loop, timed alone and then under PyTorch's profiler."""
 
-import os
 import re
 import statistics
 import tempfile
@@ -54,7 +53,6 @@ def profile_steps(config: RunConfig, steps: int, workers: int) -> dict[str, Any]
         run = _Run(config.replace(training=config.training.replace(steps=max(config.training.steps, 2 * steps + 1))), Path(folder), place)
         clips = _named(run._loader(workers, 2 * steps + 1))
         times = [_timed(run, clips) for _ in range(steps + 1)][1:]  # the first compiles kernels and starts workers
-        os.environ.setdefault("KINETO_LOG_LEVEL", "5")  # it would print when it starts and stops
         activities = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * (place.device.type == "cuda")
         with profile(activities=activities) as profiler:
             started = time.perf_counter()

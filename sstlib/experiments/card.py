@@ -1,0 +1,167 @@
+"""The card of a release, whose every number comes from the weights file or from a record of these very weights, and its figures."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sstlib import paths, weights
+from sstlib.experiments import records, scoring, tables
+from sstlib.files import written_aside
+from sstlib.metrics import region_similarity
+from sstlib.plots import jpeg, png
+from sstlib.plots.curves import score_by_occlusion, side_by_side
+from sstlib.plots.scores import Shown, sequences_in_outline
+from sstlib.video import read_mask
+
+FAILURES = 3  # worst clips that are shown
+
+
+def write_card(name: str) -> Path:
+    """Writes results/weights/NAME.md from the weights file, the records that score these very weights, and the figures that are there."""
+    path = paths.WEIGHTS / f"{name}.md"
+    with written_aside(path, "w") as file:
+        file.write(card(name))
+    return path
+
+
+def card(name: str) -> str:
+    """The model card as Markdown: what it is, how it was trained, what it scores, what it fails at, its terms."""
+    facts = weights.facts(name)
+    model, data, training = (facts["run"][part] for part in ("model", "data", "training"))
+    parameters = sum(p.numel() for p in weights.load(name).parameters())
+    found = {benchmark: record for benchmark in scoring.BENCHMARKS if (record := scoring.record_of(name, benchmark))}
+    lines = [
+        f"# {name}", "",
+        f"A {model['method'].upper()} of {parameters / 1e6:.1f} million parameters: layers {', '.join(model['layers'])}, "
+        f"history {model['history']}, features at stride {model['output_stride']}.", "",
+        "## Training", "", *_training(facts), "",
+        "- **Selection**: none; these are the averaged weights at the last step.",
+        f"- **Last run**: {training['optimizer']}, learning rate {training['learning_rate']:g} ({training['schedule']}), {training['precision']}, "
+        f"clips of {data['frames']} frames, own masks from {training['own_masks_from']:.0%} of the steps, seed {training['seed']}.", "",
+        "## Scores", "", *_scores(found), "", *_occlusion(name, found.get("sst-occlusion")), *_failures(name, found),
+        "## Terms", "", facts["terms"], ""]
+    return "\n".join(lines)
+
+
+def _training(facts: dict[str, Any]) -> list[str]:
+    """A table row a run, from random weights to these."""
+    chain = [*facts.get("ancestry", []), facts]
+    start = chain[0]["run"]["training"]["start"]
+    known = [run["training_seconds"] for run in chain if "training_seconds" in run]
+    least = "at least " if start or len(known) < len(chain) else ""
+    rows = ["Random weights to begin with; no pretrained weights of any kind." if not start else
+            f"Begins with the weights {Path(start).stem}, of which this file does not tell more.", "",
+            "| run | data | steps | clips a step | size | minutes | machine | commit |", "| --- | --- | --- | --- | --- | --- | --- | --- |"]
+    for number, run in enumerate(chain, 1):
+        training, data, origin = run["run"]["training"], run["run"]["data"], run["origin"]
+        minutes = f"{run['training_seconds'] / 60:.0f}" if "training_seconds" in run else "not recorded"
+        rows.append(f"| {number} | {_data(data)} | {run['step']} | {training['batch']} | {data['width']}x{data['height']}x{data['frames']} | "
+                    f"{minutes} | {origin['device']}, torch {origin['torch']} | {origin['commit']} |")
+    return [*rows, "", f"Cost: {least}{sum(known) / 60:.0f} minutes in all, the rendering of clips beside it not counted. One run, one seed."]
+
+
+def _data(data: dict[str, Any]) -> str:
+    generated = f"generated clips ({data['difficulty']}), from seeds"
+    return f"{data['real_ratio']:.0%} {data['real']} training sequences, the rest {generated}" if data["real"] else f"{generated}; no real frame"
+
+
+def _scores(found: dict[str, records.RunRecord]) -> list[str]:
+    """A table row a record of these weights, or one line that there is none."""
+    if not found:
+        return ["No record of these weights yet."]
+    rows = ["J&F with the 95% interval over sequences drawn again and again (bootstrap). Trained once, so nothing is known of the spread over "
+            "seeds.", "", "| data | sequences | J&F | J | F | frames a second | machine |", "| --- | --- | --- | --- | --- | --- | --- |"]
+    for record in found.values():
+        mean, low, high = scoring.interval(record)
+        rows.append(f"| {record.provenance['data']} | {len(record.metrics['sequences'])} | {mean:.1f} ({low:.1f} to {high:.1f}) | "
+                    f"{100 * record.metrics['J']:.1f} | {100 * record.metrics['F']:.1f} | {record.cost['frames_per_second']:.1f} | "
+                    f"{record.provenance['device']} |")
+    return rows
+
+
+def _occlusion(name: str, record: records.RunRecord | None) -> list[str]:
+    """The curve over the length of full occlusion, as a table and a figure."""
+    if record is None:
+        return []
+    table = scoring.occlusion_curve(record)
+    table.insert(2, "J&F (95% interval)", [f"{row[3]:.1f} ({row[4]:.1f} to {row[5]:.1f})" for row in table.itertuples()])
+    return ["### Through occlusions", "", f"SST-Occlusion's test clips, from none to {table['frames hidden'].max()} frames in which one object of two is "
+            "hidden in full; the other measures are J of all objects while at most a quarter of them can be seen, and in the first five frames "
+            "after they come back.", "", tables.markdown(table.drop(columns=["J&F", "low", "high"])),
+            *_picture(name, "occlusion.png", "J&F over the length of the occlusion")]
+
+
+def _failures(name: str, found: dict[str, records.RunRecord]) -> list[str]:
+    """The worst sequences by number and in pictures."""
+    lines = ["## What it fails at", ""] if found else []
+    if record := found.get("sst-occlusion"):
+        worst = _worst(record)
+        lines += [f"The {len(worst)} worst clips of SST-Occlusion (J&F): {_named(record, worst)}.", ""]
+        for number, clip in enumerate(worst, 1):
+            lines += _picture(name, f"failure-{number}.jpg", f"truth and prediction, {clip}")
+    if record := found.get("davis2016"):
+        lines += [f"DAVIS-2016 validation, the best, the median and the worst sequence (J&F): {_named(record, scoring.extremes(record).values())}.",
+                  "The worst five: " + _named(record, sorted(record.metrics["sequences"], key=lambda n: record.metrics["sequences"][n]["J&F"])[:5])
+                  + ".", "", *_picture(name, "davis2016.png", "boundaries and scores of the best, the median and the worst sequence")]
+        if (paths.FIGURES / name / "davis2016.png").exists():
+            lines += ["The outlines are made from the masks of DAVIS 2016 (Perazzi et al., CVPR 2016; CC BY-NC 4.0), and so this picture is under the "
+                      "same terms; its photographs, some under their authors' own terms, are not shown.", ""]
+    return lines
+
+
+def _named(record: records.RunRecord, names: Any) -> str:
+    return ", ".join(f"{name} {100 * record.metrics['sequences'][name]['J&F']:.1f}" for name in names)
+
+
+def _worst(record: records.RunRecord) -> list[str]:
+    return sorted(record.metrics["sequences"], key=lambda name: record.metrics["sequences"][name]["J&F"])[:FAILURES]
+
+
+def _picture(name: str, file: str, says: str) -> list[str]:
+    """The line that shows a figure, where it is there."""
+    return [f"![{says}](../figures/{name}/{file})", ""] if (paths.FIGURES / name / file).exists() else []
+
+
+def write_figures(name: str) -> list[Path]:
+    """Draws what the records of these weights allow; those that show masks need the masks of `scoring.score` on this machine."""
+    written = []
+    if record := scoring.record_of(name, "sst-occlusion"):
+        table = scoring.occlusion_curve(record)
+        points = [(float(row[1]), row[3], (row[5] - row[4]) / 2) for row in table.itertuples()]
+        drawing = score_by_occlusion({name: points}, "SST-Occlusion, test; band: 95% interval over clips", "J&F")
+        written.append(_write(name, "occlusion.png", png(drawing)))
+        written += [_write(name, f"failure-{n}.jpg", jpeg(_strip(name, clip), 70)) for n, clip in enumerate(_worst(record), 1)
+                    if (scoring.predictions(name, "sst-occlusion") / clip).is_dir()]
+    record = scoring.record_of(name, "davis2016")
+    if record and "frames" in record.metrics and paths.davis() and scoring.predictions(name, "davis2016").is_dir():
+        rows = [_outlined(name, record, kind, sequence) for kind, sequence in scoring.extremes(record).items()]
+        written.append(_write(name, "davis2016.png", png(sequences_in_outline(rows))))
+    return written
+
+
+def _write(name: str, file: str, content: bytes) -> Path:
+    path = paths.FIGURES / name / file
+    with written_aside(path) as out:
+        out.write(content)
+    return path
+
+
+def _strip(name: str, clip: str) -> Any:
+    """Truth and prediction of a generated clip at five times, J under each."""
+    [sequence] = [one for one in scoring.BENCHMARKS["sst-occlusion"].sequences() if one.name == clip]
+    made, folder = sequence.clip, scoring.predictions(name, "sst-occlusion") / clip
+    times = np.linspace(0, len(sequence) - 1, 5).astype(int).tolist()
+    predicted = np.stack([read_mask(folder / f"{frame}.png") for frame in sequence.frame_names])
+    objects = range(1, 1 + sequence.spec.objects)
+    notes = ["J " + ", ".join(f"{100 * region_similarity(p == o, t == o):.0f}" for o in objects) for p, t in zip(predicted, made.labels)]
+    return side_by_side(made.frames, {"truth": made.labels, "prediction": predicted}, times, {"prediction": notes})
+
+
+def _outlined(name: str, record: records.RunRecord, kind: str, sequence: str) -> Shown:
+    """A row of the figure of real frames: scores over time and boundaries at three times."""
+    truths = scoring.dataset_masks("davis2016")[sequence]
+    folder, frames = scoring.predictions(name, "davis2016") / sequence, record.metrics["frames"][sequence]
+    times = np.linspace(1, len(truths) - 2, 3).astype(int).tolist()
+    masks = [(t, read_mask(folder / truths[t].name) > 0, read_mask(truths[t]) > 0) for t in times]
+    return Shown(f"{kind}: {sequence}", frames["J"], frames["F"], masks)
