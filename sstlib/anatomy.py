@@ -1,7 +1,6 @@
 """What a network is made of and what a frame costs it: shapes, parameters, multiply-adds and attention pairs, without computing anything."""
 
 import dataclasses
-import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,7 +43,7 @@ def anatomy(config: ModelConfig, height: int = 480, width: int = 854, objects: i
         if hasattr(module, "attention"):
             module.attention = _counted(pairs, name)
     with torch.no_grad():
-        memory = _full_memory(network, frame, masks)
+        memory = full_memory(network, frame, masks)
         pairs.clear()
         shapes.clear()
         with FlopCounterMode(display=False) as counter:
@@ -75,7 +74,7 @@ class _Frame(nn.Module):
         return logits
 
 
-def _full_memory(network: Propagator, frame: Tensor, masks: Tensor) -> Memory:
+def full_memory(network: Propagator, frame: Tensor, masks: Tensor) -> Memory:
     """A memory after as many frames as it ever holds."""
     features, memory = network.extract(frame), None
     for _ in range(max(network.config.history, 1) + 1 + network.config.keep_reference):
@@ -118,41 +117,3 @@ def _shape(output: Any) -> tuple[int, ...]:
 def _parameters(module: nn.Module) -> int:
     frozen = sum(b.numel() for name, b in module.named_buffers() if name.rpartition(".")[2] in ("weight", "bias"))
     return sum(p.numel() for p in module.parameters()) + frozen
-
-
-@torch.inference_mode()
-def stage_seconds(network: Propagator, height: int = 480, width: int = 854, objects: int = 1, rounds: int = 5) -> dict[str, float]:
-    """Least seconds of each stage of a frame over some rounds, with the memory full.
-
-    Returns:
-        `backbone`, `encoder` (SST: attention with affinity and warped masks, all layers), `decoder` (with the evidence it fuses),
-        `memory` (what remembering a frame adds) and `frame`, the least sum of one round.
-    """
-    device = next(network.parameters()).device
-    frame = torch.rand(1, 3, height, width, device=device)
-    masks = torch.zeros(1, 1 + objects, height, width, device=device)
-    bands = torch.arange(height, device=device) * (1 + objects) // height
-    for o in range(1 + objects):
-        masks[:, o, bands == o] = 1
-    memory = _full_memory(network, frame, masks)
-    rows = []
-    for _ in range(rounds + 1):
-        marks = [_now(device)]
-        features = network.extract(frame)
-        marks.append(_now(device))
-        if hasattr(network, "encode"):
-            network.encode(features, memory)
-        marks.append(_now(device))
-        network.segment(features, memory)
-        marks.append(_now(device))
-        network.remember(memory, features, masks)
-        marks.append(_now(device))
-        rows.append([later - earlier for earlier, later in zip(marks, marks[1:])])
-    best = torch.tensor(rows[1:]).amin(0).tolist()
-    return dict(zip(("backbone", "encoder", "decoder", "memory"), best)) | {"frame": min(map(sum, rows[1:]))}
-
-
-def _now(device: torch.device) -> float:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter()

@@ -9,7 +9,6 @@ the growth of the largest resident size (on a GPU: of what was allocated) during
 import ctypes
 import json
 import multiprocessing
-import os
 import platform
 import statistics
 import time
@@ -24,6 +23,7 @@ from sstlib import native
 from sstlib.attention import gpu, sparse_attention, usable
 from sstlib.attention.native import FOLDER
 from sstlib.connectivity import Connectivity, Dense, Grid, Local, Strided, parse
+from sstlib.provenance import processor
 
 
 class Buffer(NamedTuple):
@@ -107,13 +107,8 @@ def machine(report: Callable[[str], None], device: str = "cpu") -> dict[str, Any
         result, rounds = ctypes.c_float(), 2_000_000
         run = lambda: library.multiply_add(ctypes.c_int64(rounds), ctypes.byref(result))
         limits["fma_gflops"] = run() * rounds / _best(run) / 1e9
-    processor = platform.processor() or platform.machine()
-    if os.path.exists("/proc/cpuinfo"):
-        with open("/proc/cpuinfo") as lines:
-            processor = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), processor)
-    return {"processor": processor, "cores": os.cpu_count(), "threads": 1, "load": os.getloadavg()[0], "torch": torch.__version__,
-            "python": platform.python_version(), "clock": "processor time of the process", "limits": limits,
-            "note": "load is the number of runnable processes when the run began: above the cores, other programs shared the machine"}
+    return {**processor(), "threads": 1, "torch": torch.__version__, "python": platform.python_version(), "clock": "processor time of the process",
+            "limits": limits, "note": "load is the number of runnable processes when the run began: above the cores, other programs shared the machine"}
 
 
 def _best(run: Callable[[], Any], device: str = "cpu", rounds: int = 7) -> float:

@@ -1,53 +1,125 @@
-"""`sst model NAME`: layers, shapes, parameters, multiply-adds and attention pairs of a network, and on request its speed."""
+"""`sst model NAME`: layers, shapes, parameters, multiply-adds and attention pairs of a network, and on request what it costs here."""
 
 import argparse
 import dataclasses
+import functools
 import json
 import re
+import sys
+from collections.abc import Iterator
+from typing import Any
 
 from sstlib.config import MODELS, ModelConfig, named_model
 
 HELP = "show what a network is made of and what a frame costs it"
+EVERY = 200  # frames of a stream between two looks at the memory
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments."""
     parser.add_argument("name", metavar="NAME", nargs="?", help="a model configuration; without it, their list")
     parser.add_argument("--size", default="480x854", metavar="HxW", help="frame size in pixels (default 480x854)")
-    parser.add_argument("--objects", type=int, default=1, help="objects besides the background (default 1)")
+    parser.add_argument("--objects", type=int, nargs="+", default=[1], metavar="N",
+                        help="objects besides the background (default 1); the table is for the first number, --time measures each")
     parser.add_argument("--depth", type=int, default=2, help="how deep modules are listed (default 2)")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="changes",
                         help="change one field, for example history=2 (values as JSON)")
     parser.add_argument("--time", action="store_true", help="also measure seconds of each stage on this machine")
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--threads", type=int, nargs="+", metavar="N", help="threads to measure with (default: PyTorch's choice)")
+    parser.add_argument("--stream", type=int, metavar="FRAMES",
+                        help="also segment so many frames of a generated video and watch the memory of this process (Linux)")
+    parser.add_argument("--json", nargs="?", const="-", metavar="FILE", help="print everything as JSON, or write it to FILE")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Prints the table."""
-    from sstlib.anatomy import anatomy, stage_seconds
-    from sstlib.model import build
-
+    """Prints the table and what was measured, or writes both as JSON."""
     if arguments.name is None:
         for name, config in MODELS.items():
             print(f"{name:<16}{config.method}, {config.backbone}, {len(config.layers)} x {config.layers[0]}, history {config.history}")
         return 0
+    from sstlib.anatomy import anatomy
+    from sstlib.provenance import processor, provenance
+
+    for option in ("objects", "depth", "threads", "stream"):
+        given = getattr(arguments, option)
+        if given is not None and (least := min(given) if isinstance(given, list) else given) < 1:
+            raise ValueError(f"--{option} {least} must be at least 1")
     config = changed(named_model(arguments.name), arguments.changes)
     height, width = parse_size(arguments.size)
-    if arguments.objects < 1 or arguments.depth < 1:
-        raise ValueError(f"--objects {arguments.objects} and --depth {arguments.depth} must be at least 1")
-    rows = anatomy(config, height, width, arguments.objects, arguments.depth)
-    seconds = stage_seconds(build(config).eval(), height, width, arguments.objects) if arguments.time else {}
-    if arguments.json:
-        print(json.dumps({"config": config.to_dict(), "rows": [dataclasses.asdict(row) for row in rows], "seconds": seconds}))
-        return 0
-    print(f"{arguments.name} on {width}x{height} pixels, {arguments.objects} object(s) and the background, memory full")
-    print(f"{'module':<28}{'kind':<20}{'output':<24}{'parameters':>12}{'mult-adds':>12}{'pairs':>10}")
-    for row in rows:
-        shape = " x ".join(map(str, row.output))
-        print(f"{row.module or 'whole':<28}{row.kind:<20}{shape:<24}{row.parameters:>12,}{scaled(row.multiply_adds):>12}{scaled(row.pairs):>10}")
-    for stage, value in seconds.items():
-        print(f"{stage:<28}{value * 1000:8.1f} ms")
+    rows = anatomy(config, height, width, arguments.objects[0], arguments.depth)
+    record = {"model": arguments.name, "config": config.to_dict(), "size": [height, width], "objects": arguments.objects[0],
+              "provenance": provenance("generated") | processor(), "rows": [dataclasses.asdict(row) for row in rows]}
+    if arguments.json is None:
+        show(record)
+    keep = functools.partial(write, record, arguments.json) if arguments.json not in (None, "-") else lambda: None
+    if arguments.time:
+        record["seconds"] = timed(config, height, width, arguments.objects, arguments.threads)
+    if arguments.stream:
+        for record["stream"] in watched(config, arguments):  # hours, perhaps: what is known so far is written at every look
+            keep()
+    keep()
+    if arguments.json == "-":
+        print(json.dumps(record))
     return 0
+
+
+def timed(config: ModelConfig, height: int, width: int, objects: list[int], threads: list[int] | None) -> list[dict[str, Any]]:
+    """Seconds of each stage for each number of objects and of threads."""
+    import torch
+
+    from sstlib.model import build
+    from sstlib.speed import stage_seconds
+
+    network, before, rows = build(config).eval(), torch.get_num_threads(), []
+    for number in threads or [before]:
+        torch.set_num_threads(number)
+        for count in objects:
+            seconds = stage_seconds(network, height, width, count)
+            rows.append({"threads": number, "objects": count, **seconds})
+            stages = ", ".join(f"{stage} {value * 1000:.1f} ms" for stage, value in seconds.items())
+            print(f"{number} thread(s), {count} object(s): {stages}; {1 / seconds['frame']:.2f} frames a second", file=sys.stderr)
+    torch.set_num_threads(before)
+    return rows
+
+
+def watched(config: ModelConfig, arguments: argparse.Namespace) -> Iterator[list[dict[str, float]]]:
+    """What the process has used so far along a generated video, at every look; released weights where the name has them."""
+    import torch
+
+    from sstlib import weights
+    from sstlib.inference import Segmenter
+    from sstlib.model import build
+    from sstlib.speed import streamed
+    from sstlib.synthetic.endless import endless_video
+
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads[0])
+    trained = arguments.name in weights.released() and not arguments.changes
+    network = weights.load(arguments.name) if trained else build(config)
+    rows = []
+    for row in streamed(Segmenter(network), endless_video(*parse_size(arguments.size)), arguments.stream, EVERY):
+        rows.append(row)
+        print(f"frame {row['frame']}: {row['resident_megabytes']:.1f} MB resident, {row['seconds']:.0f} s", file=sys.stderr, flush=True)
+        yield rows
+
+
+def show(record: dict[str, Any]) -> None:
+    """The table of modules."""
+    height, width = record["size"]
+    print(f"{record['model']} on {width}x{height} pixels, {record['objects']} object(s) and the background, memory full")
+    print(f"{'module':<28}{'kind':<20}{'output':<24}{'parameters':>12}{'mult-adds':>12}{'pairs':>10}")
+    for row in record["rows"]:
+        shape = " x ".join(map(str, row["output"]))
+        print(f"{row['module'] or 'whole':<28}{row['kind']:<20}{shape:<24}{row['parameters']:>12,}{scaled(row['multiply_adds']):>12}"
+              f"{scaled(row['pairs']):>10}")
+
+
+def write(record: dict[str, Any], path: str) -> None:
+    """The record as JSON that a person can read: seven digits, one row a line."""
+    from sstlib.files import written_aside
+
+    with written_aside(path, "w") as file:
+        file.write(re.sub(r"\n {2,}|\n (?=[\]}])", " ", json.dumps(record, indent=1)) + "\n")
 
 
 def scaled(count: int) -> str:

@@ -1,0 +1,73 @@
+"""What a network costs on this machine: seconds of each stage of a frame, and resident memory along a video."""
+
+import itertools
+import os
+import time
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import torch
+
+from sstlib.anatomy import full_memory
+from sstlib.inference import Segmenter
+from sstlib.model import Propagator
+
+
+@torch.inference_mode()
+def stage_seconds(network: Propagator, height: int = 480, width: int = 854, objects: int = 1, rounds: int = 5) -> dict[str, float]:
+    """Least seconds of each stage of a frame over some rounds, with the memory full.
+
+    Returns:
+        `backbone`, `encoder` (SST: attention with affinity and warped masks, all layers), `decoder` (with the evidence it fuses),
+        `memory` (what remembering a frame adds) and `frame`, the least sum of one round.
+    """
+    device = next(network.parameters()).device
+    frame = torch.rand(1, 3, height, width, device=device)
+    masks = torch.zeros(1, 1 + objects, height, width, device=device)
+    bands = torch.arange(height, device=device) * (1 + objects) // height
+    for o in range(1 + objects):
+        masks[:, o, bands == o] = 1
+    memory = full_memory(network, frame, masks)
+    rows = []
+    for _ in range(rounds + 1):
+        marks = [_now(device)]
+        features = network.extract(frame)
+        marks.append(_now(device))
+        if hasattr(network, "encode"):
+            network.encode(features, memory)
+        marks.append(_now(device))
+        network.segment(features, memory)
+        marks.append(_now(device))
+        network.remember(memory, features, masks)
+        marks.append(_now(device))
+        rows.append([later - earlier for earlier, later in zip(marks, marks[1:])])
+    best = torch.tensor(rows[1:]).amin(0).tolist()
+    return dict(zip(("backbone", "encoder", "decoder", "memory"), best)) | {"frame": min(map(sum, rows[1:]))}
+
+
+def _now(device: torch.device) -> float:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
+def streamed(segmenter: Segmenter, video: Iterable[tuple[np.ndarray, np.ndarray]], frames: int, every: int) -> Iterator[dict[str, float]]:
+    """Segments `frames` frames of a video from the mask of its first; after every so many, and at the end, says what has been used.
+
+    Yields:
+        `frame` (how many were segmented), `resident_megabytes` of the whole process, and `seconds` since the start.
+
+    Raises:
+        OSError: a system without /proc, which tells the resident size.
+    """
+    started = time.perf_counter()
+    for t, (frame, labels) in enumerate(itertools.islice(video, frames), 1):
+        segmenter.step(frame, labels if t == 1 else None)
+        if t % every == 0 or t == frames:
+            yield {"frame": t, "resident_megabytes": resident_bytes() / 1e6, "seconds": time.perf_counter() - started}
+
+
+def resident_bytes() -> int:
+    """Memory of this process that is in use now, as Linux counts it."""
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
