@@ -179,7 +179,9 @@ class TrainingConfig(Config):
     hardest: float = 0.15  # share of pixels that bootstrapped cross-entropy keeps after the first half; 1 keeps all
     own_masks_from: float = 0.5  # share of the steps after which previous masks are the network's own (sequential training)
     checkpoint_every: int = 200  # steps
-    start: str = ""  # weights (a released name or a file) to start from instead of random ones
+    # What to start from instead of random weights: a released name or a file of the same model; or backbone:SOURCE, published weights
+    # (ImageNet, DeepLab) of a ResNet, SOURCE a file or a URL, a URL with #SHA256 behind it (see resnet.load_pretrained).
+    start: str = ""
     seed: int = 0
 
     def __post_init__(self) -> None:

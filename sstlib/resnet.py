@@ -209,18 +209,19 @@ def load_pretrained(module: nn.Module, source: str | Path, sha256: str | None = 
     """Loads published weights (ImageNet or DeepLab) into a ResNet or a `ResNetFeatures` by their names.
 
     Accepts a state dictionary as .pth or .safetensors, bare or under `state_dict` or `model`, with or without `module.` before the names.
-    The classifier and counters of batches are left out. No code of the file is executed.
+    Classifiers and counters of batches are left out. No code of the file is executed.
 
     Args:
         module: to be filled.
-        source: a file, or a URL, which is kept in the cache.
+        source: a file, or a URL, which is kept in the cache; a checksum may follow after a #.
         sha256: of the file, or its first characters (at least 8); needed for a URL unless its name ends in -XXXXXXXX.pth, as torchvision's.
 
     Raises:
         FileNotFoundError: no such file.
         ValueError: another checksum, or names or shapes that do not match, which are listed.
     """
-    found = _plain_state(_read_state(fetch(source, sha256)))
+    source, _, stated = str(source).partition("#")
+    found = _plain_state(_read_state(fetch(source, sha256 or stated or None)))
     wanted = module.state_dict()
     if not any(name in wanted for name in found) and isinstance(module, ResNetFeatures):
         module, wanted = module.backbone, module.backbone.state_dict()
@@ -288,6 +289,7 @@ def _read_state(path: Path) -> dict[str, Tensor]:
 
 
 def _plain_state(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Names without `module.`, without the classifier and without batch counters."""
+    """Names without `module.`, without the classifiers of ImageNet and of DeepLab and without batch counters."""
     plain = {name.removeprefix("module."): value for name, value in state.items()}
-    return {name: value for name, value in plain.items() if not name.startswith("fc.") and not name.endswith("num_batches_tracked")}
+    return {name: value for name, value in plain.items()
+            if not name.startswith(("fc.", "decoder.last_conv.8.")) and not name.endswith("num_batches_tracked")}

@@ -1,7 +1,7 @@
 """What a network costs on this machine: seconds of each stage of a frame, and resident memory along a video."""
 
+import ctypes
 import itertools
-import os
 import time
 from collections.abc import Iterable, Iterator
 
@@ -52,10 +52,12 @@ def _now(device: torch.device) -> float:
 
 
 def streamed(segmenter: Segmenter, video: Iterable[tuple[np.ndarray, np.ndarray]], frames: int, every: int) -> Iterator[dict[str, float]]:
-    """Segments `frames` frames of a video from the mask of its first; after every so many, and at the end, says what has been used.
+    """Segments `frames` frames of a video from the mask of its first; after every so many, and at the end, says what is used.
 
     Yields:
-        `frame` (how many were segmented), `resident_megabytes` of the whole process, and `seconds` since the start.
+        `frame` (how many were segmented), `held_megabytes` (resident size of the whole process, once the allocator has given back what is
+        free), `peak_megabytes` (the most that was resident since the last look) and `seconds` since the start. Within a frame, and from
+        one to the next, free memory comes and goes by several percent; what is held tells whether anything stays behind.
 
     Raises:
         OSError: a system without /proc, which tells the resident size.
@@ -64,10 +66,15 @@ def streamed(segmenter: Segmenter, video: Iterable[tuple[np.ndarray, np.ndarray]
     for t, (frame, labels) in enumerate(itertools.islice(video, frames), 1):
         segmenter.step(frame, labels if t == 1 else None)
         if t % every == 0 or t == frames:
-            yield {"frame": t, "resident_megabytes": resident_bytes() / 1e6, "seconds": time.perf_counter() - started}
+            peak = resident_megabytes("VmHWM")
+            if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):
+                trim(0)
+            yield {"frame": t, "held_megabytes": resident_megabytes(), "peak_megabytes": peak, "seconds": time.perf_counter() - started}
+            with open("/proc/self/clear_refs", "w") as file:
+                file.write("5")  # the peak starts anew
 
 
-def resident_bytes() -> int:
-    """Memory of this process that is in use now, as Linux counts it."""
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+def resident_megabytes(field: str = "VmRSS") -> float:
+    """Memory of this process that is in use now, or VmHWM, the most that ever was, as Linux counts it."""
+    with open("/proc/self/status") as file:
+        return next(float(line.split()[1]) * 1024 / 1e6 for line in file if line.startswith(field))

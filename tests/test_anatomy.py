@@ -1,15 +1,18 @@
-"""Counts of the anatomy against the sums that they stand for."""
+"""Counts of the anatomy against the sums that they stand for, and what is measured of a network that runs."""
 
 import json
 
 import pytest
 import torch
 
-from sstlib.anatomy import anatomy, stage_seconds
+from sstlib.anatomy import anatomy
 from sstlib.cli import main
 from sstlib.config import MODELS, named_model
 from sstlib.connectivity import parse
+from sstlib.inference import Segmenter
 from sstlib.model import build
+from sstlib.speed import resident_megabytes, stage_seconds, streamed
+from sstlib.synthetic.endless import endless_video
 
 TINY = named_model("sst-tiny")
 
@@ -57,16 +60,48 @@ def test_every_named_model_has_an_anatomy(name):
 
 
 def test_the_command_prints_table_and_json(capsys):
-    assert main(["model", "sst-tiny", "--size", "48x80", "--set", "history=1", "--time", "--json"]) == 0
+    assert main(["model", "sst-tiny", "--size", "48x80", "--set", "history=1", "--time", "--objects", "2", "1", "--threads", "1", "--json"]) == 0
     printed = json.loads(capsys.readouterr().out)
-    assert printed["config"]["history"] == 1 and set(printed["seconds"]) == {"backbone", "encoder", "decoder", "memory", "frame"}
+    assert printed["config"]["history"] == 1 and printed["rows"][-1]["output"] == [1, 3, 48, 80]
+    assert [(row["threads"], row["objects"]) for row in printed["seconds"]] == [(1, 2), (1, 1)]
     assert main(["model", "sst-tiny", "--size", "48x80"]) == 0
     assert "layers.1" in capsys.readouterr().out
     assert main(["model"]) == 0
     assert set(MODELS) <= set(capsys.readouterr().out.split())
-    for wrong in (["sst-huge"], ["sst-tiny", "--size", "4x5"], ["sst-tiny", "--set", "tau=2"], ["sst-tiny", "--objects", "0"]):
+    for wrong in (["sst-huge"], ["sst-tiny", "--size", "4x5"], ["sst-tiny", "--set", "tau=2"], ["sst-tiny", "--objects", "1", "0"],
+                  ["sst-tiny", "--stream", "0"]):
         assert main(["model", *wrong]) == 2
     assert "expected one of" in capsys.readouterr().err
+
+
+def test_the_command_writes_what_a_stream_took(tmp_path, capsys):
+    path = tmp_path / "stream.json"
+    assert main(["model", "sst-tiny", "--size", "48x80", "--stream", "3", "--threads", "1", "--json", str(path)]) == 0
+    record = json.loads(path.read_text())
+    assert [row["frame"] for row in record["stream"]] == [3] and record["provenance"]["cores"]
+    assert "frame 3:" in capsys.readouterr().err
+
+
+def test_a_stream_is_looked_at_every_so_often_and_at_its_end():
+    def counted():
+        for pair in endless_video(40, 56):
+            drawn.append(1)
+            yield pair
+
+    drawn = []
+    torch.manual_seed(0)
+    segmenter = Segmenter(build(TINY))
+    rows = list(streamed(segmenter, counted(), frames=5, every=2))
+    assert [row["frame"] for row in rows] == [2, 4, 5] and len(drawn) == 5
+    assert segmenter.memories[0].time == 5
+    assert all(row["peak_megabytes"] >= row["held_megabytes"] > 0 for row in rows) and rows[-1]["seconds"] > rows[0]["seconds"]
+
+
+def test_resident_megabytes_are_those_that_were_taken():
+    before = resident_megabytes()
+    taken = torch.ones(50_000_000)
+    assert 0.9 < (resident_megabytes() - before) * 1e6 / taken.nbytes < 1.1
+    assert resident_megabytes("VmHWM") >= resident_megabytes()
 
 
 def test_stages_add_up():

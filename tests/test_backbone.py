@@ -149,6 +149,22 @@ def test_published_weights_load_by_name_from_file_and_url(tmp_path, monkeypatch)
         load_pretrained(target, tmp_path / "nowhere.pth")
 
 
+def test_deeplab_weights_fill_backbone_and_neck_and_leave_the_head_alone(tmp_path):
+    torch.manual_seed(0)
+    source, target = (ResNetFeatures("resnet18", 4, 16, "frozen") for _ in range(2))
+    state = {k: v for k, v in source.state_dict().items() if not k.startswith("embed.")}
+    head = target.embed[0].weight.clone()
+    torch.save({"model": state | {"decoder.last_conv.8.weight": torch.zeros(21, 256, 1, 1)}}, tmp_path / "deeplab.pth")
+    load_pretrained(target, f"{tmp_path / 'deeplab.pth'}#{hashlib.sha256((tmp_path / 'deeplab.pth').read_bytes()).hexdigest()}")
+    assert all(torch.equal(target.state_dict()[key], value) for key, value in state.items())
+    assert torch.equal(target.embed[0].weight, head)
+    with pytest.raises(ValueError, match="SHA-256"):
+        load_pretrained(target, f"{tmp_path / 'deeplab.pth'}#{'0' * 64}")
+    torch.save(state | {"aspp.extra": torch.zeros(1)}, tmp_path / "other.pth")
+    with pytest.raises(ValueError, match="not known: aspp.extra"):
+        load_pretrained(target, tmp_path / "other.pth")
+
+
 def test_weights_of_another_network_are_refused_with_their_keys(tmp_path):
     torch.save(ResNet("resnet18").state_dict(), tmp_path / "small.pth")
     with pytest.raises(ValueError, match=r"does not fit ResNet: missing: .*layer1\.2\.conv1\.weight"):

@@ -1,6 +1,7 @@
 """Generated clips: their truth, that wishes come true, and that a seed decides every byte."""
 
 import hashlib
+import itertools
 import subprocess
 import sys
 
@@ -10,6 +11,7 @@ import pytest
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from sstlib.synthetic import PRESETS, ClipSpec, layers, motion, random_spec, render, render_batch, textures
+from sstlib.synthetic.endless import endless_video
 
 SMALL = dict(frames=25, height=61, width=97)
 
@@ -229,3 +231,14 @@ def test_bad_wishes_are_refused(monkeypatch):
         ClipSpec(occlusion=20, frames=24)
     with pytest.raises(ValueError, match="smaller or slower"):
         render(ClipSpec(occlusion=3, frames=17, speed=300.0, height=31, width=43), 0)
+
+
+def test_the_endless_video_shows_what_its_labels_say_and_its_object_leaves_and_returns():
+    frames, labels = (np.stack(part) for part in zip(*itertools.islice(endless_video(61, 97), 400)))
+    areas = labels.sum((1, 2), dtype=int)
+    assert areas[0] == max(areas) > 300 and areas.min() == 0
+    assert (np.diff(np.flatnonzero(areas)) > 1).any()
+    bare = frames[np.flatnonzero(areas == 0)[0]]
+    again = next(itertools.islice(endless_video(61, 97), 7, None))
+    np.testing.assert_array_equal(again[0], frames[7])
+    assert bare.std() > 5 and not np.array_equal(frames[0], frames[1])

@@ -16,6 +16,7 @@ from sstlib import weights
 from sstlib.cli import main
 from sstlib.cli.train import read_config, with_changes
 from sstlib.config import MODELS, DataConfig, RunConfig, TrainingConfig
+from sstlib.resnet import ResNet
 from sstlib.training import Diverged, checkpoint, loop, profiling, schedule, train
 from sstlib.training.processes import Place
 
@@ -239,3 +240,16 @@ def test_profile_accounts_for_the_whole_step(tmp_path, capsys):
     assert record["frames_per_second"] == pytest.approx(2 * 3 / record["seconds_a_step"])
     assert "in convolution and attention" in capsys.readouterr().out
     assert main(["train", "tiny", "--profile", "0"]) == 2 and "at least 1" in capsys.readouterr().err
+
+
+def test_a_run_starts_from_published_weights_of_its_backbone(tmp_path):
+    source = ResNet("resnet18")
+    torch.save(source.state_dict(), tmp_path / "published.pth")
+    model = CONFIG.model.replace(backbone="resnet18", output_stride=16)
+    training = CONFIG.training.replace(start=f"backbone:{tmp_path / 'published.pth'}", learning_rate=1e-12, steps=1, warmup=0)
+    train(CONFIG.replace(model=model, training=training), tmp_path / "run", quiet=True)
+    found = tensors(tmp_path / "run")
+    for name, value in source.state_dict().items():
+        torch.testing.assert_close(found[f"backbone.backbone.{name}"], value, atol=1e-6, rtol=0)
+    with pytest.raises(ValueError, match="does not fit SmallBackbone: missing: stem"):
+        train(CONFIG.replace(training=training), tmp_path / "other", quiet=True)

@@ -99,7 +99,8 @@ def watched(config: ModelConfig, arguments: argparse.Namespace) -> Iterator[list
     rows = []
     for row in streamed(Segmenter(network), endless_video(*parse_size(arguments.size)), arguments.stream, EVERY):
         rows.append(row)
-        print(f"frame {row['frame']}: {row['resident_megabytes']:.1f} MB resident, {row['seconds']:.0f} s", file=sys.stderr, flush=True)
+        print(f"frame {row['frame']}: {row['held_megabytes']:.1f} MB held, {row['peak_megabytes']:.1f} MB at most, {row['seconds']:.0f} s",
+              file=sys.stderr, flush=True)
         yield rows
 
 

@@ -24,12 +24,14 @@ from sstlib.losses import segmentation_loss
 from sstlib.metrics import region_similarity
 from sstlib.model import Propagator, build, unroll
 from sstlib.provenance import provenance
+from sstlib.resnet import load_pretrained
 from sstlib.shapes import Float, Int
 from sstlib.training import checkpoint, schedule
 from sstlib.training.processes import Place, joined
 
 PROBE_SEED = 2**31  # far from any training seed: probe clips are never trained on
 PROBE_CLIPS = 8
+BACKBONE = "backbone:"  # before the published weights of a backbone alone
 
 
 class Diverged(ArithmeticError):
@@ -117,10 +119,14 @@ class _Run:
         return self.folder / "checkpoint" / "last.pt"
 
     def _first_network(self) -> Propagator:
-        """Random weights, or those that the configuration starts from, which must be of the same model."""
+        """Random weights, or those that the configuration starts from, which must be of the same model or of its backbone."""
         start = self.config.training.start
         if not start:
             return build(self.config.model)
+        if start.startswith(BACKBONE):
+            network = build(self.config.model)
+            load_pretrained(network.backbone, start.removeprefix(BACKBONE))
+            return network
         network = weights.load(start)
         if network.config != self.config.model:
             raise ValueError(f"training.start {start!r} is of another model than this run's: {network.config} is not {self.config.model}")

@@ -1,0 +1,61 @@
+"""What the causal mode changes in the masks: the same weights with cached keys, and with every buffer computed anew and in full."""
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from sstlib import weights
+from sstlib.anatomy import anatomy
+from sstlib.datasets import open_dataset
+from sstlib.experiments import records
+from sstlib.experiments.execute import summary
+from sstlib.inference import Segmenter
+from sstlib.metrics import SequenceScorer, paired_comparison, region_similarity
+from sstlib.provenance import provenance
+from sstlib.video import Sequence
+
+EXPERIMENT = "causality"
+MODES = {"causal": True, "full": False}
+
+
+def compare(name: str = "sst-small", split: str = "val") -> Path:
+    """The record of both modes on a split of SST-Occlusion; one that is there for these very weights is kept.
+
+    Half an hour of one processor core for the 27 clips of `val`.
+    """
+    fingerprint = hashlib.sha256(weights.find(name).read_bytes()).hexdigest()[:16]
+    path = records.record_path(EXPERIMENT, f"{name}-both-modes", 0)
+    config = {"weights": fingerprint, "split": split}
+    if path.exists() and records.read(path).config == config:
+        return path
+    metrics = side_by_side(name, open_dataset("sst-occlusion", split))
+    model = weights.load(name).config
+    cost = {mode: anatomy(model.replace(causal=causal))[-1].multiply_adds for mode, causal in MODES.items()}
+    record = records.RunRecord(EXPERIMENT, f"{name}-both-modes", 0, config, metrics, {"multiply_adds_480p": cost}, provenance(f"sst-occlusion {split}"))
+    return record.write(path)
+
+
+def side_by_side(name: str, sequences: Iterable[Sequence]) -> dict[str, object]:
+    """Metrics of each mode against the truth, `agreement` (mean J of one mode's masks against the other's), and `full_minus_causal`: the
+    difference of J by object, with its interval over sequences."""
+    scores, agreement = {mode: [] for mode in MODES}, []
+    for sequence in tqdm(list(sequences), unit="clip", ascii=True, disable=None):
+        segmenters = {}
+        for mode, causal in MODES.items():
+            network = weights.load(name)
+            network.config = network.config.replace(causal=causal)
+            segmenters[mode] = Segmenter(network), SequenceScorer(name=sequence.name)
+        for t in range(len(sequence)):
+            frame, truth, found = sequence.frame(t), sequence.label(t), []
+            for segmenter, scorer in segmenters.values():
+                found.append(segmenter.step(frame, truth if t == 0 else None).labels)
+                scorer.update(found[-1], truth)
+            agreement += [region_similarity(*(labels == o for labels in found)) for o in segmenter.ids[1:] if t > 0]
+        for mode, (_, scorer) in segmenters.items():
+            scores[mode].append(scorer.result())
+    by_sequence = [{score.name: [row["J"].mean for row in score.per_object().values()] for score in scores[mode]} for mode in MODES]
+    return {mode: summary(scores[mode]) for mode in MODES} | {
+        "agreement": float(np.mean(agreement)), "full_minus_causal": paired_comparison(*by_sequence).to_dict()}
