@@ -5,12 +5,13 @@ import json
 import pytest
 import torch
 
-from sstlib.anatomy import anatomy
+from sstlib.anatomy import anatomy, scaled
 from sstlib.cli import main
 from sstlib.config import MODELS, named_model
 from sstlib.connectivity import parse
 from sstlib.inference import Segmenter
 from sstlib.model import build
+from sstlib.plots.architecture import architecture
 from sstlib.speed import resident_megabytes, stage_seconds, streamed
 from sstlib.synthetic.endless import endless_video
 
@@ -72,6 +73,31 @@ def test_the_command_prints_table_and_json(capsys):
                   ["sst-tiny", "--stream", "0"]):
         assert main(["model", *wrong]) == 2
     assert "expected one of" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("config", [named_model("sst-small"), TINY.replace(layers=("grid", "strided(stride=4)", "dense"), history=16),
+                                    named_model("stm-tiny"), named_model("sst-r101-paper").replace(backbone="resnet18")],
+                         ids=lambda config: f"{config.method}-{len(config.layers)}")
+def test_the_figure_shows_the_anatomy_and_no_text_covers_another(config):
+    rows = anatomy(config, 96, 160)
+    drawing = architecture(config, rows, "name, 160 × 96 pixels")
+    drawing.draw_without_rendering()
+    texts = [text for text in drawing.axes[0].texts if text.get_text()]
+    shown = " ".join(text.get_text() for text in texts)
+    named = {row.module: row for row in rows}
+    for name in ("backbone", "decoder", *(name for name in named if name.startswith("layers."))):
+        assert scaled(named[name].parameters) in shown and scaled(named[name].multiply_adds) in shown
+    boxes = [text.get_window_extent().shrunk(0.98, 0.9) for text in texts]
+    for number, box in enumerate(boxes):
+        assert drawing.bbox.fully_containsx(box.x0) and drawing.bbox.fully_containsx(box.x1), texts[number]
+        assert not (others := [texts[i].get_text() for i, other in enumerate(boxes) if i != number and box.overlaps(other)]), others
+
+
+def test_the_command_draws_a_png(tmp_path, capsys):
+    assert main(["model", "sst-tiny", "--size", "48x80", "--figure", str(tmp_path / "tiny.png")]) == 0
+    assert (tmp_path / "tiny.png").read_bytes().startswith(b"\x89PNG")
+    assert main(["model", "sst-tiny", "--size", "48x80", "--figure", str(tmp_path / "tiny.jpg")]) == 2
+    assert "ends with .png" in capsys.readouterr().err
 
 
 def test_the_command_writes_what_a_stream_took(tmp_path, capsys):

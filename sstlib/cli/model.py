@@ -28,6 +28,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=int, nargs="+", metavar="N", help="threads to measure with (default: PyTorch's choice)")
     parser.add_argument("--stream", type=int, metavar="FRAMES",
                         help="also segment so many frames of a generated video and watch the memory of this process (Linux)")
+    parser.add_argument("--figure", metavar="FILE.png", help="also draw it (needs matplotlib)")
     parser.add_argument("--json", nargs="?", const="-", metavar="FILE", help="print everything as JSON, or write it to FILE")
 
 
@@ -52,6 +53,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json is None:
         show(record)
     keep = functools.partial(write, record, arguments.json) if arguments.json not in (None, "-") else lambda: None
+    if arguments.figure:
+        draw(arguments.figure, config, f"{arguments.name}, {width} × {height} pixels", height, width, arguments.objects[0])
     if arguments.time:
         record["seconds"] = timed(config, height, width, arguments.objects, arguments.threads)
     if arguments.stream:
@@ -106,6 +109,8 @@ def watched(config: ModelConfig, arguments: argparse.Namespace) -> Iterator[list
 
 def show(record: dict[str, Any]) -> None:
     """The table of modules."""
+    from sstlib.anatomy import scaled
+
     height, width = record["size"]
     print(f"{record['model']} on {width}x{height} pixels, {record['objects']} object(s) and the background, memory full")
     print(f"{'module':<28}{'kind':<20}{'output':<24}{'parameters':>12}{'mult-adds':>12}{'pairs':>10}")
@@ -115,20 +120,29 @@ def show(record: dict[str, Any]) -> None:
               f"{scaled(row['pairs']):>10}")
 
 
+def draw(path: str, config: ModelConfig, title: str, height: int, width: int, objects: int) -> None:
+    """The architecture as a figure.
+
+    Raises:
+        ValueError: another kind of file than PNG.
+    """
+    if not path.endswith(".png"):
+        raise ValueError(f"--figure is {path!r}; expected a name that ends with .png")
+    from sstlib.anatomy import anatomy
+    from sstlib.files import written_aside
+    from sstlib.plots import png
+    from sstlib.plots.architecture import architecture
+
+    with written_aside(path) as file:
+        file.write(png(architecture(config, anatomy(config, height, width, objects), title)))
+
+
 def write(record: dict[str, Any], path: str) -> None:
     """The record as JSON that a person can read: seven digits, one row a line."""
     from sstlib.files import written_aside
 
     with written_aside(path, "w") as file:
         file.write(re.sub(r"\n {2,}|\n (?=[\]}])", " ", json.dumps(record, indent=1)) + "\n")
-
-
-def scaled(count: int) -> str:
-    """A count with its unit: 12.3 M."""
-    for unit, name in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if count >= unit:
-            return f"{count / unit:.1f} {name}"
-    return str(count) if count else ""
 
 
 def parse_size(text: str) -> tuple[int, int]:

@@ -1,0 +1,236 @@
+"""Fig. 2 with the shapes of a real configuration: what a frame passes through, and where its work and its parameters are."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.collections import PolyCollection
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.patches import Circle, FancyBboxPatch, Polygon
+
+from sstlib.anatomy import Row, scaled
+from sstlib.config import ModelConfig
+from sstlib.connectivity import Connectivity, Local, Strided, parse
+from sstlib.plots import ACCENT, FAINT, HOPS, INK, MUTED, SERIES, WIDTH, bare, figure, styled
+from sstlib.plots.connectivity import cell_corners
+from sstlib.synthetic import ClipSpec, render
+
+BACKBONE, ENCODER, EVIDENCE, DECODER = ACCENT, SERIES[2], SERIES[4], SERIES[3]
+TOP, BOTTOM, FOOT = 1.12, 2.92, 1.46  # edges of the row of boxes, and height of what stands below all boxes, in inches
+AFFINITY, MATCHING = BOTTOM + 0.42, BOTTOM + 0.92  # middles of the boxes under that row
+TOY = (9, 7)  # cells of a glyph's frame
+METHODS = {"recurrent": "convolutional GRU", "stm": "space-time memory", "cfbi": "feature matching"}
+EXAMPLE = ClipSpec(frames=24, height=120, width=214, objects=1, distractors=0, size=34.0, speed=3.0, camera=0.3, camouflage=0.0, likeness=0.0)
+
+
+@styled
+def architecture(config: ModelConfig, rows: Sequence[Row], title: str) -> Figure:
+    """The network as a picture: boxes with the shapes, parameters and multiply-adds of `anatomy`, connectivity as glyphs.
+
+    Args:
+        config: of the network.
+        rows: its anatomy, two levels deep.
+        title: shown above.
+    """
+    past = min(config.history, 3) if config.method == "sst" else 3
+    clip = render(EXAMPLE, seed=11)
+    frames, labels = (array[12 - 4 * past:13:4] for array in (clip.frames, clip.labels))
+    named = {row.module: row for row in rows}
+    lowest = MATCHING if config.method == "sst" and {"matching", "feature_matching"} & set(named) else AFFINITY
+    drawing = figure(lowest + FOOT, layout="none")
+    axes = bare(drawing.add_axes((0, 0, 1, 1)))
+    axes.set(xlim=(0, WIDTH), ylim=(lowest + FOOT, 0), aspect="equal")
+    whole = named[""]
+    axes.text(0.1, 0.2, title, fontsize=11, weight="bold", va="center")
+    facts = [f"{scaled(whole.parameters)} parameters", f"{scaled(whole.multiply_adds)} multiply-adds a frame"]
+    axes.text(0.1, 0.44, " · ".join(facts + [f"{scaled(whole.pairs)} attention pairs"] * (whole.pairs > 0)), color=MUTED, va="center")
+    lines = ["In each layer: one cell of frame t (orange) and the cells that it attends to (blue), on a small buffer."] * (config.method == "sst")
+    _note(axes, 0.1, lowest + FOOT - 0.2, "\n".join([*lines, "In the boxes: what comes out, and parameters · multiply-adds a frame."]), ha="left")
+    _frames(axes, frames, labels, config)
+    _backbone(axes, config, named)
+    _encoder(axes, config, named)
+    _decoder(axes, named, frames[-1], labels[-1])
+    _evidence(axes, config, named)
+    _shares(axes, named, config.method, lowest + 0.52)
+    return drawing
+
+
+def _tint(color: str, strength: float = 0.16) -> tuple[float, ...]:
+    return tuple(1 - strength * (1 - part) for part in to_rgb(color))
+
+
+def _shape(row: Row) -> str:
+    return " × ".join(map(str, row.output[1:] if row.output[0] == 1 else row.output))
+
+
+def _cost(row: Row, between: str = " · ") -> str:
+    return f"{scaled(row.parameters)}{between}{scaled(row.multiply_adds)}"
+
+
+def _box(axes: Axes, left: float, top: float, right: float, bottom: float, color: str) -> None:
+    axes.add_patch(FancyBboxPatch((left + 0.04, top + 0.04), right - left - 0.08, bottom - top - 0.08, boxstyle="round,pad=0.04",
+                                  facecolor=_tint(color), edgecolor=color, linewidth=1))
+
+
+def _arrow(axes: Axes, *points: tuple[float, float], color: str = MUTED) -> None:
+    """A line along the points, with a head at the last."""
+    for start, end in zip(points[:-2], points[1:-1]):
+        axes.plot(*zip(start, end), color=color, linewidth=1.1, solid_capstyle="round")
+    axes.annotate("", points[-1], points[-2], arrowprops={"arrowstyle": "-|>", "color": color, "linewidth": 1.1, "shrinkA": 0, "shrinkB": 0,
+                                                         "mutation_scale": 9})
+
+
+def _note(axes: Axes, x: float, y: float, text: str, **options: object) -> None:
+    axes.text(x, y, text, **{"fontsize": 7.2, "color": MUTED, "ha": "center", "va": "center", "linespacing": 1.25, **options})
+
+
+def _masked(frame: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """The frame with its objects in the color that masks have in the figure."""
+    tinted = 0.15 * frame + 0.85 * 255 * np.array(to_rgb(EVIDENCE))
+    return np.where(labels[..., None] > 0, tinted, frame).astype(np.uint8)
+
+
+def _picture(axes: Axes, left: float, top: float, width: float, pixels: np.ndarray) -> float:
+    """A small frame; returns its lower edge."""
+    bottom = top + width * pixels.shape[0] / pixels.shape[1]
+    axes.imshow(pixels, extent=(left, left + width, bottom, top), interpolation="bilinear", zorder=3)
+    axes.add_patch(Polygon([(left, top), (left + width, top), (left + width, bottom), (left, bottom)], fill=False, edgecolor="white",
+                           linewidth=1.2, zorder=3))
+    return bottom
+
+
+def _frames(axes: Axes, frames: np.ndarray, labels: np.ndarray, config: ModelConfig) -> None:
+    """The past frames with their masks, one behind the other, and the current frame."""
+    past = len(frames) - 1
+    for t in range(past):
+        _picture(axes, 0.1 + 0.09 * t, TOP + 0.02 + 0.14 * t, 0.8, _masked(frames[t], labels[t]))
+    named = "frame t − 1" if config.history == 1 else f"frames t − {config.history} … t − 1"
+    _note(axes, 0.6, TOP - 0.12, named if config.method == "sst" else "earlier frames")
+    below = _picture(axes, 0.28, TOP + 1.2, 0.8, frames[-1])
+    _note(axes, 0.68, below + 0.1, "frame t")
+    middle = (TOP + BOTTOM) / 2
+    _arrow(axes, (1.1, TOP + 1.43), (1.24, TOP + 1.43), (1.24, middle), (1.38, middle))
+    _arrow(axes, (0.17, TOP + 0.52), (0.17, AFFINITY), (2.95, AFFINITY), color=EVIDENCE)
+    _note(axes, 1.35, AFFINITY - 0.1, "masks of the past frames", color=INK)
+
+
+def _backbone(axes: Axes, config: ModelConfig, named: dict[str, Row]) -> None:
+    """A trapezoid that narrows with the resolution, and what leaves it."""
+    row, left, right, middle = named["backbone"], 1.4, 2.2, (TOP + BOTTOM) / 2
+    axes.add_patch(Polygon([(left, TOP), (right, TOP + 0.3), (right, BOTTOM - 0.3), (left, BOTTOM)], facecolor=_tint(BACKBONE),
+                           edgecolor=BACKBONE, linewidth=1))
+    name = "small ResNet" if config.backbone == "small" else config.backbone.replace("resnet", "ResNet-")
+    neck = "\nDeepLabV3+" if config.output_stride == 4 else ""
+    axes.text((left + right) / 2, middle - 0.17, "Backbone", weight="bold", ha="center", va="center")
+    _note(axes, (left + right) / 2, middle + 0.17, f"{name}{neck}\nstride {config.output_stride}\n{_cost(row)}", fontsize=6.8)
+    embedding = named.get("backbone.smooth") or named["backbone.embed"]
+    _note(axes, 2.58, middle - 0.17, _shape(embedding).replace(" × ", " ×\n", 1), va="bottom", fontsize=6.6)
+    _arrow(axes, (2.0, TOP + 0.22), (2.0, TOP - 0.22), (5.86, TOP - 0.22), (5.86, TOP + 0.2))
+    _note(axes, 3.9, TOP - 0.32, f"embedding of frame t, and its finer features ({_shape(row)})")
+
+
+def _encoder(axes: Axes, config: ModelConfig, named: dict[str, Row]) -> None:
+    """The layers with their patterns, or what a rival has in their place."""
+    middle, right = (TOP + BOTTOM) / 2, 5.2
+    if config.method != "sst":
+        _arrow(axes, (2.2, middle), (2.86, middle))
+        _box(axes, 2.9, TOP + 0.1, right, BOTTOM - 0.1, ENCODER)
+        axes.text((2.9 + right) / 2, TOP + 0.35, METHODS[config.method][0].upper() + METHODS[config.method][1:], weight="bold", ha="center", va="center")
+        parts = [row for name, row in named.items() if name and "." not in name and name not in ("backbone", "decoder", "matching")]
+        for place, row in enumerate(parts):
+            _note(axes, (2.9 + right) / 2, TOP + 0.7 + 0.3 * place, f"{row.module.replace('_', ' ')}: {_shape(row)}\n{_cost(row)}")
+        return
+    axes.add_patch(Circle((2.66, middle), 0.11, facecolor="white", edgecolor=INK, linewidth=1, zorder=3))
+    axes.text(2.66, middle + 0.005, "+", ha="center", va="center", fontsize=11, zorder=4)
+    _arrow(axes, (2.2, middle), (2.55, middle))
+    _arrow(axes, (2.66, middle + 0.42), (2.66, middle + 0.11))
+    _note(axes, 2.64, middle + 0.56, f"{config.encoding}\nencoding", fontsize=6.6)
+    step = (right - 2.95) / len(config.layers)
+    for number, text in enumerate(config.layers):
+        left = 2.95 + number * step
+        _box(axes, left + 0.03, TOP, left + step - 0.06, BOTTOM, ENCODER)
+        _arrow(axes, (2.77 if number == 0 else left - 0.06, middle), (left + 0.03, middle))
+        _layer(axes, left + 0.03, left + step - 0.06, parse(text), config, named[f"layers.{number}"])
+        axes.text(left + step / 2 - 0.015, TOP + 0.17, f"Layer {number + 1}", weight="bold", ha="center", va="center")
+
+
+def _layer(axes: Axes, left: float, right: float, pattern: Connectivity, config: ModelConfig, row: Row) -> None:
+    """One layer: the cells that one cell of the current frame attends to, on a small buffer of as many frames, and the counts."""
+    center, slots = (left + right) / 2, config.history + 1 + config.keep_reference
+    shown = min(slots, 4)
+    toy = {Local: Local(1), Strided: Strided(3)}.get(type(pattern), pattern)
+    size = (shown, *TOY)
+    keys = toy.reach((shown - 1, TOY[0] // 2, TOY[1] // 2), 1, size)
+    cells = cell_corners(size)
+    scale = (right - left - 0.14) / np.ptp(cells[..., 0])
+    scale = min(scale, 0.115)
+    low = cells.reshape(-1, 2).min(0)
+    cells = (cells - low) * scale
+    cells += (center - np.ptp(cells[..., 0]) / 2, TOP + 0.68 - np.ptp(cells[..., 1]) / 2)
+    colors = np.where(keys.ravel(), HOPS[2], "#ffffff")
+    colors[(shown - 1) * TOY[0] * TOY[1] + TOY[0] // 2 * TOY[1] + TOY[1] // 2] = HOPS[0]
+    axes.add_collection(PolyCollection(list(cells), facecolors=colors, edgecolors=FAINT, linewidths=0.35, zorder=3))
+    lines = [str(pattern).replace("radius=", "r = ").replace("stride=", "s = "), f"{config.heads} heads", f"{scaled(row.pairs)} pairs",
+             _cost(row, " · " if len(config.layers) < 3 else "\n")]
+    _note(axes, center, TOP + 1.4, "\n".join(lines), fontsize=7.2 if len(config.layers) < 3 else 6.8)
+
+
+def _evidence(axes: Axes, config: ModelConfig, named: dict[str, Row]) -> None:
+    """What is known of each object: affinity and warped masks, or what the rival remembers; and matching with the given frames."""
+    layers = len(config.layers) if config.method == "sst" else 1
+    maps = f"{'both' if layers == 2 else 'all'} layers" if layers > 1 else "one layer"
+    titles = {"": ("Object affinity (Eq. 4)", f"warped {config.warped}; {maps}, {config.heads} heads") if config.method == "sst"
+              else ("Memory", "the past frames' features and masks"),
+              "matching": ("Reference matching", "with the given frames"), "feature_matching": ("CFBI's matching", "global and local")}
+    for name, middle in (("", AFFINITY), ("matching", MATCHING), ("feature_matching", MATCHING)):
+        if name and (name not in named or config.method != "sst"):
+            continue
+        title, text = titles[name]
+        _box(axes, 2.98, middle - 0.2, 5.2, middle + 0.2, EVIDENCE)
+        axes.text(4.09, middle - 0.08, title, weight="bold", fontsize=7.8, ha="center", va="center")
+        _note(axes, 4.09, middle + 0.08, text if not name else f"{text}: {_shape(named[name])}", fontsize=6.9)
+        if config.method != "sst":
+            _arrow(axes, (4.09, middle - 0.2), (4.09, BOTTOM - 0.1), color=EVIDENCE)
+            continue
+        _arrow(axes, (5.18, middle), (5.86, middle), (5.86, BOTTOM - 0.15), color=EVIDENCE)
+        if name:
+            _arrow(axes, (2.55, AFFINITY), (2.55, middle - 0.06), (2.98, middle - 0.06), color=EVIDENCE)
+            _arrow(axes, (1.8, BOTTOM - 0.15), (1.8, middle + 0.06), (2.98, middle + 0.06))
+    for place in range(layers if config.method == "sst" else 0):
+        x = 2.95 + (place + 0.5) * 2.25 / layers - 0.015
+        _arrow(axes, (x, BOTTOM), (x, AFFINITY - 0.2))
+
+
+def _decoder(axes: Axes, named: dict[str, Row], frame: np.ndarray, labels: np.ndarray) -> None:
+    """A trapezoid that widens, and the masks that leave it."""
+    row, left, right, middle = named["decoder"], 5.44, 6.3, (TOP + BOTTOM) / 2
+    axes.add_patch(Polygon([(left, TOP + 0.3), (right, TOP), (right, BOTTOM), (left, BOTTOM - 0.3)], facecolor=_tint(DECODER),
+                           edgecolor=DECODER, linewidth=1))
+    _arrow(axes, (5.14, middle), (5.44, middle))
+    axes.text((left + right) / 2, middle - 0.17, "Decoder", weight="bold", ha="center", va="center")
+    _note(axes, (left + right) / 2, middle + 0.17, f"{'small ensembler' if row.kind == 'SmallDecoder' else 'ensembler'}\n{_shape(row)}\n{_cost(row)}", fontsize=6.8)
+    _arrow(axes, (6.3, middle), (6.43, middle))
+    lower = _picture(axes, 6.44, middle - 0.2, 0.7, _masked(frame, labels))
+    _note(axes, 6.79, lower + 0.18, f"masks\n{_shape(named[''])}", fontsize=6.8)
+
+
+def _shares(axes: Axes, named: dict[str, Row], method: str, top: float) -> None:
+    """Which part does the work, and which holds the parameters, as two bars; what no part claims is the method's own."""
+    own = "encoder" if method == "sst" else METHODS[method]
+    stages = {"backbone": (BACKBONE, ["backbone"]), own: (ENCODER, []), "matching": (EVIDENCE, ["matching"]), "decoder": (DECODER, ["decoder"])}
+    if method == "sst":
+        stages["matching"][1].append("feature_matching")
+    for place, (label, field) in enumerate((("multiply-adds", "multiply_adds"), ("parameters", "parameters"))):
+        total, x, y = getattr(named[""], field), 1.05, top + 0.32 * place
+        claimed = {stage: sum(getattr(named[name], field) for name in names if name in named) for stage, (_, names) in stages.items()}
+        claimed[own] = total - sum(claimed.values())
+        axes.text(0.1, y, label, va="center", fontsize=8)
+        for stage, value in claimed.items():
+            width = (WIDTH - 1.15) * value / total
+            axes.add_patch(Polygon([(x, y - 0.12), (x + width, y - 0.12), (x + width, y + 0.12), (x, y + 0.12)],
+                                   facecolor=_tint(stages[stage][0], 0.55), edgecolor="white", linewidth=1))
+            text = f"{stage} {value / total:.0%}"
+            if width > 0.068 * len(text):
+                axes.text(x + width / 2, y, text, ha="center", va="center", fontsize=7.6)
+            x += width
