@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from sstlib.attention import affinity as affinities
-from sstlib.attention import native, portable
+from sstlib.attention import native, portable, tiles
 from sstlib.attention.affinity import Ranking
 from sstlib.connectivity import Connectivity, parse
 
@@ -16,6 +16,7 @@ TENSORS = "Tensor query, Tensor key, Tensor value"
 HOW = "str pattern, float scale, str implementation"
 FASTEST = {  # where several can, the first is taken; each is a module with lacks, forward and backward
     "native": (native, "the C++ kernel is the fastest measured for every pattern on a CPU"),
+    "triton": (tiles, "the Triton kernel does one exponential a pair and stores no scores (on a GPU nothing is measured yet)"),
     "torch": (portable, "PyTorch can do everything"),
 }
 

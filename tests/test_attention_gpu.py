@@ -1,0 +1,115 @@
+"""The GPU's implementations: under Triton's interpreter and FlexAttention's eager path here, on the GPU itself where there is one."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from sstlib.attention import explain, sparse_attention
+from sstlib.connectivity import Dense, Grid, Local, Strided, parse
+
+needs_triton = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed")
+PROBLEMS = [(Local(2), (2, 3, 9), 2), (Local((1, 9), causal=True), (2, 3, 10), 1), (Grid(), (2, 3, 4), 2), (Grid(causal=True), (3, 2, 3), 1),
+            (Strided(2), (2, 3, 3), 2), (Strided((2, 1), 2, causal=True), (3, 3, 2), 2), (Dense(causal=True), (2, 3, 5), 2), (Local(0), (1, 1, 1), 1)]
+KINDS = [("weight", False), ("weight", True), ("distance", False), ("distance", True), ("cosine", True), ("dot", True)]
+
+
+def solve(pattern, size, queried, implementation, dtype, kind="weight", soft=False, groups=(1, 2), device="cpu", dim=5, source=torch.float32):
+    """Outputs and gradients on unit-scale tensors rounded to `source`, all in float64 on the CPU."""
+    generator = torch.Generator().manual_seed(0)
+    draw = lambda *shape: torch.randn(*shape, generator=generator).to(source).to(device, dtype)
+    leaves = [draw(*groups, n, *size[1:], d).requires_grad_() for n, d in ((queried, dim), (size[0], dim), (size[0], 3))]
+    labels = torch.randint(-1, 3, (groups[0], *size), generator=generator).to(device)
+    if soft:
+        labels = torch.rand(groups[0], 3, *size, generator=generator).to(source).to(device, dtype).requires_grad_()
+        leaves.append(labels)
+    out = sparse_attention(*leaves[:3], pattern, labels=labels, objects=3, affinity=kind, affinity_bias=0.25, scale=dim**-0.5,
+                           implementation=implementation)
+    loss = sum((t.cpu().double() * torch.randn(t.shape, generator=generator)).sum() for t in out)
+    grads = torch.autograd.grad(loss, leaves, materialize_grads=True, allow_unused=True)
+    return [t.detach().cpu().double() for t in (*out, *grads)]
+
+
+def check(found, exact, tolerance):
+    """Values within 1e-6 and affinities and gradients within 5e-6 of the float64 reference, or within a half precision's own."""
+    for number, (a, b) in enumerate(zip(found, exact, strict=True)):
+        limit = tolerance or (1e-6 if number in (0, 2) else 5e-6)
+        assert_close(a, b, atol=limit * max(1.0, float(b.abs().max())), rtol=0)
+
+
+@pytest.fixture
+def interpreter(monkeypatch):
+    """Triton's interpreter; what Triton compiled before for a GPU in this process stays compiled."""
+    monkeypatch.setenv("TRITON_INTERPRET", "1")
+
+
+@needs_triton
+@pytest.mark.parametrize("number", range(len(PROBLEMS)), ids=lambda number: str(PROBLEMS[number]))
+@pytest.mark.filterwarnings("ignore:.*encountered in:RuntimeWarning")  # cells beyond the border, which nobody reads
+def test_the_triton_kernels_match_the_reference(number, interpreter):
+    kind, soft = KINDS[number % len(KINDS)]
+    how = dict(zip(("pattern", "size", "queried"), PROBLEMS[number])) | dict(kind=kind, soft=soft, groups=[(1, 2), (2, 1), (1, 1)][number % 3])
+    check(solve(implementation="triton", dtype=torch.float32, **how), solve(implementation="reference", dtype=torch.float64, **how), None)
+
+
+@needs_triton
+@pytest.mark.filterwarnings("ignore:.*encountered in:RuntimeWarning")
+def test_the_triton_kernels_take_half_precision(interpreter):
+    """float16: the interpreter multiplies bfloat16 as whole numbers, which leaves that to the test on a GPU."""
+    how = dict(pattern=Local(1), size=(2, 3, 4), queried=2, source=torch.float16)
+    check(solve(implementation="triton", dtype=torch.float16, **how), solve(implementation="reference", dtype=torch.float64, **how), 2e-3)
+
+
+COMPILED = """
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource, compile
+from sstlib.attention import tile_kernels, tiles
+from sstlib.connectivity import Local
+line = tiles._lines(Local(7), (8, 64, 64))[0]
+constants = {name: value for name, value in line.items() if name.isupper()}
+constants |= dict(D=16, DP=16, V=16, VP=16, CAUSAL=True, CONTINUE=False, OBJECTS=3, OBJECTS_P=4, MODE="add", REMEMBER=True)
+types = {"scale": "fp32", "slope": "fp32", "argmax": "*i32"} | dict.fromkeys(("q", "k", "v", "out"), "*bf16")
+types |= dict.fromkeys(("lse", "terms", "key_term", "query_term", "best"), "*fp32") | dict.fromkeys(constants, "constexpr")
+signature = {name: types.get(name, "i32") for name in tile_kernels.forward.arg_names}
+made = compile(ASTSource(tile_kernels.forward, signature, constants), target=GPUTarget("cuda", 90, 32))
+assert "wgmma" in made.asm["ptx"]
+"""
+
+
+@needs_triton
+def test_the_kernels_compile_for_a_gpu_where_there_is_none():
+    """In a process of its own: under the interpreter a kernel is no longer one that compiles."""
+    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    run = subprocess.run([sys.executable, "-c", COMPILED], capture_output=True, text=True, env=environment)
+    assert run.returncode == 0, run.stderr[-2000:]
+
+
+def test_without_a_gpu_its_implementations_say_so(monkeypatch):
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    query = torch.randn(1, 1, 2, 3, 5, 4)
+    with pytest.raises(ValueError, match="'triton' cannot do this: .*(not on cpu|not installed)"):
+        sparse_attention(query, query, query, "grid", implementation="triton")
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("implementation", ["triton", "torch"])
+@pytest.mark.parametrize("dtype, tolerance", [(torch.float32, None), (torch.bfloat16, 3e-2), (torch.float16, 4e-3)], ids=str)
+@pytest.mark.parametrize("pattern, size, queried", [*PROBLEMS, (Local(7), (3, 30, 41), 3), (Grid(), (5, 33, 70), 5), (Strided(8), (4, 35, 30), 1),
+                                                    (Strided(4, causal=True), (3, 21, 70), 3), (Dense(), (2, 9, 31), 2)], ids=str)
+def test_on_a_gpu(pattern, size, queried, implementation, dtype, tolerance):
+    """Every kind, hard and soft, in a head width that tensor cores take and one that they do not."""
+    for (kind, soft), dim in zip(KINDS, (16, 5, 32, 16, 64, 7)):
+        how = dict(pattern=pattern, size=size, queried=queried, kind=kind, soft=soft, dim=dim, source=dtype)
+        check(solve(implementation=implementation, dtype=dtype, device="cuda", **how),
+              solve(implementation="reference", dtype=torch.float64, **how), tolerance)
+
+
+@pytest.mark.gpu
+def test_a_gpu_takes_triton_and_says_so():
+    query = torch.randn(1, 1, 2, 3, 5, 4, device="cuda")
+    name, reason = explain(query, query, query, "grid")
+    assert name == "triton" and "nothing is measured" in reason
