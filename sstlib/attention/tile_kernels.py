@@ -84,15 +84,63 @@ def _span(y, x, ly, lx, ry, rx, ROWS: tl.constexpr, COLUMNS: tl.constexpr, OTHER
 
 @triton.jit
 @no_type_check
-def _ranked(scores, term, key_term, query_term, slope, MODE: tl.constexpr):
-    """Ranking scores of one object (see affinity.py)."""
+def _frames(now, time, st, CAUSAL: tl.constexpr, OWN_FRAME: tl.constexpr):
+    """The first frame that a query's frame is related to, and how many."""
+    first, count = now % st, tl.cdiv((now + 1 if CAUSAL else time) - now % st, st)
+    if OWN_FRAME:
+        first, count = now, 1
+    return first, count
+
+
+@triton.jit
+@no_type_check
+def _best(scores, term, key_term, query_term, slope, MODE: tl.constexpr, LINE: tl.constexpr):
+    """Each query's best ranking score for one object (see affinity.py), and the key of the tile that has it."""
+    if not LINE:
+        term, key_term, query_term = term[None, :], key_term[None, :], query_term[:, None]
     if MODE == "add":
         ranked = scores + term
     elif MODE == "multiply":
         ranked = scores * term
     else:
         ranked = term * 2 * tl.sigmoid(slope * (scores + key_term) - query_term)
-    return ranked
+    ranked = tl.where(scores == -float("inf"), -float("inf"), ranked)
+    if LINE:
+        found, at = ranked, tl.arange(0, scores.shape[0])
+    else:
+        found, at = tl.max(ranked, 1, return_indices=True)
+    return found, at
+
+
+@triton.jit
+@no_type_check
+def _begin(out, lse, cells, exist, V: tl.constexpr, VP: tl.constexpr, CONTINUE: tl.constexpr):
+    """Maximum, sum of weights and weighted sum of values before any key, or where an earlier kernel ended."""
+    top = tl.full(cells.shape, -float("inf"), tl.float32)
+    total = tl.zeros(cells.shape, tl.float32)
+    summed = tl.zeros([cells.shape[0], VP], tl.float32)
+    if CONTINUE:
+        top, total = tl.load(lse + cells, mask=exist, other=0.0), total + 1
+        summed = _read(out, cells, exist, V, V, VP)
+    return top, total, summed
+
+
+@triton.jit
+@no_type_check
+def _softmax(scores, values, top, total, summed, LINE: tl.constexpr):
+    """The running maximum, sum of weights and weighted sum of values after one more tile of keys."""
+    new = tl.maximum(top, scores if LINE else tl.max(scores, 1))
+    base = tl.where(new == -float("inf"), 0.0, new)
+    shrink = tl.exp(top - base)
+    if LINE:
+        weights = tl.exp(scores - base)
+        total = total * shrink + weights
+        summed = summed * shrink[:, None] + weights[:, None] * values.to(tl.float32)
+    else:
+        weights = tl.exp(scores - base[:, None])
+        total = total * shrink + tl.sum(weights, 1)
+        summed = summed * shrink[:, None] + tl.dot(weights.to(values.dtype), values, input_precision="ieee")
+    return new, total, summed
 
 
 @triton.jit
@@ -113,13 +161,7 @@ def forward(q, k, v, out, lse, terms, key_term, query_term, best, argmax, qb, qh
     v += group // heads * vb + group % heads * vh
     queries = _read(q, cells, exist, qc, D, DP)
     rows = group * queried * plane + cells
-    top = tl.full([ROWS * COLUMNS], -float("inf"), tl.float32)
-    total = tl.zeros([ROWS * COLUMNS], tl.float32)
-    summed = tl.zeros([ROWS * COLUMNS, VP], tl.float32)
-    if CONTINUE:
-        top = tl.load(lse + rows, mask=exist, other=0.0)
-        total += 1
-        summed = _read(out + group * queried * plane * V, cells, exist, V, V, VP)
+    top, total, summed = _begin(out + group * queried * plane * V, lse + group * queried * plane, cells, exist, V, VP, CONTINUE)
     o = tl.arange(0, OBJECTS_P)
     record = tl.full([ROWS * COLUMNS, OBJECTS_P], -float("inf") if MODE == "add" else 0.0, tl.float32)
     holder = tl.full([ROWS * COLUMNS, OBJECTS_P], -1, tl.int32)
@@ -128,9 +170,7 @@ def forward(q, k, v, out, lse, terms, key_term, query_term, best, argmax, qb, qh
     if MODE == "sigmoid":
         asked = tl.load(query_term + rows, mask=exist, other=0.0)
     y0, x0, many_y, many_x = _span(y, x, ly, lx, ry, rx, ROWS, COLUMNS, KEY_ROWS, KEY_COLUMNS)
-    first, frames = now % st, tl.cdiv((now + 1 if CAUSAL else time) - now % st, st)
-    if OWN_FRAME:
-        first, frames = now, 1
+    first, frames = _frames(now, time, st, CAUSAL, OWN_FRAME)
     for i in range(frames * many_y * many_x):
         other = first + i // (many_y * many_x) * st
         step = i % (many_y * many_x)
@@ -141,21 +181,9 @@ def forward(q, k, v, out, lse, terms, key_term, query_term, best, argmax, qb, qh
         if LINE:
             scores = tl.sum(queries.to(tl.float32) * keys.to(tl.float32), 1) * scale
             scores = tl.where(there & (SELF or other != now), scores, -float("inf"))
-            new = tl.maximum(top, scores)
         else:
             scores = _scores(queries, keys, scale, qy, qx, ky, kx, there[None, :], ry, rx, WINDOW, SELF)
-            new = tl.maximum(top, tl.max(scores, 1))
-        base = tl.where(new == -float("inf"), 0.0, new)
-        shrink = tl.exp(top - base)
-        top = new
-        if LINE:
-            weights = tl.exp(scores - base)
-            total = total * shrink + weights
-            summed = summed * shrink[:, None] + weights[:, None] * values.to(tl.float32)
-        else:
-            weights = tl.exp(scores - base[:, None])
-            total = total * shrink + tl.sum(weights, 1)
-            summed = summed * shrink[:, None] + tl.dot(weights.to(values.dtype), values, input_precision="ieee")
+        top, total, summed = _softmax(scores, values, top, total, summed, LINE)
         if OBJECTS > 0:
             if other < now:
                 side = tl.zeros_like(places).to(tl.float32)
@@ -163,15 +191,9 @@ def forward(q, k, v, out, lse, terms, key_term, query_term, best, argmax, qb, qh
                     side = tl.load(key_term + group * time * plane + places, mask=there, other=0.0)
                 for number in tl.static_range(OBJECTS):
                     term = tl.load(terms + number * time * plane + places, mask=there, other=0.0)
-                    if LINE:
-                        found = tl.where(there, _ranked(scores, term, side, asked, slope, MODE), -float("inf"))
-                        cell = places
-                    else:
-                        ranked = _ranked(scores, term[None, :], side[None, :], asked[:, None], slope, MODE)
-                        ranked = tl.where(scores == -float("inf"), -float("inf"), ranked)
-                        found, at = tl.max(ranked, 1, return_indices=True)
-                        row, column = ky0 + at // KEY_COLUMNS, kx0 + at % KEY_COLUMNS
-                        cell = other * plane + (row * sy + cy) * width + column * sx + cx
+                    found, at = _best(scores, term, side, asked, slope, MODE, LINE)
+                    row, column = ky0 + at // KEY_COLUMNS, kx0 + at % KEY_COLUMNS
+                    cell = other * plane + (row * sy + cy) * width + column * sx + cx
                     better = (o[None, :] == number) & (found[:, None] > record)
                     record = tl.where(better, found[:, None], record)
                     holder = tl.where(better, cell[:, None], holder)
@@ -204,9 +226,7 @@ def backward_query(q, k, v, grad, lse, delta, grad_q, qb, qh, qc, kb, kh, kc, vb
     norm, minus = tl.load(lse + rows, mask=exist, other=0.0), tl.load(delta + rows, mask=exist, other=0.0)
     summed = tl.zeros([ROWS * COLUMNS, DP], tl.float32)
     y0, x0, many_y, many_x = _span(y, x, ly, lx, ry, rx, ROWS, COLUMNS, KEY_ROWS, KEY_COLUMNS)
-    first, frames = now % st, tl.cdiv((now + 1 if CAUSAL else time) - now % st, st)
-    if OWN_FRAME:
-        first, frames = now, 1
+    first, frames = _frames(now, time, st, CAUSAL, OWN_FRAME)
     for i in range(frames * many_y * many_x):
         other = first + i // (many_y * many_x) * st
         step = i % (many_y * many_x)
