@@ -147,7 +147,7 @@ class DataConfig(Config):
     width: int = 160
     frames: int = 4  # frames a training clip: the reference and those to segment
     objects: int = 3  # at most so many objects a clip
-    difficulty: str = "mixed"  # preset of the generated clips
+    difficulty: str = "mixed"  # preset of the generated clips, or several with equal chance: mixed+hard
     real: str = ""  # a data set to mix in, as `sst data` lists them; empty for none
     real_ratio: float = 0.0  # share of real clips in a batch
     max_gap: int = 3  # frames between two of a real clip, drawn uniformly from 1 to this (CFBI)

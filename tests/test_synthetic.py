@@ -242,3 +242,10 @@ def test_the_endless_video_shows_what_its_labels_say_and_its_object_leaves_and_r
     again = next(itertools.islice(endless_video(61, 97), 7, None))
     np.testing.assert_array_equal(again[0], frames[7])
     assert bare.std() > 5 and not np.array_equal(frames[0], frames[1])
+
+
+def test_several_presets_each_get_their_share():
+    drawn = [random_spec("easy+hard", seed, **SMALL).distractors for seed in range(200)]
+    assert 70 < sum(count == 0 for count in drawn) < 130  # easy clips have none, hard ones two to four
+    with pytest.raises(ValueError, match="unknown preset.*'heavy'.*joined by"):
+        random_spec("easy+heavy", 0)
