@@ -1,5 +1,6 @@
 """Readers of real data sets, each against a generated tree in its exact layout."""
 
+import functools
 import json
 import os
 import zipfile
@@ -9,9 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
-from sstlib import video
+from sstlib import cli, video
 from sstlib.config import DataConfig
-from sstlib.datasets import augmentation, open_dataset, training, training_batch
+from sstlib.datasets import augmentation, open_dataset, speed, training, training_batch
 from sstlib.datasets.youtube import write_submission
 
 SHAPE = (12, 20)
@@ -117,6 +118,35 @@ def test_training_samples_depend_on_their_own_index_alone():
     again = training_batch(DATA, seed=3, batch=2, first=2)
     torch.testing.assert_close((frames[2:], labels[2:]), again, rtol=0, atol=0)
     assert not torch.equal(frames, training_batch(DATA, seed=4, batch=4)[0])
+
+
+def test_samples_drawn_together_are_those_drawn_alone(monkeypatch):
+    monkeypatch.setattr(training, "LEAST_VISIBLE", 0.03)  # so that some are drawn anew
+    together = training.training_samples(DATA, 3, range(5))
+    for index, (frames, labels) in enumerate(together):
+        alone = training.training_sample(DATA, 3, index)
+        np.testing.assert_array_equal(frames, alone[0])
+        np.testing.assert_array_equal(labels, alone[1])
+
+
+@pytest.mark.gpu
+def test_training_batches_are_rendered_on_a_gpu():
+    frames, labels = training_batch(DATA, 3, 4, device="cuda")
+    expected = training_batch(DATA, 3, 4)
+    assert frames.is_cuda and labels.is_cuda and frames.shape == expected[0].shape
+    assert (labels.cpu() != expected[1]).float().mean() < 1e-3
+    assert (frames.cpu() - expected[0]).abs().mean() < 0.01
+
+
+def test_the_speed_is_measured(tmp_path, capsys, monkeypatch):
+    small = functools.partial(speed.measure, clips=2, rounds=1, frames=2, height=24, width=32)
+    monkeypatch.setattr(speed, "measure", small)
+    config = tmp_path / "run.json"
+    config.write_text(json.dumps({"data": DataConfig(height=24, width=32).to_dict(), "training": {"batch": 1}}))
+    assert cli.main(["data", "speed", "--preset", str(config), "--json", str(tmp_path / "record.json")]) == 0
+    record = json.loads((tmp_path / "record.json").read_text())
+    assert record == json.loads(capsys.readouterr().out)
+    assert min(record["frames_per_second"].values()) > 0 and record["clock"] == "processor"
 
 
 def test_training_objects_all_show_in_the_reference_frame():
@@ -252,6 +282,19 @@ def test_a_submission_holds_the_scored_frames_alone(tmp_path):
         )
         (tmp_path / "one.png").write_bytes(archive.read("Annotations/1b/00005.png"))
     np.testing.assert_array_equal(video.read_mask(tmp_path / "one.png"), sequences[0].label(1))
+
+
+def test_the_command_packs_a_submission(tmp_path, capsys):
+    youtube(tmp_path)
+    for one in open_dataset("youtube2019", "valid", tmp_path):
+        for name in one.frame_names:
+            video.write_mask(tmp_path / "masks" / one.name / f"{name}.png", one.label(0))
+    asked = ["data", "submission", "youtube2019", str(tmp_path / "masks"), "--folder", str(tmp_path), "--out"]
+    assert cli.main([*asked, str(tmp_path / "out.zip")]) == 0
+    assert "7 masks" in capsys.readouterr().out and zipfile.is_zipfile(tmp_path / "out.zip")
+    asked[2] = "davis2017"
+    assert cli.main([*asked, str(tmp_path / "other.zip")]) == 2
+    assert "only youtube2018, youtube2019 are submitted" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("damage, message", [

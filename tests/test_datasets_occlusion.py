@@ -107,6 +107,14 @@ def test_the_written_tree_is_read_back_as_davis(tmp_path, small):
     assert known["clips"]["clip-1"]["value"] == 1 and known["version"] == occlusion.VERSION
 
 
+def test_the_command_states_the_content_of_every_clip(tmp_path, small, capsys):
+    assert cli.main(["data", "manifest", "--out", str(tmp_path / "stated.json")]) == 0
+    assert "other than that of version" in capsys.readouterr().out
+    stated = json.loads((tmp_path / "stated.json").read_text())
+    assert stated["version"] == occlusion.VERSION
+    assert stated["clips"] == {str(s.seed): occlusion.fingerprint(_render(s)) for s in small}
+
+
 def test_the_command_refuses_a_split_that_is_not_there(tmp_path, capsys):
     with pytest.raises(SystemExit) as ended:
         cli.main(["data", "occlusion", "--out", str(tmp_path), "--split", "mini2"])

@@ -1,13 +1,14 @@
-"""Data sets: what is there, fetching and unpacking, and writing SST-Occlusion."""
+"""Data sets: what is there, fetching and unpacking, writing SST-Occlusion, packing submissions, the generator's speed."""
 
 import argparse
 import functools
+import json
 import multiprocessing
 import os
 import sys
 from pathlib import Path
 
-HELP = "list data sets, fetch or unpack them, write the SST-Occlusion benchmark"
+HELP = "list data sets, fetch or unpack them, write the SST-Occlusion benchmark, pack a submission, time the generator"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -21,6 +22,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     fetch.add_argument("--sha256", action="append", default=[], help="expected checksum of each zip, in order")
     fetch.add_argument("--into", type=Path, help="folder to unpack into (default: where sst looks for it)")
+    manifest = actions.add_parser("manifest", help="render SST-Occlusion anew and state each clip's content, as its version does")
+    manifest.add_argument("--out", type=Path, required=True, metavar="FILE", help="file to write; compare it with datasets/sst_occlusion.json")
+    packed = actions.add_parser("submission", help="check predicted masks and pack them into the zip that YouTube-VOS's server takes")
+    packed.add_argument("name", help="youtube2018 or youtube2019")
+    packed.add_argument("masks", type=Path, help="folder with VIDEO/FRAME.png, as sst evaluate writes it")
+    packed.add_argument("--split", default="valid", help="valid (default), test, or either with _all_frames")
+    packed.add_argument("--folder", type=Path, help="where the data set is (default: where sst looks for it)")
+    packed.add_argument("--out", type=Path, required=True, metavar="ZIP", help="zip to write")
+    speed = actions.add_parser("speed", help="measure how fast clips are rendered")
+    speed.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu, on one thread)")
+    speed.add_argument("--preset", default="small", help="the training run whose batches are timed, too (default: small); its steps: sst train --profile")
+    speed.add_argument("--json", type=Path, help="also write the record to this file")
     write = actions.add_parser("occlusion", help="write SST-Occlusion in DAVIS layout")
     write.add_argument("--out", type=Path, required=True, help="folder to write")
     write.add_argument(
@@ -33,7 +46,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Carries out one of the actions."""
-    return {"list": _list, "fetch": _fetch, "occlusion": _occlusion}[arguments.action](arguments)
+    actions = {"list": _list, "fetch": _fetch, "occlusion": _occlusion, "manifest": _manifest, "submission": _submission,
+               "speed": _speed}
+    return actions[arguments.action](arguments)
 
 
 def _list(arguments: argparse.Namespace) -> int:
@@ -103,6 +118,39 @@ def _occlusion(arguments: argparse.Namespace) -> int:
         occlusion.write_index(arguments.out, split)
         print(f"{split}: content {occlusion.content_hash(split)}")
     print(f"SST-Occlusion version {occlusion.VERSION}, {len(sequences)} clips in {arguments.out}")
+    return 0
+
+
+def _manifest(arguments: argparse.Namespace) -> int:
+    from sstlib.datasets import occlusion
+
+    occlusion.write_manifest(arguments.out)
+    print(f"{'the same as' if arguments.out.read_bytes() == occlusion.MANIFEST.read_bytes() else 'other than'} "
+          f"that of version {occlusion.VERSION}: {arguments.out}")
+    return 0
+
+
+def _submission(arguments: argparse.Namespace) -> int:
+    from sstlib.datasets import DATASETS, open_dataset, youtube
+
+    if not arguments.name.startswith("youtube"):
+        raise ValueError(f"{arguments.name!r}: only {', '.join(n for n in DATASETS if n.startswith('youtube'))} are submitted")
+    sequences = open_dataset(arguments.name, arguments.split, arguments.folder)
+    print(f"{youtube.write_submission(arguments.out, arguments.masks, sequences)} masks in {arguments.out}")
+    return 0
+
+
+def _speed(arguments: argparse.Namespace) -> int:
+    from sstlib.cli.train import read_config
+    from sstlib.files import written_aside
+    from sstlib.datasets import speed
+
+    record = speed.measure(read_config(arguments.preset), arguments.device)
+    text = json.dumps(record, indent=1)
+    print(text)
+    if arguments.json:
+        with written_aside(arguments.json, "w") as file:
+            file.write(text + "\n")
     return 0
 
 

@@ -156,16 +156,12 @@ def content_hash(split: str) -> str:
     return hashlib.sha256(" ".join(parts).encode()).hexdigest()[:16]
 
 
-def write_manifest() -> None:
-    """States the content of this version, for whoever makes a new one; released versions are never written again."""
-    stated = {
-        f"{sequence.seed}": fingerprint(render(sequence.spec, sequence.seed))
-        for split in CLIPS
-        for sequence in clips(split)
-    }
-    with written_aside(MANIFEST, "w") as file:
-        lines = [f"{json.dumps(key)}: {json.dumps(value)}" for key, value in stated.items()]
-        file.write(f'{{"version": {VERSION}, "clips": {{\n' + ",\n".join(lines) + "\n}}\n")
+def write_manifest(path: Path) -> None:
+    """States the content of every clip, for whoever makes a new version; that of a released one never changes."""
+    everything = [sequence for split in CLIPS for sequence in clips(split)]
+    stated = [f"{json.dumps(str(one.seed))}: {json.dumps(fingerprint(render(one.spec, one.seed)))}" for one in everything]
+    with written_aside(path, "w") as file:
+        file.write(f'{{"version": {VERSION}, "clips": {{\n' + ",\n".join(stated) + "\n}}\n")
 
 
 def write(folder: Path, sequence: OcclusionSequence) -> None:

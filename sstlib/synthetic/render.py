@@ -1,5 +1,6 @@
 """Draws a scene: samples each layer where it can be seen, far to near, and keeps the exact truth beside the picture."""
 
+import functools
 from collections.abc import Callable, Iterator
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass
@@ -201,17 +202,20 @@ def _paint(scene: Scene, layer: int, frames: Tensor, labels: Tensor, amodal: Ten
     mover = int(scene.mover[layer])
     steps = _smear(_way(scene, layer), rows, columns).tolist()
     darkness = float(scene.shadow[mover])
-    for t, (y, x) in enumerate(corners.tolist()):
+    for t, ((y, x), step) in enumerate(zip(corners.tolist(), steps, strict=True)):
         window = (slice(y, y + rows), slice(x, x + columns))
-        if darkness:
-            _cast(frames[t], cover[t], y, x, darkness)
         color, over = shown[t, :3], cover[t]
-        if any(steps[t]):
-            places = [(k * steps[t][0], k * steps[t][1]) for k in (-1, 0, 1)]
-            color, over = _thrice(color * over, over, lambda value, k: torch.roll(value, places[k + 1], (1, 2)))
+        if darkness:
+            _cast(frames[t], over, y, x, darkness)
+        if any(step):
+            color, over = _thrice(color, over, functools.partial(_rolled, step))
         frames[t][:, window[0], window[1]].lerp_(color, over)
         labels[t][window].masked_fill_(inside[t], int(scene.ids[mover]))
         amodal[t, mover][window].logical_or_(inside[t])
+
+
+def _rolled(step: list[int], value: Tensor, k: int) -> Tensor:
+    return torch.roll(value, [k * n for n in step], (1, 2))
 
 
 def _paint_whole(scenes: list[Scene], layer: int, frames: Tensor, labels: Tensor, amodal: Tensor) -> None:
@@ -255,9 +259,14 @@ def _cast(frame: Tensor, cover: Tensor, y: int, x: int, darkness: float | Tensor
     part.mul_(1 - darkness * cover[..., :part.shape[-2], :part.shape[-1]])
 
 
-def _thrice(paint: Tensor, cover: Tensor, moved: Callable[[Tensor, int], Tensor]) -> tuple[Tensor, Tensor]:
+def _thrice(
+    color: Shaped[Tensor, "*frame 3 rows columns"], cover: Shaped[Tensor, "*frame 1 rows columns"],
+    moved: Callable[[Tensor, int], Tensor],
+) -> tuple[Tensor, Tensor]:
     """A layer as an open shutter sees it: the mean over three places -1, 0, 1, to which `moved` brings it."""
-    paint, over = (sum(moved(value, k) for k in (-1, 0, 1)) / 3 for value in (paint, cover))
+    still = torch.cat([color * cover, cover], -3)
+    mean = moved(still, -1).add_(still).add_(moved(still, 1)).div_(3)
+    paint, over = mean.split([3, 1], -3)
     return paint / over.clamp_min(1e-4), over
 
 
@@ -276,7 +285,7 @@ def _smeared_whole(
             index.append(torch.from_numpy(np.where(inside, from_, np.arange(size)).clip(0, size - 1)).to(device))
         return gathered(value, *index)
 
-    smeared, over = _thrice(color * cover, cover, moved)
+    smeared, over = _thrice(color, cover, moved)
     moving = torch.from_numpy(steps.any(1)).to(device)[:, None, None, None]
     return torch.where(moving, smeared, color), torch.where(moving, over, cover)
 
