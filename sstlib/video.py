@@ -3,9 +3,10 @@
 Frames are uint8 RGB, labels uint8 with 0 background, 1..n objects (not necessarily contiguous) and 255 void.
 """
 
+import functools
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -131,11 +132,15 @@ class FolderSequence:
     def frame(self, t: int) -> UInt8[np.ndarray, "height width 3"]:
         return read_frame(self.paths[t])
 
+    @functools.cached_property
+    def _binary(self) -> bool:
+        return are_binary(self.masks.values())
+
     def label(self, t: int) -> UInt8[np.ndarray, "height width"] | None:
         path = self.masks.get(self.frame_names[t])
         if path is None:
             return None
-        labels = read_mask(path)
+        labels = read_mask(path, self._binary)
         with _opened(self.paths[t]) as frame:
             if (frame.height, frame.width) != labels.shape:
                 raise ValueError(
@@ -208,13 +213,17 @@ def read_frame(path: Path | str) -> UInt8[np.ndarray, "height width 3"]:
         return np.array(image.convert("RGB"))
 
 
-def read_mask(path: Path | str) -> UInt8[np.ndarray, "height width"]:
+def read_mask(path: Path | str, binary: bool | None = None) -> UInt8[np.ndarray, "height width"]:
     """Labels of a mask image: palette images by index, grey ones by value, 1-bit as 0/1, LA without its alpha.
 
-    A grey mask with no values but 0 and 255 is a binary one (DAVIS 2016) and becomes 0/1.
+    Args:
+        path: an image file.
+        binary: what 0 and 255 mean in a grey mask: background and object 1 (True, as in DAVIS 2016), or id 0 and void
+            (False). None lets the mask decide: with no other values it is binary. Masks of one clip are best asked
+            together, by `are_binary`.
 
     Raises:
-        ValueError: a color image, whose ids cannot be known, or values above 255.
+        ValueError: a color image, whose ids cannot be known, values above 255, or others than 0 and 255 in a binary one.
     """
     values, mode = _mask_values(Path(path))
     if mode in ("P", "PA", "1"):
@@ -225,7 +234,20 @@ def read_mask(path: Path | str) -> UInt8[np.ndarray, "height width"]:
     if values.dtype != np.uint8 and values.max(initial=0) > VOID:
         raise ValueError(f"{path}: mask has values up to {values.max()}; ids are 0..254 and 255 is void")
     levels = values.astype(np.uint8, copy=False)
-    return levels & 1 if set(present(levels)) <= {0, VOID} else levels
+    others = sorted(set(present(levels)) - {0, VOID})
+    if binary and others:
+        raise ValueError(f"{path}: mask has value {others[0]}, but the clip's first one is binary (0 and 255 alone); "
+                         "save all of them binary, or all by id")
+    return levels if binary is False or others else levels & 1
+
+
+def are_binary(masks: Iterable[Path]) -> bool:
+    """Whether the grey masks of one clip are binary: the first that is not empty decides, as it gives the objects."""
+    for path in masks:
+        found = set(present(read_mask(path, binary=False))) - {0}
+        if found:
+            return found == {VOID}
+    return True
 
 
 def _mask_values(path: Path) -> tuple[Shaped[np.ndarray, "height width *channels"], str]:

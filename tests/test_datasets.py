@@ -382,12 +382,13 @@ def test_clips_are_cut_from_labelled_frames_alone():
 
 
 @pytest.mark.skipif("SST_DAVIS" not in os.environ, reason="SST_DAVIS names no DAVIS folder")
-def test_the_real_davis_2016_reads_whole():
+@pytest.mark.parametrize("step", [20, pytest.param(1, marks=pytest.mark.slow)])
+def test_the_real_davis_2016_reads_whole(step):
     sequences = open_dataset("davis2016", "train") + open_dataset("davis2016", "val")
     assert len(sequences) == 50
     for sequence in sequences:
         assert len(sequence.masks) == len(sequence) > 10
-        for t in (0, len(sequence) // 2, len(sequence) - 1):
+        for t in range(0, len(sequence), step):
             frame, labels = sequence.frame(t), sequence.label(t)
             assert frame.shape[:2] == labels.shape and set(np.unique(labels)) <= {0, 1}
 

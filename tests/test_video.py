@@ -68,6 +68,29 @@ def test_binary_masks_become_zero_and_one(tmp_path):
         np.testing.assert_array_equal(video.read_mask(tmp_path / f"{name}.png"), shape)
 
 
+def grey_clip(folder, *masks):
+    for t, labels in enumerate(masks):
+        for part in ("frames", "masks"):
+            (folder / part).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.zeros((*labels.shape, 3), np.uint8)).save(folder / "frames" / f"{t}.png")
+        Image.fromarray(labels).save(folder / "masks" / f"{t}.png")
+    return video.FolderSequence(folder / "frames", folder / "masks")
+
+
+def test_the_first_mask_with_anything_on_it_says_what_255_means_in_a_grey_clip(tmp_path):
+    shape = labels_of(ids=(0, 255))
+    nothing, ids = np.zeros_like(shape), labels_of(ids=(0, 2, 7, 255))
+    by_id = grey_clip(tmp_path / "ids", nothing, ids, shape)
+    np.testing.assert_array_equal(by_id.label(1), ids)
+    np.testing.assert_array_equal(by_id.label(2), shape)  # void, and no object 1
+    binary = grey_clip(tmp_path / "binary", nothing, shape, shape)
+    np.testing.assert_array_equal(binary.label(2), shape & 1)
+    assert not binary.label(0).any()
+    mixed = grey_clip(tmp_path / "mixed", shape, ids)
+    with pytest.raises(ValueError, match="masks/1.png: mask has value 2, but the clip's first one is binary"):
+        mixed.label(1)
+
+
 def test_void_stays_where_there_are_objects_beside_it(tmp_path):
     labels = labels_of(ids=(0, 3, 255))
     Image.fromarray(labels).save(tmp_path / "m.png")

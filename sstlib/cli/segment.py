@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from sstlib.video import Sequence, images, read_mask
+from sstlib.video import Sequence, are_binary, images, read_mask
 
 HELP = "carry the mask of one frame, or of several, through a whole video"
 
@@ -66,7 +66,8 @@ def given_masks(path: Path, at: int, sequence: Sequence) -> dict[int, np.ndarray
     stray = [name for name in found if name not in numbers]
     if stray:
         raise ValueError(f"{found[stray[0]]}: {sequence.name} has no frame {stray[0]!r}; masks are named as their frames")
-    return {numbers[name]: read_mask(file) for name, file in found.items()}
+    binary = are_binary(found.values())
+    return {numbers[name]: read_mask(file, binary) for name, file in found.items()}
 
 
 def write_overlay(sequence: Sequence, folder: Path) -> None:
