@@ -73,11 +73,15 @@ def _scores(found: dict[str, records.RunRecord]) -> list[str]:
     rows = ["J&F with the 95% interval over sequences drawn again and again (bootstrap). Trained once, so nothing is known of the spread over "
             "seeds.", "", "| data | sequences | J&F | J | F | frames a second | machine |", "| --- | --- | --- | --- | --- | --- | --- |"]
     for record in found.values():
-        mean, low, high = scoring.interval(record)
-        rows.append(f"| {record.provenance['data']} | {len(record.metrics['sequences'])} | {mean:.1f} ({low:.1f} to {high:.1f}) | "
+        rows.append(f"| {record.provenance['data']} | {len(record.metrics['sequences'])} | {_spread(*scoring.interval(record))} | "
                     f"{100 * record.metrics['J']:.1f} | {100 * record.metrics['F']:.1f} | {record.cost['frames_per_second']:.1f} | "
                     f"{record.provenance['device']} |")
     return rows
+
+
+def _spread(mean: float, low: float, high: float) -> str:
+    """A mean with its interval, where more than one sequence gives one."""
+    return f"{mean:.1f}" if np.isnan(low) else f"{mean:.1f} ({low:.1f} to {high:.1f})"
 
 
 def _occlusion(name: str, record: records.RunRecord | None) -> list[str]:
@@ -85,7 +89,7 @@ def _occlusion(name: str, record: records.RunRecord | None) -> list[str]:
     if record is None:
         return []
     table = scoring.occlusion_curve(record)
-    table.insert(2, "J&F (95% interval)", [f"{row[3]:.1f} ({row[4]:.1f} to {row[5]:.1f})" for row in table.itertuples()])
+    table.insert(2, "J&F (95% interval)", [_spread(*row[3:6]) for row in table.itertuples()])
     return ["### Through occlusions", "", f"SST-Occlusion's test clips, from none to {table['frames hidden'].max()} frames in which one object of two is "
             "hidden in full; the other measures are J of all objects while at most a quarter of them can be seen, and in the first five frames "
             "after they come back.", "", tables.markdown(table.drop(columns=["J&F", "low", "high"])),

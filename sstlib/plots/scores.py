@@ -42,7 +42,7 @@ def sequences_in_outline(rows: Sequence[Shown]) -> Figure:
             axes.set_title(f"frame {t}", fontsize=8)
     grid[-1][0].set(xlabel="frame")
     grid[0][0].legend(loc="lower left", ncols=2, fontsize=7)
-    drawing.legend(*grid[0][1].get_legend_handles_labels(), loc="outside lower right", ncols=3, markerscale=6, fontsize=8)
+    drawing.legend(*grid[0][1].get_legend_handles_labels(), loc="outside lower right", ncols=3, markerscale=3, fontsize=8)
     return drawing
 
 
@@ -54,5 +54,5 @@ def _boundaries(axes: Axes, prediction: Mask, truth: Mask) -> None:
     for pixels, color, label in ((agreement.matched, MATCHED, "predicted, right"), (agreement.false, FALSE, "predicted, wrong"),
                                  (agreement.missed, MISSED, "true, missed")):
         y, x = np.nonzero(pixels)
-        axes.scatter(x, y, s=0.3, color=color, linewidths=0, marker="s", label=label)
+        axes.scatter(x, y, s=2, color=color, linewidths=0, marker="s", label=label)
     axes.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
