@@ -1,7 +1,9 @@
 """A run can be trusted: stopped anywhere it ends with the same bits, shared between processes it has the same curve."""
 
+import contextlib
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -11,13 +13,15 @@ import types
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from sstlib import weights
 from sstlib.cli import main
 from sstlib.cli.train import read_config, with_changes
 from sstlib.config import MODELS, DataConfig, RunConfig, TrainingConfig
 from sstlib.resnet import ResNet
-from sstlib.training import Diverged, checkpoint, loop, profiling, schedule, train
+from sstlib.datasets import training as training_data
+from sstlib.training import Diverged, Stopped, checkpoint, loop, profiling, schedule, train
 from sstlib.training.processes import Place
 
 CONFIG = RunConfig(MODELS["sst-tiny"], TrainingConfig(steps=6, batch=2, checkpoint_every=2, warmup=2, own_masks_from=0.5, ema=0.9),
@@ -63,20 +67,22 @@ def assert_same_bits(one, other):
 
 
 TRAIN = """
-import sys, torch
+import json, pathlib, sys, torch
 torch.set_num_threads(1)
+from sstlib.config import RunConfig
 from sstlib.training import loop, train
-from tests.test_training import CONFIG
 loop.PROBE_CLIPS = 1
-train(CONFIG, sys.argv[1], quiet=True)
+train(RunConfig.from_dict(json.loads(pathlib.Path(sys.argv[2]).read_text())), sys.argv[1], quiet=True)
 """
 
 
-def start(folder, *launcher):
+def start(folder, *launcher, config=CONFIG):
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([os.getcwd(), os.environ.get("PYTHONPATH", "")]), "OMP_NUM_THREADS": "1"}
     script = folder.parent / f"{folder.name}.py"
     script.write_text(TRAIN)
-    return subprocess.Popen([sys.executable, *launcher, str(script), str(folder)], env=environment, stderr=subprocess.PIPE, text=True)
+    written = script.with_suffix(".json")
+    written.write_text(json.dumps(config.to_dict()))
+    return subprocess.Popen([sys.executable, *launcher, str(script), str(folder), str(written)], env=environment, stderr=subprocess.PIPE, text=True)
 
 
 def test_killed_at_any_moment_it_ends_with_the_same_bits(undisturbed, tmp_path):
@@ -97,11 +103,14 @@ def test_killed_at_any_moment_it_ends_with_the_same_bits(undisturbed, tmp_path):
     assert {path.name for path in folder.iterdir()} >= {"checkpoint", "curve.csv", "weights.safetensors"}
 
 
-def test_two_processes_have_the_curve_of_one(undisturbed, tmp_path):
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_two_processes_have_the_curve_of_one(tmp_path, accumulate):
+    config = CONFIG.replace(training=CONFIG.training.replace(batch=4, accumulate=accumulate))
+    train(config, tmp_path / "one", quiet=True)
     folder = tmp_path / "run"
-    with start(folder, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2") as process:
+    with start(folder, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", config=config) as process:
         assert process.wait() == 0, process.stderr.read()
-    np.testing.assert_allclose(losses_of(folder), losses_of(undisturbed), rtol=2e-3)
+    np.testing.assert_allclose(losses_of(folder), losses_of(tmp_path / "one"), rtol=2e-3)
 
 
 def test_accumulated_parts_have_the_curve_of_the_whole_batch(undisturbed, tmp_path):
@@ -141,6 +150,83 @@ def test_a_full_disk_leaves_the_last_checkpoint_whole(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="No space left"):
         checkpoint.save(path, {"step": 2})
     assert [p.name for p in tmp_path.iterdir()] == ["last.pt"] and torch.load(path, weights_only=True) == {"step": 1}
+
+
+@pytest.fixture
+def stopped(tmp_path):
+    """A run after its first checkpoint."""
+    train(CONFIG, tmp_path / "run", until=2, quiet=True)
+    return tmp_path / "run"
+
+
+@contextlib.contextmanager
+def files_of_at_most(size):
+    """Every write beyond so many bytes of a file fails, as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("kept", ["curve.csv", "weights.safetensors"], ids=["weights", "checkpoint"])
+def test_a_run_on_a_full_disk_says_so_and_goes_on_later(undisturbed, stopped, kept):
+    before = (stopped / "checkpoint" / "last.pt").read_bytes()
+    with files_of_at_most(max(100_000, (stopped / kept).stat().st_size + 1000)):
+        with pytest.raises(Stopped, match="after step 4: cannot write .*last.pt is whole; start the same command again"):
+            train(CONFIG, stopped, quiet=True)
+    assert (stopped / "checkpoint" / "last.pt").read_bytes() == before
+    assert not list(stopped.rglob("*.part"))
+    train(CONFIG, stopped, quiet=True)
+    assert_same_bits(undisturbed, stopped)
+
+
+def test_a_dead_worker_ends_the_run_which_goes_on_later(undisturbed, stopped, monkeypatch):
+    def killed(*clip):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    before = (stopped / "checkpoint" / "last.pt").read_bytes()
+    with monkeypatch.context() as patched:
+        patched.setattr(loop, "training_clip", killed)
+        with pytest.raises(Stopped, match="a process that renders clips died.*last.pt is whole; start the same command again"):
+            train(CONFIG, stopped, workers=1, quiet=True)
+    assert (stopped / "checkpoint" / "last.pt").read_bytes() == before
+    train(CONFIG, stopped, quiet=True)
+    assert_same_bits(undisturbed, stopped)
+
+
+def write_davis(folder):
+    for part, ending in (("JPEGImages", "jpg"), ("Annotations", "png")):
+        (folder / part / "480p" / "cow").mkdir(parents=True)
+        for t in range(9):
+            picture = np.zeros((48, 64), np.uint8)
+            picture[10:30, 10 + t:40 + t] = 255
+            Image.fromarray(picture if ending == "png" else np.stack([picture] * 3, 2)).save(folder / part / "480p" / "cow" / f"{t:05d}.{ending}")
+    (folder / "ImageSets" / "2016").mkdir(parents=True)
+    (folder / "ImageSets" / "2016" / "train.txt").write_text("cow\n")
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_vanished_data_folder_ends_the_run_which_goes_on_later(tmp_path, monkeypatch, capsys, workers):
+    data, run = tmp_path / "DAVIS", tmp_path / "run"
+    write_davis(data)
+    monkeypatch.setenv("SST_DAVIS", str(data))
+    monkeypatch.setattr(training_data, "real_sequences", training_data.real_sequences.__wrapped__)  # nothing read before is kept
+    config = CONFIG.replace(data=CONFIG.data.replace(real="davis2016", real_ratio=1.0, objects=1))
+    train(config, run, until=2, quiet=True)
+    before = (run / "checkpoint" / "last.pt").read_bytes()
+    (data / "JPEGImages").rename(tmp_path / "elsewhere")
+    written = tmp_path / "config.json"
+    written.write_text(json.dumps(config.to_dict()))
+    assert main(["train", str(written), "--out", str(run), "--workers", str(workers)]) == 1
+    said = capsys.readouterr().err
+    assert "after step 2: a clip cannot be read" in said and "no resolution's folder holds sequence 'cow'" in said and "when the data are back" in said
+    assert (run / "checkpoint" / "last.pt").read_bytes() == before
+    (tmp_path / "elsewhere").rename(data / "JPEGImages")
+    train(config, run, quiet=True)
+    train(config, tmp_path / "whole", quiet=True)
+    assert_same_bits(tmp_path / "whole", run)
 
 
 def test_a_batch_that_does_not_divide_is_refused():

@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ def run(arguments: argparse.Namespace) -> int:
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # read when PyTorch is imported; the profiler would print when it starts and stops
     import torch
 
-    from sstlib.training import Diverged, train
+    from sstlib.training import Diverged, Stopped, train
 
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
@@ -38,8 +39,8 @@ def run(arguments: argparse.Namespace) -> int:
     folder = arguments.out or paths.RESULTS / "training" / Path(arguments.config).stem
     try:
         train(config, folder, workers=arguments.workers)
-    except Diverged as error:
-        print(f"sst train: {error}")
+    except (Diverged, Stopped) as error:
+        print(f"sst train: {error}", file=sys.stderr)
         return FAILED
     print(f"weights and curve are in {folder}")
     return 0

@@ -11,9 +11,16 @@ from sstlib.files import written_aside
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
-    """Writes the state so that `path` is always whole: the last complete checkpoint, or the new one."""
-    with written_aside(path) as file:
-        torch.save(state, file)
+    """Writes the state so that `path` is always whole: the last complete checkpoint, or the new one.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    try:
+        with written_aside(path) as file:
+            torch.save(state, file)
+    except RuntimeError as error:  # PyTorch's writer says so of a full disk
+        raise OSError(f"{path} cannot be written: {error}") from error
 
 
 def load(path: Path, config: RunConfig) -> dict[str, Any] | None:

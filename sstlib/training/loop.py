@@ -6,6 +6,7 @@ import csv
 import importlib.util
 import math
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,10 @@ BACKBONE = "backbone:"  # before the published weights of a backbone alone
 
 class Diverged(ArithmeticError):
     """The loss stopped being a number; the last good checkpoint is kept."""
+
+
+class Stopped(RuntimeError):
+    """Disk, data or a worker failed; the message says what is safe and what to do."""
 
 
 class Clips(Dataset):
@@ -92,6 +97,7 @@ def train(config: RunConfig, folder: Path | str, *, workers: int = 0, until: int
 
     Raises:
         Diverged: the loss is no number any more.
+        Stopped: the disk is full, the data are gone or a worker died; started again the run goes on from its last checkpoint.
         ValueError: the folder holds a checkpoint of another configuration, or the batch does not divide.
     """
     with joined() as place:
@@ -139,7 +145,7 @@ class _Run:
         clips = self._loader(workers, until)
         bar = tqdm(total=training.steps, initial=self.step, disable=quiet or not self.place.leads, ascii=True, mininterval=2,
                    desc=self.folder.name, unit="step")
-        with bar:
+        with bar, self._told():
             while self.step < until:
                 started = time.perf_counter()
                 row = self._learn(clips)
@@ -152,8 +158,22 @@ class _Run:
                 bar.set_postfix(loss=f"{row['loss']:.3f}", J=f"{self._last('probe_J'):.3f}")
                 if "probe_J" in row:
                     self.save()
-                    self.picture()
         return self.average
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        """Says in plain words that a worker died, whenever PyTorch finds out: it raises wherever the main process happens to be."""
+        try:
+            yield
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error):
+                raise
+            raise self._stopped("a process that renders clips died, killed or out of memory", "with fewer --workers if memory is short", error) from error
+
+    def _stopped(self, what: str, remedy: str, error: Exception) -> Stopped:
+        """What to raise when something outside of the run fails."""
+        kept = f"{self.checkpoint_path} is whole" if self.checkpoint_path.exists() else "there is no checkpoint yet"
+        return Stopped(f"after step {self.step}: {what} ({str(error).strip().splitlines()[-1]}). {kept}; start the same command again, {remedy}")
 
     def _loader(self, workers: int, until: int) -> Any:
         batch, mine = self.config.training.batch, self.place.share(self.config.training.batch)
@@ -173,7 +193,7 @@ class _Run:
         self.network.train()
         total = torch.zeros((), device=device)
         for part in range(training.accumulate):
-            frames, labels = (tensor.to(device) for tensor in next(clips))
+            frames, labels = (tensor.to(device) for tensor in self._read(clips))
             last = part == training.accumulate - 1
             waits = contextlib.nullcontext() if last or self.place.world == 1 else self.unrolled.no_sync()
             with waits:
@@ -189,6 +209,13 @@ class _Run:
         self.optimizer.zero_grad(set_to_none=True)
         self._blend()
         return {"loss": loss, "gradient_norm": norm, "learning_rate": rate}
+
+    def _read(self, clips: Any) -> tuple[Tensor, Tensor]:
+        """The next part of a batch."""
+        try:
+            return tuple(next(clips))
+        except (OSError, ValueError) as error:
+            raise self._stopped("a clip cannot be read", "when the data are back", error) from error
 
     def _loss(self, frames: Tensor, labels: Tensor) -> Tensor:
         training = self.config.training
@@ -217,20 +244,30 @@ class _Run:
         return next((row[key] for row in reversed(self.curve) if key in row), math.nan)
 
     def save(self) -> None:
-        """Checkpoint, curve and averaged weights, each whole or absent. Only the leading process writes."""
+        """Curve, averaged weights, a picture and the checkpoint, each whole or absent. Only the leading process writes.
+
+        The checkpoint comes last: a run that stops before it makes the others again.
+
+        Raises:
+            Stopped: they cannot be written.
+        """
         if not self.place.leads:
             return
-        checkpoint.save(self.checkpoint_path, {
-            "config": self.config.to_dict(), "step": self.step, "curve": self.curve, "seconds": self.seconds,
-            "network": self.network.state_dict(), "average": self.average.state_dict(), "optimizer": self.optimizer.state_dict(),
-            "random": torch.get_rng_state(), "ancestry": self.ancestry})
-        write_curve(self.folder / "curve.csv", self.curve)
-        weights.save(self.average, self.folder / "weights.safetensors", run=self.config.to_dict(), step=self.step,
-                     origin=provenance(self.config.data.real or "generated"), training_seconds=self.seconds, ancestry=self.ancestry)
+        try:
+            write_curve(self.folder / "curve.csv", self.curve)
+            weights.save(self.average, self.folder / "weights.safetensors", run=self.config.to_dict(), step=self.step,
+                         origin=provenance(self.config.data.real or "generated"), training_seconds=self.seconds, ancestry=self.ancestry)
+            self.picture()
+            checkpoint.save(self.checkpoint_path, {
+                "config": self.config.to_dict(), "step": self.step, "curve": self.curve, "seconds": self.seconds,
+                "network": self.network.state_dict(), "average": self.average.state_dict(), "optimizer": self.optimizer.state_dict(),
+                "random": torch.get_rng_state(), "ancestry": self.ancestry})
+        except OSError as error:
+            raise self._stopped(f"cannot write into {self.folder}", "when there is space on the disk", error) from error
 
     def picture(self) -> None:
         """A held-out clip with truth and prediction as probe/STEP.png, where matplotlib is installed."""
-        if not self.place.leads or importlib.util.find_spec("matplotlib") is None:
+        if importlib.util.find_spec("matplotlib") is None:
             return
         from sstlib.plots import png
         from sstlib.plots.curves import side_by_side
