@@ -11,10 +11,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sstlib import video
+from sstlib.config import require
 from sstlib.model import Memory, Propagator
 from sstlib.shapes import Float, Shaped, UInt8
 
 LARGEST_ID = 254  # 255 is void
+AGGREGATIONS = ("naive", "hard", "soft")
 
 
 @dataclass(frozen=True)
@@ -35,15 +37,15 @@ class Segmenter:
         longest: cap on the frame's longer side inside the network, in pixels; masks come back in full size. None: no cap.
         flip: average with the prediction on the mirrored frame.
         scales: average over these sizes of the frame (CFBI's multi-scale test uses 1, 1.15, 1.3, 1.5).
-        aggregation: `naive`, the largest probability wins (section 3.1), or `soft`: objects as independent, the background what
-            none of them claims (STM, Cutie).
+        aggregation: `naive`, the largest probability wins (section 3.1) and later frames see the probabilities, as in training;
+            `hard`, likewise, but later frames see the winner alone (CFBI); `soft`, objects as independent, the background what none of
+            them claims (STM, Cutie).
         keep_reference: overrides the configuration's choice whether the given frames stay in the buffer.
     """
 
     def __init__(self, network: Propagator, *, longest: int | None = None, flip: bool = False, scales: tuple[float, ...] = (1.0,),
                  aggregation: str = "naive", keep_reference: bool | None = None):
-        if aggregation not in ("naive", "soft"):
-            raise ValueError(f"aggregation is {aggregation!r}; expected 'naive' or 'soft'")
+        require(aggregation, "aggregation", AGGREGATIONS)
         if longest is not None and longest < 16:
             raise ValueError(f"longest is {longest} pixels; make it at least 16")
         if not scales or min(scales) <= 0:
@@ -80,7 +82,10 @@ class Segmenter:
                                      for x, (_, mirrored) in zip(logits, self.views)])
         self.size = frame.shape[:2]
         memberships = predicted if labels is None else self._given(torch.from_numpy(labels.astype(np.int64)).to(self.device), predicted)
-        self.memories = [self.network.remember(memory, seen, self._view(memberships, *view, like=seen.size), labels is not None)
+        kept = memberships
+        if self.aggregation == "hard":
+            kept = F.one_hot(memberships.argmax(1), len(self.ids)).permute(0, 3, 1, 2).to(memberships.dtype)
+        self.memories = [self.network.remember(memory, seen, self._view(kept, *view, like=seen.size), labels is not None)
                          for memory, seen, view in zip(self.memories, features, self.views)]
         return self._prediction(memberships[0])
 
@@ -136,7 +141,7 @@ class Segmenter:
     def _merge(self, probabilities: list[Tensor]) -> Tensor:
         """One set of probabilities from those of all views."""
         merged = torch.stack(probabilities).mean(0)
-        if self.aggregation == "naive":
+        if self.aggregation != "soft":
             return merged
         foreground = merged[:, 1:]
         parts = torch.cat([(1 - foreground).prod(1, keepdim=True), foreground], 1).clamp(1e-7, 1 - 1e-7)

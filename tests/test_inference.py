@@ -87,7 +87,8 @@ def test_an_object_may_be_nowhere(network):
     assert segmenter.step(FRAMES[2]).ids == (0, 1, 2)
 
 
-@pytest.mark.parametrize("options", [{"flip": True}, {"scales": (1.0, 1.3)}, {"longest": 40}, {"aggregation": "soft"}, {"keep_reference": True},
+@pytest.mark.parametrize("options", [{"flip": True}, {"scales": (1.0, 1.3)}, {"longest": 40}, {"aggregation": "soft"}, {"aggregation": "hard"},
+                                     {"keep_reference": True},
                                      {"flip": True, "scales": (0.8, 1.2), "longest": 48, "aggregation": "soft"}])
 def test_options_keep_size_and_probabilities(network, options):
     segmenter = Segmenter(network, **options)
@@ -113,6 +114,21 @@ def test_soft_aggregation_is_cutie_s_formula(network):
     odds = torch.tensor([0.5 * 0.7, 0.5, 0.3])
     odds = odds / (1 - odds)
     torch.testing.assert_close(segmenter._merge([p]).flatten(), odds / odds.sum())
+
+
+def test_naive_goes_on_with_probabilities_and_hard_with_the_winner(network):
+    given, seen = labels(id1=(3, 5), id2=(20, 40)), {}
+    for aggregation in ("naive", "hard"):
+        segmenter = Segmenter(network, aggregation=aggregation)
+        segmenter.step(FRAMES[0], given)
+        segmenter.network.remember = lambda memory, features, kept, given: seen.setdefault(aggregation, kept)
+        prediction = segmenter.step(FRAMES[1])
+        expected = prediction.probabilities
+        if aggregation == "hard":
+            expected = (expected.argmax(0) == np.arange(3)[:, None, None]).astype(np.float32)
+        np.testing.assert_array_equal(seen[aggregation][0].numpy(), expected)
+    with pytest.raises(ValueError, match="aggregation is 'mean'; expected one of 'naive', 'hard', 'soft'"):
+        Segmenter(network, aggregation="mean")
 
 
 @pytest.mark.parametrize("frame, given, message", [
@@ -197,6 +213,7 @@ def test_the_command_writes_masks_and_an_overlay(network, tmp_path, capsys):
     ({"--mask": "nowhere.png"}, "nowhere.png: no such"), ({"--weights": "nowhere"}, "no weights 'nowhere'"), ({"VIDEO": "nowhere"}, "nowhere"),
     ({"--at": "9"}, "frames 0..3"), ({"--mask": "empty.png"}, "hold no object"), ({"--mask": "small.png"}, "labels have shape"),
     ({"--mask": "color.png"}, "color"),
+    pytest.param({"--device": "cuda"}, "no device 'cuda' here", marks=pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without")),
 ])
 def test_the_command_says_what_is_wrong_and_writes_nothing(network, tmp_path, capsys, monkeypatch, change, message):
     monkeypatch.chdir(tmp_path)

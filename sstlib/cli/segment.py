@@ -24,7 +24,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--longest", type=int, metavar="PIXELS", help="work on frames of at most this long a side; masks keep the full size")
     parser.add_argument("--flip", action="store_true", help="average with the mirrored frame: twice the time, a little better")
     parser.add_argument("--scales", type=float, nargs="+", default=[1.0], metavar="S", help="average over these sizes (default 1)")
-    parser.add_argument("--soft", action="store_true", help="soft aggregation of objects instead of the largest probability")
+    parser.add_argument("--aggregation", choices=["naive", "hard", "soft"], default="naive",
+                        help="the largest probability wins and probabilities go on to later frames (naive, the default); the winner alone goes on "
+                        "(hard, as CFBI); objects compete as if independent (soft, as STM)")
     parser.add_argument("--keep-reference", action="store_true", help="let every frame also attend to the given ones")
     parser.add_argument("--device", help="cpu or cuda (default: cuda where there is one)")
 
@@ -40,9 +42,11 @@ def run(arguments: argparse.Namespace) -> int:
     sequence = open_clip(arguments.video)
     given = given_masks(Path(arguments.mask), arguments.at, sequence)
     device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    if device != "cpu" and not torch.cuda.is_available():
+        raise ValueError(f"no device {device!r} here; leave --device out to segment on the processor")
     network = weights.load(arguments.weights, device)
     options = {"longest": arguments.longest, "flip": arguments.flip, "scales": tuple(arguments.scales),
-               "aggregation": "soft" if arguments.soft else "naive", "keep_reference": arguments.keep_reference or None}
+               "aggregation": arguments.aggregation, "keep_reference": arguments.keep_reference or None}
     predictions = segment_to_folder(network, sequence, arguments.out, given, **options)
     count = sum(1 for _ in tqdm(predictions, total=len(sequence), unit="frame", ascii=True, desc=sequence.name, disable=None))
     print(f"{count} masks are in {arguments.out}")
