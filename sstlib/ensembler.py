@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sstlib.decoder import InstanceGate
-from sstlib.resnet import ASPP
+from sstlib.resnet import ASPP, Bottleneck
 from sstlib.shapes import Bool, Float
 
 PREHEAD = 64
@@ -31,25 +31,15 @@ class ContextGate(nn.Module):
         return x * (1 + torch.tanh(self.gamma * relative + self.beta))
 
 
-class GatedBottleneck(nn.Module):
-    """A ContextGate, then a ResNet bottleneck with GroupNorm."""
+class GatedBottleneck(Bottleneck):
+    """A ResNet bottleneck with GroupNorm behind a ContextGate; the shortcut goes around both."""
 
     def __init__(self, inputs: int, outputs: int, stride: int = 1, dilation: int = 1):
-        super().__init__()
-        planes = outputs // 4
+        super().__init__(inputs, outputs // 4, stride, dilation, "group32")
         self.gate = ContextGate(inputs)
-        self.conv1, self.norm1 = nn.Conv2d(inputs, planes, 1, bias=False), nn.GroupNorm(32, planes)
-        self.conv2 = nn.Conv2d(planes, planes, 3, stride, dilation, dilation, bias=False)
-        self.norm2 = nn.GroupNorm(32, planes)
-        self.conv3, self.norm3 = nn.Conv2d(planes, outputs, 1, bias=False), nn.GroupNorm(32, outputs)
-        self.shortcut = nn.Identity()
-        if stride > 1 or inputs != outputs:
-            self.shortcut = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.GroupNorm(32, outputs))
 
     def forward(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch outputs out_height out_width"]:
-        y = F.relu(self.norm1(self.conv1(self.gate(x))))
-        y = F.relu(self.norm2(self.conv2(y)))
-        return F.relu(self.norm3(self.conv3(y)) + self.shortcut(x))
+        return F.relu(self.residual(self.gate(x)) + self.downsample(x))
 
 
 class Ensembler(nn.Module):

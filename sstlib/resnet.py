@@ -5,7 +5,6 @@ a file or from a URL with its checksum; nothing here needs torchvision.
 """
 
 import hashlib
-import os
 import pickle
 import re
 import urllib.request
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 
 from sstlib import paths
 from sstlib.backbone import FilterResponseNorm, Levels, Normalize, enlarge, group_norm
+from sstlib.files import written_aside
 from sstlib.shapes import Float
 
 DEPTHS = {"resnet18": (2, 2, 2, 2), "resnet34": (3, 4, 6, 3), "resnet50": (3, 4, 6, 3), "resnet101": (3, 4, 23, 3)}
@@ -74,8 +74,12 @@ class Bottleneck(nn.Module):
         self.downsample = _shortcut(inputs, planes * 4, stride, norm)
 
     def forward(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch outputs out_height out_width"]:
+        return F.relu(self.residual(x) + self.downsample(x))
+
+    def residual(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch outputs out_height out_width"]:
+        """What is added to the shortcut."""
         y = F.relu(self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x))))))
-        return F.relu(self.bn3(self.conv3(y)) + self.downsample(x))
+        return self.bn3(self.conv3(y))
 
 
 def _shortcut(inputs: int, outputs: int, stride: int, norm: str) -> nn.Module:
@@ -246,32 +250,23 @@ def fetch(source: str | Path, sha256: str | None = None) -> Path:
             raise ValueError(f"{text}: a checksum is needed for a download; give sha256")
         path = paths.CACHE / "pretrained" / text.rsplit("/", 1)[-1]
         if not path.exists():
-            _download(text, path, sha256)
+            with urllib.request.urlopen(text) as response, written_aside(path) as file:
+                file.write(_verified(response.read(), text, sha256))
+            return path
     else:
         path = Path(text)
         if not path.is_file():
             raise FileNotFoundError(f"{path}: no such weights file")
     if sha256 is not None:
-        _verify(path, sha256)
+        _verified(path.read_bytes(), text, sha256)
     return path
 
 
-def _download(url: str, path: Path, sha256: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        urllib.request.urlretrieve(url, aside)
-        _verify(aside, sha256)
-        os.replace(aside, path)
-    finally:
-        aside.unlink(missing_ok=True)
-
-
-def _verify(path: Path, sha256: str) -> None:
-    with open(path, "rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+def _verified(content: bytes, source: str, sha256: str) -> bytes:
+    digest = hashlib.sha256(content).hexdigest()
     if len(sha256) < 8 or not digest.startswith(sha256.lower()):
-        raise ValueError(f"{path}: its SHA-256 is {digest}, expected {sha256}; fetch it again, or check where it came from")
+        raise ValueError(f"{source}: its SHA-256 is {digest}, expected {sha256}; fetch it again, or check where it came from")
+    return content
 
 
 def _read_state(path: Path) -> dict[str, Tensor]:

@@ -7,6 +7,7 @@ from sstlib.config import named_model
 from sstlib.decoder import InstanceGate, SmallDecoder
 from sstlib.ensembler import ContextGate, Ensembler, GatedBottleneck
 from sstlib.model import build
+from sstlib.resnet import Bottleneck
 
 SHARED, FEATURES, MAPS, INSTANCE, LOW = 7, 6, 5, 12, 10
 
@@ -76,6 +77,17 @@ def test_context_gates_start_as_the_identity_and_weigh_energy():
 
 def test_bottlenecks_stride_and_widen():
     assert GatedBottleneck(24, 128, 2)(torch.randn(1, 24, 9, 12)).shape == (1, 128, 5, 6)
+
+
+@torch.no_grad()
+def test_gated_bottlenecks_gate_the_residual_alone():
+    torch.manual_seed(0)
+    block, plain, x = GatedBottleneck(24, 128), Bottleneck(24, 32, 1, 1, "group32"), torch.randn(1, 24, 5, 7)
+    plain.load_state_dict({name: value for name, value in block.state_dict().items() if not name.startswith("gate.")})
+    torch.testing.assert_close(block(x), plain(x))  # gates start as the identity
+    block.gate.beta.fill_(-50.0)  # and can close
+    closed = plain.residual(torch.zeros_like(x))
+    torch.testing.assert_close(block(x), torch.relu(closed + plain.downsample(x)))
 
 
 def test_cfbi_has_the_published_size():

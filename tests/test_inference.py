@@ -77,7 +77,7 @@ def test_objects_join_are_corrected_and_leave(network):
         segmenter.remove(8)
 
 
-def test_an_object_may_be_nowhere(network):
+def test_an_object_may_be_nowhere_and_return(network):
     segmenter = Segmenter(network)
     segmenter.step(FRAMES[0], labels(id1=(3, 5), id2=(20, 40)))
     network_segment = segmenter.network.segment
@@ -85,6 +85,9 @@ def test_an_object_may_be_nowhere(network):
     lost = segmenter.step(FRAMES[1])
     assert not lost.labels.any() and lost.confidence[2] > 0.99
     assert segmenter.step(FRAMES[2]).ids == (0, 1, 2)
+    here = torch.from_numpy(labels(id2=(9, 20)) > 0)
+    segmenter.network.segment = lambda features, memory: network_segment(features, memory) + 50 * torch.stack([~here, here & ~here, here])
+    assert np.array_equal(segmenter.step(FRAMES[3]).labels, labels(id2=(9, 20)))
 
 
 @pytest.mark.parametrize("options", [{"flip": True}, {"scales": (1.0, 1.3)}, {"longest": 40}, {"aggregation": "soft"}, {"aggregation": "hard"},

@@ -1,6 +1,5 @@
 """What the causal mode changes in the masks: the same weights with cached keys, and with every buffer computed anew and in full."""
 
-import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from sstlib.anatomy import anatomy
 from sstlib.datasets import open_dataset
 from sstlib.experiments import records
 from sstlib.experiments.execute import summary
+from sstlib.experiments.scoring import fingerprint
 from sstlib.inference import Segmenter
 from sstlib.metrics import SequenceScorer, paired_comparison, region_similarity
 from sstlib.provenance import provenance
@@ -26,9 +26,8 @@ def compare(name: str = "sst-small", split: str = "val") -> Path:
 
     Half an hour of one processor core for the 27 clips of `val`.
     """
-    fingerprint = hashlib.sha256(weights.find(name).read_bytes()).hexdigest()[:16]
     path = records.record_path(EXPERIMENT, f"{name}-both-modes", 0)
-    config = {"weights": fingerprint, "split": split}
+    config = {"weights": fingerprint(name), "split": split}
     if path.exists() and records.read(path).config == config:
         return path
     metrics = side_by_side(name, open_dataset("sst-occlusion", split))
