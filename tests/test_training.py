@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,12 +16,14 @@ import pytest
 import torch
 from PIL import Image
 
-from sstlib import weights
+from sstlib import paths, weights
+from sstlib.baselines import BASELINES
 from sstlib.cli import main
 from sstlib.cli.train import read_config, with_changes
 from sstlib.config import MODELS, DataConfig, RunConfig, TrainingConfig
 from sstlib.resnet import ResNet
 from sstlib.datasets import training as training_data
+from sstlib.model import SST
 from sstlib.training import Diverged, Stopped, checkpoint, loop, profiling, schedule, train
 from sstlib.training.processes import Place
 
@@ -264,6 +267,34 @@ def test_weights_carry_their_configuration_and_refuse_others(undisturbed, tmp_pa
         weights.load_tensors(network, values, str(other))
 
 
+def test_a_network_is_loaded_by_release_folder_file_and_hub(undisturbed, tmp_path, monkeypatch):
+    asked = []
+
+    def download(repository, file, revision=None):
+        asked.append((repository, file, revision))
+        if repository != "someone/sst-test":
+            raise OSError("404: no such repository")
+        return str(undisturbed / "weights.safetensors")
+
+    monkeypatch.setitem(sys.modules, "huggingface_hub", types.SimpleNamespace(hf_hub_download=download))
+    monkeypatch.setattr(paths, "WEIGHTS", tmp_path)
+    shutil.copyfile(undisturbed / "weights.safetensors", tmp_path / "sst-test.safetensors")
+    for given in ("sst-test", str(undisturbed), str(undisturbed / "weights.safetensors"), "someone/sst-test", "someone/sst-test@v1"):
+        network = SST.from_pretrained(given)
+        assert isinstance(network, SST) and not network.training
+        assert all(torch.equal(value, tensors(undisturbed)[name]) for name, value in network.state_dict().items()), given
+    assert asked == [("someone/sst-test", "model.safetensors", None), ("someone/sst-test", "model.safetensors", "v1")]
+    with pytest.raises(FileNotFoundError, match="neither here nor on the Hugging Face hub .404"):
+        SST.from_pretrained("someone/else")
+    with pytest.raises(FileNotFoundError, match="give a .safetensors file, a folder with one, a repository"):
+        SST.from_pretrained(f"{tmp_path.name}/a/b")
+    with pytest.raises(ValueError, match="is a SST, not a STM"):
+        BASELINES["stm"].from_pretrained("sst-test")
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    with pytest.raises(FileNotFoundError, match="pip install 'sstlib.hub.'"):
+        SST.from_pretrained("someone/sst-test")
+
+
 def test_unknown_weights_list_the_released_ones(tmp_path):
     with pytest.raises(FileNotFoundError, match="no weights 'sst-huge'"):
         weights.load("sst-huge")
@@ -295,6 +326,10 @@ def test_a_run_starts_from_the_weights_that_it_names(undisturbed, tmp_path):
     train(config, tmp_path, quiet=True)
     for name, value in tensors(tmp_path).items():
         torch.testing.assert_close(value, tensors(undisturbed)[name], atol=1e-6, rtol=0)
+    [before, own] = weights.lineage(tmp_path / "weights.safetensors")
+    assert (before["name"], before["step"], own["step"]) == (undisturbed.name, CONFIG.training.steps, 1)
+    train(config.replace(training=config.training.replace(steps=1)), tmp_path, quiet=True)
+    assert len(weights.lineage(tmp_path / "weights.safetensors")) == 2, "a resumed run keeps what it knew of its start"
     with pytest.raises(ValueError, match="of another model"):
         train(config.replace(model=config.model.replace(history=1)), tmp_path / "other", quiet=True)
 
