@@ -26,7 +26,7 @@ def run(arguments: argparse.Namespace) -> int:
     import torch
 
     from sstlib import paths, weights
-    from sstlib.experiments import card, release, scoring
+    from sstlib.experiments import card, release, scoring, tables
 
     if (arguments.folder is None) != (arguments.data is None) or (arguments.start and arguments.folder is None):
         raise ValueError("RUN and --data go together: a run to release, and what it was trained on; --start only with them")
@@ -42,6 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
             else:
                 print(scoring.score(arguments.name, benchmark))
         print(*card.write_figures(arguments.name), sep="\n")
+        tables.write_tables(paths.TABLES)
     print(card.write_card(arguments.name))
     if arguments.push:
         print(release.push(arguments.name, arguments.push))

@@ -12,6 +12,7 @@ from sstlib.metrics import region_similarity
 from sstlib.plots import jpeg, png
 from sstlib.plots.curves import score_by_occlusion, side_by_side
 from sstlib.plots.scores import Shown, sequences_in_outline
+from sstlib.training.loop import BACKBONE
 from sstlib.video import read_mask
 
 FAILURES = 3  # worst clips that are shown
@@ -50,9 +51,11 @@ def _training(facts: dict[str, Any]) -> list[str]:
     start = chain[0]["run"]["training"]["start"]
     known = [run["training_seconds"] for run in chain if "training_seconds" in run]
     least = "at least " if start or len(known) < len(chain) else ""
-    rows = ["Random weights to begin with; no pretrained weights of any kind." if not start else
-            f"Begins with the weights {Path(start).stem}, of which this file does not tell more.", "",
-            "| run | data | steps | clips a step | size | minutes | machine | commit |", "| --- | --- | --- | --- | --- | --- | --- | --- |"]
+    first = "Random weights to begin with; no pretrained weights of any kind."
+    if start:
+        kind = "published weights of its backbone" if start.startswith(BACKBONE) else "the weights"
+        first = f"Begins with {kind}, {Path(start).stem}, of which this file does not tell more."
+    rows = [first, "", "| run | data | steps | clips a step | size | minutes | machine | commit |", "| --- | --- | --- | --- | --- | --- | --- | --- |"]
     for number, run in enumerate(chain, 1):
         training, data, origin = run["run"]["training"], run["run"]["data"], run["origin"]
         minutes = f"{run['training_seconds'] / 60:.0f}" if "training_seconds" in run else "not recorded"

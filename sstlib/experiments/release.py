@@ -11,6 +11,7 @@ import pandas as pd
 from sstlib import paths, weights
 from sstlib.experiments.card import write_card
 from sstlib.files import written_aside
+from sstlib.training.loop import BACKBONE
 
 CURVE_ROWS = 300
 TERMS = {
@@ -58,7 +59,7 @@ def ancestry(facts: dict[str, Any], name: str, start: str | None = None) -> list
         ValueError: what lies there was made after the run began, so that it is something else.
     """
     named = facts["run"]["training"]["start"]
-    if facts.get("ancestry") or not named:
+    if facts.get("ancestry") or not named or named.startswith(BACKBONE):
         return facts.get("ancestry", [])
     target = paths.WEIGHTS / f"{name}{weights.SUFFIX}"
     if target.exists() and (there := weights.facts(target)).get("ancestry") and there["origin"] == facts["origin"]:

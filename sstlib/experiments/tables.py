@@ -114,10 +114,24 @@ def davis2016() -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["method", "training", "J&F", "J", "F", "published J&F"])
 
 
+def releases() -> pd.DataFrame:
+    """J&F of each release on SST-Occlusion's test clips by frames of full occlusion, in percent; empty where none was scored."""
+    from sstlib.experiments import scoring  # brings PyTorch along
+
+    rows = []
+    for record in records.read_all("sst-occlusion"):
+        curve = scoring.occlusion_curve(record)
+        rows.append({"weights": record.variant} | {("hidden for 0 frames" if n == 0 else str(n)): score
+                                                   for n, score in zip(curve["frames hidden"], curve["J&F"])})
+    return pd.DataFrame(rows)
+
+
 def write_tables(folder: Path = paths.TABLES) -> list[Path]:
     """Writes every table as CSV (full precision) and Markdown (rounded), and returns the files."""
     frames = {sweep: beside_published(sweep) for sweep in SWEEPS}
     frames["davis2016"] = davis2016()
+    if len(scored := releases()):
+        frames["releases"] = scored
     frames |= {f"published-{table}": published(table) for table in ("1a", "1b", "2", "6")}
     written = []
     for name, frame in frames.items():
