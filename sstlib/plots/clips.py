@@ -11,22 +11,23 @@ from sstlib.plots import ACCENT, FAINT, INK, SIGNAL, WIDTH, bare, figure, styled
 from sstlib.shapes import Bool, UInt8
 from sstlib.synthetic import Clip, ClipSpec, render
 
+TINT = 0.45  # of what is seen of an object
 EXAMPLES: dict[
     str, tuple[str, str, tuple[float, ...], int]
 ] = {  # name of the axis, how a value is named, values, seed that shows it well
-    "hidden": ("share hidden", "{:.0%}", (0.4, 0.6, 0.8, 1.0), 4),
-    "likeness": ("likeness\nof occluder", "{:g}", (0.0, 0.4, 0.8, 1.0), 1),
+    "hidden": ("share hidden", "{:.0%}", (0.4, 0.6, 0.8, 1.0), 0),
+    "likeness": ("likeness\nof occluder", "{:g}", (0.0, 0.4, 0.8, 1.0), 2),
     "camouflage": ("likeness of\nbackground", "{:g}", (0.05, 0.4, 0.7, 0.95), 4),
-    "objects": ("objects", "{:g}", (1, 2, 4, 6), 2),
+    "objects": ("objects", "{:g}", (1, 2, 4, 6), 0),
     "deformation": ("deformation", "{:g}", (0.0, 0.5, 1.0, 1.5), 3),
-    "speed": ("speed", "{:g}% a frame", (0.5, 2.0, 4.0, 8.0), 5),
+    "speed": ("speed", "{:g}% a frame", (0.5, 2.0, 4.0, 8.0), 2),
     "appearance": ("change\nof light", "{:g}", (0.0, 0.4, 0.8, 1.2), 2),
     "blur": ("blur", "{:g} px", (0.0, 1.0, 2.0, 3.0), 7),
 }
 
 
 def examples(
-    axis: str, seed: int | None = None, height: int = 120, width: int = 216
+    axis: str, seed: int | None = None, height: int = 240, width: int = 432
 ) -> list[tuple[str, UInt8[np.ndarray, "height width 3"]]]:
     """One picture for each value of an axis of the generator, of the same seed, so that little else differs."""
     _, text, values, telling = EXAMPLES[axis]
@@ -38,7 +39,7 @@ def examples(
         objects=2,
         distractors=1,
         occlusion=5,
-        size=17.0,
+        size=20.0,
         camouflage=0.0,
         deformation=0.3,
         speed=1.5,
@@ -48,39 +49,62 @@ def examples(
         blur=0.3,
         noise=0.0,
     )
+    if axis in ("hidden", "likeness"):
+        wish |= dict(objects=1)
     if axis in ("objects", "camouflage", "deformation", "speed", "appearance", "blur"):
-        wish |= dict(occlusion=None, distractors=0, size=14.0 if axis == "objects" else 24.0)
+        wish |= dict(occlusion=None, distractors=0, size=20.0 if axis == "objects" else 24.0)
     return [(text.format(value), _picture(render(ClipSpec(**wish | {axis: value}), seed), axis)) for value in values]
 
 
 def _picture(clip: Clip, axis: str) -> UInt8[np.ndarray, "height width 3"]:
-    """The frame that shows an axis best, objects outlined; for speed a trail of earlier places."""
+    """The frame that shows an axis best, objects tinted and outlined; for speed with a trail of earlier places."""
     share = clip.visible_share[:, 0]
     if clip.spec.occlusion:
         t = int(np.argmin(share)) if axis == "hidden" else int(np.flatnonzero(share < 0.7)[0])
-        return with_outlines(clip.frames[t], clip.full(1)[t], clip.labels[t] == 1)
+        full = clip.full(1)[t]
+        tint = 0.0 if axis == "likeness" else TINT  # which would hide just what is to be compared
+        return with_outlines(clip.frames[t], full, clip.labels[t] == 1, tint)[view(full)]
     t = int(np.argmax(np.abs(np.log(clip.scene.gain.mean(1))))) if axis == "appearance" else len(share) // 2
-    picture = clip.frames[t].copy()
-    for earlier in range(t - 6, t) if axis == "speed" else ():
+    if axis in ("objects", "speed"):
+        picture = video.overlay(clip.frames[t], clip.labels[t], TINT)
+    else:
+        picture = clip.frames[t].copy()
+    for earlier in range(t - 6, t, 2) if axis == "speed" else ():
         picture[outline(clip.labels[earlier] == 1)] = (255, 255, 255)
     for n in range(1, clip.spec.objects + 1):
         picture[outline(clip.labels[t] == n)] = video.palette()[n] // 2 + 127
     return picture
 
 
+def view(shown: Bool[np.ndarray, "height width"], least: float = 0.6) -> tuple[slice, slice]:
+    """A part of the frame, of its shape and at least so large, in whose middle a mask is, as far as the frame allows."""
+    if not shown.any():
+        return slice(None), slice(None)
+    size = np.array(shown.shape)
+    low, high = (np.array([edge(places) for places in np.nonzero(shown)]) for edge in (np.min, np.max))
+    part = size * np.clip(1.3 * ((high - low + 1) / size).max(), least, 1)
+    corner = np.clip((low + high + 1 - part) / 2, 0, size - part).round().astype(int)
+    rows, columns = (slice(int(at), int(at + length)) for at, length in zip(corner, part, strict=True))
+    return rows, columns
+
+
 def outline(mask: Bool[np.ndarray, "height width"]) -> Bool[np.ndarray, "height width"]:
-    """Pixels of a mask that have a neighbor outside it."""
-    padded = np.pad(mask, 1)
-    return mask & ~(padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:])
+    """Pixels of a mask that are at most two pixels from its outside: thin lines are lost in small pictures."""
+    inner = mask
+    for _ in range(2):
+        padded = np.pad(inner, 1)
+        inner = inner & padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
+    return mask & ~inner
 
 
 def with_outlines(
     frame: UInt8[np.ndarray, "height width 3"],
     full: Bool[np.ndarray, "height width"],
     visible: Bool[np.ndarray, "height width"],
+    tint: float = TINT,
 ) -> UInt8[np.ndarray, "height width 3"]:
     """A frame with what is seen of an object tinted, and the outline of all of it drawn: white where hidden."""
-    picture = video.overlay(frame, visible.astype(np.uint8), 0.45)
+    picture = video.overlay(frame, visible.astype(np.uint8), tint)
     edge = outline(full)
     picture[edge] = (255, 255, 255)
     picture[edge & visible] = (230, 60, 40)
@@ -92,7 +116,7 @@ def axes_gallery(rows: Mapping[str, Sequence[tuple[str, UInt8[np.ndarray, "heigh
     """One row an axis, one column a value, from `examples`; each row is one seed."""
     height, width = next(iter(rows.values()))[0][1].shape[:2]
     columns = max(map(len, rows.values()))
-    drawing = figure(len(rows) * (WIDTH / columns * height / width + 0.36), photographs=True)
+    drawing = figure(len(rows) * (WIDTH / columns * height / width + 0.2), photographs=True)
     grid = drawing.subplots(len(rows), columns, squeeze=False)
     for axes, (axis, pictures) in zip(grid, rows.items(), strict=True):
         for n, cell in enumerate(axes):
@@ -107,14 +131,15 @@ def axes_gallery(rows: Mapping[str, Sequence[tuple[str, UInt8[np.ndarray, "heigh
 
 @styled
 def hidden_object(clip: Clip, object: int = 1, times: Sequence[int] | None = None) -> Figure:
-    """One object over time: pictures, what is seen tinted and all outlined, above its visible share."""
+    """One object over time: pictures that follow it, what is seen tinted and all outlined, above its visible share."""
     share = clip.visible_share[:, object - 1]
     times = _telling_times(share) if times is None else times
     height, width = clip.labels.shape[1:]
     drawing = figure(WIDTH / len(times) * height / width + 2.0)
     above, below = drawing.subfigures(2, 1, height_ratios=[WIDTH / len(times) * height / width + 0.25, 1.75])
     for axes, t in zip(above.subplots(1, len(times), squeeze=False)[0], times, strict=True):
-        bare(axes).imshow(with_outlines(clip.frames[t], clip.full(object)[t], clip.labels[t] == object))
+        full = clip.full(object)[t]
+        bare(axes).imshow(with_outlines(clip.frames[t], full, clip.labels[t] == object)[view(full, least=0.45)])
         axes.set_title(f"frame {t}: {share[t]:.0%}", fontsize=8.5)
     _share_curve(below.subplots(), share, times)
     return drawing
@@ -131,7 +156,7 @@ def _share_curve(axes: Axes, share: np.ndarray, times: Sequence[int]) -> None:
     frames = np.arange(len(share))
     axes.fill_between(frames, share, 1, color=FAINT, linewidth=0, label="hidden")
     axes.plot(frames, share, color=ACCENT, marker=".", label="visible")
-    axes.plot(times, share[list(times)], "o", color="none", markeredgecolor=SIGNAL, markersize=9, label="shown above")
+    axes.plot(times, share[list(times)], "o", color="none", markeredgecolor=SIGNAL, markersize=9, clip_on=False, label="shown above")
     axes.set(xlabel="frame", ylabel="visible share", ylim=(-0.04, 1.04), xlim=(0, len(share) - 1))
     axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
     axes.tick_params(colors=INK)
