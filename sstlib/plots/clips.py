@@ -70,9 +70,9 @@ def _picture(clip: Clip, axis: str) -> UInt8[np.ndarray, "height width 3"]:
     else:
         picture = clip.frames[t].copy()
     for earlier in range(t - 6, t, 2) if axis == "speed" else ():
-        picture[outline(clip.labels[earlier] == 1)] = (255, 255, 255)
+        picture[outline(clip.labels[earlier] == 1, 2)] = (255, 255, 255)
     for n in range(1, clip.spec.objects + 1):
-        picture[outline(clip.labels[t] == n)] = video.palette()[n] // 2 + 127
+        picture[outline(clip.labels[t] == n, 2)] = video.palette()[n] // 2 + 127
     return picture
 
 
@@ -88,10 +88,10 @@ def view(shown: Bool[np.ndarray, "height width"], least: float = 0.6) -> tuple[s
     return rows, columns
 
 
-def outline(mask: Bool[np.ndarray, "height width"]) -> Bool[np.ndarray, "height width"]:
-    """Pixels of a mask that are at most two pixels from its outside: thin lines are lost in small pictures."""
+def outline(mask: Bool[np.ndarray, "height width"], thickness: int = 1) -> Bool[np.ndarray, "height width"]:
+    """Pixels of a mask that are so near to its outside, along rows and columns."""
     inner = mask
-    for _ in range(2):
+    for _ in range(thickness):
         padded = np.pad(inner, 1)
         inner = inner & padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
     return mask & ~inner
@@ -105,7 +105,7 @@ def with_outlines(
 ) -> UInt8[np.ndarray, "height width 3"]:
     """A frame with what is seen of an object tinted, and the outline of all of it drawn: white where hidden."""
     picture = video.overlay(frame, visible.astype(np.uint8), tint)
-    edge = outline(full)
+    edge = outline(full, 2)  # thinner lines are lost in small pictures
     picture[edge] = (255, 255, 255)
     picture[edge & visible] = (230, 60, 40)
     return picture
