@@ -120,6 +120,12 @@ def _named_models() -> dict[str, ModelConfig]:
     paper = ModelConfig(layers=("local(radius=5)", "local(radius=5)"), history=3, norm="frn", warped="features", backbone="resnet101",
                         output_stride=4, embedding=100, decoder="ensembler")
     models = {"sst-tiny": tiny, "sst-small": small, "sst-r101-paper": paper, "sst-r101-cfbi": paper.replace(profile="cfbi+sst")}
+    # The other rows of Tables 3 to 5, with one kernel size for all (Table 5), and a long history.
+    local, strided = "local(radius=5)", "strided(stride=11)"
+    models |= {f"sst-r101-encoding-{kind}": paper.replace(encoding=kind) for kind in ("none", "learned")}
+    models |= {f"sst-r101-history-{tau}": paper.replace(history=tau) for tau in (1, 2, 16)}
+    models |= {f"sst-r101-grid-{depth}": paper.replace(layers=("grid",) * depth) for depth in (1, 2, 3)}
+    models |= {"sst-r101-strided": paper.replace(layers=(strided, strided)), "sst-r101-localstrided": paper.replace(layers=(local, strided))}
     for method in ("recurrent", "stm", "cfbi"):
         models |= {f"{method}-tiny": tiny.replace(method=method), f"{method}-small": small.replace(method=method, matching="none"),
                    f"{method}-r101": paper.replace(method=method)}

@@ -72,7 +72,7 @@ class PositionalEncoding(nn.Module):
         if self.kind == "sinusoidal":
             return sinusoid(positions.float(), self.channels[axis], self.base)
         table, name = self.tables[axis], ("time", "height", "width")[axis]
-        if len(positions) and int(positions.max()) >= len(table):
+        if len(positions) and not positions.is_meta and int(positions.max()) >= len(table):
             raise ValueError(f"the learned encoding knows {len(table)} positions along {name}, but position {int(positions.max())} was asked for; "
                              "learned encodings do not extrapolate: use encoding='sinusoidal', or smaller frames or a shorter clip")
         return table[positions]

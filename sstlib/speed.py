@@ -51,7 +51,7 @@ def _now(device: torch.device) -> float:
     return time.perf_counter()
 
 
-def streamed(segmenter: Segmenter, video: Iterable[tuple[np.ndarray, np.ndarray]], frames: int, every: int) -> Iterator[dict[str, float]]:
+def streamed(segmenter: Segmenter, video: Iterable[tuple[np.ndarray, np.ndarray]], frames: int, every: int) -> Iterator[dict[str, float | int]]:
     """Segments `frames` frames of a video from the mask of its first; after every so many, and at the end, says what is used.
 
     Yields:

@@ -11,7 +11,7 @@ from sstlib.config import MODELS, named_model
 from sstlib.connectivity import parse
 from sstlib.inference import Segmenter
 from sstlib.model import build
-from sstlib.plots.architecture import architecture
+from sstlib.plots.architecture import architecture, stage_bars
 from sstlib.speed import resident_megabytes, stage_seconds, streamed
 from sstlib.synthetic.endless import endless_video
 
@@ -134,3 +134,13 @@ def test_stages_add_up():
     torch.manual_seed(0)
     seconds = stage_seconds(build(TINY).eval(), 48, 80, objects=2, rounds=2)
     assert 0 < sum(seconds[stage] for stage in ("backbone", "encoder", "decoder", "memory")) <= seconds["frame"] * 1.0001
+
+
+def test_stage_bars_are_as_long_as_the_stages_took():
+    rows = [{"threads": 1, "objects": 3, "backbone": 0.1, "encoder": 0.2, "decoder": 0.3, "memory": 0.05, "frame": 0.7},
+            {"threads": 2, "objects": 1, "backbone": 0.2, "encoder": 0.1, "decoder": 0.1, "memory": 0.01, "frame": 0.5}]
+    axes = stage_bars(rows).axes[0]
+    bars = [(round(bar.get_x(), 6), round(bar.get_width(), 6)) for bar in axes.patches]
+    assert bars == [(0, 100), (0, 200), (100, 200), (200, 100), (300, 300), (300, 100), (600, 50), (400, 10)]
+    assert [text.get_text() for text in axes.texts] == ["1.4 frames a second", "2.0 frames a second"]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["3 objects, 1 thread", "1 object, 2 threads"]

@@ -36,7 +36,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Prints the table and what was measured, or writes both as JSON."""
     if arguments.name is None:
         for name, config in MODELS.items():
-            print(f"{name:<16}{config.method}, {config.backbone}, {len(config.layers)} x {config.layers[0]}, history {config.history}")
+            own = f", {' then '.join(config.layers)}, history {config.history}, encoding {config.encoding}" if config.method == "sst" else ""
+            print(f"{name:<28}{config.method} on {config.backbone}{own}")
         return 0
     from sstlib.anatomy import anatomy
     from sstlib.provenance import processor, provenance
@@ -85,7 +86,7 @@ def timed(config: ModelConfig, height: int, width: int, objects: list[int], thre
     return rows
 
 
-def watched(config: ModelConfig, arguments: argparse.Namespace) -> Iterator[list[dict[str, float]]]:
+def watched(config: ModelConfig, arguments: argparse.Namespace) -> Iterator[list[dict[str, float | int]]]:
     """What the process has used so far along a generated video, at every look; released weights where the name has them."""
     import torch
 

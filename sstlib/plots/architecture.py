@@ -1,6 +1,6 @@
 """Fig. 2 with the shapes of a real configuration: what a frame passes through, and where its work and its parameters are."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -234,3 +234,28 @@ def _shares(axes: Axes, named: dict[str, Row], method: str, top: float) -> None:
             if width > 0.068 * len(text):
                 axes.text(x + width / 2, y, text, ha="center", va="center", fontsize=7.6)
             x += width
+
+
+@styled
+def stage_bars(rows: Sequence[Mapping[str, float | int]]) -> Figure:
+    """Milliseconds of each stage of a frame, one bar a number of threads and of objects.
+
+    Args:
+        rows: `threads`, `objects`, and seconds of `backbone`, `encoder`, `decoder`, `memory` and the whole `frame` each.
+    """
+    colors = {"backbone": BACKBONE, "encoder": ENCODER, "decoder": DECODER, "memory": EVIDENCE}
+    drawing = figure(0.9 + 0.32 * len(rows))
+    axes = drawing.subplots()
+    names = [f"{row['objects']} object{'s' * (row['objects'] > 1)}, {row['threads']} thread{'s' * (row['threads'] > 1)}" for row in rows]
+    start = np.zeros(len(rows))
+    for stage, color in colors.items():
+        values = 1000 * np.array([row[stage] for row in rows])
+        axes.barh(names, values, left=start, color=_tint(color, 0.65), label=stage, height=0.66, edgecolor="white")
+        start += values
+    for place, row in enumerate(rows):
+        axes.annotate(f"{1 / row['frame']:.1f} frames a second", (start[place], place), (5, 0), textcoords="offset points", va="center", fontsize=8)
+    axes.set(xlabel="milliseconds a frame", xlim=(0, 1.3 * start.max()))
+    axes.invert_yaxis()
+    axes.tick_params(axis="y", length=0)
+    drawing.legend(loc="outside upper center", ncols=len(colors), handlelength=1.0)
+    return drawing
