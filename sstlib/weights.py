@@ -24,8 +24,18 @@ def save(network: nn.Module, path: Path | str, **facts: object) -> Path:
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     metadata = {"config": json.dumps(network.config.to_dict()), **{key: json.dumps(value) for key, value in facts.items()}}
     with written_aside(path) as file:
-        file.write(serialize(tensors, metadata))
+        file.write(_in_order(serialize(tensors, metadata)))
     return path
+
+
+def _in_order(data: bytes) -> bytes:
+    """The same safetensors file with its metadata in alphabetical order: safetensors writes them in another order each time."""
+    start = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:start])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + data[start:]
 
 
 def find(name_or_path: str | Path) -> Path:

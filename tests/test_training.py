@@ -261,6 +261,9 @@ def test_weights_carry_their_configuration_and_refuse_others(undisturbed, tmp_pa
     assert network.config == CONFIG.model and not network.training
     assert all(torch.equal(value, tensors(undisturbed)[name]) for name, value in network.state_dict().items())
     other = weights.save(network, tmp_path / "other.safetensors")
+    facts = {f"fact{n}": n for n in range(20)}
+    twice = [weights.save(network, tmp_path / f"{n}.safetensors", **facts).read_bytes() for n in range(2)]
+    assert twice[0] == twice[1] and weights.facts(tmp_path / "0.safetensors").items() >= facts.items()
     values = tensors(undisturbed)
     values.pop(next(iter(values)))
     with pytest.raises(ValueError, match="missing"):
