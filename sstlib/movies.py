@@ -11,7 +11,7 @@ from PIL import Image
 
 from sstlib.files import written_aside
 from sstlib.shapes import UInt8
-from sstlib.video import FolderSequence, Sequence, overlay, read_mask
+from sstlib.video import FolderSequence, Sequence, read_mask
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".gif"})
 KEPT = 64  # decoded frames in memory, so that going back by one does not decode from a key frame again
@@ -158,15 +158,6 @@ def write_video(
             raise ValueError(f"{path}: no frames to write")
         container.mux(stream.encode())
     return count
-
-
-def overlays(sequence: Sequence, masks: Sequence | None = None) -> Iterator[UInt8[np.ndarray, "height width 3"]]:
-    """Each frame of a sequence tinted with its labels, or with those of another sequence with the same frame names."""
-    masks = masks or sequence
-    at = {name: t for t, name in enumerate(masks.frame_names)}
-    for t, name in enumerate(sequence.frame_names):
-        labels = masks.label(at[name]) if name in at else None
-        yield sequence.frame(t) if labels is None else overlay(sequence.frame(t), labels)
 
 
 def contact_sheet(

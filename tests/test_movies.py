@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from sstlib import movies, video
+from sstlib.cli import segment
 
 
 def clip(count=7, height=46, width=62):
@@ -81,14 +82,21 @@ def test_a_video_that_cannot_be_written_leaves_nothing(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_overlays_match_masks_to_frames_by_name(tmp_path):
-    frames = clip(3)
+def test_a_segmented_clip_is_shown_as_a_video_and_on_a_sheet(tmp_path):
     labels = np.zeros((46, 62), np.uint8)
     labels[10:20, 4:14] = 1
-    masks = video.ArraySequence(frames[1:], labels, frame_names=["00001", "00002"])
-    shown = list(movies.overlays(video.ArraySequence(frames), masks))
-    np.testing.assert_array_equal(shown[0], frames[0])
-    np.testing.assert_array_equal(shown[1], video.overlay(frames[1], labels))
+    sequence = video.ArraySequence(clip(30))
+    for name in sequence.frame_names:
+        video.write_mask(tmp_path / f"{name}.png", labels)
+    segment.write_overlay(sequence, tmp_path)
+    shown = movies.VideoSequence(tmp_path / "overlay.mp4")
+    assert len(shown) == 30
+    assert np.abs(shown.frame(29).astype(int) - video.overlay(sequence.frame(29), labels)).mean() < 6
+    segment.write_sheet(sequence, tmp_path, tmp_path / "shown" / "sheet.png")
+    sheet = np.asarray(Image.open(tmp_path / "shown" / "sheet.png"))
+    rows = segment.SHEET // 6
+    assert sheet.shape == (rows * (178 + 4) - 4, 6 * (240 + 4) - 4, 3)
+    assert np.abs(sheet[-20, -100].astype(int) - sequence.frame(29)[40, 36]).max() < 3  # beside the object
 
 
 def test_contact_sheets_hold_all_pictures_in_rows():

@@ -1,14 +1,18 @@
 """`sst segment VIDEO --mask FIRST.png --out DIR`: masks for every frame of a video file or a folder of frames."""
 
 import argparse
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 from tqdm import tqdm
 
-from sstlib.video import Sequence, are_binary, images, read_mask
+from sstlib.files import written_aside
+from sstlib.video import Sequence, are_binary, images, overlay, read_mask
 
 HELP = "carry the mask of one frame, or of several, through a whole video"
+SHEET = 24  # frames on a contact sheet
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -21,6 +25,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for FRAME.png, written as they come")
     parser.add_argument("--weights", default="sst-small", metavar="NAME", help="released weights by name, or a file (default sst-small)")
     parser.add_argument("--overlay", action="store_true", help="also write overlay.mp4, the video tinted with its masks")
+    parser.add_argument("--sheet", type=Path, metavar="FILE.png", help="also write a contact sheet: two dozen such frames side by side")
     parser.add_argument("--longest", type=int, metavar="PIXELS", help="work on frames of at most this long a side; masks keep the full size")
     parser.add_argument("--flip", action="store_true", help="average with the mirrored frame: twice the time, a little better")
     parser.add_argument("--scales", type=float, nargs="+", default=[1.0], metavar="S", help="average over these sizes (default 1)")
@@ -53,6 +58,9 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.overlay:
         write_overlay(sequence, arguments.out)
         print(f"and {arguments.out / 'overlay.mp4'}")
+    if arguments.sheet:
+        write_sheet(sequence, arguments.out, arguments.sheet)
+        print(f"and {arguments.sheet}")
     return 0
 
 
@@ -74,11 +82,24 @@ def given_masks(path: Path, at: int, sequence: Sequence) -> dict[int, np.ndarray
     return {numbers[name]: read_mask(file, binary) for name, file in found.items()}
 
 
+def tinted(sequence: Sequence, folder: Path, times: Iterable[int]) -> Iterator[np.ndarray]:
+    """Frames tinted with their masks in a folder."""
+    for t in times:
+        yield overlay(sequence.frame(t), read_mask(folder / f"{sequence.frame_names[t]}.png"))
+
+
 def write_overlay(sequence: Sequence, folder: Path) -> None:
     """The video tinted with the masks in a folder, as overlay.mp4 beside them."""
     from sstlib.movies import write_video
-    from sstlib.video import overlay
 
-    steps = tqdm(enumerate(sequence.frame_names), total=len(sequence), unit="frame", ascii=True, desc="overlay", disable=None)
-    pictures = (overlay(sequence.frame(t), read_mask(folder / f"{name}.png")) for t, name in steps)
-    write_video(folder / "overlay.mp4", pictures, getattr(sequence, "rate", 24.0))
+    steps = tqdm(range(len(sequence)), unit="frame", ascii=True, desc="overlay", disable=None)
+    write_video(folder / "overlay.mp4", tinted(sequence, folder, steps), getattr(sequence, "rate", 24.0))
+
+
+def write_sheet(sequence: Sequence, folder: Path, path: Path) -> None:
+    """Tinted frames of the whole video on one sheet; not beside the masks, which are all images of their folder."""
+    from sstlib.movies import contact_sheet
+
+    times = sorted({round(t) for t in np.linspace(0, len(sequence) - 1, SHEET)})
+    with written_aside(path) as file:
+        Image.fromarray(contact_sheet(tinted(sequence, folder, times))).save(file, format="PNG")
