@@ -3,6 +3,7 @@
 import functools
 import json
 import os
+import re
 import zipfile
 
 import numpy as np
@@ -12,7 +13,7 @@ from PIL import Image
 
 from sstlib import cli, video
 from sstlib.config import DataConfig
-from sstlib.datasets import augmentation, open_dataset, speed, training, training_batch
+from sstlib.datasets import DATASETS, augmentation, open_dataset, speed, training, training_batch
 from sstlib.datasets.youtube import write_submission
 
 SHAPE = (12, 20)
@@ -312,6 +313,70 @@ def test_a_bad_submission_is_refused_and_nothing_is_left(tmp_path, damage, messa
     with pytest.raises((ValueError, FileNotFoundError), match=message):
         write_submission(tmp_path / "out" / "out.zip", results, sequences)
     assert not list((tmp_path / "out").iterdir())
+
+
+def own_tree(folder):
+    write_sequence(folder / "JPEGImages" / "bear", folder / "Annotations" / "bear", ["00000", "00001"])
+
+
+def own_folder(folder):
+    write_sequence(folder, folder / "masks", ["00000", "00001"])
+
+
+LAYOUTS = {  # how a tree is written, where a frame of it is, where its mask is
+    "davis2016": (lambda root: davis(root, year="2016", grey=True), "JPEGImages/480p/bear", "Annotations/480p/bear"),
+    "davis2017": (davis, "JPEGImages/480p/bear", "Annotations/480p/bear"),
+    "youtube2018": (youtube, "valid/JPEGImages/0a", "valid/Annotations/0a"),
+    "youtube2019": (youtube, "valid/JPEGImages/0a", "valid/Annotations/0a"),
+    "a tree of one's own": (own_tree, "JPEGImages/bear", "Annotations/bear"),
+    "a folder of one's own": (own_folder, "", "masks"),
+}
+
+
+BREAKAGES = {  # what is done to the first frame and its mask, which of them the error names
+    "missing mask": (lambda frame, mask: mask.unlink(), "mask"),
+    "truncated JPEG": (lambda frame, mask: frame.write_bytes(frame.read_bytes()[:frame.stat().st_size // 2]), "frame"),
+    "wrong size": (lambda frame, mask: video.write_mask(mask, np.ones((5, 20), np.uint8)), "mask"),
+    "RGB mask": (lambda frame, mask: Image.fromarray(np.zeros((*SHAPE, 3), np.uint8)).save(mask), "mask"),
+    "empty file": (lambda frame, mask: mask.write_bytes(b""), "mask"),
+    "mask of no frame": (lambda frame, mask: mask.rename(mask.with_name("zebra.png")), "zebra"),
+    "empty folder": (lambda frame, mask: [path.unlink() for path in frame.parent.glob("*.jpg")], "folder"),
+    "link out of the tree": (lambda frame, mask: (mask.rename(outside(mask)), mask.symlink_to(outside(mask))), "mask"),
+}
+ALLOWED = {("missing mask", "own"), ("link out of the tree", "own")}  # one's own clips need no masks and may be links
+
+
+def outside(mask):
+    """A place beside the folder of all that a test writes to."""
+    root = next(parent for parent in mask.parents if parent.name == "tree")
+    return root.with_name("elsewhere.png")
+
+
+@pytest.mark.parametrize("breakage", BREAKAGES)
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_each_format_tells_each_breakage_by_its_file(tmp_path, layout, breakage):
+    write, frames, masks = LAYOUTS[layout]
+    root = tmp_path / "tree"
+    write(root)
+    frame, mask = root / frames / "00000.jpg", root / masks / "00000.png"
+
+    def read_all():
+        where = (layout, "val" if "davis" in layout else "valid", root) if layout in DATASETS else (str(root),)
+        for sequence in open_dataset(*where):
+            for t in range(len(sequence)):
+                sequence.frame(t), sequence.label(t)
+
+    read_all()
+    damage, named = BREAKAGES[breakage]
+    damage(frame, mask)
+    before = sorted(root.rglob("*"))
+    if (breakage, layout[-3:]) in ALLOWED:
+        read_all()
+    else:
+        name = {"frame": str(frame), "mask": str(mask), "folder": str(frame.parent), "zebra": "zebra.png"}[named]
+        with pytest.raises((ValueError, FileNotFoundError), match=re.escape(name)):
+            read_all()
+    assert sorted(root.rglob("*")) == before
 
 
 @pytest.fixture

@@ -23,7 +23,9 @@ class Server(http.server.BaseHTTPRequestHandler):
         if asked and "whole" not in self.path:
             start = int(asked.removeprefix("bytes=").rstrip("-"))
             if start >= len(CONTENT):
-                return self.send_error(416)
+                self.send_response(416)
+                self.send_header("Content-Range", f"bytes */{len(CONTENT)}")
+                return self.end_headers()
         self.server.asked.append(asked)
         self.send_response(206 if start else 200)
         self.send_header("Content-Length", str(len(CONTENT) - start))
@@ -63,6 +65,21 @@ def test_a_download_goes_on_where_it_stopped(tmp_path, server, path):
 def test_a_part_that_is_all_there_is_taken(tmp_path, server):
     (tmp_path / "data.zip.part").write_bytes(CONTENT)
     assert fetching.download(f"{server.url}/data.zip", tmp_path, quiet=True).read_bytes() == CONTENT
+
+
+def test_a_part_of_another_file_is_not_taken_for_this_one(tmp_path, server):
+    (tmp_path / "data.zip.part").write_bytes(CONTENT + b"more")
+    with pytest.raises(OSError, match="has 5000 bytes.*data.zip.part had 5004"):
+        fetching.download(f"{server.url}/data.zip", tmp_path, quiet=True)
+    assert fetching.download(f"{server.url}/data.zip", tmp_path, quiet=True).read_bytes() == CONTENT
+
+
+def test_a_connection_that_breaks_again_and_again_ends_in_a_whole_file(tmp_path, server):
+    for _ in range(4):
+        with pytest.raises(OSError, match=r"of 5000 bytes|IncompleteRead"):
+            fetching.download(f"{server.url}/short.zip", tmp_path, quiet=True)
+    path = fetching.download(f"{server.url}/short.zip", tmp_path, fetching.hashlib.sha256(CONTENT).hexdigest(), quiet=True)
+    assert path.read_bytes() == CONTENT and server.asked == [None, *(f"bytes={n}000-" for n in range(1, 5))]
 
 
 def test_a_broken_download_stays_a_part_and_says_so(tmp_path, server):
@@ -127,6 +144,15 @@ def test_links_in_zips_are_refused(tmp_path):
         archive.writestr(linked(), "/etc/passwd")
     with pytest.raises(ValueError, match="bad.zip.*is a link"):
         fetching.unpack(tmp_path / "bad.zip", tmp_path / "out", 1 << 20)
+    assert [p.name for p in tmp_path.iterdir()] == ["bad.zip"]
+
+
+def test_a_bomb_that_lies_about_its_size_is_not_unpacked(tmp_path):
+    archive = packed(tmp_path / "bad.zip", {"DAVIS/bomb": bytes(3 << 20)})
+    size = (3 << 20).to_bytes(4, "little")
+    archive.write_bytes(archive.read_bytes().replace(size, (1 << 10).to_bytes(4, "little")))
+    with pytest.raises(ValueError, match="bad.zip: not a whole zip"):
+        fetching.unpack(archive, tmp_path / "out", 1 << 20)
     assert [p.name for p in tmp_path.iterdir()] == ["bad.zip"]
 
 

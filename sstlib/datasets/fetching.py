@@ -17,19 +17,8 @@ from sstlib import paths
 
 CHUNK = 1 << 20
 MOST_FILES = 2_000_000
-PARTS = frozenset(
-    {
-        "JPEGImages",
-        "Annotations",
-        "ImageSets",
-        "train",
-        "valid",
-        "test",
-        "valid_all_frames",
-        "test_all_frames",
-        "train_all_frames",
-    }
-)
+SPLITS = "train valid test train_all_frames valid_all_frames test_all_frames"
+PARTS = frozenset(["JPEGImages", "Annotations", "ImageSets", *SPLITS.split()])  # outer folders that are kept
 
 
 @dataclass(frozen=True)
@@ -108,8 +97,12 @@ def _receive(url: str, part: Path, quiet: bool) -> None:
     try:
         response = urllib.request.urlopen(request, timeout=60)
     except urllib.error.HTTPError as error:
-        if error.code == 416 and done:  # nothing is left to send: the part is whole
-            return
+        if error.code == 416 and done:  # nothing is left to send: the part is whole, or of another file
+            total = error.headers.get("Content-Range", "").rpartition("/")[2]
+            if total in ("", "*", str(done)):
+                return
+            part.unlink()
+            raise OSError(f"{url}: has {total} bytes, {part} had {done} and was removed; fetch it again") from None
         raise OSError(f"{url}: the server answers {error.code} {error.reason}") from None
     except urllib.error.URLError as error:
         raise OSError(

@@ -16,12 +16,25 @@ def open_folder(folder: Path) -> list[Sequence]:
     if not tree.is_dir():
         masks = folder / "masks"
         return [open_clip(folder, masks if masks.is_dir() else None)]
-    found = [place for depth in ("*", "*/*") for place in tree.glob(depth) if place.is_dir() and _has_images(place)]
+    found = [place for folders in map(_sequences, _folders(tree)) for place in folders]
     if not found:
         raise FileNotFoundError(f"{tree}: no folder in it holds images")
     found.sort(key=lambda place: name_order(str(place)))
     masks = [folder / "Annotations" / place.relative_to(tree) for place in found]
     return [FolderSequence(place, mask if mask.is_dir() else None) for place, mask in zip(found, masks, strict=True)]
+
+
+def _sequences(place: Path) -> list[Path]:
+    """A folder of images, or the folders of images in that of a resolution."""
+    found = [place] if _has_images(place) else _folders(place)
+    for folder in found or [place]:
+        if not _has_images(folder):
+            raise FileNotFoundError(f"{folder}: no images in this folder; fill it or take it away")
+    return found
+
+
+def _folders(place: Path) -> list[Path]:
+    return [path for path in place.iterdir() if path.is_dir() and not path.name.startswith(".")]
 
 
 def _has_images(folder: Path) -> bool:
