@@ -77,9 +77,9 @@ def measure(sizes: list[str], quick: bool, flex: bool, report: Callable[[str], N
     return record
 
 
-def _names(pattern: Connectivity, size: Buffer) -> list[str]:
+def _names(pattern: Connectivity, size: Buffer, affinity: bool = False) -> list[str]:
     """The implementations that can compute this, the one that `auto` takes first."""
-    return usable(pattern, getattr(torch, size.dtype), torch.device(size.device))
+    return usable(pattern, getattr(torch, size.dtype), torch.device(size.device), affinity)
 
 
 def _warm(where: dict[str, str]) -> None:
@@ -88,7 +88,7 @@ def _warm(where: dict[str, str]) -> None:
     small = _tensors(size)
     labels = torch.zeros(1, 2, 8, 8, dtype=torch.long, device=size.device)
     for pattern in PATTERNS:
-        for name in _names(pattern, size):
+        for name in _names(pattern, size, affinity=True):
             _both(lambda q, k, v, p=pattern, n=name: sparse_attention(q, k, v, p, implementation=n).output, small)()
             sparse_attention(*small, pattern, labels=labels, objects=1, implementation=name)
 
@@ -158,6 +158,8 @@ def _contenders(size: Buffer, quick: bool, flex: bool) -> Iterator[Contender]:
             attend = lambda q, k, v, p=pattern, n=name: sparse_attention(q, k, v, p, implementation=n).output
             yield Contender(pattern, name, FORWARD, lambda f=attend: f(*tensors))
             yield Contender(pattern, name, BOTH, _both(attend, tensors))
+            if name not in _names(pattern, size, affinity=True):
+                continue
             ranked = lambda q, p=pattern, n=name: sparse_attention(q, *tensors[1:], p, labels=labels, objects=3, implementation=n)
             yield Contender(pattern, f"{name}, affinity of 3", FORWARD, lambda f=ranked: f(tensors[0]))
             yield Contender(pattern, f"{name}, affinity of 3, last frame", FORWARD, lambda f=ranked: f(tensors[0][:, :, -1:]))

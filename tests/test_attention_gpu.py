@@ -88,6 +88,42 @@ def test_the_kernels_compile_for_a_gpu_where_there_is_none():
     assert run.returncode == 0, run.stderr[-2000:]
 
 
+FLEX = [Local(2), Local((1, 9), causal=True), Strided((3, 2), 2, causal=True), Dense(causal=True)]
+
+
+def flexed(pattern, size, queried, implementation, dtype, device="cpu", differentiate=False):
+    """Output, log-sum-exp and gradients without labels, which FlexAttention does not take."""
+    generator = torch.Generator().manual_seed(0)
+    leaves = [torch.randn(1, 2, n, *size[1:], 16, generator=generator).to(device, dtype) for n in (queried, size[0], size[0])]
+    leaves = [leaf.requires_grad_(differentiate) for leaf in leaves]
+    found = sparse_attention(*leaves, pattern, scale=0.25, implementation=implementation)
+    grads = torch.autograd.grad(found.output.square().sum() + found.logsumexp.sum(), leaves) if differentiate else ()
+    return [t.detach().cpu().double() for t in (found.output, found.logsumexp, *grads)]
+
+
+@pytest.mark.parametrize("pattern", FLEX, ids=str)
+@pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
+def test_flex_attention_in_tile_order_matches_the_reference(pattern):
+    """Forward: it has no gradient on a CPU."""
+    for a, b in zip(flexed(pattern, (3, 10, 11), 2, "flex", torch.float64), flexed(pattern, (3, 10, 11), 2, "reference", torch.float64)):
+        assert_close(a, b, atol=1e-5, rtol=1e-5)
+
+
+def test_flex_attention_says_what_it_cannot():
+    query, labels = torch.randn(1, 1, 2, 3, 5, 4), torch.zeros(1, 2, 3, 5, dtype=torch.long)
+    for pattern, options, why in (("grid", {}, "lines"), ("local", dict(labels=labels, objects=1), "affinity")):
+        with pytest.raises(ValueError, match=f"'flex' cannot do this: .*{why}"):
+            sparse_attention(query, query, query, pattern, implementation="flex", **options)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("pattern", FLEX, ids=str)
+def test_flex_attention_on_a_gpu(pattern):
+    exact = flexed(pattern, (3, 30, 41), 3, "reference", torch.float64, differentiate=True)
+    for a, b in zip(flexed(pattern, (3, 30, 41), 3, "flex", torch.float32, "cuda", differentiate=True), exact, strict=True):
+        assert_close(a, b, atol=1e-3 * float(b.abs().max()), rtol=0)  # its products may run in tf32
+
+
 def test_without_a_gpu_its_implementations_say_so(monkeypatch):
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)
     query = torch.randn(1, 1, 2, 3, 5, 4)

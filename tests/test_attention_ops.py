@@ -42,12 +42,23 @@ def test_one_graph_under_torch_compile():
     assert run.returncode == 0, run.stderr[-2000:]
 
 
-def test_autocast_brings_mixed_precisions_together():
-    (query, key, value), _ = tensors()
+@pytest.mark.parametrize("implementation", ["auto", "torch"])
+@pytest.mark.parametrize("pattern", PATTERNS, ids=str)
+def test_autocast_brings_mixed_precisions_together(pattern, implementation):
+    """Heads in bfloat16, as a layer under autocast gives them, beside float32: output, affinity and gradients all come out."""
+    leaves, labels = tensors()
+    how = dict(labels=labels, objects=2, implementation=implementation)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        found = sparse_attention(query.bfloat16(), key, value.bfloat16(), Grid())
-    assert found.output.dtype == torch.bfloat16
-    assert_close(found.output.float(), sparse_attention(query, key, value, Grid()).output, atol=5e-2, rtol=5e-2)
+        found = sparse_attention(leaves[0].bfloat16(), leaves[1], leaves[2].bfloat16(), pattern, **how)
+        plain = sparse_attention(*(leaf.bfloat16() for leaf in leaves), pattern, implementation=implementation)
+    exact = sparse_attention(*leaves, pattern, **how)
+    assert found.output.dtype == found.affinity.dtype == plain.output.dtype == torch.bfloat16
+    assert_close(found.output.float(), exact.output, atol=5e-2, rtol=5e-2)
+    assert_close(plain.output.float(), exact.output, atol=5e-2, rtol=5e-2)
+    grads = [torch.autograd.grad(f.output.float().square().sum(), leaves) for f in (found, exact)]
+    for a, b in zip(*grads):
+        assert a.dtype == torch.float32
+        assert_close(a, b, atol=3e-2 * float(b.abs().max()), rtol=0)
 
 
 @pytest.mark.parametrize("implementation", ["auto", "torch"])

@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from sstlib.attention import affinity as affinities
-from sstlib.attention import ops, reference
+from sstlib.attention import flex, ops, reference
 from sstlib.connectivity import Connectivity, parse
 from sstlib.shapes import Float, Shaped
 
-IMPLEMENTATIONS = ("auto", "reference", *ops.FASTEST)
+IMPLEMENTATIONS = ("auto", "reference", *ops.FASTEST, "flex")
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
 
@@ -91,6 +91,12 @@ def _one_pattern(query: Tensor, key: Tensor, value: Tensor, bias: Tensor, patter
         if labels is not None and not soft:
             members = (labels[:, None] == torch.arange(objects, device=labels.device).view(1, -1, 1, 1, 1)).to(query.dtype)
         return Attended(*reference.attention(query, key, value, pattern, scale, kind, bias, members))
+    if implementation == "flex":
+        why = "it ranks nothing, so it gives no object affinity" if labels is not None else flex.lacks(pattern, query.dtype, query.device)
+        if why:
+            raise ValueError(f"implementation 'flex' cannot do this: {why}; use 'torch' or 'auto'")
+        output, lse = flex.attention(query, key, value, pattern, scale)
+        return Attended(output, None, lse)
     rank, remember, bias = None, False, bias[..., None, None]
     if labels is not None:
         rank = affinities.ranking(query, key, kind, scale, bias, objects, labels)

@@ -40,7 +40,7 @@ def _lines(q: Tensor, k: Tensor, frame: int) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def forward(query: Tensor, key: Tensor, value: Tensor, pattern: Grid, size: Size, scale: float,
-            rank: Ranking | None) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+            rank: Ranking | None, remember: bool) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
     """Output, log-sum-exp, best ranking score and its key, of flattened (group, cell, dim) tensors."""
     groups, cells, _ = query.shape
     kind, plane = query.dtype, size[1] * size[2]

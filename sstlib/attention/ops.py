@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from sstlib.attention import affinity as affinities
-from sstlib.attention import native, portable, tiles
+from sstlib.attention import flex, native, portable, tiles
 from sstlib.attention.affinity import Ranking
 from sstlib.connectivity import Connectivity, parse
 
@@ -26,9 +26,10 @@ def lacks(name: str, pattern: Connectivity, dtype: torch.dtype, device: torch.de
     return FASTEST[name][0].lacks(pattern, dtype, device)
 
 
-def usable(pattern: Connectivity, dtype: torch.dtype, device: torch.device) -> list[str]:
-    """The implementations that can do this, the one that `auto` takes first."""
-    return [name for name in FASTEST if not lacks(name, pattern, dtype, device)]
+def usable(pattern: Connectivity, dtype: torch.dtype, device: torch.device, affinity: bool = False) -> list[str]:
+    """The implementations that can do this, the one that `auto` takes first; FlexAttention, by name alone, where it can train."""
+    names = [name for name in FASTEST if not lacks(name, pattern, dtype, device)]
+    return names if affinity or device.type != "cuda" or flex.lacks(pattern, dtype, device) else [*names, "flex"]
 
 
 def choose(pattern: Connectivity, dtype: torch.dtype, device: torch.device) -> tuple[str, str]:

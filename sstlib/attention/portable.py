@@ -23,9 +23,9 @@ def forward(query: Tensor, key: Tensor, value: Tensor, pattern: Connectivity, sc
     if rank is not None and rank.terms.shape[0] != query.shape[0] * query.shape[1]:
         rank = rank._replace(terms=rank.terms.repeat_interleave(query.shape[1], 0))
     shape, file = query.shape[:5], grid if isinstance(pattern, Grid) else blocks
-    output, lse, best, argmax = file.forward(_flat(query), _flat(key), _flat(value), pattern, tuple(key.shape[2:5]), scale, rank)
+    output, lse, best, argmax = file.forward(_flat(query), _flat(key), _flat(value), pattern, tuple(key.shape[2:5]), scale, rank, remember)
     if rank is not None:
-        best, argmax = (t.view(*shape[:2], -1, *shape[2:]) for t in (best, argmax))
+        best, argmax = (t.reshape(*shape[:2], -1, *shape[2:]) if t.numel() else t for t in (best, argmax))
     return output.view(*shape, -1), lse.view(shape), best, argmax
 
 
