@@ -55,7 +55,9 @@ def attend(query, key, value, pattern, scale, implementation, mode, terms, key_t
     """Sparse attention (Eq. 6) by one implementation; best scores and their keys are empty where nothing ranks."""
     connectivity = parse(pattern)
     rank = None if terms is None else Ranking(mode, scale, terms, key_term, query_term)
-    output, lse, best, argmax = _module(implementation, connectivity, query).forward(query, key, value, connectivity, scale, rank, remember)
+    how = (connectivity, scale, rank, remember)
+    with torch.autocast(query.device.type, enabled=False):  # an operator chooses its own precision: half scores would cost accuracy
+        output, lse, best, argmax = _module(implementation, connectivity, query).forward(query, key, value, *how)
     if rank is None:
         best, argmax = lse.new_empty(0), lse.new_empty(0, dtype=torch.int32)
     return output, lse, best, argmax if remember else argmax.new_empty(0)
@@ -75,7 +77,8 @@ def attend_backward(query, key, value, output, lse, grad, grad_lse, pattern, sca
     """Gradients of query, key and value."""
     connectivity = parse(pattern)
     how = (connectivity, scale)
-    return _module(implementation, connectivity, query).backward(query, key, value, output, lse, grad, grad_lse, *how)
+    with torch.autocast(query.device.type, enabled=False):
+        return _module(implementation, connectivity, query).backward(query, key, value, output, lse, grad, grad_lse, *how)
 
 
 @attend_backward.register_fake
