@@ -2,6 +2,7 @@
 
 Plain C functions over raw pointers compile in a few seconds with any C++ compiler; an extension that includes
 PyTorch's headers takes half a minute, needs ninja, and must be rebuilt for every PyTorch version.
+SST_CXXFLAGS adds flags behind the library's own, such as -march=haswell to try another processor's code.
 """
 
 import ctypes
@@ -16,7 +17,7 @@ from pathlib import Path
 
 from sstlib import paths
 
-FLAGS = ("-O3", "-march=native", "-std=c++17", "-shared", "-fPIC", "-fopenmp")
+FLAGS = ("-O3", "-march=native", "-std=c++17", "-shared", "-fPIC", "-fopenmp", *os.environ.get("SST_CXXFLAGS", "").split())
 
 
 @functools.cache

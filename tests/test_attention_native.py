@@ -1,6 +1,7 @@
 """The C++ kernels against the float64 reference: random shapes and patterns, gradients, threads, strides."""
 
 import os
+import platform
 import subprocess
 import sys
 
@@ -121,3 +122,31 @@ def test_without_a_compiler_pytorch_takes_over(tmp_path):
             "print(explain(q, q, q, 'grid')[0], sparse_attention(q, q, q, 'grid').output.shape[-1])")
     run = subprocess.run([sys.executable, "-c", code], env={**os.environ, "SST_NATIVE": "0"}, capture_output=True, text=True)
     assert run.stdout.split() == ["torch", "4"], run.stderr
+
+
+OTHER = """
+import torch
+from sstlib.attention import native, sparse_attention
+from sstlib.connectivity import Grid, Local, Strided
+torch.manual_seed(0)
+labels = torch.randint(-1, 2, (1, 3, 9, 19))
+for pattern in (Grid(), Local(2), Strided(2, causal=True)):
+    found = []
+    for implementation, dtype in (("native", torch.float32), ("reference", torch.float64)):
+        generator = torch.Generator().manual_seed(0)
+        leaves = [torch.randn(1, 2, 3, 9, 19, dim, generator=generator).to(dtype).requires_grad_() for dim in (5, 5, 7)]
+        out = sparse_attention(*leaves, pattern, labels=labels, objects=2, scale=0.4, implementation=implementation)
+        found.append([t.double() for t in (*out, *torch.autograd.grad(out.output.square().sum() + out.affinity.sum(), leaves))])
+    for a, b in zip(*found):
+        torch.testing.assert_close(a, b, atol=2e-5, rtol=1e-5)
+print("same")
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="flags of x86-64 processors")
+@pytest.mark.parametrize("flags", ["-march=haswell", "-march=x86-64"])
+def test_kernels_for_lesser_processors_compute_the_same(flags):
+    """AVX2 without AVX-512, and SSE2 alone."""
+    run = subprocess.run([sys.executable, "-c", OTHER], env={**os.environ, "SST_CXXFLAGS": flags}, capture_output=True, text=True)
+    assert run.stdout == "same\n", run.stderr[-2000:]

@@ -28,24 +28,26 @@ static inline void take_terms(Tile<TALL>& tile, int row, int64_t group, int64_t 
     tile.query_term[row] = load(lanes);
 }
 
-// Writes what one lane found besides its output: log-sum-exp, best ranking scores and their keys; `cell` in raster order.
-template <int TALL>
-static inline void write_lane(const Tile<TALL>& tile, int row, int lane, int64_t group, int64_t cell) {
+// Writes what the lanes of a row found besides their output: log-sum-exp, best ranking scores and their keys; `cell` says
+// where a lane's query lies, in raster order.
+template <int TALL, class Cell>
+static inline void write_found(const Tile<TALL>& tile, int row, int64_t group, int count, Cell cell) {
     const Problem& p = tile.problem;
-    int64_t cells = p.query_cells();
-    p.lse[group * cells + cell] = (float)(tile.top[row][lane] * 0.6931471805599453 + logf(tile.total[row][lane]));
+    Vector lse = tile.logsumexp(row);
+    for (int i = 0; i < count; i++) p.lse[group * p.query_cells() + cell(i)] = lse[i];
     for (int64_t o = 0; o < p.objects; o++) {
-        int64_t to = (group * p.objects + o) * cells + cell;
-        p.best[to] = tile.best[o * TALL + row][lane] * (p.ranking == SIGMOID ? 1.f : LN2);
-        if (p.argmax) p.argmax[to] = tile.argmax[o * TALL + row][lane];
+        int64_t to = (group * p.objects + o) * p.query_cells();
+        Vector best = tile.best[o * TALL + row] * (p.ranking == SIGMOID ? 1.f : LN2);
+        for (int i = 0; i < count; i++) p.best[to + cell(i)] = best[i];
+        for (int i = 0; p.argmax && i < count; i++) p.argmax[to + cell(i)] = tile.argmax[o * TALL + row][i];
     }
 }
 
 // Writes what a row of neighbouring queries found.
 template <int TALL>
 static inline void write(const Tile<TALL>& tile, int row, int64_t group, float* output, int64_t column, int64_t cell, int count) {
-    from_tile(tile.sums + row * tile.apart, tile.problem.value_dim, 1.f / tile.total[row], count, output, column);
-    for (int i = 0; i < count; i++) write_lane(tile, row, i, group, cell + i);
+    from_tile(tile.sums + row * tile.sums_apart, tile.problem.value_dim, 1.f / tile.total[row], count, output, column);
+    write_found(tile, row, group, count, [&](int lane) { return cell + lane; });
 }
 
 // Loads one row of a tile for backward from `count` cells: left side into query, right side behind it, what scales both.

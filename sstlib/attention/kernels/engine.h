@@ -1,10 +1,9 @@
 // The engine under every pattern: one vector of LANES queries against runs of keys, forward and backward.
 //
-// Queries of a tile lie across the lanes of a vector, channel by channel. A run is a list of keys at a constant step,
-// read either as shifted lanes (key j of lane i lies at base + j * step + i: windows, columns, the time line) or as
-// broadcasts (key j is the same for all lanes: residue classes, rows). Two products do all the work: `correlate`
-// (scores from channels) and `blend` (channels from weights). Scores are in units of log 2, so that exp2 is the softmax's.
-// Nothing but GNU vector extensions is used: AVX-512, AVX2 and NEON builds differ in LANES and BLOCK alone.
+// Queries of a tile lie across the lanes of a vector, channel by channel. A run is a list of keys at a constant step, of one
+// of three kinds (below). Two products do all the work: `correlate` (scores from channels) and `blend` (channels from
+// weights). Scores are in units of log 2, so that exp2 is the softmax's.
+// GNU vector extensions do it all but for `any`: AVX-512, AVX2, SSE and NEON builds differ in LANES, SUMS and MOST alone.
 #pragma once
 #include <omp.h>
 
@@ -13,19 +12,28 @@
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <utility>
 #include <vector>
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
 
+// SUMS vectors accumulate at a time, of MOST rows at most: what the registers hold beside operands.
 // HOLD keeps a loaded vector in a register: left alone, GCC loads it again for each row that uses it.
 #if defined(__AVX512F__)
-constexpr int LANES = 16, BLOCK = 8;
+constexpr int LANES = 16, SUMS = 24, MOST = 4;
 #define HOLD(vector) asm("" : "+v"(vector))
 #elif defined(__AVX__)
-constexpr int LANES = 8, BLOCK = 4;
+constexpr int LANES = 8, SUMS = 10, MOST = 2;
 #define HOLD(vector) asm("" : "+x"(vector))
+#elif defined(__aarch64__)
+constexpr int LANES = 4, SUMS = 24, MOST = 4;
+#define HOLD(vector) asm("" : "+w"(vector))
 #else
-constexpr int LANES = 4, BLOCK = 8;
+constexpr int LANES = 4, SUMS = 8, MOST = 2;
 #define HOLD(vector) (void)0
 #endif
+#define PIN(pointer) asm("" : "+r"(pointer))
 
 typedef float Vector __attribute__((vector_size(LANES * 4)));
 typedef float Loose __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
@@ -33,68 +41,139 @@ typedef int32_t Whole __attribute__((vector_size(LANES * 4)));
 typedef float Four __attribute__((vector_size(16), aligned(4), may_alias));
 
 constexpr float LOG2E = 1.4426950408889634f, LN2 = 0.6931471805599453f;
-constexpr float NEVER = -1e30f, START = -1e20f;  // a masked score; a running maximum that has seen nothing
+constexpr float NEVER = -1e30f, START = -1e20f;  // a masked score; a reference of scores that has seen none
 
-static inline Vector all(float value) { return value - Vector{}; }
-static inline Vector load(const float* from) { return *reinterpret_cast<const Loose*>(from); }
-static inline void store(float* to, Vector value) { *reinterpret_cast<Loose*>(to) = value; }
-static inline Vector larger(Vector a, Vector b) { return a > b ? a : b; }
+#define INLINE static inline __attribute__((always_inline))
 
-// 2^x to 1e-7 relative, 0 (about 1e-38) from -126 down; x <= 0 wherever it is used for weights.
-static inline Vector exp2(Vector x) {
+INLINE Vector all(float value) { return value - Vector{}; }
+INLINE Vector load(const float* from) { return *reinterpret_cast<const Loose*>(from); }
+INLINE void store(float* to, Vector value) { *reinterpret_cast<Loose*>(to) = value; }
+INLINE Vector larger(Vector a, Vector b) { return a > b ? a : b; }
+
+INLINE bool any(Whole lanes) {
+#if defined(__AVX512F__)
+    return _mm512_test_epi32_mask((__m512i)lanes, (__m512i)lanes);
+#elif defined(__AVX__)
+    return _mm256_movemask_ps((__m256)lanes);
+#else
+    typedef int64_t Long __attribute__((vector_size(16)));
+    return ((Long)lanes)[0] | ((Long)lanes)[1];
+#endif
+}
+
+// 2^x to 2e-7 relative, 0 (about 1e-38) from -126 down; x < 127.
+INLINE Vector exp2(Vector x) {
     x = larger(x, all(-126.f));
     Vector shifted = x + 12582912.f;  // rounds to the nearest whole number in the low bits
     Vector f = x - (shifted - 12582912.f);
-    Vector p = all(1.5353362e-4f);
-    p = p * f + 1.3398874e-3f;
-    p = p * f + 9.6184373e-3f;
-    p = p * f + 5.5503324e-2f;
-    p = p * f + 2.4022648e-1f;
-    p = p * f + 6.9314720e-1f;
+    Vector p = (((1.32647099e-3f * f + 9.67150740e-3f) * f + 5.55073358e-2f) * f + 2.40222424e-1f) * f + 6.93147004e-1f;
     p = p * f + 1.f;
     return (Vector)((Whole)p + ((Whole)shifted << 23));
 }
+
+// Natural logarithm of a normal number to 1e-7 relative (or absolute, near 1).
+INLINE Vector log(Vector x) {
+    Whole exponent = ((Whole)x - 0x3f3504f3) >> 23;  // so that the rest lies between sqrt(1/2) and sqrt(2)
+    Vector f = (Vector)((Whole)x - (exponent << 23)) - 1.f, p = all(7.0376836e-2f);
+    for (float c : {-1.1514610e-1f, 1.1676999e-1f, -1.2420141e-1f, 1.4249323e-1f, -1.6668058e-1f, 2.0000715e-1f, -2.4999994e-1f,
+                    3.3333331e-1f})
+        p = p * f + c;
+    return __builtin_convertvector(exponent, Vector) * LN2 + (f + f * f * (p * f - 0.5f));
+}
+
+// How a run's keys lie: as shifted lanes of a row (key j of lane i at j + i, channels a row apart: windows), as stacked
+// vectors (channels LANES apart, keys a step: columns and time lines), or spread over all lanes (channels side by side).
+struct Shifted { static constexpr bool spread = false; static constexpr int step = 1, channel = 0; };
+struct Stacked { static constexpr bool spread = false; static constexpr int step = 0, channel = LANES; };
+struct Spread { static constexpr bool spread = true; static constexpr int step = 0, channel = 1; };
 
 struct Run {
     const float *key, *value;  // of the run's first key (and of lane 0)
     int64_t key_step, value_step, key_channel, value_channel;
     int count;
-    const float* bias = nullptr;  // added to the scores, shifted like the keys: masks what lies outside the frame
-    bool earlier = false;  // the keys' frame comes before the queries', so that they count for affinity
+    const float* bias = nullptr;  // the scores start from it, shifted like the keys: masks what lies outside the frame
+    int earlier = 0;       // so many of the keys, the first ones, lie in frames before the queries' and count for affinity
     int64_t cell = 0;      // of the first key: where its affinity terms lie, and its raster index
     int64_t index = 0, index_step = 0;
 };
 
-// scores[row][j] = sum over channels of query[row] key[j]; rows share the loads of the keys.
-template <int ROWS, int COUNT, bool SPREAD, int STEP>
-static inline void correlate_block(const Vector* query, int64_t rows_apart, const float* base, int64_t step, int64_t channel,
-                                   int dim, Vector* scores, int64_t scores_apart) {
-    Vector sum[ROWS][COUNT] = {};
-    if (STEP) step = STEP;
-    for (int c = 0; c < dim; c++, base += channel) {
-        Vector q[ROWS];
-        for (int r = 0; r < ROWS; r++) q[r] = query[r * rows_apart + c];
-        for (int j = 0; j < COUNT; j++) {
-            Vector k = SPREAD ? all(base[j * step]) : load(base + j * step);
-            if (ROWS > 1) HOLD(k);
-            for (int r = 0; r < ROWS; r++) sum[r][j] += q[r] * k;
-        }
+// Eight equally spaced places in three registers and the step (0: given at run time): left alone, GCC spills eight.
+template <int STEP>
+struct Places {
+    const float *first, *third, *fifth;
+    int64_t step;
+    INLINE Places of(const float* base, int64_t step) { return {base, base + 3 * step, base + 5 * step, step}; }
+    __attribute__((always_inline)) const float* operator[](int j) const {
+        if (STEP) return first + j * STEP;
+        return j == 3 ? third : j < 5 ? first + j * step : fifth + (j - 5) * step;
     }
-    for (int r = 0; r < ROWS; r++)
-        for (int j = 0; j < COUNT; j++) scores[r * scores_apart + j] = sum[r][j];
+    __attribute__((always_inline)) void advance(int64_t by) {
+        first += by, third += by, fifth += by;
+        if (!STEP) { PIN(first); PIN(third); PIN(fifth); }
+    }
+};
+
+template <int N>
+struct Number { static constexpr int value = N; };
+
+template <int... I, class Call>
+INLINE void every(std::integer_sequence<int, I...>, Call call) { (call(Number<I>{}), ...); }
+
+// call(0) ... call(N - 1), without a loop: GCC keeps an array in registers only where its indices are constants from the start.
+template <int N, class Call>
+INLINE void every(Call call) { every(std::make_integer_sequence<int, N>{}, call); }
+#define EACH(i, N) every<N>([&](auto i##_) __attribute__((always_inline)) { constexpr int i = decltype(i##_)::value;
+
+template <class Kind>
+INLINE Vector take(const float* from) { return Kind::spread ? all(*from) : load(from); }
+
+// scores[row][j] = bias[j] + sum over channels of query[row] key[j]; rows share the loads of the keys.
+template <class Kind, int ROWS, int COUNT, bool BIASED>
+static inline void correlate_block(const Vector* query, int64_t rows_apart, const float* base, int64_t step, int64_t channel,
+                                   int dim, const float* bias, Vector* scores, int64_t scores_apart) {
+    Vector sum[ROWS][COUNT];
+    EACH(j, COUNT) EACH(r, ROWS) sum[r][j] = BIASED ? take<Kind>(bias + j) : Vector{}; }); });
+    auto key = Places<Kind::step>::of(base, step);
+    for (int c = 0; c < dim; c++, key.advance(Kind::channel ? Kind::channel : channel)) {
+        Vector q[ROWS];
+        EACH(r, ROWS) q[r] = query[r * rows_apart + c]; });
+        EACH(j, COUNT)
+            Vector k = take<Kind>(key[j]);
+            if (ROWS > 1) HOLD(k);
+            EACH(r, ROWS) sum[r][j] += q[r] * k; });
+        });
+    }
+    EACH(r, ROWS) EACH(j, COUNT) scores[r * scores_apart + j] = sum[r][j]; }); });
 }
 
-template <int ROWS, bool SPREAD, int STEP>
-static inline void correlate(const Vector* query, int64_t rows_apart, const float* base, int64_t step, int64_t channel, int dim,
-                             int count, Vector* scores, int64_t scores_apart) {
-    int pieces = (count + BLOCK - 1) / BLOCK;
-    for (int done = 0; pieces; pieces--) {
+// sums[row][c] += sum over j of weights[row][j] value[j][c].
+template <class Kind, int ROWS, int COUNT>
+static inline void blend_block(const Vector* weights, int64_t weights_apart, const float* base, int64_t step, int64_t channel,
+                               int count, Vector* sums, int64_t rows_apart) {
+    Vector sum[ROWS][COUNT];
+    EACH(r, ROWS) EACH(c, COUNT) sum[r][c] = sums[r * rows_apart + c]; }); });
+    auto value = Places<Kind::channel>::of(base, channel);
+    for (int j = 0; j < count; j++, value.advance(Kind::step ? Kind::step : step)) {
+        Vector w[ROWS];
+        EACH(r, ROWS) w[r] = weights[r * weights_apart + j]; });
+        EACH(c, COUNT)
+            Vector v = take<Kind>(value[c]);
+            if (ROWS > 1) HOLD(v);
+            EACH(r, ROWS) sum[r][c] += w[r] * v; });
+        });
+    }
+    EACH(r, ROWS) EACH(c, COUNT) sums[r * rows_apart + c] = sum[r][c]; }); });
+}
+
+// Cuts `count` into equal blocks that the registers hold and calls each(block's size as a type, where it begins).
+template <int ROWS, class Each>
+INLINE void blocks(int count, Each each) {
+    constexpr int BLOCK = SUMS / ROWS < 8 ? SUMS / ROWS : 8;
+    for (int done = 0, pieces = (count + BLOCK - 1) / BLOCK; pieces; pieces--) {
         int size = (count - done + pieces - 1) / pieces;
-        const float* from = base + done * (STEP ? STEP : step);
 #define CASE(N) \
     case N: \
-        if constexpr (N <= BLOCK) \
-            correlate_block<ROWS, N, SPREAD, STEP>(query, rows_apart, from, step, channel, dim, scores + done, scores_apart); \
+        if constexpr (N <= BLOCK) each(Number<N>{}, done); \
         break;
         switch (size) { CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6) CASE(7) CASE(8) }
 #undef CASE
@@ -102,42 +181,27 @@ static inline void correlate(const Vector* query, int64_t rows_apart, const floa
     }
 }
 
-// sums[row][c] = sums[row][c] * keep[row] + sum over j of weights[row][j] value[j][c].
-template <int ROWS, int COUNT, bool SPREAD, int STEP>
-static inline void blend_block(const Vector* weights, int64_t weights_apart, const float* base, int64_t step, int64_t channel,
-                               int count, const Vector* keep, Vector* sums, int64_t rows_apart) {
-    Vector sum[ROWS][COUNT];
-    if (STEP) step = STEP;
-    for (int r = 0; r < ROWS; r++)
-        for (int c = 0; c < COUNT; c++) sum[r][c] = keep ? sums[r * rows_apart + c] * keep[r] : sums[r * rows_apart + c];
-    for (int j = 0; j < count; j++, base += step) {
-        Vector w[ROWS];
-        for (int r = 0; r < ROWS; r++) w[r] = weights[r * weights_apart + j];
-        for (int c = 0; c < COUNT; c++) {
-            Vector v = SPREAD ? all(base[c * channel]) : load(base + c * channel);
-            if (ROWS > 1) HOLD(v);
-            for (int r = 0; r < ROWS; r++) sum[r][c] += w[r] * v;
-        }
-    }
-    for (int r = 0; r < ROWS; r++)
-        for (int c = 0; c < COUNT; c++) sums[r * rows_apart + c] = sum[r][c];
+template <class Kind, int ROWS>
+static inline void correlate(const Vector* query, int64_t rows_apart, const float* base, int64_t step, int64_t channel, int dim,
+                             int count, const float* bias, Vector* scores, int64_t scores_apart) {
+    blocks<ROWS>(count, [&](auto size, int done) __attribute__((always_inline)) {
+        const float* from = base + done * (Kind::step ? Kind::step : step);
+        if (std::is_same<Kind, Shifted>::value && bias)  // the only kind that has one
+            correlate_block<Kind, ROWS, decltype(size)::value, std::is_same<Kind, Shifted>::value>(
+                query, rows_apart, from, step, channel, dim, bias + done, scores + done, scores_apart);
+        else
+            correlate_block<Kind, ROWS, decltype(size)::value, false>(query, rows_apart, from, step, channel, dim, bias, scores + done,
+                                                                      scores_apart);
+    });
 }
 
-template <int ROWS, bool SPREAD, int STEP>
+template <class Kind, int ROWS>
 static inline void blend(const Vector* weights, int64_t weights_apart, const float* base, int64_t step, int64_t channel, int count,
-                         int dim, const Vector* keep, Vector* sums, int64_t rows_apart) {
-    for (int c = 0; c < dim;) {
-#define TAKE(N) \
-    if constexpr (N <= BLOCK) \
-        if (dim - c >= N) { \
-            blend_block<ROWS, N, SPREAD, STEP>(weights, weights_apart, base + c * channel, step, channel, count, keep, sums + c, \
-                                               rows_apart); \
-            c += N; \
-            continue; \
-        }
-        TAKE(8) TAKE(4) TAKE(2) TAKE(1)
-#undef TAKE
-    }
+                         int dim, Vector* sums, int64_t rows_apart) {
+    blocks<ROWS>(dim, [&](auto size, int done) __attribute__((always_inline)) {
+        blend_block<Kind, ROWS, decltype(size)::value>(weights, weights_apart, base + done * (Kind::channel ? Kind::channel : channel), step,
+                                                       channel, count, sums + done, rows_apart);
+    });
 }
 
 // Cells (each `dim` floats in a row, `apart` floats from one to the next) to channels (each a row of `count` floats), times `factor`.
@@ -166,20 +230,63 @@ static inline void to_channels(const float* cells, int64_t apart, int count, int
         for (int c = 0; c < dim; c++) channels[c * width + i] = cells[i * apart + c] * factor;
 }
 
-// A tile's queries (or keys): LANES cells at most, the lanes beyond them zero.
+template <int... I>
+INLINE void transpose(Vector (&v)[4], std::integer_sequence<int, I...>) {
+    Vector ab = __builtin_shufflevector(v[0], v[1], (I / 4 * 4 + I % 4 / 2 + I % 2 * LANES)...);
+    Vector AB = __builtin_shufflevector(v[0], v[1], (I / 4 * 4 + I % 4 / 2 + I % 2 * LANES + 2)...);
+    Vector cd = __builtin_shufflevector(v[2], v[3], (I / 4 * 4 + I % 4 / 2 + I % 2 * LANES)...);
+    Vector CD = __builtin_shufflevector(v[2], v[3], (I / 4 * 4 + I % 4 / 2 + I % 2 * LANES + 2)...);
+    v[0] = __builtin_shufflevector(ab, cd, (I / 4 * 4 + I % 2 + I % 4 / 2 * LANES)...);
+    v[1] = __builtin_shufflevector(ab, cd, (I / 4 * 4 + I % 2 + I % 4 / 2 * LANES + 2)...);
+    v[2] = __builtin_shufflevector(AB, CD, (I / 4 * 4 + I % 2 + I % 4 / 2 * LANES)...);
+    v[3] = __builtin_shufflevector(AB, CD, (I / 4 * 4 + I % 2 + I % 4 / 2 * LANES + 2)...);
+}
+
+// Transposes the 4 x 4 blocks that four vectors consist of: four channels of LANES cells from quads of cells, or back.
+INLINE void transpose(Vector (&v)[4]) { transpose(v, std::make_integer_sequence<int, LANES>{}); }
+
+template <class Half, int... I>
+INLINE auto joined(Half a, Half b, std::integer_sequence<int, I...>) { return __builtin_shufflevector(a, b, I...); }
+
+// N floats: the quads at from[0], from[4 step], ...
+template <int N>
+INLINE auto quads(const float* from, int64_t step) {
+    if constexpr (N == 4) {
+        typedef float Quad __attribute__((vector_size(16)));
+        return (Quad) * (const Four*)from;
+    } else {
+        return joined(quads<N / 2>(from, step), quads<N / 2>(from + N / 2 * step, step), std::make_integer_sequence<int, N>{});
+    }
+}
+
+// A tile's queries (or keys): LANES cells at most; what the lanes beyond them hold does not matter but is finite.
 static inline void to_tile(const float* cells, int64_t apart, int count, int dim, float factor, Vector* tile) {
-    if (count < LANES) memset(tile, 0, dim * sizeof(Vector));
-    to_channels(cells, apart, count, dim, factor, (float*)tile, LANES);
+    float scratch[4 * LANES] = {};
+    int c = 0;
+    for (; c + 4 <= dim; c += 4) {
+        for (int i = 0; count < LANES && i < count; i++) *(Four*)(scratch + 4 * i) = *(const Four*)(cells + i * apart + c);
+        const float* from = count < LANES ? scratch : cells + c;
+        int64_t step = count < LANES ? 4 : apart;
+        Vector v[4];
+        EACH(n, 4) v[n] = quads<LANES>(from + n * step, step); });
+        transpose(v);
+        EACH(n, 4) tile[c + n] = v[n] * factor; });
+    }
+    for (; c < dim; c++) {
+        for (int i = 0; i < count; i++) scratch[i] = cells[i * apart + c];
+        tile[c] = load(scratch) * factor;
+    }
 }
 
 static inline void from_tile(const Vector* tile, int dim, Vector factor, int count, float* cells, int64_t apart) {
-    float scratch[4][LANES];
-    for (int c = 0; c < dim; c += 4) {
-        int some = dim - c < 4 ? dim - c : 4;
-        for (int n = 0; n < some; n++) store(scratch[n], tile[c + n] * factor);
-        int i = 0;
-        for (; some == 4 && i + 4 <= count; i += 4) to_channels(scratch[0] + i, LANES, 4, 4, 1.f, cells + i * apart + c, apart);
-        for (; i < count; i++)
-            for (int n = 0; n < some; n++) cells[i * apart + c + n] = scratch[n][i];
+    int c = 0;
+    for (; c + 4 <= dim; c += 4) {
+        Vector v[4] = {tile[c] * factor, tile[c + 1] * factor, tile[c + 2] * factor, tile[c + 3] * factor};
+        transpose(v);
+        for (int n = 0; n < 4; n++)
+            for (int i = 0; i < LANES && i + n < count; i += 4)
+                *(Four*)(cells + (i + n) * apart + c) = Four{v[n][i], v[n][i + 1], v[n][i + 2], v[n][i + 3]};
     }
+    for (; c < dim; c++)
+        for (int i = 0; i < count; i++) cells[i * apart + c] = tile[c][i] * factor[i];
 }

@@ -1,60 +1,96 @@
 // Grid attention: the three axis lines under one softmax. Lanes are neighbouring queries of a row.
 //
-// The line along x is broadcast from where the keys lie; those along y and t are rows laid out channel by channel, lane by
-// lane. The own cell counts along x: the y line masks it, the t line consists of the frames before and the frames after.
+// The line along x is spread from where the keys lie; those along y and t are read from stacks of vectors, a column of LANES
+// cells being one block of memory. The own cell counts along x: the lines along y and t mask it.
 // Affinity comes from the frames before alone, since rows and columns lie in the query's own frame.
-#include "planes.h"
+#include "abi.h"
 
-constexpr int TALL = 8;
+constexpr int HIGH = MOST, WIDE = MOST >= 4 ? 2 : 1, TALL = HIGH * WIDE;  // rows and columns of vectors of a tile
+
+struct Stacks {  // one head's cells as vectors: (time, column of LANES cells, height, channel)
+    const Problem& p;
+    int64_t dim, column, frame;
+    std::vector<Vector> data;
+
+    Stacks(const Problem& p, int64_t dim) : p(p), dim(dim), column(p.height * dim), frame((p.width + LANES - 1) / LANES * column + dim) {
+        data.resize(frame * p.time);  // a frame is longer than its cells, lest all frames fall into the same lines of the cache
+    }
+    Vector* at(int64_t t, int64_t y, int64_t x) { return data.data() + t * frame + x / LANES * column + y * dim; }
+    void fill(const View& from, int64_t t, int64_t y) {
+        for (int64_t x = 0; x < p.width; x += LANES)
+            to_tile(from.at(t, y, x), from.column, (int)std::min<int64_t>(LANES, p.width - x), dim, 1.f, at(t, y, x));
+    }
+};
 
 struct Lines {
     const Problem& p;
-    Planes left, right;
+    Stacks left, right;
     View key, value;  // as they came, for the x line
 
-    explicit Lines(const Problem& p) : p(p), left(p, p.time, p.dim, 0), right(p, p.time, p.value_dim, 0) {}
+    explicit Lines(const Problem& p) : p(p), left(p, p.dim), right(p, p.value_dim) {}
 
     void fill(const View& from, const View& other, int64_t frames) {  // by all threads together
         key = from, value = other;
 #pragma omp for
         for (int64_t line = 0; line < frames * p.height; line++) {
-            left.fill(from, p, line / p.height, line % p.height, 1);
-            right.fill(other, p, line / p.height, line % p.height, 1);
+            left.fill(from, line / p.height, line % p.height);
+            right.fill(other, line / p.height, line % p.height);
         }
     }
     Run row(int64_t t, int64_t y, int64_t x, int count) const {
         return {key.at(t, y, x), value.at(t, y, x), key.column, value.column, 1, 1, count};
     }
-    Run column(int64_t t, int64_t y, int64_t x, int count) {
-        return {left.at(t, y) + x, right.at(t, y) + x, left.row, right.row, left.width, right.width, count};
-    }
+    Run column(int64_t t, int64_t y, int64_t x, int count) { return stacked(t, y, x, left.dim, right.dim, count); }
     Run frames(int64_t t, int64_t y, int64_t x, int count) {
-        Run run = {left.at(t, y) + x, right.at(t, y) + x, left.frame, right.frame, left.width, right.width, count};
+        Run run = stacked(t, y, x, left.frame, right.frame, count);
         run.cell = run.index = (t * p.height + y) * p.width + x, run.index_step = p.height * p.width;
         return run;
+    }
+    Run stacked(int64_t t, int64_t y, int64_t x, int64_t left_step, int64_t right_step, int count) {
+        return {(float*)left.at(t, y, x), (float*)right.at(t, y, x), left_step * LANES, right_step * LANES, LANES, LANES, count};
     }
     // Visits pieces of a line of `length` cells, CAPACITY at a time.
     template <class Visit>
     static void pieces(int64_t length, Visit visit) {
         for (int64_t done = 0; done < length; done += CAPACITY) visit(done, (int)std::min<int64_t>(length - done, CAPACITY));
     }
-    // Visits the frames from..to-1 but `own` as pieces on either side of it.
+};
+
+// A tile: `tall` rows of `wide` vectors of cells from (t, y, x) on; vector (row r, column n) is the tile's row n * HIGH + r.
+struct Place {
+    int64_t t, y, x;
+    int tall, wide;
+    const Problem& p;
+
+    int lanes(int column) const { return (int)std::min<int64_t>(LANES, p.width - x - column * LANES); }
+    int64_t cell(int row, int column) const { return (t * p.height + y + row) * p.width + x + column * LANES; }
     template <class Visit>
-    void others(int64_t from, int64_t to, int64_t own, int64_t y, int64_t x, Visit visit) {
-        pieces(std::max<int64_t>(0, std::min(own, to) - from), [&](int64_t done, int count) { visit(frames(from + done, y, x, count), from + done); });
-        int64_t next = std::max(own + 1, from);
-        pieces(std::max<int64_t>(0, to - next), [&](int64_t done, int count) { visit(frames(next + done, y, x, count), next + done); });
+    void each(Visit visit) const {  // visit(the tile's row, row, column)
+        for (int n = 0; n < wide; n++)
+            for (int r = 0; r < tall; r++) visit(n * HIGH + r, r, n);
     }
 };
 
 template <class Each>
 static void tiles(const Problem& p, int64_t frames, Each each) {
-    int64_t stacks = (p.height + TALL - 1) / TALL, columns = (p.width + LANES - 1) / LANES;
+    int64_t stacks = (p.height + HIGH - 1) / HIGH, vectors = (p.width + LANES - 1) / LANES, columns = (vectors + WIDE - 1) / WIDE;
 #pragma omp for schedule(dynamic)
     for (int64_t item = 0; item < frames * stacks * columns; item++) {
-        int64_t t = item % frames, y = item / frames % stacks * TALL, x = item / frames / stacks * LANES;
-        each(t, y, x, (int)std::min<int64_t>(LANES, p.width - x), (int)std::min<int64_t>(TALL, p.height - y));
+        int64_t column = item / stacks / frames * WIDE, y = item % stacks * HIGH;
+        each(Place{item / stacks % frames, y, column * LANES, (int)std::min<int64_t>(HIGH, p.height - y),
+                   (int)std::min<int64_t>(WIDE, vectors - column), p});
     }
+}
+
+// Visits the lines of a tile of cells of frame `place.t`: along(row r, a piece of the line along x), then across(a piece of
+// the line along y, where it begins, column n), then through(the tile's row, row, column).
+template <class Along, class Across, class Through>
+static void lines(const Place& place, Along along, Across across, Through through) {
+    for (int r = 0; r < place.tall; r++)
+        Lines::pieces(place.p.width, [&](int64_t done, int number) { along(r, done, number); });
+    for (int n = 0; n < place.wide; n++)
+        Lines::pieces(place.p.height, [&](int64_t done, int number) { across(n, done, number); });
+    place.each(through);
 }
 
 extern "C" void forward(float* const* tensors, const int64_t* numbers, double scale) {
@@ -62,7 +98,7 @@ extern "C" void forward(float* const* tensors, const int64_t* numbers, double sc
     Lines keys(p);
 #pragma omp parallel num_threads(p.threads)
     {
-        Tile<TALL> tile(p);
+        Tile<TALL> tile(p, false);
         for (int64_t group = 0; group < p.batch * p.heads; group++) {
             int64_t b = group / p.heads, h = group % p.heads;
             View query = p.query.of(b, h), output = p.output.of(b, h);
@@ -70,69 +106,79 @@ extern "C" void forward(float* const* tensors, const int64_t* numbers, double sc
             terms.step = p.height * p.width, terms.key = p.key_term + group * p.cells();
             for (int64_t o = 0; o < p.objects; o++) terms.object.push_back(p.term(group, o));
             keys.fill(p.key.of(b, h), p.value.of(b, h), p.time);
-            tiles(p, p.queried, [&](int64_t at, int64_t y, int64_t x, int count, int tall) {
-                int64_t t = p.first_frame() + at;
+            tiles(p, p.queried, [&](const Place& at) {
+                int64_t t = p.first_frame() + at.t;
                 tile.start();
-                for (int r = 0; r < tall; r++) {
-                    to_tile(query.at(at, y + r, x), query.column, count, p.dim, p.scale * LOG2E, tile.query + r * tile.apart);
-                    take_terms(tile, r, group, (at * p.height + y + r) * p.width + x, count);
-                    Lines::pieces(p.width, [&](int64_t done, int number) {
-                        Run run = keys.row(t, y + r, done, number);
-                        tile.template attend<1, true, 0>(r, &run, 1, terms);
-                    });
-                    keys.others(0, p.last_key_frame(t), t, y + r, x, [&](Run run, int64_t frame) {
-                        run.earlier = frame < t;
-                        tile.template attend<1, false, 0>(r, &run, 1, terms);
-                    });
-                }
-                Lines::pieces(p.height, [&](int64_t done, int number) {
-                    Run run = keys.column(t, done, x, number);
-                    auto see = [&](auto rows, int row) { tile.template attend<decltype(rows)::value, false, 0>(row, &run, 1, terms, (int)(y + row - done)); };
-                    paired(0, tall, [&](int row) { see(Number<PAIR>{}, row); }, [&](int row) { see(Number<1>{}, row); });
+                at.each([&](int to, int r, int n) {
+                    to_tile(query.at(at.t, at.y + r, at.x + n * LANES), query.column, at.lanes(n), p.dim, p.scale * LOG2E, tile.query + to * tile.apart);
+                    take_terms(tile, to, group, at.cell(r, n), at.lanes(n));
                 });
-                for (int r = 0; r < tall; r++)
-                    write(tile, r, group, output.at(at, y + r, x), output.column, (at * p.height + y + r) * p.width + x, count);
+                lines(at, [&](int r, int64_t done, int number) {
+                    Run run = keys.row(t, at.y + r, done, number);
+                    if (at.wide == 1) tile.template attend<Spread, 1>(r, run, terms);
+                    else tile.template attend<Spread, WIDE, HIGH>(r, run, terms);
+                }, [&](int n, int64_t done, int number) {
+                    Run run = keys.column(t, done, at.x + n * LANES, number);
+                    together<HIGH>(n * HIGH, at.tall, [&](auto rows, int row) {
+                        tile.template attend<Stacked, decltype(rows)::value>(row, run, terms, (int)(at.y + row - n * HIGH - done));
+                    });
+                }, [&](int to, int r, int n) {
+                    Lines::pieces(p.last_key_frame(t), [&](int64_t done, int number) {
+                        Run run = keys.frames(done, at.y + r, at.x + n * LANES, number);
+                        run.earlier = (int)std::max<int64_t>(0, std::min<int64_t>(number, t - done));
+                        tile.template attend<Stacked, 1>(to, run, terms, (int)(t - done));
+                    });
+                });
+                at.each([&](int from, int r, int n) {
+                    write(tile, from, group, output.at(at.t, at.y + r, at.x + n * LANES), output.column, at.cell(r, n), at.lanes(n));
+                });
             });
         }
     }
 }
 
-static void pull_tile(Tile<TALL>& tile, Lines& keys, int64_t t, int64_t y, int64_t x, int tall) {
+static void pull_tile(Tile<TALL>& tile, Lines& keys, const Place& at, int64_t t) {
     const Problem& p = keys.p;
-    for (int r = 0; r < tall; r++) {
-        Lines::pieces(p.width, [&](int64_t done, int number) { tile.template pull<1, true, 0>(r, keys.row(t, y + r, done, number)); });
-        keys.others(0, p.last_key_frame(t), t, y + r, x, [&](const Run& run, int64_t) { tile.template pull<1, false, 0>(r, run); });
-    }
-    Lines::pieces(p.height, [&](int64_t done, int number) {
-        Run run = keys.column(t, done, x, number);
-        auto see = [&](auto rows, int row) { tile.template pull<decltype(rows)::value, false, 0>(row, run, (int)(y + row - done)); };
-        paired(0, tall, [&](int row) { see(Number<PAIR>{}, row); }, [&](int row) { see(Number<1>{}, row); });
+    lines(at, [&](int r, int64_t done, int number) {
+        Run run = keys.row(t, at.y + r, done, number);
+        if (at.wide == 1) tile.template pull<Spread, 1>(r, run);
+        else tile.template pull<Spread, WIDE, HIGH>(r, run);
+    }, [&](int n, int64_t done, int number) {
+        Run run = keys.column(t, done, at.x + n * LANES, number);
+        together<HIGH>(n * HIGH, at.tall, [&](auto rows, int row) {
+            tile.template pull<Stacked, decltype(rows)::value>(row, run, (int)(at.y + row - n * HIGH - done));
+        });
+    }, [&](int to, int r, int n) {
+        Lines::pieces(p.last_key_frame(t), [&](int64_t done, int number) {
+            tile.template pull<Stacked, 1>(to, keys.frames(done, at.y + r, at.x + n * LANES, number), (int)(t - done));
+        });
     });
 }
 
-// `at` is the keys' frame among the queried ones (negative before them), `lse` and `delta` those of the head's queries.
-static void push_tile(Tile<TALL>& tile, Lines& queries, const float* lse, const float* delta, int64_t at, int64_t y, int64_t x, int tall) {
+// `frame` is the keys' frame among the queried ones (negative before them), `lse` and `delta` those of the head's queries.
+static void push_tile(Tile<TALL>& tile, Lines& queries, const float* lse, const float* delta, const Place& at, int64_t frame) {
     const Problem& p = queries.p;
-    int64_t plane = p.height * p.width;
-    for (int r = 0; r < tall; r++) {
-        int64_t row = (at * p.height + y + r) * p.width, from = p.causal ? std::max<int64_t>(0, at) : 0;
-        if (at >= 0)
-            Lines::pieces(p.width, [&](int64_t done, int number) {
-                tile.template push<1, true, 0>(r, queries.row(at, y + r, done, number), lse + row + done, delta + row + done, 1);
-            });
-        queries.others(from, p.queried, at, y + r, x, [&](const Run& run, int64_t) {
-            tile.template push<1, false, 0>(r, run, lse + run.cell, delta + run.cell, plane);
+    auto through = [&](int to, int r, int n) {
+        int64_t from = p.causal ? std::max<int64_t>(0, frame) : 0;
+        Lines::pieces(p.queried - from, [&](int64_t done, int number) {
+            Run run = queries.frames(from + done, at.y + r, at.x + n * LANES, number);
+            tile.template push<Stacked, 1>(to, run, lse + run.cell, delta + run.cell, p.height * p.width,
+                                           frame < 0 ? UNMASKED : (int)(frame - from - done));
         });
-    }
-    if (at < 0) return;
-    Lines::pieces(p.height, [&](int64_t done, int number) {
-        Run run = queries.column(at, done, x, number);
-        int64_t first = (at * p.height + done) * p.width + x;
-        auto see = [&](auto rows, int row) {
-            tile.template push<decltype(rows)::value, false, 0>(row, run, lse + first, delta + first, p.width, (int)(y + row - done));
-        };
-        paired(0, tall, [&](int row) { see(Number<PAIR>{}, row); }, [&](int row) { see(Number<1>{}, row); });
-    });
+    };
+    if (frame < 0) return at.each(through);
+    lines(at, [&](int r, int64_t done, int number) {
+        Run run = queries.row(frame, at.y + r, done, number);
+        int64_t first = (frame * p.height + at.y + r) * p.width + done;
+        if (at.wide == 1) tile.template push<Spread, 1>(r, run, lse + first, delta + first, 1);
+        else tile.template push<Spread, WIDE, HIGH>(r, run, lse + first, delta + first, 1);
+    }, [&](int n, int64_t done, int number) {
+        Run run = queries.column(frame, done, at.x + n * LANES, number);
+        int64_t first = (frame * p.height + done) * p.width + at.x + n * LANES;
+        together<HIGH>(n * HIGH, at.tall, [&](auto rows, int row) {
+            tile.template push<Stacked, decltype(rows)::value>(row, run, lse + first, delta + first, p.width, (int)(at.y + row - n * HIGH - done));
+        });
+    }, through);
 }
 
 extern "C" void backward(float* const* tensors, const int64_t* numbers, double scale) {
@@ -141,21 +187,23 @@ extern "C" void backward(float* const* tensors, const int64_t* numbers, double s
     std::vector<float> lse(p.query_cells() + LANES), delta(p.query_cells() + LANES);  // lanes beyond the last row read on
 #pragma omp parallel num_threads(p.threads)
     {
-        Tile<TALL> tile(p);
+        Tile<TALL> tile(p, true);
         for (int64_t group = 0; group < p.batch * p.heads; group++) {
             int64_t b = group / p.heads, h = group % p.heads;
             View query = p.query.of(b, h), key = p.key.of(b, h), value = p.value.of(b, h), grad = p.grad.of(b, h);
             View to_query = p.grad_query.of(b, h), to_key = p.grad_key.of(b, h), to_value = p.grad_value.of(b, h);
             lines.fill(key, value, p.time);
-            tiles(p, p.queried, [&](int64_t at, int64_t y, int64_t x, int count, int tall) {
+            tiles(p, p.queried, [&](const Place& at) {
                 tile.start();
-                for (int r = 0; r < tall; r++) {
-                    take(tile, r, query, grad, at, y + r, x, count, p.scale * LOG2E);
-                    take_softmax(tile, r, group * p.query_cells() + (at * p.height + y + r) * p.width + x, count);
-                }
-                pull_tile(tile, lines, p.first_frame() + at, y, x, tall);
-                for (int r = 0; r < tall; r++)
-                    from_tile(tile.sums + r * tile.apart, p.dim, all(p.scale), count, to_query.at(at, y + r, x), to_query.column);
+                at.each([&](int to, int r, int n) {
+                    take(tile, to, query, grad, at.t, at.y + r, at.x + n * LANES, at.lanes(n), p.scale * LOG2E);
+                    take_softmax(tile, to, group * p.query_cells() + at.cell(r, n), at.lanes(n));
+                });
+                pull_tile(tile, lines, at, p.first_frame() + at.t);
+                at.each([&](int from, int r, int n) {
+                    from_tile(tile.sums + from * tile.sums_apart, p.dim, all(p.scale), at.lanes(n), to_query.at(at.t, at.y + r, at.x + n * LANES),
+                              to_query.column);
+                });
             });
 #pragma omp for
             for (int64_t i = 0; i < p.query_cells(); i++) {
@@ -163,15 +211,18 @@ extern "C" void backward(float* const* tensors, const int64_t* numbers, double s
                 delta[i] = p.delta[group * p.query_cells() + i];
             }
             lines.fill(query, grad, p.queried);
-            tiles(p, p.time, [&](int64_t t, int64_t y, int64_t x, int count, int tall) {
+            tiles(p, p.time, [&](const Place& at) {
                 tile.start();
-                for (int r = 0; r < tall; r++) take(tile, r, key, value, t, y + r, x, count, p.scale * LOG2E);
-                push_tile(tile, lines, lse.data(), delta.data(), t - p.first_frame(), y, x, tall);
-                for (int r = 0; r < tall; r++) {
-                    Vector* sums = tile.sums + r * tile.apart;
-                    from_tile(sums, p.dim, all(p.scale), count, to_key.at(t, y + r, x), to_key.column);
-                    from_tile(sums + p.dim, p.value_dim, all(1), count, to_value.at(t, y + r, x), to_value.column);
-                }
+                at.each([&](int to, int r, int n) {
+                    take(tile, to, key, value, at.t, at.y + r, at.x + n * LANES, at.lanes(n), p.scale * LOG2E);
+                });
+                push_tile(tile, lines, lse.data(), delta.data(), at, at.t - p.first_frame());
+                at.each([&](int from, int r, int n) {
+                    Vector* sums = tile.sums + from * tile.sums_apart;
+                    int64_t y = at.y + r, x = at.x + n * LANES;
+                    from_tile(sums, p.dim, all(p.scale), at.lanes(n), to_key.at(at.t, y, x), to_key.column);
+                    from_tile(sums + p.dim, p.value_dim, all(1), at.lanes(n), to_value.at(at.t, y, x), to_value.column);
+                });
             });
         }
     }

@@ -1,11 +1,11 @@
 // Local attention: windows cut off at the border. Lanes are neighbouring queries of a row, keys are shifted rows.
 //
 // Keys and values of one head are laid out channel by channel, each row with a margin of zeros, so that key j of all lanes is
-// one load. Rows of queries share these loads in pairs. Backward runs the same windows twice, once from the queries and once
+// one load. Rows of queries share these loads. Backward runs the same windows twice, once from the queries and once
 // from the keys, so that each sum has one owner and the result does not depend on the number of threads.
 #include "planes.h"
 
-constexpr int TALL = LANES == 16 ? 2 : 1, KEY_TALL = 3;
+constexpr int TALL = 2 * MOST;
 
 struct Window {
     const Problem& p;
@@ -18,17 +18,19 @@ struct Window {
         std::fill_n(border.begin() + shape.margin, p.width, 0.f);
     }
 
-    // Calls visit(first row of the tile, how many rows, key row) for each key row that the rows y.. of a tile see.
+    // Calls visit(t, key row, first row of the tile, how many rows) for each row of keys in frames from..to-1 that the rows y..
+    // of a tile see, while the next one is on its way from memory.
     template <class Visit>
-    void rows(int64_t y, int count, Visit visit) const {
-        for (int64_t key = std::max<int64_t>(0, y - ry); key < std::min(p.height, y + count + ry); key++) {
-            int first, last;
-            seen(y, count, key, first, last);
-            visit(first, last - first + 1, key);
-        }
-    }
-    void seen(int64_t y, int count, int64_t key, int& first, int& last) const {  // the rows of the tile that see a row of keys
-        first = (int)std::max<int64_t>(0, key - ry - y), last = (int)std::min<int64_t>(count - 1, key + ry - y);
+    void walk(int64_t from, int64_t to, int64_t y, int64_t x, int count, Planes& left, Planes& right, Visit visit) const {
+        int64_t begin = std::max<int64_t>(0, y - ry), end = std::min(p.height, y + count + ry);
+        for (int64_t t = from; t < to; t++)
+            for (int64_t key = begin; key < end; key++) {
+                bool last = key + 1 == end;
+                if (!last || t + 1 < to)
+                    for (Planes* planes : {&left, &right}) planes->fetch(t + last, last ? begin : key + 1, x - rx, 2 * rx + LANES);
+                int first = (int)std::max<int64_t>(0, key - ry - y), over = (int)std::min<int64_t>(count - 1, key + ry - y);
+                visit(t, key, first, over - first + 1);
+            }
     }
     bool touches(int64_t x) const { return x < rx || x + LANES + rx > p.width; }
 };
@@ -40,29 +42,17 @@ static Run shifted(Planes& keys, Planes& values, int64_t t, int64_t y, int64_t x
 static void attend_tile(Tile<TALL>& tile, const Window& w, Planes& keys, Planes& values, const Planes& planes, const Terms& terms,
                         int64_t frame, int64_t y, int64_t x, int rows) {
     const Problem& p = w.p;
-    Run runs[2];
-    auto see = [&](int first, int last, const Run* from, int number) {
-        paired(first, last - first + 1, [&](int row) { tile.template attend<PAIR, false, 1>(row, from, number, terms); },
-               [&](int row) { tile.template attend<1, false, 1>(row, from, number, terms); });
-    };
-    int64_t begin = std::max<int64_t>(0, y - w.ry), end = std::min(p.height, y + rows + w.ry);
-    for (int64_t t = 0; t < p.last_key_frame(frame); t++)
-        for (int64_t key = begin; key < end; key += 2)  // two rows of keys at a time: half the updates of the running maximum
-            for (int done = 0; done < 2 * w.rx + 1; done += CAPACITY / 2) {
-                int64_t from = x - w.rx + done;
-                int both = key + 1 < end ? 2 : 1, first[2], last[2];
-                for (int n = 0; n < both; n++) {
-                    w.seen(y, rows, key + n, first[n], last[n]);
-                    Run& run = runs[n] = shifted(keys, values, t, key + n, from, std::min<int>(2 * w.rx + 1 - done, CAPACITY / 2));
-                    if (w.touches(x)) run.bias = w.border.data() + keys.margin + from;
-                    run.earlier = t < frame, run.cell = t * planes.frame + (key + n) * planes.row + from;
-                    run.index = (t * p.height + key + n) * p.width + from, run.index_step = 1;
-                }
-                if (both == 1) { see(first[0], last[0], runs, 1); continue; }
-                see(first[0], std::min(last[0], first[1] - 1), runs, 1);
-                see(first[1], last[0], runs, 2);
-                see(std::max(first[1], last[0] + 1), last[1], runs + 1, 1);
-            }
+    int window = 2 * w.rx + 1;
+    w.walk(0, p.last_key_frame(frame), y, x, rows, keys, values, [&](int64_t t, int64_t key, int first, int count) {
+        for (int done = 0; done < window; done += CAPACITY) {
+            int64_t from = x - w.rx + done;
+            Run run = shifted(keys, values, t, key, from, std::min(window - done, CAPACITY));
+            if (w.touches(x)) run.bias = w.border.data() + keys.margin + from;
+            run.earlier = t < frame ? run.count : 0, run.cell = t * planes.frame + key * planes.row + from;
+            run.index = (t * p.height + key) * p.width + from, run.index_step = 1;
+            together(first, count, [&](auto rows, int row) { tile.template attend<Shifted, decltype(rows)::value>(row, run, terms); });
+        }
+    });
 }
 
 extern "C" void forward(float* const* tensors, const int64_t* numbers, double scale) {
@@ -77,7 +67,7 @@ extern "C" void forward(float* const* tensors, const int64_t* numbers, double sc
     ranked.key = terms.at(0, 0) + p.objects * terms.width;
 #pragma omp parallel num_threads(p.threads)
     {
-        Tile<TALL> tile(p);
+        Tile<TALL> tile(p, false);
         for (int64_t group = 0; group < p.batch * p.heads; group++) {
             int64_t b = group / p.heads, h = group % p.heads, rows = (p.height + TALL - 1) / TALL;
             View key = p.key.of(b, h), value = p.value.of(b, h), query = p.query.of(b, h), output = p.output.of(b, h);
@@ -109,33 +99,28 @@ extern "C" void forward(float* const* tensors, const int64_t* numbers, double sc
 }
 
 static void pull_tile(Tile<TALL>& tile, const Window& w, Planes& keys, Planes& values, int64_t frame, int64_t y, int64_t x, int rows) {
-    const Problem& p = w.p;
     int window = 2 * w.rx + 1;
-    for (int64_t t = 0; t < p.last_key_frame(frame); t++)
-        w.rows(y, rows, [&](int first, int count, int64_t key) {
-            for (int done = 0; done < window; done += CAPACITY) {
-                Run run = shifted(keys, values, t, key, x - w.rx + done, std::min(window - done, CAPACITY));
-                if (w.touches(x)) run.bias = w.border.data() + keys.margin + x - w.rx + done;
-                paired(first, count, [&](int row) { tile.template pull<PAIR, false, 1>(row, run); },
-                       [&](int row) { tile.template pull<1, false, 1>(row, run); });
-            }
-        });
+    w.walk(0, w.p.last_key_frame(frame), y, x, rows, keys, values, [&](int64_t t, int64_t key, int first, int count) {
+        for (int done = 0; done < window; done += CAPACITY) {
+            Run run = shifted(keys, values, t, key, x - w.rx + done, std::min(window - done, CAPACITY));
+            if (w.touches(x)) run.bias = w.border.data() + keys.margin + x - w.rx + done;
+            together(first, count, [&](auto rows, int row) { tile.template pull<Shifted, decltype(rows)::value>(row, run); });
+        }
+    });
 }
 
 static void push_tile(Tile<TALL>& tile, const Window& w, Planes& queries, Planes& grads, Planes& softmax, int64_t frame, int64_t y,
                       int64_t x, int rows) {
-    const Problem& p = w.p;
     int window = 2 * w.rx + 1;
-    for (int64_t t = p.causal ? std::max<int64_t>(0, frame - p.first_frame()) : 0; t < p.queried; t++)
-        w.rows(y, rows, [&](int first, int count, int64_t other) {
-            for (int done = 0; done < window; done += CAPACITY) {
-                int64_t from = x - w.rx + done;
-                Run run = shifted(queries, grads, t, other, from, std::min(window - done, CAPACITY));
-                const float *lse = softmax.at(t, other) + from, *delta = lse + softmax.width;
-                paired(first, count, [&](int row) { tile.template push<PAIR, false, 1>(row, run, lse, delta, 1); },
-                       [&](int row) { tile.template push<1, false, 1>(row, run, lse, delta, 1); });
-            }
-        });
+    int64_t since = w.p.causal ? std::max<int64_t>(0, frame - w.p.first_frame()) : 0;
+    w.walk(since, w.p.queried, y, x, rows, queries, grads, [&](int64_t t, int64_t other, int first, int count) {
+        for (int done = 0; done < window; done += CAPACITY) {
+            int64_t from = x - w.rx + done;
+            Run run = shifted(queries, grads, t, other, from, std::min(window - done, CAPACITY));
+            const float *lse = softmax.at(t, other) + from, *delta = lse + softmax.width;
+            together(first, count, [&](auto rows, int row) { tile.template push<Shifted, decltype(rows)::value>(row, run, lse, delta, 1); });
+        }
+    });
 }
 
 // One of the two halves of backward over a head: lanes are the cells of `left`, the windows hold those of the planes.
@@ -157,7 +142,7 @@ extern "C" void backward(float* const* tensors, const int64_t* numbers, double s
     std::fill(softmax.data.begin(), softmax.data.end(), NEVER);
 #pragma omp parallel num_threads(p.threads)
     {
-        Tile<TALL> tile(p);
+        Tile<TALL> tile(p, true);
         for (int64_t group = 0; group < p.batch * p.heads; group++) {
             int64_t b = group / p.heads, h = group % p.heads, lines = p.queried * p.height;
             View query = p.query.of(b, h), key = p.key.of(b, h), value = p.value.of(b, h), grad = p.grad.of(b, h);
@@ -175,7 +160,7 @@ extern "C" void backward(float* const* tensors, const int64_t* numbers, double s
                 }
                 pull_tile(tile, w, left, right, p.first_frame() + t, y, x, tall);
                 for (int r = 0; r < tall; r++)
-                    from_tile(tile.sums + r * tile.apart, p.dim, all(p.scale), count, to_query.at(t, y + r, x), to_query.column);
+                    from_tile(tile.sums + r * tile.sums_apart, p.dim, all(p.scale), count, to_query.at(t, y + r, x), to_query.column);
             });
 #pragma omp for
             for (int64_t line = 0; line < lines; line++) {
@@ -191,7 +176,7 @@ extern "C" void backward(float* const* tensors, const int64_t* numbers, double s
                 for (int r = 0; r < tall; r++) take(tile, r, key, value, t, y + r, x, count, p.scale * LOG2E);
                 push_tile(tile, w, left, right, softmax, t, y, x, tall);
                 for (int r = 0; r < tall; r++) {
-                    Vector* sums = tile.sums + r * tile.apart;
+                    Vector* sums = tile.sums + r * tile.sums_apart;
                     from_tile(sums, p.dim, all(p.scale), count, to_key.at(t, y + r, x), to_key.column);
                     from_tile(sums + p.dim, p.value_dim, all(1), count, to_value.at(t, y + r, x), to_value.column);
                 }

@@ -13,6 +13,11 @@ struct Planes {  // one head's rows, channel by channel, with margins
         data.assign(frame * frames + LANES, 0.f);
     }
     float* at(int64_t t, int64_t y) { return data.data() + t * frame + y * row + margin; }
+    // Asks for `count` floats of each channel ahead of their use: rows of channels are too short for the processor to foresee.
+    void fetch(int64_t t, int64_t y, int64_t x, int count) {
+        for (int64_t c = 0; c < dim; c++)
+            for (int i = 0; i < count + 15; i += 16) __builtin_prefetch(at(t, y) + c * width + x + std::min(i, count - 1));
+    }
     void fill(const View& from, const Problem& p, int64_t t, int64_t y, float factor) {
         to_channels(from.at(t, y, 0), from.column, p.width, dim, factor, at(t, y), width);
     }

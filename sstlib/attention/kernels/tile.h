@@ -3,7 +3,7 @@
 #include "engine.h"
 
 constexpr int CAPACITY = 67;  // keys whose scores are held at a time
-constexpr int PAIR = LANES == 16 ? 2 : 1;  // rows of a tile that share the loads of keys
+constexpr float SLACK = 16;  // by how much scores may pass their reference (in log 2) before sums are scaled down
 constexpr int UNMASKED = -(1 << 20);  // no row of the tile has a key that it does not see
 enum Ranking { NONE = 0, ADD = 1, MULTIPLY = 2, SIGMOID = 3 };
 
@@ -36,6 +36,7 @@ struct Terms {
     std::vector<const float*> object;  // one a object, indexed as the run's cells are
     const float* key = nullptr;        // |k|^2 term of the distance, for SIGMOID
     int64_t step = 1;                  // of these arrays, from one key of a run to the next
+    std::vector<std::vector<int>> picked;  // for spread keys: which of the run each object has, where they are listed
 };
 
 // A stack of TALL rows of LANES queries (or keys, in one half of backward).
@@ -44,101 +45,121 @@ struct Tile {
     const Problem& problem;
     std::vector<Vector> memory;
     Vector *query, *sums, *scores, *other;
-    int64_t apart;  // of rows in `query` (query and gradient channels) and `sums`
-    Vector top[TALL], total[TALL];  // running maximum and sum; log-sum-exp and delta in backward
+    int64_t apart, sums_apart;  // of rows in `query` (in backward gradient channels follow its own) and `sums`
+    Vector top[TALL], total[TALL];  // reference of the scores and sum; log-sum-exp and delta in backward
     std::vector<Vector> best, query_term;
     std::vector<Whole> argmax;
 
-    explicit Tile(const Problem& p)
-        : problem(p), apart(p.dim + p.value_dim), best(TALL * p.objects), query_term(TALL), argmax(TALL * p.objects) {
-        memory.resize(2 * TALL * apart + 2 * PAIR * CAPACITY);
+    Tile(const Problem& p, bool backward)
+        : problem(p), apart(p.dim + backward * p.value_dim), sums_apart(p.value_dim + backward * p.dim), best(TALL * p.objects),
+          query_term(TALL), argmax(TALL * p.objects) {
+        memory.resize(TALL * (apart + sums_apart) + 2 * MOST * CAPACITY);
         query = memory.data(), sums = query + TALL * apart;
-        scores = sums + TALL * apart, other = scores + PAIR * CAPACITY;
+        scores = sums + TALL * sums_apart, other = scores + MOST * CAPACITY;
     }
 
     void start() {
         for (int r = 0; r < TALL; r++) top[r] = all(START), total[r] = Vector{};
-        memset((void*)sums, 0, TALL * apart * sizeof(Vector));
+        memset((void*)sums, 0, TALL * sums_apart * sizeof(Vector));
         float least = problem.ranking == ADD ? -INFINITY : 0;  // products must be above 0 to count at all (Eq. 4)
         for (auto& b : best) b = all(least);
         for (auto& a : argmax) a = Whole{} - 1;
     }
 
-    template <int COUNT, bool SPREAD, int STEP>
-    void score(int first, const Run& run, Vector* to) {
-        correlate<COUNT, SPREAD, STEP>(query + first * apart, apart, run.key, run.key_step, run.key_channel, problem.dim, run.count,
-                                       to, CAPACITY);
-        if (!run.bias) return;
-        for (int j = 0; j < run.count; j++) {
-            Vector bias = load(run.bias + j);
-            for (int r = 0; r < COUNT; r++) to[r * CAPACITY + j] += bias;
-        }
+    template <class Kind, int COUNT, int APART>
+    void score(int first, const Run& run, int masked) {
+        correlate<Kind, COUNT>(query + first * apart, APART * apart, run.key, run.key_step, run.key_channel, problem.dim, run.count, run.bias,
+                               scores, CAPACITY);
+        for (int r = 0; r < COUNT; r++)
+            if (masked + r >= 0 && masked + r < run.count) scores[r * CAPACITY + masked + r] = all(NEVER);
     }
 
-    // Attends from rows first..first+COUNT-1 to the runs, CAPACITY keys in all at most; row r does not see key `masked` + r.
-    template <int COUNT, bool SPREAD, int STEP>
-    void attend(int first, const Run* runs, int number, const Terms& terms, int masked = UNMASKED) {
-        int n = 0;
-        for (const Run* run = runs; run < runs + number; n += run->count, run++) {
-            score<COUNT, SPREAD, STEP>(first, *run, scores + n);
-            if (!run->earlier) continue;
-            if (problem.ranking == ADD) rank<COUNT, SPREAD, ADD>(first, *run, scores + n, terms);
-            if (problem.ranking == MULTIPLY) rank<COUNT, SPREAD, MULTIPLY>(first, *run, scores + n, terms);
-            if (problem.ranking == SIGMOID) rank<COUNT, SPREAD, SIGMOID>(first, *run, scores + n, terms);
-        }
-        Vector keep[COUNT];
-        for (int r = 0; r < COUNT; r++) {
-            if (masked + r >= 0 && masked + r < n) scores[r * CAPACITY + masked + r] = all(NEVER);
-            keep[r] = soften(scores + r * CAPACITY, n, top[first + r], total[first + r]);
-        }
-        n = 0;
-        for (const Run* run = runs; run < runs + number; n += run->count, run++)
-            blend<COUNT, SPREAD, STEP>(scores + n, CAPACITY, run->value, run->value_step, run->value_channel, run->count,
-                                       problem.value_dim, n ? nullptr : keep, sums + first * apart, apart);
+    // Attends from COUNT rows, `first` and every APART-th, to a run of CAPACITY keys at most; the r-th does not see key `masked` + r.
+    template <class Kind, int COUNT, int APART = 1>
+    void attend(int first, const Run& run, const Terms& terms, int masked = UNMASKED) {
+        score<Kind, COUNT, APART>(first, run, masked);
+        if (run.earlier && problem.ranking == ADD) rank<Kind, COUNT, APART, ADD>(first, run, terms);
+        if (run.earlier && problem.ranking == MULTIPLY) rank<Kind, COUNT, APART, MULTIPLY>(first, run, terms);
+        if (run.earlier && problem.ranking == SIGMOID) rank<Kind, COUNT, APART, SIGMOID>(first, run, terms);
+        for (int r = 0; r < COUNT; r++) soften(first + r * APART, scores + r * CAPACITY, run.count);
+        blend<Kind, COUNT>(scores, CAPACITY, run.value, run.value_step, run.value_channel, run.count, problem.value_dim,
+                           sums + first * sums_apart, APART * sums_apart);
     }
 
-    // Scores become weights under the new maximum; returns what the sums so far are multiplied with.
-    static Vector soften(Vector* s, int n, Vector& top, Vector& total) {
-        Vector high = top;
-        for (int j = 0; j < n; j++) high = larger(high, s[j]);
-        Vector keep = exp2(top - high), sum = total * keep;
-        for (int j = 0; j < n; j++) sum += s[j] = exp2(s[j] - high);
-        top = high, total = sum;
-        return keep;
+    // Scores of a row become weights. Their reference is an earlier maximum, not always the latest: weights may be as large
+    // as 2^SLACK, which costs no precision, and the sums are seldom scaled.
+    void soften(int row, Vector* s, int n) {
+        Vector high = s[0], sum{};
+        for (int j = 1; j < n; j++) high = larger(high, s[j]);
+        if (any(high > top[row] + SLACK)) {
+            high = larger(high, top[row]);
+            Vector keep = exp2(top[row] - high);
+            for (int c = 0; c < problem.value_dim; c++) sums[row * sums_apart + c] *= keep;
+            total[row] *= keep, top[row] = high;
+        }
+        Vector reference = top[row];
+        for (int j = 0; j < n; j++) sum += s[j] = exp2(s[j] - reference);
+        total[row] += sum;
     }
 
-    template <bool SPREAD>
-    static Vector term(const float* from, int64_t at) { return SPREAD ? all(from[at]) : load(from + at); }
+    Vector logsumexp(int row) const { return top[row] * LN2 + log(total[row]); }
 
     template <int MODE>
     static Vector ranked(Vector s, Vector t) { return MODE == ADD ? s + t : s * t; }
 
-    // Raises the records of rows first..first+COUNT-1 by a run whose scores are `s`.
-    template <int COUNT, bool SPREAD, int MODE>
-    void rank(int first, const Run& run, const Vector* s, const Terms& terms) {
+    // Raises the records of the rows by the run whose scores are held.
+    template <class Kind, int COUNT, int APART, int MODE>
+    void rank(int first, const Run& run, const Terms& terms) {
+        Vector* s = scores;
         if (MODE == SIGMOID) {
             for (int r = 0; r < COUNT; r++)
-                for (int j = 0; j < run.count; j++) {
-                    Vector near = s[r * CAPACITY + j] + term<SPREAD>(terms.key + run.cell, j * terms.step);
-                    Vector squared = query_term[first + r] - near * (2 / problem.scale);
+                for (int j = 0; j < run.earlier; j++) {
+                    Vector near = s[r * CAPACITY + j] + take<Kind>(terms.key + run.cell + j * terms.step);
+                    Vector squared = query_term[first + r * APART] - near * (2 / problem.scale);
                     other[r * CAPACITY + j] = 2.f / (1.f + exp2_any(squared < 126.f ? squared : all(126.f)));
                 }
             s = other;
         }
-        for (int o = 0; o < problem.objects; o++) {
-            const float* at = terms.object[o] + run.cell;
-            Vector* record = &best[o * TALL + first];
-            Vector high[COUNT];
-            for (int r = 0; r < COUNT; r++) high[r] = record[r];
-            for (int j = 0; j < run.count; j++) {
-                Vector t = term<SPREAD>(at, j * terms.step);
-                if (COUNT > 1) HOLD(t);
-                for (int r = 0; r < COUNT; r++) high[r] = larger(ranked<MODE>(s[r * CAPACITY + j], t), high[r]);
-            }
-            for (int r = 0; r < COUNT; r++) {
-                if (problem.argmax) note<SPREAD, MODE>(argmax[o * TALL + first + r], record[r], high[r], s + r * CAPACITY, at, terms.step, run);
-                record[r] = high[r];
-            }
+        int o = 0;
+        if (terms.picked.size())
+            for (; o < problem.objects; o++) record_picked<Kind, COUNT, APART, MODE>(first, run, terms, o, s);
+        for (; o + 3 <= problem.objects; o += 3) record<Kind, COUNT, APART, MODE, 3>(first, run, terms, o, s);
+        for (; o < problem.objects; o++) record<Kind, COUNT, APART, MODE, 1>(first, run, terms, o, s);
+    }
+
+    template <class Kind, int COUNT, int APART, int MODE, int OBJECTS>
+    void record(int first, const Run& run, const Terms& terms, int object, const Vector* s) {
+        Vector high[OBJECTS][COUNT];
+        const float* at[OBJECTS];
+        for (int o = 0; o < OBJECTS; o++) at[o] = terms.object[object + o] + run.cell;
+        EACH(o, OBJECTS) EACH(r, COUNT) high[o][r] = best[(object + o) * TALL + first + r * APART]; }); });
+        for (int j = 0; j < run.earlier; j++) {
+            EACH(o, OBJECTS)
+                Vector t = take<Kind>(at[o] + j * terms.step);
+                EACH(r, COUNT) high[o][r] = larger(ranked<MODE>(s[r * CAPACITY + j], t), high[o][r]); });
+            });
+        }
+        EACH(o, OBJECTS) EACH(r, COUNT)
+            int slot = (object + o) * TALL + first + r * APART;
+            if (problem.argmax) note<Kind, MODE>(argmax[slot], best[slot], high[o][r], s + r * CAPACITY, at[o], terms.step, run);
+            best[slot] = high[o][r];
+        }); });
+    }
+
+    // The same for keys that are listed: each key costs one step for its own object, not one for every object.
+    template <class Kind, int COUNT, int APART, int MODE>
+    void record_picked(int first, const Run& run, const Terms& terms, int object, const Vector* s) {
+        Vector high[COUNT];
+        const float* at = terms.object[object] + run.cell;
+        EACH(r, COUNT) high[r] = best[object * TALL + first + r * APART]; });
+        for (int j : terms.picked[object]) {
+            Vector t = take<Kind>(at + j * terms.step);
+            EACH(r, COUNT) high[r] = larger(ranked<MODE>(s[r * CAPACITY + j], t), high[r]); });
+        }
+        for (int r = 0; r < COUNT; r++) {
+            int slot = object * TALL + first + r * APART;
+            if (problem.argmax) note<Kind, MODE>(argmax[slot], best[slot], high[r], s + r * CAPACITY, at, terms.step, run);
+            best[slot] = high[r];
         }
     }
 
@@ -148,69 +169,68 @@ struct Tile {
     }
 
     // Remembers which key set a record, in the lanes that have a new one (few, after the first runs).
-    template <bool SPREAD, int MODE>
+    template <class Kind, int MODE>
     static void note(Whole& argmax, Vector before, Vector after, const Vector* s, const float* at, int64_t step, const Run& run) {
         Whole news = after > before;
-        int any = 0;
-        for (int i = 0; i < LANES; i++) any |= news[i];
-        if (!any) return;
+        if (!any(news)) return;
         Whole lane{};
-        for (int i = 0; i < LANES && !SPREAD; i++) lane[i] = i;
-        for (int j = run.count - 1; j >= 0; j--) {
-            Whole here = (ranked<MODE>(s[j], term<SPREAD>(at, j * step)) == after) & news;
+        for (int i = 0; i < LANES && !Kind::spread; i++) lane[i] = i;
+        for (int j = run.earlier - 1; j >= 0; j--) {
+            Whole here = (ranked<MODE>(s[j], take<Kind>(at + j * step)) == after) & news;
             Whole cell = lane + (int32_t)(run.index + j * run.index_step);
             argmax = (here & cell) | (~here & argmax);
         }
     }
 
     // Scores and the products of gradients and values, for both halves of backward.
-    template <int COUNT, bool SPREAD, int STEP>
+    template <class Kind, int COUNT, int APART>
     void both(int first, const Run& run, int masked) {
-        score<COUNT, SPREAD, STEP>(first, run, scores);
-        correlate<COUNT, SPREAD, STEP>(query + first * apart + problem.dim, apart, run.value, run.value_step, run.value_channel,
-                                       problem.value_dim, run.count, other, CAPACITY);
-        for (int r = 0; r < COUNT; r++)
-            if (masked + r >= 0 && masked + r < run.count) scores[r * CAPACITY + masked + r] = all(NEVER);
+        score<Kind, COUNT, APART>(first, run, masked);
+        correlate<Kind, COUNT>(query + first * apart + problem.dim, APART * apart, run.value, run.value_step, run.value_channel,
+                               problem.value_dim, run.count, nullptr, other, CAPACITY);
     }
 
     // Adds ds key to the sums: the queries' half of backward.
-    template <int COUNT, bool SPREAD, int STEP>
+    template <class Kind, int COUNT, int APART = 1>
     void pull(int first, const Run& run, int masked = UNMASKED) {
-        both<COUNT, SPREAD, STEP>(first, run, masked);
+        both<Kind, COUNT, APART>(first, run, masked);
         for (int r = 0; r < COUNT; r++) {
-            Vector *s = scores + r * CAPACITY, *d = other + r * CAPACITY;
-            for (int j = 0; j < run.count; j++) s[j] = exp2(s[j] - top[first + r]) * (d[j] - total[first + r]);
+            Vector *s = scores + r * CAPACITY, *d = other + r * CAPACITY, lse = top[first + r * APART], delta = total[first + r * APART];
+            for (int j = 0; j < run.count; j++) s[j] = exp2(s[j] - lse) * (d[j] - delta);
         }
-        blend<COUNT, SPREAD, STEP>(scores, CAPACITY, run.key, run.key_step, run.key_channel, run.count, problem.dim, nullptr,
-                                   sums + first * apart, apart);
+        blend<Kind, COUNT>(scores, CAPACITY, run.key, run.key_step, run.key_channel, run.count, problem.dim, sums + first * sums_apart,
+                           APART * sums_apart);
     }
 
     // Adds ds query and p gradient to the sums of a tile of keys: the keys' half. The run lists queries, with gradients as
     // its values; `lse` (negated) and `delta` are theirs, `step` apart.
-    template <int COUNT, bool SPREAD, int STEP>
+    template <class Kind, int COUNT, int APART = 1>
     void push(int first, const Run& run, const float* lse, const float* delta, int64_t step, int masked = UNMASKED) {
-        both<COUNT, SPREAD, STEP>(first, run, masked);
+        both<Kind, COUNT, APART>(first, run, masked);
         for (int r = 0; r < COUNT; r++) {
             Vector *s = scores + r * CAPACITY, *d = other + r * CAPACITY;
             for (int j = 0; j < run.count; j++) {
-                s[j] = exp2(s[j] + term<SPREAD>(lse, j * step));
-                d[j] = s[j] * (d[j] - term<SPREAD>(delta, j * step));
+                s[j] = exp2(s[j] + take<Kind>(lse + j * step));
+                d[j] = s[j] * (d[j] - take<Kind>(delta + j * step));
             }
         }
-        Vector* into = sums + first * apart;
-        blend<COUNT, SPREAD, STEP>(other, CAPACITY, run.key, run.key_step, run.key_channel, run.count, problem.dim, nullptr, into, apart);
-        blend<COUNT, SPREAD, STEP>(scores, CAPACITY, run.value, run.value_step, run.value_channel, run.count, problem.value_dim, nullptr,
-                                   into + problem.dim, apart);
+        Vector* into = sums + first * sums_apart;
+        blend<Kind, COUNT>(other, CAPACITY, run.key, run.key_step, run.key_channel, run.count, problem.dim, into,
+                           APART * sums_apart);
+        blend<Kind, COUNT>(scores, CAPACITY, run.value, run.value_step, run.value_channel, run.count, problem.value_dim,
+                           into + problem.dim, APART * sums_apart);
     }
 };
 
-template <int N>
-struct Number { static constexpr int value = N; };
-
-// Visits rows first..first+count-1 of a tile in pairs while there are two, the last one alone.
-template <class Two, class One>
-static void paired(int first, int count, Two two, One one) {
-    int row = first;
-    for (; row + PAIR <= first + count; row += PAIR) two(row);
-    for (; row < first + count; row++) one(row);
+// Visits rows first..first+count-1 of a tile, as many at a time as share loads (LIMIT at most): visit(how many as a type, the first).
+template <int LIMIT = MOST, class Visit>
+INLINE void together(int first, int count, Visit visit) {
+    while (count > 0) {
+        int some = count < LIMIT ? count : LIMIT;
+        if (some == 1) visit(Number<1>{}, first);
+        if constexpr (LIMIT >= 2) if (some == 2) visit(Number<2>{}, first);
+        if constexpr (LIMIT >= 3) if (some == 3) visit(Number<3>{}, first);
+        if constexpr (LIMIT >= 4) if (some == 4) visit(Number<4>{}, first);
+        first += some, count -= some;
+    }
 }
