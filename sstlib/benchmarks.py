@@ -42,7 +42,9 @@ class Buffer(NamedTuple):
 SIZES = {size.name: size for size in (Buffer("S1", 4, 30, 30, 8, 16), Buffer("S2", 8, 64, 64, 8, 16), Buffer("S3", 3, 60, 107, 8, 16),
                                       Buffer("S4", 16, 64, 64, 1, 32))}
 PATTERNS = (Grid(), Local(7, causal=True), Strided(8, causal=True))
+PARTS = (*SIZES, "growth", "memory")
 FORWARD, BOTH = "forward", "forward+backward"
+LAST = ", last frame"
 LARGEST_GATHER = 80_000_000  # floats that a gathered copy of the keys may have
 
 
@@ -56,24 +58,35 @@ class Contender(NamedTuple):
     factor: int = 1
 
 
-def measure(sizes: list[str], quick: bool, flex: bool, report: Callable[[str], None], device: str = "cpu",
-            dtype: str = "float32") -> dict[str, Any]:
-    """The whole benchmark as a record; `report` hears one line a step; `flex` compiles FlexAttention, too."""
+def measure(parts: list[str], quick: bool, flex: bool, report: Callable[[str], None], device: str = "cpu", dtype: str = "float32",
+            earlier: dict[str, Any] | None = None) -> dict[str, Any]:
+    """The benchmark as a record: the named parts, beside what an earlier record has of the other parts.
+
+    `report` hears one line a step; `flex` compiles FlexAttention, too.
+    """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     where = {"device": device, "dtype": dtype}
+    record = {"kind": "benchmark", "name": "attention", "machine": {}, "parts": {}, "left_out": {}, "rows": []}
+    if earlier:
+        record |= {field: {part: what for part, what in earlier[field].items() if part not in parts} for field in ("parts", "left_out")}
+        record["rows"] = [row for row in earlier["rows"] if row["part"] not in parts]
     try:
         _warm(where)
-        record = {"kind": "benchmark", "name": "attention", "machine": machine(report, device), "rows": []}
-        for name in sizes:
-            record["rows"] += _compare(SIZES[name]._replace(**where), 1 if quick else 3, quick, flex, report)
-        record["rows"] += _growth(quick, where, report)
-        record["rows"] += _memory(quick, where, report)
-        for row in record["rows"]:  # each pair needs one exponential, so that no kernel is faster forward
-            pairs = row["heads"] * parse(row["pattern"]).pairs((row["time"], row["height"], row["width"]))
-            row["exp_bound_milliseconds"] = 1e-6 * pairs / record["machine"]["limits"]["exp_giga"]
+        record["machine"] = machine(report, device)
+        for part in parts:
+            record["parts"][part] = {**record["machine"], "load": os.getloadavg()[0]}
+            if part in SIZES:
+                rows, record["left_out"][part] = _compare(SIZES[part]._replace(**where), 1 if quick else 5, quick, flex, report)
+            else:
+                rows = (_growth if part == "growth" else _memory)(quick, where, report)
+            for row in rows:  # each pair needs one exponential, so that no kernel is faster forward
+                pairs = row["heads"] * parse(row["pattern"]).pairs((row["time"], row["height"], row["width"]))
+                row["exp_bound_milliseconds"] = 1e-6 * pairs / record["machine"]["limits"]["exp_giga"]
+            record["rows"] += [{"part": part, **row} for row in rows]
     finally:
         torch.set_num_threads(threads)
+    record["rows"].sort(key=lambda row: PARTS.index(row["part"]))
     return record
 
 
@@ -148,6 +161,7 @@ def _contenders(size: Buffer, quick: bool, flex: bool) -> Iterator[Contender]:
     one = [t[:, :measured] for t in tensors]
     flat = [t.flatten(2, 4) for t in one]
     dense = functional.scaled_dot_product_attention
+    together = [t.flatten(2, 4) for t in tensors]
     yield Contender(Dense(), "sdpa", FORWARD, lambda: dense(*flat), factor)
     cells = size.time * size.height * size.width
     if cells <= 40_000 and not (quick and cells > 4000):
@@ -162,10 +176,12 @@ def _contenders(size: Buffer, quick: bool, flex: bool) -> Iterator[Contender]:
                 continue
             ranked = lambda q, p=pattern, n=name: sparse_attention(q, *tensors[1:], p, labels=labels, objects=3, implementation=n)
             yield Contender(pattern, f"{name}, affinity of 3", FORWARD, lambda f=ranked: f(tensors[0]))
-            yield Contender(pattern, f"{name}, affinity of 3, last frame", FORWARD, lambda f=ranked: f(tensors[0][:, :, -1:]))
+            yield Contender(pattern, name + LAST, FORWARD, lambda f=attend: f(tensors[0][:, :, -1:], *tensors[1:]))
+            yield Contender(pattern, f"{name}, affinity of 3{LAST}", FORWARD, lambda f=ranked: f(tensors[0][:, :, -1:]))
         if cells <= 4000:
             mask = pattern.mask(*size[1:4]).to(size.device)
-            yield Contender(pattern, "sdpa, masked", FORWARD, lambda m=mask: dense(*flat, attn_mask=m), factor)
+            bias = torch.zeros(mask.shape, dtype=tensors[0].dtype, device=size.device).masked_fill_(~mask, -float("inf"))  # made once for all calls
+            yield Contender(pattern, "sdpa, masked", FORWARD, lambda m=bias: dense(*together, attn_mask=m))
             if size.device != "cpu":
                 continue
             index, valid = _gather_index(mask)
@@ -173,8 +189,9 @@ def _contenders(size: Buffer, quick: bool, flex: bool) -> Iterator[Contender]:
                 yield Contender(pattern, "gather", FORWARD, lambda i=index, m=valid: gathered(*flat, i, m), size.heads)
             if isinstance(pattern, Local):
                 yield Contender(pattern, "unfold", FORWARD, lambda r=pattern.radii[0]: unfolded(*(t[0, 0] for t in one), r), size.heads)
-                if flex and (run := _flex(flat, mask)):
-                    yield Contender(pattern, "flex", FORWARD, run, size.heads)
+                yield Contender(pattern, "natten", FORWARD, _natten(one, pattern), size.heads)
+                if flex:
+                    yield Contender(pattern, "flex", FORWARD, _flex(flat, mask), size.heads)
 
 
 def _gather_index(mask: Tensor) -> tuple[Tensor, Tensor]:
@@ -208,19 +225,23 @@ def unfolded(query: Tensor, key: Tensor, value: Tensor, radius: int) -> Tensor:
     return torch.stack(outputs)
 
 
-def _flex(flat: list[Tensor], mask: Tensor) -> Callable[[], Tensor] | None:
-    """FlexAttention compiled for this mask, or None where it does not compile."""
-    try:
-        from torch.nn.attention.flex_attention import create_block_mask, flex_attention
-        cells = mask.shape[0]
-        blocks = create_block_mask(lambda b, h, q, k: mask[q, k], None, None, cells, cells, device="cpu", BLOCK_SIZE=128)
-        compiled = torch.compile(flex_attention)
-        run = lambda: compiled(*flat, block_mask=blocks)
-        with torch.no_grad():
-            run()
-        return run
-    except Exception:  # whatever a compiler or backend may raise, the other rows are still wanted
-        return None
+def _flex(flat: list[Tensor], mask: Tensor) -> Callable[[], Tensor]:
+    """FlexAttention, compiled for this mask by the first call."""
+    from torch.nn.attention.flex_attention import create_block_mask, flex_attention
+
+    cells = mask.shape[0]
+    blocks = create_block_mask(lambda b, h, q, k: mask[q, k], None, None, cells, cells, device="cpu", BLOCK_SIZE=128)
+    compiled = torch.compile(flex_attention)
+    return lambda: compiled(*flat, block_mask=blocks)
+
+
+def _natten(one: list[Tensor], pattern: Local) -> Callable[[], Tensor]:
+    """NATTEN's window of the same size, causal in time. It is shifted at the border where the paper's is cut off: a rival in time only."""
+    def run() -> Tensor:
+        from natten import na3d
+        window = (one[0].shape[2], *(2 * radius + 1 for radius in pattern.radii))
+        return na3d(*(t.permute(0, 2, 3, 4, 1, 5) for t in one), kernel_size=window, is_causal=(pattern.causal, False, False), scale=1.0)
+    return run
 
 
 def _row(size: Buffer, contender: Contender, times: list[float]) -> dict[str, Any]:
@@ -230,10 +251,19 @@ def _row(size: Buffer, contender: Contender, times: list[float]) -> dict[str, An
             "measured_heads": size.heads // factor, "peak_megabytes": None, "ratio_to_dense": None}
 
 
-def _compare(size: Buffer, rounds: int, quick: bool, flex: bool, report: Callable[[str], None]) -> list[dict[str, Any]]:
-    """All contenders at one size, round by round; contenders that take half a second run once."""
+def _compare(size: Buffer, rounds: int, quick: bool, flex: bool, report: Callable[[str], None]) -> tuple[list[dict[str, Any]], dict[str, str]]:
+    """All contenders at one size, round by round, and why some rivals are left out; contenders that take half a second run once."""
     report(f"{size.name}: preparing")
-    contenders = list(_contenders(size, quick, flex))
+    contenders, left_out = [], {}
+    for contender in _contenders(size, quick, flex):
+        if contender.implementation in ("natten", "flex"):  # optional: what does not import, compile or know the machine is left out, by name
+            try:
+                with torch.no_grad():
+                    contender.run()
+            except Exception as error:
+                left_out[contender.implementation] = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+                continue
+        contenders.append(contender)
     times: dict[int, list[float]] = {i: [] for i in range(len(contenders))}
     for turn in range(rounds):
         report(f"{size.name}: round {turn + 1} of {rounds}")
@@ -243,13 +273,26 @@ def _compare(size: Buffer, rounds: int, quick: bool, flex: bool, report: Callabl
             with torch.set_grad_enabled(contender.direction == BOTH):
                 times[i].append(_seconds(contender.run, size.device))
     rows = [_row(size, contender, times[i]) for i, contender in enumerate(contenders)]
-    dense = {row["direction"]: row["milliseconds"] for row in rows if row["pattern"] == "dense"}
-    for row in rows:
-        masked = [r["milliseconds"] for r in rows if r["implementation"] == "sdpa, masked" and r["pattern"] == row["pattern"]]
-        row["ratio_to_dense"] = dense[row["direction"]] / row["milliseconds"] if row["direction"] in dense else None
-        if masked and row["direction"] == FORWARD:
-            row["ratio_to_masked_dense"] = masked[0] / row["milliseconds"]
-    return rows
+    for contender, row in zip(contenders, rows):
+        _relate(contender, row, {(r["pattern"], r["implementation"], r["direction"]): r["milliseconds"] for r in rows}, size[1:4])
+    return rows, left_out
+
+
+def _relate(contender: Contender, row: dict[str, Any], found: dict[tuple[str, str, str], float], size: tuple[int, int, int]) -> None:
+    """Adds what a time is compared with: dense, masked dense, the forward pass alone, attention without affinity, its share of the pairs."""
+    spent, pattern, direction = row["milliseconds"], row["pattern"], row["direction"]
+    plain = row["implementation"].removesuffix(LAST)
+    others = {"ratio_to_dense": found.get((str(Dense()), "sdpa", direction)),
+              "ratio_to_masked_dense": found.get((pattern, "sdpa, masked", direction))}
+    row |= {name: other / spent for name, other in others.items() if other}
+    if direction == BOTH and plain != "sdpa":
+        row["times_forward"] = spent / found[pattern, plain, FORWARD]
+    if "affinity" in plain:
+        row["times_without_affinity"] = spent / found[pattern, row["implementation"].replace(", affinity of 3", ""), direction]
+    if plain != row["implementation"]:
+        whole = contender.pattern.pairs(size)
+        last = whole - contender.pattern.pairs((size[0] - 1, *size[1:])) if contender.pattern.causal else whole / size[0]
+        row["times_share_of_pairs"] = spent / found[pattern, plain, direction] * whole / last
 
 
 def _growth(quick: bool, where: dict[str, str], report: Callable[[str], None]) -> list[dict[str, Any]]:

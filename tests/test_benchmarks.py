@@ -23,18 +23,31 @@ def test_gathered_and_unfolded_attention_are_the_same_attention(pattern):
         assert_close(found.view_as(wanted), wanted, atol=2e-6, rtol=2e-6)
 
 
-def test_a_record_is_written_whole(tmp_path, monkeypatch):
+def test_a_record_is_written_whole_and_in_pieces(tmp_path, monkeypatch):
     tiny = benchmarks.Buffer("S1", 2, 6, 7, 2, 4)
-    monkeypatch.setattr(benchmarks, "SIZES", {"S1": tiny})
-    monkeypatch.setattr(benchmarks, "_growth", lambda *_: [])
+    monkeypatch.setattr(benchmarks, "SIZES", {"S1": tiny, "S2": tiny._replace(name="S2")})
     monkeypatch.setattr(benchmarks, "_aside", lambda *job: (0.5, 2e6))
     path = tmp_path / "attention.json"
-    assert cli.main(["bench", "attention", "--json", str(path), "--sizes", "S1", "--quick"]) == 0
+    command = ["bench", "attention", "--json", str(path), "--quick"]
+    assert cli.main([*command, "--sizes", "S1", "memory"]) == 0
     record = json.loads(path.read_text())
     assert record["kind"] == "benchmark" and record["name"] == "attention" and record["machine"]["limits"]["matmul_gflops"] > 0
+    assert set(record["parts"]) == {"S1", "memory"} and record["left_out"]["S1"].keys() <= {"natten"}
     for row in record["rows"]:
         assert row["milliseconds"] > 0 and row["repeats"] >= 1 and row["direction"] in (benchmarks.FORWARD, benchmarks.BOTH)
-    assert {row["peak_megabytes"] for row in record["rows"]} == {None, 2.0}
+    assert {row["peak_megabytes"] for row in record["rows"] if row["part"] == "memory"} == {2.0}
+    assert cli.main([*command, "--sizes", "S2", "--merge"]) == 0
+    merged = json.loads(path.read_text())
+    assert [row for row in merged["rows"] if row["part"] != "S2"] == record["rows"] and set(merged["parts"]) == {"S1", "S2", "memory"}
+
+
+def test_a_row_says_what_its_time_is_compared_with():
+    pattern = Local(1, causal=True)
+    times = {("dense", "sdpa", "forward"): 100.0, (str(pattern), "native", "forward"): 10.0, (str(pattern), "sdpa, masked", "forward"): 150.0}
+    row = {"milliseconds": 5.0, "pattern": str(pattern), "implementation": "native, last frame", "direction": "forward"}
+    benchmarks._relate(benchmarks.Contender(pattern, "", "forward", lambda: None), row, times, (4, 5, 7))
+    assert row["ratio_to_dense"] == 20 and row["ratio_to_masked_dense"] == 30
+    assert row["times_share_of_pairs"] == pytest.approx(0.5 / (4 / 10))  # the last of four frames has 4 of the 10 pairs of frames
 
 
 def test_an_unknown_size_is_refused_and_writes_nothing(tmp_path, capsys):

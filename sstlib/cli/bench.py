@@ -11,7 +11,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     parser.add_argument("what", choices=["attention"], help="what to measure")
     parser.add_argument("--json", metavar="FILE", type=Path, required=True, help="where the record goes; written whole, at the end")
-    parser.add_argument("--sizes", metavar="SIZE", nargs="+", default=["S1", "S2", "S3", "S4"], help="which of S1 S2 S3 S4 (default: all)")
+    parser.add_argument("--sizes", metavar="SIZE", nargs="+", default=["S1", "S2", "S3", "S4", "growth", "memory"],
+                        help="which of S1 S2 S3 S4 growth memory (default: all)")
+    parser.add_argument("--merge", action="store_true", help="keep what FILE has of the other sizes: a long benchmark in pieces")
     parser.add_argument("--flex", action="store_true", help="FlexAttention, too: it compiles for a minute")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu, on one thread)")
     parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32", help="precision of the tensors (default: float32)")
@@ -22,20 +24,25 @@ def run(arguments: argparse.Namespace) -> int:
     """Measures, writes the record, prints what was fastest.
 
     Raises:
-        ValueError: an unknown size, or a device that this machine lacks.
+        ValueError: an unknown size, a device that this machine lacks, or a record that cannot be merged with.
     """
+    import json
+
     import torch
 
     from sstlib import benchmarks
     from sstlib.files import written_aside
 
-    unknown = [name for name in arguments.sizes if name not in benchmarks.SIZES]
+    unknown = [name for name in arguments.sizes if name not in benchmarks.PARTS]
     if unknown:
-        raise ValueError(f"no size {unknown[0]!r}; known sizes: {', '.join(benchmarks.SIZES)}")
+        raise ValueError(f"no size {unknown[0]!r}; known sizes: {', '.join(benchmarks.PARTS)}")
     if arguments.device != "cpu" and not torch.cuda.is_available():
         raise ValueError(f"no device {arguments.device!r} here; leave --device out to measure on the processor")
+    earlier = json.loads(arguments.json.read_text()) if arguments.merge and arguments.json.exists() else None
+    if earlier and "parts" not in earlier:
+        raise ValueError(f"{arguments.json} is a record without parts, which cannot be merged with; leave --merge out to write it anew")
     record = benchmarks.measure(arguments.sizes, arguments.quick, arguments.flex, lambda line: print(line, file=sys.stderr, flush=True),
-                                arguments.device, arguments.dtype)
+                                arguments.device, arguments.dtype, earlier)
     with written_aside(arguments.json, "w") as file:
         file.write(benchmarks.text(record))
     for row in record["rows"]:
