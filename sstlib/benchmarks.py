@@ -75,7 +75,7 @@ def measure(parts: list[str], quick: bool, flex: bool, report: Callable[[str], N
         _warm(where)
         record["machine"] = machine(report, device)
         for part in parts:
-            record["parts"][part] = {**record["machine"], "load": os.getloadavg()[0]}
+            record["parts"][part] = record["machine"]
             if part in SIZES:
                 rows, record["left_out"][part] = _compare(SIZES[part]._replace(**where), 1 if quick else 5, quick, flex, report)
             else:
