@@ -32,6 +32,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     packed.add_argument("--out", type=Path, required=True, metavar="ZIP", help="zip to write")
     speed = actions.add_parser("speed", help="measure how fast clips are rendered")
     speed.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu, on one thread)")
+    speed.add_argument("--clips", type=int, default=4, metavar="N", help="clips rendered in one call (default 4; on a GPU try 16)")
     speed.add_argument("--preset", default="small", help="the training run whose batches are timed, too (default: small); its steps: sst train --profile")
     speed.add_argument("--json", type=Path, help="also write the record to this file")
     write = actions.add_parser("occlusion", help="write SST-Occlusion in DAVIS layout")
@@ -145,7 +146,7 @@ def _speed(arguments: argparse.Namespace) -> int:
     from sstlib.files import written_aside
     from sstlib.datasets import speed
 
-    record = speed.measure(read_config(arguments.preset), arguments.device)
+    record = speed.measure(read_config(arguments.preset), arguments.device, arguments.clips)
     text = json.dumps(record, indent=1)
     print(text)
     if arguments.json:

@@ -14,7 +14,7 @@ from sstlib.synthetic import ClipSpec, random_spec, render_batch
 OBJECTS = 4
 
 
-def measure(config: RunConfig, device: str = "cpu", clips: int = 8, rounds: int = 3, **size: int) -> dict[str, Any]:
+def measure(config: RunConfig, device: str = "cpu", clips: int = 4, rounds: int = 2, **size: int) -> dict[str, Any]:
     """A record of the speed on one device: on a CPU on one thread by the processor's time, else by the wall's.
 
     Args:
