@@ -61,16 +61,16 @@ class Segmenter:
         self.size: tuple[int, int] | None = None
 
     @torch.inference_mode()
-    def step(self, frame: UInt8[np.ndarray, "height width 3"], labels: Shaped[np.ndarray, "..."] | None = None) -> Prediction:
+    def step(self, frame: Shaped[np.ndarray, "..."], labels: Shaped[np.ndarray, "..."] | None = None) -> Prediction:
         """Masks of the next frame.
 
         Args:
-            frame: RGB; every frame of the size of the first.
+            frame: RGB, uint8 (height, width, 3); every frame of the size of the first.
             labels: masks given for this frame; needed for the first. Ids not seen before join; an id seen before is corrected: its mask
                 becomes the given one. Ids that are not in `labels` keep their prediction where nothing is given; so does void (255).
 
         Raises:
-            ValueError: a first frame without objects, labels of another size or with ids above 254, a frame of another size.
+            ValueError: a first frame without objects, labels of another size or with ids above 254, a frame of another size or kind.
         """
         self._check(frame, labels)
         pixels = torch.from_numpy(frame.copy()).to(self.device).permute(2, 0, 1)[None].float() / 255
@@ -104,6 +104,8 @@ class Segmenter:
 
     def _check(self, frame: np.ndarray, labels: np.ndarray | None) -> None:
         size = frame.shape[:2]
+        if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
+            raise ValueError(f"the frame is {frame.dtype} of shape {frame.shape}; give RGB as uint8 of shape (height, width, 3), values 0..255")
         if self.size is not None and size != self.size:
             raise ValueError(f"this frame is {size[1]}x{size[0]} pixels, the ones before were {self.size[1]}x{self.size[0]}; "
                              "a video has one size: resize the frame, or start a new Segmenter")

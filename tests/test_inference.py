@@ -140,6 +140,8 @@ def test_naive_goes_on_with_probabilities_and_hard_with_the_winner(network):
     (FRAMES[0], np.zeros((9, 9), np.uint8), r"labels have shape \(9, 9\), the frame \(41, 67\)"),
     (FRAMES[0], np.full((HEIGHT, WIDTH), 300), "0..254"),
     (FRAMES[0], np.ones((HEIGHT, WIDTH)), "whole numbers"),
+    (FRAMES[0] / 255, labels(id1=(3, 5)), r"the frame is float64 of shape \(41, 67, 3\); give RGB as uint8"),
+    (FRAMES[0][..., 0], labels(id1=(3, 5)), r"of shape \(41, 67\)"),
 ])
 def test_bad_first_frames_are_refused(network, frame, given, message):
     with pytest.raises(ValueError, match=message):
@@ -209,6 +211,7 @@ def test_the_command_writes_masks_and_an_overlay(network, tmp_path, capsys):
         write_mask(tmp_path / "several" / f"frame{t}.png", labels(**{f"id{t}": (3 * t, 5)}))
     assert main(["segment", *common, "--mask", str(tmp_path / "several")]) == 0
     assert np.array_equal(read_mask(out / "frame3.png") == 3, labels(id3=(9, 5)) == 3)
+    assert main(["segment", *common, "--mask", str(tmp_path / "several"), "--at", "1"]) == 2
     assert "4 masks" in capsys.readouterr().out
 
 

@@ -27,7 +27,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--overlay", action="store_true", help="also write overlay.mp4, the video tinted with its masks")
     parser.add_argument("--sheet", type=Path, metavar="FILE.png", help="also write a contact sheet: two dozen such frames side by side")
     parser.add_argument("--longest", type=int, metavar="PIXELS", help="work on frames of at most this long a side; masks keep the full size")
-    parser.add_argument("--flip", action="store_true", help="average with the mirrored frame: twice the time, a little better")
+    parser.add_argument("--flip", action="store_true", help="average with the mirrored frame: twice the time")
     parser.add_argument("--scales", type=float, nargs="+", default=[1.0], metavar="S", help="average over these sizes (default 1)")
     parser.add_argument("--aggregation", choices=["naive", "hard", "soft"], default="naive",
                         help="the largest probability wins and probabilities go on to later frames (naive, the default); the winner alone goes on "
@@ -69,10 +69,12 @@ def given_masks(path: Path, at: int, sequence: Sequence) -> dict[int, np.ndarray
 
     Raises:
         FileNotFoundError: no such file or folder.
-        ValueError: a mask in the folder that belongs to no frame.
+        ValueError: a mask in the folder that belongs to no frame; a folder with `at`.
     """
     if not path.is_dir():
         return {at: read_mask(path)}
+    if at:
+        raise ValueError(f"--at {at} goes with a single mask; {path} is a folder, whose masks are named as their frames: leave --at out")
     numbers = {name: t for t, name in enumerate(sequence.frame_names)}
     found = images(path, "masks")
     stray = [name for name in found if name not in numbers]
