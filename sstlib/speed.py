@@ -1,9 +1,10 @@
 """What a network costs on this machine: seconds of each stage of a frame, and resident memory along a video."""
 
 import ctypes
+import functools
 import itertools
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import torch
@@ -12,10 +13,19 @@ from sstlib.anatomy import full_memory
 from sstlib.inference import Segmenter
 from sstlib.model import Propagator
 
+CLOCKS = {"wall": time.perf_counter, "processor": time.process_time}
+
 
 @torch.inference_mode()
-def stage_seconds(network: Propagator, height: int = 480, width: int = 854, objects: int = 1, rounds: int = 5) -> dict[str, float]:
+def stage_seconds(network: Propagator, height: int = 480, width: int = 854, objects: int = 1, rounds: int = 5,
+                  clock: str = "wall") -> dict[str, float]:
     """Least seconds of each stage of a frame over some rounds, with the memory full.
+
+    Args:
+        network: any method.
+        height, width, objects: of the frame, in pixels, and how many objects beside the background.
+        rounds: how often each stage is measured.
+        clock: `wall`, or `processor`, the time that all threads of this process spend computing: what other programs take does not count.
 
     Returns:
         `backbone`, `encoder` (SST: attention with affinity and warped masks, all layers), `decoder` (with the evidence it fuses),
@@ -28,27 +38,28 @@ def stage_seconds(network: Propagator, height: int = 480, width: int = 854, obje
     for o in range(1 + objects):
         masks[:, o, bands == o] = 1
     memory = full_memory(network, frame, masks)
+    now = functools.partial(_now, device, CLOCKS[clock])
     rows = []
     for _ in range(rounds + 1):
-        marks = [_now(device)]
+        marks = [now()]
         features = network.extract(frame)
-        marks.append(_now(device))
+        marks.append(now())
         if hasattr(network, "encode"):
             network.encode(features, memory)
-        marks.append(_now(device))
+        marks.append(now())
         network.segment(features, memory)
-        marks.append(_now(device))
+        marks.append(now())
         network.remember(memory, features, masks)
-        marks.append(_now(device))
+        marks.append(now())
         rows.append([later - earlier for earlier, later in zip(marks, marks[1:])])
     best = torch.tensor(rows[1:]).amin(0).tolist()
     return dict(zip(("backbone", "encoder", "decoder", "memory"), best)) | {"frame": min(map(sum, rows[1:]))}
 
 
-def _now(device: torch.device) -> float:
+def _now(device: torch.device, clock: Callable[[], float]) -> float:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-    return time.perf_counter()
+    return clock()
 
 
 def streamed(segmenter: Segmenter, video: Iterable[tuple[np.ndarray, np.ndarray]], frames: int, every: int) -> Iterator[dict[str, float | int]]:

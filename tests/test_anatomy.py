@@ -130,9 +130,10 @@ def test_resident_megabytes_are_those_that_were_taken():
     assert resident_megabytes("VmHWM") >= resident_megabytes()
 
 
-def test_stages_add_up():
+@pytest.mark.parametrize("clock", ["wall", "processor"])
+def test_stages_add_up(clock):
     torch.manual_seed(0)
-    seconds = stage_seconds(build(TINY).eval(), 48, 80, objects=2, rounds=2)
+    seconds = stage_seconds(build(TINY).eval(), 48, 80, objects=2, rounds=2, clock=clock)
     assert 0 < sum(seconds[stage] for stage in ("backbone", "encoder", "decoder", "memory")) <= seconds["frame"] * 1.0001
 
 

@@ -25,6 +25,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="changes",
                         help="change one field, for example history=2 (values as JSON)")
     parser.add_argument("--time", action="store_true", help="also measure seconds of each stage on this machine")
+    parser.add_argument("--clock", choices=["wall", "processor"], default="wall",
+                        help="--time by the clock on the wall (default), or by the processor's, which leaves out what other programs take")
     parser.add_argument("--threads", type=int, nargs="+", metavar="N", help="threads to measure with (default: PyTorch's choice)")
     parser.add_argument("--stream", type=int, metavar="FRAMES",
                         help="also segment so many frames of a generated video and watch the memory of this process (Linux)")
@@ -57,7 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.figure:
         draw(arguments.figure, config, f"{arguments.name}, {width} × {height} pixels", height, width, arguments.objects[0])
     if arguments.time:
-        record["seconds"] = timed(config, height, width, arguments.objects, arguments.threads)
+        record["seconds"] = timed(config, height, width, arguments)
     if arguments.stream:
         for record["stream"] in watched(config, arguments):  # hours, perhaps: what is known so far is written at every look
             keep()
@@ -67,7 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def timed(config: ModelConfig, height: int, width: int, objects: list[int], threads: list[int] | None) -> list[dict[str, Any]]:
+def timed(config: ModelConfig, height: int, width: int, arguments: argparse.Namespace) -> list[dict[str, Any]]:
     """Seconds of each stage for each number of objects and of threads."""
     import torch
 
@@ -75,11 +77,11 @@ def timed(config: ModelConfig, height: int, width: int, objects: list[int], thre
     from sstlib.speed import stage_seconds
 
     network, before, rows = build(config).eval(), torch.get_num_threads(), []
-    for number in threads or [before]:
+    for number in arguments.threads or [before]:
         torch.set_num_threads(number)
-        for count in objects:
-            seconds = stage_seconds(network, height, width, count)
-            rows.append({"threads": number, "objects": count, **seconds})
+        for count in arguments.objects:
+            seconds = stage_seconds(network, height, width, count, clock=arguments.clock)
+            rows.append({"threads": number, "objects": count, "clock": arguments.clock, **seconds})
             stages = ", ".join(f"{stage} {value * 1000:.1f} ms" for stage, value in seconds.items())
             print(f"{number} thread(s), {count} object(s): {stages}; {1 / seconds['frame']:.2f} frames a second", file=sys.stderr)
     torch.set_num_threads(before)

@@ -237,7 +237,7 @@ def _shares(axes: Axes, named: dict[str, Row], method: str, top: float) -> None:
 
 
 @styled
-def stage_bars(rows: Sequence[Mapping[str, float | int]]) -> Figure:
+def stage_bars(rows: Sequence[Mapping[str, float | int | str]]) -> Figure:
     """Milliseconds of each stage of a frame, one bar a number of threads and of objects.
 
     Args:
