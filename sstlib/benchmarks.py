@@ -20,7 +20,7 @@ import torch.nn.functional as functional
 from torch import Tensor
 
 from sstlib import native
-from sstlib.attention import gpu, sparse_attention, usable
+from sstlib.attention import gpu, rivals, sparse_attention, usable
 from sstlib.attention.native import FOLDER
 from sstlib.connectivity import Connectivity, Dense, Grid, Local, Strided, parse
 from sstlib.provenance import processor
@@ -184,64 +184,14 @@ def _contenders(size: Buffer, quick: bool, flex: bool) -> Iterator[Contender]:
             yield Contender(pattern, "sdpa, masked", FORWARD, lambda m=bias: dense(*together, attn_mask=m))
             if size.device != "cpu":
                 continue
-            index, valid = _gather_index(mask)
+            index, valid = rivals.gather_index(mask)
             if index.numel() * size.dim <= LARGEST_GATHER:
-                yield Contender(pattern, "gather", FORWARD, lambda i=index, m=valid: gathered(*flat, i, m), size.heads)
+                yield Contender(pattern, "gather", FORWARD, lambda i=index, m=valid: rivals.gathered(*flat, i, m), size.heads)
             if isinstance(pattern, Local):
-                yield Contender(pattern, "unfold", FORWARD, lambda r=pattern.radii[0]: unfolded(*(t[0, 0] for t in one), r), size.heads)
-                yield Contender(pattern, "natten", FORWARD, _natten(one, pattern), size.heads)
+                yield Contender(pattern, "unfold", FORWARD, lambda r=pattern.radii[0]: rivals.unfolded(*(t[0, 0] for t in one), r), size.heads)
+                yield Contender(pattern, "natten", FORWARD, rivals.natten(one, pattern), size.heads)
                 if flex:
-                    yield Contender(pattern, "flex", FORWARD, _flex(flat, mask), size.heads)
-
-
-def _gather_index(mask: Tensor) -> tuple[Tensor, Tensor]:
-    """The keys of each query side by side, padded to the longest list, and which of them are real."""
-    counts = mask.sum(1)
-    valid = torch.arange(int(counts.max())) < counts[:, None]
-    index = torch.zeros(valid.shape, dtype=torch.long)
-    index[valid] = mask.nonzero()[:, 1]
-    return index, valid
-
-
-def gathered(query: Tensor, key: Tensor, value: Tensor, index: Tensor, valid: Tensor) -> Tensor:
-    """Attention over gathered copies of each query's keys: the simple way, of (1, 1, cell, dim) tensors."""
-    keys, values = key[0, 0][index], value[0, 0][index]
-    scores = torch.einsum("qd,qkd->qk", query[0, 0], keys).masked_fill_(~valid, -float("inf"))
-    return torch.einsum("qk,qkd->qd", scores.softmax(-1), values)
-
-
-def unfolded(query: Tensor, key: Tensor, value: Tensor, radius: int) -> Tensor:
-    """Causal local attention by F.unfold of every earlier frame, of (time, height, width, dim) tensors."""
-    frames, height, width, dim = key.shape
-    side = 2 * radius + 1
-    patches = [functional.unfold(t.permute(0, 3, 1, 2), side, padding=radius).unflatten(1, (dim, side * side)) for t in (key, value)]
-    inside = functional.unfold(torch.ones(1, 1, height, width), side, padding=radius)[0] > 0
-    outputs = []
-    for t in range(frames):
-        q = query[t].flatten(0, 1)
-        scores = torch.einsum("qd,tdkq->tkq", q, patches[0][:t + 1]).masked_fill_(~inside, -float("inf"))
-        weights = scores.flatten(0, 1).softmax(0).view_as(scores)
-        outputs.append(torch.einsum("tkq,tdkq->qd", weights, patches[1][:t + 1]))
-    return torch.stack(outputs)
-
-
-def _flex(flat: list[Tensor], mask: Tensor) -> Callable[[], Tensor]:
-    """FlexAttention, compiled for this mask by the first call."""
-    from torch.nn.attention.flex_attention import create_block_mask, flex_attention
-
-    cells = mask.shape[0]
-    blocks = create_block_mask(lambda b, h, q, k: mask[q, k], None, None, cells, cells, device="cpu", BLOCK_SIZE=128)
-    compiled = torch.compile(flex_attention)
-    return lambda: compiled(*flat, block_mask=blocks)
-
-
-def _natten(one: list[Tensor], pattern: Local) -> Callable[[], Tensor]:
-    """NATTEN's window of the same size, causal in time. It is shifted at the border where the paper's is cut off: a rival in time only."""
-    def run() -> Tensor:
-        from natten import na3d
-        window = (one[0].shape[2], *(2 * radius + 1 for radius in pattern.radii))
-        return na3d(*(t.permute(0, 2, 3, 4, 1, 5) for t in one), kernel_size=window, is_causal=(pattern.causal, False, False), scale=1.0)
-    return run
+                    yield Contender(pattern, "flex", FORWARD, rivals.flex(flat, mask), size.heads)
 
 
 def _row(size: Buffer, contender: Contender, times: list[float]) -> dict[str, Any]:

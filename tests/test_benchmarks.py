@@ -7,7 +7,7 @@ import torch
 from torch.testing import assert_close
 
 from sstlib import benchmarks, cli
-from sstlib.attention import sparse_attention
+from sstlib.attention import rivals, sparse_attention
 from sstlib.connectivity import Grid, Local, Strided
 
 
@@ -15,11 +15,11 @@ from sstlib.connectivity import Grid, Local, Strided
 def test_gathered_and_unfolded_attention_are_the_same_attention(pattern):
     query, key, value = (torch.randn(1, 1, 3, 5, 7, 4) for _ in range(3))
     wanted = sparse_attention(query, key, value, pattern).output[0, 0]
-    index, valid = benchmarks._gather_index(pattern.mask(3, 5, 7))
-    found = benchmarks.gathered(*(t.flatten(2, 4) for t in (query, key, value)), index, valid)
+    index, valid = rivals.gather_index(pattern.mask(3, 5, 7))
+    found = rivals.gathered(*(t.flatten(2, 4) for t in (query, key, value)), index, valid)
     assert_close(found.view_as(wanted), wanted, atol=2e-6, rtol=2e-6)
     if isinstance(pattern, Local):
-        found = benchmarks.unfolded(query[0, 0], key[0, 0], value[0, 0], 2)
+        found = rivals.unfolded(query[0, 0], key[0, 0], value[0, 0], 2)
         assert_close(found.view_as(wanted), wanted, atol=2e-6, rtol=2e-6)
 
 
