@@ -133,3 +133,15 @@ def test_without_labels_the_fused_path_matches_too(pattern):
         results.append([found.output, found.logsumexp, *torch.autograd.grad(found.output.square().sum() + found.logsumexp.sum(), leaves)])
     for a, b in zip(*results):
         assert_close(a, b, atol=1e-10, rtol=1e-10)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("pattern", [Grid(), Local(2), Strided(3, causal=True), Dense()], ids=str)
+def test_what_no_gradient_remembers_is_the_same(pattern, kind):
+    """Without gradients no best key is kept, and an object that a piece lacks is passed over: object 3 is in one corner."""
+    query, key, value, labels = inputs((3, 17, 11), objects=3)
+    labels[:, 0, :2, :2] = 3
+    found, exact = (sparse_attention(query, key, value, pattern, labels=labels, objects=4, affinity=kind, implementation=name)
+                    for name in ("torch", "reference"))
+    for a, b in zip(found, exact):
+        assert_close(a, b, atol=1e-10, rtol=1e-10)

@@ -20,7 +20,7 @@ from sstlib.connectivity import Connectivity, Local, Size, Strided
 
 SCORES = {"cpu": 1 << 18, "cuda": 1 << 25}  # scores held at a time: 1 MB, what a core's cache holds; enough to fill a GPU (unmeasured)
 GATHERED = 1 << 20  # floats of gathered keys at a time, where a fused kernel holds the scores
-TILE, WIDE_TILE = 6, 8  # side of a Local tile: the smaller, the fewer useless keys; the larger, the better the matrix products
+TILE = 8  # side of a Local tile: a smaller one has fewer useless keys, a larger one better matrix products (4 and 6 are no faster)
 SPAN = 4  # query frames at a time, where they share their keys
 
 
@@ -29,7 +29,7 @@ class Pieces(NamedTuple):
 
     queries: Tensor  # (piece, query)
     keys: Tensor  # (piece, key)
-    outside: Tensor | None  # (query, key): not connected, the same for each piece and frame; None where all are
+    bias: Tensor | None  # (query, key): -inf where not connected, else 0, the same for each piece and frame; None where all are
     frames: Tensor  # (frame,) of the buffer, ascending: those that are related
     queried: int  # how many of them, the last, are queried
 
@@ -63,22 +63,21 @@ def _along(pattern: Connectivity, axis: int, relation: numpy.ndarray, step: int)
 
 
 @functools.lru_cache(maxsize=16)
-def pieces(pattern: Connectivity, size: Size, queried: int, fused: bool, device: torch.device) -> tuple[Pieces, ...]:
+def pieces(pattern: Connectivity, size: Size, queried: int, fused: bool, dtype: torch.dtype, device: torch.device) -> tuple[Pieces, ...]:
     """All pieces of a pattern over a buffer whose last `queried` frames are queried."""
     time, height, width = size
     _, along_y, along_x = pattern.relations((1, height, width))[0]
-    tile = WIDE_TILE if fused else TILE
-    rows = tile if isinstance(pattern, Local) else height if fused else max(1, 256 // width)
-    split = _along(pattern, 0, along_y, rows), _along(pattern, 1, along_x, tile if isinstance(pattern, Local) else width)
+    rows = TILE if isinstance(pattern, Local) else height if fused else max(1, 256 // width)
+    split = _along(pattern, 0, along_y, rows), _along(pattern, 1, along_x, TILE if isinstance(pattern, Local) else width)
     place = lambda y, x: torch.from_numpy((y[:, None, :, None] * width + x[None, :, None, :]).reshape(len(y) * len(x), -1)).to(device)
     found = []
     for (qy, ky, related_y), (qx, kx, related_x) in itertools.product(*split):
         related = numpy.kron(related_y, related_x)
-        outside = None if related.all() else torch.from_numpy(~related).to(device)
+        bias = None if related.all() else torch.zeros(related.shape, dtype=dtype).masked_fill_(torch.from_numpy(~related), -INFINITY).to(device)
         for first in range(min(time, getattr(pattern, "temporal_stride", 1))):
             frames = torch.arange(first, time, getattr(pattern, "temporal_stride", 1), device=device)
             if last := int((frames >= time - queried).sum()):
-                found.append(Pieces(place(qy, qx), place(ky, kx), outside, frames, last))
+                found.append(Pieces(place(qy, qx), place(ky, kx), bias, frames, last))
     return tuple(found)
 
 
@@ -115,13 +114,12 @@ def _chunks(some: Pieces, pattern: Connectivity, size: Size, groups: int, alone:
             yield Chunk(slice(first, first + heads), queries, keys)
 
 
-def _scores(q: Tensor, k: Tensor, outside: Tensor | None) -> Tensor:
+def _scores(q: Tensor, k: Tensor, bias: Tensor | None) -> Tensor:
     """Scores of a span, -inf where not connected; the mask repeats for each pair of frames."""
     scores = q @ k.mT
-    if outside is not None:
-        frames = [n // m for n, m in zip(scores.shape[-2:], outside.shape)]
-        split = scores.unflatten(-1, (frames[1], -1)).unflatten(-3, (frames[0], -1))
-        split.masked_fill_(outside[:, None, :], -INFINITY)
+    if bias is not None:  # to add is vectorised where to fill under a mask is not
+        frames = [n // m for n, m in zip(scores.shape[-2:], bias.shape)]
+        scores.unflatten(-1, (frames[1], -1)).unflatten(-3, (frames[0], -1)).add_(bias[:, None, :])
     return scores
 
 
@@ -138,7 +136,7 @@ def forward(query: Tensor, key: Tensor, value: Tensor, pattern: Connectivity, si
     if ranks:
         best = query.new_full((groups, cells, rank.terms.shape[1]), rank.least, dtype=wide)
         argmax = torch.full(best.shape if remember else (0,), -1, dtype=torch.int32, device=query.device)
-    for some in pieces(pattern, size, cells // (size[1] * size[2]), fused, query.device):
+    for some in pieces(pattern, size, cells // (size[1] * size[2]), fused, wide, query.device):
         for chunk in _chunks(some, pattern, size, groups, ranks, dim if fused else 0):
             chunk = chunk._replace(queries=chunk.queries - before)
             q, k, v = chunk.take(query, chunk.queries), chunk.take(key, chunk.keys), chunk.take(value, chunk.keys)
@@ -147,9 +145,9 @@ def forward(query: Tensor, key: Tensor, value: Tensor, pattern: Connectivity, si
             for rows, seen, earlier in some.spans(pattern.causal, ranks):
                 here = q[:, :, rows], k[:, :, seen], v[:, :, seen]
                 if fused:
-                    out[:, :, rows], norm[:, :, rows] = _fused(*here, some.outside, scale)
+                    out[:, :, rows], norm[:, :, rows] = _fused(*here, some.bias, scale)
                     continue
-                scores = _scores(*here[:2], some.outside)
+                scores = _scores(*here[:2], some.bias)
                 if ranks and earlier.stop:
                     _rank(scores[..., earlier], rank, chunk, rows, earlier, best, argmax if remember else None)
                 top = scores.amax(-1, keepdim=True)
@@ -163,12 +161,9 @@ def forward(query: Tensor, key: Tensor, value: Tensor, pattern: Connectivity, si
     return output, lse, best, argmax
 
 
-def _fused(q: Tensor, k: Tensor, v: Tensor, outside: Tensor | None, scale: float) -> tuple[Tensor, Tensor]:
+def _fused(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, scale: float) -> tuple[Tensor, Tensor]:
     """Output and log-sum-exp by PyTorch's fused CPU kernel; twice as fast, but it ranks nothing."""
-    mask = None
-    if outside is not None:
-        mask = torch.zeros(outside.shape, dtype=q.dtype).masked_fill_(outside, -INFINITY)
-        mask = mask.repeat(q.shape[-2] // mask.shape[0], k.shape[-2] // mask.shape[1])
+    mask = None if bias is None else bias.repeat(q.shape[-2] // bias.shape[0], k.shape[-2] // bias.shape[1])
     return torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(q, k, v, attn_mask=mask, scale=scale)
 
 
@@ -181,6 +176,10 @@ def _rank(scores: Tensor, rank: Ranking, chunk: Chunk, rows: slice, earlier: sli
     tops, places = [], []
     for number in range(rank.terms.shape[1]):
         term = chunk.take(rank.terms[:, number], keys)[:, :, None]
+        if term.device.type == "cpu" and not (term > rank.least).any():  # objects are compact: most pieces hold few of them
+            tops.append(term.new_full(queries.shape, rank.least).expand(term.shape[0], -1, -1))
+            places.append(torch.full_like(queries, -1).expand(term.shape[0], -1, -1))
+            continue
         ranked = rank.ranked(scores, term, key_term, query_term)
         if rank.mode != "add":  # there a product with -inf is no number
             ranked = ranked.masked_fill_(scores == -INFINITY, -INFINITY)
@@ -204,7 +203,7 @@ def backward(query: Tensor, key: Tensor, value: Tensor, output: Tensor, lse: Ten
     grad_query = torch.empty_like(query)
     grad_key, grad_value = torch.zeros_like(key, dtype=wide), torch.zeros_like(value, dtype=wide)
     delta = (grad.to(wide) * output.to(wide)).sum(-1) - grad_lse
-    for some in pieces(pattern, size, cells // (size[1] * size[2]), False, query.device):
+    for some in pieces(pattern, size, cells // (size[1] * size[2]), False, wide, query.device):
         for chunk in _chunks(some, pattern, size, groups, False):
             chunk = chunk._replace(queries=chunk.queries - before)
             q, g, norm, minus = (chunk.take(t, chunk.queries) for t in (query, grad, lse[..., None], delta[..., None]))
@@ -212,7 +211,7 @@ def backward(query: Tensor, key: Tensor, value: Tensor, output: Tensor, lse: Ten
             q = q * scale
             to_q, to_k, to_v = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)
             for rows, seen, _ in some.spans(pattern.causal, False):
-                weights = _scores(q[:, :, rows], k[:, :, seen], some.outside).sub_(norm[:, :, rows]).exp_()
+                weights = _scores(q[:, :, rows], k[:, :, seen], some.bias).sub_(norm[:, :, rows]).exp_()
                 to_v[:, :, seen] += weights.mT @ g[:, :, rows]
                 inner = (g[:, :, rows] @ v[:, :, seen].mT).sub_(minus[:, :, rows]).mul_(weights)
                 torch.matmul(inner, k[:, :, seen], out=to_q[:, :, rows])
