@@ -26,9 +26,11 @@ def problems(draw):
                              st.builds(Strided, st.tuples(small, small), small)))
     time, width = draw(st.integers(1, 3)), draw(st.sampled_from([1, 2, 3, 5, 15, 16, 17, 19, 33]))
     height = draw(st.integers(1, max(2, min(11, 60 // width))))
+    kind = draw(st.sampled_from(KINDS))
+    widths = [1, 3, 4, 7, 8, 12][kind == "cosine":]  # along one channel a cosine is a sign, and its gradient the rounding of 1 / |k| - 1 / |k|
     return dict(pattern=type(pattern)(**{**vars(pattern), "causal": draw(st.booleans())}), size=(time, height, width),
-                queried=draw(st.integers(1, time)), heads=draw(st.integers(1, 2)), dim=draw(st.sampled_from([1, 3, 4, 7, 8, 12])),
-                dim_v=draw(st.sampled_from([1, 2, 5, 8, 13])), kind=draw(st.sampled_from(KINDS)), soft=draw(st.booleans()),
+                queried=draw(st.integers(1, time)), heads=draw(st.integers(1, 2)), dim=draw(st.sampled_from(widths)),
+                dim_v=draw(st.sampled_from([1, 2, 5, 8, 13])), kind=kind, soft=draw(st.booleans()),
                 dtype=draw(st.sampled_from([torch.float32, torch.float32, torch.float64, torch.bfloat16])), seed=draw(st.integers(0, 2**31)))
 
 
@@ -59,8 +61,10 @@ def test_random_problems_match_the_float64_reference(problem):
     exact, exact_grads = solve(problem, "reference", torch.float64)
     found, grads = solve(problem, "auto", problem["dtype"])
     if problem["dtype"] == torch.bfloat16:
-        for part, wanted in zip((found.output, found.logsumexp), (exact.output, exact.logsumexp)):
+        for part, wanted in zip(found, exact):
             assert_close(part.double(), wanted, atol=2e-2, rtol=1e-2)
+        for grad, wanted in zip(grads, exact_grads):
+            assert_close(grad.double(), wanted, atol=2e-2 * max(1.0, float(wanted.abs().max())), rtol=1e-2)
         return
     loose = 1e-10 if problem["dtype"] == torch.float64 else None
     assert_close(found.output.double(), exact.output, atol=loose or 1e-6, rtol=loose or 1e-6)

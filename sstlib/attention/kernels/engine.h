@@ -61,12 +61,13 @@ INLINE bool any(Whole lanes) {
 #endif
 }
 
-// 2^x to 2e-7 relative, 0 (about 1e-38) from -126 down; x < 127.
+// 2^x to 1e-7 relative, 0 (about 1e-38) from -126 down; x < 127.
 INLINE Vector exp2(Vector x) {
     x = larger(x, all(-126.f));
     Vector shifted = x + 12582912.f;  // rounds to the nearest whole number in the low bits
     Vector f = x - (shifted - 12582912.f);
-    Vector p = (((1.32647099e-3f * f + 9.67150740e-3f) * f + 5.55073358e-2f) * f + 2.40222424e-1f) * f + 6.93147004e-1f;
+    Vector p = 1.5353362e-4f * f + 1.3398874e-3f;
+    p = (((p * f + 9.6184373e-3f) * f + 5.5503324e-2f) * f + 2.4022648e-1f) * f + 6.9314720e-1f;
     p = p * f + 1.f;
     return (Vector)((Whole)p + ((Whole)shifted << 23));
 }
