@@ -107,6 +107,14 @@ def _hard(rng: np.random.Generator) -> dict[str, Any]:
     )
 
 
+def _small(rng: np.random.Generator) -> dict[str, Any]:
+    """As `mixed`, but targets a few cells wide at stride 8, which are lost first."""
+    return _mixed(rng) | dict(
+        size=math.exp(rng.uniform(math.log(9), math.log(22))),
+        speed=math.exp(rng.uniform(math.log(0.5), math.log(6))),
+    )
+
+
 def _occlusion(rng: np.random.Generator) -> dict[str, Any]:
     return _easy(rng) | dict(
         occlusion=int(rng.integers(0, 11)),
@@ -118,7 +126,7 @@ def _occlusion(rng: np.random.Generator) -> dict[str, Any]:
     )
 
 
-PRESETS = {"easy": _easy, "mixed": _mixed, "hard": _hard, "occlusion": _occlusion}
+PRESETS = {"easy": _easy, "mixed": _mixed, "hard": _hard, "small": _small, "occlusion": _occlusion}
 
 
 def random_spec(preset: str, seed: int | np.random.Generator, **fixed: Any) -> ClipSpec:
