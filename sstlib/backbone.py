@@ -1,6 +1,5 @@
 """Per-frame features f of Eq. 1: image in, embedding at the output stride out, with a finer and a coarser companion."""
 
-import math
 from typing import NamedTuple
 
 import torch
@@ -8,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sstlib.config import ModelConfig
+from sstlib.group_norm import group_norm
 from sstlib.shapes import Float
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -32,20 +32,6 @@ class Normalize(nn.Module):
 
     def forward(self, frame: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch 3 height width"]:
         return (frame - self.mean) / self.deviation
-
-
-class GroupNorm(nn.GroupNorm):
-    """PyTorch's group normalization, by whichever of its memory layouts is fast: channels last is ten times slower on a CPU in bfloat16
-    and in every backward pass, which costs far more than two copies. Convolutions want channels last, so the result has it again."""
-
-    def forward(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch channels height width"]:
-        slow = x.device.type == "cpu" and (x.requires_grad or x.dtype == torch.bfloat16) and not x.is_contiguous()
-        return super().forward(x.contiguous()).contiguous(memory_format=torch.channels_last) if slow else super().forward(x)
-
-
-def group_norm(channels: int) -> GroupNorm:
-    """Normalization without batch statistics: the same in training and use, and for a batch of one."""
-    return GroupNorm(math.gcd(channels, 8), channels)
 
 
 class FilterResponseNorm(nn.Module):

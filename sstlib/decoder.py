@@ -8,8 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sstlib.backbone import ResidualBlock, enlarge, group_norm
+from sstlib.backbone import ResidualBlock, enlarge
 from sstlib.config import ModelConfig
+from sstlib.group_norm import group_norm
 from sstlib.shapes import Bool, Float
 
 

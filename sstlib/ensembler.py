@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sstlib.decoder import InstanceGate
+from sstlib.group_norm import GroupNorm
 from sstlib.resnet import ASPP, Bottleneck
 from sstlib.shapes import Bool, Float
 
@@ -56,7 +57,7 @@ class Ensembler(nn.Module):
     def __init__(self, shared: int, features: int, maps: int, instance: int, low: int):
         super().__init__()
         self.features = features
-        self.prehead = nn.Sequential(nn.Conv2d(maps, PREHEAD, 1), nn.GroupNorm(PREHEAD // 4, PREHEAD), nn.ReLU())
+        self.prehead = nn.Sequential(nn.Conv2d(maps, PREHEAD, 1), GroupNorm(PREHEAD // 4, PREHEAD), nn.ReLU())
         joined = shared + features + PREHEAD
         wide = 2 * WIDTH
         plan = [(joined, WIDTH, 1, 1), (WIDTH, WIDTH, 1, 2),
@@ -68,9 +69,9 @@ class Ensembler(nn.Module):
         self.gates = nn.ModuleList(InstanceGate(instance, channels, background=False) for channels in gated)
         self.aspp = ASPP(wide, 128, 128, WIDTH, (6, 12, 18), "group32")
         self.skip = nn.Sequential(ContextGate(low + WIDTH), nn.Conv2d(low + WIDTH, REFINED, 1, bias=False),
-                                  nn.GroupNorm(REFINED // 4, REFINED), nn.ReLU())
+                                  GroupNorm(REFINED // 4, REFINED), nn.ReLU())
         self.refine = nn.ModuleList(nn.Sequential(nn.Conv2d(channels, WIDTH // 2, 3, padding=1, bias=False),
-                                                  nn.GroupNorm(32, WIDTH // 2), nn.ReLU()) for channels in (refined, WIDTH // 2))
+                                                  GroupNorm(32, WIDTH // 2), nn.ReLU()) for channels in (refined, WIDTH // 2))
         self.inside, self.outside = (nn.Linear(instance, WIDTH // 2 + 1) for _ in range(2))
 
     def forward(self, low: Float[Tensor, "batch low fine_height fine_width"], shared: Float[Tensor, "batch shared height width"],

@@ -15,8 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sstlib import paths
-from sstlib.backbone import FilterResponseNorm, Levels, Normalize, enlarge, group_norm
+from sstlib.backbone import FilterResponseNorm, Levels, Normalize, enlarge
 from sstlib.files import written_aside
+from sstlib.group_norm import GroupNorm, group_norm
 from sstlib.shapes import Float
 
 DEPTHS = {"resnet18": (2, 2, 2, 2), "resnet34": (3, 4, 6, 3), "resnet50": (3, 4, 6, 3), "resnet101": (3, 4, 23, 3)}
@@ -37,7 +38,7 @@ class FrozenBatchNorm(nn.Module):
         return x * scale[:, None, None] + (self.bias - self.running_mean * scale)[:, None, None]
 
 
-NORMS = {"frozen": FrozenBatchNorm, "frn": FilterResponseNorm, "group": group_norm, "group32": lambda channels: nn.GroupNorm(32, channels)}
+NORMS = {"frozen": FrozenBatchNorm, "frn": FilterResponseNorm, "group": group_norm, "group32": lambda channels: GroupNorm(32, channels)}
 
 
 def _convolution(inputs: int, outputs: int, size: int, stride: int = 1, dilation: int = 1) -> nn.Conv2d:
@@ -192,7 +193,7 @@ class ResNetFeatures(nn.Module):
         self.aspp = ASPP(deep, 256, 256, 256, ASPP_RATES[inner], norm, dropout=0.1) if output_stride == 4 else None
         self.decoder = DeepLabDecoder(low, norm) if output_stride == 4 else None
         inputs = 256 if output_stride == 4 else deep
-        self.embed = nn.Sequential(nn.Conv2d(inputs, inputs, 3, padding=1, groups=inputs), nn.GroupNorm(32, inputs), nn.ReLU(),
+        self.embed = nn.Sequential(nn.Conv2d(inputs, inputs, 3, padding=1, groups=inputs), GroupNorm(32, inputs), nn.ReLU(),
                                    nn.Conv2d(inputs, embedding, 1), _embedding_norm(embedding), nn.ReLU())
         self.channels = (low, embedding, embedding)
 
@@ -204,9 +205,9 @@ class ResNetFeatures(nn.Module):
         return Levels(low, embedding, F.avg_pool2d(embedding, 2, ceil_mode=True))
 
 
-def _embedding_norm(channels: int) -> nn.GroupNorm:
+def _embedding_norm(channels: int) -> GroupNorm:
     """Groups of four channels, as CFBI's 25 for 100."""
-    return nn.GroupNorm(channels // 4 if channels % 4 == 0 else 1, channels)
+    return GroupNorm(channels // 4 if channels % 4 == 0 else 1, channels)
 
 
 def load_pretrained(module: nn.Module, source: str | Path, sha256: str | None = None) -> None:
