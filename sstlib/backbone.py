@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sstlib.config import ModelConfig
+from sstlib.convolution import Convolution3, Pending, convolved, fits, halved, normalized, rectified
 from sstlib.group_norm import group_norm
 from sstlib.shapes import Float
 
@@ -31,7 +32,7 @@ class Normalize(nn.Module):
         self.register_buffer("deviation", torch.tensor(IMAGENET_DEVIATION).view(3, 1, 1), persistent=False)
 
     def forward(self, frame: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch 3 height width"]:
-        return (frame - self.mean) / self.deviation
+        return torch.addcmul(-self.mean / self.deviation, frame, 1 / self.deviation)  # one pass
 
 
 class FilterResponseNorm(nn.Module):
@@ -61,14 +62,19 @@ class ResidualBlock(nn.Module):
     def __init__(self, inputs: int, outputs: int, halve: bool = False, dilation: int = 1):
         super().__init__()
         self.halve = halve
-        self.conv1 = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
+        self.conv1 = Convolution3(inputs, outputs)
         self.norm1 = group_norm(outputs)
-        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=dilation, dilation=dilation, bias=False)
+        self.conv2 = Convolution3(outputs, outputs, dilation)
         self.norm2 = group_norm(outputs)
         self.skip = nn.Conv2d(inputs, outputs, 1, bias=False) if inputs != outputs else nn.Identity()
         nn.init.zeros_(self.norm2.weight)  # starts as the identity, which lets deep stacks learn from the first step
 
-    def forward(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch outputs out_height out_width"]:
+    def forward(self, x: Float[Tensor, "batch channels height width"] | Pending) -> Float[Tensor, "batch outputs out_height out_width"]:
+        if fits(x, self.conv1, self.conv2):
+            x = halved(x) if self.halve else x
+            y = normalized(self.norm1, *convolved(self.conv1, x))
+            y = normalized(self.norm2, *convolved(self.conv2, y))
+            return rectified(y, self.skip(x))
         x = F.avg_pool2d(x, 2, ceil_mode=True) if self.halve else x
         y = F.relu(self.norm1(self.conv1(x)), inplace=True)
         return F.relu(self.norm2(self.conv2(y)) + self.skip(x), inplace=True)
@@ -105,12 +111,15 @@ class SmallBackbone(nn.Module):
         self.stage16 = nn.Sequential(ResidualBlock(middle, deep, halve=True), ResidualBlock(deep, deep), ResidualBlock(deep, deep, dilation=2))
         self.lateral = nn.Conv2d(middle, embedding, 1)
         self.top = nn.Conv2d(deep, embedding, 1)
-        self.smooth = nn.Sequential(nn.Conv2d(embedding, embedding, 3, padding=1, bias=False), group_norm(embedding))
+        self.smooth = nn.Sequential(Convolution3(embedding, embedding), group_norm(embedding))
 
     def forward(self, frame: Float[Tensor, "batch 3 height width"]) -> Levels:
         height, width = frame.shape[-2:]
-        image = F.pad(self.normalize(frame), (0, width % 2, 0, height % 2), mode="replicate")
-        low = self.stage4(self.stem(image))
+        image = self.normalize(frame)
+        if height % 2 or width % 2:
+            image = F.pad(image, (0, width % 2, 0, height % 2), mode="replicate")
+        convolution, norm, _ = self.stem
+        low = self.stage4(normalized(norm, convolution(image)) if fits(image, norm, self.stage4.conv1, self.stage4.conv2) else self.stem(image))
         middle = self.stage8(low)
         deep = self.stage16(middle)
         embedding = self.smooth(F.relu(self.lateral(middle) + enlarge(self.top(deep), middle.shape[-2:])))

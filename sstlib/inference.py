@@ -84,7 +84,7 @@ class Segmenter:
         memberships = predicted if labels is None else self._given(torch.from_numpy(labels.astype(np.int64)).to(self.device), predicted)
         kept = memberships
         if self.aggregation == "hard":
-            kept = F.one_hot(memberships.argmax(1), len(self.ids)).permute(0, 3, 1, 2).to(memberships.dtype)
+            kept = F.one_hot(memberships.max(1).indices, len(self.ids)).permute(0, 3, 1, 2).to(memberships.dtype)
         self.memories = [self.network.remember(memory, seen, self._view(kept, *view, like=seen.size), labels is not None)
                          for memory, seen, view in zip(self.memories, features, self.views)]
         return self._prediction(memberships[0])
@@ -142,7 +142,7 @@ class Segmenter:
 
     def _merge(self, probabilities: list[Tensor]) -> Tensor:
         """One set of probabilities from those of all views."""
-        merged = torch.stack(probabilities).mean(0)
+        merged = torch.stack(probabilities).mean(0) if len(probabilities) > 1 else probabilities[0]
         if self.aggregation != "soft":
             return merged
         foreground = merged[:, 1:]
@@ -167,13 +167,17 @@ class Segmenter:
         return logits if logits.shape[-2:] == size else F.interpolate(logits, size, mode="bilinear", align_corners=False)
 
     def _prediction(self, memberships: Float[Tensor, "object height width"]) -> Prediction:
-        best, channel = memberships.max(0)
-        ids = torch.tensor(self.ids, device=self.device, dtype=torch.uint8)
+        best = memberships.amax(0)
+        labels = torch.zeros_like(best, dtype=torch.uint8)
+        for channel, identity in reversed(list(enumerate(self.ids))):  # the first wins among equals; argmax takes ten times as long
+            won = memberships[channel] == best
+            labels.mul_(~won).add_(won, alpha=identity)
         confidence = {}
-        for number, identity in enumerate(self.ids[1:], 1):
-            mask = channel == number
-            confidence[identity] = float(best[mask].mean()) if mask.any() else 1 - float(memberships[number].max())
-        return Prediction(ids[channel].cpu().numpy(), memberships.cpu().numpy(), tuple(self.ids), confidence)
+        for channel, identity in enumerate(self.ids[1:], 1):
+            mask = labels == identity
+            area = int(mask.count_nonzero())
+            confidence[identity] = float((best * mask).sum()) / area if area else 1 - float(memberships[channel].max())
+        return Prediction(labels.cpu().numpy(), memberships.cpu().numpy(), tuple(self.ids), confidence)
 
 
 def segment_sequence(network: Propagator, sequence: video.Sequence, given: Mapping[int, np.ndarray] | None = None,
