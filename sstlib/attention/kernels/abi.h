@@ -59,10 +59,10 @@ static inline void take(Tile<TALL>& tile, int row, const View& left, const View&
     to_tile(right.at(t, y, x), right.column, count, tile.problem.value_dim, 1.f, into + tile.problem.dim);
 }
 
-// log-sum-exp (in log 2) and delta of the row's queries, where the query's half of backward looks for them.
+// log-sum-exp (in log 2) and delta of the row's queries, where backward looks for them; lanes without a query have no weight.
 template <int TALL>
 static inline void take_softmax(Tile<TALL>& tile, int row, int64_t at, int count) {
-    Vector top{}, delta{};
+    Vector top = all(-NEVER), delta{};
     for (int i = 0; i < count; i++) {
         top[i] = tile.problem.lse[at + i] * LOG2E;
         delta[i] = tile.problem.delta[at + i];

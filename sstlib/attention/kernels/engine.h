@@ -18,19 +18,19 @@
 #include <immintrin.h>
 #endif
 
-// SUMS vectors accumulate at a time, of MOST rows at most: what the registers hold beside operands.
+// SUMS vectors accumulate at a time, of MOST rows at most: what the REGISTERS hold beside operands.
 // HOLD keeps a loaded vector in a register: left alone, GCC loads it again for each row that uses it.
 #if defined(__AVX512F__)
-constexpr int LANES = 16, SUMS = 24, MOST = 4;
+constexpr int LANES = 16, REGISTERS = 32, SUMS = 24, MOST = 4;
 #define HOLD(vector) asm("" : "+v"(vector))
 #elif defined(__AVX__)
-constexpr int LANES = 8, SUMS = 10, MOST = 2;
+constexpr int LANES = 8, REGISTERS = 16, SUMS = 10, MOST = 2;
 #define HOLD(vector) asm("" : "+x"(vector))
 #elif defined(__aarch64__)
-constexpr int LANES = 4, SUMS = 24, MOST = 4;
+constexpr int LANES = 4, REGISTERS = 32, SUMS = 24, MOST = 4;
 #define HOLD(vector) asm("" : "+w"(vector))
 #else
-constexpr int LANES = 4, SUMS = 8, MOST = 2;
+constexpr int LANES = 4, REGISTERS = 16, SUMS = 8, MOST = 2;
 #define HOLD(vector) (void)0
 #endif
 #define PIN(pointer) asm("" : "+r"(pointer))
@@ -166,10 +166,10 @@ static inline void blend_block(const Vector* weights, int64_t weights_apart, con
     EACH(r, ROWS) EACH(c, COUNT) sums[r * rows_apart + c] = sum[r][c]; }); });
 }
 
-// Cuts `count` into equal blocks that the registers hold and calls each(block's size as a type, where it begins).
-template <int ROWS, class Each>
+// Cuts `count` into equal blocks of LIMIT or 8 at most and calls each(block's size as a type, where it begins).
+template <int LIMIT, class Each>
 INLINE void blocks(int count, Each each) {
-    constexpr int BLOCK = SUMS / ROWS < 8 ? SUMS / ROWS : 8;
+    constexpr int BLOCK = LIMIT < 8 ? LIMIT : 8;
     for (int done = 0, pieces = (count + BLOCK - 1) / BLOCK; pieces; pieces--) {
         int size = (count - done + pieces - 1) / pieces;
 #define CASE(N) \
@@ -185,7 +185,7 @@ INLINE void blocks(int count, Each each) {
 template <class Kind, int ROWS>
 static inline void correlate(const Vector* query, int64_t rows_apart, const float* base, int64_t step, int64_t channel, int dim,
                              int count, const float* bias, Vector* scores, int64_t scores_apart) {
-    blocks<ROWS>(count, [&](auto size, int done) __attribute__((always_inline)) {
+    blocks<SUMS / ROWS>(count, [&](auto size, int done) __attribute__((always_inline)) {
         const float* from = base + done * (Kind::step ? Kind::step : step);
         if (std::is_same<Kind, Shifted>::value && bias)  // the only kind that has one
             correlate_block<Kind, ROWS, decltype(size)::value, std::is_same<Kind, Shifted>::value>(
@@ -199,9 +199,53 @@ static inline void correlate(const Vector* query, int64_t rows_apart, const floa
 template <class Kind, int ROWS>
 static inline void blend(const Vector* weights, int64_t weights_apart, const float* base, int64_t step, int64_t channel, int count,
                          int dim, Vector* sums, int64_t rows_apart) {
-    blocks<ROWS>(dim, [&](auto size, int done) __attribute__((always_inline)) {
+    blocks<SUMS / ROWS>(dim, [&](auto size, int done) __attribute__((always_inline)) {
         blend_block<Kind, ROWS, decltype(size)::value>(weights, weights_apart, base + done * (Kind::channel ? Kind::channel : channel), step,
                                                        channel, count, sums + done, rows_apart);
+    });
+}
+
+// The lanes of a and b as one row, from `a`'s last on: b moves up by one lane.
+template <int... I>
+INLINE Vector moved_up(Vector a, Vector b, std::integer_sequence<int, I...>) { return __builtin_shufflevector(a, b, (LANES - 1 + I)...); }
+INLINE Vector moved_up(Vector a, Vector b) {
+#if defined(__AVX512F__)
+    return (Vector)_mm512_alignr_epi32((__m512i)b, (__m512i)a, LANES - 1);  // GCC takes a slower permutation
+#else
+    return moved_up(a, b, std::make_integer_sequence<int, LANES>{});
+#endif
+}
+
+// channel[c] of shifted keys += sum over rows and j of weights[row][j] query[row][c]: blend, turned round. Key j of lane i lies
+// at j + i, so that a sum of two vectors moves up by a lane from one j to the next and memory is touched once. LANES + 1 keys at most.
+template <int ROWS, int COUNT>
+static inline void scatter_block(const Vector* weights, int64_t weights_apart, const Vector* query, int64_t rows_apart, int count, float* to,
+                                 int64_t channel) {
+    Vector q[ROWS][COUNT], low[COUNT], high[COUNT];
+    EACH(c, COUNT) low[c] = high[c] = Vector{}; });
+    EACH(r, ROWS) EACH(c, COUNT) q[r][c] = query[r * rows_apart + c]; }); });
+    for (int j = count - 1; j >= 0; j--) {
+        Vector w[ROWS];
+        EACH(r, ROWS) w[r] = weights[r * weights_apart + j]; });
+        EACH(c, COUNT)
+            Vector sum = w[0] * q[0][c];
+            EACH(r, ROWS - 1) sum += w[r + 1] * q[r + 1][c]; });
+            high[c] = moved_up(low[c], high[c]);
+            low[c] = moved_up(Vector{}, low[c]) + sum;
+        });
+    }
+    EACH(c, COUNT)
+        float* into = to + c * channel;
+        store(into, load(into) + low[c]);
+        if (count > 1) store(into + LANES, load(into + LANES) + high[c]);
+    });
+}
+
+template <int ROWS>
+static inline void scatter(const Vector* weights, int64_t weights_apart, const Vector* query, int64_t rows_apart, int count, int dim, float* to,
+                           int64_t channel) {
+    blocks<(REGISTERS - ROWS - 2) / (ROWS + 2)>(dim, [&](auto size, int done) __attribute__((always_inline)) {
+        scatter_block<ROWS, decltype(size)::value>(weights, weights_apart, query + done, rows_apart, count, to + done * channel, channel);
     });
 }
 
@@ -279,15 +323,21 @@ static inline void to_tile(const float* cells, int64_t apart, int count, int dim
     }
 }
 
-static inline void from_tile(const Vector* tile, int dim, Vector factor, int count, float* cells, int64_t apart) {
+// Back to cells from vectors of channels that are `channel` floats apart.
+static inline void from_channels(const float* channels, int64_t channel, int dim, Vector factor, int count, float* cells, int64_t apart) {
     int c = 0;
     for (; c + 4 <= dim; c += 4) {
-        Vector v[4] = {tile[c] * factor, tile[c + 1] * factor, tile[c + 2] * factor, tile[c + 3] * factor};
+        Vector v[4];
+        EACH(n, 4) v[n] = load(channels + (c + n) * channel) * factor; });
         transpose(v);
         for (int n = 0; n < 4; n++)
             for (int i = 0; i < LANES && i + n < count; i += 4)
                 *(Four*)(cells + (i + n) * apart + c) = Four{v[n][i], v[n][i + 1], v[n][i + 2], v[n][i + 3]};
     }
     for (; c < dim; c++)
-        for (int i = 0; i < count; i++) cells[i * apart + c] = tile[c][i] * factor[i];
+        for (int i = 0; i < count; i++) cells[i * apart + c] = channels[c * channel + i] * factor[i];
+}
+
+static inline void from_tile(const Vector* tile, int dim, Vector factor, int count, float* cells, int64_t apart) {
+    from_channels((const float*)tile, LANES, dim, factor, count, cells, apart);
 }

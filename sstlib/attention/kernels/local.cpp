@@ -1,11 +1,11 @@
 // Local attention: windows cut off at the border. Lanes are neighbouring queries of a row, keys are shifted rows.
 //
 // Keys and values of one head are laid out channel by channel, each row with a margin of zeros, so that key j of all lanes is
-// one load. Rows of queries share these loads. Backward runs the same windows twice, once from the queries and once
-// from the keys, so that each sum has one owner and the result does not depend on the number of threads.
+// one load. Rows of queries share these loads. Backward runs the same windows once: the weights that give a query's gradient are
+// scattered to the keys of the window, too. Bands of rows keep threads apart, so that their number does not matter.
 #include "planes.h"
 
-constexpr int TALL = 2 * MOST;
+constexpr int TALL = 2 * MOST, SHORT = MOST;  // rows of a tile, forward and backward, where each row holds twice as much
 
 struct Window {
     const Problem& p;
@@ -21,13 +21,13 @@ struct Window {
     // Calls visit(t, key row, first row of the tile, how many rows) for each row of keys in frames from..to-1 that the rows y..
     // of a tile see, while the next one is on its way from memory.
     template <class Visit>
-    void walk(int64_t from, int64_t to, int64_t y, int64_t x, int count, Planes& left, Planes& right, Visit visit) const {
+    void walk(int64_t from, int64_t to, int64_t y, int64_t x, int count, std::initializer_list<Planes*> read, Visit visit) const {
         int64_t begin = std::max<int64_t>(0, y - ry), end = std::min(p.height, y + count + ry);
         for (int64_t t = from; t < to; t++)
             for (int64_t key = begin; key < end; key++) {
                 bool last = key + 1 == end;
                 if (!last || t + 1 < to)
-                    for (Planes* planes : {&left, &right}) planes->fetch(t + last, last ? begin : key + 1, x - rx, 2 * rx + LANES);
+                    for (Planes* planes : read) planes->fetch(t + last, last ? begin : key + 1, x - rx, 2 * rx + LANES);
                 int first = (int)std::max<int64_t>(0, key - ry - y), over = (int)std::min<int64_t>(count - 1, key + ry - y);
                 visit(t, key, first, over - first + 1);
             }
@@ -43,7 +43,7 @@ static void attend_tile(Tile<TALL>& tile, const Window& w, Planes& keys, Planes&
                         int64_t frame, int64_t y, int64_t x, int rows) {
     const Problem& p = w.p;
     int window = 2 * w.rx + 1;
-    w.walk(0, p.last_key_frame(frame), y, x, rows, keys, values, [&](int64_t t, int64_t key, int first, int count) {
+    w.walk(0, p.last_key_frame(frame), y, x, rows, {&keys, &values}, [&](int64_t t, int64_t key, int first, int count) {
         for (int done = 0; done < window; done += CAPACITY) {
             int64_t from = x - w.rx + done;
             Run run = shifted(keys, values, t, key, from, std::min(window - done, CAPACITY));
@@ -98,89 +98,88 @@ extern "C" void forward(float* const* tensors, const int64_t* numbers, double sc
     }
 }
 
-static void pull_tile(Tile<TALL>& tile, const Window& w, Planes& keys, Planes& values, int64_t frame, int64_t y, int64_t x, int rows) {
-    int window = 2 * w.rx + 1;
-    w.walk(0, w.p.last_key_frame(frame), y, x, rows, keys, values, [&](int64_t t, int64_t key, int first, int count) {
-        for (int done = 0; done < window; done += CAPACITY) {
-            Run run = shifted(keys, values, t, key, x - w.rx + done, std::min(window - done, CAPACITY));
-            if (w.touches(x)) run.bias = w.border.data() + keys.margin + x - w.rx + done;
-            together(first, count, [&](auto rows, int row) { tile.template pull<Shifted, decltype(rows)::value>(row, run); });
-        }
-    });
-}
+// The planes of one head in backward: keys and values, and what their gradients sum up to.
+struct Head {
+    Planes keys, values, to_keys, to_values;
+    // a scattered run may end LANES beyond its last cell
+    Head(const Problem& p, int64_t rx)
+        : keys(p, p.time, p.dim, rx), values(p, p.time, p.value_dim, rx), to_keys(p, p.time, p.dim, rx, LANES),
+          to_values(p, p.time, p.value_dim, rx, LANES) {}
+};
 
-static void push_tile(Tile<TALL>& tile, const Window& w, Planes& queries, Planes& grads, Planes& softmax, int64_t frame, int64_t y,
-                      int64_t x, int rows) {
-    int window = 2 * w.rx + 1;
-    int64_t since = w.p.causal ? std::max<int64_t>(0, frame - w.p.first_frame()) : 0;
-    w.walk(since, w.p.queried, y, x, rows, queries, grads, [&](int64_t t, int64_t other, int first, int count) {
-        for (int done = 0; done < window; done += CAPACITY) {
+static void pull_tile(Tile<TALL>& tile, const Window& w, Head& head, int64_t frame, int64_t y, int64_t x, int rows) {
+    int window = 2 * w.rx + 1, pieces = (window + LANES) / (LANES + 1);
+    w.walk(0, w.p.last_key_frame(frame), y, x, rows, {&head.keys, &head.values, &head.to_keys, &head.to_values}, [&](int64_t t, int64_t key, int first, int count) {
+        for (int piece = 0, done = 0, some; piece < pieces; piece++, done += some) {
+            some = (window - done) / (pieces - piece);
             int64_t from = x - w.rx + done;
-            Run run = shifted(queries, grads, t, other, from, std::min(window - done, CAPACITY));
-            const float *lse = softmax.at(t, other) + from, *delta = lse + softmax.width;
-            together(first, count, [&](auto rows, int row) { tile.template push<Shifted, decltype(rows)::value>(row, run, lse, delta, 1); });
+            Run run = shifted(head.keys, head.values, t, key, from, some);
+            if (w.touches(x)) run.bias = w.border.data() + head.keys.margin + from;
+            float *to_key = head.to_keys.at(t, key) + from, *to_value = head.to_values.at(t, key) + from;
+            together(first, count, [&](auto rows, int row) {
+                tile.template pull<Shifted, decltype(rows)::value>(row, run);
+                tile.template scatter_shifted<decltype(rows)::value>(row, some, to_key, head.to_keys.width, to_value, head.to_values.width);
+            });
         }
     });
 }
 
-// One of the two halves of backward over a head: lanes are the cells of `left`, the windows hold those of the planes.
-template <class Each>
-static void sweep(const Problem& p, int64_t frames, Each each) {
-    int64_t rows = (p.height + TALL - 1) / TALL;
-#pragma omp for schedule(dynamic)
-    for (int64_t line = 0; line < frames * rows; line++)
-        for (int64_t x = 0; x < p.width; x += LANES) {
-            int64_t t = line / rows, y = line % rows * TALL;
-            each(t, y, x, (int)std::min<int64_t>(LANES, p.width - x), (int)std::min<int64_t>(TALL, p.height - y));
-        }
-}
-
-extern "C" void backward(float* const* tensors, const int64_t* numbers, double scale) {
-    const Problem p = read(tensors, numbers, scale);
-    const Window w(p);
-    Planes left(p, p.time, p.dim, w.rx), right(p, p.time, p.value_dim, w.rx), softmax(p, p.queried, 2, w.rx);
-    std::fill(softmax.data.begin(), softmax.data.end(), NEVER);
-#pragma omp parallel num_threads(p.threads)
-    {
-        Tile<TALL> tile(p, true);
-        for (int64_t group = 0; group < p.batch * p.heads; group++) {
-            int64_t b = group / p.heads, h = group % p.heads, lines = p.queried * p.height;
-            View query = p.query.of(b, h), key = p.key.of(b, h), value = p.value.of(b, h), grad = p.grad.of(b, h);
-            View to_query = p.grad_query.of(b, h), to_key = p.grad_key.of(b, h), to_value = p.grad_value.of(b, h);
-#pragma omp for
-            for (int64_t line = 0; line < p.time * p.height; line++) {
-                int64_t t = line / p.height, y = line % p.height;
-                left.fill(key, p, t, y, 1), right.fill(value, p, t, y, 1);
-            }
-            sweep(p, p.queried, [&](int64_t t, int64_t y, int64_t x, int count, int tall) {
+// Backward from the queries of rows from..to-1 of all frames.
+static void pull_band(Tile<TALL>& tile, const Window& w, Head& head, int64_t group, int64_t from, int64_t to) {
+    const Problem& p = w.p;
+    int64_t b = group / p.heads, h = group % p.heads;
+    View query = p.query.of(b, h), grad = p.grad.of(b, h), to_query = p.grad_query.of(b, h);
+    for (int64_t t = 0; t < p.queried; t++)
+        for (int64_t y = from; y < to; y += SHORT)
+            for (int64_t x = 0; x < p.width; x += LANES) {
+                int count = (int)std::min<int64_t>(LANES, p.width - x), tall = (int)std::min<int64_t>(SHORT, to - y);
                 tile.start();
                 for (int r = 0; r < tall; r++) {
                     take(tile, r, query, grad, t, y + r, x, count, p.scale * LOG2E);
                     take_softmax(tile, r, group * p.query_cells() + (t * p.height + y + r) * p.width + x, count);
                 }
-                pull_tile(tile, w, left, right, p.first_frame() + t, y, x, tall);
+                pull_tile(tile, w, head, p.first_frame() + t, y, x, tall);
                 for (int r = 0; r < tall; r++)
                     from_tile(tile.sums + r * tile.sums_apart, p.dim, all(p.scale), count, to_query.at(t, y + r, x), to_query.column);
-            });
-#pragma omp for
-            for (int64_t line = 0; line < lines; line++) {
-                int64_t t = line / p.height, y = line % p.height, from = group * p.query_cells() + line * p.width;
-                left.fill(query, p, t, y, 1), right.fill(grad, p, t, y, 1);
-                for (int64_t x = 0; x < p.width; x++) {
-                    softmax.at(t, y)[x] = -p.lse[from + x] * LOG2E;
-                    softmax.at(t, y)[softmax.width + x] = p.delta[from + x];
-                }
             }
-            sweep(p, p.time, [&](int64_t t, int64_t y, int64_t x, int count, int tall) {
-                tile.start();
-                for (int r = 0; r < tall; r++) take(tile, r, key, value, t, y + r, x, count, p.scale * LOG2E);
-                push_tile(tile, w, left, right, softmax, t, y, x, tall);
-                for (int r = 0; r < tall; r++) {
-                    Vector* sums = tile.sums + r * tile.sums_apart;
-                    from_tile(sums, p.dim, all(p.scale), count, to_key.at(t, y + r, x), to_key.column);
-                    from_tile(sums + p.dim, p.value_dim, all(1), count, to_value.at(t, y + r, x), to_value.column);
-                }
-            });
+}
+
+// One head by `threads` threads. Bands of rows that are as tall as a window share keys with their neighbors alone, so that every
+// other band may run at a time, and each key's sum has the same order on any number of threads.
+static void backward_head(const Problem& p, const Window& w, Head& head, int64_t group, int threads) {
+    int64_t b = group / p.heads, h = group % p.heads, lines = p.time * p.height;
+    int64_t band = (std::max<int64_t>(2 * w.ry, 1) + SHORT - 1) / SHORT * SHORT, bands = (p.height + band - 1) / band;
+    View key = p.key.of(b, h), value = p.value.of(b, h), to_key = p.grad_key.of(b, h), to_value = p.grad_value.of(b, h);
+#pragma omp parallel num_threads(threads)
+    {
+        Tile<TALL> tile(p, true);
+#pragma omp for
+        for (int64_t line = 0; line < lines; line++) {
+            int64_t t = line / p.height, y = line % p.height;
+            head.keys.fill(key, p, t, y, 1), head.values.fill(value, p, t, y, 1);
+            head.to_keys.clear(t, y), head.to_values.clear(t, y);
         }
+        for (int64_t odd = 0; odd < 2; odd++) {
+#pragma omp for schedule(dynamic)
+            for (int64_t n = odd; n < bands; n += 2) pull_band(tile, w, head, group, n * band, std::min(p.height, (n + 1) * band));
+        }
+#pragma omp for
+        for (int64_t line = 0; line < lines; line++) {
+            int64_t t = line / p.height, y = line % p.height;
+            head.to_keys.empty(t, y, LN2, p, to_key), head.to_values.empty(t, y, 1, p, to_value);
+        }
+    }
+}
+
+extern "C" void backward(float* const* tensors, const int64_t* numbers, double scale) {
+    const Problem p = read(tensors, numbers, scale);
+    const Window w(p);
+    int64_t groups = p.batch * p.heads;
+    int outer = groups >= p.threads ? (int)p.threads : 1;
+#pragma omp parallel num_threads(outer)
+    {
+        Head head(p, w.rx);
+#pragma omp for schedule(dynamic)
+        for (int64_t group = 0; group < groups; group++) backward_head(p, w, head, group, (int)p.threads / outer);
     }
 }

@@ -190,16 +190,27 @@ struct Tile {
                                problem.value_dim, run.count, nullptr, other, CAPACITY);
     }
 
-    // Adds ds key to the sums: the queries' half of backward.
+    // Backward for the queries: p and ds of the run, and ds key added to the sums.
     template <class Kind, int COUNT, int APART = 1>
     void pull(int first, const Run& run, int masked = UNMASKED) {
         both<Kind, COUNT, APART>(first, run, masked);
         for (int r = 0; r < COUNT; r++) {
             Vector *s = scores + r * CAPACITY, *d = other + r * CAPACITY, lse = top[first + r * APART], delta = total[first + r * APART];
-            for (int j = 0; j < run.count; j++) s[j] = exp2(s[j] - lse) * (d[j] - delta);
+            for (int j = 0; j < run.count; j++) {
+                s[j] = exp2(s[j] - lse);
+                d[j] = s[j] * (d[j] - delta);
+            }
         }
-        blend<Kind, COUNT>(scores, CAPACITY, run.key, run.key_step, run.key_channel, run.count, problem.dim, sums + first * sums_apart,
+        blend<Kind, COUNT>(other, CAPACITY, run.key, run.key_step, run.key_channel, run.count, problem.dim, sums + first * sums_apart,
                            APART * sums_apart);
+    }
+
+    // Backward for the shifted keys of the run just pulled: ds query and p gradient added to their channels.
+    template <int COUNT>
+    void scatter_shifted(int first, int count, float* to_key, int64_t key_channel, float* to_value, int64_t value_channel) {
+        const Vector* q = query + first * apart;
+        scatter<COUNT>(other, CAPACITY, q, apart, count, problem.dim, to_key, key_channel);
+        scatter<COUNT>(scores, CAPACITY, q + problem.dim, apart, count, problem.value_dim, to_value, value_channel);
     }
 
     // Adds ds query and p gradient to the sums of a tile of keys: the keys' half. The run lists queries, with gradients as
