@@ -60,12 +60,17 @@ static inline void take(Tile<TALL>& tile, int row, const View& left, const View&
 }
 
 // log-sum-exp (in log 2) and delta of the row's queries, where backward looks for them; lanes without a query have no weight.
-template <int TALL>
-static inline void take_softmax(Tile<TALL>& tile, int row, int64_t at, int count) {
+template <int TALL, class At>
+static inline void take_softmax(Tile<TALL>& tile, int row, int count, At at) {
     Vector top = all(-NEVER), delta{};
     for (int i = 0; i < count; i++) {
-        top[i] = tile.problem.lse[at + i] * LOG2E;
-        delta[i] = tile.problem.delta[at + i];
+        top[i] = tile.problem.lse[at(i)] * LOG2E;
+        delta[i] = tile.problem.delta[at(i)];
     }
     tile.top[row] = top, tile.total[row] = delta;
+}
+
+template <int TALL>
+static inline void take_softmax(Tile<TALL>& tile, int row, int64_t at, int count) {
+    take_softmax(tile, row, count, [&](int i) { return at + i; });
 }

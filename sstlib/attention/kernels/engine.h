@@ -3,7 +3,7 @@
 // Queries of a tile lie across the lanes of a vector, channel by channel. A run is a list of keys at a constant step, of one
 // of three kinds (below). Two products do all the work: `correlate` (scores from channels) and `blend` (channels from
 // weights). Scores are in units of log 2, so that exp2 is the softmax's.
-// GNU vector extensions do it all but for `any`: AVX-512, AVX2, SSE and NEON builds differ in LANES, SUMS and MOST alone.
+// GNU vector extensions do it all but for what GCC compiles badly: AVX-512, AVX2, SSE and NEON builds differ in LANES, SUMS and MOST alone.
 #pragma once
 #include <omp.h>
 
@@ -48,7 +48,17 @@ constexpr float NEVER = -1e30f, START = -1e20f;  // a masked score; a reference 
 INLINE Vector all(float value) { return value - Vector{}; }
 INLINE Vector load(const float* from) { return *reinterpret_cast<const Loose*>(from); }
 INLINE void store(float* to, Vector value) { *reinterpret_cast<Loose*>(to) = value; }
-INLINE Vector larger(Vector a, Vector b) { return a > b ? a : b; }
+INLINE Vector larger(Vector a, Vector b) {  // one instruction, where GCC makes two of a > b ? a : b
+#if defined(__AVX512F__)
+    return (Vector)_mm512_max_ps((__m512)a, (__m512)b);
+#elif defined(__AVX__)
+    return (Vector)_mm256_max_ps((__m256)a, (__m256)b);
+#elif defined(__SSE__)
+    return (Vector)_mm_max_ps((__m128)a, (__m128)b);
+#else
+    return a > b ? a : b;
+#endif
+}
 
 INLINE bool any(Whole lanes) {
 #if defined(__AVX512F__)

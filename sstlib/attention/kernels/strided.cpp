@@ -35,15 +35,21 @@ static void gather(const Lattice& c, const View& from, int64_t t, int64_t first,
     });
 }
 
-// The rows of a tile: `count` from the class's row `begin` on.
+// The rows of a tile: `count` from the class's row `begin` on, with the frame, first cell and raster indices of each.
 struct Rows {
     const Lattice& c;
     int64_t begin;
     int count;
-    int64_t frame(int row) const { return (begin + row) / c.rows(); }
-    int64_t first(int row) const { return (begin + row) % c.rows() * LANES; }
-    int lanes(int row) const { return (int)std::min<int64_t>(LANES, c.size() - first(row)); }
-    int64_t raster(int row, int lane) const { return frame(row) * c.p.height * c.p.width + c.raster(first(row) + lane); }
+    int64_t frame[TALL], first[TALL], raster[TALL][LANES];
+    int lanes[TALL];
+
+    Rows(const Lattice& c, int64_t begin, int count) : c(c), begin(begin), count(count) {
+        for (int r = 0; r < count; r++) {
+            frame[r] = (begin + r) / c.rows(), first[r] = (begin + r) % c.rows() * LANES;
+            lanes[r] = (int)std::min<int64_t>(LANES, c.size() - first[r]);
+            c.walk(first[r], lanes[r], [&](int i, int64_t y, int64_t x) { raster[r][i] = (frame[r] * c.p.height + y) * c.p.width + x; });
+        }
+    }
     int before(int64_t frame) const { return (int)std::max<int64_t>(0, std::min<int64_t>(count, frame * c.rows() - begin)); }  // rows of frames before it
 };
 
@@ -55,14 +61,14 @@ struct Scratch {  // what a thread gathers into
 };
 
 static void to_row(const Rows& rows, int row, const View& from, int64_t dim, float factor, Scratch& scratch, Vector* to) {
-    gather(rows.c, from, rows.frame(row), rows.first(row), rows.lanes(row), dim, scratch.cells.data());
-    to_tile(scratch.cells.data(), dim, rows.lanes(row), dim, factor, to);
+    gather(rows.c, from, rows.frame[row], rows.first[row], rows.lanes[row], dim, scratch.cells.data());
+    to_tile(scratch.cells.data(), dim, rows.lanes[row], dim, factor, to);
 }
 
 static void from_row(const Vector* sums, const Rows& rows, int row, int64_t dim, Vector factor, Scratch& scratch, const View& to) {
-    from_tile(sums, dim, factor, rows.lanes(row), scratch.cells.data(), dim);
-    rows.c.walk(rows.first(row), rows.lanes(row), [&](int i, int64_t y, int64_t x) {
-        memcpy(to.at(rows.frame(row), y, x), &scratch.cells[i * dim], dim * sizeof(float));
+    from_tile(sums, dim, factor, rows.lanes[row], scratch.cells.data(), dim);
+    rows.c.walk(rows.first[row], rows.lanes[row], [&](int i, int64_t y, int64_t x) {
+        memcpy(to.at(rows.frame[row], y, x), &scratch.cells[i * dim], dim * sizeof(float));
     });
 }
 
@@ -86,21 +92,22 @@ static void runs(const Lattice& c, const View& left, const View& right, const st
         }
 }
 
-// Calls each(group, rows) for all tiles of `frames` frames, on all threads. With a temporal stride a tile keeps to one frame.
-template <class Each>
-static void tiles(const Problem& p, int64_t frames, Each each) {
-    int64_t apart = p.c > 1 ? 1 : frames, stretches = frames / apart, classes = std::min(p.a, p.height) * std::min(p.b, p.width);
-    int64_t most = (apart * Lattice(p, 0).rows() + TALL - 1) / TALL;
-#pragma omp for schedule(dynamic)
-    for (int64_t item = 0; item < p.batch * p.heads * classes * stretches * most; item++) {
-        int64_t part = item % most, stretch = item / most % stretches, residue = item / most / stretches % classes;
-        Lattice lattice(p, residue / std::min(p.b, p.width) * p.b + residue % std::min(p.b, p.width));
-        int64_t begin = part * TALL, end = apart * lattice.rows();
-        if (begin < end)
-            each(item / most / stretches / classes,
-                 Rows{lattice, stretch * apart * lattice.rows() + begin, (int)std::min<int64_t>(TALL, end - begin)});
+// The tiles of a class: `most` for each stretch of frames. With a temporal stride a tile keeps to one frame.
+struct Tiling {
+    const Problem& p;
+    int64_t frames, apart, most, down, across;
+    Tiling(const Problem& p, int64_t frames)
+        : p(p), frames(frames), apart(p.c > 1 ? 1 : frames), most((apart * Lattice(p, 0).rows() + TALL - 1) / TALL),
+          down(std::min(p.a, p.height)), across(std::min(p.b, p.width)) {}
+    int64_t count() const { return frames / apart * most; }
+    int64_t classes() const { return down * across; }
+    Lattice lattice(int64_t number) const { return Lattice(p, number / across * p.b + number % across); }
+    template <class Each>
+    void visit(const Lattice& c, int64_t number, Each each) const {  // each(rows), unless the class is small and has no such tile
+        int64_t begin = number % most * TALL, end = apart * c.rows();
+        if (begin < end) each(Rows(c, number / most * end + begin, (int)std::min<int64_t>(TALL, end - begin)));
     }
-}
+};
 
 extern "C" void forward(float* const* tensors, const int64_t* numbers, double scale) {
     const Problem p = read(tensors, numbers, scale);
@@ -113,7 +120,11 @@ extern "C" void forward(float* const* tensors, const int64_t* numbers, double sc
         terms.key = &scratch.ranks[p.objects * CAPACITY];
         terms.picked.resize(p.objects);
         const float absent = p.ranking == ADD ? -INFINITY : 0.f;  // the term of a key that an object does not have
-        tiles(p, p.queried, [&](int64_t group, const Rows& rows) {
+        const Tiling tiling(p, p.queried);
+#pragma omp for schedule(dynamic)
+        for (int64_t item = 0; item < p.batch * p.heads * tiling.classes() * tiling.count(); item++) {
+          int64_t group = item / tiling.count() / tiling.classes();
+          tiling.visit(tiling.lattice(item / tiling.count() % tiling.classes()), item % tiling.count(), [&](const Rows& rows) {
             int64_t b = group / p.heads, h = group % p.heads;
             std::vector<const float*> beside;
             for (int64_t o = 0; o < p.objects; o++) beside.push_back(p.term(group, o));
@@ -121,10 +132,10 @@ extern "C" void forward(float* const* tensors, const int64_t* numbers, double sc
             tile.start();
             for (int r = 0; r < rows.count; r++) {
                 to_row(rows, r, p.query.of(b, h), p.dim, p.scale * LOG2E, scratch, tile.query + r * tile.apart);
-                for (int i = 0; i < rows.lanes(r) && p.ranking == SIGMOID; i++)
-                    tile.query_term[r][i] = p.query_term[group * p.query_cells() + rows.raster(r, i)];
+                for (int i = 0; i < rows.lanes[r] && p.ranking == SIGMOID; i++)
+                    tile.query_term[r][i] = p.query_term[group * p.query_cells() + rows.raster[r][i]];
             }
-            int64_t least = p.first_frame() + rows.frame(0), last = p.first_frame() + rows.frame(rows.count - 1);
+            int64_t least = p.first_frame() + rows.frame[0], last = p.first_frame() + rows.frame[rows.count - 1];
             runs(rows.c, p.key.of(b, h), p.value.of(b, h), beside, least % p.c, p.last_key_frame(last), p.c, scratch, [&](Run& run, int64_t t) {
                 int begin = p.causal ? rows.before(t - p.first_frame()) : 0, later = p.objects ? rows.before(t + 1 - p.first_frame()) : begin;
                 auto see = [&](int from, int to) {
@@ -148,60 +159,103 @@ extern "C" void forward(float* const* tensors, const int64_t* numbers, double sc
                             tile.argmax[o * TALL + r][i] = found / rows.c.size() * p.height * p.width + rows.c.raster(found % rows.c.size());
                     }
                 from_row(tile.sums + r * tile.sums_apart, rows, r, p.value_dim, 1.f / tile.total[r], scratch, p.output.of(b, h));
-                write_found(tile, r, group, rows.lanes(r), [&](int lane) { return rows.raster(r, lane); });
+                write_found(tile, r, group, rows.lanes[r], [&](int lane) { return rows.raster[r][lane]; });
             }
-        });
+          });
+        }
     }
 }
 
+// One class in backward: its keys and values, gathered; what their gradients sum up to, lanes being cells; a tile's queries.
+struct Class {
+    const Problem& p;
+    std::vector<float> keys, values, queries, grads;
+    std::vector<Vector> to_keys, to_values, turned;
+
+    explicit Class(const Problem& p)
+        : p(p), queries(TALL * LANES * p.dim), grads(TALL * LANES * p.value_dim), turned(2 * CAPACITY * LANES) {}
+
+    void start(const Lattice& c, const View& key, const View& value) {
+        keys.resize(p.time * c.size() * p.dim), values.resize(p.time * c.size() * p.value_dim);
+        to_keys.assign(p.time * c.rows() * p.dim, Vector{}), to_values.assign(p.time * c.rows() * p.value_dim, Vector{});
+        for (int64_t t = 0; t < p.time; t++) {
+            gather(c, key, t, 0, (int)c.size(), p.dim, &keys[t * c.size() * p.dim]);
+            gather(c, value, t, 0, (int)c.size(), p.value_dim, &values[t * c.size() * p.value_dim]);
+        }
+    }
+    void take(Tile<TALL>& tile, const Rows& rows, const View& query, const View& grad, int64_t group) {
+        tile.start();
+        for (int r = 0; r < rows.count; r++) {
+            float *q = &queries[r * LANES * p.dim], *g = &grads[r * LANES * p.value_dim];
+            gather(rows.c, query, rows.frame[r], rows.first[r], rows.lanes[r], p.dim, q);
+            gather(rows.c, grad, rows.frame[r], rows.first[r], rows.lanes[r], p.value_dim, g);
+            to_tile(q, p.dim, rows.lanes[r], p.dim, p.scale * LOG2E, tile.query + r * tile.apart);
+            to_tile(g, p.value_dim, rows.lanes[r], p.value_dim, 1, tile.query + r * tile.apart + p.dim);
+            take_softmax(tile, r, rows.lanes[r], [&](int i) { return group * p.query_cells() + rows.raster[r][i]; });
+        }
+    }
+    // Adds what the queries of a row give to the keys of a run just pulled, whose lanes are now the keys.
+    template <int BLOCKS>
+    void give(const Vector* ds, const Vector* weights, int row, int lanes, int count, int64_t block) {
+        for (int n = 0; n < BLOCKS; n++)
+            for (int side = 0; side < 2; side++)
+                to_tile((const float*)((side ? weights : ds) + n * LANES), LANES, std::min(LANES, count - n * LANES), LANES, 1,
+                        &turned[(side * BLOCKS + n) * LANES]);
+        blend<Spread, BLOCKS>(&turned[0], LANES, &queries[row * LANES * p.dim], p.dim, 1, lanes, p.dim, &to_keys[block * p.dim], p.dim);
+        blend<Spread, BLOCKS>(&turned[BLOCKS * LANES], LANES, &grads[row * LANES * p.value_dim], p.value_dim, 1, lanes, p.value_dim,
+                              &to_values[block * p.value_dim], p.value_dim);
+    }
+    void pull(Tile<TALL>& tile, const Rows& rows) {
+        int64_t least = p.first_frame() + rows.frame[0], last = p.first_frame() + rows.frame[rows.count - 1];
+        for (int64_t t = least % p.c; t < p.last_key_frame(last); t += p.c) {
+            int begin = p.causal ? rows.before(t - p.first_frame()) : 0;
+            for (int64_t first = 0; first < rows.c.size(); first += MOST * LANES) {
+                int64_t from = t * rows.c.size() + first, block = t * rows.c.rows() + first / LANES;
+                Run run = {&keys[from * p.dim], &values[from * p.value_dim], p.dim, p.value_dim, 1, 1,
+                           (int)std::min<int64_t>(MOST * LANES, rows.c.size() - first)};
+                together(begin, rows.count - begin, [&](auto some, int row) {
+                    tile.template pull<Spread, decltype(some)::value>(row, run);
+                    for (int r = 0; r < decltype(some)::value; r++)
+                        together(0, (run.count + LANES - 1) / LANES, [&](auto blocks, int) {
+                            give<decltype(blocks)::value>(tile.other + r * CAPACITY, tile.scores + r * CAPACITY, row + r, rows.lanes[row + r],
+                                                          run.count, block);
+                        });
+                });
+            }
+        }
+    }
+    void end(const Lattice& c, Scratch& scratch, const View& to_key, const View& to_value) {
+        for (int64_t first = 0; first < p.time * c.rows(); first += TALL) {
+            const Rows rows(c, first, (int)std::min<int64_t>(TALL, p.time * c.rows() - first));
+            for (int r = 0; r < rows.count; r++) {
+                from_row(&to_keys[(first + r) * p.dim], rows, r, p.dim, all(p.scale), scratch, to_key);
+                from_row(&to_values[(first + r) * p.value_dim], rows, r, p.value_dim, all(1), scratch, to_value);
+            }
+        }
+    }
+};
+
 extern "C" void backward(float* const* tensors, const int64_t* numbers, double scale) {
     const Problem p = read(tensors, numbers, scale);
-    std::vector<float> negated(p.batch * p.heads * p.query_cells());
-    for (size_t i = 0; i < negated.size(); i++) negated[i] = -p.lse[i] * LOG2E;
 #pragma omp parallel num_threads(p.threads)
     {
         Tile<TALL> tile(p, true);
         Scratch scratch(p);
-        auto take = [&](const View& left, const View& right, const Rows& rows) {
-            tile.start();
-            for (int r = 0; r < rows.count; r++) {
-                to_row(rows, r, left, p.dim, p.scale * LOG2E, scratch, tile.query + r * tile.apart);
-                to_row(rows, r, right, p.value_dim, 1, scratch, tile.query + r * tile.apart + p.dim);
-            }
-        };
-        tiles(p, p.queried, [&](int64_t group, const Rows& rows) {
-            int64_t b = group / p.heads, h = group % p.heads;
-            take(p.query.of(b, h), p.grad.of(b, h), rows);
-            for (int r = 0; r < rows.count; r++) {
-                tile.top[r] = tile.total[r] = Vector{};
-                for (int i = 0; i < rows.lanes(r); i++) {
-                    int64_t at = group * p.query_cells() + rows.raster(r, i);
-                    tile.top[r][i] = -negated[at], tile.total[r][i] = p.delta[at];
-                }
-            }
-            int64_t least = p.first_frame() + rows.frame(0), last = p.first_frame() + rows.frame(rows.count - 1);
-            runs(rows.c, p.key.of(b, h), p.value.of(b, h), {}, least % p.c, p.last_key_frame(last), p.c, scratch, [&](Run& run, int64_t t) {
-                int begin = p.causal ? rows.before(t - p.first_frame()) : 0;
-                together(begin, rows.count - begin, [&](auto some, int row) { tile.template pull<Spread, decltype(some)::value>(row, run); });
-            });
-            for (int r = 0; r < rows.count; r++)
-                from_row(tile.sums + r * tile.sums_apart, rows, r, p.dim, all(p.scale), scratch, p.grad_query.of(b, h));
-        });
-        tiles(p, p.time, [&](int64_t group, const Rows& rows) {
-            int64_t b = group / p.heads, h = group % p.heads, offset = group * p.query_cells();
-            take(p.key.of(b, h), p.value.of(b, h), rows);
-            int64_t from = std::max<int64_t>(0, (p.causal ? rows.frame(0) : 0) - p.first_frame());  // the first queried frame that sees the first row
-            from += (((rows.frame(0) - p.first_frame() - from) % p.c) + p.c) % p.c;
-            const float *lse = &scratch.ranks[0], *delta = &scratch.ranks[CAPACITY];
-            runs(rows.c, p.query.of(b, h), p.grad.of(b, h), {negated.data() + offset, p.delta + offset}, from, p.queried, p.c, scratch,
-                 [&](Run& run, int64_t t) {
-                int end = p.causal ? rows.before(p.first_frame() + t + 1) : rows.count;
-                together(0, end, [&](auto some, int row) { tile.template push<Spread, decltype(some)::value>(row, run, lse, delta, 1); });
-            });
-            for (int r = 0; r < rows.count; r++) {
-                from_row(tile.sums + r * tile.sums_apart, rows, r, p.dim, all(p.scale), scratch, p.grad_key.of(b, h));
-                from_row(tile.sums + r * tile.sums_apart + p.dim, rows, r, p.value_dim, all(1), scratch, p.grad_value.of(b, h));
-            }
-        });
+        Class cells(p);
+        const Tiling tiling(p, p.queried);
+#pragma omp for schedule(dynamic)
+        for (int64_t item = 0; item < p.batch * p.heads * tiling.classes(); item++) {  // a class is one thread's: its keys' sums keep one order
+            int64_t group = item / tiling.classes(), b = group / p.heads, h = group % p.heads;
+            const Lattice lattice = tiling.lattice(item % tiling.classes());
+            cells.start(lattice, p.key.of(b, h), p.value.of(b, h));
+            for (int64_t n = 0; n < tiling.count(); n++)
+                tiling.visit(lattice, n, [&](const Rows& rows) {
+                    cells.take(tile, rows, p.query.of(b, h), p.grad.of(b, h), group);
+                    cells.pull(tile, rows);
+                    for (int r = 0; r < rows.count; r++)
+                        from_row(tile.sums + r * tile.sums_apart, rows, r, p.dim, all(p.scale), scratch, p.grad_query.of(b, h));
+                });
+            cells.end(lattice, scratch, p.grad_key.of(b, h), p.grad_value.of(b, h));
+        }
     }
 }
