@@ -67,12 +67,17 @@ def ranking(query: Tensor, key: Tensor, kind: str, scale: float, bias: Tensor, o
     if kind == "dot" and soft:
         return Ranking("multiply", scale, members, None, None)
     if kind != "distance":
-        return Ranking("add", scale, members.log(), None, None)
+        return Ranking("add", scale, members.log() if soft else _logs(members), None, None)
     key_term = flat_key.square().sum(-1) * (-scale / 2)
     if not soft:
-        return Ranking("add", scale, members.log().repeat_interleave(heads, 0) + key_term[:, None], None, None)
+        return Ranking("add", scale, _logs(members).repeat_interleave(heads, 0) + key_term[:, None], None, None)
     query_term = query.to(wide).square().sum(-1) + bias.to(wide)
     return Ranking("sigmoid", scale, members, key_term, query_term.flatten(0, 1).flatten(1))
+
+
+def _logs(members: Tensor) -> Tensor:
+    """Logarithms of zeros and ones, which are slow to compute."""
+    return torch.zeros_like(members).masked_fill_(members == 0, -INFINITY)
 
 
 def from_best(query: Tensor, logsumexp: Tensor, bias: Tensor, best: Tensor, kind: str, scale: float, soft: bool) -> Tensor:

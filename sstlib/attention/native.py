@@ -6,6 +6,7 @@ the same result on any number of them: each sum has one owner.
 
 import ctypes
 import functools
+import math
 from pathlib import Path
 
 import torch
@@ -65,7 +66,7 @@ def forward(query: Tensor, key: Tensor, value: Tensor, pattern: Connectivity, sc
         per_head = int(rank.terms.shape[0] == q.shape[0] * q.shape[1])
         best = q.new_empty(*q.shape[:2], objects, *q.shape[2:5])
         argmax = torch.empty(best.shape if remember else 0, dtype=torch.int32)
-        logs = 1 / torch.log(torch.tensor(2.0)).item()  # the kernels' scores are in units of log 2
+        logs = 1 / math.log(2)  # the kernels' scores are in units of log 2
         terms = rank.terms.float() * logs if rank.mode == "add" else rank.terms.float()
         sides = [t if t is None else t.float() * logs for t in (rank.key_term, rank.query_term)]
         plain = [lse, None, *(t if t is None else _padded(t) for t in (terms, *sides)), best, argmax if remember else None]

@@ -4,6 +4,8 @@
 Both have fake kernels (shapes for tracing) and gradients that are operators themselves.
 """
 
+import functools
+
 import torch
 from torch import Tensor
 
@@ -12,6 +14,7 @@ from sstlib.attention import flex, native, portable, tiles
 from sstlib.attention.affinity import Ranking
 from sstlib.connectivity import Connectivity, parse
 
+_parse = functools.lru_cache(maxsize=64)(parse)  # operators take a pattern as text; reading it takes longer than a small call
 TENSORS = "Tensor query, Tensor key, Tensor value"
 HOW = "str pattern, float scale, str implementation"
 FASTEST = {  # where several can, the first is taken; each is a module with lacks, forward and backward
@@ -34,9 +37,13 @@ def usable(pattern: Connectivity, dtype: torch.dtype, device: torch.device, affi
 
 def choose(pattern: Connectivity, dtype: torch.dtype, device: torch.device) -> tuple[str, str]:
     """The rule: the first of FASTEST that can; its reason, and what kept those before it."""
-    name = usable(pattern, dtype, device)[0]
-    against = [f"{other!r} cannot: {lacks(other, pattern, dtype, device)}" for other in list(FASTEST)[:list(FASTEST).index(name)]]
-    return name, "; ".join([FASTEST[name][1], *against])
+    against = []
+    for name, (module, reason) in FASTEST.items():
+        why = module.lacks(pattern, dtype, device)
+        if not why:
+            return name, "; ".join([reason, *against])
+        against.append(f"{name!r} cannot: {why}")
+    raise AssertionError("the last one can do everything")
 
 
 def _module(implementation: str, pattern: Connectivity, query: Tensor):
@@ -53,7 +60,7 @@ def _module(implementation: str, pattern: Connectivity, query: Tensor):
     "-> (Tensor, Tensor, Tensor, Tensor)"))
 def attend(query, key, value, pattern, scale, implementation, mode, terms, key_term, query_term, remember):
     """Sparse attention (Eq. 6) by one implementation; best scores and their keys are empty where nothing ranks."""
-    connectivity = parse(pattern)
+    connectivity = _parse(pattern)
     rank = None if terms is None else Ranking(mode, scale, terms, key_term, query_term)
     how = (connectivity, scale, rank, remember)
     with torch.autocast(query.device.type, enabled=False):  # an operator chooses its own precision: half scores would cost accuracy
@@ -75,7 +82,7 @@ def _(query, key, value, pattern, scale, implementation, mode, terms, key_term, 
     f"({TENSORS}, Tensor output, Tensor lse, Tensor grad, Tensor grad_lse, {HOW}) -> (Tensor, Tensor, Tensor)"))
 def attend_backward(query, key, value, output, lse, grad, grad_lse, pattern, scale, implementation):
     """Gradients of query, key and value."""
-    connectivity = parse(pattern)
+    connectivity = _parse(pattern)
     how = (connectivity, scale)
     with torch.autocast(query.device.type, enabled=False):
         return _module(implementation, connectivity, query).backward(query, key, value, output, lse, grad, grad_lse, *how)

@@ -19,9 +19,14 @@ DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 CELLS = 64  # cells of a tile
 
 
+@functools.cache
+def _installed() -> bool:
+    return importlib.util.find_spec("triton") is not None
+
+
 def lacks(pattern: Connectivity, dtype: torch.dtype, device: torch.device) -> str:
     """Why the kernels cannot do this, or an empty text."""
-    if importlib.util.find_spec("triton") is None:
+    if not _installed():
         return "Triton is not installed"
     if device.type != "cuda" and os.environ.get("TRITON_INTERPRET") != "1":
         return f"it runs on an NVIDIA GPU, not on {device.type}"

@@ -134,9 +134,15 @@ struct Tile {
         for (int o = 0; o < OBJECTS; o++) at[o] = terms.object[object + o] + run.cell;
         EACH(o, OBJECTS) EACH(r, COUNT) high[o][r] = best[(object + o) * TALL + first + r * APART]; }); });
         for (int j = 0; j < run.earlier; j++) {
+            Vector score[COUNT];
+            EACH(r, COUNT)
+                score[r] = s[r * CAPACITY + j];
+                HOLD(score[r]);
+            });
             EACH(o, OBJECTS)
                 Vector t = take<Kind>(at[o] + j * terms.step);
-                EACH(r, COUNT) high[o][r] = larger(ranked<MODE>(s[r * CAPACITY + j], t), high[o][r]); });
+                HOLD(t);
+                EACH(r, COUNT) high[o][r] = larger(ranked<MODE>(score[r], t), high[o][r]); });
             });
         }
         EACH(o, OBJECTS) EACH(r, COUNT)
@@ -154,6 +160,7 @@ struct Tile {
         EACH(r, COUNT) high[r] = best[object * TALL + first + r * APART]; });
         for (int j : terms.picked[object]) {
             Vector t = take<Kind>(at + j * terms.step);
+            HOLD(t);
             EACH(r, COUNT) high[r] = larger(ranked<MODE>(s[r * CAPACITY + j], t), high[r]); });
         }
         for (int r = 0; r < COUNT; r++) {
