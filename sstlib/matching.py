@@ -20,6 +20,8 @@ def best_other(scores: Float[Tensor, "batch object *rest"]) -> Float[Tensor, "ba
     """For each object the largest score that any other object has; 0 where there is no other."""
     if scores.shape[1] == 1:
         return torch.zeros_like(scores)
+    if scores.shape[1] == 2:
+        return scores.flip(1)
     top, index = scores.topk(2, dim=1)
     own = torch.arange(scores.shape[1], device=scores.device).view(1, -1, *[1] * (scores.dim() - 2))
     return torch.where(index[:, :1] == own, top[:, 1:], top[:, :1])
