@@ -29,14 +29,13 @@ def stage_seconds(network: Propagator, height: int = 480, width: int = 854, obje
 
     Returns:
         `backbone`, `encoder` (SST: attention with affinity and warped masks, all layers), `decoder` (with the evidence it fuses),
-        `memory` (what remembering a frame adds) and `frame`, the least sum of one round.
+        `memory` (what remembering a frame adds), `frame`, the least sum of one round, and `step`: all that `Segmenter.step` does with a
+        frame of bytes, its labels and confidences included.
     """
     device = next(network.parameters()).device
     frame = torch.rand(1, 3, height, width, device=device)
-    masks = torch.zeros(1, 1 + objects, height, width, device=device)
-    bands = torch.arange(height, device=device) * (1 + objects) // height
-    for o in range(1 + objects):
-        masks[:, o, bands == o] = 1
+    bands = np.arange(height) * (1 + objects) // height  # the objects lie one below the other
+    masks = torch.from_numpy(bands == np.arange(1 + objects)[:, None]).float().to(device)[None, :, :, None].repeat(1, 1, 1, width)
     memory = full_memory(network, frame, masks)
     now = functools.partial(_now, device, CLOCKS[clock])
     rows = []
@@ -53,7 +52,18 @@ def stage_seconds(network: Propagator, height: int = 480, width: int = 854, obje
         marks.append(now())
         rows.append([later - earlier for earlier, later in zip(marks, marks[1:])])
     best = torch.tensor(rows[1:]).amin(0).tolist()
-    return dict(zip(("backbone", "encoder", "decoder", "memory"), best)) | {"frame": min(map(sum, rows[1:]))}
+    steps = _step_seconds(network, np.repeat(bands[:, None], width, 1).astype(np.uint8), rounds, now)
+    return dict(zip(("backbone", "encoder", "decoder", "memory"), best)) | {"frame": min(map(sum, rows[1:])), "step": min(steps)}
+
+
+def _step_seconds(network: Propagator, labels: np.ndarray, rounds: int, now: Callable[[], float]) -> list[float]:
+    """Seconds of each step of a segmenter whose memory is full."""
+    segmenter, frame = Segmenter(network), np.random.default_rng(0).integers(0, 256, (*labels.shape, 3), dtype=np.uint8)
+    marks = []
+    for t in range(network.config.history + 2 + rounds):
+        segmenter.step(frame, labels if t == 0 else None)
+        marks.append(now())
+    return [later - earlier for earlier, later in zip(marks[-rounds - 1:], marks[-rounds:])]
 
 
 def _now(device: torch.device, clock: Callable[[], float]) -> float:

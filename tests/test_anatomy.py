@@ -61,10 +61,11 @@ def test_every_named_model_has_an_anatomy(name):
 
 
 def test_the_command_prints_table_and_json(capsys):
-    assert main(["model", "sst-tiny", "--size", "48x80", "--set", "history=1", "--time", "--objects", "2", "1", "--threads", "1", "--json"]) == 0
+    assert main(["model", "sst-tiny", "--size", "48x80", "--set", "history=1", "--time", "--objects", "2", "1", "--threads", "1", "--json",
+                 "--beside", 'layers=["dense"]']) == 0
     printed = json.loads(capsys.readouterr().out)
     assert printed["config"]["history"] == 1 and printed["rows"][-1]["output"] == [1, 3, 48, 80]
-    assert [(row["threads"], row["objects"]) for row in printed["seconds"]] == [(1, 2), (1, 1)]
+    assert [(row["threads"], row["objects"], row["changed"]) for row in printed["seconds"]] == [(1, 2, ""), (1, 1, ""), (1, 2, 'layers=["dense"]')]
     assert main(["model", "sst-tiny", "--size", "48x80"]) == 0
     assert "layers.1" in capsys.readouterr().out
     assert main(["model"]) == 0
@@ -135,11 +136,12 @@ def test_stages_add_up(clock):
     torch.manual_seed(0)
     seconds = stage_seconds(build(TINY).eval(), 48, 80, objects=2, rounds=2, clock=clock)
     assert 0 < sum(seconds[stage] for stage in ("backbone", "encoder", "decoder", "memory")) <= seconds["frame"] * 1.0001
+    assert seconds["step"] > seconds["decoder"]  # which it includes
 
 
 def test_stage_bars_are_as_long_as_the_stages_took():
-    rows = [{"threads": 1, "objects": 3, "backbone": 0.1, "encoder": 0.2, "decoder": 0.3, "memory": 0.05, "frame": 0.7},
-            {"threads": 2, "objects": 1, "backbone": 0.2, "encoder": 0.1, "decoder": 0.1, "memory": 0.01, "frame": 0.5}]
+    rows = [{"threads": 1, "objects": 3, "backbone": 0.1, "encoder": 0.2, "decoder": 0.3, "memory": 0.05, "step": 0.7},
+            {"threads": 2, "objects": 1, "backbone": 0.2, "encoder": 0.1, "decoder": 0.1, "memory": 0.01, "step": 0.5}]
     axes = stage_bars(rows).axes[0]
     bars = [(round(bar.get_x(), 6), round(bar.get_width(), 6)) for bar in axes.patches]
     assert bars == [(0, 100), (0, 200), (100, 200), (200, 100), (300, 300), (300, 100), (600, 50), (400, 10)]

@@ -11,7 +11,8 @@ from sstlib.metrics import region_similarity
 from sstlib.model import build, unroll
 
 STEPS, EVERY, ENOUGH = 400, 20, 0.95
-CHANGES = {**VARIANTS, "encoding-learned": {"encoding": "learned"}}  # Tables 3 to 5 and the rivals; nobody trains the last for a table
+# Tables 3 to 5, twelve networks with dense attention, and the three rivals; nobody trains the last three for a table.
+CHANGES = {**VARIANTS, "encoding-learned": {"encoding": "learned"}, "history-16": {"history": 16}, "cfbi+sst": {"profile": "cfbi+sst"}}
 
 
 def clip() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

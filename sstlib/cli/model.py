@@ -25,6 +25,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="changes",
                         help="change one field, for example history=2 (values as JSON)")
     parser.add_argument("--time", action="store_true", help="also measure seconds of each stage on this machine")
+    parser.add_argument("--beside", action="append", default=[], metavar="KEY=VALUE",
+                        help="--time the network with one field changed, too, with the first number of objects and of threads")
     parser.add_argument("--clock", choices=["wall", "processor"], default="wall",
                         help="--time by the clock on the wall (default), or by the processor's, which leaves out what other programs take")
     parser.add_argument("--threads", type=int, nargs="+", metavar="N", help="threads to measure with (default: PyTorch's choice)")
@@ -76,14 +78,16 @@ def timed(config: ModelConfig, height: int, width: int, arguments: argparse.Name
     from sstlib.model import build
     from sstlib.speed import stage_seconds
 
-    network, before, rows = build(config).eval(), torch.get_num_threads(), []
-    for number in arguments.threads or [before]:
+    before, rows = torch.get_num_threads(), []
+    numbers = arguments.threads or [before]
+    asked = [(number, count, "") for number in numbers for count in arguments.objects]
+    for number, count, change in asked + [(numbers[0], arguments.objects[0], change) for change in arguments.beside]:
         torch.set_num_threads(number)
-        for count in arguments.objects:
-            seconds = stage_seconds(network, height, width, count, clock=arguments.clock)
-            rows.append({"threads": number, "objects": count, "clock": arguments.clock, **seconds})
-            stages = ", ".join(f"{stage} {value * 1000:.1f} ms" for stage, value in seconds.items())
-            print(f"{number} thread(s), {count} object(s): {stages}; {1 / seconds['frame']:.2f} frames a second", file=sys.stderr)
+        network = build(changed(config, [change] if change else [])).eval()
+        seconds = stage_seconds(network, height, width, count, clock=arguments.clock)
+        rows.append({"threads": number, "objects": count, "changed": change, "clock": arguments.clock, **seconds})
+        stages = ", ".join(f"{stage} {value * 1000:.1f} ms" for stage, value in seconds.items())
+        print(f"{number} thread(s), {count} object(s){change and f', {change}'}: {stages}; {1 / seconds['step']:.2f} frames a second", file=sys.stderr)
     torch.set_num_threads(before)
     return rows
 

@@ -241,7 +241,7 @@ def stage_bars(rows: Sequence[Mapping[str, float | int | str]]) -> Figure:
     """Milliseconds of each stage of a frame, one bar a number of threads and of objects.
 
     Args:
-        rows: `threads`, `objects`, and seconds of `backbone`, `encoder`, `decoder`, `memory` and the whole `frame` each.
+        rows: `threads`, `objects`, and seconds of `backbone`, `encoder`, `decoder`, `memory` and a segmenter's whole `step` each.
     """
     colors = {"backbone": BACKBONE, "encoder": ENCODER, "decoder": DECODER, "memory": EVIDENCE}
     drawing = figure(0.9 + 0.32 * len(rows))
@@ -253,7 +253,7 @@ def stage_bars(rows: Sequence[Mapping[str, float | int | str]]) -> Figure:
         axes.barh(names, values, left=start, color=_tint(color, 0.65), label=stage, height=0.66, edgecolor="white")
         start += values
     for place, row in enumerate(rows):
-        axes.annotate(f"{1 / row['frame']:.1f} frames a second", (start[place], place), (5, 0), textcoords="offset points", va="center", fontsize=8)
+        axes.annotate(f"{1 / row['step']:.1f} frames a second", (start[place], place), (5, 0), textcoords="offset points", va="center", fontsize=8)
     axes.set(xlabel="milliseconds a frame", xlim=(0, 1.3 * start.max()))
     axes.invert_yaxis()
     axes.tick_params(axis="y", length=0)
