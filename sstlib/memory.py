@@ -20,9 +20,11 @@ class Features:
     size: tuple[int, int]  # height and width of the image
     encoded: tuple | None = None  # (memory, result) of the encoder, left by `segment` so that `remember` need not repeat it
 
-    def at(self, frames: Tensor | slice) -> "Features":
-        """The features of some of the frames."""
-        return Features(self.low[frames], self.embedding[frames], {k: v[frames] for k, v in self.derived.items()}, self.size)
+    def split(self, frames: int) -> list["Features"]:
+        """The features of the first so many frames, the next, and so on. Slices would each fill a tensor with zeros in backward."""
+        derived = {name: value.split(frames) for name, value in self.derived.items()}
+        return [Features(low, embedding, {name: parts[t] for name, parts in derived.items()}, self.size)
+                for t, (low, embedding) in enumerate(zip(self.low.split(frames), self.embedding.split(frames), strict=True))]
 
 
 @dataclass(frozen=True)

@@ -314,14 +314,13 @@ def unroll(network: Propagator, frames: Float[Tensor, "batch time 3 height width
         teacher: true memberships of all frames, remembered in place of the network's own (CFBI's first half of training).
     """
     batch, time = frames.shape[:2]
-    features = network.extract(frames.transpose(0, 1).flatten(0, 1))
-    memory = network.remember(None, features.at(slice(0, batch)), memberships)
+    features = network.extract(frames.transpose(0, 1).flatten(0, 1)).split(batch)
+    memory = network.remember(None, features[0], memberships)
     logits = []
     for t in range(1, time):
-        current = features.at(slice(t * batch, (t + 1) * batch))
-        logits.append(network.segment(current, memory))
+        logits.append(network.segment(features[t], memory))
         if t < time - 1:
-            memory = network.remember(memory, current, own_memberships(logits[-1]) if teacher is None else teacher[:, t])
+            memory = network.remember(memory, features[t], own_memberships(logits[-1]) if teacher is None else teacher[:, t])
     return torch.stack(logits, 1)
 
 

@@ -133,6 +133,22 @@ def test_a_loss_that_is_no_number_stops_with_the_last_good_checkpoint(tmp_path, 
     assert not (tmp_path / "weights.safetensors").exists()
 
 
+def test_a_diverged_loss_stops_and_keeps_the_last_good_checkpoint(tmp_path, monkeypatch, capsys):
+    steps = []
+
+    def grows_from_step_3(logits, *rest):
+        steps.append(logits)
+        return logits.square().mean() * 0 + (50.0 if len(steps) > 3 else 0.5)
+
+    monkeypatch.setattr(loop, "segmentation_loss", grows_from_step_3)
+    with pytest.raises(Diverged, match="step 4: a mean loss of 20.3 over 5 steps; the last good checkpoint is .*last.pt"):
+        monkeypatch.setattr(loop, "PATIENCE", 5)
+        train(CONFIG.replace(training=CONFIG.training.replace(steps=30)), tmp_path)
+    assert checkpoint.load(tmp_path / "checkpoint" / "last.pt", CONFIG.replace(training=CONFIG.training.replace(steps=30)))["step"] == 2
+    told = capsys.readouterr().err
+    assert "loss 0.500" in told and "frames/s, J " in told and "nan" not in told
+
+
 def test_checkpoint_of_another_configuration_is_refused_by_name(undisturbed):
     with pytest.raises(ValueError, match=r"training.learning_rate = 0.001, this one has 0.5"):
         train(CONFIG.replace(training=CONFIG.training.replace(learning_rate=0.5)), undisturbed, quiet=True)

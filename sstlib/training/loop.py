@@ -32,6 +32,7 @@ from sstlib.training.processes import Place, joined
 
 PROBE_SEED = 2**31  # far from any training seed: probe clips are never trained on
 PROBE_CLIPS = 8
+HOPELESS, PATIENCE = 10.0, 10  # a loss (in nats; guessing among 8 objects costs 2.1) that no run recovers from, and steps that it must last
 BACKBONE = "backbone:"  # before the published weights of a backbone alone
 
 
@@ -155,8 +156,8 @@ class _Run:
                     row["probe_J"] = self.probe()
                 self.curve.append({"step": self.step, **row, "seconds": self.seconds})
                 bar.update()
-                bar.set_postfix(loss=f"{row['loss']:.3f}", J=f"{self._last('probe_J'):.3f}")
-                if "probe_J" in row:
+                bar.set_postfix_str(self._told_of(row), refresh=False)
+                if "probe_J" in row and (row["loss"] <= HOPELESS or self.step == until):  # else the last good checkpoint stays
                     self.save()
         return self.average
 
@@ -202,13 +203,20 @@ class _Run:
             total += loss.detach()
         loss = self.place.mean(total).item()
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), training.clip_norm).item()
-        if not math.isfinite(loss) or not math.isfinite(norm):
-            raise Diverged(f"step {self.step}: loss {loss}, gradient norm {norm}; the last good checkpoint is "
-                           f"{self.checkpoint_path if self.checkpoint_path.exists() else 'none yet'}. Lower learning_rate or clip_norm")
+        self._judge(loss, norm)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self._blend()
         return {"loss": loss, "gradient_norm": norm, "learning_rate": rate}
+
+    def _judge(self, loss: float, norm: float) -> None:
+        """Ends a run that has left the numbers, or whose loss has grown beyond any doubt."""
+        recent = [row["loss"] for row in self.curve[1 - PATIENCE:]] + [loss]
+        grown = sum(recent) / len(recent) > HOPELESS and len(recent) == PATIENCE
+        if grown or not math.isfinite(loss) or not math.isfinite(norm):
+            what = f"a mean loss of {sum(recent) / len(recent):.1f} over {PATIENCE} steps" if grown else f"loss {loss}, gradient norm {norm}"
+            raise Diverged(f"step {self.step}: {what}; the last good checkpoint is "
+                           f"{self.checkpoint_path if self.checkpoint_path.exists() else 'none yet'}. Lower learning_rate or clip_norm")
 
     def _read(self, clips: Any) -> tuple[Tensor, Tensor]:
         """The next part of a batch."""
@@ -240,8 +248,11 @@ class _Run:
                        for o in range(1, int(truth[0].max()) + 1)]
         return sum(scores) / len(scores)
 
-    def _last(self, key: str) -> float:
-        return next((row[key] for row in reversed(self.curve) if key in row), math.nan)
+    def _told_of(self, row: dict[str, float]) -> str:
+        """Loss, speed and the latest probe, for the progress bar."""
+        probes = [f", J {earlier['probe_J']:.3f} at step {earlier['step']}" for earlier in reversed(self.curve) if "probe_J" in earlier]
+        frames = self.config.training.batch * self.config.data.frames
+        return f"loss {row['loss']:.3f}, {frames * self.step / self.seconds:.1f} frames/s" + "".join(probes[:1])
 
     def save(self) -> None:
         """Curve, averaged weights, a picture and the checkpoint, each whole or absent. Only the leading process writes.
