@@ -76,8 +76,8 @@ class ResidualBlock(nn.Module):
             y = normalized(self.norm2, *convolved(self.conv2, y))
             return rectified(y, self.skip(x))
         x = F.avg_pool2d(x, 2, ceil_mode=True) if self.halve else x
-        y = F.relu(self.norm1(self.conv1(x)), inplace=True)
-        return F.relu(self.norm2(self.conv2(y)) + self.skip(x), inplace=True)
+        y = self.norm1(self.conv1(x), relu=True)
+        return self.norm2(self.conv2(y), residual=self.skip(x), relu=True)
 
 
 def enlarge(x: Tensor, size: tuple[int, int], factor: int = 2, centred: bool = False) -> Tensor:

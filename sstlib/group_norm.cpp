@@ -1,4 +1,5 @@
-// Group normalization, forward and backward, of samples whose channels lie side by side (channels last), as convolutions like them.
+// Group normalization, forward and backward, of samples whose channels lie side by side (channels last), as convolutions like them;
+// with the addition and the ReLU that follow it in a residual block, which would each read and write everything once more.
 //
 // Cells are summed in blocks of a fixed size, and the blocks in their order, so that any number of threads gives the same bits.
 #include <algorithm>
@@ -71,8 +72,13 @@ static void total(const Sizes& sizes, const float* found, int64_t n, double* fir
     }
 }
 
+// What a channel is multiplied with and what is added to it.
+struct Affine {
+    std::vector<float> scale, shift;
+};
+
 template <class T>
-static void forward(const Sizes& sizes, const T* x, const float* weight, const float* bias, double eps, T* y, float* mean, float* inverse) {
+static Affine moments(const Sizes& sizes, const T* x, const float* weight, const float* bias, double eps, float* mean, float* inverse) {
     const int64_t channels = sizes.channels, each = channels / sizes.groups;
     std::vector<float> found(sizes.samples * sizes.blocks() * 2 * channels);
     each_block(sizes, [&](int64_t n, int64_t block) {
@@ -90,7 +96,7 @@ static void forward(const Sizes& sizes, const T* x, const float* weight, const f
                 }
         });
     });
-    std::vector<float> scale(sizes.samples * channels), shift(sizes.samples * channels);
+    Affine affine{std::vector<float>(sizes.samples * channels), std::vector<float>(sizes.samples * channels)};
     for (int64_t n = 0; n < sizes.samples; n++) {
         std::vector<double> sum(channels), square(channels);
         total(sizes, found.data(), n, sum.data(), square.data());
@@ -109,38 +115,62 @@ static void forward(const Sizes& sizes, const T* x, const float* weight, const f
             const double factor = 1 / std::sqrt(spread + eps);
             mean[n * sizes.groups + g] = average, inverse[n * sizes.groups + g] = factor;
             for (int64_t c = g * each; c < (g + 1) * each; c++) {
-                scale[n * channels + c] = factor * weight[c];
-                shift[n * channels + c] = bias[c] - average * factor * weight[c];
+                affine.scale[n * channels + c] = factor * weight[c];
+                affine.shift[n * channels + c] = bias[c] - average * factor * weight[c];
             }
         }
     }
+    return affine;
+}
+
+template <class T>
+static void forward(const Sizes& sizes, const T* x, const float* weight, const float* bias, double eps, const T* residual, bool rectify, T* y,
+                    float* mean, float* inverse) {
+    const int64_t channels = sizes.channels;
+    const Affine affine = moments(sizes, x, weight, bias, eps, mean, inverse);
+    const float least = rectify ? 0.f : -INFINITY;
     each_block(sizes, [&](int64_t n, int64_t block) {
-        const float *a = scale.data() + n * channels, *b = shift.data() + n * channels;
-        std::vector<float> buffer(STRIP * channels), result(STRIP * channels);
+        const float *a = affine.scale.data() + n * channels, *b = affine.shift.data() + n * channels;
+        std::vector<float> buffers(3 * STRIP * channels);
         each_strip(sizes, n, block, [&](int64_t at, int64_t count) {
-            const float* from = floats(x + at, buffer.data(), count * channels);
-            float* to = room(y + at, result.data());
-            for (int64_t i = 0; i < count; i++)
+            const float* from = floats(x + at, buffers.data(), count * channels);
+            const float* added = residual ? floats(residual + at, buffers.data() + STRIP * channels, count * channels) : nullptr;
+            float* to = room(y + at, buffers.data() + 2 * STRIP * channels);
+            for (int64_t i = 0; i < count * channels; i += channels) {
 #pragma omp simd
-                for (int64_t c = 0; c < channels; c++) to[i * channels + c] = from[i * channels + c] * a[c] + b[c];
+                for (int64_t c = 0; c < channels; c++) to[i + c] = from[i + c] * a[c] + b[c];
+                if (added)
+#pragma omp simd
+                    for (int64_t c = 0; c < channels; c++) to[i + c] += added[i + c];
+#pragma omp simd
+                for (int64_t c = 0; c < channels; c++) to[i + c] = to[i + c] < least ? least : to[i + c];
+            }
             store(to, y + at, count * channels);
         });
     });
 }
 
 template <class T>
-static void backward(const Sizes& sizes, const T* grad, const T* x, const float* weight, const float* mean, const float* inverse, T* grad_x,
-                     float* grad_weight, float* grad_bias) {
+static void backward(const Sizes& sizes, const T* grad, const T* x, const T* y, const float* weight, const float* mean, const float* inverse,
+                     T* passed, T* grad_x, float* grad_weight, float* grad_bias) {
     const int64_t channels = sizes.channels, each = channels / sizes.groups;
     std::vector<float> found(sizes.samples * sizes.blocks() * 2 * channels);
     each_block(sizes, [&](int64_t n, int64_t block) {
         float* sum = found.data() + (n * sizes.blocks() + block) * 2 * channels;
         float* product = sum + channels;
-        std::vector<float> center(channels), buffers(2 * STRIP * channels);
+        std::vector<float> center(channels), buffers(4 * STRIP * channels);
         for (int64_t c = 0; c < channels; c++) center[c] = mean[n * sizes.groups + c / each];
         each_strip(sizes, n, block, [&](int64_t at, int64_t count) {
             const float* slope = floats(grad + at, buffers.data(), count * channels);
             const float* cell = floats(x + at, buffers.data() + STRIP * channels, count * channels);
+            if (y) {  // what ReLU lets through
+                const float* result = floats(y + at, buffers.data() + 2 * STRIP * channels, count * channels);
+                float* to = room(passed + at, buffers.data() + 3 * STRIP * channels);
+#pragma omp simd
+                for (int64_t i = 0; i < count * channels; i++) to[i] = result[i] > 0 ? slope[i] : 0.f;
+                store(to, passed + at, count * channels);
+                slope = to;
+            }
             for (; count--; slope += channels, cell += channels)
 #pragma omp simd
                 for (int64_t c = 0; c < channels; c++) sum[c] += slope[c], product[c] += slope[c] * (cell[c] - center[c]);
@@ -172,7 +202,7 @@ static void backward(const Sizes& sizes, const T* grad, const T* x, const float*
         const float *p = by_grad.data() + n * channels, *q = by_x.data() + n * channels, *r = rest.data() + n * channels;
         std::vector<float> buffers(3 * STRIP * channels);
         each_strip(sizes, n, block, [&](int64_t at, int64_t count) {
-            const float* slope = floats(grad + at, buffers.data(), count * channels);
+            const float* slope = floats((y ? passed : grad) + at, buffers.data(), count * channels);
             const float* from = floats(x + at, buffers.data() + STRIP * channels, count * channels);
             float* to = room(grad_x + at, buffers.data() + 2 * STRIP * channels);
             for (int64_t i = 0; i < count; i++)
@@ -186,17 +216,26 @@ static void backward(const Sizes& sizes, const T* grad, const T* x, const float*
     });
 }
 
-static Sizes read(const int64_t* n) { return {n[0], n[1], n[2], n[3], n[4]}; }
-
-// Sizes are samples, cells, channels, groups, threads, and whether x, y (and the gradients of both) are bfloat16.
-extern "C" void group_norm(const int64_t* sizes, double eps, const void* x, const float* weight, const float* bias, void* y, float* mean,
-                           float* inverse) {
-    if (sizes[5]) forward(read(sizes), (const Bfloat16*)x, weight, bias, eps, (Bfloat16*)y, mean, inverse);
-    else forward(read(sizes), (const float*)x, weight, bias, eps, (float*)y, mean, inverse);
+template <class T>
+static void forward_of(const int64_t* n, double eps, void* const* t) {
+    const Sizes sizes{n[0], n[1], n[2], n[3], n[4]};
+    forward(sizes, (const T*)t[0], (const float*)t[1], (const float*)t[2], eps, (const T*)t[3], n[5], (T*)t[4], (float*)t[5], (float*)t[6]);
 }
 
-extern "C" void group_norm_backward(const int64_t* sizes, const void* grad, const void* x, const float* weight, const float* mean,
-                                    const float* inverse, void* grad_x, float* grad_weight, float* grad_bias) {
-    if (sizes[5]) backward(read(sizes), (const Bfloat16*)grad, (const Bfloat16*)x, weight, mean, inverse, (Bfloat16*)grad_x, grad_weight, grad_bias);
-    else backward(read(sizes), (const float*)grad, (const float*)x, weight, mean, inverse, (float*)grad_x, grad_weight, grad_bias);
+template <class T>
+static void backward_of(const int64_t* n, void* const* t) {
+    const Sizes sizes{n[0], n[1], n[2], n[3], n[4]};
+    backward(sizes, (const T*)t[0], (const T*)t[1], (const T*)t[2], (const float*)t[3], (const float*)t[4], (const float*)t[5], (T*)t[6], (T*)t[7],
+             (float*)t[8], (float*)t[9]);
+}
+
+// Numbers are samples, cells, channels, groups, threads, whether ReLU follows, and whether values are bfloat16. Tensors: x, weight, bias,
+// residual or null, y, mean, inverse deviation; backward: gradient of y, x, y or null without ReLU, weight, mean, inverse deviation, the
+// gradient that ReLU passes on, and the gradients of x, weight and bias.
+extern "C" void group_norm(const int64_t* numbers, double eps, void* const* tensors) {
+    numbers[6] ? forward_of<Bfloat16>(numbers, eps, tensors) : forward_of<float>(numbers, eps, tensors);
+}
+
+extern "C" void group_norm_backward(const int64_t* numbers, void* const* tensors) {
+    numbers[6] ? backward_of<Bfloat16>(numbers, tensors) : backward_of<float>(numbers, tensors);
 }

@@ -10,6 +10,7 @@ import math
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sstlib import native
@@ -22,12 +23,18 @@ LAYOUT = torch.channels_last
 class GroupNorm(nn.GroupNorm):
     """PyTorch's group normalization, by whichever way is fast for the layout of its input; the result is in channels last then, too."""
 
-    def forward(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch channels height width"]:
-        if x.device.type != "cpu" or x.dtype not in DTYPES or not x.is_contiguous(memory_format=LAYOUT) or x.is_contiguous():
-            return super().forward(x)
-        if _library():
-            return normalize(x, self.weight, self.bias, self.num_groups, self.eps)[0]
-        slow = x.requires_grad or x.dtype == torch.bfloat16
+    def forward(self, x: Float[Tensor, "batch channels height width"], residual: Float[Tensor, "batch channels height width"] | None = None,
+                relu: bool = False) -> Float[Tensor, "batch channels height width"]:
+        """The normalized input, plus `residual` if there is one, and `relu` of that if so asked."""
+        if x.device.type == "cpu" and x.dtype in DTYPES and x.is_contiguous(memory_format=LAYOUT) and not x.is_contiguous() and _library():
+            residual = residual if residual is None else residual.to(x.dtype)
+            return normalize(x, self.weight, self.bias, residual, self.num_groups, self.eps, relu)[0]
+        y = self._portable(x)
+        y = y if residual is None else y + residual
+        return F.relu(y) if relu else y
+
+    def _portable(self, x: Tensor) -> Tensor:
+        slow = x.device.type == "cpu" and (x.requires_grad or x.dtype == torch.bfloat16) and not x.is_contiguous()
         return super().forward(x.contiguous()).contiguous(memory_format=LAYOUT) if slow else super().forward(x)
 
 
@@ -40,58 +47,71 @@ def group_norm(channels: int) -> GroupNorm:
 def _library() -> ctypes.CDLL | None:
     library = native.load(Path(__file__).with_suffix(".cpp"))
     if library:
-        library.group_norm.argtypes = [ctypes.c_void_p, ctypes.c_double, *[ctypes.c_void_p] * 6]
-        library.group_norm_backward.argtypes = [ctypes.c_void_p] * 9
+        library.group_norm.argtypes = [ctypes.c_void_p, ctypes.c_double, ctypes.c_void_p]
+        library.group_norm_backward.argtypes = [ctypes.c_void_p, ctypes.c_void_p]
         library.group_norm.restype = library.group_norm_backward.restype = None
     return library
 
 
-def _sizes(x: Tensor, groups: int) -> ctypes.Array:
+def _numbers(x: Tensor, groups: int, relu: bool) -> ctypes.Array:
     samples, channels, height, width = x.shape
-    return (ctypes.c_int64 * 6)(samples, height * width, channels, groups, torch.get_num_threads(), x.dtype == torch.bfloat16)
+    return (ctypes.c_int64 * 7)(samples, height * width, channels, groups, torch.get_num_threads(), relu, x.dtype == torch.bfloat16)
+
+
+def _addresses(*tensors: Tensor | None) -> ctypes.Array:
+    return (ctypes.c_void_p * len(tensors))(*(None if t is None else t.data_ptr() for t in tensors))
 
 
 @torch.library.custom_op("sstlib::group_norm", mutates_args=())
-def normalize(x: Tensor, weight: Tensor, bias: Tensor, groups: int, eps: float) -> tuple[Tensor, Tensor, Tensor]:
-    """The normalized tensor in channels last, and mean and inverse deviation of each sample's groups."""
+def normalize(x: Tensor, weight: Tensor, bias: Tensor, residual: Tensor | None, groups: int, eps: float,
+              relu: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """The normalized tensor in channels last (with residual and ReLU), and mean and inverse deviation of each sample's groups."""
     x, y = x.contiguous(memory_format=LAYOUT), torch.empty_like(x, memory_format=LAYOUT)
+    residual = None if residual is None else residual.contiguous(memory_format=LAYOUT)
     weight, bias = weight.float().contiguous(), bias.float().contiguous()
     mean = x.new_empty(x.shape[0], groups, dtype=torch.float32)
     inverse = torch.empty_like(mean)
-    _library().group_norm(_sizes(x, groups), eps, *(t.data_ptr() for t in (x, weight, bias, y, mean, inverse)))
+    _library().group_norm(_numbers(x, groups, relu), eps, _addresses(x, weight, bias, residual, y, mean, inverse))
     return y, mean, inverse
 
 
 @normalize.register_fake
-def _(x, weight, bias, groups, eps):
+def _(x, weight, bias, residual, groups, eps, relu):
     mean = x.new_empty(x.shape[0], groups, dtype=torch.float32)
     return torch.empty_like(x, memory_format=LAYOUT), mean, torch.empty_like(mean)
 
 
 @torch.library.custom_op("sstlib::group_norm_backward", mutates_args=())
-def normalize_backward(grad: Tensor, x: Tensor, weight: Tensor, mean: Tensor, inverse: Tensor, groups: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of the tensor, of weight and of bias."""
+def normalize_backward(grad: Tensor, x: Tensor, y: Tensor | None, weight: Tensor, mean: Tensor, inverse: Tensor,
+                       groups: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Gradients of the tensor, of weight and of bias; and, where `y` is what ReLU gave, the gradient that it passes on (else empty)."""
     x, grad = x.contiguous(memory_format=LAYOUT), grad.to(x.dtype).contiguous(memory_format=LAYOUT)
     grad_x = torch.empty_like(x, memory_format=LAYOUT)
+    passed = x.new_empty(0) if y is None else torch.empty_like(grad_x)
     grad_weight, grad_bias = (torch.empty(weight.shape, dtype=torch.float32) for _ in range(2))
-    scale = weight.float().contiguous()
-    _library().group_norm_backward(_sizes(x, groups), *(t.data_ptr() for t in (grad, x, scale, mean, inverse, grad_x, grad_weight, grad_bias)))
-    return grad_x, grad_weight.to(weight.dtype), grad_bias.to(weight.dtype)
+    tensors = (grad, x, y, weight.float().contiguous(), mean, inverse, passed, grad_x, grad_weight, grad_bias)
+    _library().group_norm_backward(_numbers(x, groups, y is not None), _addresses(*tensors))
+    return grad_x, grad_weight.to(weight.dtype), grad_bias.to(weight.dtype), passed
 
 
 @normalize_backward.register_fake
-def _(grad, x, weight, mean, inverse, groups):
-    return torch.empty_like(x, memory_format=LAYOUT), torch.empty_like(weight), torch.empty_like(weight)
+def _(grad, x, y, weight, mean, inverse, groups):
+    grad_x = torch.empty_like(x, memory_format=LAYOUT)
+    return grad_x, torch.empty_like(weight), torch.empty_like(weight), x.new_empty(0) if y is None else torch.empty_like(grad_x)
 
 
 def _save(ctx, inputs, output):
-    x, weight, _, ctx.groups, _ = inputs
-    ctx.save_for_backward(x, weight, *output[1:])
-    ctx.mark_non_differentiable(*output[1:])
+    x, weight, _, residual, ctx.groups, _, relu = inputs
+    y, mean, inverse = output
+    ctx.added = residual is not None
+    ctx.save_for_backward(x, y if relu else None, weight, mean, inverse)
+    ctx.mark_non_differentiable(mean, inverse)
 
 
 def _gradient(ctx, grad, *_):
-    return *normalize_backward(grad, *ctx.saved_tensors, ctx.groups), None, None
+    grad_x, grad_weight, grad_bias, passed = normalize_backward(grad, *ctx.saved_tensors, ctx.groups)
+    grad_residual = (grad if ctx.saved_tensors[1] is None else passed) if ctx.added else None
+    return grad_x, grad_weight, grad_bias, grad_residual, None, None, None
 
 
 normalize.register_autograd(_gradient, setup_context=_save)
