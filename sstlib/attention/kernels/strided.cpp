@@ -53,11 +53,25 @@ struct Rows {
     int before(int64_t frame) const { return (int)std::max<int64_t>(0, std::min<int64_t>(count, frame * c.rows() - begin)); }  // rows of frames before it
 };
 
-struct Scratch {  // what a thread gathers into
-    std::vector<float> cells, left, right, ranks;
-    explicit Scratch(const Problem& p)
-        : cells(LANES * std::max(p.dim, p.value_dim)), left(CAPACITY * p.dim), right(CAPACITY * p.value_dim),
-          ranks(CAPACITY * std::max<int64_t>(p.objects + 1, 2)) {}
+struct Scratch {  // what a thread gathers a row into
+    std::vector<float> cells;
+    explicit Scratch(const Problem& p) : cells(LANES * std::max(p.dim, p.value_dim)) {}
+};
+
+// Keys or values of a class, cell after cell: gathered, or where they are if they lie so.
+struct Cells {
+    std::vector<float> gathered;
+    const float* data;
+    int64_t step, frame;
+
+    static bool whole(const Problem& p, const View& from) { return p.a * p.b == 1 && from.row == p.width * from.column; }
+    void take(const Lattice& c, const View& from, int64_t dim, int64_t first, int64_t every) {
+        if (whole(c.p, from)) return (void)(data = from.data, step = from.column, frame = from.frame);
+        gathered.resize(c.p.time * c.size() * dim);
+        data = gathered.data(), step = dim, frame = c.size() * dim;
+        for (int64_t t = first; t < c.p.time; t += every) gather(c, from, t, 0, (int)c.size(), dim, &gathered[t * frame]);
+    }
+    const float* at(int64_t t, int64_t first) const { return data + t * frame + first * step; }
 };
 
 static void to_row(const Rows& rows, int row, const View& from, int64_t dim, float factor, Scratch& scratch, Vector* to) {
@@ -72,25 +86,50 @@ static void from_row(const Vector* sums, const Rows& rows, int row, int64_t dim,
     });
 }
 
-// Visits the class's cells in frames from, from + step, ... before `to` as runs of CAPACITY cells at most, gathered from two
-// views; a run's index counts the cells of the class, and `ranks` holds one row of CAPACITY numbers for each of `beside`.
-template <class Visit>
-static void runs(const Lattice& c, const View& left, const View& right, const std::vector<const float*>& beside, int64_t from, int64_t to,
-                 int64_t step, Scratch& scratch, Visit visit) {
-    for (int64_t t = from; t < to; t += step)
-        for (int64_t first = 0; first < c.size(); first += CAPACITY) {
-            int count = (int)std::min<int64_t>(CAPACITY, c.size() - first);
-            gather(c, left, t, first, count, c.p.dim, scratch.left.data());
-            gather(c, right, t, first, count, c.p.value_dim, scratch.right.data());
-            for (size_t n = 0; n < beside.size(); n++) {
-                const float* frame = beside[n] + t * c.p.height * c.p.width;
-                c.walk(first, count, [&](int j, int64_t y, int64_t x) { scratch.ranks[n * CAPACITY + j] = frame[y * c.p.width + x]; });
-            }
-            Run run = {scratch.left.data(), scratch.right.data(), c.p.dim, c.p.value_dim, 1, 1, count};
-            run.index = t * c.size() + first, run.index_step = 1;
-            visit(run, t);
-        }
+static Run stretch(const Cells& keys, const Cells& values, const Lattice& c, int64_t t, int64_t first, int most) {
+    Run run = {keys.at(t, first), values.at(t, first), keys.step, values.step, 1, 1, (int)std::min<int64_t>(most, c.size() - first)};
+    run.cell = run.index = t * c.size() + first, run.index_step = 1;
+    return run;
 }
+
+// What ranks the cells of a class for objects, and which of them each object has.
+struct Ranks {
+    const Problem& p;
+    const float absent;  // the term of a key that an object does not have
+    std::vector<float> gathered;
+    std::vector<int> keys;    // within their stretch of CAPACITY cells, for each object and stretch
+    std::vector<size_t> ends;
+
+    explicit Ranks(const Problem& p) : p(p), absent(p.ranking == ADD ? -INFINITY : 0.f) {}
+    int64_t stretches(const Lattice& c) const { return (c.size() + CAPACITY - 1) / CAPACITY; }
+    const float* side(const Lattice& c, int64_t n) const { return gathered.data() + n * p.time * c.size(); }
+
+    void take(const Lattice& c, int64_t group) {
+        gathered.resize((p.objects + 1) * p.time * c.size()), keys.resize(p.objects * p.time * c.size()), ends.assign(1, 0);
+        int* next = keys.data();
+        for (int64_t n = 0; n < p.objects + (p.ranking == SIGMOID); n++) {
+            const float* from = n < p.objects ? p.term(group, n) : p.key_term + group * p.cells();
+            float* to = &gathered[n * p.time * c.size()];
+            for (int64_t t = 0; t < p.time; t++, to += c.size(), from += p.height * p.width) {
+                c.walk(0, (int)c.size(), [&](int i, int64_t y, int64_t x) { to[i] = from[y * p.width + x]; });
+                for (int64_t first = 0; n < p.objects && first < c.size(); first += CAPACITY) {
+                    for (int j = 0; j < std::min<int64_t>(CAPACITY, c.size() - first); j++) *next = j, next += to[first + j] != absent;
+                    ends.push_back(next - keys.data());
+                }
+            }
+        }
+    }
+    void show(const Lattice& c, Terms& terms) const {
+        terms.picked.resize(p.objects), terms.object.resize(p.objects), terms.key = side(c, p.objects);
+        for (int64_t o = 0; o < p.objects; o++) terms.object[o] = side(c, o);
+    }
+    void pick(const Lattice& c, int64_t t, int64_t first, Terms& terms) const {
+        for (int64_t o = 0; o < p.objects; o++) {
+            size_t n = (o * p.time + t) * stretches(c) + first / CAPACITY;
+            terms.picked[o] = {keys.data() + ends[n], keys.data() + ends[n + 1]};
+        }
+    }
+};
 
 // The tiles of a class: `most` for each stretch of frames. With a temporal stride a tile keeps to one frame.
 struct Tiling {
@@ -109,59 +148,75 @@ struct Tiling {
     }
 };
 
+// Attention of a tile to its class.
+static void attend_tile(Tile<TALL>& tile, const Rows& rows, const Cells& keys, const Cells& values, const Ranks& ranks, Terms& terms) {
+    const Problem& p = tile.problem;
+    int64_t least = p.first_frame() + rows.frame[0], last = p.first_frame() + rows.frame[rows.count - 1];
+    auto see = [&](const Run& run, int from, int to) {
+        together(from, to - from, [&](auto some, int row) { tile.template attend<Spread, decltype(some)::value>(row, run, terms); });
+    };
+    for (int64_t t = least % p.c; t < p.last_key_frame(last); t += p.c) {
+        int begin = p.causal ? rows.before(t - p.first_frame()) : 0, later = p.objects ? rows.before(t + 1 - p.first_frame()) : rows.count;
+        for (int64_t first = 0; first < rows.c.size(); first += CAPACITY) {
+            Run run = stretch(keys, values, rows.c, t, first, CAPACITY);
+            see(run, begin, later);
+            if (later == rows.count) continue;
+            ranks.pick(rows.c, t, first, terms);
+            run.earlier = run.count;
+            see(run, std::max(begin, later), rows.count);
+        }
+    }
+}
+
+static void forward_tile(Tile<TALL>& tile, const Rows& rows, const Cells& keys, const Cells& values, const Ranks& ranks, Terms& terms,
+                         int64_t group, Scratch& scratch) {
+    const Problem& p = tile.problem;
+    int64_t b = group / p.heads, h = group % p.heads, plane = p.height * p.width;
+    tile.start();
+    for (int r = 0; r < rows.count; r++) {
+        to_row(rows, r, p.query.of(b, h), p.dim, p.scale * LOG2E, scratch, tile.query + r * tile.apart);
+        for (int i = 0; i < rows.lanes[r] && p.ranking == SIGMOID; i++)
+            tile.query_term[r][i] = p.query_term[group * p.query_cells() + rows.raster[r][i]];
+    }
+    attend_tile(tile, rows, keys, values, ranks, terms);
+    for (int r = 0; r < rows.count; r++) {
+        for (int64_t o = 0; p.argmax && o < p.objects; o++)  // from cells of the class to cells of the buffer
+            for (int i = 0; i < LANES; i++) {
+                int32_t& found = ((int32_t*)&tile.argmax[o * TALL + r])[i];
+                if (found >= 0) found = found / rows.c.size() * plane + rows.c.raster(found % rows.c.size());
+            }
+        from_row(tile.sums + r * tile.sums_apart, rows, r, p.value_dim, 1.f / tile.total[r], scratch, p.output.of(b, h));
+        write_found(tile, r, group, rows.lanes[r], [&](int lane) { return rows.raster[r][lane]; });
+    }
+}
+
 extern "C" void forward(float* const* tensors, const int64_t* numbers, double scale) {
     const Problem p = read(tensors, numbers, scale);
+    const Tiling tiling(p, p.queried);
+    int64_t parts = Cells::whole(p, p.key) ? tiling.count() : 1;  // a class that is gathered is so once
+    int64_t groups = p.batch * p.heads, alike = !p.objects ? groups : p.per_head || p.ranking == SIGMOID ? 1 : p.heads;  // groups that rank alike
+    std::vector<Ranks> ranks(tiling.classes(), Ranks(p));
 #pragma omp parallel num_threads(p.threads)
     {
         Tile<TALL> tile(p, false);
         Scratch scratch(p);
+        Cells keys, values;
         Terms terms;
-        for (int64_t o = 0; o < p.objects; o++) terms.object.push_back(&scratch.ranks[o * CAPACITY]);
-        terms.key = &scratch.ranks[p.objects * CAPACITY];
-        terms.picked.resize(p.objects);
-        const float absent = p.ranking == ADD ? -INFINITY : 0.f;  // the term of a key that an object does not have
-        const Tiling tiling(p, p.queried);
+        for (int64_t start = 0; start < groups; start += alike) {
+            if (p.objects) {
+#pragma omp for
+                for (int64_t n = 0; n < tiling.classes(); n++) ranks[n].take(tiling.lattice(n), start);
+            }
 #pragma omp for schedule(dynamic)
-        for (int64_t item = 0; item < p.batch * p.heads * tiling.classes() * tiling.count(); item++) {
-          int64_t group = item / tiling.count() / tiling.classes();
-          tiling.visit(tiling.lattice(item / tiling.count() % tiling.classes()), item % tiling.count(), [&](const Rows& rows) {
-            int64_t b = group / p.heads, h = group % p.heads;
-            std::vector<const float*> beside;
-            for (int64_t o = 0; o < p.objects; o++) beside.push_back(p.term(group, o));
-            if (p.ranking == SIGMOID) beside.push_back(p.key_term + group * p.cells());
-            tile.start();
-            for (int r = 0; r < rows.count; r++) {
-                to_row(rows, r, p.query.of(b, h), p.dim, p.scale * LOG2E, scratch, tile.query + r * tile.apart);
-                for (int i = 0; i < rows.lanes[r] && p.ranking == SIGMOID; i++)
-                    tile.query_term[r][i] = p.query_term[group * p.query_cells() + rows.raster[r][i]];
+            for (int64_t item = 0; item < alike * tiling.classes() * parts; item++) {
+                int64_t number = item / parts % tiling.classes(), group = start + item / parts / tiling.classes(), b = group / p.heads, h = group % p.heads;
+                const Lattice lattice = tiling.lattice(number);
+                int64_t first = p.queried == 1 ? (p.time - 1) % p.c : 0, every = p.queried == 1 ? p.c : 1;  // frames that one query's frame sees
+                keys.take(lattice, p.key.of(b, h), p.dim, first, every), values.take(lattice, p.value.of(b, h), p.value_dim, first, every);
+                if (p.objects) ranks[number].show(lattice, terms);
+                for (int64_t n = item % parts; n < tiling.count(); n += parts)
+                    tiling.visit(lattice, n, [&](const Rows& rows) { forward_tile(tile, rows, keys, values, ranks[number], terms, group, scratch); });
             }
-            int64_t least = p.first_frame() + rows.frame[0], last = p.first_frame() + rows.frame[rows.count - 1];
-            runs(rows.c, p.key.of(b, h), p.value.of(b, h), beside, least % p.c, p.last_key_frame(last), p.c, scratch, [&](Run& run, int64_t t) {
-                int begin = p.causal ? rows.before(t - p.first_frame()) : 0, later = p.objects ? rows.before(t + 1 - p.first_frame()) : begin;
-                auto see = [&](int from, int to) {
-                    together(from, to - from, [&](auto some, int row) { tile.template attend<Spread, decltype(some)::value>(row, run, terms); });
-                };
-                see(begin, later);
-                if (later == rows.count) return;
-                for (int64_t o = 0; o < p.objects; o++) {
-                    terms.picked[o].clear();
-                    for (int j = 0; j < run.count; j++)
-                        if (terms.object[o][j] != absent) terms.picked[o].push_back(j);
-                }
-                run.earlier = run.count;
-                see(later, rows.count);
-            });
-            for (int r = 0; r < rows.count; r++) {
-                for (int64_t o = 0; p.argmax && o < p.objects; o++)  // from cells of the class to cells of the buffer
-                    for (int i = 0; i < LANES; i++) {
-                        int32_t found = tile.argmax[o * TALL + r][i];
-                        if (found >= 0)
-                            tile.argmax[o * TALL + r][i] = found / rows.c.size() * p.height * p.width + rows.c.raster(found % rows.c.size());
-                    }
-                from_row(tile.sums + r * tile.sums_apart, rows, r, p.value_dim, 1.f / tile.total[r], scratch, p.output.of(b, h));
-                write_found(tile, r, group, rows.lanes[r], [&](int lane) { return rows.raster[r][lane]; });
-            }
-          });
         }
     }
 }
@@ -169,19 +224,16 @@ extern "C" void forward(float* const* tensors, const int64_t* numbers, double sc
 // One class in backward: its keys and values, gathered; what their gradients sum up to, lanes being cells; a tile's queries.
 struct Class {
     const Problem& p;
-    std::vector<float> keys, values, queries, grads;
+    Cells keys, values;
+    std::vector<float> queries, grads;
     std::vector<Vector> to_keys, to_values, turned;
 
     explicit Class(const Problem& p)
         : p(p), queries(TALL * LANES * p.dim), grads(TALL * LANES * p.value_dim), turned(2 * CAPACITY * LANES) {}
 
     void start(const Lattice& c, const View& key, const View& value) {
-        keys.resize(p.time * c.size() * p.dim), values.resize(p.time * c.size() * p.value_dim);
+        keys.take(c, key, p.dim, 0, 1), values.take(c, value, p.value_dim, 0, 1);
         to_keys.assign(p.time * c.rows() * p.dim, Vector{}), to_values.assign(p.time * c.rows() * p.value_dim, Vector{});
-        for (int64_t t = 0; t < p.time; t++) {
-            gather(c, key, t, 0, (int)c.size(), p.dim, &keys[t * c.size() * p.dim]);
-            gather(c, value, t, 0, (int)c.size(), p.value_dim, &values[t * c.size() * p.value_dim]);
-        }
     }
     void take(Tile<TALL>& tile, const Rows& rows, const View& query, const View& grad, int64_t group) {
         tile.start();
@@ -210,9 +262,8 @@ struct Class {
         for (int64_t t = least % p.c; t < p.last_key_frame(last); t += p.c) {
             int begin = p.causal ? rows.before(t - p.first_frame()) : 0;
             for (int64_t first = 0; first < rows.c.size(); first += MOST * LANES) {
-                int64_t from = t * rows.c.size() + first, block = t * rows.c.rows() + first / LANES;
-                Run run = {&keys[from * p.dim], &values[from * p.value_dim], p.dim, p.value_dim, 1, 1,
-                           (int)std::min<int64_t>(MOST * LANES, rows.c.size() - first)};
+                int64_t block = t * rows.c.rows() + first / LANES;
+                Run run = stretch(keys, values, rows.c, t, first, MOST * LANES);
                 together(begin, rows.count - begin, [&](auto some, int row) {
                     tile.template pull<Spread, decltype(some)::value>(row, run);
                     for (int r = 0; r < decltype(some)::value; r++)

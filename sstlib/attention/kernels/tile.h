@@ -36,7 +36,12 @@ struct Terms {
     std::vector<const float*> object;  // one a object, indexed as the run's cells are
     const float* key = nullptr;        // |k|^2 term of the distance, for SIGMOID
     int64_t step = 1;                  // of these arrays, from one key of a run to the next
-    std::vector<std::vector<int>> picked;  // for spread keys: which of the run each object has, where they are listed
+    struct List {
+        const int *first, *last;
+        const int* begin() const { return first; }
+        const int* end() const { return last; }
+    };
+    std::vector<List> picked;  // for spread keys: which of the run each object has, where they are listed
 };
 
 // A stack of TALL rows of LANES queries (or keys, in one half of backward).
