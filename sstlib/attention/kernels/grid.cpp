@@ -104,7 +104,7 @@ extern "C" void forward(float* const* tensors, const int64_t* numbers, double sc
             View query = p.query.of(b, h), output = p.output.of(b, h);
             Terms terms;
             terms.step = p.height * p.width, terms.key = p.key_term + group * p.cells();
-            for (int64_t o = 0; o < p.objects; o++) terms.object.push_back(p.term(group, o));
+            for (int64_t o = 0; o < p.objects; o++) terms.object.push_back(p.term(group, o)), terms.present.push_back((int)o);
             keys.fill(p.key.of(b, h), p.value.of(b, h), p.time);
             tiles(p, p.queried, [&](const Place& at) {
                 int64_t t = p.first_frame() + at.t;

@@ -39,8 +39,28 @@ static Run shifted(Planes& keys, Planes& values, int64_t t, int64_t y, int64_t x
     return {keys.at(t, y) + x, values.at(t, y) + x, 1, 1, keys.width, values.width, count};
 }
 
-static void attend_tile(Tile<TALL>& tile, const Window& w, Planes& keys, Planes& values, const Planes& planes, const Terms& terms,
-                        int64_t frame, int64_t y, int64_t x, int rows) {
+// Which objects the rows of keys have where: objects are compact, so that most runs have few of them.
+struct Presence {
+    const Problem& p;
+    std::vector<int32_t> counts;  // (row, object, 0..width): cells of the object before each column
+
+    explicit Presence(const Problem& p) : p(p), counts(p.objects * p.time * p.height * (p.width + 1)) {}
+    int32_t* at(int64_t row, int64_t object) { return &counts[(row * p.objects + object) * (p.width + 1)]; }
+    void count(int64_t row, int64_t object, const float* term) {
+        int32_t* to = at(row, object);
+        const float absent = p.ranking == ADD ? -INFINITY : 0.f;
+        for (int64_t x = 0; x < p.width; x++) to[x + 1] = to[x] + (term[x] != absent);
+    }
+    void list(int64_t row, int64_t from, int64_t to, std::vector<int>& present) {  // objects with cells in columns from..to-1
+        present.clear();
+        from = std::max<int64_t>(from, 0), to = std::min(to, p.width);
+        for (int64_t o = 0; o < p.objects && from < to; o++)
+            if (at(row, o)[from] != at(row, o)[to]) present.push_back((int)o);
+    }
+};
+
+static void attend_tile(Tile<TALL>& tile, const Window& w, Planes& keys, Planes& values, const Planes& planes, Terms& terms,
+                        Presence& presence, int64_t frame, int64_t y, int64_t x, int rows) {
     const Problem& p = w.p;
     int window = 2 * w.rx + 1;
     w.walk(0, p.last_key_frame(frame), y, x, rows, {&keys, &values}, [&](int64_t t, int64_t key, int first, int count) {
@@ -50,6 +70,7 @@ static void attend_tile(Tile<TALL>& tile, const Window& w, Planes& keys, Planes&
             if (w.touches(x)) run.bias = w.border.data() + keys.margin + from;
             run.earlier = t < frame ? run.count : 0, run.cell = t * planes.frame + key * planes.row + from;
             run.index = (t * p.height + key) * p.width + from, run.index_step = 1;
+            if (run.earlier) presence.list(t * p.height + key, from, from + run.count - 1 + LANES, terms.present);
             together(first, count, [&](auto rows, int row) { tile.template attend<Shifted, decltype(rows)::value>(row, run, terms); });
         }
     });
@@ -65,7 +86,8 @@ extern "C" void forward(float* const* tensors, const int64_t* numbers, double sc
     Terms ranked;
     for (int64_t o = 0; o < p.objects; o++) ranked.object.push_back(terms.at(0, 0) + o * terms.width);
     ranked.key = terms.at(0, 0) + p.objects * terms.width;
-#pragma omp parallel num_threads(p.threads)
+    Presence presence(p);
+#pragma omp parallel num_threads(p.threads) firstprivate(ranked)
     {
         Tile<TALL> tile(p, false);
         for (int64_t group = 0; group < p.batch * p.heads; group++) {
@@ -75,8 +97,10 @@ extern "C" void forward(float* const* tensors, const int64_t* numbers, double sc
             for (int64_t line = 0; line < p.time * p.height; line++) {
                 int64_t t = line / p.height, y = line % p.height;
                 keys.fill(key, p, t, y, 1), values.fill(value, p, t, y, 1);
-                for (int64_t o = 0; o < p.objects; o++)
+                for (int64_t o = 0; o < p.objects; o++) {
                     memcpy(terms.at(t, y) + o * terms.width, p.term(group, o) + line * p.width, p.width * sizeof(float));
+                    presence.count(line, o, p.term(group, o) + line * p.width);
+                }
                 if (p.ranking == SIGMOID)
                     memcpy(terms.at(t, y) + p.objects * terms.width, p.key_term + group * p.cells() + line * p.width, p.width * sizeof(float));
             }
@@ -90,7 +114,7 @@ extern "C" void forward(float* const* tensors, const int64_t* numbers, double sc
                         to_tile(query.at(t, y + r, x), query.column, count, p.dim, p.scale * LOG2E, tile.query + r * tile.apart);
                         take_terms(tile, r, group, (t * p.height + y + r) * p.width + x, count);
                     }
-                    attend_tile(tile, w, keys, values, terms, ranked, p.first_frame() + t, y, x, tall);
+                    attend_tile(tile, w, keys, values, terms, ranked, presence, p.first_frame() + t, y, x, tall);
                     for (int r = 0; r < tall; r++)
                         write(tile, r, group, output.at(t, y + r, x), output.column, (t * p.height + y + r) * p.width + x, count);
                 }

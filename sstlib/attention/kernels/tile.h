@@ -41,6 +41,7 @@ struct Terms {
         const int* begin() const { return first; }
         const int* end() const { return last; }
     };
+    std::vector<int> present;  // the objects that a run has
     std::vector<List> picked;  // for spread keys: which of the run each object has, where they are listed
 };
 
@@ -125,19 +126,18 @@ struct Tile {
                 }
             s = other;
         }
-        int o = 0;
-        if (terms.picked.size())
-            for (; o < problem.objects; o++) record_picked<Kind, COUNT, APART, MODE>(first, run, terms, o, s);
-        for (; o + 3 <= problem.objects; o += 3) record<Kind, COUNT, APART, MODE, 3>(first, run, terms, o, s);
-        for (; o < problem.objects; o++) record<Kind, COUNT, APART, MODE, 1>(first, run, terms, o, s);
+        for (int o = 0; o < (int)terms.picked.size(); o++) record_picked<Kind, COUNT, APART, MODE>(first, run, terms, o, s);
+        int number = (int)terms.present.size(), n = 0;
+        for (; n + 3 <= number; n += 3) record<Kind, COUNT, APART, MODE, 3>(first, run, terms, &terms.present[n], s);
+        for (; n < number; n++) record<Kind, COUNT, APART, MODE, 1>(first, run, terms, &terms.present[n], s);
     }
 
     template <class Kind, int COUNT, int APART, int MODE, int OBJECTS>
-    void record(int first, const Run& run, const Terms& terms, int object, const Vector* s) {
+    void record(int first, const Run& run, const Terms& terms, const int* object, const Vector* s) {
         Vector high[OBJECTS][COUNT];
         const float* at[OBJECTS];
-        for (int o = 0; o < OBJECTS; o++) at[o] = terms.object[object + o] + run.cell;
-        EACH(o, OBJECTS) EACH(r, COUNT) high[o][r] = best[(object + o) * TALL + first + r * APART]; }); });
+        for (int o = 0; o < OBJECTS; o++) at[o] = terms.object[object[o]] + run.cell;
+        EACH(o, OBJECTS) EACH(r, COUNT) high[o][r] = best[object[o] * TALL + first + r * APART]; }); });
         for (int j = 0; j < run.earlier; j++) {
             Vector score[COUNT];
             EACH(r, COUNT)
@@ -151,7 +151,7 @@ struct Tile {
             });
         }
         EACH(o, OBJECTS) EACH(r, COUNT)
-            int slot = (object + o) * TALL + first + r * APART;
+            int slot = object[o] * TALL + first + r * APART;
             if (problem.argmax) note<Kind, MODE>(argmax[slot], best[slot], high[o][r], s + r * CAPACITY, at[o], terms.step, run);
             best[slot] = high[o][r];
         }); });
