@@ -126,7 +126,6 @@ struct Places {
 
 template <int N>
 struct Number { static constexpr int value = N; };
-
 template <int... I, class Call>
 INLINE void every(std::integer_sequence<int, I...>, Call call) { (call(Number<I>{}), ...); }
 
@@ -244,11 +243,9 @@ static inline void scatter_block(const Vector* weights, int64_t weights_apart, c
             low[c] = moved_up(Vector{}, low[c]) + sum;
         });
     }
-    EACH(c, COUNT)
-        float* into = to + c * channel;
-        store(into, load(into) + low[c]);
-        if (count > 1) store(into + LANES, load(into + LANES) + high[c]);
-    });
+    EACH(c, COUNT) store(to + c * channel, load(to + c * channel) + low[c]); });
+    if (count == 1) return;
+    EACH(c, COUNT) store(to + c * channel + LANES, load(to + c * channel + LANES) + high[c]); });
 }
 
 template <int ROWS>

@@ -156,13 +156,41 @@ extern "C" void forward(float* const* tensors, const int64_t* numbers, double sc
     }
 }
 
-static void pull_tile(Tile<TALL>& tile, Lines& keys, const Place& at, int64_t t) {
+// What the keys of a stack of rows get from their rows' queries, lanes being keys.
+struct Gifts {
+    const Problem& p;
+    int64_t blocks;  // of LANES keys
+    std::vector<Vector> keys, values;
+    explicit Gifts(const Problem& p) : p(p), blocks((p.width + LANES - 1) / LANES) {}
+    void start() { keys.assign(HIGH * blocks * p.dim, Vector{}), values.assign(HIGH * blocks * p.value_dim, Vector{}); }
+    void end(int64_t t, int64_t y, const View& to_key, const View& to_value) {
+        for (int64_t r = 0; r < HIGH && y + r < p.height; r++)
+            for (int64_t n = 0, x = 0; x < p.width; n++, x += LANES) {
+                int count = (int)std::min<int64_t>(LANES, p.width - x);
+                from_tile(&keys[(r * blocks + n) * p.dim], p.dim, all(p.scale), count, to_key.at(t, y + r, x), to_key.column);
+                from_tile(&values[(r * blocks + n) * p.value_dim], p.value_dim, all(1), count, to_value.at(t, y + r, x), to_value.column);
+            }
+    }
+};
+
+static void pull_tile(Tile<TALL>& tile, Lines& keys, Gifts& gifts, const View& query, const View& grad, const Place& at) {
     const Problem& p = keys.p;
-    lines(at, [&](int r, int64_t done, int number) {
-        Run run = keys.row(t, at.y + r, done, number);
-        if (at.wide == 1) tile.template pull<Spread, 1>(r, run);
-        else tile.template pull<Spread, WIDE, HIGH>(r, run);
-    }, [&](int n, int64_t done, int number) {
+    int64_t t = p.first_frame() + at.t;
+    for (int r = 0; r < at.tall; r++)
+        for (int64_t done = 0; done < p.width; done += MOST * LANES) {
+            Run run = keys.row(t, at.y + r, done, (int)std::min<int64_t>(p.width - done, MOST * LANES));
+            if (at.wide == 1) tile.template pull<Spread, 1>(r, run);
+            else tile.template pull<Spread, WIDE, HIGH>(r, run);
+            for (int n = 0; n < at.wide; n++) {
+                int64_t x = at.x + n * LANES, block = r * gifts.blocks + done / LANES;
+                together(0, (run.count + LANES - 1) / LANES, [&](auto blocks, int) {
+                    tile.template turn<decltype(blocks)::value>(n, run.count, at.lanes(n), query.at(at.t, at.y + r, x), query.column,
+                                                                grad.at(at.t, at.y + r, x), grad.column, &gifts.keys[block * p.dim],
+                                                                &gifts.values[block * p.value_dim]);
+                });
+            }
+        }
+    lines(at, [](int, int64_t, int) {}, [&](int n, int64_t done, int number) {
         Run run = keys.column(t, done, at.x + n * LANES, number);
         together<HIGH>(n * HIGH, at.tall, [&](auto rows, int row) {
             tile.template pull<Stacked, decltype(rows)::value>(row, run, (int)(at.y + row - n * HIGH - done));
@@ -174,7 +202,8 @@ static void pull_tile(Tile<TALL>& tile, Lines& keys, const Place& at, int64_t t)
     });
 }
 
-// `frame` is the keys' frame among the queried ones (negative before them), `lse` and `delta` those of the head's queries.
+// From the queries of columns and time lines to a tile of keys. `frame` is the keys' frame among the queried ones (negative
+// before them), `lse` and `delta` those of the head's queries.
 static void push_tile(Tile<TALL>& tile, Lines& queries, const float* lse, const float* delta, const Place& at, int64_t frame) {
     const Problem& p = queries.p;
     auto through = [&](int to, int r, int n) {
@@ -186,18 +215,64 @@ static void push_tile(Tile<TALL>& tile, Lines& queries, const float* lse, const 
         });
     };
     if (frame < 0) return at.each(through);
-    lines(at, [&](int r, int64_t done, int number) {
-        Run run = queries.row(frame, at.y + r, done, number);
-        int64_t first = (frame * p.height + at.y + r) * p.width + done;
-        if (at.wide == 1) tile.template push<Spread, 1>(r, run, lse + first, delta + first, 1);
-        else tile.template push<Spread, WIDE, HIGH>(r, run, lse + first, delta + first, 1);
-    }, [&](int n, int64_t done, int number) {
+    lines(at, [](int, int64_t, int) {}, [&](int n, int64_t done, int number) {
         Run run = queries.column(frame, done, at.x + n * LANES, number);
         int64_t first = (frame * p.height + done) * p.width + at.x + n * LANES;
         together<HIGH>(n * HIGH, at.tall, [&](auto rows, int row) {
             tile.template push<Stacked, decltype(rows)::value>(row, run, lse + first, delta + first, p.width, (int)(at.y + row - n * HIGH - done));
         });
     }, through);
+}
+
+// The queries' half of one head, with what they give to the keys of their rows; a stack of rows is one thread's.
+static void pull_head(Tile<TALL>& tile, Lines& lines, Gifts& gifts, int64_t group) {
+    const Problem& p = lines.p;
+    int64_t b = group / p.heads, h = group % p.heads, stacks = (p.height + HIGH - 1) / HIGH;
+    View query = p.query.of(b, h), grad = p.grad.of(b, h), to_query = p.grad_query.of(b, h);
+#pragma omp for schedule(dynamic)
+    for (int64_t item = 0; item < p.queried * stacks; item++) {
+        int64_t t = item / stacks, y = item % stacks * HIGH;
+        gifts.start();
+        for (int64_t x = 0; x < p.width; x += WIDE * LANES) {
+            Place at{t, y, x, (int)std::min<int64_t>(HIGH, p.height - y), (int)std::min<int64_t>(WIDE, (p.width - x + LANES - 1) / LANES), p};
+            tile.start();
+            at.each([&](int to, int r, int n) {
+                take(tile, to, query, grad, t, y + r, x + n * LANES, at.lanes(n), p.scale * LOG2E);
+                take_softmax(tile, to, group * p.query_cells() + at.cell(r, n), at.lanes(n));
+            });
+            pull_tile(tile, lines, gifts, query, grad, at);
+            at.each([&](int from, int r, int n) {
+                from_tile(tile.sums + from * tile.sums_apart, p.dim, all(p.scale), at.lanes(n), to_query.at(t, y + r, x + n * LANES), to_query.column);
+            });
+        }
+        gifts.end(p.first_frame() + t, y, p.grad_key.of(b, h), p.grad_value.of(b, h));
+    }
+}
+
+// The keys' half of one head: what its columns and time lines add to what the rows gave.
+static void push_head(Tile<TALL>& tile, Lines& lines, const float* lse, const float* delta, int64_t group) {
+    const Problem& p = lines.p;
+    int64_t b = group / p.heads, h = group % p.heads;
+    View key = p.key.of(b, h), value = p.value.of(b, h), to_key = p.grad_key.of(b, h), to_value = p.grad_value.of(b, h);
+    tiles(p, p.time, [&](const Place& at) {
+        int64_t frame = at.t - p.first_frame();
+        tile.start();
+        at.each([&](int to, int r, int n) {
+            int64_t y = at.y + r, x = at.x + n * LANES;
+            Vector* sums = tile.sums + to * tile.sums_apart;
+            take(tile, to, key, value, at.t, y, x, at.lanes(n), p.scale * LOG2E);
+            if (frame < 0) return;
+            to_tile(to_key.at(at.t, y, x), to_key.column, at.lanes(n), p.dim, 1 / p.scale, sums);
+            to_tile(to_value.at(at.t, y, x), to_value.column, at.lanes(n), p.value_dim, 1, sums + p.dim);
+        });
+        push_tile(tile, lines, lse, delta, at, frame);
+        at.each([&](int from, int r, int n) {
+            Vector* sums = tile.sums + from * tile.sums_apart;
+            int64_t y = at.y + r, x = at.x + n * LANES;
+            from_tile(sums, p.dim, all(p.scale), at.lanes(n), to_key.at(at.t, y, x), to_key.column);
+            from_tile(sums + p.dim, p.value_dim, all(1), at.lanes(n), to_value.at(at.t, y, x), to_value.column);
+        });
+    });
 }
 
 extern "C" void backward(float* const* tensors, const int64_t* numbers, double scale) {
@@ -207,42 +282,18 @@ extern "C" void backward(float* const* tensors, const int64_t* numbers, double s
 #pragma omp parallel num_threads(p.threads)
     {
         Tile<TALL> tile(p, true);
+        Gifts gifts(p);
         for (int64_t group = 0; group < p.batch * p.heads; group++) {
             int64_t b = group / p.heads, h = group % p.heads;
-            View query = p.query.of(b, h), key = p.key.of(b, h), value = p.value.of(b, h), grad = p.grad.of(b, h);
-            View to_query = p.grad_query.of(b, h), to_key = p.grad_key.of(b, h), to_value = p.grad_value.of(b, h);
-            lines.fill(key, value, p.time);
-            tiles(p, p.queried, [&](const Place& at) {
-                tile.start();
-                at.each([&](int to, int r, int n) {
-                    take(tile, to, query, grad, at.t, at.y + r, at.x + n * LANES, at.lanes(n), p.scale * LOG2E);
-                    take_softmax(tile, to, group * p.query_cells() + at.cell(r, n), at.lanes(n));
-                });
-                pull_tile(tile, lines, at, p.first_frame() + at.t);
-                at.each([&](int from, int r, int n) {
-                    from_tile(tile.sums + from * tile.sums_apart, p.dim, all(p.scale), at.lanes(n), to_query.at(at.t, at.y + r, at.x + n * LANES),
-                              to_query.column);
-                });
-            });
+            lines.fill(p.key.of(b, h), p.value.of(b, h), p.time);
+            pull_head(tile, lines, gifts, group);
 #pragma omp for
             for (int64_t i = 0; i < p.query_cells(); i++) {
                 lse[i] = -p.lse[group * p.query_cells() + i] * LOG2E;
                 delta[i] = p.delta[group * p.query_cells() + i];
             }
-            lines.fill(query, grad, p.queried);
-            tiles(p, p.time, [&](const Place& at) {
-                tile.start();
-                at.each([&](int to, int r, int n) {
-                    take(tile, to, key, value, at.t, at.y + r, at.x + n * LANES, at.lanes(n), p.scale * LOG2E);
-                });
-                push_tile(tile, lines, lse.data(), delta.data(), at, at.t - p.first_frame());
-                at.each([&](int from, int r, int n) {
-                    Vector* sums = tile.sums + from * tile.sums_apart;
-                    int64_t y = at.y + r, x = at.x + n * LANES;
-                    from_tile(sums, p.dim, all(p.scale), at.lanes(n), to_key.at(at.t, y, x), to_key.column);
-                    from_tile(sums + p.dim, p.value_dim, all(1), at.lanes(n), to_value.at(at.t, y, x), to_value.column);
-                });
-            });
+            lines.fill(p.query.of(b, h), p.grad.of(b, h), p.queried);
+            push_head(tile, lines, lse.data(), delta.data(), group);
         }
     }
 }

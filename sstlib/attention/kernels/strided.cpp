@@ -226,10 +226,10 @@ struct Class {
     const Problem& p;
     Cells keys, values;
     std::vector<float> queries, grads;
-    std::vector<Vector> to_keys, to_values, turned;
+    std::vector<Vector> to_keys, to_values;
 
     explicit Class(const Problem& p)
-        : p(p), queries(TALL * LANES * p.dim), grads(TALL * LANES * p.value_dim), turned(2 * CAPACITY * LANES) {}
+        : p(p), queries(TALL * LANES * p.dim), grads(TALL * LANES * p.value_dim) {}
 
     void start(const Lattice& c, const View& key, const View& value) {
         keys.take(c, key, p.dim, 0, 1), values.take(c, value, p.value_dim, 0, 1);
@@ -246,17 +246,6 @@ struct Class {
             take_softmax(tile, r, rows.lanes[r], [&](int i) { return group * p.query_cells() + rows.raster[r][i]; });
         }
     }
-    // Adds what the queries of a row give to the keys of a run just pulled, whose lanes are now the keys.
-    template <int BLOCKS>
-    void give(const Vector* ds, const Vector* weights, int row, int lanes, int count, int64_t block) {
-        for (int n = 0; n < BLOCKS; n++)
-            for (int side = 0; side < 2; side++)
-                to_tile((const float*)((side ? weights : ds) + n * LANES), LANES, std::min(LANES, count - n * LANES), LANES, 1,
-                        &turned[(side * BLOCKS + n) * LANES]);
-        blend<Spread, BLOCKS>(&turned[0], LANES, &queries[row * LANES * p.dim], p.dim, 1, lanes, p.dim, &to_keys[block * p.dim], p.dim);
-        blend<Spread, BLOCKS>(&turned[BLOCKS * LANES], LANES, &grads[row * LANES * p.value_dim], p.value_dim, 1, lanes, p.value_dim,
-                              &to_values[block * p.value_dim], p.value_dim);
-    }
     void pull(Tile<TALL>& tile, const Rows& rows) {
         int64_t least = p.first_frame() + rows.frame[0], last = p.first_frame() + rows.frame[rows.count - 1];
         for (int64_t t = least % p.c; t < p.last_key_frame(last); t += p.c) {
@@ -268,8 +257,9 @@ struct Class {
                     tile.template pull<Spread, decltype(some)::value>(row, run);
                     for (int r = 0; r < decltype(some)::value; r++)
                         together(0, (run.count + LANES - 1) / LANES, [&](auto blocks, int) {
-                            give<decltype(blocks)::value>(tile.other + r * CAPACITY, tile.scores + r * CAPACITY, row + r, rows.lanes[row + r],
-                                                          run.count, block);
+                            tile.template turn<decltype(blocks)::value>(
+                                r, run.count, rows.lanes[row + r], &queries[(row + r) * LANES * p.dim], p.dim,
+                                &grads[(row + r) * LANES * p.value_dim], p.value_dim, &to_keys[block * p.dim], &to_values[block * p.value_dim]);
                         });
                 });
             }

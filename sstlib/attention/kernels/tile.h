@@ -225,6 +225,20 @@ struct Tile {
         scatter<COUNT>(scores, CAPACITY, q + problem.dim, apart, count, problem.value_dim, to_value, value_channel);
     }
 
+    // The same for keys in order, from LANES queries of one of the rows just pulled (the n-th). The lanes of the sums are keys, LANES
+    // a block; queries and gradients are read as cells (`left`, `right`).
+    template <int BLOCKS>
+    void turn(int n, int count, int queries, const float* left, int64_t left_step, const float* right, int64_t right_step, Vector* to_key,
+              Vector* to_value) {
+        Vector turned[2 * BLOCKS * LANES];
+        for (int side = 0; side < 2; side++)
+            for (int block = 0; block < BLOCKS; block++)
+                to_tile((const float*)((side ? scores : other) + n * CAPACITY + block * LANES), LANES, std::min(LANES, count - block * LANES), LANES,
+                        1, turned + (side * BLOCKS + block) * LANES);
+        blend<Spread, BLOCKS>(turned, LANES, left, left_step, 1, queries, problem.dim, to_key, problem.dim);
+        blend<Spread, BLOCKS>(turned + BLOCKS * LANES, LANES, right, right_step, 1, queries, problem.value_dim, to_value, problem.value_dim);
+    }
+
     // Adds ds query and p gradient to the sums of a tile of keys: the keys' half. The run lists queries, with gradients as
     // its values; `lse` (negated) and `delta` are theirs, `step` apart.
     template <class Kind, int COUNT, int APART = 1>
