@@ -206,7 +206,11 @@ def segment_sequence(network: Propagator, sequence: video.Sequence, given: Mappi
         for t in direction:
             if t == start and direction.step < 0 and start == 0:
                 return
-            prediction = segmenter.step(sequence.frame(t), given.get(t))
+            frame = sequence.frame(t)
+            try:
+                prediction = segmenter.step(frame, given.get(t))
+            except ValueError as error:
+                raise ValueError(f"{sequence.name}, frame {sequence.frame_names[t]}: {error}") from error
             if direction.step > 0 or t < start:
                 yield t, prediction
 

@@ -186,6 +186,18 @@ def test_what_was_written_stays_valid_when_the_video_ends_early(network, tmp_pat
     assert sorted(p.name for p in tmp_path.iterdir()) == ["00000.png", "00001.png", "00002.png"]
 
 
+def test_a_sequence_that_changes_size_is_named_with_its_frame(network):
+    class Cropped(ArraySequence):
+        def frame(self, t):
+            return super().frame(t)[:20 if t == 2 else None]
+
+    found = []
+    with pytest.raises(ValueError, match="^clip, frame 00002: this frame is 67x20 pixels"):
+        for t, _ in segment_sequence(network, Cropped(FRAMES, labels(id7=(3, 5)))):
+            found.append(t)
+    assert found == [0, 1]
+
+
 def folder_of_frames(folder, count: int = 4):
     folder.mkdir()
     for t in range(count):
@@ -218,7 +230,7 @@ def test_the_command_writes_masks_and_an_overlay(network, tmp_path, capsys):
 @pytest.mark.parametrize("change, message", [
     ({"--mask": "nowhere.png"}, "nowhere.png: no such"), ({"--weights": "nowhere"}, "no weights 'nowhere'"), ({"VIDEO": "nowhere"}, "nowhere"),
     ({"--at": "9"}, "frames 0..3"), ({"--mask": "empty.png"}, "hold no object"), ({"--mask": "small.png"}, "labels have shape"),
-    ({"--mask": "color.png"}, "color"),
+    ({"--mask": "color.png"}, "color"), ({"--mask": "large.png"}, "values up to 300"), ({"--weights": "other.safetensors"}, "does not fit the network"),
     pytest.param({"--device": "cuda"}, "no device 'cuda' here", marks=pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without")),
 ])
 def test_the_command_says_what_is_wrong_and_writes_nothing(network, tmp_path, capsys, monkeypatch, change, message):
@@ -229,6 +241,10 @@ def test_the_command_says_what_is_wrong_and_writes_nothing(network, tmp_path, ca
     write_mask("empty.png", labels())
     write_mask("small.png", labels(id7=(3, 5))[:20])
     Image.fromarray(FRAMES[0]).save("color.png")
+    Image.fromarray(labels(id7=(3, 5)).astype(np.uint16) * 300 // 7).save("large.png")
+    other = build(named_model("sst-tiny"))
+    other.config = other.config.replace(width=32)
+    weights.save(other, tmp_path / "other.safetensors")
     arguments = {"VIDEO": "frames", "--weights": "tiny.safetensors", "--mask": "first.png", "--out": "out", "--at": "0"} | change
     video_folder = arguments.pop("VIDEO")
     assert main(["segment", video_folder, *(part for pair in arguments.items() for part in pair)]) == 2

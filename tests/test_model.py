@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from sstlib import weights
 from sstlib.config import MODELS, ModelConfig, named_model
 from sstlib.model import ABSENT, build, own_memberships, unroll
 
@@ -68,6 +69,13 @@ def test_objects_permuted_are_masks_permuted(network):
     masks = unroll(network, frames, truth[:, 0], truth)
     torch.testing.assert_close(unroll(network, frames, truth[:, 0, order], truth[:, :, order]), masks[:, :, order], rtol=1e-4, atol=1e-4)
     assert (masks - masks[:, :, order]).abs().max() > 1e-3
+
+
+@torch.no_grad()
+def test_a_network_saved_and_loaded_gives_the_same_bits(network, tmp_path):
+    frames, truth = clip(batch=1, time=3)
+    loaded = weights.load(weights.save(network, tmp_path / "network.safetensors"))
+    assert torch.equal(unroll(loaded, frames, truth[:, 0]), unroll(network, frames, truth[:, 0]))
 
 
 @torch.no_grad()
