@@ -1,5 +1,6 @@
 """Video files in and out through PyAV, which is imported only when one is opened; contact sheets."""
 
+import warnings
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
@@ -39,6 +40,7 @@ class VideoSequence:
             stamps = sorted(packet.pts for packet in self._container.demux(self._stream) if packet.pts is not None)
         if not stamps:
             raise ValueError(f"{path}: has no video frames")
+        self._warn_if_cut_off(len(stamps))
         self._stamps, self._index = stamps, {stamp: t for t, stamp in enumerate(stamps)}
         self.rate: Fraction = self._stream.average_rate or Fraction(25)
         self.frame_names = [f"{t:05d}" for t in range(len(stamps))]
@@ -50,6 +52,13 @@ class VideoSequence:
             raise ValueError(
                 f"{mask}: the mask is {self._mask.shape[1]}x{self._mask.shape[0]}, frames of {path} are {width}x{height}"
             )
+
+    def _warn_if_cut_off(self, found: int) -> None:
+        """Some containers (AVI, MKV) can be read up to where they were cut off; what their header tells gives it away."""
+        seconds = (self._container.duration or 0) / 1_000_000
+        declared = self._stream.frames or round(seconds * (self._stream.average_rate or 0))
+        if found < 0.98 * declared - 1:
+            warnings.warn(f"{self.path}: the header tells of {declared} frames, {found} are there; the file may be cut off", stacklevel=3)
 
     def _open(self, at: int | None = None) -> None:
         import av

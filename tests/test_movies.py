@@ -57,6 +57,24 @@ def test_a_video_and_its_mask(tmp_path):
         movies.open_clip(tmp_path / "clip.mp4", tmp_path / "first.png")
 
 
+@pytest.mark.parametrize("suffix", [".avi", ".mkv"])
+def test_a_video_that_was_cut_off_says_so_and_gives_what_is_there(tmp_path, suffix):
+    import av
+
+    whole, cut = tmp_path / f"whole{suffix}", tmp_path / f"cut{suffix}"
+    with av.open(str(whole), "w") as container:
+        stream = container.add_stream("mpeg4", rate=25, width=62, height=46, pix_fmt="yuv420p")
+        for picture in clip(60):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture)))
+        container.mux(stream.encode())
+    assert len(movies.VideoSequence(whole)) == 60
+    cut.write_bytes(whole.read_bytes()[:whole.stat().st_size // 2])
+    with pytest.warns(UserWarning, match=f"cut{suffix}: the header tells of 60 frames, .* may be cut off"):
+        read = movies.VideoSequence(cut)
+    assert 5 < len(read) < 50
+    assert np.abs(read.frame(5).astype(int) - clip(6)[5]).mean() < 12
+
+
 def test_broken_videos_are_told_by_name(tmp_path):
     (tmp_path / "text.mp4").write_text("no video at all")
     (tmp_path / "empty.mp4").write_bytes(b"")
