@@ -9,14 +9,13 @@ constexpr int HIGH = MOST, WIDE = MOST >= 4 ? 2 : 1, TALL = HIGH * WIDE;  // row
 
 struct Stacks {  // one head's cells as vectors: (time, column of LANES cells, height, channel)
     const Problem& p;
-    int64_t dim, column, frame, first;
+    int64_t dim, column, frame;
     std::vector<Vector> data;
 
-    Stacks(const Problem& p, int64_t dim, int64_t first)
-        : p(p), dim(dim), column(p.height * dim), frame((p.width + LANES - 1) / LANES * column + dim), first(first) {
-        data.resize(frame * (p.time - first));  // a frame is longer than its cells, lest all frames fall into the same lines of the cache
+    Stacks(const Problem& p, int64_t dim) : p(p), dim(dim), column(p.height * dim), frame((p.width + LANES - 1) / LANES * column + dim) {
+        data.resize(frame * p.time);  // a frame is longer than its cells, lest all frames fall into the same lines of the cache
     }
-    Vector* at(int64_t t, int64_t y, int64_t x) { return data.data() + (t - first) * frame + x / LANES * column + y * dim; }
+    Vector* at(int64_t t, int64_t y, int64_t x) { return data.data() + t * frame + x / LANES * column + y * dim; }
     void fill(const View& from, int64_t t, int64_t y) {
         for (int64_t x = 0; x < p.width; x += LANES)
             to_tile(from.at(t, y, x), from.column, (int)std::min<int64_t>(LANES, p.width - x), dim, 1.f, at(t, y, x));
@@ -28,12 +27,12 @@ struct Lines {
     Stacks left, right;
     View key, value;  // as they came, for the x line
 
-    explicit Lines(const Problem& p, int64_t first = 0) : p(p), left(p, p.dim, first), right(p, p.value_dim, first) {}
+    explicit Lines(const Problem& p) : p(p), left(p, p.dim), right(p, p.value_dim) {}
 
     void fill(const View& from, const View& other, int64_t frames) {  // by all threads together
         key = from, value = other;
 #pragma omp for
-        for (int64_t line = left.first * p.height; line < frames * p.height; line++) {
+        for (int64_t line = 0; line < frames * p.height; line++) {
             left.fill(from, line / p.height, line % p.height);
             right.fill(other, line / p.height, line % p.height);
         }
@@ -44,20 +43,6 @@ struct Lines {
     Run column(int64_t t, int64_t y, int64_t x, int count) { return stacked(t, y, x, left.dim, right.dim, count); }
     Run frames(int64_t t, int64_t y, int64_t x, int count) {
         Run run = stacked(t, y, x, left.frame, right.frame, count);
-        run.cell = run.index = (t * p.height + y) * p.width + x, run.index_step = p.height * p.width;
-        return run;
-    }
-    // The same from cells that no other query reads: frames before the only one that is queried.
-    Run frames(int64_t t, int64_t y, int64_t x, int lanes, int count, std::vector<Vector>& scratch) const {
-        scratch.resize(CAPACITY * (p.dim + p.value_dim));
-        Vector *to_key = scratch.data(), *to_value = to_key + count * p.dim;
-        for (int n = 0; n < count; n++) {
-            for (const View* from : {&key, &value})  // of the tile that comes next: jumps between frames are not foreseen
-                for (int64_t i = 0; i < lanes * from->column; i += 16) __builtin_prefetch(from->at(t + n, y, x + WIDE * LANES) + i, 0, 2);
-            to_tile(key.at(t + n, y, x), key.column, lanes, p.dim, 1, to_key + n * p.dim);
-            to_tile(value.at(t + n, y, x), value.column, lanes, p.value_dim, 1, to_value + n * p.value_dim);
-        }
-        Run run = {(float*)to_key, (float*)to_value, p.dim * LANES, p.value_dim * LANES, LANES, LANES, count};
         run.cell = run.index = (t * p.height + y) * p.width + x, run.index_step = p.height * p.width;
         return run;
     }
@@ -92,8 +77,7 @@ static void tiles(const Problem& p, int64_t frames, Each each) {
 #pragma omp for schedule(dynamic)
     for (int64_t item = 0; item < frames * stacks * columns; item++) {
         int64_t column = item / stacks / frames * WIDE, y = item % stacks * HIGH;
-        if (frames == 1) column = item % columns * WIDE, y = item / columns * HIGH;  // in the order of memory
-        each(Place{frames == 1 ? 0 : item / stacks % frames, y, column * LANES, (int)std::min<int64_t>(HIGH, p.height - y),
+        each(Place{item / stacks % frames, y, column * LANES, (int)std::min<int64_t>(HIGH, p.height - y),
                    (int)std::min<int64_t>(WIDE, vectors - column), p});
     }
 }
@@ -111,12 +95,10 @@ static void lines(const Place& place, Along along, Across across, Through throug
 
 extern "C" void forward(float* const* tensors, const int64_t* numbers, double scale) {
     const Problem p = read(tensors, numbers, scale);
-    const bool alone = p.queried == 1;  // then a cell of another frame is read once: laying it out would take longer than reading it
-    Lines keys(p, alone ? p.time - 1 : 0);
+    Lines keys(p);
 #pragma omp parallel num_threads(p.threads)
     {
         Tile<TALL> tile(p, false);
-        std::vector<Vector> scratch;
         for (int64_t group = 0; group < p.batch * p.heads; group++) {
             int64_t b = group / p.heads, h = group % p.heads;
             View query = p.query.of(b, h), output = p.output.of(b, h);
@@ -142,8 +124,7 @@ extern "C" void forward(float* const* tensors, const int64_t* numbers, double sc
                     });
                 }, [&](int to, int r, int n) {
                     Lines::pieces(p.last_key_frame(t), [&](int64_t done, int number) {
-                        int64_t y = at.y + r, x = at.x + n * LANES;
-                        Run run = alone ? keys.frames(done, y, x, at.lanes(n), number, scratch) : keys.frames(done, y, x, number);
+                        Run run = keys.frames(done, at.y + r, at.x + n * LANES, number);
                         run.earlier = (int)std::max<int64_t>(0, std::min<int64_t>(number, t - done));
                         tile.template attend<Stacked, 1>(to, run, terms, (int)(t - done));
                     });
