@@ -52,24 +52,28 @@ def release(run: Path, name: str, data: str, start: str | None = None) -> list[P
 
 
 def ancestry(facts: dict[str, Any], name: str, start: str | None = None) -> list[dict[str, Any]]:
-    """The runs before the one of `facts`, the first one first: as the file tells, else from the weights that the run names as its start.
+    """The runs before the one of `facts`, the first one first: as the file tells, and before these those of the weights at `start`.
+
+    A file that tells of no run takes those of the weights that it names as its start.
 
     Raises:
         FileNotFoundError: the start is no more where it was.
         ValueError: what lies there was made after the run began, so that it is something else.
     """
-    named = facts["run"]["training"]["start"]
-    if facts.get("ancestry") or not named or named.startswith(BACKBONE):
-        return facts.get("ancestry", [])
+    known = facts.get("ancestry", [])
+    first = known[0] if known else facts
+    named = first["run"]["training"]["start"]
+    if not named or named.startswith(BACKBONE) or (known and start is None):
+        return known
     target = paths.WEIGHTS / f"{name}{weights.SUFFIX}"
-    if target.exists() and (there := weights.facts(target)).get("ancestry") and there["origin"] == facts["origin"]:
+    if not known and target.exists() and (there := weights.facts(target)).get("ancestry") and there["origin"] == facts["origin"]:
         return there["ancestry"]  # released before
     found = weights.lineage(start or named)
-    finished = datetime.datetime.fromisoformat(facts["origin"]["finished"])
-    began = finished - datetime.timedelta(seconds=facts["training_seconds"])
+    finished = datetime.datetime.fromisoformat(first["origin"]["finished"])
+    began = finished - datetime.timedelta(seconds=first["training_seconds"])
     if start is None and datetime.datetime.fromisoformat(found[-1]["origin"]["finished"]) > began:
         raise ValueError(f"the run started from {named!r}, but what lies there was made later; name a copy of what it was by --start FILE")
-    return found
+    return [*found, *known]
 
 
 def _name_starts(chain: list[dict[str, Any]]) -> None:
