@@ -5,7 +5,6 @@ objects, the background among them, share all weights, so that permuting objects
 """
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sstlib.backbone import ResidualBlock, enlarge
@@ -71,7 +70,7 @@ class SmallDecoder(nn.Module):
         batch, objects = evidence.shape[:2]
         per_object = evidence.flatten(0, 1).contiguous(memory_format=torch.channels_last)  # a quarter faster so on a CPU
         x = _add_shared(self.evidence(per_object), self.shared(shared))
-        x = rectified(normalized(self.fuse_norm, x)) if fits(x, self.fuse_norm) else F.relu(self.fuse_norm(x))
+        x = rectified(normalized(self.fuse_norm, x)) if fits(x, self.fuse_norm) else self.fuse_norm(x, relu=True)
         x = self.block8(self.gate8(x, instance))
         around = self.block16(self.gate16(self.down(x), instance))
         x = self.join(x + enlarge(self.up(around), x.shape[-2:]))
@@ -81,7 +80,7 @@ class SmallDecoder(nn.Module):
     def _sharpened(self, x: Tensor) -> Tensor:
         before, _, convolution, after, _, last = self.sharpen
         if not fits(x, before, convolution):
-            return self.sharpen(x)
+            return last(after(convolution(before(x, relu=True)), relu=True))
         return summed(last, rectified(normalized(after, *convolved(convolution, normalized(before, x)))))
 
 
