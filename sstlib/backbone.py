@@ -119,8 +119,7 @@ class SmallBackbone(nn.Module):
         if height % 2 or width % 2:
             image = F.pad(image, (0, width % 2, 0, height % 2), mode="replicate")
         convolution, norm, _ = self.stem
-        stem = convolution(image)
-        low = self.stage4(normalized(norm, stem) if fits(image, norm, self.stage4.conv1, self.stage4.conv2) else norm(stem, relu=True))
+        low = self.stage4(normalized(norm, convolution(image)) if fits(image, norm, self.stage4.conv1, self.stage4.conv2) else self.stem(image))
         middle = self.stage8(low)
         deep = self.stage16(middle)
         embedding = self.smooth(F.relu(self.lateral(middle) + enlarge(self.top(deep), middle.shape[-2:])))

@@ -80,7 +80,7 @@ class SmallDecoder(nn.Module):
     def _sharpened(self, x: Tensor) -> Tensor:
         before, _, convolution, after, _, last = self.sharpen
         if not fits(x, before, convolution):
-            return last(after(convolution(before(x, relu=True)), relu=True))
+            return self.sharpen(x)
         return summed(last, rectified(normalized(after, *convolved(convolution, normalized(before, x)))))
 
 
