@@ -5,8 +5,6 @@
 // places with that place's (input, output) matrix of the transformed filter, and transformed back. A block of tiles stays in cache
 // throughout. Images are channels last. A dilated convolution is a plain one on each of the dilation's interleaved images.
 // Work is cut into blocks the same way on any number of threads, so that results are the same.
-#include <omp.h>
-
 #include <algorithm>
 #include <cmath>
 #include <cstdint>

@@ -39,7 +39,7 @@ class Convolution3(nn.Conv2d):
         return convolved(self, x)[0] if fits(x, self) else super().forward(x)
 
     def filters(self) -> Float[Tensor, "36 inputs outputs"]:
-        """The weights' values at the 36 pairs of points; kept until the weights change."""
+        """The weights' values at the 36 pairs of points; kept until the weights change (a change in place through `.data` is not seen)."""
         state = None if self.weight.is_inference() else (self.weight.data_ptr(), self.weight._version)
         if self.transformed is None or state is None or self.transformed[0] != state:
             points = torch.tensor(POINTS, dtype=torch.float64)

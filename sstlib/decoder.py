@@ -70,8 +70,7 @@ class SmallDecoder(nn.Module):
         batch, objects = evidence.shape[:2]
         per_object = evidence.flatten(0, 1).contiguous(memory_format=torch.channels_last)  # a quarter faster so on a CPU
         x = _add_shared(self.evidence(per_object), self.shared(shared))
-        x = rectified(normalized(self.fuse_norm, x)) if fits(x, self.fuse_norm) else self.fuse_norm(x, relu=True)
-        x = self.block8(self.gate8(x, instance))
+        x = self.block8(self.gate8(self.fuse_norm(x, relu=True), instance))
         around = self.block16(self.gate16(self.down(x), instance))
         x = self.join(x + enlarge(self.up(around), x.shape[-2:]))
         x = _add_shared(enlarge(self.fine(x), low.shape[-2:], self.factor, self.centred), self.low(low))

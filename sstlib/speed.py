@@ -29,8 +29,8 @@ def stage_seconds(network: Propagator, height: int = 480, width: int = 854, obje
 
     Returns:
         `backbone`, `encoder` (SST: attention with affinity and warped masks, all layers), `decoder` (with the evidence it fuses),
-        `memory` (what remembering a frame adds), `frame`, the least sum of one round, and `step`: all that `Segmenter.step` does with a
-        frame of bytes, its labels and confidences included.
+        `memory` (what remembering a frame adds), and `step`: all that `Segmenter.step` does with a frame of bytes, its labels and
+        confidences included.
     """
     device = next(network.parameters()).device
     frame = torch.rand(1, 3, height, width, device=device)
@@ -53,7 +53,7 @@ def stage_seconds(network: Propagator, height: int = 480, width: int = 854, obje
         rows.append([later - earlier for earlier, later in zip(marks, marks[1:])])
     best = torch.tensor(rows[1:]).amin(0).tolist()
     steps = _step_seconds(network, np.repeat(bands[:, None], width, 1).astype(np.uint8), rounds, now)
-    return dict(zip(("backbone", "encoder", "decoder", "memory"), best)) | {"frame": min(map(sum, rows[1:])), "step": min(steps)}
+    return dict(zip(("backbone", "encoder", "decoder", "memory"), best)) | {"step": min(steps)}
 
 
 def _step_seconds(network: Propagator, labels: np.ndarray, rounds: int, now: Callable[[], float]) -> list[float]:

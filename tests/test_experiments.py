@@ -188,6 +188,18 @@ def test_a_release_of_the_same_name_keeps_the_one_before_as_its_ancestor(started
         assert len(weights.lineage("sst-old")) == 2
 
 
+def test_runs_before_the_oldest_that_a_file_tells_of_come_from_its_start(started):
+    file = started / "weights.safetensors"
+    facts = {key: value for key, value in weights.facts(file).items() if key != "config"}
+    again = facts["run"] | {"training": facts["run"]["training"] | {"start": "sst-mid"}}
+    weights.save(weights.load(file), file, **facts | {"run": again, "ancestry": [facts | {"name": "sst-mid", "training_seconds": 60.0}]})
+    release.release(started, "sst-new", "generated")
+    assert [run["name"] for run in weights.lineage("sst-new")] == ["sst-mid", "sst-new"]
+    release.release(started, "sst-new", "generated", start="sst-old")
+    assert [run["name"] for run in weights.lineage("sst-new")] == ["sst-old", "sst-mid", "sst-new"]
+    assert "Random weights to begin with" in (paths.WEIGHTS / "sst-new.md").read_text()
+
+
 def test_a_start_that_was_made_after_the_run_is_no_start_of_it(started):
     old = paths.WEIGHTS / "sst-old.safetensors"
     facts = weights.facts(old)

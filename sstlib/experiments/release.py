@@ -69,10 +69,11 @@ def ancestry(facts: dict[str, Any], name: str, start: str | None = None) -> list
     if not known and target.exists() and (there := weights.facts(target)).get("ancestry") and there["origin"] == facts["origin"]:
         return there["ancestry"]  # released before
     found = weights.lineage(start or named)
-    finished = datetime.datetime.fromisoformat(first["origin"]["finished"])
-    began = finished - datetime.timedelta(seconds=first["training_seconds"])
-    if start is None and datetime.datetime.fromisoformat(found[-1]["origin"]["finished"]) > began:
-        raise ValueError(f"the run started from {named!r}, but what lies there was made later; name a copy of what it was by --start FILE")
+    if start is None:
+        finished = datetime.datetime.fromisoformat(first["origin"]["finished"])
+        began = finished - datetime.timedelta(seconds=first["training_seconds"])
+        if datetime.datetime.fromisoformat(found[-1]["origin"]["finished"]) > began:
+            raise ValueError(f"the run started from {named!r}, but what lies there was made later; name a copy of what it was by --start FILE")
     return [*found, *known]
 
 

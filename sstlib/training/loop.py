@@ -250,9 +250,10 @@ class _Run:
 
     def _told_of(self, row: dict[str, float]) -> str:
         """Loss, speed and the latest probe, for the progress bar."""
-        probes = [f", J {earlier['probe_J']:.3f} at step {earlier['step']}" for earlier in reversed(self.curve) if "probe_J" in earlier]
+        since = (self.step - 1) % self.config.training.checkpoint_every + 1  # rows from the latest probe on
+        probe = next((f", J {r['probe_J']:.3f} at step {r['step']}" for r in reversed(self.curve[-since - 1:]) if "probe_J" in r), "")
         frames = self.config.training.batch * self.config.data.frames
-        return f"loss {row['loss']:.3f}, {frames * self.step / self.seconds:.1f} frames/s" + "".join(probes[:1])
+        return f"loss {row['loss']:.3f}, {frames * self.step / self.seconds:.1f} frames/s{probe}"
 
     def save(self) -> None:
         """Curve, averaged weights, a picture and the checkpoint, each whole or absent. Only the leading process writes.

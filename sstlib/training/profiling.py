@@ -114,8 +114,9 @@ def table(record: dict[str, Any]) -> pd.DataFrame:
 
 def said(record: dict[str, Any]) -> str:
     """The speed and the share of convolution and attention, in a line."""
-    share, products = (sum(record["stages"][stage] for stage in stages) / sum(record["stages"].values()) for stages in (HEADLINE, ("matrix products",)))
+    whole = sum(record["stages"].values())
+    share, products = sum(record["stages"][stage] for stage in HEADLINE) / whole, record["stages"]["matrix products"] / whole
     data, training = record["config"]["data"], record["config"]["training"]
     return (f"{record['frames_per_second']:.1f} frames a second ({training['batch']} clips of {data['frames']} frames, {data['width']}x{data['height']}, "
             f"{training['precision']}) on {record['provenance']['device']} and {record['workers']} worker(s); "
-            f"{share:.0%} of a step in convolution and attention, {share + products:.0%} with the matrix products of its projections and of matching")
+            f"{share:.0%} of a step in convolution and attention, {share + products:.0%} with the encoder's and the matching's matrix products")

@@ -133,7 +133,8 @@ struct Head {
 
 static void pull_tile(Tile<TALL>& tile, const Window& w, Head& head, int64_t frame, int64_t y, int64_t x, int rows) {
     int window = 2 * w.rx + 1, pieces = (window + LANES) / (LANES + 1);
-    w.walk(0, w.p.last_key_frame(frame), y, x, rows, {&head.keys, &head.values, &head.to_keys, &head.to_values}, [&](int64_t t, int64_t key, int first, int count) {
+    std::initializer_list<Planes*> read = {&head.keys, &head.values, &head.to_keys, &head.to_values};
+    w.walk(0, w.p.last_key_frame(frame), y, x, rows, read, [&](int64_t t, int64_t key, int first, int count) {
         for (int piece = 0, done = 0, some; piece < pieces; piece++, done += some) {
             some = (window - done) / (pieces - piece);
             int64_t from = x - w.rx + done;
