@@ -71,15 +71,21 @@ INLINE bool any(Whole lanes) {
 #endif
 }
 
-// 2^x to 1e-7 relative, 0 (about 1e-38) from -126 down; x < 127.
+// 2^x to 2e-7 relative, at most 1e-38 from -126 down; x < 127. The polynomials are minimax on an interval of length 1.
 INLINE Vector exp2(Vector x) {
+#if defined(__AVX512DQ__)
+    Vector f = (Vector)_mm512_reduce_ps((__m512)x, 1);  // x - floor(x); scaling by 2^x takes the floor of x, too
+    Vector p = 1.8775767e-3f * f + 8.9893397e-3f;
+    p = (((p * f + 5.5826318e-2f) * f + 2.4015361e-1f) * f + 6.9315308e-1f) * f + 9.9999994e-1f;
+    return (Vector)_mm512_scalef_ps((__m512)p, (__m512)x);
+#else
     x = larger(x, all(-126.f));
     Vector shifted = x + 12582912.f;  // rounds to the nearest whole number in the low bits
     Vector f = x - (shifted - 12582912.f);
-    Vector p = 1.5353362e-4f * f + 1.3398874e-3f;
-    p = (((p * f + 9.6184373e-3f) * f + 5.5503324e-2f) * f + 2.4022648e-1f) * f + 6.9314720e-1f;
-    p = p * f + 1.f;
+    Vector p = 1.3276472e-3f * f + 9.6755410e-3f;
+    p = (((p * f + 5.5507131e-2f) * f + 2.4022120e-1f) * f + 6.9314694e-1f) * f + 1.0000001f;
     return (Vector)((Whole)p + ((Whole)shifted << 23));
+#endif
 }
 
 // Natural logarithm of a normal number to 1e-7 relative (or absolute, near 1).
