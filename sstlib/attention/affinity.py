@@ -46,52 +46,59 @@ class Ranking(NamedTuple):
         return term * 2 * torch.sigmoid(2 / self.scale * (scores + key_term) - query_term)
 
 
-@torch.no_grad()
-def ranking(query: Tensor, key: Tensor, kind: str, scale: float, bias: Tensor, objects: int, labels: Tensor) -> Ranking:
-    """The ranking of queries and keys (batch, head, time, height, width, dim) under labels, hard or soft (see the table).
+class Wanted(NamedTuple):
+    """Object affinities that a caller asks for, as the implementations are told."""
 
-    `bias` is (batch, head, 1, 1, 1).
-    """
-    wide = torch.promote_types(query.dtype, torch.float32)
-    soft = labels.dtype.is_floating_point
-    if soft:
-        members = labels.flatten(2).to(wide)
-    else:
-        numbers = torch.arange(objects, device=labels.device)[:, None]
-        members = (labels.flatten(1)[:, None] == numbers).to(wide)
-    flat_key = key.to(wide).flatten(0, 1).flatten(1, 3)
-    heads = key.shape[1]
-    if kind == "cosine":
-        inverse = flat_key.norm(dim=-1).clamp_min(TINY).reciprocal()
-        return Ranking("multiply", scale, members.repeat_interleave(heads, 0) * inverse[:, None], None, None)
-    if kind == "dot" and soft:
-        return Ranking("multiply", scale, members, None, None)
-    if kind != "distance":
-        return Ranking("add", scale, members.log() if soft else _logs(members), None, None)
-    key_term = flat_key.square().sum(-1) * (-scale / 2)
-    if not soft:
-        return Ranking("add", scale, _logs(members).repeat_interleave(heads, 0) + key_term[:, None], None, None)
-    query_term = query.to(wide).square().sum(-1) + bias.to(wide)
-    return Ranking("sigmoid", scale, members, key_term, query_term.flatten(0, 1).flatten(1))
+    kind: str
+    labels: Tensor  # numbers (batch, time, height, width), or memberships (batch, object, time, height, width)
+    objects: int
+    bias: Tensor  # (batch, head, 1, 1, 1), of distance
+
+    @property
+    def soft(self) -> bool:
+        """Whether memberships weigh the affinities."""
+        return self.labels.dtype.is_floating_point
+
+    def ranking(self, query: Tensor, key: Tensor, scale: float) -> Ranking:
+        """How queries and keys (batch, head, time, height, width, dim) rank (see the table)."""
+        kind, wide = self.kind, torch.promote_types(query.dtype, torch.float32)
+        if self.soft:
+            members = self.labels.flatten(2).to(wide)
+        else:
+            numbers = torch.arange(self.objects, device=key.device)[:, None]
+            members = (self.labels.flatten(1)[:, None] == numbers).to(wide)
+        flat_key = key.to(wide).flatten(0, 1).flatten(1, 3)
+        heads = key.shape[1]
+        if kind == "cosine":
+            inverse = flat_key.norm(dim=-1).clamp_min(TINY).reciprocal()
+            return Ranking("multiply", scale, members.repeat_interleave(heads, 0) * inverse[:, None], None, None)
+        if kind == "dot" and self.soft:
+            return Ranking("multiply", scale, members, None, None)
+        if kind != "distance":
+            return Ranking("add", scale, members.log() if self.soft else _logs(members), None, None)
+        key_term = flat_key.square().sum(-1) * (-scale / 2)
+        if not self.soft:
+            return Ranking("add", scale, _logs(members).repeat_interleave(heads, 0) + key_term[:, None], None, None)
+        query_term = query.to(wide).square().sum(-1) + self.bias.to(wide)
+        return Ranking("sigmoid", scale, members, key_term, query_term.flatten(0, 1).flatten(1))
+
+    def affinity(self, query: Tensor, logsumexp: Tensor, best: Tensor, scale: float) -> Tensor:
+        """The affinity (batch, head, object, time_q, height, width) of the best ranking scores; 0 where there is none (Eq. 4)."""
+        if self.kind == "weight":
+            value = (best - logsumexp[:, :, None]).exp()
+        elif self.kind == "distance" and not self.soft:
+            squared = query.to(best.dtype).square().sum(-1)[:, :, None] - 2 / scale * best
+            value = 2 * torch.sigmoid(-(squared.clamp_min(0) + self.bias[:, :, None]))
+        elif self.kind == "cosine":
+            value = best / (scale * query.to(best.dtype).norm(dim=-1).clamp_min(TINY)[:, :, None])
+        else:
+            value = best
+        return value.clamp_min(0).to(query.dtype)
 
 
 def _logs(members: Tensor) -> Tensor:
     """Logarithms of zeros and ones, which are slow to compute."""
     return torch.zeros_like(members).masked_fill_(members == 0, -INFINITY)
-
-
-def from_best(query: Tensor, logsumexp: Tensor, bias: Tensor, best: Tensor, kind: str, scale: float, soft: bool) -> Tensor:
-    """The affinity (batch, head, object, time_q, height, width) of the best ranking scores; 0 where there is none (Eq. 4)."""
-    if kind == "weight":
-        value = (best - logsumexp[:, :, None]).exp()
-    elif kind == "distance" and not soft:
-        squared = query.to(best.dtype).square().sum(-1)[:, :, None] - 2 / scale * best
-        value = 2 * torch.sigmoid(-(squared.clamp_min(0) + bias[:, :, None]))
-    elif kind == "cosine":
-        value = best / (scale * query.to(best.dtype).norm(dim=-1).clamp_min(TINY)[:, :, None])
-    else:
-        value = best.clone()
-    return value.clamp_min_(0)
 
 
 def slopes(query: Tensor, key: Tensor, logsumexp: Tensor, bias: Tensor, kind: str, scale: float) -> tuple[Tensor, ...]:
@@ -121,6 +128,8 @@ def slopes(query: Tensor, key: Tensor, logsumexp: Tensor, bias: Tensor, kind: st
 def backward(grad: Tensor, query: Tensor, key: Tensor, logsumexp: Tensor, members: Tensor | None, bias: Tensor, argmax: Tensor,
              kind: str, scale: float) -> list[Tensor]:
     """Gradients of query, key, log-sum-exp, memberships and bias: the definition, differentiated at the remembered keys.
+
+    `members` is None under hard labels.
 
     One object at a time, so that one gathered copy of the keys exists at a time.
     """

@@ -97,17 +97,10 @@ def _one_pattern(query: Tensor, key: Tensor, value: Tensor, bias: Tensor, patter
             raise ValueError(f"implementation 'flex' cannot do this: {why}; use 'torch' or 'auto'")
         output, lse = flex.attention(query, key, value, pattern, scale)
         return Attended(output, None, lse)
-    rank, remember, bias = None, False, bias[..., None, None]
-    if labels is not None:
-        rank = affinities.ranking(query, key, kind, scale, bias, objects, labels)
-        remember = torch.is_grad_enabled() and any(t.requires_grad for t in (query, key, bias, labels))
-    how = (rank.mode, *rank[2:]) if rank else ("", None, None, None)
-    output, lse, best, argmax = ops.attend(query, key, value, str(pattern), scale, implementation, *how, remember)
-    found = None
-    if rank:
-        found = ops.affinity(query, key, lse, labels if soft else None, bias.to(lse.dtype), best, argmax, kind, scale)
-        found = found.to(query.dtype)
-    return Attended(output, found, lse)
+    bias = bias[..., None, None]
+    remember = labels is not None and torch.is_grad_enabled() and any(t.requires_grad for t in (query, key, bias, labels))
+    output, lse, found, _ = ops.attend(query, key, value, bias, labels, str(pattern), scale, implementation, kind, objects, remember)
+    return Attended(output, None if labels is None else found, lse)
 
 
 def _patterns(connectivity, heads: int) -> list[Connectivity]:

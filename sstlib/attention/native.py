@@ -7,19 +7,17 @@ in the same layout took 408 ms at S1 (see benchmarks.py) where this one took 15,
 
 import ctypes
 import functools
-import math
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from sstlib import native
-from sstlib.attention.affinity import Ranking
+from sstlib.attention.affinity import KINDS, Wanted
 from sstlib.connectivity import Connectivity, Dense, Grid, Local, Strided
 
 FOLDER = Path(__file__).with_name("kernels")
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
-MODES = ("", "add", "multiply", "sigmoid")
 
 
 def lacks(pattern: Connectivity, dtype: torch.dtype, device: torch.device) -> str:
@@ -54,25 +52,23 @@ def _kernel(pattern: Connectivity) -> tuple[str, tuple[int, int, int]] | None:
     return ("grid", (0, 0, 0)) if isinstance(pattern, Grid) else None
 
 
-def forward(query: Tensor, key: Tensor, value: Tensor, pattern: Connectivity, scale: float, rank: Ranking | None,
+def forward(query: Tensor, key: Tensor, value: Tensor, pattern: Connectivity, scale: float, wanted: Wanted | None,
             remember: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Output, log-sum-exp, best ranking scores and their keys, of (batch, head, time, height, width, dim) tensors."""
+    """Output, log-sum-exp, affinities and their keys, of (batch, head, time, height, width, dim) tensors."""
     q, k, v = (_float(t) for t in (query, key, value))
     output = q.new_empty(*q.shape[:5], v.shape[-1])
-    lse, best = q.new_empty(q.shape[:5]), q.new_empty(0)
+    lse, found = q.new_empty(q.shape[:5]), q.new_empty(0)
     argmax = torch.empty(0, dtype=torch.int32)
-    plain, objects, mode, per_head = [lse, None, None, None, None, None, None], 0, 0, 0
-    if rank is not None:
-        objects, mode = rank.terms.shape[1], MODES.index(rank.mode)
-        per_head = int(rank.terms.shape[0] == q.shape[0] * q.shape[1])
-        best = q.new_empty(*q.shape[:2], objects, *q.shape[2:5])
-        argmax = torch.empty(best.shape if remember else 0, dtype=torch.int32)
-        logs = 1 / math.log(2)  # the kernels' scores are in units of log 2
-        terms = rank.terms.float() * logs if rank.mode == "add" else rank.terms.float()
-        sides = [t if t is None else t.float() * logs for t in (rank.key_term, rank.query_term)]
-        plain = [lse, None, *(t if t is None else _padded(t) for t in (terms, *sides)), best, argmax if remember else None]
-    _call("forward", pattern, scale, [q, k, v, output, None, None, None, None], plain, (objects, mode, per_head))
-    return output.to(query.dtype), lse, best, argmax
+    plain, asked = [lse, None, None, None, None, None, None], (0, 0)
+    if wanted is not None:
+        asked = wanted.objects, KINDS.index(wanted.kind)
+        found = q.new_empty(*q.shape[:2], wanted.objects, *q.shape[2:5])
+        argmax = torch.empty(found.shape if remember else 0, dtype=torch.int32)
+        labels = (wanted.labels.float() if wanted.soft else wanted.labels).contiguous()
+        sides = (None, labels) if wanted.soft else (labels, None)
+        plain = [lse, None, *sides, wanted.bias.float().contiguous(), found, argmax if remember else None]
+    _call("forward", pattern, scale, [q, k, v, output, None, None, None, None], plain, asked)
+    return output.to(query.dtype), lse, found.to(query.dtype), argmax
 
 
 def backward(query: Tensor, key: Tensor, value: Tensor, output: Tensor, lse: Tensor, grad: Tensor, grad_lse: Tensor,
@@ -81,7 +77,7 @@ def backward(query: Tensor, key: Tensor, value: Tensor, output: Tensor, lse: Ten
     q, k, v, g = (_float(t) for t in (query, key, value, grad))
     delta = torch.linalg.vecdot(g, _float(output)).sub_(grad_lse)
     grads = [torch.empty(t.shape) for t in (q, k, v)]
-    _call("backward", pattern, scale, [q, k, v, None, g, *grads], [lse.contiguous(), delta, None, None, None, None, None], (0, 0, 0))
+    _call("backward", pattern, scale, [q, k, v, None, g, *grads], [lse.contiguous(), delta, None, None, None, None, None], (0, 0))
     return tuple(t.to(query.dtype) for t in grads)
 
 
@@ -91,17 +87,12 @@ def _float(tensor: Tensor) -> Tensor:
     return tensor if tensor.stride(-1) == 1 or tensor.shape[-1] == 1 else tensor.contiguous()
 
 
-def _padded(tensor: Tensor) -> Tensor:
-    """A flat copy with a margin, since the lanes beyond the last row read on."""
-    return torch.nn.functional.pad(tensor.flatten(), (0, 16))
-
-
-def _call(function: str, pattern: Connectivity, scale: float, views: list, plain: list, ranking: tuple[int, int, int]) -> None:
+def _call(function: str, pattern: Connectivity, scale: float, views: list, plain: list, asked: tuple[int, int]) -> None:
     """Writes the arguments in the order that kernels/abi.h reads them."""
     name, numbers = _kernel(pattern)
     query, key, value = views[:3]
     sizes = [*query.shape[:2], key.shape[2], query.shape[2], *key.shape[3:], value.shape[-1], *numbers, int(pattern.causal),
-             *ranking, torch.get_num_threads()]
+             *asked, torch.get_num_threads()]
     for view in views:
         sizes += [0] * 5 if view is None else view.stride()[:5]
     addresses = [0 if t is None else t.data_ptr() for t in (*views, *plain)]

@@ -1,7 +1,7 @@
 """The implementations behind custom operators, so that torch.compile, autocast and autograd go through them.
 
-`sstlib::attend` gives output, log-sum-exp and the best ranking scores; `sstlib::affinity` makes affinities of the latter.
-Both have fake kernels (shapes for tracing) and gradients that are operators themselves.
+`sstlib::attend` gives output, log-sum-exp and object affinities; it has a fake kernel (shapes for tracing) and gradients that are
+operators themselves.
 """
 
 import functools
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sstlib.attention import affinity as affinities
 from sstlib.attention import flex, native, portable, tiles
-from sstlib.attention.affinity import Ranking
+from sstlib.attention.affinity import Wanted
 from sstlib.connectivity import Connectivity, parse
 
 _parse = functools.lru_cache(maxsize=64)(parse)  # operators take a pattern as text; reading it takes longer than a small call
@@ -56,25 +56,24 @@ def _module(implementation: str, pattern: Connectivity, query: Tensor):
 
 
 @torch.library.custom_op("sstlib::attend", mutates_args=(), schema=(
-    f"({TENSORS}, {HOW}, str mode, Tensor? terms, Tensor? key_term, Tensor? query_term, bool remember) "
-    "-> (Tensor, Tensor, Tensor, Tensor)"))
-def attend(query, key, value, pattern, scale, implementation, mode, terms, key_term, query_term, remember):
-    """Sparse attention (Eq. 6) by one implementation; best scores and their keys are empty where nothing ranks."""
+    f"({TENSORS}, Tensor bias, Tensor? labels, {HOW}, str kind, int objects, bool remember) -> (Tensor, Tensor, Tensor, Tensor)"))
+def attend(query, key, value, bias, labels, pattern, scale, implementation, kind, objects, remember):
+    """Sparse attention (Eq. 6) by one implementation, with affinities (Eq. 4) and the keys that gave them where labels are given."""
     connectivity = _parse(pattern)
-    rank = None if terms is None else Ranking(mode, scale, terms, key_term, query_term)
-    how = (connectivity, scale, rank, remember)
+    wanted = None if labels is None else Wanted(kind, labels, objects, bias)
     with torch.autocast(query.device.type, enabled=False):  # an operator chooses its own precision: half scores would cost accuracy
-        output, lse, best, argmax = _module(implementation, connectivity, query).forward(query, key, value, *how)
-    if rank is None:
-        best, argmax = lse.new_empty(0), lse.new_empty(0, dtype=torch.int32)
-    return output, lse, best, argmax if remember else argmax.new_empty(0)
+        found = _module(implementation, connectivity, query).forward(query, key, value, connectivity, scale, wanted, remember)
+    output, lse, affinity, argmax = found
+    if wanted is None:
+        affinity = query.new_empty(0)
+    return output, lse, affinity, argmax if wanted is not None and remember else lse.new_empty(0, dtype=torch.int32)
 
 
 @attend.register_fake
-def _(query, key, value, pattern, scale, implementation, mode, terms, key_term, query_term, remember):
+def _(query, key, value, bias, labels, pattern, scale, implementation, kind, objects, remember):
     shape, wide = query.shape[:5], torch.promote_types(query.dtype, torch.float32)
-    ranks = 0 if terms is None else (*shape[:2], terms.shape[1], *shape[2:])
-    return (query.new_empty(*shape, value.shape[-1]), query.new_empty(shape, dtype=wide), query.new_empty(ranks, dtype=wide),
+    ranks = 0 if labels is None else (*shape[:2], objects, *shape[2:])
+    return (query.new_empty(*shape, value.shape[-1]), query.new_empty(shape, dtype=wide), query.new_empty(ranks),
             query.new_empty(ranks if remember else 0, dtype=torch.int32))
 
 
@@ -93,56 +92,41 @@ def _(query, key, value, output, lse, grad, grad_lse, pattern, scale, implementa
     return tuple(t.new_empty(t.shape) for t in (query, key, value))
 
 
-def _save(ctx, inputs, output):
-    query, key, value, ctx.pattern, ctx.scale, ctx.implementation, *_ = inputs
-    ctx.save_for_backward(query, key, value, *output[:2])
-    ctx.mark_non_differentiable(*output[2:])
-
-
-def _gradient(ctx, grad, grad_lse, *_):
-    query, key, value, output, lse = ctx.saved_tensors
-    grads = attend_backward(query, key, value, output, lse, grad, grad_lse, ctx.pattern, ctx.scale, ctx.implementation)
-    return *grads, *[None] * 8
-
-
-attend.register_autograd(_gradient, setup_context=_save)
-
-
-@torch.library.custom_op("sstlib::affinity", mutates_args=(), schema=(
-    "(Tensor query, Tensor key, Tensor lse, Tensor? members, Tensor bias, Tensor best, Tensor argmax, str kind, float scale) -> Tensor"))
-def affinity(query, key, lse, members, bias, best, argmax, kind, scale):
-    """Object affinities (Eq. 4) from the best ranking scores, in the precision of the scores."""
-    return affinities.from_best(query, lse, bias, best, kind, scale, members is not None)
-
-
-@affinity.register_fake
-def _(query, key, lse, members, bias, best, argmax, kind, scale):
-    return best.new_empty(best.shape)
-
-
 @torch.library.custom_op("sstlib::affinity_backward", mutates_args=(), schema=(
     "(Tensor grad, Tensor query, Tensor key, Tensor lse, Tensor? members, Tensor bias, Tensor argmax, str kind, float scale) "
     "-> (Tensor, Tensor, Tensor, Tensor, Tensor)"))
 def affinity_backward(grad, query, key, lse, members, bias, argmax, kind, scale):
-    """Gradients of query, key, log-sum-exp, memberships (empty where there are none) and bias."""
+    """Gradients that affinities send to query, key, log-sum-exp, memberships (empty where there are none) and bias."""
     return tuple(affinities.backward(grad, query, key, lse, members, bias, argmax, kind, scale))
 
 
 @affinity_backward.register_fake
 def _(grad, query, key, lse, members, bias, argmax, kind, scale):
-    return tuple(t.new_empty(t.shape) for t in (query, key, lse, lse.new_empty(0) if members is None else members, bias))
+    like = [query, key, lse, query.new_empty(0) if members is None else members, bias]
+    return tuple(t.new_empty(t.shape) for t in like)
 
 
-def _save_affinity(ctx, inputs, output):
-    query, key, lse, members, bias, _, argmax, ctx.kind, ctx.scale = inputs
-    ctx.save_for_backward(query, key, lse, members, bias, argmax)
+def _save(ctx, inputs, output):
+    query, key, value, bias, labels, ctx.pattern, ctx.scale, ctx.implementation, ctx.kind, *_ = inputs
+    members = labels if labels is not None and labels.dtype.is_floating_point else None
+    ctx.save_for_backward(query, key, value, bias, members, output[0], output[1], output[3])
+    ctx.mark_non_differentiable(output[3])
+    ctx.set_materialize_grads(False)
 
 
-def _affinity_gradient(ctx, grad):
-    query, key, lse, members, bias, argmax = ctx.saved_tensors
-    grads = list(affinity_backward(grad, query, key, lse, members, bias, argmax, ctx.kind, ctx.scale))
-    grads[3] = None if members is None else grads[3]
-    return *grads, None, None, None, None
+def _gradient(ctx, grad, grad_lse, grad_affinity, _):
+    query, key, value, bias, members, output, lse, argmax = ctx.saved_tensors
+    to_members = to_bias = None
+    grad_lse = torch.zeros_like(lse) if grad_lse is None else grad_lse
+    if grad_affinity is not None and argmax.numel():
+        to_query, to_key, to_lse, to_members, to_bias = affinity_backward(grad_affinity, query, key, lse, members, bias, argmax, ctx.kind, ctx.scale)
+        to_members = None if members is None else to_members
+        grad_lse = grad_lse + to_lse
+    grad = torch.zeros_like(output) if grad is None else grad
+    grads = attend_backward(query, key, value, output, lse, grad, grad_lse, ctx.pattern, ctx.scale, ctx.implementation)
+    if to_bias is not None:
+        grads = grads[0] + to_query, grads[1] + to_key, grads[2]
+    return *grads, to_bias, to_members, *[None] * 6
 
 
-affinity.register_autograd(_affinity_gradient, setup_context=_save_affinity)
+attend.register_autograd(_gradient, setup_context=_save)

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from sstlib.attention import blocks, grid
-from sstlib.attention.affinity import Ranking
+from sstlib.attention.affinity import Wanted
 from sstlib.connectivity import Connectivity, Grid
 
 
@@ -17,16 +17,19 @@ def _flat(tensor: Tensor) -> Tensor:
     return tensor.flatten(0, 1).flatten(1, 3)
 
 
-def forward(query: Tensor, key: Tensor, value: Tensor, pattern: Connectivity, scale: float, rank: Ranking | None,
+def forward(query: Tensor, key: Tensor, value: Tensor, pattern: Connectivity, scale: float, wanted: Wanted | None,
             remember: bool) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
-    """Output, log-sum-exp, best ranking scores and their keys, of (batch, head, time, height, width, dim) tensors."""
+    """Output, log-sum-exp, affinities and their keys, of (batch, head, time, height, width, dim) tensors."""
+    rank = wanted.ranking(query, key, scale) if wanted else None
     if rank is not None and rank.terms.shape[0] != query.shape[0] * query.shape[1]:
         rank = rank._replace(terms=rank.terms.repeat_interleave(query.shape[1], 0))
     shape, file = query.shape[:5], grid if isinstance(pattern, Grid) else blocks
     output, lse, best, argmax = file.forward(_flat(query), _flat(key), _flat(value), pattern, tuple(key.shape[2:5]), scale, rank, remember)
-    if rank is not None:
-        best, argmax = (t.reshape(*shape[:2], -1, *shape[2:]) if t.numel() else t for t in (best, argmax))
-    return output.view(*shape, -1), lse.view(shape), best, argmax
+    output, lse = output.view(*shape, -1), lse.view(shape)
+    if rank is None:
+        return output, lse, None, None
+    best, argmax = (t.reshape(*shape[:2], -1, *shape[2:]) if t.numel() else t for t in (best, argmax))
+    return output, lse, wanted.affinity(query, lse, best, scale), argmax
 
 
 def backward(query: Tensor, key: Tensor, value: Tensor, output: Tensor, lse: Tensor, grad: Tensor, grad_lse: Tensor,

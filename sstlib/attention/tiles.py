@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sstlib.attention.affinity import Ranking
+from sstlib.attention.affinity import Wanted
 from sstlib.connectivity import Connectivity, Dense, Grid, Local, Strided
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
@@ -93,9 +93,10 @@ def _widths(query: Tensor, value: Tensor) -> dict[str, int]:
     return dict(D=dim, DP=padded(dim), V=dim_v, VP=padded(dim_v))
 
 
-def forward(query: Tensor, key: Tensor, value: Tensor, pattern: Connectivity, scale: float, rank: Ranking | None,
-            remember: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Output, log-sum-exp, best ranking scores and their keys, of (batch, head, time, height, width, dim) tensors."""
+def forward(query: Tensor, key: Tensor, value: Tensor, pattern: Connectivity, scale: float, wanted: Wanted | None,
+            remember: bool) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
+    """Output, log-sum-exp, affinities and their keys, of (batch, head, time, height, width, dim) tensors."""
+    rank = wanted.ranking(query, key, scale) if wanted else None
     q, k, v = (_cells(t.detach()) for t in (query, key, value))
     shape, size, heads = q.shape[:5], tuple(k.shape[2:5]), q.shape[1]
     lines = _lines(pattern, size)
@@ -115,7 +116,7 @@ def forward(query: Tensor, key: Tensor, value: Tensor, pattern: Connectivity, sc
                          MODE=mode, REMEMBER=remember)
         _launch(_kernels().forward, [q, k, v, output, lse, *extra, best, argmax], [q, k, v], [scale, slope, heads, per_head, shape[2]],
                 line, size, shape[2], shape[0] * heads, constants)
-    return output.to(query.dtype), lse, best, argmax
+    return output.to(query.dtype), lse, wanted.affinity(query, lse, best, scale) if wanted else None, argmax
 
 
 def backward(query: Tensor, key: Tensor, value: Tensor, output: Tensor, lse: Tensor, grad: Tensor, grad_lse: Tensor,

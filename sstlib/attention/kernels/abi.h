@@ -5,41 +5,120 @@
 static inline Problem read(float* const* tensors, const int64_t* numbers, double scale) {
     Problem p;
     int64_t* sizes[] = {&p.batch, &p.heads, &p.time, &p.queried, &p.height, &p.width, &p.dim, &p.value_dim, &p.a, &p.b, &p.c,
-                        &p.causal, &p.objects, &p.ranking, &p.per_head, &p.threads};
+                        &p.causal, &p.objects, &p.kind, &p.threads};
     for (int64_t* size : sizes) *size = *numbers++;
     View* views[] = {&p.query, &p.key, &p.value, &p.output, &p.grad, &p.grad_query, &p.grad_key, &p.grad_value};
     for (View* view : views) {
         *view = {*tensors++, numbers[0], numbers[1], numbers[2], numbers[3], numbers[4]};
         numbers += 5;
     }
-    float** plain[] = {&p.lse, &p.delta, &p.terms, &p.key_term, &p.query_term, &p.best};
-    for (float** pointer : plain) *pointer = *tensors++;
-    p.argmax = (int32_t*)*tensors;
+    p.lse = *tensors++, p.delta = *tensors++;
+    p.labels = (const int64_t*)*tensors++, p.members = *tensors++, p.bias = *tensors++;
+    p.affinity = *tensors++, p.argmax = (int32_t*)*tensors;
     p.scale = (float)scale;
     return p;
 }
 
-// Loads a tile's rows of queries; `cell` is the first one's raster index among the queried frames.
+// What ranks keys for objects beside their scores, by the table of affinity.py; in units of log 2, as the scores are.
+struct Ranks {
+    std::vector<float> terms, key_term;
+
+    explicit Ranks(Problem& p) {
+        if (!p.objects) return;
+        bool soft = p.members, lengths = p.kind == DISTANCE || p.kind == COSINE;
+        p.ranking = p.kind == COSINE || (soft && p.kind == DOT) ? MULTIPLY : soft && p.kind == DISTANCE ? SIGMOID : ADD;
+        p.per_head = lengths && p.ranking != SIGMOID;
+        terms.resize((p.per_head ? p.heads : 1) * p.batch * p.objects * p.cells() + LANES);  // lanes beyond the last row read on
+        if (p.ranking == SIGMOID) key_term.resize(p.batch * p.heads * p.cells() + LANES);
+        p.terms = terms.data(), p.key_term = key_term.data();
+        int64_t lines = p.time * p.height, groups = p.batch * (lengths ? p.heads : 1);
+#pragma omp parallel num_threads(p.threads)
+        {
+            std::vector<Vector> cells(p.dim);
+            std::vector<float> side(p.width + LANES);
+#pragma omp for
+            for (int64_t item = 0; item < groups * lines; item++) {
+                int64_t group = lengths ? item / lines : item / lines * p.heads, line = item % lines;
+                if (lengths) measure(p, group, line, cells, side.data());
+                if (p.ranking == SIGMOID) memcpy(&key_term[group * p.cells() + line * p.width], side.data(), p.width * sizeof(float));
+                for (int64_t o = 0; o < p.objects && (p.per_head || group % p.heads == 0); o++)
+                    term(p, group, o, line * p.width, side.data());
+            }
+        }
+    }
+
+    // What a key's length says: -scale |k|^2 / 2, or 1 / |k|.
+    static void measure(const Problem& p, int64_t group, int64_t line, std::vector<Vector>& cells, float* side) {
+        View key = p.key.of(group / p.heads, group % p.heads);
+        for (int64_t x = 0; x < p.width; x += LANES) {
+            to_tile(key.at(line / p.height, line % p.height, x), key.column, (int)std::min<int64_t>(LANES, p.width - x), p.dim, 1.f, cells.data());
+            Vector squared{};
+            for (int64_t c = 0; c < p.dim; c++) squared += cells[c] * cells[c];
+            if (p.kind == DISTANCE) store(side + x, squared * (-p.scale / 2 * LOG2E));
+            else for (int i = 0; i < LANES; i++) side[x + i] = 1 / std::max(std::sqrt(squared[i]), TINY);
+        }
+    }
+
+    void term(const Problem& p, int64_t group, int64_t object, int64_t first, const float* side) {
+        float* to = const_cast<float*>(p.term(group, object)) + first;
+        int64_t batch = group / p.heads, count = p.width;
+        if (p.labels) {
+            const int64_t* label = p.labels + batch * p.cells() + first;
+            if (p.ranking == MULTIPLY) for (int64_t i = 0; i < count; i++) to[i] = label[i] == object ? side[i] : 0;
+            else if (p.per_head) for (int64_t i = 0; i < count; i++) to[i] = label[i] == object ? side[i] : -INFINITY;
+            else for (int64_t i = 0; i < count; i++) to[i] = label[i] == object ? 0 : -INFINITY;
+            return;
+        }
+        const float* member = p.members + (batch * p.objects + object) * p.cells() + first;
+        for (int64_t i = 0; i < count; i++) to[i] = p.ranking == ADD ? std::log2(member[i]) : p.per_head ? member[i] * side[i] : member[i];
+    }
+};
+
+// |q|^2 of a row's queries.
 template <int TALL>
-static inline void take_terms(Tile<TALL>& tile, int row, int64_t group, int64_t cell, int count) {
-    if (tile.problem.ranking != SIGMOID) return;
-    float lanes[LANES] = {};
-    memcpy(lanes, tile.problem.query_term + group * tile.problem.query_cells() + cell, count * sizeof(float));
-    tile.query_term[row] = load(lanes);
+static inline Vector squared(const Tile<TALL>& tile, int row) {
+    Vector sum{};
+    for (int64_t c = 0; c < tile.problem.dim; c++) sum += tile.query[row * tile.apart + c] * tile.query[row * tile.apart + c];
+    float factor = tile.problem.scale * LOG2E;  // of the queries in a tile
+    return sum * (1 / (factor * factor));
 }
 
-// Writes what the lanes of a row found besides their output: log-sum-exp, best ranking scores and their keys; `cell` says
-// where a lane's query lies, in raster order.
-template <int TALL, class Cell>
-static inline void write_found(const Tile<TALL>& tile, int row, int64_t group, int count, Cell cell) {
+// What ranks the queries of a row, once they are in the tile.
+template <int TALL>
+static inline void take_terms(Tile<TALL>& tile, int row, int64_t group) {
+    if (tile.problem.ranking == SIGMOID) tile.query_term[row] = (squared(tile, row) + tile.problem.bias[group]) * LOG2E;
+}
+
+// The affinity (Eq. 4) of best ranking scores.
+template <int TALL>
+static inline Vector affinity(const Tile<TALL>& tile, int row, int64_t group, Vector best, Vector lse) {
+    const Problem& p = tile.problem;
+    if (p.ranking == SIGMOID) return best;
+    Vector found = best * LN2;
+    if (p.kind == WEIGHT) found = exp2(best - lse * LOG2E);
+    if (p.kind == COSINE) {
+        Vector length = squared(tile, row);
+        for (int i = 0; i < LANES; i++) length[i] = std::max(std::sqrt(length[i]), TINY);
+        found /= length * p.scale;
+    }
+    if (p.kind == DISTANCE) {
+        Vector apart = larger(squared(tile, row) - 2 / p.scale * found, Vector{});
+        found = Tile<TALL>::near((apart + p.bias[group]) * LOG2E);
+    }
+    return best > NEVER ? larger(found, Vector{}) : Vector{};
+}
+
+// Writes what the lanes of a row found besides their output: log-sum-exp, affinities and their keys; put(to, lanes) writes
+// the lanes where their queries lie, in raster order from `to` on.
+template <int TALL, class Put>
+static inline void write_found(const Tile<TALL>& tile, int row, int64_t group, Put put) {
     const Problem& p = tile.problem;
     Vector lse = tile.logsumexp(row);
-    for (int i = 0; i < count; i++) p.lse[group * p.query_cells() + cell(i)] = lse[i];
+    put(p.lse + group * p.query_cells(), lse);
     for (int64_t o = 0; o < p.objects; o++) {
         int64_t to = (group * p.objects + o) * p.query_cells();
-        Vector best = tile.best[o * TALL + row] * (p.ranking == SIGMOID ? 1.f : LN2);
-        for (int i = 0; i < count; i++) p.best[to + cell(i)] = best[i];
-        for (int i = 0; p.argmax && i < count; i++) p.argmax[to + cell(i)] = tile.argmax[o * TALL + row][i];
+        put(p.affinity + to, affinity(tile, row, group, tile.best[o * TALL + row], lse));
+        if (p.argmax) put((float*)p.argmax + to, (Vector)tile.argmax[o * TALL + row]);
     }
 }
 
@@ -47,7 +126,7 @@ static inline void write_found(const Tile<TALL>& tile, int row, int64_t group, i
 template <int TALL>
 static inline void write(const Tile<TALL>& tile, int row, int64_t group, float* output, int64_t column, int64_t cell, int count) {
     from_tile(tile.sums + row * tile.sums_apart, tile.problem.value_dim, 1.f / tile.total[row], count, output, column);
-    write_found(tile, row, group, count, [&](int lane) { return cell + lane; });
+    write_found(tile, row, group, [&](float* to, Vector lanes) { memcpy(to + cell, &lanes, count * sizeof(float)); });
 }
 
 // Loads one row of a tile for backward from `count` cells: left side into query, right side behind it, what scales both.

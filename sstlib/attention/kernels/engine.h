@@ -71,6 +71,28 @@ INLINE bool any(Whole lanes) {
 #endif
 }
 
+// Memory of a call that its thread keeps for the next one: fresh pages cost more than what is computed in them. Not cleared.
+class Reserve {
+    static constexpr size_t MOST_KEPT = (64 << 20) / sizeof(Vector);
+    static std::vector<std::vector<Vector>>& spare() {
+        static thread_local std::vector<std::vector<Vector>> kept;
+        return kept;
+    }
+    std::vector<Vector> memory;
+
+public:
+    explicit Reserve(int64_t floats) {
+        if (!spare().empty()) memory = std::move(spare().back()), spare().pop_back();
+        size_t vectors = (floats + LANES - 1) / LANES;
+        if (memory.size() < vectors) memory = std::vector<Vector>(vectors);
+    }
+    Reserve(Reserve&&) = default;
+    ~Reserve() {
+        if (!memory.empty() && memory.size() <= MOST_KEPT) spare().push_back(std::move(memory));
+    }
+    float* data() { return (float*)memory.data(); }
+};
+
 // 2^x to 2e-7 relative, at most 1e-38 from -126 down; x < 127. The polynomials are minimax on an interval of length 1.
 INLINE Vector exp2(Vector x) {
 #if defined(__AVX512DQ__)
@@ -109,6 +131,7 @@ struct Run {
     int64_t key_step, value_step, key_channel, value_channel;
     int count;
     const float* bias = nullptr;  // the scores start from it, shifted like the keys: masks what lies outside the frame
+    int only = -1;         // the object that all keys are of, where the greatest score is its best
     int earlier = 0;       // so many of the keys, the first ones, lie in frames before the queries' and count for affinity
     int64_t cell = 0;      // of the first key: where its affinity terms lie, and its raster index
     int64_t index = 0, index_step = 0;
@@ -262,32 +285,6 @@ static inline void scatter(const Vector* weights, int64_t weights_apart, const V
     });
 }
 
-// Cells (each `dim` floats in a row, `apart` floats from one to the next) to channels (each a row of `count` floats), times `factor`.
-static inline void to_channels(const float* cells, int64_t apart, int count, int dim, float factor, float* channels, int64_t width) {
-    int i = 0;
-    for (; i + 4 <= count; i += 4) {
-        const float* row = cells + i * apart;
-        int c = 0;
-        for (; c + 4 <= dim; c += 4) {
-            Four a = *(const Four*)(row + c), b = *(const Four*)(row + apart + c);
-            Four d = *(const Four*)(row + 2 * apart + c), e = *(const Four*)(row + 3 * apart + c);
-            Four ab = __builtin_shufflevector(a, b, 0, 4, 1, 5);
-            Four AB = __builtin_shufflevector(a, b, 2, 6, 3, 7);
-            Four de = __builtin_shufflevector(d, e, 0, 4, 1, 5);
-            Four DE = __builtin_shufflevector(d, e, 2, 6, 3, 7);
-            float* to = channels + c * width + i;
-            *(Four*)to = __builtin_shufflevector(ab, de, 0, 1, 4, 5) * factor;
-            *(Four*)(to + width) = __builtin_shufflevector(ab, de, 2, 3, 6, 7) * factor;
-            *(Four*)(to + 2 * width) = __builtin_shufflevector(AB, DE, 0, 1, 4, 5) * factor;
-            *(Four*)(to + 3 * width) = __builtin_shufflevector(AB, DE, 2, 3, 6, 7) * factor;
-        }
-        for (; c < dim; c++)
-            for (int n = 0; n < 4; n++) channels[c * width + i + n] = row[n * apart + c] * factor;
-    }
-    for (; i < count; i++)
-        for (int c = 0; c < dim; c++) channels[c * width + i] = cells[i * apart + c] * factor;
-}
-
 template <int... I>
 INLINE void transpose(Vector (&v)[4], std::integer_sequence<int, I...>) {
     Vector ab = __builtin_shufflevector(v[0], v[1], (I / 4 * 4 + I % 4 / 2 + I % 2 * LANES)...);
@@ -317,8 +314,9 @@ INLINE auto quads(const float* from, int64_t step) {
     }
 }
 
-// A tile's queries (or keys): LANES cells at most; what the lanes beyond them hold does not matter but is finite.
-static inline void to_tile(const float* cells, int64_t apart, int count, int dim, float factor, Vector* tile) {
+// Cells (`dim` floats side by side, `apart` floats from one to the next), LANES at most, to vectors of channels that are `channel`
+// floats apart; what the lanes beyond the cells hold does not matter but is finite.
+static inline void to_vectors(const float* cells, int64_t apart, int count, int dim, float factor, float* channels, int64_t channel) {
     float scratch[4 * LANES] = {};
     int c = 0;
     for (; c + 4 <= dim; c += 4) {
@@ -328,12 +326,17 @@ static inline void to_tile(const float* cells, int64_t apart, int count, int dim
         Vector v[4];
         EACH(n, 4) v[n] = quads<LANES>(from + n * step, step); });
         transpose(v);
-        EACH(n, 4) tile[c + n] = v[n] * factor; });
+        EACH(n, 4) store(channels + (c + n) * channel, v[n] * factor); });
     }
     for (; c < dim; c++) {
         for (int i = 0; i < count; i++) scratch[i] = cells[i * apart + c];
-        tile[c] = load(scratch) * factor;
+        store(channels + c * channel, load(scratch) * factor);
     }
+}
+
+// A tile's queries (or keys).
+static inline void to_tile(const float* cells, int64_t apart, int count, int dim, float factor, Vector* tile) {
+    to_vectors(cells, apart, count, dim, factor, (float*)tile, LANES);
 }
 
 // Back to cells from vectors of channels that are `channel` floats apart.

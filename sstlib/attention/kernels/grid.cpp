@@ -10,12 +10,13 @@ constexpr int HIGH = MOST, WIDE = MOST >= 4 ? 2 : 1, TALL = HIGH * WIDE;  // row
 struct Stacks {  // one head's cells as vectors: (time, column of LANES cells, height, channel)
     const Problem& p;
     int64_t dim, column, frame;
-    std::vector<Vector> data;
+    Reserve memory;
+    Vector* data;
 
-    Stacks(const Problem& p, int64_t dim) : p(p), dim(dim), column(p.height * dim), frame((p.width + LANES - 1) / LANES * column + dim) {
-        data.resize(frame * p.time);  // a frame is longer than its cells, lest all frames fall into the same lines of the cache
-    }
-    Vector* at(int64_t t, int64_t y, int64_t x) { return data.data() + t * frame + x / LANES * column + y * dim; }
+    Stacks(const Problem& p, int64_t dim)  // a frame is longer than its cells, lest all frames fall into the same lines of the cache
+        : p(p), dim(dim), column(p.height * dim), frame((p.width + LANES - 1) / LANES * column + dim), memory(frame * p.time * LANES),
+          data((Vector*)memory.data()) {}
+    Vector* at(int64_t t, int64_t y, int64_t x) { return data + t * frame + x / LANES * column + y * dim; }
     void fill(const View& from, int64_t t, int64_t y) {
         for (int64_t x = 0; x < p.width; x += LANES)
             to_tile(from.at(t, y, x), from.column, (int)std::min<int64_t>(LANES, p.width - x), dim, 1.f, at(t, y, x));
@@ -94,7 +95,8 @@ static void lines(const Place& place, Along along, Across across, Through throug
 }
 
 extern "C" void forward(float* const* tensors, const int64_t* numbers, double scale) {
-    const Problem p = read(tensors, numbers, scale);
+    Problem p = read(tensors, numbers, scale);
+    const Ranks ranks(p);
     Lines keys(p);
 #pragma omp parallel num_threads(p.threads)
     {
@@ -111,7 +113,7 @@ extern "C" void forward(float* const* tensors, const int64_t* numbers, double sc
                 tile.start();
                 at.each([&](int to, int r, int n) {
                     to_tile(query.at(at.t, at.y + r, at.x + n * LANES), query.column, at.lanes(n), p.dim, p.scale * LOG2E, tile.query + to * tile.apart);
-                    take_terms(tile, to, group, at.cell(r, n), at.lanes(n));
+                    take_terms(tile, to, group);
                 });
                 lines(at, [&](int r, int64_t done, int number) {
                     Run run = keys.row(t, at.y + r, done, number);

@@ -42,83 +42,125 @@ static Run shifted(Planes& keys, Planes& values, int64_t t, int64_t y, int64_t x
 // Which objects the rows of keys have where: objects are compact, so that most runs have few of them.
 struct Presence {
     const Problem& p;
-    std::vector<int32_t> counts;  // (row, object, 0..width): cells of the object before each column
+    bool alike;                   // the keys of an object all rank alike, but for their scores
+    std::vector<int32_t> counts;  // (batch, row, object, 0..width): cells of the object before each column
 
-    explicit Presence(const Problem& p) : p(p), counts(p.objects * p.time * p.height * (p.width + 1)) {}
-    int32_t* at(int64_t row, int64_t object) { return &counts[(row * p.objects + object) * (p.width + 1)]; }
-    void count(int64_t row, int64_t object, const float* term) {
-        int32_t* to = at(row, object);
+    explicit Presence(const Problem& p)
+        : p(p), alike(p.ranking == ADD && !p.per_head && p.labels && !p.argmax), counts(p.batch * p.objects * p.time * p.height * (p.width + 1)) {
         const float absent = p.ranking == ADD ? -INFINITY : 0.f;
-        for (int64_t x = 0; x < p.width; x++) to[x + 1] = to[x] + (term[x] != absent);
+#pragma omp parallel for num_threads(p.threads)
+        for (int64_t row = 0; row < (p.objects ? p.batch * p.time * p.height : 0); row++)
+            for (int64_t o = 0; o < p.objects; o++) {
+                int64_t lines = p.time * p.height;
+                const float* term = p.term(row / lines * p.heads, o) + row % lines * p.width;
+                int32_t* to = at(row, o);
+                for (int64_t x = 0; x < p.width; x++) to[x + 1] = to[x] + (term[x] != absent);
+            }
     }
-    void list(int64_t row, int64_t from, int64_t to, std::vector<int>& present) {  // objects with cells in columns from..to-1
+    int32_t* at(int64_t row, int64_t object) { return &counts[(row * p.objects + object) * (p.width + 1)]; }
+
+    // Lists the objects with cells in columns from..to-1 of a row; returns the one that has them all if that decides alone, else -1.
+    int list(int64_t row, int64_t from, int64_t to, std::vector<int>& present) {
         present.clear();
         from = std::max<int64_t>(from, 0), to = std::min(to, p.width);
-        for (int64_t o = 0; o < p.objects && from < to; o++)
-            if (at(row, o)[from] != at(row, o)[to]) present.push_back((int)o);
+        for (int64_t o = 0; o < p.objects && from < to; o++) {
+            int32_t cells = at(row, o)[to] - at(row, o)[from];
+            if (alike && cells == to - from) return (int)o;
+            if (cells) present.push_back((int)o);
+        }
+        return -1;
     }
 };
 
-static void attend_tile(Tile<TALL>& tile, const Window& w, Planes& keys, Planes& values, const Planes& planes, Terms& terms,
-                        Presence& presence, int64_t frame, int64_t y, int64_t x, int rows) {
+// One head's keys and values of some frames, and what ranks them.
+struct Keys {
+    const Problem& p;
+    Planes keys, values, terms;
+    int64_t first = 0, last = 0;  // the frames that are there
+
+    Keys(const Problem& p, int64_t rx, int64_t frames)
+        : p(p), keys(p, frames, p.dim, rx), values(p, frames, p.value_dim, rx),
+          terms(p, p.objects ? frames : 0, p.objects + (p.ranking == SIGMOID), rx) {
+        std::fill_n(terms.data, terms.size, p.ranking == ADD ? -INFINITY : 0.f);
+    }
+    void fill(int64_t group, int64_t line) {  // a row of those frames
+        int64_t t = line / p.height, y = line % p.height, from = ((first + t) * p.height + y) * p.width;
+        keys.fill(p.key.of(group / p.heads, group % p.heads), p, first + t, y, t);
+        values.fill(p.value.of(group / p.heads, group % p.heads), p, first + t, y, t);
+        for (int64_t o = 0; o < p.objects; o++) memcpy(terms.at(t, y) + o * terms.width, p.term(group, o) + from, p.width * sizeof(float));
+        if (p.ranking == SIGMOID) memcpy(terms.at(t, y) + p.objects * terms.width, p.key_term + group * p.cells() + from, p.width * sizeof(float));
+    }
+};
+
+static void attend_tile(Tile<TALL>& tile, const Window& w, Keys& k, Terms& terms, Presence& presence, int64_t batch, int64_t frame, int64_t y,
+                        int64_t x, int rows) {
     const Problem& p = w.p;
     int window = 2 * w.rx + 1;
-    w.walk(0, p.last_key_frame(frame), y, x, rows, {&keys, &values}, [&](int64_t t, int64_t key, int first, int count) {
+    w.walk(0, std::min(k.last, p.last_key_frame(frame)) - k.first, y, x, rows, {&k.keys, &k.values}, [&](int64_t t, int64_t key, int first, int count) {
         for (int done = 0; done < window; done += CAPACITY) {
-            int64_t from = x - w.rx + done;
-            Run run = shifted(keys, values, t, key, from, std::min(window - done, CAPACITY));
-            if (w.touches(x)) run.bias = w.border.data() + keys.margin + from;
-            run.earlier = t < frame ? run.count : 0, run.cell = t * planes.frame + key * planes.row + from;
-            run.index = (t * p.height + key) * p.width + from, run.index_step = 1;
-            if (run.earlier) presence.list(t * p.height + key, from, from + run.count - 1 + LANES, terms.present);
+            int64_t from = x - w.rx + done, row = (k.first + t) * p.height + key;
+            Run run = shifted(k.keys, k.values, t, key, from, std::min(window - done, CAPACITY));
+            if (w.touches(x)) run.bias = w.border.data() + k.keys.margin + from;
+            run.cell = t * k.terms.frame + key * k.terms.row + from;
+            run.index = row * p.width + from, run.index_step = 1;
+            if (p.objects && k.first + t < frame)
+                run.only = presence.list(batch * p.time * p.height + row, from, from + run.count - 1 + LANES, terms.present);
+            run.earlier = k.first + t < frame && run.only < 0 ? run.count : 0;
             together(first, count, [&](auto rows, int row) { tile.template attend<Shifted, decltype(rows)::value>(row, run, terms); });
         }
     });
 }
 
-extern "C" void forward(float* const* tensors, const int64_t* numbers, double scale) {
-    const Problem p = read(tensors, numbers, scale);
-    const Window w(p);
-    Planes keys(p, p.time, p.dim, w.rx), values(p, p.time, p.value_dim, w.rx);
-    int64_t kinds = p.objects + (p.ranking == SIGMOID);
-    Planes terms(p, p.objects ? p.time : 0, kinds, w.rx);
-    if (p.ranking == ADD) std::fill(terms.data.begin(), terms.data.end(), -INFINITY);
-    Terms ranked;
-    for (int64_t o = 0; o < p.objects; o++) ranked.object.push_back(terms.at(0, 0) + o * terms.width);
-    ranked.key = terms.at(0, 0) + p.objects * terms.width;
-    Presence presence(p);
-#pragma omp parallel num_threads(p.threads) firstprivate(ranked)
+// One head by `threads` threads. Of the last frame's queries alone, keys go by a frame at a time, which a core's cache holds, and
+// the tiles' states are kept meanwhile; for all frames that would be much to keep.
+static void forward_head(const Problem& p, const Window& w, Presence& presence, Keys& k, Reserve& kept, int64_t group, int threads) {
+    int64_t b = group / p.heads, h = group % p.heads, stacks = (p.height + TALL - 1) / TALL, columns = (p.width + LANES - 1) / LANES;
+    int64_t step = p.queried == 1 ? 1 : p.time, end = p.last_key_frame(p.time - 1);
+    View query = p.query.of(b, h), output = p.output.of(b, h);
+#pragma omp parallel num_threads(threads)
     {
         Tile<TALL> tile(p, false);
-        for (int64_t group = 0; group < p.batch * p.heads; group++) {
-            int64_t b = group / p.heads, h = group % p.heads, rows = (p.height + TALL - 1) / TALL;
-            View key = p.key.of(b, h), value = p.value.of(b, h), query = p.query.of(b, h), output = p.output.of(b, h);
+        Terms ranked;
+        for (int64_t o = 0; o < p.objects; o++) ranked.object.push_back(k.terms.at(0, 0) + o * k.terms.width);
+        ranked.key = k.terms.at(0, 0) + p.objects * k.terms.width;
+        for (int64_t first = 0; first < end; first += step) {
+#pragma omp single
+            k.first = first, k.last = std::min(first + step, end);
 #pragma omp for
-            for (int64_t line = 0; line < p.time * p.height; line++) {
-                int64_t t = line / p.height, y = line % p.height;
-                keys.fill(key, p, t, y, 1), values.fill(value, p, t, y, 1);
-                for (int64_t o = 0; o < p.objects; o++) {
-                    memcpy(terms.at(t, y) + o * terms.width, p.term(group, o) + line * p.width, p.width * sizeof(float));
-                    presence.count(line, o, p.term(group, o) + line * p.width);
-                }
-                if (p.ranking == SIGMOID)
-                    memcpy(terms.at(t, y) + p.objects * terms.width, p.key_term + group * p.cells() + line * p.width, p.width * sizeof(float));
-            }
+            for (int64_t line = 0; line < (k.last - k.first) * p.height; line++) k.fill(group, line);
 #pragma omp for schedule(dynamic)
-            for (int64_t line = 0; line < p.queried * rows; line++)
-                for (int64_t x = 0; x < p.width; x += LANES) {
-                    int64_t t = line / rows, y = line % rows * TALL;
-                    int count = std::min<int64_t>(LANES, p.width - x), tall = std::min<int64_t>(TALL, p.height - y);
-                    tile.start();
-                    for (int r = 0; r < tall; r++) {
-                        to_tile(query.at(t, y + r, x), query.column, count, p.dim, p.scale * LOG2E, tile.query + r * tile.apart);
-                        take_terms(tile, r, group, (t * p.height + y + r) * p.width + x, count);
-                    }
-                    attend_tile(tile, w, keys, values, terms, ranked, presence, p.first_frame() + t, y, x, tall);
+            for (int64_t item = 0; item < p.queried * stacks * columns; item++) {
+                int64_t t = item / columns / stacks, y = item / columns % stacks * TALL, x = item % columns * LANES;
+                int count = std::min<int64_t>(LANES, p.width - x), tall = std::min<int64_t>(TALL, p.height - y);
+                if (first == 0) tile.start();
+                else tile.resume(kept.data() + item * tile.state());
+                for (int r = 0; r < tall; r++) {
+                    to_tile(query.at(t, y + r, x), query.column, count, p.dim, p.scale * LOG2E, tile.query + r * tile.apart);
+                    take_terms(tile, r, group);
+                }
+                attend_tile(tile, w, k, ranked, presence, b, p.first_frame() + t, y, x, tall);
+                if (k.last < end) tile.leave(kept.data() + item * tile.state());
+                else
                     for (int r = 0; r < tall; r++)
                         write(tile, r, group, output.at(t, y + r, x), output.column, (t * p.height + y + r) * p.width + x, count);
-                }
+            }
         }
+    }
+}
+
+extern "C" void forward(float* const* tensors, const int64_t* numbers, double scale) {
+    Problem p = read(tensors, numbers, scale);
+    const Ranks ranks(p);
+    const Window w(p);
+    Presence presence(p);
+    int64_t groups = p.batch * p.heads, frames = p.queried == 1 ? 1 : p.time;
+    int outer = groups % p.threads == 0 || groups >= 4 * p.threads ? (int)p.threads : 1;  // threads with heads of their own
+#pragma omp parallel num_threads(outer)
+    {
+        Keys keys(p, w.rx, frames);
+        Reserve kept(frames < p.time ? (p.height + TALL) * (p.width + LANES) / (TALL * LANES) * Tile<TALL>(p, false).state() : 0);
+#pragma omp for schedule(dynamic)
+        for (int64_t group = 0; group < groups; group++) forward_head(p, w, presence, keys, kept, group, (int)p.threads / outer);
     }
 }
 
@@ -181,7 +223,7 @@ static void backward_head(const Problem& p, const Window& w, Head& head, int64_t
 #pragma omp for
         for (int64_t line = 0; line < lines; line++) {
             int64_t t = line / p.height, y = line % p.height;
-            head.keys.fill(key, p, t, y, 1), head.values.fill(value, p, t, y, 1);
+            head.keys.fill(key, p, t, y, t), head.values.fill(value, p, t, y, t);
             head.to_keys.clear(t, y), head.to_values.clear(t, y);
         }
         for (int64_t odd = 0; odd < 2; odd++) {

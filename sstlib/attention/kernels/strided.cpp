@@ -93,14 +93,14 @@ static Run stretch(const Cells& keys, const Cells& values, const Lattice& c, int
 }
 
 // What ranks the cells of a class for objects, and which of them each object has.
-struct Ranks {
+struct Listed {
     const Problem& p;
     const float absent;  // the term of a key that an object does not have
     std::vector<float> gathered;
     std::vector<int> keys;    // within their stretch of CAPACITY cells, for each object and stretch
     std::vector<size_t> ends;
 
-    explicit Ranks(const Problem& p) : p(p), absent(p.ranking == ADD ? -INFINITY : 0.f) {}
+    explicit Listed(const Problem& p) : p(p), absent(p.ranking == ADD ? -INFINITY : 0.f) {}
     int64_t stretches(const Lattice& c) const { return (c.size() + CAPACITY - 1) / CAPACITY; }
     const float* side(const Lattice& c, int64_t n) const { return gathered.data() + n * p.time * c.size(); }
 
@@ -149,7 +149,7 @@ struct Tiling {
 };
 
 // Attention of a tile to its class.
-static void attend_tile(Tile<TALL>& tile, const Rows& rows, const Cells& keys, const Cells& values, const Ranks& ranks, Terms& terms) {
+static void attend_tile(Tile<TALL>& tile, const Rows& rows, const Cells& keys, const Cells& values, const Listed& ranks, Terms& terms) {
     const Problem& p = tile.problem;
     int64_t least = p.first_frame() + rows.frame[0], last = p.first_frame() + rows.frame[rows.count - 1];
     auto see = [&](const Run& run, int from, int to) {
@@ -168,15 +168,14 @@ static void attend_tile(Tile<TALL>& tile, const Rows& rows, const Cells& keys, c
     }
 }
 
-static void forward_tile(Tile<TALL>& tile, const Rows& rows, const Cells& keys, const Cells& values, const Ranks& ranks, Terms& terms,
+static void forward_tile(Tile<TALL>& tile, const Rows& rows, const Cells& keys, const Cells& values, const Listed& ranks, Terms& terms,
                          int64_t group, Scratch& scratch) {
     const Problem& p = tile.problem;
     int64_t b = group / p.heads, h = group % p.heads, plane = p.height * p.width;
     tile.start();
     for (int r = 0; r < rows.count; r++) {
         to_row(rows, r, p.query.of(b, h), p.dim, p.scale * LOG2E, scratch, tile.query + r * tile.apart);
-        for (int i = 0; i < rows.lanes[r] && p.ranking == SIGMOID; i++)
-            tile.query_term[r][i] = p.query_term[group * p.query_cells() + rows.raster[r][i]];
+        take_terms(tile, r, group);
     }
     attend_tile(tile, rows, keys, values, ranks, terms);
     for (int r = 0; r < rows.count; r++) {
@@ -186,16 +185,19 @@ static void forward_tile(Tile<TALL>& tile, const Rows& rows, const Cells& keys, 
                 if (found >= 0) found = found / rows.c.size() * plane + rows.c.raster(found % rows.c.size());
             }
         from_row(tile.sums + r * tile.sums_apart, rows, r, p.value_dim, 1.f / tile.total[r], scratch, p.output.of(b, h));
-        write_found(tile, r, group, rows.lanes[r], [&](int lane) { return rows.raster[r][lane]; });
+        write_found(tile, r, group, [&](float* to, Vector lanes) {
+            for (int i = 0; i < rows.lanes[r]; i++) to[rows.raster[r][i]] = lanes[i];
+        });
     }
 }
 
 extern "C" void forward(float* const* tensors, const int64_t* numbers, double scale) {
-    const Problem p = read(tensors, numbers, scale);
+    Problem p = read(tensors, numbers, scale);
+    const Ranks ranks(p);
     const Tiling tiling(p, p.queried);
     int64_t parts = Cells::whole(p, p.key) ? tiling.count() : 1;  // a class that is gathered is so once
     int64_t groups = p.batch * p.heads, alike = !p.objects ? groups : p.per_head || p.ranking == SIGMOID ? 1 : p.heads;  // groups that rank alike
-    std::vector<Ranks> ranks(tiling.classes(), Ranks(p));
+    std::vector<Listed> listed(tiling.classes(), Listed(p));
 #pragma omp parallel num_threads(p.threads)
     {
         Tile<TALL> tile(p, false);
@@ -205,7 +207,7 @@ extern "C" void forward(float* const* tensors, const int64_t* numbers, double sc
         for (int64_t start = 0; start < groups; start += alike) {
             if (p.objects) {
 #pragma omp for
-                for (int64_t n = 0; n < tiling.classes(); n++) ranks[n].take(tiling.lattice(n), start);
+                for (int64_t n = 0; n < tiling.classes(); n++) listed[n].take(tiling.lattice(n), start);
             }
 #pragma omp for schedule(dynamic)
             for (int64_t item = 0; item < alike * tiling.classes() * parts; item++) {
@@ -213,9 +215,9 @@ extern "C" void forward(float* const* tensors, const int64_t* numbers, double sc
                 const Lattice lattice = tiling.lattice(number);
                 int64_t first = p.queried == 1 ? (p.time - 1) % p.c : 0, every = p.queried == 1 ? p.c : 1;  // frames that one query's frame sees
                 keys.take(lattice, p.key.of(b, h), p.dim, first, every), values.take(lattice, p.value.of(b, h), p.value_dim, first, every);
-                if (p.objects) ranks[number].show(lattice, terms);
+                if (p.objects) listed[number].show(lattice, terms);
                 for (int64_t n = item % parts; n < tiling.count(); n += parts)
-                    tiling.visit(lattice, n, [&](const Rows& rows) { forward_tile(tile, rows, keys, values, ranks[number], terms, group, scratch); });
+                    tiling.visit(lattice, n, [&](const Rows& rows) { forward_tile(tile, rows, keys, values, listed[number], terms, group, scratch); });
             }
         }
     }

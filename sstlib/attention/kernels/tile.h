@@ -4,8 +4,10 @@
 
 constexpr int CAPACITY = 67;  // keys whose scores are held at a time
 constexpr float SLACK = 16;  // by how much scores may pass their reference (in log 2) before sums are scaled down
+constexpr float TINY = 1e-12f;  // least length that cosine divides by
 constexpr int UNMASKED = -(1 << 20);  // no row of the tile has a key that it does not see
-enum Ranking { NONE = 0, ADD = 1, MULTIPLY = 2, SIGMOID = 3 };
+enum Ranking { NONE, ADD, MULTIPLY, SIGMOID };  // how keys rank for objects, and
+enum Kind { WEIGHT, DISTANCE, COSINE, DOT };  // what of: affinity.py has the table
 
 // One attention call, as Python describes it (see native.py): sizes, options and one tensor view each.
 struct View {
@@ -16,11 +18,17 @@ struct View {
 };
 
 struct Problem {
-    int64_t batch, heads, time, queried, height, width, dim, value_dim, a, b, c, causal, objects, ranking, per_head, threads;
+    int64_t batch, heads, time, queried, height, width, dim, value_dim, a, b, c, causal, objects, kind, threads;
     float scale;
     View query, key, value, output, grad, grad_query, grad_key, grad_value;
-    float *lse, *delta, *terms, *key_term, *query_term, *best;
+    float *lse, *delta;
+    const int64_t* labels;                        // of the keys, or else their
+    const float *members, *bias;                  // memberships; of distance, one a head
+    float* affinity;
     int32_t* argmax;
+    Ranking ranking = NONE;                       // what follows is made of the above (abi.h)
+    bool per_head = false;                        // whether heads have terms of their own
+    const float *terms = nullptr, *key_term = nullptr;  // (group or batch, object, cell), and (group, cell) for SIGMOID
 
     int64_t cells() const { return time * height * width; }
     int64_t query_cells() const { return queried * height * width; }
@@ -72,6 +80,16 @@ struct Tile {
         for (auto& a : argmax) a = Whole{} - 1;
     }
 
+    // The state between runs, as floats: to be left and resumed where keys come in several parts.
+    int64_t state() const { return (TALL * (sums_apart + 2) + best.size() + argmax.size()) * LANES; }
+    void leave(float* to) { parts([&](Vector* from, size_t n) { memcpy(to, from, n * sizeof(Vector)), to += n * LANES; }); }
+    void resume(const float* from) { parts([&](Vector* to, size_t n) { memcpy((void*)to, from, n * sizeof(Vector)), from += n * LANES; }); }
+    template <class Each>
+    void parts(Each each) {
+        each(sums, TALL * sums_apart), each(top, TALL), each(total, TALL), each(best.data(), best.size());
+        each((Vector*)argmax.data(), argmax.size());
+    }
+
     template <class Kind, int COUNT, int APART>
     void score(int first, const Run& run, int masked) {
         correlate<Kind, COUNT>(query + first * apart, APART * apart, run.key, run.key_step, run.key_channel, problem.dim, run.count, run.bias,
@@ -87,25 +105,32 @@ struct Tile {
         if (run.earlier && problem.ranking == ADD) rank<Kind, COUNT, APART, ADD>(first, run, terms);
         if (run.earlier && problem.ranking == MULTIPLY) rank<Kind, COUNT, APART, MULTIPLY>(first, run, terms);
         if (run.earlier && problem.ranking == SIGMOID) rank<Kind, COUNT, APART, SIGMOID>(first, run, terms);
-        for (int r = 0; r < COUNT; r++) soften(first + r * APART, scores + r * CAPACITY, run.count);
+        soften<COUNT, APART>(first, run.count, run.only);
         blend<Kind, COUNT>(scores, CAPACITY, run.value, run.value_step, run.value_channel, run.count, problem.value_dim,
                            sums + first * sums_apart, APART * sums_apart);
     }
 
-    // Scores of a row become weights. Their reference is an earlier maximum, not always the latest: weights may be as large
-    // as 2^SLACK, which costs no precision, and the sums are seldom scaled.
-    void soften(int row, Vector* s, int n) {
-        Vector high = s[0], sum{};
-        for (int j = 1; j < n; j++) high = larger(high, s[j]);
-        if (any(high > top[row] + SLACK)) {
-            high = larger(high, top[row]);
-            Vector keep = exp2(top[row] - high);
-            for (int c = 0; c < problem.value_dim; c++) sums[row * sums_apart + c] *= keep;
-            total[row] *= keep, top[row] = high;
-        }
-        Vector reference = top[row];
-        for (int j = 0; j < n; j++) sum += s[j] = exp2(s[j] - reference);
-        total[row] += sum;
+    // Scores of rows become weights. Their reference is an earlier maximum, not always the latest: weights may be as large
+    // as 2^SLACK, which costs no precision, and the sums are seldom scaled. `only`: the one object that all keys are of, or -1.
+    template <int COUNT, int APART>
+    void soften(int first, int n, int only) {
+        Vector high[COUNT], sum[COUNT];
+        Whole risen{};
+        EACH(r, COUNT) high[r] = scores[r * CAPACITY], sum[r] = Vector{}; });
+        for (int j = 1; j < n; j++) EACH(r, COUNT) high[r] = larger(high[r], scores[r * CAPACITY + j]); });
+        EACH(r, COUNT) risen |= high[r] > top[first + r * APART] + SLACK; });
+        if (only >= 0) EACH(r, COUNT) best[only * TALL + first + r * APART] = larger(best[only * TALL + first + r * APART], high[r]); });
+        if (any(risen)) EACH(r, COUNT) raise(first + r * APART, high[r]); });
+        EACH(r, COUNT) high[r] = top[first + r * APART]; });
+        for (int j = 0; j < n; j++) EACH(r, COUNT) sum[r] += scores[r * CAPACITY + j] = exp2(scores[r * CAPACITY + j] - high[r]); });
+        EACH(r, COUNT) total[first + r * APART] += sum[r]; });
+    }
+
+    void raise(int row, Vector high) {  // the reference of a row, and its sums with it
+        high = larger(high, top[row]);
+        Vector keep = exp2(top[row] - high);
+        for (int c = 0; c < problem.value_dim; c++) sums[row * sums_apart + c] *= keep;
+        total[row] *= keep, top[row] = high;
     }
 
     Vector logsumexp(int row) const { return top[row] * LN2 + log(total[row]); }
@@ -120,9 +145,8 @@ struct Tile {
         if (MODE == SIGMOID) {
             for (int r = 0; r < COUNT; r++)
                 for (int j = 0; j < run.earlier; j++) {
-                    Vector near = s[r * CAPACITY + j] + take<Kind>(terms.key + run.cell + j * terms.step);
-                    Vector squared = query_term[first + r * APART] - near * (2 / problem.scale);
-                    other[r * CAPACITY + j] = 2.f / (1.f + exp2_any(squared < 126.f ? squared : all(126.f)));
+                    Vector raised = s[r * CAPACITY + j] + take<Kind>(terms.key + run.cell + j * terms.step);
+                    other[r * CAPACITY + j] = Tile::near(query_term[first + r * APART] - raised * (2 / problem.scale));
                 }
             s = other;
         }
@@ -174,6 +198,9 @@ struct Tile {
             best[slot] = high[r];
         }
     }
+
+    // The affinity of a squared distance with its bias, in units of log 2.
+    static Vector near(Vector squared) { return 2.f / (1.f + exp2_any(squared < 126.f ? squared : all(126.f))); }
 
     static Vector exp2_any(Vector x) {  // 2^x for x of both signs: the upper half by division
         Vector small = exp2(x > 0.f ? -x : x);
