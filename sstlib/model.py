@@ -12,6 +12,7 @@ from sstlib.attention import sparse_attention
 from sstlib.backbone import FilterResponseNorm, Levels, build_backbone, enlarge
 from sstlib.config import MODELS, ModelConfig
 from sstlib.connectivity import parse
+from sstlib.convolution import projected
 from sstlib.decoder import build_decoder
 from sstlib.encoding import PositionalEncoding
 from sstlib.matching import FeatureMatching, ReferenceMatching, best_other
@@ -179,7 +180,7 @@ class EncoderLayer(nn.Module):
 
     def keys_and_values(self, x: Float[Tensor, "batch time height width channels"]) -> tuple[Tensor, Tensor]:
         """Key and value of every cell."""
-        return self.heads(self.key(x)), self.heads(self.value(x))
+        return self.heads(projected(self.key, x)), self.heads(projected(self.value, x))
 
     def forward(self, x: Float[Tensor, "batch queries height width channels"], key: Float[Tensor, "batch head time height width dim"],
                 value: Float[Tensor, "batch head time height width dim"], memberships: Float[Tensor, "batch object time height width"] | None,
@@ -199,13 +200,16 @@ class EncoderLayer(nn.Module):
             if config.warped == "features":
                 rider = (rider[..., None] * value[..., None, :]).flatten(-2)
             value = torch.cat([value, rider], -1)
-        query = self.heads(self.query(x))
+        query = self.heads(projected(self.query, x))
         with torch.autocast("cuda" if x.is_cuda else "cpu", enabled=False):  # the operators choose their own precisions
             attended = self.attention(query, key, value, self.connectivity, labels=labels, objects=objects, affinity=config.affinity,
                                       scale=dim**-0.5 if config.scaled else None)
         merged = attended.output[..., :dim].permute(0, 2, 3, 4, 1, 5).flatten(-2)
-        x = self.norm1(x + self.out(merged))
-        x = self.norm2(x + self.feedforward(x))
+        x = self.norm1(x + projected(self.out, merged))
+        first, nonlinearity, second = self.feedforward
+        rectified = isinstance(nonlinearity, nn.ReLU)
+        hidden = projected(first, x, rectified)
+        x = self.norm2(x + projected(second, hidden if rectified else nonlinearity(hidden)))
         if memberships is None:
             return x, None, None
         affinity = attended.affinity[:, :, :, -1].transpose(1, 2)
