@@ -63,9 +63,9 @@ class ResidualBlock(nn.Module):
         super().__init__()
         self.halve = halve
         self.conv1 = Convolution3(inputs, outputs)
-        self.norm1 = group_norm(outputs)
+        self.norm1 = group_norm(outputs, relu=True)
         self.conv2 = Convolution3(outputs, outputs, dilation)
-        self.norm2 = group_norm(outputs)
+        self.norm2 = group_norm(outputs, relu=True)
         self.skip = nn.Conv2d(inputs, outputs, 1, bias=False) if inputs != outputs else nn.Identity()
         nn.init.zeros_(self.norm2.weight)  # starts as the identity, which lets deep stacks learn from the first step
 
@@ -76,8 +76,7 @@ class ResidualBlock(nn.Module):
             y = normalized(self.norm2, *convolved(self.conv2, y))
             return rectified(y, self.skip(x))
         x = F.avg_pool2d(x, 2, ceil_mode=True) if self.halve else x
-        y = self.norm1(self.conv1(x), relu=True)
-        return self.norm2(self.conv2(y), residual=self.skip(x), relu=True)
+        return self.norm2(self.conv2(self.norm1(self.conv1(x))), residual=self.skip(x))
 
 
 def enlarge(x: Tensor, size: tuple[int, int], factor: int = 2, centred: bool = False) -> Tensor:
@@ -105,7 +104,7 @@ class SmallBackbone(nn.Module):
         fine, middle, deep = width * 3 // 2, width * 3, width * 6
         self.channels = (fine, embedding, deep)
         self.normalize = Normalize()
-        self.stem = nn.Sequential(nn.Conv2d(3, width, 4, stride=2, padding=1, bias=False), group_norm(width), nn.ReLU(inplace=True))
+        self.stem = nn.Sequential(nn.Conv2d(3, width, 4, stride=2, padding=1, bias=False), group_norm(width, relu=True))
         self.stage4 = ResidualBlock(width, fine, halve=True)
         self.stage8 = nn.Sequential(ResidualBlock(fine, middle, halve=True), ResidualBlock(middle, middle))
         self.stage16 = nn.Sequential(ResidualBlock(middle, deep, halve=True), ResidualBlock(deep, deep), ResidualBlock(deep, deep, dilation=2))
@@ -118,7 +117,7 @@ class SmallBackbone(nn.Module):
         image = self.normalize(frame)
         if height % 2 or width % 2:
             image = F.pad(image, (0, width % 2, 0, height % 2), mode="replicate")
-        convolution, norm, _ = self.stem
+        convolution, norm = self.stem
         low = self.stage4(normalized(norm, convolution(image)) if fits(image, norm, self.stage4.conv1, self.stage4.conv2) else self.stem(image))
         middle = self.stage8(low)
         deep = self.stage16(middle)

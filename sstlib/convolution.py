@@ -80,12 +80,32 @@ def projected(layer: nn.Linear, x: Float[Tensor, "*cells inputs"], rectify: bool
     """A linear layer, with ReLU if asked: by oneDNN where that can be, whose vectors are twice as wide as those that PyTorch's BLAS takes
     on many processors."""
     plain = x.device.type != "cpu" or x.dtype != torch.float32 or torch.is_autocast_enabled("cpu") or not torch.backends.mkldnn.is_available()
-    if plain or torch.is_grad_enabled() or torch.jit.is_tracing() or torch.compiler.is_compiling():
+    if plain or torch.jit.is_tracing() or torch.compiler.is_compiling():
         y = layer(x)
-        return F.relu_(y) if rectify else y
-    cells = x.reshape(-1, x.shape[-1])
-    y = torch.ops.mkldnn._linear_pointwise(cells, layer.weight, layer.bias, "relu" if rectify else "none", [], "")
-    return y.view(*x.shape[:-1], -1)
+        return F.relu(y) if rectify else y
+    return _Projection.apply(x.reshape(-1, x.shape[-1]), layer.weight, layer.bias, rectify).view(*x.shape[:-1], -1)
+
+
+def _product(a: Tensor, b: Tensor, bias: Tensor | None = None, after: str = "none") -> Tensor:
+    """a times the transposed b, by oneDNN."""
+    return torch.ops.mkldnn._linear_pointwise(a, b, bias, after, [], "")
+
+
+class _Projection(torch.autograd.Function):
+    """A linear layer and its gradients by oneDNN."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, weight: Tensor, bias: Tensor, rectify: bool) -> Tensor:
+        y = _product(x, weight, bias, "relu" if rectify else "none")
+        ctx.save_for_backward(x, weight, y if rectify else None)
+        return y
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        x, weight, y = ctx.saved_tensors
+        grad = grad if y is None else torch.ops.aten.threshold_backward(grad, y, 0)
+        return _product(grad, weight.mT), _product(grad.mT, x.mT), grad.sum(0), None
 
 
 def convolved(convolution: Convolution3, x: Tensor | Pending) -> tuple[Tensor, Tensor]:

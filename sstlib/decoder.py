@@ -53,7 +53,7 @@ class SmallDecoder(nn.Module):
         fine = max(width // 2, 8)
         self.shared = nn.Conv2d(shared, width, 1)
         self.evidence = Convolution3(per_object, width)
-        self.fuse_norm = group_norm(width)
+        self.fuse_norm = group_norm(width, relu=True)
         self.gate8, self.block8 = InstanceGate(instance, width), ResidualBlock(width, width)
         self.down = ResidualBlock(width, 2 * width, halve=True)
         self.gate16, self.block16 = InstanceGate(instance, 2 * width), ResidualBlock(2 * width, 2 * width, dilation=2)
@@ -61,8 +61,9 @@ class SmallDecoder(nn.Module):
         self.join = ResidualBlock(width, width)
         self.fine, self.low = nn.Conv2d(width, fine, 1, bias=False), nn.Conv2d(low, fine, 1)
         self.gate4 = InstanceGate(instance, fine)
-        self.sharpen = nn.Sequential(group_norm(fine), nn.ReLU(inplace=True), Convolution3(fine, fine),
-                                     group_norm(fine), nn.ReLU(inplace=True), nn.Conv2d(fine, 1, 3, padding=1))
+        # Nothing stands where released weights count a ReLU of its own.
+        self.sharpen = nn.Sequential(group_norm(fine, relu=True), nn.Identity(), Convolution3(fine, fine),
+                                     group_norm(fine, relu=True), nn.Identity(), nn.Conv2d(fine, 1, 3, padding=1))
 
     def forward(self, low: Float[Tensor, "batch low fine_height fine_width"], shared: Float[Tensor, "batch shared height width"],
                 evidence: Float[Tensor, "batch object evidence height width"], instance: Float[Tensor, "batch object instance"],
@@ -70,7 +71,7 @@ class SmallDecoder(nn.Module):
         batch, objects = evidence.shape[:2]
         per_object = evidence.flatten(0, 1).contiguous(memory_format=torch.channels_last)  # a quarter faster so on a CPU
         x = _add_shared(self.evidence(per_object), self.shared(shared))
-        x = self.block8(self.gate8(self.fuse_norm(x, relu=True), instance))
+        x = self.block8(self.gate8(self.fuse_norm(x), instance))
         around = self.block16(self.gate16(self.down(x), instance))
         x = self.join(x + enlarge(self.up(around), x.shape[-2:]))
         x = _add_shared(enlarge(self.fine(x), low.shape[-2:], self.factor, self.centred), self.low(low))

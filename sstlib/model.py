@@ -187,10 +187,26 @@ class EncoderLayer(nn.Module):
                 labels: Int[Tensor, "batch time height width"] | None) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """Cells of the last frames after attending to all frames, and the last frame's evidence about objects: maps and features.
 
-        What each object's past cells carry rides as further value channels, so one pass over the keys gives the attention, Eq. 4's affinity
-        and the warped masks (or features). Maps are (batch, object, 2 or 4 * head, height, width): affinity to the object, best affinity to
-        another, and the masks warped from its cells and from those of others; features, if they are what is warped, likewise both. None
-        without memberships.
+        Maps are (batch, object, 2 or 4 * head, height, width): affinity to the object, best affinity to another, and the masks warped from
+        its cells and from those of others; features, if they are what is warped, likewise both. None without memberships.
+        """
+        attended, affinity, warped = self.attend(x, key, value, memberships, labels)
+        x = self.norm1(x + attended)
+        first, nonlinearity, second = self.feedforward
+        rectified = isinstance(nonlinearity, nn.ReLU)
+        hidden = projected(first, x, rectified)
+        x = self.norm2(x + projected(second, hidden if rectified else nonlinearity(hidden)))
+        if memberships is None:
+            return x, None, None
+        warped = torch.cat([warped, warped.sum(1, keepdim=True) - warped], 2)
+        maps = torch.cat([affinity, best_other(affinity)], 2)
+        return (x, maps, warped) if self.config.warped == "features" else (x, torch.cat([maps, warped], 2), None)
+
+    def attend(self, x: Tensor, key: Tensor, value: Tensor, memberships: Tensor | None,
+               labels: Tensor | None) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """What cells read from all frames, and of the last frame's, for each object: affinities (Eq. 4), and what its past cells carry.
+
+        The latter rides as further value channels, so that one pass over the keys gives it all.
         """
         config, dim = self.config, value.shape[-1]
         objects = None
@@ -204,19 +220,11 @@ class EncoderLayer(nn.Module):
         with torch.autocast("cuda" if x.is_cuda else "cpu", enabled=False):  # the operators choose their own precisions
             attended = self.attention(query, key, value, self.connectivity, labels=labels, objects=objects, affinity=config.affinity,
                                       scale=dim**-0.5 if config.scaled else None)
-        merged = attended.output[..., :dim].permute(0, 2, 3, 4, 1, 5).flatten(-2)
-        x = self.norm1(x + projected(self.out, merged))
-        first, nonlinearity, second = self.feedforward
-        rectified = isinstance(nonlinearity, nn.ReLU)
-        hidden = projected(first, x, rectified)
-        x = self.norm2(x + projected(second, hidden if rectified else nonlinearity(hidden)))
+        merged = projected(self.out, attended.output[..., :dim].permute(0, 2, 3, 4, 1, 5).flatten(-2))
         if memberships is None:
-            return x, None, None
-        affinity = attended.affinity[:, :, :, -1].transpose(1, 2)
+            return merged, None, None
         warped = attended.output[:, :, -1, ..., dim:].unflatten(-1, (objects, -1)).permute(0, 4, 1, 5, 2, 3).flatten(2, 3)
-        warped = torch.cat([warped, warped.sum(1, keepdim=True) - warped], 2)
-        maps = torch.cat([affinity, best_other(affinity)], 2)
-        return (x, maps, warped) if config.warped == "features" else (x, torch.cat([maps, warped], 2), None)
+        return merged, attended.affinity[:, :, :, -1].transpose(1, 2), warped
 
 
 class SST(Propagator):

@@ -173,3 +173,20 @@ def test_a_network_segments_alike_without_the_kernels(monkeypatch):
     fast = unroll(network, frames, masks).softmax(2)
     monkeypatch.setattr(convolution, "library", lambda: None)
     torch.testing.assert_close(fast, unroll(network, frames, masks).softmax(2), rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("rectify", [False, True])
+def test_projections_and_their_gradients_are_those_of_linear_layers(rectify):
+    torch.manual_seed(0)
+    layer = torch.nn.Linear(13, 17)
+    x, upstream = torch.randn(2, 5, 7, 13, requires_grad=True), torch.randn(2, 5, 7, 17)
+    exact = copy.deepcopy(layer).double()
+    wide = x.detach().double().requires_grad_()
+    truth = exact(wide).relu() if rectify else exact(wide)
+    found = convolution.projected(layer, x, rectify)
+    near(found, truth)
+    for a, b in zip(torch.autograd.grad(found, (x, *layer.parameters()), upstream),
+                    torch.autograd.grad(truth, (wide, *exact.parameters()), upstream.double()), strict=True):
+        near(a, b)
+    with torch.no_grad():
+        assert torch.equal(convolution.projected(layer, x, rectify), found)

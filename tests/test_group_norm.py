@@ -24,10 +24,10 @@ def expected(x, upstream, weight, bias, groups, residual=False, relu=False):
 
 
 def computed(x, upstream, weight, bias, groups, residual=False, relu=False):
-    norm = GroupNorm(groups, x.shape[1])
+    norm = GroupNorm(groups, x.shape[1], relu)
     norm.weight.data, norm.bias.data = weight, bias
     leaves = [t.detach().requires_grad_() for t in (x, *[x.flip(0)] * residual)]
-    y = norm(*leaves, relu=relu)
+    y = norm(*leaves)
     assert y.dtype == x.dtype and y.is_contiguous(memory_format=torch.channels_last)
     return y.detach(), *torch.autograd.grad(y, (leaves[0], norm.weight, norm.bias, *leaves[1:]), upstream)
 
@@ -84,8 +84,9 @@ def test_the_operators_are_sound_for_compile_and_autograd():
     x, weight, bias = (t.requires_grad_() for t in (x, weight, bias))
     for residual, relu in ((None, False), (x.detach().flip(0).requires_grad_(), True)):
         torch.library.opcheck(group_norm.normalize, (x, weight, bias, residual, 2, 1e-5, relu))
-        y, mean, inverse = group_norm.normalize(x, weight, bias, residual, 2, 1e-5, relu)
-        torch.library.opcheck(group_norm.normalize_backward, (upstream, x.detach(), y.detach() if relu else None, weight.detach(), mean, inverse, 2))
+        y, mean, inverse, affine = group_norm.normalize(x, weight, bias, residual, 2, 1e-5, relu)
+        saved = (x.detach(), y.detach() if relu else None, None, weight.detach(), mean, inverse)
+        torch.library.opcheck(group_norm.normalize_backward, (upstream, *saved, 2))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

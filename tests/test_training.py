@@ -353,8 +353,8 @@ def test_a_run_starts_from_the_weights_that_it_names(undisturbed, tmp_path):
         train(config.replace(model=config.model.replace(history=1)), tmp_path / "other", quiet=True)
 
 
-def event(name, own, caller=None):
-    return types.SimpleNamespace(name=name, self_cpu_time_total=own * 1e6, cpu_parent=caller)
+def event(name, own, caller=None, number=-1):
+    return types.SimpleNamespace(name=name, self_cpu_time_total=own * 1e6, cpu_parent=caller, sequence_nr=number)
 
 
 def test_an_operation_counts_where_its_outermost_named_caller_does():
@@ -364,8 +364,11 @@ def test_an_operation_counts_where_its_outermost_named_caller_does():
     update = event("Optimizer.step#AdamW.step", 0, None)
     events = [node, backward, inside, update, event("aten::mul_", 3, update), event("aten::mul", 4), event("aten::native_group_norm", 5),
               event("sstlib::attend_backward", 6), event("data", 7), event("aten::_foreach_lerp_", 8), event("cudaLaunchKernel", 9)]
+    around = event("attention", 0)
+    events += [around, event("aten::mm", 10, around, number=7), event("sstlib::attend", 11, around, number=8)]
+    events += [event("aten::mm", 12, event("autograd::engine::evaluate_function: MmBackward0", 0, number=7)), event("aten::mm", 13, number=9)]
     found = {stage: seconds for stage, seconds in profiling.stage_seconds(events).items() if seconds}
-    assert found == {"convolution": 3, "optimizer, clipping, average": 11, "elementwise, sums, copies": 4, "normalization": 5,
+    assert found == {"attention, forward": 11, "attention's projections, matching": 22, "matrix products": 13, "convolution": 3, "optimizer, clipping, average": 11, "elementwise, sums, copies": 4, "normalization": 5,
                      "attention, backward": 6, "data (waiting for clips)": 7}
 
 

@@ -29,8 +29,10 @@ def run(arguments: argparse.Namespace) -> int:
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # read when PyTorch is imported; the profiler would print when it starts and stops
     import torch
 
+    from sstlib.native import keep_freed_memory
     from sstlib.training import Diverged, Stopped, train
 
+    keep_freed_memory()
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     config = with_changes(read_config(arguments.config), arguments.changes)

@@ -76,7 +76,7 @@ class Unrolled(nn.Module):
 
 def one_hot(labels: Int[Tensor, "batch time height width"]) -> Float[Tensor, "batch time object height width"]:
     """Memberships of the ids 0..n that occur; void pixels belong to no object."""
-    objects = int(labels[labels != 255].max()) + 1
+    objects = int(labels.masked_fill(labels == 255, 0).max()) + 1
     return (labels.unsqueeze(2) == torch.arange(objects, device=labels.device).view(1, 1, -1, 1, 1)).float()
 
 

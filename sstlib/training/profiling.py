@@ -1,5 +1,6 @@
 """Where the time of a training step goes: the very step of the loop, timed alone and then under PyTorch's profiler."""
 
+import contextlib
 import re
 import statistics
 import tempfile
@@ -8,12 +9,15 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pandas as pd
 import torch
 from torch.profiler import ProfilerActivity, profile, record_function
 
 from sstlib.config import RunConfig
+from sstlib.matching import ReferenceMatching
+from sstlib.model import EncoderLayer
 from sstlib.provenance import provenance
 from sstlib.training.loop import _Run
 from sstlib.training.processes import joined
@@ -23,16 +27,20 @@ STAGES = {
     "data (waiting for clips)": r"data$",
     "optimizer, clipping, average": r"Optimizer|aten::_foreach",
     "convolution": r"aten::_?conv",
-    "attention, forward": r"sstlib::(attend|affinity)$",
+    "attention, forward": r"sstlib::attend$",
     "attention, backward": r"sstlib::(attend|affinity)_backward$",
-    "matrix products": r"aten::(linear|matmul|einsum|addmm|bmm|mm|baddbmm)(_backward)?$",
+    "attention's projections, matching": r"$^",  # what is left of AROUND, below
+    "matrix products": r"(aten|mkldnn)::(linear|_linear_pointwise|matmul|einsum|addmm|bmm|mm|baddbmm)(_backward)?$",
     "normalization": r"(aten|sstlib)::\w*(group|layer|response)_norm",
     "resampling": r"aten::_?(upsample|interpolate|avg_pool|adaptive|pad$|replication_pad|constant_pad)",
     "softmax, maxima, loss": r"aten::(softmax|log_softmax|_softmax|_log_softmax|cross_entropy|nll_loss|topk|amax|max|argmax|sort)",
     "elementwise, sums, copies": r"(aten|sstlib)::",
 }
 REST = "Python and dispatch"
-HEADLINE = ("convolution", "attention, forward", "attention, backward")
+HEADLINE = ("convolution", "attention, forward", "attention, backward", "attention's projections, matching")
+# Multi-head attention beside its operator, and the dense attention to reference frames: whatever runs in these methods or differentiates it.
+AROUND = ((EncoderLayer, "keys_and_values"), (EncoderLayer, "attend"), (ReferenceMatching, "forward"))
+RANGE, NODE = "attention", "autograd::engine::evaluate_function"
 
 
 def profile_steps(config: RunConfig, steps: int, workers: int) -> dict[str, Any]:
@@ -54,7 +62,7 @@ def profile_steps(config: RunConfig, steps: int, workers: int) -> dict[str, Any]
         clips = _named(run._loader(workers, 2 * steps + 1))
         times = [_timed(run, clips) for _ in range(steps + 1)][1:]  # the first compiles kernels and starts workers
         activities = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * (place.device.type == "cuda")
-        with profile(activities=activities) as profiler:
+        with _ranges(), profile(activities=activities) as profiler:
             started = time.perf_counter()
             for _ in range(steps):
                 _timed(run, clips)
@@ -81,23 +89,44 @@ def _timed(run: _Run, clips: Iterator) -> float:
     return time.perf_counter() - started
 
 
+@contextlib.contextmanager
+def _ranges() -> Iterator[None]:
+    """Names what the methods of AROUND do to the profiler."""
+    with contextlib.ExitStack() as stack:
+        for owner, name in AROUND:
+            stack.enter_context(mock.patch.object(owner, name, record_function(RANGE)(getattr(owner, name))))
+        yield
+
+
 def stage_seconds(events: Iterable[Any], device: str = "cpu") -> dict[str, float]:
     """Seconds of each of STAGES: the own time of every operation, given to the stage of its outermost named caller.
+
+    Operations of AROUND that are neither convolution nor the attention operator are its own stage; autograd numbers operations, and the
+    nodes that differentiate them alike, which tells theirs.
 
     Args:
         events: of a profiler (torch.autograd.profiler_util.FunctionEvent).
         device: whose time is counted, cpu or cuda.
     """
+    events = list(events)
+    callers = [_callers(event) for event in events]
+    numbers = {e.sequence_nr for e, chain in zip(events, callers, strict=True) if any(c.name == RANGE for c in chain)} - {-1}
     seconds: dict[str, float] = defaultdict(float)
-    for event in events:
+    for event, chain in zip(events, callers, strict=True):
         own = event.self_cpu_time_total if device == "cpu" else event.self_device_time_total
-        callers, caller = [], event
-        while caller is not None:
-            callers.append(caller.name)
-            caller = caller.cpu_parent
-        if stage := next((found for name in reversed(callers) if (found := stage_of(name))), None):
-            seconds[stage] += own / 1e6
+        if stage := next((found for caller in reversed(chain) if (found := stage_of(caller.name))), None):
+            around = any(c.name == RANGE or (c.name.startswith(NODE) and c.sequence_nr in numbers) for c in chain)
+            seconds[HEADLINE[3] if around and stage not in HEADLINE else stage] += own / 1e6
     return {stage: seconds[stage] for stage in STAGES}
+
+
+def _callers(event: Any) -> list[Any]:
+    """An event and what called it, from the inside out."""
+    chain = []
+    while event is not None:
+        chain.append(event)
+        event = event.cpu_parent
+    return chain
 
 
 def stage_of(operation: str) -> str | None:
@@ -115,8 +144,8 @@ def table(record: dict[str, Any]) -> pd.DataFrame:
 def said(record: dict[str, Any]) -> str:
     """The speed and the share of convolution and attention, in a line."""
     whole = sum(record["stages"].values())
-    share, products = sum(record["stages"][stage] for stage in HEADLINE) / whole, record["stages"]["matrix products"] / whole
+    share, operator = (sum(record["stages"][stage] for stage in stages) / whole for stages in (HEADLINE, HEADLINE[:3]))
     data, training = record["config"]["data"], record["config"]["training"]
     return (f"{record['frames_per_second']:.1f} frames a second ({training['batch']} clips of {data['frames']} frames, {data['width']}x{data['height']}, "
             f"{training['precision']}) on {record['provenance']['device']} and {record['workers']} worker(s); "
-            f"{share:.0%} of a step in convolution and attention, {share + products:.0%} with the encoder's and the matching's matrix products")
+            f"{share:.0%} of a step in convolution and attention, {operator:.0%} without attention's projections and the matching")
