@@ -184,7 +184,7 @@ def test_projections_and_their_gradients_are_those_of_linear_layers(rectify):
     wide = x.detach().double().requires_grad_()
     truth = exact(wide).relu() if rectify else exact(wide)
     found = convolution.projected(layer, x, rectify)
-    near(found, truth)
+    near(found.detach(), truth.detach())
     for a, b in zip(torch.autograd.grad(found, (x, *layer.parameters()), upstream),
                     torch.autograd.grad(truth, (wide, *exact.parameters()), upstream.double()), strict=True):
         near(a, b)
