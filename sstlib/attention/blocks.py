@@ -195,14 +195,13 @@ def _rank(scores: Tensor, rank: Ranking, chunk: Chunk, rows: slice, earlier: sli
         chunk.put(argmax, torch.stack(places, -1))
 
 
-def backward(query: Tensor, key: Tensor, value: Tensor, output: Tensor, lse: Tensor, grad: Tensor, grad_lse: Tensor,
+def backward(query: Tensor, key: Tensor, value: Tensor, lse: Tensor, grad: Tensor, delta: Tensor,
              pattern: Connectivity, size: Size, scale: float) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of query, key and value; the weights are computed again from the log-sum-exp, a few pieces at a time."""
     groups, cells, _ = query.shape
     wide, before = lse.dtype, key.shape[1] - query.shape[1]
     grad_query = torch.empty_like(query)
     grad_key, grad_value = torch.zeros_like(key, dtype=wide), torch.zeros_like(value, dtype=wide)
-    delta = (grad.to(wide) * output.to(wide)).sum(-1) - grad_lse
     for some in pieces(pattern, size, cells // (size[1] * size[2]), False, wide, query.device):
         for chunk in _chunks(some, pattern, size, groups, False):
             chunk = chunk._replace(queries=chunk.queries - before)

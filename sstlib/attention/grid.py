@@ -86,14 +86,13 @@ def _rank(along_t: Tensor, rank: Ranking, heads: slice, cell: slice, best: Tenso
         argmax[:, number] = torch.where(found > rank.least, frame * plane + own, -1).int()
 
 
-def backward(query: Tensor, key: Tensor, value: Tensor, output: Tensor, lse: Tensor, grad: Tensor, grad_lse: Tensor,
+def backward(query: Tensor, key: Tensor, value: Tensor, lse: Tensor, grad: Tensor, delta: Tensor,
              pattern: Grid, size: Size, scale: float) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of query, key and value; each line's weights are computed again from the joint log-sum-exp."""
     kind = query.dtype
-    query, key, value, output, grad = (_wide(t).unflatten(1, (-1, *size[1:])) for t in (query, key, value, output, grad))
-    lse, grad_lse = (t.unflatten(1, (-1, *size[1:])) for t in (lse, grad_lse))
+    query, key, value, grad = (_wide(t).unflatten(1, (-1, *size[1:])) for t in (query, key, value, grad))
+    lse, delta = (t.unflatten(1, (-1, *size[1:])) for t in (lse, delta))
     grads = torch.zeros_like(query), torch.zeros_like(key), torch.zeros_like(value)
-    delta = (grad * output).sum(-1) - grad_lse
     for heads, at, frame in _frames(query.shape[0], size, query.shape[1]):
         seen = frame + 1 if pattern.causal else size[0]
         keys, values, key_grads, value_grads = (t[heads, :seen] for t in (key, value, *grads[1:]))

@@ -71,13 +71,13 @@ def forward(query: Tensor, key: Tensor, value: Tensor, pattern: Connectivity, sc
     return output.to(query.dtype), lse, found.to(query.dtype), argmax
 
 
-def backward(query: Tensor, key: Tensor, value: Tensor, output: Tensor, lse: Tensor, grad: Tensor, grad_lse: Tensor,
+def backward(query: Tensor, key: Tensor, value: Tensor, output: Tensor, lse: Tensor, grad: Tensor, grad_lse: Tensor | None,
              pattern: Connectivity, scale: float) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of query, key and value."""
-    q, k, v, g = (_float(t) for t in (query, key, value, grad))
-    delta = torch.linalg.vecdot(g, _float(output)).sub_(grad_lse)
+    q, k, v, o, g = (_float(t) for t in (query, key, value, output, grad))
     grads = [torch.empty(t.shape) for t in (q, k, v)]
-    _call("backward", pattern, scale, [q, k, v, None, g, *grads], [lse.contiguous(), delta, None, None, None, None, None], (0, 0))
+    known = [lse.contiguous(), None if grad_lse is None else grad_lse.contiguous()]
+    _call("backward", pattern, scale, [q, k, v, o, g, *grads], [*known, None, None, None, None, None], (0, 0))
     return tuple(t.to(query.dtype) for t in grads)
 
 

@@ -78,7 +78,7 @@ def _(query, key, value, bias, labels, pattern, scale, implementation, kind, obj
 
 
 @torch.library.custom_op("sstlib::attend_backward", mutates_args=(), schema=(
-    f"({TENSORS}, Tensor output, Tensor lse, Tensor grad, Tensor grad_lse, {HOW}) -> (Tensor, Tensor, Tensor)"))
+    f"({TENSORS}, Tensor output, Tensor lse, Tensor grad, Tensor? grad_lse, {HOW}) -> (Tensor, Tensor, Tensor)"))
 def attend_backward(query, key, value, output, lse, grad, grad_lse, pattern, scale, implementation):
     """Gradients of query, key and value."""
     connectivity = _parse(pattern)
@@ -117,11 +117,10 @@ def _save(ctx, inputs, output):
 def _gradient(ctx, grad, grad_lse, grad_affinity, _):
     query, key, value, bias, members, output, lse, argmax = ctx.saved_tensors
     to_members = to_bias = None
-    grad_lse = torch.zeros_like(lse) if grad_lse is None else grad_lse
     if grad_affinity is not None and argmax.numel():
         to_query, to_key, to_lse, to_members, to_bias = affinity_backward(grad_affinity, query, key, lse, members, bias, argmax, ctx.kind, ctx.scale)
         to_members = None if members is None else to_members
-        grad_lse = grad_lse + to_lse
+        grad_lse = to_lse if grad_lse is None else grad_lse + to_lse
     grad = torch.zeros_like(output) if grad is None else grad
     grads = attend_backward(query, key, value, output, lse, grad, grad_lse, ctx.pattern, ctx.scale, ctx.implementation)
     if to_bias is not None:

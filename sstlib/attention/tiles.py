@@ -119,12 +119,13 @@ def forward(query: Tensor, key: Tensor, value: Tensor, pattern: Connectivity, sc
     return output.to(query.dtype), lse, wanted.affinity(query, lse, best, scale) if wanted else None, argmax
 
 
-def backward(query: Tensor, key: Tensor, value: Tensor, output: Tensor, lse: Tensor, grad: Tensor, grad_lse: Tensor,
+def backward(query: Tensor, key: Tensor, value: Tensor, output: Tensor, lse: Tensor, grad: Tensor, grad_lse: Tensor | None,
              pattern: Connectivity, scale: float) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of query, key and value."""
     q, k, v, g = (_cells(t.detach()) for t in (query, key, value, grad))
     size, queried, groups = tuple(k.shape[2:5]), q.shape[2], q.shape[0] * q.shape[1]
-    delta = torch.linalg.vecdot(g.float(), output.float()).sub_(grad_lse).contiguous()
+    delta = torch.linalg.vecdot(g.float(), output.float())
+    delta = (delta if grad_lse is None else delta.sub_(grad_lse)).contiguous()
     lines = _lines(pattern, size)
     grads = [torch.empty(t.shape, dtype=torch.float32 if len(lines) > 1 else t.dtype, device=t.device) for t in (q, k, v)]
     for number, line in enumerate(lines):

@@ -74,6 +74,35 @@ struct Ranks {
     }
 };
 
+// What backward subtracts from the products of gradients and values: each query's gradient times its output, less its log-sum-exp's gradient.
+struct Deltas {
+    std::vector<float> deltas;
+
+    explicit Deltas(Problem& p) : deltas(p.batch * p.heads * p.query_cells()) {
+        const float* given = p.delta;
+        p.delta = deltas.data();
+#pragma omp parallel num_threads(p.threads)
+        {
+            std::vector<Vector> cells(2 * p.value_dim);
+#pragma omp for
+            for (int64_t item = 0; item < p.batch * p.heads * p.queried * p.height; item++) {
+                int64_t group = item / (p.queried * p.height), t = item / p.height % p.queried, y = item % p.height;
+                View grad = p.grad.of(group / p.heads, group % p.heads), output = p.output.of(group / p.heads, group % p.heads);
+                for (int64_t x = 0; x < p.width; x += LANES) {
+                    int count = (int)std::min<int64_t>(LANES, p.width - x);
+                    to_tile(grad.at(t, y, x), grad.column, count, p.value_dim, 1, cells.data());
+                    to_tile(output.at(t, y, x), output.column, count, p.value_dim, 1, cells.data() + p.value_dim);
+                    Vector sum{}, less{};
+                    for (int64_t c = 0; c < p.value_dim; c++) sum += cells[c] * cells[p.value_dim + c];
+                    if (given) memcpy(&less, given + item * p.width + x, count * sizeof(float));
+                    sum -= less;
+                    memcpy(&deltas[item * p.width + x], &sum, count * sizeof(float));
+                }
+            }
+        }
+    }
+};
+
 // |q|^2 of a row's queries.
 template <int TALL>
 static inline Vector squared(const Tile<TALL>& tile, int row) {

@@ -314,23 +314,57 @@ INLINE auto quads(const float* from, int64_t step) {
     }
 }
 
+// The same for stacked keys, whose lanes are those of their queries: key j's channels lie `step` vectors after those of key j - 1.
+template <int ROWS, int COUNT>
+static inline void scatter_stacked_block(const Vector* weights, int64_t weights_apart, const Vector* query, int64_t rows_apart, int count, Vector* to,
+                                         int64_t step) {
+    Vector q[ROWS][COUNT];
+    EACH(r, ROWS) EACH(c, COUNT) q[r][c] = query[r * rows_apart + c]; }); });
+    for (int j = 0; j < count; j++, to += step) {
+        Vector w[ROWS];
+        EACH(r, ROWS) w[r] = weights[r * weights_apart + j]; });
+        EACH(c, COUNT)
+            Vector sum = to[c];
+            EACH(r, ROWS) sum += w[r] * q[r][c]; });
+            to[c] = sum;
+        });
+    }
+}
+
+template <int ROWS>
+static inline void scatter_stacked(const Vector* weights, int64_t weights_apart, const Vector* query, int64_t rows_apart, int count, int dim,
+                                   Vector* to, int64_t step) {
+    blocks<(REGISTERS - ROWS - 2) / (ROWS + 1)>(dim, [&](auto size, int done) __attribute__((always_inline)) {
+        scatter_stacked_block<ROWS, decltype(size)::value>(weights, weights_apart, query + done, rows_apart, count, to + done, step);
+    });
+}
+
+// The same where only `left` > 0 cells are there; 0 for the others.
+template <int N>
+INLINE auto quads(const float* from, int64_t step, int64_t left) {
+    if constexpr (N == 4) {
+        typedef float Quad __attribute__((vector_size(16)));
+        return left > 0 ? (Quad) * (const Four*)from : Quad{};
+    } else {
+        return joined(quads<N / 2>(from, step, left), quads<N / 2>(from + N / 2 * step, step, left - N / 2), std::make_integer_sequence<int, N>{});
+    }
+}
+
 // Cells (`dim` floats side by side, `apart` floats from one to the next), LANES at most, to vectors of channels that are `channel`
-// floats apart; what the lanes beyond the cells hold does not matter but is finite.
+// floats apart; the lanes beyond the cells are 0.
 static inline void to_vectors(const float* cells, int64_t apart, int count, int dim, float factor, float* channels, int64_t channel) {
-    float scratch[4 * LANES] = {};
     int c = 0;
     for (; c + 4 <= dim; c += 4) {
-        for (int i = 0; count < LANES && i < count; i++) *(Four*)(scratch + 4 * i) = *(const Four*)(cells + i * apart + c);
-        const float* from = count < LANES ? scratch : cells + c;
-        int64_t step = count < LANES ? 4 : apart;
         Vector v[4];
-        EACH(n, 4) v[n] = quads<LANES>(from + n * step, step); });
+        if (count == LANES) EACH(n, 4) v[n] = quads<LANES>(cells + c + n * apart, apart); });
+        else EACH(n, 4) v[n] = quads<LANES>(cells + c + n * apart, apart, count - n); });
         transpose(v);
         EACH(n, 4) store(channels + (c + n) * channel, v[n] * factor); });
     }
     for (; c < dim; c++) {
-        for (int i = 0; i < count; i++) scratch[i] = cells[i * apart + c];
-        store(channels + c * channel, load(scratch) * factor);
+        Vector v{};
+        for (int i = 0; i < count; i++) v[i] = cells[i * apart + c];
+        store(channels + c * channel, v * factor);
     }
 }
 

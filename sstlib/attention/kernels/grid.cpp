@@ -139,144 +139,152 @@ extern "C" void forward(float* const* tensors, const int64_t* numbers, double sc
     }
 }
 
-// What the keys of a stack of rows get from their rows' queries, lanes being keys.
-struct Gifts {
+// Everything of one head in backward, as stacks: inputs as they are, gradients before they are scaled. A vector's lanes take part in
+// its column and its time line only, so that what a query gives to the keys there needs no turning.
+struct Head {
     const Problem& p;
-    int64_t blocks;  // of LANES keys
-    std::vector<Vector> keys, values;
-    explicit Gifts(const Problem& p) : p(p), blocks((p.width + LANES - 1) / LANES) {}
-    void start() { keys.assign(HIGH * blocks * p.dim, Vector{}), values.assign(HIGH * blocks * p.value_dim, Vector{}); }
-    void end(int64_t t, int64_t y, const View& to_key, const View& to_value) {
-        for (int64_t r = 0; r < HIGH && y + r < p.height; r++)
-            for (int64_t n = 0, x = 0; x < p.width; n++, x += LANES) {
+    Stacks key, value, query, grad, softmax;  // the latter: log-sum-exp (in log 2) and delta
+    Stacks to_key, to_value, to_query;
+    View rows, row_values, row_queries, row_grads;  // as they came, for the x line
+    int64_t group = 0;
+
+    explicit Head(const Problem& p)
+        : p(p), key(p, p.dim), value(p, p.value_dim), query(p, p.dim), grad(p, p.value_dim), softmax(p, 2), to_key(p, p.dim),
+          to_value(p, p.value_dim), to_query(p, p.dim) {}
+
+    void fill(int64_t number) {  // by all threads together
+#pragma omp single
+        {
+            int64_t b = number / p.heads, h = number % p.heads;
+            group = number, rows = p.key.of(b, h), row_values = p.value.of(b, h), row_queries = p.query.of(b, h), row_grads = p.grad.of(b, h);
+        }
+#pragma omp for
+        for (int64_t line = 0; line < p.time * p.height; line++) {
+            int64_t t = line / p.height, y = line % p.height;
+            key.fill(rows, t, y), value.fill(row_values, t, y);
+            for (int64_t x = 0; x < p.width; x += LANES)
+                std::fill_n(to_key.at(t, y, x), p.dim, Vector{}), std::fill_n(to_value.at(t, y, x), p.value_dim, Vector{});
+            if (t >= p.queried) continue;
+            query.fill(row_queries, t, y), grad.fill(row_grads, t, y);
+            for (int64_t x = 0; x < p.width; x += LANES) take_softmax(t, y, x);
+        }
+    }
+    void take_softmax(int64_t t, int64_t y, int64_t x) {
+        int64_t first = group * p.query_cells() + (t * p.height + y) * p.width + x, count = std::min<int64_t>(LANES, p.width - x);
+        Vector lse = all(-NEVER), delta{};  // lanes without a query have no weight
+        memcpy(&lse, p.lse + first, count * sizeof(float)), memcpy(&delta, p.delta + first, count * sizeof(float));
+        softmax.at(t, y, x)[0] = lse * LOG2E, softmax.at(t, y, x)[1] = delta;
+    }
+    // Loads a row of the tile from the queries at (t, y, x), with sums of 0.
+    void take(Tile<TALL>& tile, int row, int64_t t, int64_t y, int64_t x) {
+        Vector* to = tile.query + row * tile.apart;
+        for (int64_t c = 0; c < p.dim; c++) to[c] = query.at(t, y, x)[c] * (p.scale * LOG2E);
+        memcpy((void*)(to + p.dim), grad.at(t, y, x), p.value_dim * sizeof(Vector));
+        std::fill_n(tile.sums + row * tile.sums_apart, p.dim, Vector{});
+        tile.top[row] = softmax.at(t, y, x)[0], tile.total[row] = softmax.at(t, y, x)[1];
+    }
+    void give(const Tile<TALL>& tile, int row, int64_t t, int64_t y, int64_t x) {
+        for (int64_t c = 0; c < p.dim; c++) to_query.at(t, y, x)[c] += tile.sums[row * tile.sums_apart + c];
+    }
+    void write(int64_t b, int64_t h) {  // by all threads together
+        View keys = p.grad_key.of(b, h), values = p.grad_value.of(b, h), queries = p.grad_query.of(b, h);
+#pragma omp for
+        for (int64_t line = 0; line < p.time * p.height; line++) {
+            int64_t t = line / p.height, y = line % p.height;
+            for (int64_t x = 0; x < p.width; x += LANES) {
                 int count = (int)std::min<int64_t>(LANES, p.width - x);
-                from_tile(&keys[(r * blocks + n) * p.dim], p.dim, all(p.scale), count, to_key.at(t, y + r, x), to_key.column);
-                from_tile(&values[(r * blocks + n) * p.value_dim], p.value_dim, all(1), count, to_value.at(t, y + r, x), to_value.column);
+                from_tile(to_key.at(t, y, x), p.dim, all(p.scale), count, keys.at(t, y, x), keys.column);
+                from_tile(to_value.at(t, y, x), p.value_dim, all(1), count, values.at(t, y, x), values.column);
+                if (t < p.queried) from_tile(to_query.at(t, y, x), p.dim, all(p.scale), count, queries.at(t, y, x), queries.column);
             }
+        }
     }
 };
 
-static void pull_tile(Tile<TALL>& tile, Lines& keys, Gifts& gifts, const View& query, const View& grad, const Place& at) {
-    const Problem& p = keys.p;
+// The line along x from a stack of rows; keys are spread, so that weights are turned before they give to the keys.
+static void along_rows(Tile<TALL>& tile, Head& head, const Place& at) {
+    const Problem& p = head.p;
     int64_t t = p.first_frame() + at.t;
+    at.each([&](int row, int r, int n) { head.take(tile, row, at.t, at.y + r, at.x + n * LANES); });
     for (int r = 0; r < at.tall; r++)
         for (int64_t done = 0; done < p.width; done += MOST * LANES) {
-            Run run = keys.row(t, at.y + r, done, (int)std::min<int64_t>(p.width - done, MOST * LANES));
+            int64_t y = at.y + r;
+            Run run = {head.rows.at(t, y, done), head.row_values.at(t, y, done), head.rows.column, head.row_values.column, 1, 1,
+                       (int)std::min<int64_t>(p.width - done, MOST * LANES)};
             if (at.wide == 1) tile.template pull<Spread, 1>(r, run);
             else tile.template pull<Spread, WIDE, HIGH>(r, run);
-            for (int n = 0; n < at.wide; n++) {
-                int64_t x = at.x + n * LANES, block = r * gifts.blocks + done / LANES;
+            for (int n = 0; n < at.wide; n++)
                 together(0, (run.count + LANES - 1) / LANES, [&](auto blocks, int) {
-                    tile.template turn<decltype(blocks)::value>(n, run.count, at.lanes(n), query.at(at.t, at.y + r, x), query.column,
-                                                                grad.at(at.t, at.y + r, x), grad.column, &gifts.keys[block * p.dim],
-                                                                &gifts.values[block * p.value_dim]);
+                    int64_t x = at.x + n * LANES;
+                    tile.template turn<decltype(blocks)::value>(
+                        n, at.lanes(n), head.row_queries.at(at.t, y, x), head.row_queries.column, head.row_grads.at(at.t, y, x),
+                        head.row_grads.column, head.to_key.at(t, y, done), head.to_key.column, head.to_value.at(t, y, done), head.to_value.column);
                 });
-            }
         }
-    lines(at, [](int, int64_t, int) {}, [&](int n, int64_t done, int number) {
-        Run run = keys.column(t, done, at.x + n * LANES, number);
-        together<HIGH>(n * HIGH, at.tall, [&](auto rows, int row) {
-            tile.template pull<Stacked, decltype(rows)::value>(row, run, (int)(at.y + row - n * HIGH - done));
-        });
-    }, [&](int to, int r, int n) {
-        Lines::pieces(p.last_key_frame(t), [&](int64_t done, int number) {
-            tile.template pull<Stacked, 1>(to, keys.frames(done, at.y + r, at.x + n * LANES, number), (int)(t - done));
-        });
+    at.each([&](int row, int r, int n) {
+        memcpy((void*)head.to_query.at(at.t, at.y + r, at.x + n * LANES), tile.sums + row * tile.sums_apart, p.dim * sizeof(Vector));
     });
 }
 
-// From the queries of columns and time lines to a tile of keys. `frame` is the keys' frame among the queried ones (negative
-// before them), `lse` and `delta` those of the head's queries.
-static void push_tile(Tile<TALL>& tile, Lines& queries, const float* lse, const float* delta, const Place& at, int64_t frame) {
-    const Problem& p = queries.p;
-    auto through = [&](int to, int r, int n) {
-        int64_t from = p.causal ? std::max<int64_t>(0, frame) : 0;
-        Lines::pieces(p.queried - from, [&](int64_t done, int number) {
-            Run run = queries.frames(from + done, at.y + r, at.x + n * LANES, number);
-            tile.template push<Stacked, 1>(to, run, lse + run.cell, delta + run.cell, p.height * p.width,
-                                           frame < 0 ? UNMASKED : (int)(frame - from - done));
-        });
-    };
-    if (frame < 0) return at.each(through);
-    lines(at, [](int, int64_t, int) {}, [&](int n, int64_t done, int number) {
-        Run run = queries.column(frame, done, at.x + n * LANES, number);
-        int64_t first = (frame * p.height + done) * p.width + at.x + n * LANES;
-        together<HIGH>(n * HIGH, at.tall, [&](auto rows, int row) {
-            tile.template push<Stacked, decltype(rows)::value>(row, run, lse + first, delta + first, p.width, (int)(at.y + row - n * HIGH - done));
-        });
-    }, through);
-}
-
-// The queries' half of one head, with what they give to the keys of their rows; a stack of rows is one thread's.
-static void pull_head(Tile<TALL>& tile, Lines& lines, Gifts& gifts, int64_t group) {
-    const Problem& p = lines.p;
-    int64_t b = group / p.heads, h = group % p.heads, stacks = (p.height + HIGH - 1) / HIGH;
-    View query = p.query.of(b, h), grad = p.grad.of(b, h), to_query = p.grad_query.of(b, h);
-#pragma omp for schedule(dynamic)
-    for (int64_t item = 0; item < p.queried * stacks; item++) {
-        int64_t t = item / stacks, y = item % stacks * HIGH;
-        gifts.start();
-        for (int64_t x = 0; x < p.width; x += WIDE * LANES) {
-            Place at{t, y, x, (int)std::min<int64_t>(HIGH, p.height - y), (int)std::min<int64_t>(WIDE, (p.width - x + LANES - 1) / LANES), p};
-            tile.start();
-            at.each([&](int to, int r, int n) {
-                take(tile, to, query, grad, t, y + r, x + n * LANES, at.lanes(n), p.scale * LOG2E);
-                take_softmax(tile, to, group * p.query_cells() + at.cell(r, n), at.lanes(n));
-            });
-            pull_tile(tile, lines, gifts, query, grad, at);
-            at.each([&](int from, int r, int n) {
-                from_tile(tile.sums + from * tile.sums_apart, p.dim, all(p.scale), at.lanes(n), to_query.at(t, y + r, x + n * LANES), to_query.column);
-            });
-        }
-        gifts.end(p.first_frame() + t, y, p.grad_key.of(b, h), p.grad_value.of(b, h));
-    }
-}
-
-// The keys' half of one head: what its columns and time lines add to what the rows gave.
-static void push_head(Tile<TALL>& tile, Lines& lines, const float* lse, const float* delta, int64_t group) {
-    const Problem& p = lines.p;
-    int64_t b = group / p.heads, h = group % p.heads;
-    View key = p.key.of(b, h), value = p.value.of(b, h), to_key = p.grad_key.of(b, h), to_value = p.grad_value.of(b, h);
-    tiles(p, p.time, [&](const Place& at) {
-        int64_t frame = at.t - p.first_frame();
-        tile.start();
-        at.each([&](int to, int r, int n) {
-            int64_t y = at.y + r, x = at.x + n * LANES;
-            Vector* sums = tile.sums + to * tile.sums_apart;
-            take(tile, to, key, value, at.t, y, x, at.lanes(n), p.scale * LOG2E);
-            if (frame < 0) return;
-            to_tile(to_key.at(at.t, y, x), to_key.column, at.lanes(n), p.dim, 1 / p.scale, sums);
-            to_tile(to_value.at(at.t, y, x), to_value.column, at.lanes(n), p.value_dim, 1, sums + p.dim);
-        });
-        push_tile(tile, lines, lse, delta, at, frame);
-        at.each([&](int from, int r, int n) {
-            Vector* sums = tile.sums + from * tile.sums_apart;
-            int64_t y = at.y + r, x = at.x + n * LANES;
-            from_tile(sums, p.dim, all(p.scale), at.lanes(n), to_key.at(at.t, y, x), to_key.column);
-            from_tile(sums + p.dim, p.value_dim, all(1), at.lanes(n), to_value.at(at.t, y, x), to_value.column);
+// The line along y of the rows y.. of one vector's columns.
+static void along_columns(Tile<TALL>& tile, Head& head, int64_t frame, int64_t y, int64_t x, int rows) {
+    const Problem& p = head.p;
+    int64_t t = p.first_frame() + frame;
+    for (int r = 0; r < rows; r++) head.take(tile, r, frame, y + r, x);
+    Lines::pieces(p.height, [&](int64_t done, int number) {
+        Run run = {(float*)head.key.at(t, done, x), (float*)head.value.at(t, done, x), p.dim * LANES, p.value_dim * LANES, LANES, LANES, number};
+        together<HIGH>(0, rows, [&](auto some, int row) {
+            tile.template pull<Stacked, decltype(some)::value>(row, run, (int)(y + row - done));
+            tile.template scatter_run<decltype(some)::value>(number, head.query.at(frame, y + row, x), p.dim, head.grad.at(frame, y + row, x),
+                                                             p.value_dim, head.to_key.at(t, done, x), p.dim, head.to_value.at(t, done, x), p.value_dim);
         });
     });
+    for (int r = 0; r < rows; r++) head.give(tile, r, frame, y + r, x);
+}
+
+// The time lines of a vector of cells, from the queries of `rows` frames.
+static void along_time(Tile<TALL>& tile, Head& head, int64_t frame, int64_t y, int64_t x, int rows) {
+    const Problem& p = head.p;
+    int64_t t = p.first_frame() + frame;
+    for (int r = 0; r < rows; r++) head.take(tile, r, frame + r, y, x);
+    Lines::pieces(p.last_key_frame(t + rows - 1), [&](int64_t done, int number) {
+        Run run = {(float*)head.key.at(done, y, x), (float*)head.value.at(done, y, x), head.key.frame * LANES, head.value.frame * LANES, LANES, LANES,
+                   number};
+        together<HIGH>(0, rows, [&](auto some, int row) {
+            tile.template pull<Stacked, decltype(some)::value>(row, run, (int)(t + row - done), p.causal);
+            tile.template scatter_run<decltype(some)::value>(number, head.query.at(frame + row, y, x), head.query.frame,
+                                                             head.grad.at(frame + row, y, x), head.grad.frame, head.to_key.at(done, y, x),
+                                                             head.to_key.frame, head.to_value.at(done, y, x), head.to_value.frame);
+        });
+    });
+    for (int r = 0; r < rows; r++) head.give(tile, r, frame + r, y, x);
 }
 
 extern "C" void backward(float* const* tensors, const int64_t* numbers, double scale) {
-    const Problem p = read(tensors, numbers, scale);
-    Lines lines(p);
-    std::vector<float> lse(p.query_cells() + LANES), delta(p.query_cells() + LANES);  // lanes beyond the last row read on
+    Problem p = read(tensors, numbers, scale);
+    const Deltas deltas(p);
+    int64_t vectors = (p.width + LANES - 1) / LANES;
+    Head head(p);
 #pragma omp parallel num_threads(p.threads)
     {
         Tile<TALL> tile(p, true);
-        Gifts gifts(p);
         for (int64_t group = 0; group < p.batch * p.heads; group++) {
-            int64_t b = group / p.heads, h = group % p.heads;
-            lines.fill(p.key.of(b, h), p.value.of(b, h), p.time);
-            pull_head(tile, lines, gifts, group);
-#pragma omp for
-            for (int64_t i = 0; i < p.query_cells(); i++) {
-                lse[i] = -p.lse[group * p.query_cells() + i] * LOG2E;
-                delta[i] = p.delta[group * p.query_cells() + i];
-            }
-            lines.fill(p.query.of(b, h), p.grad.of(b, h), p.queried);
-            push_head(tile, lines, lse.data(), delta.data(), group);
+            head.fill(group);
+            int64_t stacks = (p.height + HIGH - 1) / HIGH;
+#pragma omp for schedule(dynamic)  // a stack of rows is one thread's, then a frame's column, then a time line: each sum has one owner
+            for (int64_t item = 0; item < p.queried * stacks; item++)
+                for (int64_t n = 0, y = item % stacks * HIGH; n < vectors; n += WIDE)
+                    along_rows(tile, head, {item / stacks, y, n * LANES, (int)std::min<int64_t>(HIGH, p.height - y),
+                                            (int)std::min<int64_t>(WIDE, vectors - n), p});
+#pragma omp for schedule(dynamic)
+            for (int64_t item = 0; item < p.queried * vectors; item++)
+                for (int64_t y = 0; y < p.height; y += HIGH)
+                    along_columns(tile, head, item / vectors, y, item % vectors * LANES, (int)std::min<int64_t>(HIGH, p.height - y));
+#pragma omp for schedule(dynamic)
+            for (int64_t item = 0; item < p.height * vectors; item++)
+                for (int64_t t = 0; t < p.queried; t += HIGH)
+                    along_time(tile, head, t, item / vectors, item % vectors * LANES, (int)std::min<int64_t>(HIGH, p.queried - t));
+            head.write(group / p.heads, group % p.heads);
         }
     }
 }

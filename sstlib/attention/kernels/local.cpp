@@ -239,7 +239,8 @@ static void backward_head(const Problem& p, const Window& w, Head& head, int64_t
 }
 
 extern "C" void backward(float* const* tensors, const int64_t* numbers, double scale) {
-    const Problem p = read(tensors, numbers, scale);
+    Problem p = read(tensors, numbers, scale);
+    const Deltas deltas(p);
     const Window w(p);
     int64_t groups = p.batch * p.heads;
     int outer = groups >= p.threads ? (int)p.threads : 1;

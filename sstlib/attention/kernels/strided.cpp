@@ -260,8 +260,9 @@ struct Class {
                     for (int r = 0; r < decltype(some)::value; r++)
                         together(0, (run.count + LANES - 1) / LANES, [&](auto blocks, int) {
                             tile.template turn<decltype(blocks)::value>(
-                                r, run.count, rows.lanes[row + r], &queries[(row + r) * LANES * p.dim], p.dim,
-                                &grads[(row + r) * LANES * p.value_dim], p.value_dim, &to_keys[block * p.dim], &to_values[block * p.value_dim]);
+                                r, rows.lanes[row + r], &queries[(row + r) * LANES * p.dim], p.dim,
+                                &grads[(row + r) * LANES * p.value_dim], p.value_dim, &to_keys[block * p.dim], p.dim,
+                                &to_values[block * p.value_dim], p.value_dim);
                         });
                 });
             }
@@ -279,7 +280,8 @@ struct Class {
 };
 
 extern "C" void backward(float* const* tensors, const int64_t* numbers, double scale) {
-    const Problem p = read(tensors, numbers, scale);
+    Problem p = read(tensors, numbers, scale);
+    const Deltas deltas(p);
 #pragma omp parallel num_threads(p.threads)
     {
         Tile<TALL> tile(p, true);

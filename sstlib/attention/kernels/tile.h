@@ -1,4 +1,4 @@
-// What a tile of queries does with its runs of keys: joint softmax, object affinity, and the gather halves of backward.
+// What a tile of queries does with its runs of keys: joint softmax, object affinity, and backward.
 #pragma once
 #include "engine.h"
 
@@ -90,15 +90,17 @@ struct Tile {
         each((Vector*)argmax.data(), argmax.size());
     }
 
+    // The r-th of the rows does not see key `masked` + r; with `after` nor those behind it.
     template <class Kind, int COUNT, int APART>
-    void score(int first, const Run& run, int masked) {
+    void score(int first, const Run& run, int masked, bool after = false) {
         correlate<Kind, COUNT>(query + first * apart, APART * apart, run.key, run.key_step, run.key_channel, problem.dim, run.count, run.bias,
                                scores, CAPACITY);
         for (int r = 0; r < COUNT; r++)
-            if (masked + r >= 0 && masked + r < run.count) scores[r * CAPACITY + masked + r] = all(NEVER);
+            for (int j = masked + r; j < run.count && (after || j == masked + r); j++)
+                if (j >= 0) scores[r * CAPACITY + j] = all(NEVER);
     }
 
-    // Attends from COUNT rows, `first` and every APART-th, to a run of CAPACITY keys at most; the r-th does not see key `masked` + r.
+    // Attends from COUNT rows, `first` and every APART-th, to a run of CAPACITY keys at most.
     template <class Kind, int COUNT, int APART = 1>
     void attend(int first, const Run& run, const Terms& terms, int masked = UNMASKED) {
         score<Kind, COUNT, APART>(first, run, masked);
@@ -221,18 +223,12 @@ struct Tile {
         }
     }
 
-    // Scores and the products of gradients and values, for both halves of backward.
-    template <class Kind, int COUNT, int APART>
-    void both(int first, const Run& run, int masked) {
-        score<Kind, COUNT, APART>(first, run, masked);
-        correlate<Kind, COUNT>(query + first * apart + problem.dim, APART * apart, run.value, run.value_step, run.value_channel,
-                               problem.value_dim, run.count, nullptr, other, CAPACITY);
-    }
-
     // Backward for the queries: p and ds of the run, and ds key added to the sums.
     template <class Kind, int COUNT, int APART = 1>
-    void pull(int first, const Run& run, int masked = UNMASKED) {
-        both<Kind, COUNT, APART>(first, run, masked);
+    void pull(int first, const Run& run, int masked = UNMASKED, bool after = false) {
+        score<Kind, COUNT, APART>(first, run, masked, after);
+        correlate<Kind, COUNT>(query + first * apart + problem.dim, APART * apart, run.value, run.value_step, run.value_channel,
+                               problem.value_dim, run.count, nullptr, other, CAPACITY);
         for (int r = 0; r < COUNT; r++) {
             Vector *s = scores + r * CAPACITY, *d = other + r * CAPACITY, lse = top[first + r * APART], delta = total[first + r * APART];
             for (int j = 0; j < run.count; j++) {
@@ -252,37 +248,26 @@ struct Tile {
         scatter<COUNT>(scores, CAPACITY, q + problem.dim, apart, count, problem.value_dim, to_value, value_channel);
     }
 
+    // The same for stacked keys, `step` vectors apart; the rows' queries and gradients are given, `left` unscaled.
+    template <int COUNT>
+    void scatter_run(int count, const Vector* left, int64_t left_apart, const Vector* right, int64_t right_apart, Vector* to_key, int64_t key_step,
+                     Vector* to_value, int64_t value_step) {
+        scatter_stacked<COUNT>(other, CAPACITY, left, left_apart, count, problem.dim, to_key, key_step);
+        scatter_stacked<COUNT>(scores, CAPACITY, right, right_apart, count, problem.value_dim, to_value, value_step);
+    }
+
     // The same for keys in order, from LANES queries of one of the rows just pulled (the n-th). The lanes of the sums are keys, LANES
-    // a block; queries and gradients are read as cells (`left`, `right`).
+    // a block, blocks `key_apart` and `value_apart` vectors apart; queries and gradients are read as cells (`left`, `right`).
     template <int BLOCKS>
-    void turn(int n, int count, int queries, const float* left, int64_t left_step, const float* right, int64_t right_step, Vector* to_key,
-              Vector* to_value) {
+    void turn(int n, int queries, const float* left, int64_t left_step, const float* right, int64_t right_step, Vector* to_key,
+              int64_t key_apart, Vector* to_value, int64_t value_apart) {
         Vector turned[2 * BLOCKS * LANES];
         for (int side = 0; side < 2; side++)
             for (int block = 0; block < BLOCKS; block++)
-                to_tile((const float*)((side ? scores : other) + n * CAPACITY + block * LANES), LANES, std::min(LANES, count - block * LANES), LANES,
-                        1, turned + (side * BLOCKS + block) * LANES);
-        blend<Spread, BLOCKS>(turned, LANES, left, left_step, 1, queries, problem.dim, to_key, problem.dim);
-        blend<Spread, BLOCKS>(turned + BLOCKS * LANES, LANES, right, right_step, 1, queries, problem.value_dim, to_value, problem.value_dim);
-    }
-
-    // Adds ds query and p gradient to the sums of a tile of keys: the keys' half. The run lists queries, with gradients as
-    // its values; `lse` (negated) and `delta` are theirs, `step` apart.
-    template <class Kind, int COUNT, int APART = 1>
-    void push(int first, const Run& run, const float* lse, const float* delta, int64_t step, int masked = UNMASKED) {
-        both<Kind, COUNT, APART>(first, run, masked);
-        for (int r = 0; r < COUNT; r++) {
-            Vector *s = scores + r * CAPACITY, *d = other + r * CAPACITY;
-            for (int j = 0; j < run.count; j++) {
-                s[j] = exp2(s[j] + take<Kind>(lse + j * step));
-                d[j] = s[j] * (d[j] - take<Kind>(delta + j * step));
-            }
-        }
-        Vector* into = sums + first * sums_apart;
-        blend<Kind, COUNT>(other, CAPACITY, run.key, run.key_step, run.key_channel, run.count, problem.dim, into,
-                           APART * sums_apart);
-        blend<Kind, COUNT>(scores, CAPACITY, run.value, run.value_step, run.value_channel, run.count, problem.value_dim,
-                           into + problem.dim, APART * sums_apart);
+                to_tile((const float*)((side ? scores : other) + n * CAPACITY + block * LANES), LANES, LANES, LANES, 1,
+                        turned + (side * BLOCKS + block) * LANES);  // beyond the keys, into lanes that do not matter
+        blend<Spread, BLOCKS>(turned, LANES, left, left_step, 1, queries, problem.dim, to_key, key_apart);
+        blend<Spread, BLOCKS>(turned + BLOCKS * LANES, LANES, right, right_step, 1, queries, problem.value_dim, to_value, value_apart);
     }
 };
 
