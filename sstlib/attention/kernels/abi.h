@@ -12,7 +12,7 @@ static inline Problem read(float* const* tensors, const int64_t* numbers, double
         *view = {*tensors++, numbers[0], numbers[1], numbers[2], numbers[3], numbers[4]};
         numbers += 5;
     }
-    p.lse = *tensors++, p.delta = *tensors++;
+    p.lse = *tensors++, p.delta = *tensors++;  // in backward at first the gradient of log-sum-exp, if there is one
     p.labels = (const int64_t*)*tensors++, p.members = *tensors++, p.bias = *tensors++;
     p.affinity = *tensors++, p.argmax = (int32_t*)*tensors;
     p.scale = (float)scale;
@@ -74,32 +74,41 @@ struct Ranks {
     }
 };
 
-// What backward subtracts from the products of gradients and values: each query's gradient times its output, less its log-sum-exp's gradient.
+// What backward subtracts from the products of gradients and values: each query's gradient times its output, less the gradient of its
+// log-sum-exp. The gradients are there as channels, `first` is the raster index of the first query.
+static inline Vector delta(const Problem& p, const float* output, const Vector* grad, int64_t first, int count) {
+    Vector sum{}, less{};
+    for (int64_t c = 0; c < p.value_dim; c += 4) {
+        Vector cells[4];
+        int some = (int)std::min<int64_t>(4, p.value_dim - c);
+        to_tile(output + c, p.output.column, count, some, 1, cells);
+        for (int n = 0; n < some; n++) sum += cells[n] * grad[c + n];
+    }
+    if (p.delta) memcpy(&less, p.delta + first, count * sizeof(float));
+    return sum - less;
+}
+
+// The deltas of all queries.
 struct Deltas {
     std::vector<float> deltas;
 
     explicit Deltas(Problem& p) : deltas(p.batch * p.heads * p.query_cells()) {
-        const float* given = p.delta;
-        p.delta = deltas.data();
 #pragma omp parallel num_threads(p.threads)
         {
-            std::vector<Vector> cells(2 * p.value_dim);
+            std::vector<Vector> cells(p.value_dim);
 #pragma omp for
             for (int64_t item = 0; item < p.batch * p.heads * p.queried * p.height; item++) {
-                int64_t group = item / (p.queried * p.height), t = item / p.height % p.queried, y = item % p.height;
-                View grad = p.grad.of(group / p.heads, group % p.heads), output = p.output.of(group / p.heads, group % p.heads);
+                int64_t group = item / (p.queried * p.height), b = group / p.heads, h = group % p.heads, t = item / p.height % p.queried, y = item % p.height;
+                View grad = p.grad.of(b, h), output = p.output.of(b, h);
                 for (int64_t x = 0; x < p.width; x += LANES) {
                     int count = (int)std::min<int64_t>(LANES, p.width - x);
                     to_tile(grad.at(t, y, x), grad.column, count, p.value_dim, 1, cells.data());
-                    to_tile(output.at(t, y, x), output.column, count, p.value_dim, 1, cells.data() + p.value_dim);
-                    Vector sum{}, less{};
-                    for (int64_t c = 0; c < p.value_dim; c++) sum += cells[c] * cells[p.value_dim + c];
-                    if (given) memcpy(&less, given + item * p.width + x, count * sizeof(float));
-                    sum -= less;
-                    memcpy(&deltas[item * p.width + x], &sum, count * sizeof(float));
+                    Vector found = delta(p, output.at(t, y, x), cells.data(), item * p.width + x, count);
+                    memcpy(&deltas[item * p.width + x], &found, count * sizeof(float));
                 }
             }
         }
+        p.delta = deltas.data();
     }
 };
 

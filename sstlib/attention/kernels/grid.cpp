@@ -18,8 +18,11 @@ struct Stacks {  // one head's cells as vectors: (time, column of LANES cells, h
           data((Vector*)memory.data()) {}
     Vector* at(int64_t t, int64_t y, int64_t x) { return data + t * frame + x / LANES * column + y * dim; }
     void fill(const View& from, int64_t t, int64_t y) {
-        for (int64_t x = 0; x < p.width; x += LANES)
+        for (int64_t x = 0; x < p.width; x += LANES) {
+            for (int64_t i = 0; i < std::min<int64_t>(LANES, p.width - x); i++)  // the next row, whose pages a processor does not foresee
+                for (int64_t c = 0; c < dim; c += 16) __builtin_prefetch(from.at(t, y, x + i) + from.row + c);
             to_tile(from.at(t, y, x), from.column, (int)std::min<int64_t>(LANES, p.width - x), dim, 1.f, at(t, y, x));
+        }
     }
 };
 
@@ -171,9 +174,10 @@ struct Head {
     }
     void take_softmax(int64_t t, int64_t y, int64_t x) {
         int64_t first = group * p.query_cells() + (t * p.height + y) * p.width + x, count = std::min<int64_t>(LANES, p.width - x);
-        Vector lse = all(-NEVER), delta{};  // lanes without a query have no weight
-        memcpy(&lse, p.lse + first, count * sizeof(float)), memcpy(&delta, p.delta + first, count * sizeof(float));
-        softmax.at(t, y, x)[0] = lse * LOG2E, softmax.at(t, y, x)[1] = delta;
+        Vector lse = all(-NEVER);  // lanes without a query have no weight
+        memcpy(&lse, p.lse + first, count * sizeof(float));
+        softmax.at(t, y, x)[0] = lse * LOG2E;
+        softmax.at(t, y, x)[1] = delta(p, p.output.of(group / p.heads, group % p.heads).at(t, y, x), grad.at(t, y, x), first, (int)count);
     }
     // Loads a row of the tile from the queries at (t, y, x), with sums of 0.
     void take(Tile<TALL>& tile, int row, int64_t t, int64_t y, int64_t x) {
@@ -261,8 +265,7 @@ static void along_time(Tile<TALL>& tile, Head& head, int64_t frame, int64_t y, i
 }
 
 extern "C" void backward(float* const* tensors, const int64_t* numbers, double scale) {
-    Problem p = read(tensors, numbers, scale);
-    const Deltas deltas(p);
+    const Problem p = read(tensors, numbers, scale);
     int64_t vectors = (p.width + LANES - 1) / LANES;
     Head head(p);
 #pragma omp parallel num_threads(p.threads)
