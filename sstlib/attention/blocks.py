@@ -195,27 +195,47 @@ def _rank(scores: Tensor, rank: Ranking, chunk: Chunk, rows: slice, earlier: sli
         chunk.put(argmax, torch.stack(places, -1))
 
 
-def backward(query: Tensor, key: Tensor, value: Tensor, lse: Tensor, grad: Tensor, delta: Tensor,
+def backward(query: Tensor, key: Tensor, value: Tensor, output: Tensor, lse: Tensor, grad: Tensor, grad_lse: Tensor | None,
              pattern: Connectivity, size: Size, scale: float) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of query, key and value; the weights are computed again from the log-sum-exp, a few pieces at a time."""
-    groups, cells, _ = query.shape
+    groups, cells, dim = query.shape
     wide, before = lse.dtype, key.shape[1] - query.shape[1]
+    fused = grad_lse is None and query.device.type == "cpu" and query.dtype == wide and dim == value.shape[-1]  # it knows no gradient of lse
+    delta = output if fused else (grad.to(wide) * output.to(wide)).sum(-1, keepdim=True)
+    delta = delta if grad_lse is None else delta - grad_lse[..., None]
     grad_query = torch.empty_like(query)
     grad_key, grad_value = torch.zeros_like(key, dtype=wide), torch.zeros_like(value, dtype=wide)
-    for some in pieces(pattern, size, cells // (size[1] * size[2]), False, wide, query.device):
-        for chunk in _chunks(some, pattern, size, groups, False):
+    for some in pieces(pattern, size, cells // (size[1] * size[2]), fused, wide, query.device):
+        for chunk in _chunks(some, pattern, size, groups, False, dim if fused else 0):
             chunk = chunk._replace(queries=chunk.queries - before)
-            q, g, norm, minus = (chunk.take(t, chunk.queries) for t in (query, grad, lse[..., None], delta[..., None]))
+            q, g, norm, minus = (chunk.take(t, chunk.queries) for t in (query, grad, lse[..., None], delta))
             k, v = chunk.take(key, chunk.keys), chunk.take(value, chunk.keys)
-            q = q * scale
-            to_q, to_k, to_v = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)
-            for rows, seen, _ in some.spans(pattern.causal, False):
-                weights = _scores(q[:, :, rows], k[:, :, seen], some.bias).sub_(norm[:, :, rows]).exp_()
-                to_v[:, :, seen] += weights.mT @ g[:, :, rows]
-                inner = (g[:, :, rows] @ v[:, :, seen].mT).sub_(minus[:, :, rows]).mul_(weights)
-                torch.matmul(inner, k[:, :, seen], out=to_q[:, :, rows])
-                to_k[:, :, seen] += inner.mT @ q[:, :, rows]
-            chunk.put(grad_query, to_q.mul_(scale))
-            for total, part in ((grad_key, to_k), (grad_value, to_v)):
-                total[chunk.groups].index_add_(1, chunk.keys.flatten(), part.flatten(1, 2))
+            to_q, to_keys = torch.empty_like(q), []
+            for rows, seen, _ in reversed(list(some.spans(pattern.causal, False))):  # the last sees all keys
+                here = q[:, :, rows], k[:, :, seen], v[:, :, seen], g[:, :, rows], norm[:, :, rows], minus[:, :, rows]
+                to_q[:, :, rows], *parts = (_fused_backward if fused else _recomputed)(*here, some.bias, scale)
+                for total, part in zip(to_keys, parts):
+                    total[:, :, seen] += part
+                to_keys = to_keys or parts
+            chunk.put(grad_query, to_q)
+            for total, part in zip((grad_key, grad_value), to_keys, strict=True):
+                add = total[chunk.groups].index_add_ if isinstance(pattern, Local) else total[chunk.groups].index_copy_  # tiles share keys
+                add(1, chunk.keys.flatten(), part.flatten(1, 2))
     return grad_query, grad_key.to(key.dtype), grad_value.to(value.dtype)
+
+
+def _recomputed(q: Tensor, k: Tensor, v: Tensor, g: Tensor, norm: Tensor, delta: Tensor, bias: Tensor | None,
+                scale: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of a span's queries, keys and values."""
+    q = q * scale
+    weights = _scores(q, k, bias).sub_(norm).exp_()
+    inner = (g @ v.mT).sub_(delta).mul_(weights)
+    return (inner @ k).mul_(scale), inner.mT @ q, weights.mT @ g
+
+
+def _fused_backward(q: Tensor, k: Tensor, v: Tensor, g: Tensor, norm: Tensor, output: Tensor, bias: Tensor | None,
+                    scale: float) -> tuple[Tensor, Tensor, Tensor]:
+    """The same by PyTorch's fused CPU kernel, which finds delta from the output."""
+    mask = None if bias is None else bias.repeat(q.shape[-2] // bias.shape[0], k.shape[-2] // bias.shape[1])
+    return torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(g, q, k, v, output, norm[..., 0], 0.0, False, attn_mask=mask,
+                                                                               scale=scale)

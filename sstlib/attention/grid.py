@@ -86,10 +86,12 @@ def _rank(along_t: Tensor, rank: Ranking, heads: slice, cell: slice, best: Tenso
         argmax[:, number] = torch.where(found > rank.least, frame * plane + own, -1).int()
 
 
-def backward(query: Tensor, key: Tensor, value: Tensor, lse: Tensor, grad: Tensor, delta: Tensor,
+def backward(query: Tensor, key: Tensor, value: Tensor, output: Tensor, lse: Tensor, grad: Tensor, grad_lse: Tensor | None,
              pattern: Grid, size: Size, scale: float) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of query, key and value; each line's weights are computed again from the joint log-sum-exp."""
     kind = query.dtype
+    delta = torch.linalg.vecdot(_wide(grad), _wide(output))
+    delta = delta if grad_lse is None else delta - grad_lse
     query, key, value, grad = (_wide(t).unflatten(1, (-1, *size[1:])) for t in (query, key, value, grad))
     lse, delta = (t.unflatten(1, (-1, *size[1:])) for t in (lse, delta))
     grads = torch.zeros_like(query), torch.zeros_like(key), torch.zeros_like(value)

@@ -120,7 +120,8 @@ def _gradient(ctx, grad, grad_lse, grad_affinity, _):
     if grad_affinity is not None and argmax.numel():
         to_query, to_key, to_lse, to_members, to_bias = affinity_backward(grad_affinity, query, key, lse, members, bias, argmax, ctx.kind, ctx.scale)
         to_members = None if members is None else to_members
-        grad_lse = to_lse if grad_lse is None else grad_lse + to_lse
+        if ctx.kind == "weight":  # the only one that knows of the log-sum-exp
+            grad_lse = to_lse if grad_lse is None else grad_lse + to_lse
     grad = torch.zeros_like(output) if grad is None else grad
     grads = attend_backward(query, key, value, output, lse, grad, grad_lse, ctx.pattern, ctx.scale, ctx.implementation)
     if to_bias is not None:

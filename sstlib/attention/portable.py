@@ -35,10 +35,8 @@ def forward(query: Tensor, key: Tensor, value: Tensor, pattern: Connectivity, sc
 def backward(query: Tensor, key: Tensor, value: Tensor, output: Tensor, lse: Tensor, grad: Tensor, grad_lse: Tensor | None,
              pattern: Connectivity, scale: float) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of query, key and value."""
-    flat = [_flat(t) for t in (query, key, value)]
+    flat = [_flat(t) for t in (query, key, value, output)]
     file = grid if isinstance(pattern, Grid) else blocks
-    delta = (grad.to(lse.dtype) * output.to(lse.dtype)).sum(-1)  # what the softmax takes off each gradient
-    delta = delta if grad_lse is None else delta.sub_(grad_lse)
-    lse, delta = (t.flatten(0, 1).flatten(1) for t in (lse, delta))
-    grads = file.backward(*flat, lse, _flat(grad), delta, pattern, tuple(key.shape[2:5]), scale)
+    lse, grad_lse = (t if t is None else t.flatten(0, 1).flatten(1) for t in (lse, grad_lse))
+    grads = file.backward(*flat, lse, _flat(grad), grad_lse, pattern, tuple(key.shape[2:5]), scale)
     return tuple(g.view(t.shape) for g, t in zip(grads, (query, key, value)))
