@@ -32,7 +32,9 @@ def run(arguments: argparse.Namespace) -> int:
 
     from sstlib import benchmarks
     from sstlib.files import written_aside
+    from sstlib.native import keep_freed_memory
 
+    keep_freed_memory()  # else the pages of large outputs are cleared in some rounds and not in others; peaks have processes of their own
     unknown = [name for name in arguments.sizes if name not in benchmarks.PARTS]
     if unknown:
         raise ValueError(f"no size {unknown[0]!r}; known sizes: {', '.join(benchmarks.PARTS)}")

@@ -33,10 +33,10 @@ struct Lines {
 
     explicit Lines(const Problem& p) : p(p), left(p, p.dim), right(p, p.value_dim) {}
 
-    void fill(const View& from, const View& other, int64_t frames) {  // by all threads together
+    void fill(const View& from, const View& other, int64_t first) {  // frames from `first` on, by all threads together
         key = from, value = other;
 #pragma omp for
-        for (int64_t line = 0; line < frames * p.height; line++) {
+        for (int64_t line = first * p.height; line < p.time * p.height; line++) {
             left.fill(from, line / p.height, line % p.height);
             right.fill(other, line / p.height, line % p.height);
         }
@@ -47,6 +47,21 @@ struct Lines {
     Run column(int64_t t, int64_t y, int64_t x, int count) { return stacked(t, y, x, left.dim, right.dim, count); }
     Run frames(int64_t t, int64_t y, int64_t x, int count) {
         Run run = stacked(t, y, x, left.frame, right.frame, count);
+        run.cell = run.index = (t * p.height + y) * p.width + x, run.index_step = p.height * p.width;
+        return run;
+    }
+    // The same run from cells as they came, `lefts` and `rights` being room for it: of one frame's queries each key is read once.
+    Run frames(int64_t t, int64_t y, int64_t x, int count, std::vector<Vector>& lefts, std::vector<Vector>& rights) const {
+        int lanes = (int)std::min<int64_t>(LANES, p.width - x);
+        for (int n = 0; n < count; n++) {
+            const float *from = key.at(t + n, y, x), *other = value.at(t + n, y, x);
+            for (int i = 0; i < lanes; i++) {  // the next row of the tile
+                for (int64_t c = 0; c < p.dim; c += 16) __builtin_prefetch(from + key.row + i * key.column + c);
+                for (int64_t c = 0; c < p.value_dim; c += 16) __builtin_prefetch(other + value.row + i * value.column + c);
+            }
+            to_tile(from, key.column, lanes, p.dim, 1, &lefts[n * p.dim]), to_tile(other, value.column, lanes, p.value_dim, 1, &rights[n * p.value_dim]);
+        }
+        Run run = {(float*)lefts.data(), (float*)rights.data(), p.dim * LANES, p.value_dim * LANES, LANES, LANES, count};
         run.cell = run.index = (t * p.height + y) * p.width + x, run.index_step = p.height * p.width;
         return run;
     }
@@ -104,13 +119,15 @@ extern "C" void forward(float* const* tensors, const int64_t* numbers, double sc
 #pragma omp parallel num_threads(p.threads)
     {
         Tile<TALL> tile(p, false);
+        bool last = p.queried == 1;  // the last frame's queries alone
+        std::vector<Vector> lefts(last * CAPACITY * p.dim), rights(last * CAPACITY * p.value_dim);
         for (int64_t group = 0; group < p.batch * p.heads; group++) {
             int64_t b = group / p.heads, h = group % p.heads;
             View query = p.query.of(b, h), output = p.output.of(b, h);
             Terms terms;
             terms.step = p.height * p.width, terms.key = p.key_term + group * p.cells();
             for (int64_t o = 0; o < p.objects; o++) terms.object.push_back(p.term(group, o)), terms.present.push_back((int)o);
-            keys.fill(p.key.of(b, h), p.value.of(b, h), p.time);
+            keys.fill(p.key.of(b, h), p.value.of(b, h), last ? p.time - 1 : 0);
             tiles(p, p.queried, [&](const Place& at) {
                 int64_t t = p.first_frame() + at.t;
                 tile.start();
@@ -129,7 +146,8 @@ extern "C" void forward(float* const* tensors, const int64_t* numbers, double sc
                     });
                 }, [&](int to, int r, int n) {
                     Lines::pieces(p.last_key_frame(t), [&](int64_t done, int number) {
-                        Run run = keys.frames(done, at.y + r, at.x + n * LANES, number);
+                        int64_t y = at.y + r, x = at.x + n * LANES;
+                        Run run = last ? keys.frames(done, y, x, number, lefts, rights) : keys.frames(done, y, x, number);
                         run.earlier = (int)std::max<int64_t>(0, std::min<int64_t>(number, t - done));
                         tile.template attend<Stacked, 1>(to, run, terms, (int)(t - done));
                     });
