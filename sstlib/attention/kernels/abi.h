@@ -131,7 +131,7 @@ static inline void take_terms(Tile<TALL>& tile, int row, int64_t group) {
 template <int TALL>
 static inline Vector affinity(const Tile<TALL>& tile, int row, int64_t group, Vector best, Vector lse) {
     const Problem& p = tile.problem;
-    if (p.ranking == SIGMOID) return best;
+    if (p.ranking == SIGMOID || !any(best > NEVER)) return larger(best, Vector{});
     Vector found = best * LN2;
     if (p.kind == WEIGHT) found = exp2(best - lse * LOG2E);
     if (p.kind == COSINE) {

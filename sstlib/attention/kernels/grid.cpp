@@ -75,6 +75,30 @@ struct Lines {
     }
 };
 
+// Which objects the time lines of a vector of cells have: most vectors have few.
+struct Presence {
+    const Problem& p;
+    int64_t vectors;
+    std::vector<uint8_t> there;  // (batch, row, vector, object)
+
+    explicit Presence(const Problem& p) : p(p), vectors((p.width + LANES - 1) / LANES), there(p.batch * p.height * vectors * p.objects) {
+        const float absent = p.ranking == ADD ? -INFINITY : 0.f;
+#pragma omp parallel for num_threads(p.threads)
+        for (int64_t item = 0; item < (p.objects ? p.batch * p.height : 0); item++)
+            for (int64_t t = 0; t < p.time; t++)
+                for (int64_t o = 0; o < p.objects; o++) {
+                    const float* term = p.term(item / p.height * p.heads, o) + (t * p.height + item % p.height) * p.width;
+                    for (int64_t x = 0; x < p.width; x++) there[(item * vectors + x / LANES) * p.objects + o] |= term[x] != absent;
+                }
+    }
+    void list(int64_t batch, int64_t y, int64_t x, std::vector<int>& present) const {
+        present.clear();
+        const uint8_t* here = &there[((batch * p.height + y) * vectors + x / LANES) * p.objects];
+        for (int64_t o = 0; o < p.objects; o++)
+            if (here[o]) present.push_back((int)o);
+    }
+};
+
 // A tile: `tall` rows of `wide` vectors of cells from (t, y, x) on; vector (row r, column n) is the tile's row n * HIGH + r.
 struct Place {
     int64_t t, y, x;
@@ -115,6 +139,7 @@ static void lines(const Place& place, Along along, Across across, Through throug
 extern "C" void forward(float* const* tensors, const int64_t* numbers, double scale) {
     Problem p = read(tensors, numbers, scale);
     const Ranks ranks(p);
+    const Presence presence(p);
     Lines keys(p);
 #pragma omp parallel num_threads(p.threads)
     {
@@ -126,7 +151,7 @@ extern "C" void forward(float* const* tensors, const int64_t* numbers, double sc
             View query = p.query.of(b, h), output = p.output.of(b, h);
             Terms terms;
             terms.step = p.height * p.width, terms.key = p.key_term + group * p.cells();
-            for (int64_t o = 0; o < p.objects; o++) terms.object.push_back(p.term(group, o)), terms.present.push_back((int)o);
+            for (int64_t o = 0; o < p.objects; o++) terms.object.push_back(p.term(group, o));
             keys.fill(p.key.of(b, h), p.value.of(b, h), last ? p.time - 1 : 0);
             tiles(p, p.queried, [&](const Place& at) {
                 int64_t t = p.first_frame() + at.t;
@@ -145,8 +170,9 @@ extern "C" void forward(float* const* tensors, const int64_t* numbers, double sc
                         tile.template attend<Stacked, decltype(rows)::value>(row, run, terms, (int)(at.y + row - n * HIGH - done));
                     });
                 }, [&](int to, int r, int n) {
+                    int64_t y = at.y + r, x = at.x + n * LANES;
+                    if (p.objects) presence.list(b, y, x, terms.present);
                     Lines::pieces(p.last_key_frame(t), [&](int64_t done, int number) {
-                        int64_t y = at.y + r, x = at.x + n * LANES;
                         Run run = last ? keys.frames(done, y, x, number, lefts, rights) : keys.frames(done, y, x, number);
                         run.earlier = (int)std::max<int64_t>(0, std::min<int64_t>(number, t - done));
                         tile.template attend<Stacked, 1>(to, run, terms, (int)(t - done));

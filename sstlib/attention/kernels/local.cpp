@@ -42,11 +42,11 @@ static Run shifted(Planes& keys, Planes& values, int64_t t, int64_t y, int64_t x
 // Which objects the rows of keys have where: objects are compact, so that most runs have few of them.
 struct Presence {
     const Problem& p;
-    bool alike;                   // the keys of an object all rank alike, but for their scores
+    bool alike;                   // so that an object that has all keys of a run needs no look at them
     std::vector<int32_t> counts;  // (batch, row, object, 0..width): cells of the object before each column
 
     explicit Presence(const Problem& p)
-        : p(p), alike(p.ranking == ADD && !p.per_head && p.labels && !p.argmax), counts(p.batch * p.objects * p.time * p.height * (p.width + 1)) {
+        : p(p), alike(p.alike() && !p.argmax), counts(p.batch * p.objects * p.time * p.height * (p.width + 1)) {
         const float absent = p.ranking == ADD ? -INFINITY : 0.f;
 #pragma omp parallel for num_threads(p.threads)
         for (int64_t row = 0; row < (p.objects ? p.batch * p.time * p.height : 0); row++)

@@ -34,6 +34,7 @@ struct Problem {
     int64_t query_cells() const { return queried * height * width; }
     int64_t first_frame() const { return time - queried; }
     int64_t last_key_frame(int64_t frame) const { return causal ? frame + 1 : time; }  // one past the last
+    bool alike() const { return ranking == ADD && !per_head && labels; }  // an object's keys rank by their scores alone
     const float* term(int64_t group, int64_t object) const {
         return terms + ((per_head ? group : group / heads) * objects + object) * cells();
     }
@@ -189,11 +190,14 @@ struct Tile {
         Vector high[COUNT];
         const float* at = terms.object[object] + run.cell;
         EACH(r, COUNT) high[r] = best[object * TALL + first + r * APART]; });
-        for (int j : terms.picked[object]) {
-            Vector t = take<Kind>(at + j * terms.step);
-            HOLD(t);
-            EACH(r, COUNT) high[r] = larger(ranked<MODE>(s[r * CAPACITY + j], t), high[r]); });
-        }
+        if (problem.alike())  // their terms are 0
+            for (int j : terms.picked[object]) EACH(r, COUNT) high[r] = larger(s[r * CAPACITY + j], high[r]); });
+        else
+            for (int j : terms.picked[object]) {
+                Vector t = take<Kind>(at + j * terms.step);
+                HOLD(t);
+                EACH(r, COUNT) high[r] = larger(ranked<MODE>(s[r * CAPACITY + j], t), high[r]); });
+            }
         for (int r = 0; r < COUNT; r++) {
             int slot = object * TALL + first + r * APART;
             if (problem.argmax) note<Kind, MODE>(argmax[slot], best[slot], high[r], s + r * CAPACITY, at, terms.step, run);
