@@ -50,5 +50,8 @@ def test_a_record_is_kept_for_these_very_weights(trained, sequences, monkeypatch
     path = causality.compare(str(trained))
     cost = records.read(path).cost["multiply_adds_480p"]
     assert cost["causal"] < cost["full"]
+    table, said = causality.table(records.read(path)), causality.said(records.read(path))
+    assert table["mode"].tolist() == ["causal", "full"] and table["multiply-adds (10^9)"][0] == cost["causal"] / 1e9
+    assert "95%" in said and ("undecided" in said or "is better" in said)
     monkeypatch.setattr(causality, "side_by_side", None)
     assert causality.compare(str(trained)) == path

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from tqdm import tqdm
 
 from sstlib import weights
@@ -58,3 +59,19 @@ def side_by_side(name: str, sequences: Iterable[Sequence]) -> dict[str, object]:
     by_sequence = [{score.name: [row["J"].mean for row in score.per_object().values()] for score in scores[mode]} for mode in MODES]
     return {mode: summary(scores[mode]) for mode in MODES} | {
         "agreement": float(np.mean(agreement)), "full_minus_causal": paired_comparison(*by_sequence).to_dict()}
+
+
+def table(record: records.RunRecord) -> pd.DataFrame:
+    """Both modes of a record: scores in percent, and multiply-adds of a 480p frame in billions."""
+    work = record.cost["multiply_adds_480p"]
+    return pd.DataFrame([{"mode": mode, **{score: 100 * record.metrics[mode][score] for score in ("J&F", "J", "F")}, "multiply-adds (10^9)": work[mode] / 1e9}
+                         for mode in MODES])
+
+
+def said(record: records.RunRecord) -> str:
+    """How much the masks of both modes agree, and whether one is better."""
+    found = record.metrics["full_minus_causal"]
+    low, mean, high = (100 * found["difference"][part] for part in ("low", "mean", "high"))
+    verdict = "undecided" if low <= 0 <= high else "full is better" if low > 0 else "causal is better"
+    return (f"The masks agree to J {100 * record.metrics['agreement']:.1f}. Full minus causal: {mean:.1f} points of J "
+            f"({low:.1f} to {high:.1f} with 95%, {found['better']} clips for full and {found['worse']} against): {verdict}.")

@@ -32,6 +32,7 @@ static void gather(const Lattice& c, const View& from, int64_t t, int64_t first,
         const float* cell = from.at(t, y, x);
         for (int64_t n = 0; n < dim; n += 16) __builtin_prefetch(cell + AHEAD * c.p.a * from.row + n);
         int64_t n = 0;
+        for (; n + LANES <= dim; n += LANES) store(to + i * dim + n, load(cell + n));
         for (; n + 4 <= dim; n += 4) *(Four*)(to + i * dim + n) = *(const Four*)(cell + n);
         for (; n < dim; n++) to[i * dim + n] = cell[n];
     });
