@@ -1,6 +1,6 @@
 // What a tile of queries does with its runs of keys: joint softmax, object affinity, and backward.
 #pragma once
-#include "engine.h"
+#include "products.h"
 
 constexpr int CAPACITY = 67;  // keys whose scores are held at a time
 constexpr float SLACK = 16;  // by how much scores may pass their reference (in log 2) before sums are scaled down
