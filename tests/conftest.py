@@ -8,6 +8,13 @@ import jaxtyping
 
 jaxtyping.install_import_hook("sstlib", "beartype.beartype")
 
+import pytest
 import torch
 
 torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _memory_is_given_back(monkeypatch):
+    """Commands that keep freed memory would keep it for all tests after them."""
+    monkeypatch.setattr("sstlib.native.keep_freed_memory", lambda: None)
