@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+import pandas as pd
 import torch
 import torch.nn.functional as functional
 from torch import Tensor
@@ -255,6 +256,20 @@ def _relate(contender: Contender, row: dict[str, Any], found: dict[tuple[str, st
         whole = contender.pattern.pairs(size)
         last = whole - contender.pattern.pairs((size[0] - 1, *size[1:])) if contender.pattern.causal else whole / size[0]
         row["times_share_of_pairs"] = spent / found[pattern, plain, direction] * whole / last
+
+
+def costs(rows: pd.DataFrame) -> pd.DataFrame:
+    """What else a call may be asked for, from the rows of a record: forward and backward in multiples of forward, affinity of three objects
+    in multiples of attention without, and the last frame's queries in multiples of their share of the pairs."""
+    asked = {"forward+backward / forward": (BOTH, "", "times_forward"),
+             "with affinity / without": (FORWARD, ", affinity of 3", "times_without_affinity"),
+             "last frame / its share": (FORWARD, LAST, "times_share_of_pairs")}
+    found = {}
+    for name, (direction, suffix, column) in asked.items():
+        chosen = rows[(rows["direction"] == direction) & rows["implementation"].isin([kind + suffix for kind in ("native", "torch")]) & rows["part"].isin(SIZES)]
+        index = [chosen["pattern"], chosen["implementation"].str.removesuffix(suffix), chosen["size"]]
+        found[name] = pd.Series(chosen[column].to_numpy(), pd.MultiIndex.from_arrays(index, names=["pattern", "implementation", "size"]))
+    return pd.DataFrame(found).unstack("size")
 
 
 def _growth(quick: bool, where: dict[str, str], report: Callable[[str], None]) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 import json
 
+import pandas as pd
 import pytest
 import torch
 from torch.testing import assert_close
@@ -53,3 +54,16 @@ def test_a_row_says_what_its_time_is_compared_with():
 def test_an_unknown_size_is_refused_and_writes_nothing(tmp_path, capsys):
     assert cli.main(["bench", "attention", "--json", str(tmp_path / "a.json"), "--sizes", "S9"]) == 2
     assert "S9" in capsys.readouterr().err and not list(tmp_path.iterdir())
+
+
+def test_costs_are_those_of_the_rows():
+    def row(implementation, direction, size="S1", **values):
+        return {"part": size, "size": size, "pattern": "grid", "implementation": implementation, "direction": direction, **values}
+
+    rows = pd.DataFrame([row("native", benchmarks.BOTH, times_forward=3.0), row("native", benchmarks.FORWARD, times_forward=9.0),
+                         row("native, affinity of 3", benchmarks.FORWARD, times_without_affinity=1.1), row("gather", benchmarks.BOTH, times_forward=8.0),
+                         row("native, last frame", benchmarks.FORWARD, "S2", times_share_of_pairs=1.2)])
+    table = benchmarks.costs(rows)
+    assert list(table.index) == [("grid", "native")]
+    assert table["forward+backward / forward", "S1"].item() == 3 and table["with affinity / without", "S1"].item() == 1.1
+    assert table["last frame / its share", "S2"].item() == 1.2 and pd.isna(table["last frame / its share", "S1"].item())
