@@ -131,7 +131,9 @@ def open_clip(path: Path | str, mask: Path | str | None = None) -> Sequence:
     path = Path(path)
     if path.is_dir():
         return FolderSequence(path, mask)
-    if path.is_file() and path.suffix.lower() not in VIDEO_SUFFIXES:
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such video file or folder of frames")
+    if path.suffix.lower() not in VIDEO_SUFFIXES:
         raise ValueError(f"{path}: expected a folder of frames or a video file ({', '.join(sorted(VIDEO_SUFFIXES))})")
     return VideoSequence(path, mask)
 
