@@ -19,7 +19,7 @@ from sstlib.attention.affinity import INFINITY, Ranking
 from sstlib.connectivity import Connectivity, Local, Size, Strided
 
 SCORES = {"cpu": 1 << 18, "cuda": 1 << 25}  # scores held at a time: 1 MB, what a core's cache holds; enough to fill a GPU (unmeasured)
-GATHERED = 1 << 20  # floats of gathered keys at a time, where a fused kernel holds the scores
+GATHERED = 1 << 18  # floats of gathered keys at a time, where a fused kernel holds the scores: 1 MB, too
 TILE = 8  # side of a Local tile: a smaller one has fewer useless keys, a larger one better matrix products (4 and 6 are no faster)
 SPAN = 4  # query frames at a time, where they share their keys
 
