@@ -9,7 +9,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import pandas as pd
 import torch
@@ -92,10 +91,14 @@ def _timed(run: _Run, clips: Iterator) -> float:
 @contextlib.contextmanager
 def _ranges() -> Iterator[None]:
     """Names what the methods of AROUND do to the profiler."""
-    with contextlib.ExitStack() as stack:
-        for owner, name in AROUND:
-            stack.enter_context(mock.patch.object(owner, name, record_function(RANGE)(getattr(owner, name))))
+    methods = [(owner, name, getattr(owner, name)) for owner, name in AROUND]
+    try:
+        for owner, name, method in methods:
+            setattr(owner, name, record_function(RANGE)(method))
         yield
+    finally:
+        for owner, name, method in methods:
+            setattr(owner, name, method)
 
 
 def stage_seconds(events: Iterable[Any], device: str = "cpu") -> dict[str, float]:
