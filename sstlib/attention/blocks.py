@@ -161,9 +161,14 @@ def forward(query: Tensor, key: Tensor, value: Tensor, pattern: Connectivity, si
     return output, lse, best, argmax
 
 
+def _mask(q: Tensor, k: Tensor, bias: Tensor | None) -> Tensor | None:
+    """The bias of pieces for a span of several frames."""
+    return None if bias is None else bias.repeat(q.shape[-2] // bias.shape[0], k.shape[-2] // bias.shape[1])
+
+
 def _fused(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, scale: float) -> tuple[Tensor, Tensor]:
     """Output and log-sum-exp by PyTorch's fused CPU kernel; twice as fast, but it ranks nothing."""
-    mask = None if bias is None else bias.repeat(q.shape[-2] // bias.shape[0], k.shape[-2] // bias.shape[1])
+    mask = _mask(q, k, bias)
     return torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(q, k, v, attn_mask=mask, scale=scale)
 
 
@@ -236,6 +241,6 @@ def _recomputed(q: Tensor, k: Tensor, v: Tensor, g: Tensor, norm: Tensor, delta:
 def _fused_backward(q: Tensor, k: Tensor, v: Tensor, g: Tensor, norm: Tensor, output: Tensor, bias: Tensor | None,
                     scale: float) -> tuple[Tensor, Tensor, Tensor]:
     """The same by PyTorch's fused CPU kernel, which finds delta from the output."""
-    mask = None if bias is None else bias.repeat(q.shape[-2] // bias.shape[0], k.shape[-2] // bias.shape[1])
+    mask = _mask(q, k, bias)
     return torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(g, q, k, v, output, norm[..., 0], 0.0, False, attn_mask=mask,
                                                                                scale=scale)

@@ -21,6 +21,7 @@ from sstlib.provenance import provenance
 from sstlib.training.loop import _Run
 from sstlib.training.processes import joined
 
+BESIDE = "attention's projections, matching"  # what runs in the methods of AROUND, the attention operator apart
 # An operation belongs to the first stage that its outermost named caller matches, so a copy inside a convolution is convolution.
 STAGES = {
     "data (waiting for clips)": r"data$",
@@ -28,7 +29,7 @@ STAGES = {
     "convolution": r"aten::_?conv",
     "attention, forward": r"sstlib::attend$",
     "attention, backward": r"sstlib::(attend|affinity)_backward$",
-    "attention's projections, matching": r"$^",  # what is left of AROUND, below
+    BESIDE: r"$^",  # no name of an operation tells it
     "matrix products": r"(aten|mkldnn)::(linear|_linear_pointwise|matmul|einsum|addmm|bmm|mm|baddbmm)(_backward)?$",
     "normalization": r"(aten|sstlib)::\w*(group|layer|response)_norm",
     "resampling": r"aten::_?(upsample|interpolate|avg_pool|adaptive|pad$|replication_pad|constant_pad)",
@@ -36,7 +37,7 @@ STAGES = {
     "elementwise, sums, copies": r"(aten|sstlib)::",
 }
 REST = "Python and dispatch"
-HEADLINE = ("convolution", "attention, forward", "attention, backward", "attention's projections, matching")
+HEADLINE = ("convolution", "attention, forward", "attention, backward", BESIDE)
 # Multi-head attention beside its operator, and the dense attention to reference frames: whatever runs in these methods or differentiates it.
 AROUND = ((EncoderLayer, "keys_and_values"), (EncoderLayer, "attend"), (ReferenceMatching, "forward"))
 RANGE, NODE = "attention", "autograd::engine::evaluate_function"
@@ -119,7 +120,7 @@ def stage_seconds(events: Iterable[Any], device: str = "cpu") -> dict[str, float
         own = event.self_cpu_time_total if device == "cpu" else event.self_device_time_total
         if stage := next((found for caller in reversed(chain) if (found := stage_of(caller.name))), None):
             around = any(c.name == RANGE or (c.name.startswith(NODE) and c.sequence_nr in numbers) for c in chain)
-            seconds[HEADLINE[3] if around and stage not in HEADLINE else stage] += own / 1e6
+            seconds[BESIDE if around and stage not in HEADLINE else stage] += own / 1e6
     return {stage: seconds[stage] for stage in STAGES}
 
 

@@ -60,7 +60,7 @@ struct Ranks {
     }
 
     void term(const Problem& p, int64_t group, int64_t object, int64_t first, const float* side) {
-        float* to = const_cast<float*>(p.term(group, object)) + first;
+        float* to = &terms[p.term(group, object) - p.terms + first];
         int64_t batch = group / p.heads, count = p.width;
         if (p.labels) {
             const int64_t* label = p.labels + batch * p.cells() + first;

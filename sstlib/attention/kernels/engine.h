@@ -185,6 +185,12 @@ static inline void to_vectors(const float* cells, int64_t apart, int count, int 
     }
 }
 
+// Asks for cells ahead of their use, where rows are pages apart and so not foreseen by the processor.
+static inline void ask(const float* cells, int64_t apart, int64_t count, int64_t dim) {
+    for (int64_t i = 0; i < count; i++)
+        for (int64_t c = 0; c < dim; c += 16) __builtin_prefetch(cells + i * apart + c);
+}
+
 // A tile's queries (or keys).
 static inline void to_tile(const float* cells, int64_t apart, int count, int dim, float factor, Vector* tile) {
     to_vectors(cells, apart, count, dim, factor, (float*)tile, LANES);

@@ -19,9 +19,9 @@ struct Stacks {  // one head's cells as vectors: (time, column of LANES cells, h
     Vector* at(int64_t t, int64_t y, int64_t x) { return data + t * frame + x / LANES * column + y * dim; }
     void fill(const View& from, int64_t t, int64_t y) {
         for (int64_t x = 0; x < p.width; x += LANES) {
-            for (int64_t i = 0; i < std::min<int64_t>(LANES, p.width - x); i++)  // the next row, whose pages a processor does not foresee
-                for (int64_t c = 0; c < dim; c += 16) __builtin_prefetch(from.at(t, y, x + i) + from.row + c);
-            to_tile(from.at(t, y, x), from.column, (int)std::min<int64_t>(LANES, p.width - x), dim, 1.f, at(t, y, x));
+            int lanes = (int)std::min<int64_t>(LANES, p.width - x);
+            ask(from.at(t, y, x) + from.row, from.column, lanes, dim);
+            to_tile(from.at(t, y, x), from.column, lanes, dim, 1.f, at(t, y, x));
         }
     }
 };
@@ -55,10 +55,7 @@ struct Lines {
         int lanes = (int)std::min<int64_t>(LANES, p.width - x);
         for (int n = 0; n < count; n++) {
             const float *from = key.at(t + n, y, x), *other = value.at(t + n, y, x);
-            for (int i = 0; i < lanes; i++) {  // the next row of the tile
-                for (int64_t c = 0; c < p.dim; c += 16) __builtin_prefetch(from + key.row + i * key.column + c);
-                for (int64_t c = 0; c < p.value_dim; c += 16) __builtin_prefetch(other + value.row + i * value.column + c);
-            }
+            ask(from + key.row, key.column, lanes, p.dim), ask(other + value.row, value.column, lanes, p.value_dim);
             to_tile(from, key.column, lanes, p.dim, 1, &lefts[n * p.dim]), to_tile(other, value.column, lanes, p.value_dim, 1, &rights[n * p.value_dim]);
         }
         Run run = {(float*)lefts.data(), (float*)rights.data(), p.dim * LANES, p.value_dim * LANES, LANES, LANES, count};
@@ -125,17 +122,6 @@ static void tiles(const Problem& p, int64_t frames, Each each) {
     }
 }
 
-// Visits the lines of a tile of cells of frame `place.t`: along(row r, a piece of the line along x), then across(a piece of
-// the line along y, where it begins, column n), then through(the tile's row, row, column).
-template <class Along, class Across, class Through>
-static void lines(const Place& place, Along along, Across across, Through through) {
-    for (int r = 0; r < place.tall; r++)
-        Lines::pieces(place.p.width, [&](int64_t done, int number) { along(r, done, number); });
-    for (int n = 0; n < place.wide; n++)
-        Lines::pieces(place.p.height, [&](int64_t done, int number) { across(n, done, number); });
-    place.each(through);
-}
-
 extern "C" void forward(float* const* tensors, const int64_t* numbers, double scale) {
     Problem p = read(tensors, numbers, scale);
     const Ranks ranks(p);
@@ -160,16 +146,20 @@ extern "C" void forward(float* const* tensors, const int64_t* numbers, double sc
                     to_tile(query.at(at.t, at.y + r, at.x + n * LANES), query.column, at.lanes(n), p.dim, p.scale * LOG2E, tile.query + to * tile.apart);
                     take_terms(tile, to, group);
                 });
-                lines(at, [&](int r, int64_t done, int number) {
-                    Run run = keys.row(t, at.y + r, done, number);
-                    if (at.wide == 1) tile.template attend<Spread, 1>(r, run, terms);
-                    else tile.template attend<Spread, WIDE, HIGH>(r, run, terms);
-                }, [&](int n, int64_t done, int number) {
-                    Run run = keys.column(t, done, at.x + n * LANES, number);
-                    together<HIGH>(n * HIGH, at.tall, [&](auto rows, int row) {
-                        tile.template attend<Stacked, decltype(rows)::value>(row, run, terms, (int)(at.y + row - n * HIGH - done));
+                for (int r = 0; r < at.tall; r++)
+                    Lines::pieces(p.width, [&](int64_t done, int number) {
+                        Run run = keys.row(t, at.y + r, done, number);
+                        if (at.wide == 1) tile.template attend<Spread, 1>(r, run, terms);
+                        else tile.template attend<Spread, WIDE, HIGH>(r, run, terms);
                     });
-                }, [&](int to, int r, int n) {
+                for (int n = 0; n < at.wide; n++)
+                    Lines::pieces(p.height, [&](int64_t done, int number) {
+                        Run run = keys.column(t, done, at.x + n * LANES, number);
+                        together<HIGH>(n * HIGH, at.tall, [&](auto rows, int row) {
+                            tile.template attend<Stacked, decltype(rows)::value>(row, run, terms, (int)(at.y + row - n * HIGH - done));
+                        });
+                    });
+                at.each([&](int to, int r, int n) {
                     int64_t y = at.y + r, x = at.x + n * LANES;
                     if (p.objects) presence.list(b, y, x, terms.present);
                     Lines::pieces(p.last_key_frame(t), [&](int64_t done, int number) {
@@ -190,25 +180,23 @@ extern "C" void forward(float* const* tensors, const int64_t* numbers, double sc
 // its column and its time line only, so that what a query gives to the keys there needs no turning.
 struct Head {
     const Problem& p;
-    Stacks key, value, query, grad, softmax;  // the latter: log-sum-exp (in log 2) and delta
+    Lines keys;
+    Stacks query, grad, softmax;  // the latter: log-sum-exp (in log 2) and delta
     Stacks to_key, to_value, to_query;
-    View rows, row_values, row_queries, row_grads;  // as they came, for the x line
+    View row_queries, row_grads;  // as they came, for the x line
     int64_t group = 0;
 
     explicit Head(const Problem& p)
-        : p(p), key(p, p.dim), value(p, p.value_dim), query(p, p.dim), grad(p, p.value_dim), softmax(p, 2), to_key(p, p.dim),
-          to_value(p, p.value_dim), to_query(p, p.dim) {}
+        : p(p), keys(p), query(p, p.dim), grad(p, p.value_dim), softmax(p, 2), to_key(p, p.dim), to_value(p, p.value_dim), to_query(p, p.dim) {}
 
     void fill(int64_t number) {  // by all threads together
+        int64_t b = number / p.heads, h = number % p.heads;
 #pragma omp single
-        {
-            int64_t b = number / p.heads, h = number % p.heads;
-            group = number, rows = p.key.of(b, h), row_values = p.value.of(b, h), row_queries = p.query.of(b, h), row_grads = p.grad.of(b, h);
-        }
+        group = number, row_queries = p.query.of(b, h), row_grads = p.grad.of(b, h);
+        keys.fill(p.key.of(b, h), p.value.of(b, h), 0);
 #pragma omp for
         for (int64_t line = 0; line < p.time * p.height; line++) {
             int64_t t = line / p.height, y = line % p.height;
-            key.fill(rows, t, y), value.fill(row_values, t, y);
             for (int64_t x = 0; x < p.width; x += LANES)
                 std::fill_n(to_key.at(t, y, x), p.dim, Vector{}), std::fill_n(to_value.at(t, y, x), p.value_dim, Vector{});
             if (t >= p.queried) continue;
@@ -257,8 +245,7 @@ static void along_rows(Tile<TALL>& tile, Head& head, const Place& at) {
     for (int r = 0; r < at.tall; r++)
         for (int64_t done = 0; done < p.width; done += MOST * LANES) {
             int64_t y = at.y + r;
-            Run run = {head.rows.at(t, y, done), head.row_values.at(t, y, done), head.rows.column, head.row_values.column, 1, 1,
-                       (int)std::min<int64_t>(p.width - done, MOST * LANES)};
+            Run run = head.keys.row(t, y, done, (int)std::min<int64_t>(p.width - done, MOST * LANES));
             if (at.wide == 1) tile.template pull<Spread, 1>(r, run);
             else tile.template pull<Spread, WIDE, HIGH>(r, run);
             for (int n = 0; n < at.wide; n++)
@@ -280,7 +267,7 @@ static void along_columns(Tile<TALL>& tile, Head& head, int64_t frame, int64_t y
     int64_t t = p.first_frame() + frame;
     for (int r = 0; r < rows; r++) head.take(tile, r, frame, y + r, x);
     Lines::pieces(p.height, [&](int64_t done, int number) {
-        Run run = {(float*)head.key.at(t, done, x), (float*)head.value.at(t, done, x), p.dim * LANES, p.value_dim * LANES, LANES, LANES, number};
+        Run run = head.keys.column(t, done, x, number);
         together<HIGH>(0, rows, [&](auto some, int row) {
             tile.template pull<Stacked, decltype(some)::value>(row, run, (int)(y + row - done));
             tile.template scatter_run<decltype(some)::value>(number, head.query.at(frame, y + row, x), p.dim, head.grad.at(frame, y + row, x),
@@ -296,8 +283,7 @@ static void along_time(Tile<TALL>& tile, Head& head, int64_t frame, int64_t y, i
     int64_t t = p.first_frame() + frame;
     for (int r = 0; r < rows; r++) head.take(tile, r, frame + r, y, x);
     Lines::pieces(p.last_key_frame(t + rows - 1), [&](int64_t done, int number) {
-        Run run = {(float*)head.key.at(done, y, x), (float*)head.value.at(done, y, x), head.key.frame * LANES, head.value.frame * LANES, LANES, LANES,
-                   number};
+        Run run = head.keys.frames(done, y, x, number);
         together<HIGH>(0, rows, [&](auto some, int row) {
             tile.template pull<Stacked, decltype(some)::value>(row, run, (int)(t + row - done), p.causal);
             tile.template scatter_run<decltype(some)::value>(number, head.query.at(frame + row, y, x), head.query.frame,

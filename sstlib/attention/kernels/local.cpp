@@ -158,7 +158,8 @@ extern "C" void forward(float* const* tensors, const int64_t* numbers, double sc
 #pragma omp parallel num_threads(outer)
     {
         Keys keys(p, w.rx, frames);
-        Reserve kept(frames < p.time ? (p.height + TALL) * (p.width + LANES) / (TALL * LANES) * Tile<TALL>(p, false).state() : 0);
+        int64_t tiles = ((p.height + TALL - 1) / TALL) * ((p.width + LANES - 1) / LANES);
+        Reserve kept(frames < p.time ? tiles * Tile<TALL>(p, false).state() : 0);
 #pragma omp for schedule(dynamic)
         for (int64_t group = 0; group < groups; group++) forward_head(p, w, presence, keys, kept, group, (int)p.threads / outer);
     }

@@ -22,8 +22,7 @@ struct Planes {  // one head's rows, channel by channel, with margins that are 0
             for (int i = 0; i < count + 15; i += 16) __builtin_prefetch(at(t, y) + c * width + x + std::min(i, count - 1));
     }
     void fill(const View& from, const Problem& p, int64_t t, int64_t y, int64_t to) {  // frame `to` here
-        for (int64_t x = 0; x < p.width; x++)
-            for (int64_t c = 0; c < dim; c += 16) __builtin_prefetch(from.at(t, y, x) + from.row + c);
+        ask(from.at(t, y, 0) + from.row, from.column, p.width, dim);
         for (int64_t x = 0; x < p.width; x += LANES)  // the lanes beyond the row become 0 like its margin
             to_vectors(from.at(t, y, x), from.column, (int)std::min<int64_t>(LANES, p.width - x), dim, 1, at(to, y) + x, width);
     }

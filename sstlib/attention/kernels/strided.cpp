@@ -5,7 +5,7 @@
 #include "abi.h"
 
 constexpr int TALL = 8;
-constexpr int AHEAD = 6;  // rows of a class, pages apart and so not foreseen by the processor, that are asked for ahead of their use
+constexpr int AHEAD = 6;  // by so many rows of a class its cells are asked for ahead of their use
 
 // The cells of a class: frames of a lattice, and rows of at most LANES of its cells, frame after frame.
 struct Lattice {
@@ -30,7 +30,7 @@ struct Lattice {
 static void gather(const Lattice& c, const View& from, int64_t t, int64_t first, int count, int64_t dim, float* to) {
     c.walk(first, count, [&](int i, int64_t y, int64_t x) {
         const float* cell = from.at(t, y, x);
-        for (int64_t n = 0; n < dim; n += 16) __builtin_prefetch(cell + AHEAD * c.p.a * from.row + n);
+        ask(cell + AHEAD * c.p.a * from.row, 0, 1, dim);
         int64_t n = 0;
         for (; n + LANES <= dim; n += LANES) store(to + i * dim + n, load(cell + n));
         for (; n + 4 <= dim; n += 4) *(Four*)(to + i * dim + n) = *(const Four*)(cell + n);

@@ -54,7 +54,7 @@ struct Terms {
     std::vector<List> picked;  // for spread keys: which of the run each object has, where they are listed
 };
 
-// A stack of TALL rows of LANES queries (or keys, in one half of backward).
+// A stack of TALL rows of LANES queries.
 template <int TALL>
 struct Tile {
     const Problem& problem;
