@@ -44,6 +44,15 @@ constexpr float NEVER = -1e30f, START = -1e20f;  // a masked score; a reference 
 
 INLINE Vector all(float value) { return value - Vector{}; }
 INLINE Vector load(const float* from) { return *reinterpret_cast<const Loose*>(from); }
+INLINE Vector load(const float* from, int count) {  // fewer than LANES floats, and 0
+#if defined(__AVX512F__)
+    return (Vector)_mm512_maskz_loadu_ps((__mmask16)((1 << count) - 1), from);
+#else
+    Vector found{};
+    for (int i = 0; i < count; i++) found[i] = from[i];
+    return found;
+#endif
+}
 INLINE void store(float* to, Vector value) { *reinterpret_cast<Loose*>(to) = value; }
 INLINE Vector larger(Vector a, Vector b) {  // one instruction, where GCC makes two of a > b ? a : b
 #if defined(__AVX512F__)
@@ -188,7 +197,7 @@ static inline void to_vectors(const float* cells, int64_t apart, int count, int 
 // Asks for cells ahead of their use, where rows are pages apart and so not foreseen by the processor.
 static inline void ask(const float* cells, int64_t apart, int64_t count, int64_t dim) {
     for (int64_t i = 0; i < count; i++)
-        for (int64_t c = 0; c < dim; c += 16) __builtin_prefetch(cells + i * apart + c);
+        for (int64_t c = 0; c < dim; c += 16) __builtin_prefetch(cells + i * apart + c, 0, 2);
 }
 
 // A tile's queries (or keys).

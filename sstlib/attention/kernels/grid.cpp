@@ -3,124 +3,141 @@
 // The line along x is spread from where the keys lie; those along y and t are read from stacks of vectors, a column of LANES
 // cells being one block of memory. The own cell counts along x: the lines along y and t mask it.
 // Affinity comes from the frames before alone, since rows and columns lie in the query's own frame.
-#include "abi.h"
+#include "grid.h"
 
-constexpr int HIGH = MOST, WIDE = MOST >= 4 ? 2 : 1, TALL = HIGH * WIDE;  // rows and columns of vectors of a tile
-
-struct Stacks {  // one head's cells as vectors: (time, column of LANES cells, height, channel)
+// A thread's work on the queries of one head.
+struct Work {
     const Problem& p;
-    int64_t dim, column, frame;
-    Reserve memory;
-    Vector* data;
+    const Presence& presence;
+    Lines& keys;
+    Tile<TALL> tile;
+    Terms terms;
+    View query, output;
+    int64_t group = 0;
 
-    Stacks(const Problem& p, int64_t dim)  // a frame is longer than its cells, lest all frames fall into the same lines of the cache
-        : p(p), dim(dim), column(p.height * dim), frame((p.width + LANES - 1) / LANES * column + dim), memory(frame * p.time * LANES),
-          data((Vector*)memory.data()) {}
-    Vector* at(int64_t t, int64_t y, int64_t x) { return data + t * frame + x / LANES * column + y * dim; }
-    void fill(const View& from, int64_t t, int64_t y) {
-        for (int64_t x = 0; x < p.width; x += LANES) {
-            int lanes = (int)std::min<int64_t>(LANES, p.width - x);
-            ask(from.at(t, y, x) + from.row, from.column, lanes, dim);
-            to_tile(from.at(t, y, x), from.column, lanes, dim, 1.f, at(t, y, x));
-        }
+    Work(const Problem& p, const Presence& presence, Lines& keys) : p(p), presence(presence), keys(keys), tile(p, false) {}
+
+    void begin(int64_t number) {  // by all threads together
+        int64_t b = number / p.heads, h = number % p.heads;
+        group = number, query = p.query.of(b, h), output = p.output.of(b, h);
+        terms.step = p.height * p.width, terms.key = p.key_term + group * p.cells(), terms.object.clear();
+        for (int64_t o = 0; o < p.objects; o++) terms.object.push_back(p.term(group, o));
+        keys.fill(p.key.of(b, h), p.value.of(b, h), p.queried == 1 ? p.time - 1 : 0);
+    }
+    void take(const Place& at) {
+        tile.start();
+        at.each([&](int to, int r, int n) {
+            to_tile(query.at(at.t, at.y + r, at.x + n * LANES), query.column, at.lanes(n), p.dim, p.scale * LOG2E, tile.query + to * tile.apart);
+            take_terms(tile, to, group);
+        });
+    }
+    void across(const Place& at) {  // the lines along x and y
+        int64_t t = p.first_frame() + at.t;
+        for (int r = 0; r < at.tall; r++)
+            Lines::pieces(p.width, [&](int64_t done, int number) {
+                Run run = keys.row(t, at.y + r, done, number);
+                if (at.wide == 1) tile.template attend<Spread, 1>(r, run, terms);
+                else tile.template attend<Spread, WIDE, HIGH>(r, run, terms);
+            });
+        for (int n = 0; n < at.wide; n++)
+            Lines::pieces(p.height, [&](int64_t done, int number) {
+                Run run = keys.column(t, done, at.x + n * LANES, number);
+                together<HIGH>(n * HIGH, at.tall, [&](auto rows, int row) {
+                    tile.template attend<Stacked, decltype(rows)::value>(row, run, terms, (int)(at.y + row - n * HIGH - done));
+                });
+            });
+    }
+    void through(const Place& at) {  // the lines along time
+        int64_t t = p.first_frame() + at.t;
+        at.each([&](int to, int r, int n) {
+            show(at.y + r, at.x + n * LANES);
+            Lines::pieces(p.last_key_frame(t), [&](int64_t done, int number) {
+                Run run = keys.frames(done, at.y + r, at.x + n * LANES, number, t);
+                tile.template attend<Stacked, 1>(to, run, terms, (int)(t - done));
+            });
+        });
+    }
+    void show(int64_t y, int64_t x) {  // which objects the time lines of a vector have
+        if (p.objects) presence.list(group / p.heads, y, x, terms.present);
+    }
+    void give(const Place& at) {
+        at.each([&](int from, int r, int n) {
+            write(tile, from, group, output.at(at.t, at.y + r, at.x + n * LANES), output.column, at.cell(r, n), at.lanes(n));
+        });
     }
 };
 
-struct Lines {
+// A band of rows of the last frame and its time lines. Their keys are read once each, so that to turn them into lanes would cost more
+// than the products, and memory is what bounds them: the cells of a few frames at a time are streamed as they came.
+struct Band {
+    static constexpr int64_t LENGTH = 1 << 14;  // floats that a frame's part has, about: shorter streams are slower
+    static constexpr int STREAMS = 4;
+
     const Problem& p;
-    Stacks left, right;
-    View key, value;  // as they came, for the x line
+    int64_t rows, vectors, most, kept;
+    std::vector<float> sums;                     // of the weighted values of each cell
+    std::vector<Vector> weights, records, turned;  // of each vector of cells: its frames' scores, then weights; what softmax and ranking keep
 
-    explicit Lines(const Problem& p) : p(p), left(p, p.dim), right(p, p.value_dim) {}
-
-    void fill(const View& from, const View& other, int64_t first) {  // frames from `first` on, by all threads together
-        key = from, value = other;
-#pragma omp for
-        for (int64_t line = first * p.height; line < p.time * p.height; line++) {
-            left.fill(from, line / p.height, line % p.height);
-            right.fill(other, line / p.height, line % p.height);
-        }
+    explicit Band(const Problem& p)
+        : p(p), rows(std::min((p.height + p.threads - 1) / p.threads, std::max<int64_t>(LENGTH / (p.width * p.dim), 1))),
+          vectors((p.width + LANES - 1) / LANES), most(std::min<int64_t>(CAPACITY, p.time - 1)), kept(2 + 2 * p.objects), turned(p.value_dim) {
+        rows = (rows + HIGH - 1) / HIGH * HIGH;
+        sums.resize(rows * vectors * LANES * p.value_dim), weights.resize(rows * vectors * most), records.resize(rows * vectors * kept);
     }
-    Run row(int64_t t, int64_t y, int64_t x, int count) const {
-        return {key.at(t, y, x), value.at(t, y, x), key.column, value.column, 1, 1, count};
-    }
-    Run column(int64_t t, int64_t y, int64_t x, int count) { return stacked(t, y, x, left.dim, right.dim, count); }
-    Run frames(int64_t t, int64_t y, int64_t x, int count) {
-        Run run = stacked(t, y, x, left.frame, right.frame, count);
-        run.cell = run.index = (t * p.height + y) * p.width + x, run.index_step = p.height * p.width;
-        return run;
-    }
-    // The same run from cells as they came, `lefts` and `rights` being room for it: of one frame's queries each key is read once.
-    Run frames(int64_t t, int64_t y, int64_t x, int count, std::vector<Vector>& lefts, std::vector<Vector>& rights) const {
-        int lanes = (int)std::min<int64_t>(LANES, p.width - x);
-        for (int n = 0; n < count; n++) {
-            const float *from = key.at(t + n, y, x), *other = value.at(t + n, y, x);
-            ask(from + key.row, key.column, lanes, p.dim), ask(other + value.row, value.column, lanes, p.value_dim);
-            to_tile(from, key.column, lanes, p.dim, 1, &lefts[n * p.dim]), to_tile(other, value.column, lanes, p.value_dim, 1, &rights[n * p.value_dim]);
-        }
-        Run run = {(float*)lefts.data(), (float*)rights.data(), p.dim * LANES, p.value_dim * LANES, LANES, LANES, count};
-        run.cell = run.index = (t * p.height + y) * p.width + x, run.index_step = p.height * p.width;
-        return run;
-    }
-    Run stacked(int64_t t, int64_t y, int64_t x, int64_t left_step, int64_t right_step, int count) {
-        return {(float*)left.at(t, y, x), (float*)right.at(t, y, x), left_step * LANES, right_step * LANES, LANES, LANES, count};
-    }
-    // Visits pieces of a line of `length` cells, CAPACITY at a time.
+    int64_t count() const { return (p.height + rows - 1) / rows; }
+    int64_t vector(int64_t y, int64_t x) const { return y % rows * vectors + x / LANES; }
     template <class Visit>
-    static void pieces(int64_t length, Visit visit) {
-        for (int64_t done = 0; done < length; done += CAPACITY) visit(done, (int)std::min<int64_t>(length - done, CAPACITY));
+    void each(int64_t band, Visit visit) const {  // visit(the vector's number, y, x, cells)
+        for (int64_t y = band * rows; y < std::min(p.height, (band + 1) * rows); y++)
+            for (int64_t x = 0; x < p.width; x += LANES) visit(vector(y, x), y, x, (int)std::min<int64_t>(LANES, p.width - x));
     }
-};
-
-// Which objects the time lines of a vector of cells have: most vectors have few.
-struct Presence {
-    const Problem& p;
-    int64_t vectors;
-    std::vector<uint8_t> there;  // (batch, row, vector, object)
-
-    explicit Presence(const Problem& p) : p(p), vectors((p.width + LANES - 1) / LANES), there(p.batch * p.height * vectors * p.objects) {
-        const float absent = p.ranking == ADD ? -INFINITY : 0.f;
-#pragma omp parallel for num_threads(p.threads)
-        for (int64_t item = 0; item < (p.objects ? p.batch * p.height : 0); item++)
-            for (int64_t t = 0; t < p.time; t++)
-                for (int64_t o = 0; o < p.objects; o++) {
-                    const float* term = p.term(item / p.height * p.heads, o) + (t * p.height + item % p.height) * p.width;
-                    for (int64_t x = 0; x < p.width; x++) there[(item * vectors + x / LANES) * p.objects + o] |= term[x] != absent;
-                }
-    }
-    void list(int64_t batch, int64_t y, int64_t x, std::vector<int>& present) const {
-        present.clear();
-        const uint8_t* here = &there[((batch * p.height + y) * vectors + x / LANES) * p.objects];
-        for (int64_t o = 0; o < p.objects; o++)
-            if (here[o]) present.push_back((int)o);
-    }
-};
-
-// A tile: `tall` rows of `wide` vectors of cells from (t, y, x) on; vector (row r, column n) is the tile's row n * HIGH + r.
-struct Place {
-    int64_t t, y, x;
-    int tall, wide;
-    const Problem& p;
-
-    int lanes(int column) const { return (int)std::min<int64_t>(LANES, p.width - x - column * LANES); }
-    int64_t cell(int row, int column) const { return (t * p.height + y + row) * p.width + x + column * LANES; }
+    // Streams frames first.., `number` of them: visit(frame of them, the vector's number, y, x, cells).
     template <class Visit>
-    void each(Visit visit) const {  // visit(the tile's row, row, column)
-        for (int n = 0; n < wide; n++)
-            for (int r = 0; r < tall; r++) visit(n * HIGH + r, r, n);
+    void stream(int64_t band, int number, Visit visit) const {
+        for (int some = 0; some < number; some += STREAMS)
+            each(band, [&](int64_t v, int64_t y, int64_t x, int cells) {
+                for (int n = some; n < std::min(number, some + STREAMS); n++) visit(n, v, y, x, cells);
+            });
+    }
+    void attend(int64_t band, Work& work) {
+        const View &query = work.query, &key = work.keys.key, &value = work.keys.value;
+        work.tile.start();
+        each(band, [&](int64_t v, int64_t, int64_t, int) { work.tile.keep(0, &records[v * kept]); });
+        std::fill(sums.begin(), sums.end(), 0.f);
+        Lines::pieces(p.time - 1, [&](int64_t done, int number) {
+            stream(band, number, [&](int n, int64_t v, int64_t y, int64_t x, int cells) {
+                weights[v * most + n] = (p.scale * LOG2E) * correlate_cells(query.at(0, y, x), query.column, key.at(done + n, y, x), key.column, cells, (int)p.dim);
+            });
+            each(band, [&](int64_t v, int64_t y, int64_t x, int cells) { weigh(work, v, done, number, y, x, cells); });
+            stream(band, number, [&](int n, int64_t v, int64_t y, int64_t x, int cells) {
+                blend_cells(weights[v * most + n], value.at(done + n, y, x), value.column, cells, (int)p.value_dim, &sums[v * LANES * p.value_dim]);
+            });
+        });
+    }
+    void weigh(Work& work, int64_t v, int64_t done, int number, int64_t y, int64_t x, int cells) {
+        Tile<TALL>& tile = work.tile;
+        if (p.ranking == SIGMOID) {
+            to_tile(work.query.at(0, y, x), work.query.column, cells, p.dim, p.scale * LOG2E, tile.query);
+            take_terms(tile, 0, work.group);
+        }
+        work.show(y, x);
+        tile.recall(0, &records[v * kept]);
+        Vector before = tile.top[0], *own = std::exchange(tile.scores, &weights[v * most]);
+        tile.template weigh<Stacked, 1>(0, work.keys.frames(done, y, x, number, p.time - 1), work.terms);
+        tile.scores = own;
+        tile.keep(0, &records[v * kept]);
+        Vector less = exp2(before - tile.top[0]);
+        for (int i = 0; done && i < cells; i++)
+            for (int64_t c = 0; c < p.value_dim; c++) sums[(v * LANES + i) * p.value_dim + c] *= less[i];
+    }
+    void resume(const Place& at, Tile<TALL>& tile) {
+        at.each([&](int to, int r, int n) {
+            int64_t v = vector(at.y + r, at.x + n * LANES);
+            tile.recall(to, &records[v * kept]);
+            to_tile(&sums[v * LANES * p.value_dim], p.value_dim, at.lanes(n), p.value_dim, 1, tile.sums + to * tile.sums_apart);
+        });
     }
 };
-
-template <class Each>
-static void tiles(const Problem& p, int64_t frames, Each each) {
-    int64_t stacks = (p.height + HIGH - 1) / HIGH, vectors = (p.width + LANES - 1) / LANES, columns = (vectors + WIDE - 1) / WIDE;
-#pragma omp for schedule(dynamic)
-    for (int64_t item = 0; item < frames * stacks * columns; item++) {
-        int64_t column = item / stacks / frames * WIDE, y = item % stacks * HIGH;
-        each(Place{item / stacks % frames, y, column * LANES, (int)std::min<int64_t>(HIGH, p.height - y),
-                   (int)std::min<int64_t>(WIDE, vectors - column), p});
-    }
-}
 
 extern "C" void forward(float* const* tensors, const int64_t* numbers, double scale) {
     Problem p = read(tensors, numbers, scale);
@@ -129,49 +146,28 @@ extern "C" void forward(float* const* tensors, const int64_t* numbers, double sc
     Lines keys(p);
 #pragma omp parallel num_threads(p.threads)
     {
-        Tile<TALL> tile(p, false);
-        bool last = p.queried == 1;  // the last frame's queries alone
-        std::vector<Vector> lefts(last * CAPACITY * p.dim), rights(last * CAPACITY * p.value_dim);
+        Work work(p, presence, keys);
+        Band bands(p);
+        int64_t stacks = (p.height + HIGH - 1) / HIGH, columns = (p.width + WIDE * LANES - 1) / (WIDE * LANES);
         for (int64_t group = 0; group < p.batch * p.heads; group++) {
-            int64_t b = group / p.heads, h = group % p.heads;
-            View query = p.query.of(b, h), output = p.output.of(b, h);
-            Terms terms;
-            terms.step = p.height * p.width, terms.key = p.key_term + group * p.cells();
-            for (int64_t o = 0; o < p.objects; o++) terms.object.push_back(p.term(group, o));
-            keys.fill(p.key.of(b, h), p.value.of(b, h), last ? p.time - 1 : 0);
-            tiles(p, p.queried, [&](const Place& at) {
-                int64_t t = p.first_frame() + at.t;
-                tile.start();
-                at.each([&](int to, int r, int n) {
-                    to_tile(query.at(at.t, at.y + r, at.x + n * LANES), query.column, at.lanes(n), p.dim, p.scale * LOG2E, tile.query + to * tile.apart);
-                    take_terms(tile, to, group);
-                });
-                for (int r = 0; r < at.tall; r++)
-                    Lines::pieces(p.width, [&](int64_t done, int number) {
-                        Run run = keys.row(t, at.y + r, done, number);
-                        if (at.wide == 1) tile.template attend<Spread, 1>(r, run, terms);
-                        else tile.template attend<Spread, WIDE, HIGH>(r, run, terms);
-                    });
-                for (int n = 0; n < at.wide; n++)
-                    Lines::pieces(p.height, [&](int64_t done, int number) {
-                        Run run = keys.column(t, done, at.x + n * LANES, number);
-                        together<HIGH>(n * HIGH, at.tall, [&](auto rows, int row) {
-                            tile.template attend<Stacked, decltype(rows)::value>(row, run, terms, (int)(at.y + row - n * HIGH - done));
-                        });
-                    });
-                at.each([&](int to, int r, int n) {
-                    int64_t y = at.y + r, x = at.x + n * LANES;
-                    if (p.objects) presence.list(b, y, x, terms.present);
-                    Lines::pieces(p.last_key_frame(t), [&](int64_t done, int number) {
-                        Run run = last ? keys.frames(done, y, x, number, lefts, rights) : keys.frames(done, y, x, number);
-                        run.earlier = (int)std::max<int64_t>(0, std::min<int64_t>(number, t - done));
-                        tile.template attend<Stacked, 1>(to, run, terms, (int)(t - done));
-                    });
-                });
-                at.each([&](int from, int r, int n) {
-                    write(tile, from, group, output.at(at.t, at.y + r, at.x + n * LANES), output.column, at.cell(r, n), at.lanes(n));
-                });
-            });
+            work.begin(group);
+            if (p.queried == 1) {
+#pragma omp for schedule(dynamic)
+                for (int64_t band = 0; band < bands.count(); band++) {
+                    bands.attend(band, work);
+                    for (int64_t y = band * bands.rows; y < std::min(p.height, (band + 1) * bands.rows); y += HIGH)
+                        for (int64_t x = 0; x < p.width; x += WIDE * LANES) {
+                            Place at(p, 0, y, x);
+                            work.take(at), bands.resume(at, work.tile), work.across(at), work.give(at);
+                        }
+                }
+                continue;
+            }
+#pragma omp for schedule(dynamic)
+            for (int64_t item = 0; item < p.queried * stacks * columns; item++) {
+                Place at(p, item / stacks % p.queried, item % stacks * HIGH, item / stacks / p.queried * WIDE * LANES);
+                work.take(at), work.across(at), work.through(at), work.give(at);
+            }
         }
     }
 }
@@ -283,7 +279,7 @@ static void along_time(Tile<TALL>& tile, Head& head, int64_t frame, int64_t y, i
     int64_t t = p.first_frame() + frame;
     for (int r = 0; r < rows; r++) head.take(tile, r, frame + r, y, x);
     Lines::pieces(p.last_key_frame(t + rows - 1), [&](int64_t done, int number) {
-        Run run = head.keys.frames(done, y, x, number);
+        Run run = head.keys.frames(done, y, x, number, t);
         together<HIGH>(0, rows, [&](auto some, int row) {
             tile.template pull<Stacked, decltype(some)::value>(row, run, (int)(t + row - done), p.causal);
             tile.template scatter_run<decltype(some)::value>(number, head.query.at(frame + row, y, x), head.query.frame,
@@ -307,8 +303,7 @@ extern "C" void backward(float* const* tensors, const int64_t* numbers, double s
 #pragma omp for schedule(dynamic)  // a stack of rows is one thread's, then a frame's column, then a time line: each sum has one owner
             for (int64_t item = 0; item < p.queried * stacks; item++)
                 for (int64_t n = 0, y = item % stacks * HIGH; n < vectors; n += WIDE)
-                    along_rows(tile, head, {item / stacks, y, n * LANES, (int)std::min<int64_t>(HIGH, p.height - y),
-                                            (int)std::min<int64_t>(WIDE, vectors - n), p});
+                    along_rows(tile, head, Place(p, item / stacks, y, n * LANES));
 #pragma omp for schedule(dynamic)
             for (int64_t item = 0; item < p.queried * vectors; item++)
                 for (int64_t y = 0; y < p.height; y += HIGH)

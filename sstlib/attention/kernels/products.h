@@ -185,3 +185,44 @@ static inline void scatter_stacked(const Vector* weights, int64_t weights_apart,
         scatter_stacked_block<ROWS, decltype(size)::value>(weights, weights_apart, query + done, rows_apart, count, to + done, step);
     });
 }
+
+// Vectors a and b, whose lanes are sums of N alike, to one whose lanes take turns: N sums of pairs of a, N of b, N of a, ...
+template <int N, int... I>
+INLINE Vector folded(Vector a, Vector b, std::integer_sequence<int, I...>) {
+    return __builtin_shufflevector(a, b, (I / N % 2 ? I + LANES : I)...) + __builtin_shufflevector(a, b, (I / N % 2 ? I - N + LANES : I + N)...);
+}
+
+// The sum over lanes of each of N vectors, the first + n-th given by each(first + n): lane n of every N.
+template <int N, class Each>
+INLINE Vector folds(Each each, int first = 0) {
+    if constexpr (N == 1) return each(first);
+    else {
+        Vector a = folds<N / 2>(each, first), b = folds<N / 2>(each, first + N / 2);
+        return folded<N / 2>(a, b, std::make_integer_sequence<int, LANES>{});
+    }
+}
+
+// The products of `count` queries with a key each, cells with their channels side by side: of keys that are read once, since to turn them
+// into lanes costs more than the products.
+static inline Vector correlate_cells(const float* query, int64_t query_apart, const float* key, int64_t key_apart, int count, int dim) {
+    return folds<LANES>([&](int i) __attribute__((always_inline)) {
+        Vector sum{};
+        const float *q = query + i * query_apart, *k = key + i * key_apart;
+        if (i >= count) return sum;
+        int c = 0;
+        for (; c + LANES <= dim; c += LANES) sum += load(q + c) * load(k + c);
+        if (c < dim) sum += load(q + c, dim - c) * load(k + c, dim - c);
+        return sum;
+    });
+}
+
+// Adds the values of `count` cells, times a weight each, to their sums, `dim` floats side by side.
+static inline void blend_cells(Vector weights, const float* value, int64_t value_apart, int count, int dim, float* sums) {
+    float weight[LANES];
+    store(weight, weights);
+    for (int i = 0; i < count; i++, value += value_apart, sums += dim) {
+        int c = 0;
+        for (; c + LANES <= dim; c += LANES) store(sums + c, load(sums + c) + weight[i] * load(value + c));
+        for (; c < dim; c++) sums[c] += weight[i] * value[c];
+    }
+}

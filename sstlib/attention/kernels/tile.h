@@ -85,6 +85,15 @@ struct Tile {
     int64_t state() const { return (TALL * (sums_apart + 2) + best.size() + argmax.size()) * LANES; }
     void leave(float* to) { parts([&](Vector* from, size_t n) { memcpy(to, from, n * sizeof(Vector)), to += n * LANES; }); }
     void resume(const float* from) { parts([&](Vector* to, size_t n) { memcpy((void*)to, from, n * sizeof(Vector)), from += n * LANES; }); }
+    // What softmax and ranking know of one row, as 2 + 2 objects vectors: to be left and resumed likewise.
+    void keep(int row, Vector* to) const {
+        *to++ = top[row], *to++ = total[row];
+        for (size_t slot = row; slot < best.size(); slot += TALL) *to++ = best[slot], *to++ = (Vector)argmax[slot];
+    }
+    void recall(int row, const Vector* from) {
+        top[row] = *from++, total[row] = *from++;
+        for (size_t slot = row; slot < best.size(); slot += TALL) best[slot] = *from++, argmax[slot] = (Whole)*from++;
+    }
     template <class Each>
     void parts(Each each) {
         each(sums, TALL * sums_apart), each(top, TALL), each(total, TALL), each(best.data(), best.size());
@@ -105,12 +114,18 @@ struct Tile {
     template <class Kind, int COUNT, int APART = 1>
     void attend(int first, const Run& run, const Terms& terms, int masked = UNMASKED) {
         score<Kind, COUNT, APART>(first, run, masked);
+        weigh<Kind, COUNT, APART>(first, run, terms);
+        blend<Kind, COUNT>(scores, CAPACITY, run.value, run.value_step, run.value_channel, run.count, problem.value_dim,
+                           sums + first * sums_apart, APART * sums_apart);
+    }
+
+    // Scores of a run become weights, once they have ranked its keys for objects.
+    template <class Kind, int COUNT, int APART = 1>
+    void weigh(int first, const Run& run, const Terms& terms) {
         if (run.earlier && problem.ranking == ADD) rank<Kind, COUNT, APART, ADD>(first, run, terms);
         if (run.earlier && problem.ranking == MULTIPLY) rank<Kind, COUNT, APART, MULTIPLY>(first, run, terms);
         if (run.earlier && problem.ranking == SIGMOID) rank<Kind, COUNT, APART, SIGMOID>(first, run, terms);
         soften<COUNT, APART>(first, run.count, run.only);
-        blend<Kind, COUNT>(scores, CAPACITY, run.value, run.value_step, run.value_channel, run.count, problem.value_dim,
-                           sums + first * sums_apart, APART * sums_apart);
     }
 
     // Scores of rows become weights. Their reference is an earlier maximum, not always the latest: weights may be as large
