@@ -70,7 +70,7 @@ struct Work {
 // A band of rows of the last frame and its time lines. Their keys are read once each, so that to turn them into lanes would cost more
 // than the products, and memory is what bounds them: the cells of a few frames at a time are streamed as they came.
 struct Band {
-    static constexpr int64_t LENGTH = 1 << 14;  // floats that a frame's part has, about: shorter streams are slower
+    static constexpr int64_t LENGTH = 1 << 16;  // floats that a frame's part has, about: shorter streams are slower
     static constexpr int STREAMS = 4;
 
     const Problem& p;
