@@ -1,7 +1,7 @@
 """How fast and how large attention is: every pattern and implementation beside dense, gathered and fused attention.
 
 One thread, interleaved: each round runs every contender once, so that a busy machine slows all of them alike, and medians
-over rounds are compared. Times are the processor's (not the wall's), which leaves out what other programs take; on a GPU
+over rounds are compared. None finds in the caches what the one before it left there, be it of use or waiting to be written. Times are the processor's (not the wall's), which leaves out what other programs take; on a GPU
 they are the device's, between two events around a queue of calls. Peaks of memory come from a process of their own each, as
 the growth of the largest resident size (on a GPU: of what was allocated) during the call.
 """
@@ -228,12 +228,14 @@ def _compare(size: Buffer, rounds: int, quick: bool, flex: bool, report: Callabl
                 left_out[contender.implementation] = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
                 continue
         contenders.append(contender)
+    other = torch.ones(1 << 25) if size.device == "cpu" else torch.empty(0)  # larger than caches are
     times: dict[int, list[float]] = {i: [] for i in range(len(contenders))}
     for turn in range(rounds):
         report(f"{size.name}: round {turn + 1} of {rounds}")
         for i, contender in enumerate(contenders):
             if times[i] and times[i][0] > 0.5:
                 continue
+            other.sum()
             with torch.set_grad_enabled(contender.direction == BOTH):
                 times[i].append(_seconds(contender.run, size.device))
     rows = [_row(size, contender, times[i]) for i, contender in enumerate(contenders)]

@@ -75,14 +75,18 @@ struct Band {
 
     const Problem& p;
     int64_t rows, vectors, most, kept;
-    std::vector<float> sums;                     // of the weighted values of each cell
-    std::vector<Vector> weights, records, turned;  // of each vector of cells: its frames' scores, then weights; what softmax and ranking keep
+    Reserve memory;
+    Vector *weights, *records;  // of each vector of cells: its frames' scores, then weights; what softmax and ranking keep
+    float* sums;                // of the weighted values of each cell
 
     explicit Band(const Problem& p)
-        : p(p), rows(std::min((p.height + p.threads - 1) / p.threads, std::max<int64_t>(LENGTH / (p.width * p.dim), 1))),
-          vectors((p.width + LANES - 1) / LANES), most(std::min<int64_t>(CAPACITY, p.time - 1)), kept(2 + 2 * p.objects), turned(p.value_dim) {
-        rows = (rows + HIGH - 1) / HIGH * HIGH;
-        sums.resize(rows * vectors * LANES * p.value_dim), weights.resize(rows * vectors * most), records.resize(rows * vectors * kept);
+        : p(p), rows(height(p)), vectors((p.width + LANES - 1) / LANES), most(std::min<int64_t>(CAPACITY, p.time - 1)), kept(2 + 2 * p.objects),
+          memory(rows * vectors * LANES * (most + kept + p.value_dim)), weights((Vector*)memory.data()), records(weights + rows * vectors * most),
+          sums((float*)(records + rows * vectors * kept)) {}
+    static int64_t height(const Problem& p) {
+        if (p.queried > 1) return 0;  // none
+        int64_t rows = std::min((p.height + p.threads - 1) / p.threads, std::max<int64_t>(LENGTH / (p.width * p.dim), 1));
+        return (rows + HIGH - 1) / HIGH * HIGH;
     }
     int64_t count() const { return (p.height + rows - 1) / rows; }
     int64_t vector(int64_t y, int64_t x) const { return y % rows * vectors + x / LANES; }
@@ -103,7 +107,7 @@ struct Band {
         const View &query = work.query, &key = work.keys.key, &value = work.keys.value;
         work.tile.start();
         each(band, [&](int64_t v, int64_t, int64_t, int) { work.tile.keep(0, &records[v * kept]); });
-        std::fill(sums.begin(), sums.end(), 0.f);
+        std::fill_n(sums, rows * vectors * LANES * p.value_dim, 0.f);
         Lines::pieces(p.time - 1, [&](int64_t done, int number) {
             stream(band, number, [&](int n, int64_t v, int64_t y, int64_t x, int cells) {
                 weights[v * most + n] = (p.scale * LOG2E) * correlate_cells(query.at(0, y, x), query.column, key.at(done + n, y, x), key.column, cells, (int)p.dim);
