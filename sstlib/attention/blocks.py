@@ -20,8 +20,8 @@ from sstlib.connectivity import Connectivity, Local, Size, Strided
 
 SCORES = {"cpu": 1 << 18, "cuda": 1 << 25}  # scores held at a time: 1 MB, what a core's cache holds; enough to fill a GPU (unmeasured)
 GATHERED = 1 << 18  # floats of gathered keys at a time, where a fused kernel holds the scores: 1 MB, too
-TILE = 8  # side of a Local tile: a smaller one has fewer useless keys, a larger one better matrix products (4 and 6 are no faster)
-SPAN = 4  # query frames at a time, where they share their keys
+TILE = 8, 4  # height and width of a Local tile: a smaller one has fewer useless keys, a larger one better matrix products
+SPAN = 4  # frames at a time, where all are related
 
 
 class Pieces(NamedTuple):
@@ -33,14 +33,24 @@ class Pieces(NamedTuple):
     frames: Tensor  # (frame,) of the buffer, ascending: those that are related
     queried: int  # how many of them, the last, are queried
 
-    def spans(self, causal: bool, alone: bool) -> Iterator[tuple[slice, slice, slice]]:
-        """Rows of queries with the columns of keys that they see and, where frames are alone, those of earlier frames."""
+    def spans(self, causal: bool, step: int) -> Iterator[tuple[slice, slice, slice]]:
+        """Rows of queries, of `step` frames, with the columns of keys that they see and, where frames are alone, those of earlier frames."""
         before, cells, others = len(self.frames) - self.queried, self.queries.shape[1], self.keys.shape[1]
-        step = 1 if causal or alone else SPAN
         for first in range(0, self.queried, step):
             last = min(first + step, self.queried)
             seen = before + last if causal else len(self.frames)
             yield slice(first * cells, last * cells), slice(0, seen * others), slice(0, (before + first) * others)
+
+    def turned(self, causal: bool) -> Iterator[tuple[slice, slice]]:
+        """The same for backward, by keys: rows of queries that see the keys of some columns. The first has all rows, each key is in one."""
+        before, cells, others = len(self.frames) - self.queried, self.queries.shape[1], self.keys.shape[1]
+        starts = [0, *range(before + 1, len(self.frames))] if causal else range(0, len(self.frames), SPAN)
+        for first, last in zip(starts, [*starts[1:], len(self.frames)], strict=True):
+            yield slice(max(first - before, 0) * cells if causal else 0, self.queried * cells), slice(first * others, last * others)
+
+    def mask(self, queries: int, keys: int) -> Tensor | None:
+        """The bias of so many frames' queries and keys; None where there is none."""
+        return self.bias if self.bias is None else self.bias.repeat(queries, keys)
 
     def cells(self, which: Tensor, frames: Tensor, plane: int) -> Tensor:
         """Raster indices (piece, frame x cell) of pieces."""
@@ -67,8 +77,8 @@ def pieces(pattern: Connectivity, size: Size, queried: int, fused: bool, dtype: 
     """All pieces of a pattern over a buffer whose last `queried` frames are queried."""
     time, height, width = size
     _, along_y, along_x = pattern.relations((1, height, width))[0]
-    rows = TILE if isinstance(pattern, Local) else height if fused else max(1, 256 // width)
-    split = _along(pattern, 0, along_y, rows), _along(pattern, 1, along_x, TILE if isinstance(pattern, Local) else width)
+    rows, columns = TILE if isinstance(pattern, Local) else (height if fused else max(1, 256 // width), width)
+    split = _along(pattern, 0, along_y, rows), _along(pattern, 1, along_x, columns)
     place = lambda y, x: torch.from_numpy((y[:, None, :, None] * width + x[None, :, None, :]).reshape(len(y) * len(x), -1)).to(device)
     found = []
     for (qy, ky, related_y), (qx, kx, related_x) in itertools.product(*split):
@@ -98,13 +108,8 @@ class Chunk(NamedTuple):
         total[self.groups].index_copy_(1, self.queries.flatten(), part.flatten(1, 2).to(total.dtype))
 
 
-def _chunks(some: Pieces, pattern: Connectivity, size: Size, groups: int, alone: bool, gathered: int = 0) -> Iterator[Chunk]:
-    """Slices of groups and pieces, so that a bounded number of scores (or, under a fused kernel, of gathered floats) exists at a time."""
-    plane = size[1] * size[2]
-    each, limit = len(some.frames) * some.keys.shape[1] * gathered, GATHERED
-    if not gathered:
-        rows = some.queries.shape[1] * (1 if alone or pattern.causal else min(SPAN, some.queried))
-        each, limit = rows * len(some.frames) * some.keys.shape[1], SCORES.get(some.keys.device.type, SCORES["cuda"])
+def _chunks(some: Pieces, plane: int, groups: int, each: int, limit: int) -> Iterator[Chunk]:
+    """Slices of groups and pieces, so that at most `limit` floats exist at a time where one piece of one group needs `each`."""
     heads = max(1, min(groups, limit // each))
     step = max(1, limit // (each * heads))
     for start in range(0, len(some.queries), step):
@@ -112,6 +117,13 @@ def _chunks(some: Pieces, pattern: Connectivity, size: Size, groups: int, alone:
         keys = some.cells(some.keys[start:start + step], some.frames, plane)
         for first in range(0, groups, heads):
             yield Chunk(slice(first, first + heads), queries, keys)
+
+
+def _room(some: Pieces, fused: bool, frames: int, others: int, dim: int) -> tuple[int, int]:
+    """What `_chunks` bounds: the scores of so many frames' queries and keys or, under a fused kernel, gathered keys; and how many."""
+    if fused:
+        return len(some.frames) * some.keys.shape[1] * dim, GATHERED
+    return frames * some.queries.shape[1] * others * some.keys.shape[1], SCORES.get(some.keys.device.type, SCORES["cuda"])
 
 
 def _scores(q: Tensor, k: Tensor, bias: Tensor | None) -> Tensor:
@@ -136,16 +148,18 @@ def forward(query: Tensor, key: Tensor, value: Tensor, pattern: Connectivity, si
     if ranks:
         best = query.new_full((groups, cells, rank.terms.shape[1]), rank.least, dtype=wide)
         argmax = torch.full(best.shape if remember else (0,), -1, dtype=torch.int32, device=query.device)
-    for some in pieces(pattern, size, cells // (size[1] * size[2]), fused, wide, query.device):
-        for chunk in _chunks(some, pattern, size, groups, ranks, dim if fused else 0):
+    plane, step = size[1] * size[2], 1 if pattern.causal or ranks else SPAN
+    for some in pieces(pattern, size, cells // plane, fused, wide, query.device):
+        mask = some.mask(min(step, some.queried), len(some.frames)) if fused else None
+        for chunk in _chunks(some, plane, groups, *_room(some, fused, min(step, some.queried), len(some.frames), dim)):
             chunk = chunk._replace(queries=chunk.queries - before)
             q, k, v = chunk.take(query, chunk.queries), chunk.take(key, chunk.keys), chunk.take(value, chunk.keys)
             out, norm = torch.empty_like(q[..., :1]).expand(*q.shape[:-1], v.shape[-1]).contiguous(), torch.empty_like(q[..., 0])
             q = q if fused else q.mul_(scale)
-            for rows, seen, earlier in some.spans(pattern.causal, ranks):
+            for rows, seen, earlier in some.spans(pattern.causal, step):
                 here = q[:, :, rows], k[:, :, seen], v[:, :, seen]
                 if fused:
-                    out[:, :, rows], norm[:, :, rows] = _fused(*here, some.bias, scale)
+                    out[:, :, rows], norm[:, :, rows] = _fused(*here, mask, scale)
                     continue
                 scores = _scores(*here[:2], some.bias)
                 if ranks and earlier.stop:
@@ -161,14 +175,9 @@ def forward(query: Tensor, key: Tensor, value: Tensor, pattern: Connectivity, si
     return output, lse, best, argmax
 
 
-def _mask(q: Tensor, k: Tensor, bias: Tensor | None) -> Tensor | None:
-    """The bias of pieces for a span of several frames."""
-    return None if bias is None else bias.repeat(q.shape[-2] // bias.shape[0], k.shape[-2] // bias.shape[1])
-
-
-def _fused(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, scale: float) -> tuple[Tensor, Tensor]:
+def _fused(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scale: float) -> tuple[Tensor, Tensor]:
     """Output and log-sum-exp by PyTorch's fused CPU kernel; twice as fast, but it ranks nothing."""
-    mask = _mask(q, k, bias)
+    mask = mask if mask is None else mask[:q.shape[-2], :k.shape[-2]]
     return torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(q, k, v, attn_mask=mask, scale=scale)
 
 
@@ -209,21 +218,26 @@ def backward(query: Tensor, key: Tensor, value: Tensor, output: Tensor, lse: Ten
     delta = output if fused else (grad.to(wide) * output.to(wide)).sum(-1, keepdim=True)
     delta = delta if grad_lse is None else delta - grad_lse[..., None]
     grad_query = torch.empty_like(query)
-    grad_key, grad_value = torch.zeros_like(key, dtype=wide), torch.zeros_like(value, dtype=wide)
-    for some in pieces(pattern, size, cells // (size[1] * size[2]), fused, wide, query.device):
-        for chunk in _chunks(some, pattern, size, groups, False, dim if fused else 0):
+    every = before == 0 and not isinstance(pattern, Local)  # then each key is written once
+    grad_key, grad_value = ((torch.empty_like if every else torch.zeros_like)(t, dtype=wide) for t in (key, value))
+    plane = size[1] * size[2]
+    for some in pieces(pattern, size, cells // plane, fused, wide, query.device):
+        together = len(some.frames) - some.queried + 1 if pattern.causal else min(SPAN, len(some.frames))  # frames of keys at a time
+        mask = some.mask(some.queried, together) if fused else some.bias
+        for chunk in _chunks(some, plane, groups, *_room(some, fused, some.queried, together, dim)):
             chunk = chunk._replace(queries=chunk.queries - before)
             q, g, norm, minus = (chunk.take(t, chunk.queries) for t in (query, grad, lse[..., None], delta))
             k, v = chunk.take(key, chunk.keys), chunk.take(value, chunk.keys)
-            to_q, to_keys = torch.empty_like(q), []
-            for rows, seen, _ in reversed(list(some.spans(pattern.causal, False))):  # the last sees all keys
-                here = q[:, :, rows], k[:, :, seen], v[:, :, seen], g[:, :, rows], norm[:, :, rows], minus[:, :, rows]
-                to_q[:, :, rows], *parts = (_fused_backward if fused else _recomputed)(*here, some.bias, scale)
-                for total, part in zip(to_keys, parts):
-                    total[:, :, seen] += part
-                to_keys = to_keys or parts
+            to_q, to_k, to_v = None, torch.empty_like(k), torch.empty_like(v)
+            for rows, columns in some.turned(pattern.causal):
+                here = q[:, :, rows], k[:, :, columns], v[:, :, columns], g[:, :, rows], norm[:, :, rows], minus[:, :, rows]
+                part, to_k[:, :, columns], to_v[:, :, columns] = (_fused_backward if fused else _recomputed)(*here, mask, scale)
+                if to_q is None:
+                    to_q = part
+                else:
+                    to_q[:, :, rows] += part
             chunk.put(grad_query, to_q)
-            for total, part in zip((grad_key, grad_value), to_keys, strict=True):
+            for total, part in ((grad_key, to_k), (grad_value, to_v)):
                 add = total[chunk.groups].index_add_ if isinstance(pattern, Local) else total[chunk.groups].index_copy_  # tiles share keys
                 add(1, chunk.keys.flatten(), part.flatten(1, 2))
     return grad_query, grad_key.to(key.dtype), grad_value.to(value.dtype)
@@ -238,9 +252,9 @@ def _recomputed(q: Tensor, k: Tensor, v: Tensor, g: Tensor, norm: Tensor, delta:
     return (inner @ k).mul_(scale), inner.mT @ q, weights.mT @ g
 
 
-def _fused_backward(q: Tensor, k: Tensor, v: Tensor, g: Tensor, norm: Tensor, output: Tensor, bias: Tensor | None,
+def _fused_backward(q: Tensor, k: Tensor, v: Tensor, g: Tensor, norm: Tensor, output: Tensor, mask: Tensor | None,
                     scale: float) -> tuple[Tensor, Tensor, Tensor]:
     """The same by PyTorch's fused CPU kernel, which finds delta from the output."""
-    mask = _mask(q, k, bias)
+    mask = mask if mask is None else mask[:q.shape[-2], :k.shape[-2]]
     return torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(g, q, k, v, output, norm[..., 0], 0.0, False, attn_mask=mask,
                                                                                scale=scale)
