@@ -85,8 +85,9 @@ class SmallDecoder(nn.Module):
 
 
 def _add_shared(x: Tensor, shared: Tensor) -> Tensor:
-    """Adds what the objects of a clip share to each of them."""
-    return x.unflatten(0, (shared.shape[0], -1)).add_(shared[:, None]).flatten(0, 1)
+    """Adds what the objects of a clip share to each of them; in its place where no gradient would have to be copied for it."""
+    x, shared = x.unflatten(0, (shared.shape[0], -1)), shared[:, None]
+    return (x + shared if x.requires_grad else x.add_(shared)).flatten(0, 1)
 
 
 def build_decoder(config: ModelConfig, shared: int, features: int, maps: int, low: int) -> nn.Module:

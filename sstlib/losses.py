@@ -1,12 +1,45 @@
 """What training minimises: bootstrapped cross-entropy (CFBI) and a soft-Jaccard term (AOT)."""
 
+from typing import NamedTuple
+
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from sstlib.shapes import Float, Int
+from sstlib.shapes import Bool, Float, Int
 
 IGNORED = 255
+
+
+class _Pixels(NamedTuple):
+    """What both terms are made of, computed once."""
+
+    logarithms: Float[Tensor, "batch object height width"]  # of the probabilities
+    own: Float[Tensor, "batch height width"]  # the one of the pixel's label
+    ids: Int[Tensor, "batch height width"]  # labels, 0 where void
+    valid: Bool[Tensor, "batch height width"]
+
+    @classmethod
+    def of(cls, logits: Tensor, labels: Tensor) -> "_Pixels":
+        valid, logarithms = labels != IGNORED, logits.log_softmax(1)
+        ids = torch.where(valid, labels, 0)
+        return cls(logarithms, logarithms.gather(1, ids.unsqueeze(1)).squeeze(1), ids, valid)
+
+    def cross_entropy(self, share: float) -> Tensor:
+        per_pixel = -(self.own * self.valid).flatten(1)
+        if share == 1:
+            return (per_pixel.sum(1) / self.valid.flatten(1).sum(1).clamp(min=1)).mean()
+        kept = max(1, int(share * per_pixel.shape[1]))
+        return per_pixel.topk(kept, dim=1, sorted=False).values.mean()
+
+    def jaccard(self) -> Tensor:
+        # Sums over each object's own pixels, without a map of the truth for every object: those maps were a tenth of a training step.
+        places, valid = self.ids.flatten(1), self.valid.to(self.own.dtype)
+        intersection, size = (valid.new_zeros(self.logarithms.shape[:2]).scatter_add(1, places, x.flatten(1)) for x in (self.own.exp() * valid, valid))
+        claimed = torch.einsum("bohw,bhw->bo", self.logarithms.exp(), valid)
+        union = claimed + size - intersection
+        visible = (size[:, 1:] > 0).to(valid.dtype)
+        distance = 1 - intersection[:, 1:] / union[:, 1:].clamp(min=1)
+        return ((distance * visible).sum(1) / visible.sum(1).clamp(min=1)).mean()
 
 
 def bootstrapped_cross_entropy(
@@ -19,13 +52,7 @@ def bootstrapped_cross_entropy(
     Raises:
         ValueError: a share outside (0, 1].
     """
-    if not 0 < share <= 1:
-        raise ValueError(f"share of pixels is {share}; expected more than 0 and at most 1")
-    per_pixel = F.cross_entropy(logits, labels, ignore_index=IGNORED, reduction="none").flatten(1)
-    if share == 1:
-        return (per_pixel.sum(1) / (labels != IGNORED).flatten(1).sum(1).clamp(min=1)).mean()
-    kept = max(1, int(share * per_pixel.shape[1]))
-    return per_pixel.topk(kept, dim=1, sorted=False).values.mean()
+    return segmentation_loss(logits, labels, share, 0.0)
 
 
 def soft_jaccard(
@@ -35,22 +62,19 @@ def soft_jaccard(
 
     An image without a visible object adds nothing: cross-entropy alone judges an empty frame.
     """
-    valid, ids = labels != IGNORED, torch.where(labels == IGNORED, 0, labels)
-    probabilities = logits.softmax(1)
-    # Sums over each object's own pixels, without a map of the truth for every object: those maps were a tenth of a training step.
-    own = probabilities.gather(1, ids.unsqueeze(1)).squeeze(1) * valid
-    places = ids.flatten(1)
-    intersection, size = (logits.new_zeros(logits.shape[:2]).scatter_add(1, places, x.flatten(1)) for x in (own, valid.to(logits.dtype)))
-    claimed = torch.einsum("bohw,bhw->bo", probabilities, valid.to(logits.dtype))
-    union = claimed + size - intersection
-    visible = (size[:, 1:] > 0).to(logits.dtype)
-    distance = 1 - intersection[:, 1:] / union[:, 1:].clamp(min=1)
-    return ((distance * visible).sum(1) / visible.sum(1).clamp(min=1)).mean()
+    return _Pixels.of(logits, labels).jaccard()
 
 
 def segmentation_loss(
     logits: Float[Tensor, "batch object height width"], labels: Int[Tensor, "batch height width"], share: float, jaccard: float
 ) -> Float[Tensor, ""]:
-    """(1 - jaccard) x bootstrapped cross-entropy + jaccard x soft-Jaccard."""
-    loss = bootstrapped_cross_entropy(logits, labels, share)
-    return loss if jaccard == 0 else (1 - jaccard) * loss + jaccard * soft_jaccard(logits, labels)
+    """(1 - jaccard) x bootstrapped cross-entropy + jaccard x soft-Jaccard.
+
+    Raises:
+        ValueError: a share outside (0, 1].
+    """
+    if not 0 < share <= 1:
+        raise ValueError(f"share of pixels is {share}; expected more than 0 and at most 1")
+    pixels = _Pixels.of(logits, labels)
+    loss = pixels.cross_entropy(share)
+    return loss if jaccard == 0 else (1 - jaccard) * loss + jaccard * pixels.jaccard()
