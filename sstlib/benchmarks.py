@@ -1,12 +1,13 @@
 """How fast and how large attention is: every pattern and implementation beside dense, gathered and fused attention.
 
 One thread, interleaved: each round runs every contender once, so that a busy machine slows all of them alike, and medians
-over rounds are compared. None finds in the caches what the one before it left there, be it of use or waiting to be written. Times are the processor's (not the wall's), which leaves out what other programs take; on a GPU
+over rounds are compared. Times are the processor's (not the wall's), which leaves out what other programs take; on a GPU
 they are the device's, between two events around a queue of calls. Peaks of memory come from a process of their own each, as
 the growth of the largest resident size (on a GPU: of what was allocated) during the call.
 """
 
 import ctypes
+import gc
 import json
 import multiprocessing
 import platform
@@ -133,9 +134,14 @@ def _best(run: Callable[[], Any], device: str = "cpu", rounds: int = 7) -> float
 def _seconds(run: Callable[[], Any], device: str = "cpu") -> float:
     if device != "cpu":
         return gpu.seconds(run)
+    collecting = gc.isenabled()
+    gc.disable()  # as timeit does
     start = time.process_time()
     run()
-    return time.process_time() - start
+    spent = time.process_time() - start
+    if collecting:
+        gc.enable()
+    return spent
 
 
 def _tensors(size: Buffer, heads: int | None = None) -> list[Tensor]:
@@ -228,14 +234,12 @@ def _compare(size: Buffer, rounds: int, quick: bool, flex: bool, report: Callabl
                 left_out[contender.implementation] = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
                 continue
         contenders.append(contender)
-    other = torch.ones(1 << 25) if size.device == "cpu" else torch.empty(0)  # larger than caches are
     times: dict[int, list[float]] = {i: [] for i in range(len(contenders))}
     for turn in range(rounds):
         report(f"{size.name}: round {turn + 1} of {rounds}")
         for i, contender in enumerate(contenders):
             if times[i] and times[i][0] > 0.5:
                 continue
-            other.sum()
             with torch.set_grad_enabled(contender.direction == BOTH):
                 times[i].append(_seconds(contender.run, size.device))
     rows = [_row(size, contender, times[i]) for i, contender in enumerate(contenders)]
@@ -251,7 +255,7 @@ def _relate(contender: Contender, row: dict[str, Any], found: dict[tuple[str, st
     others = {"ratio_to_dense": found.get((str(Dense()), "sdpa", direction)),
               "ratio_to_masked_dense": found.get((pattern, "sdpa, masked", direction))}
     row |= {name: other / spent for name, other in others.items() if other}
-    if direction == BOTH and plain != "sdpa":
+    if direction == BOTH:
         row["times_forward"] = spent / found[pattern, plain, FORWARD]
     if "affinity" in plain:
         row["times_without_affinity"] = spent / found[pattern, row["implementation"].replace(" scattered", "").replace(", affinity of 3", ""), direction]
@@ -269,7 +273,7 @@ def costs(rows: pd.DataFrame) -> pd.DataFrame:
              "last frame / its share": (FORWARD, LAST, "times_share_of_pairs")}
     found = {}
     for name, (direction, suffix, column) in asked.items():
-        chosen = rows[(rows["direction"] == direction) & rows["implementation"].isin([kind + suffix for kind in ("native", "torch")]) & rows["part"].isin(SIZES)]
+        chosen = rows[(rows["direction"] == direction) & rows["implementation"].isin([kind + suffix for kind in ("native", "torch", "sdpa")]) & rows["part"].isin(SIZES)]
         index = [chosen["pattern"], chosen["implementation"].str.removesuffix(suffix), chosen["size"]]
         found[name] = pd.Series(chosen[column].to_numpy(), pd.MultiIndex.from_arrays(index, names=["pattern", "implementation", "size"]))
     return pd.DataFrame(found).unstack("size")

@@ -113,21 +113,19 @@ def _patterns(connectivity, heads: int) -> list[Connectivity]:
 
 
 def _check_tensors(query: Tensor, key: Tensor, value: Tensor, scale: float) -> None:
-    shapes = f"query {tuple(query.shape)}, key {tuple(key.shape)}, value {tuple(value.shape)}"
-    if not query.ndim == key.ndim == value.ndim == 6:
-        raise ValueError(f"{shapes}: each is (batch, head, time, height, width, dim)")
-    if query.shape[:2] + query.shape[3:] != key.shape[:2] + key.shape[3:]:
-        raise ValueError(f"{shapes}: query and key differ in more than time")
-    if key.shape[:5] != value.shape[:5]:
-        raise ValueError(f"{shapes}: key and value differ in more than dim")
-    if not 1 <= query.shape[2] <= key.shape[2]:
-        raise ValueError(f"{shapes}: queries are the last frames of the buffer, at least 1 and at most its {key.shape[2]}")
-    if not query.numel() or not value.numel():
-        raise ValueError(f"{shapes}: no axis may be empty")
-    if len({query.dtype, key.dtype, value.dtype}) > 1 or query.dtype not in DTYPES:
+    """Says what is wrong, if anything; nothing is written before, since a call may be shorter than its message."""
+    shape, keys, values = query.shape, key.shape, value.shape
+    wrong = ("each is (batch, head, time, height, width, dim)" if not len(shape) == len(keys) == len(values) == 6 else
+             "query and key differ in more than time" if shape[:2] != keys[:2] or shape[3:] != keys[3:] else
+             "key and value differ in more than dim" if keys[:5] != values[:5] else
+             f"queries are the last frames of the buffer, at least 1 and at most its {keys[2]}" if not 1 <= shape[2] <= keys[2] else
+             "no axis may be empty" if 0 in shape or 0 in values else "")
+    if wrong:
+        raise ValueError(f"query {tuple(shape)}, key {tuple(keys)}, value {tuple(values)}: {wrong}")
+    if not query.dtype == key.dtype == value.dtype or query.dtype not in DTYPES:
         raise ValueError(f"dtypes {query.dtype}, {key.dtype}, {value.dtype}: expected one of "
                          f"{', '.join(str(d).removeprefix('torch.') for d in DTYPES)}, the same for query, key and value")
-    if len({query.device, key.device, value.device}) > 1:
+    if not query.device == key.device == value.device:
         raise ValueError(f"devices {query.device}, {key.device}, {value.device}: query, key and value must share one")
     if not scale > 0:
         raise ValueError(f"scale is {scale}; expected a positive number, or None for 1")
@@ -159,7 +157,8 @@ def _check_labels(labels: Tensor | None, objects: int | None, key: Tensor, kind:
 def _bias(bias: float | Tensor, query: Tensor) -> Tensor:
     """(batch, head, 1), from a number, a tensor with one, or one a head."""
     batch, heads = query.shape[:2]
-    tensor = bias if isinstance(bias, Tensor) else torch.tensor(float(bias), device=query.device)
-    if tensor.numel() not in (1, heads):
-        raise ValueError(f"affinity_bias has shape {tuple(tensor.shape)}; expected one number, or one for each of {heads} heads")
-    return tensor.reshape(1, -1, 1).expand(batch, heads, 1)
+    if not isinstance(bias, Tensor):
+        return torch.full((batch, heads, 1), float(bias), device=query.device)
+    if bias.numel() not in (1, heads):
+        raise ValueError(f"affinity_bias has shape {tuple(bias.shape)}; expected one number, or one for each of {heads} heads")
+    return bias.reshape(1, -1, 1).expand(batch, heads, 1)

@@ -4,6 +4,7 @@
 operators themselves.
 """
 
+import contextlib
 import functools
 
 import torch
@@ -55,13 +56,18 @@ def _module(implementation: str, pattern: Connectivity, query: Tensor):
     return FASTEST[implementation][0]
 
 
+def _own_precision(device: str) -> contextlib.AbstractContextManager:
+    """An operator chooses its precision itself: half scores would cost accuracy."""
+    return torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else contextlib.nullcontext()
+
+
 @torch.library.custom_op("sstlib::attend", mutates_args=(), schema=(
     f"({TENSORS}, Tensor bias, Tensor? labels, {HOW}, str kind, int objects, bool remember) -> (Tensor, Tensor, Tensor, Tensor)"))
 def attend(query, key, value, bias, labels, pattern, scale, implementation, kind, objects, remember):
     """Sparse attention (Eq. 6) by one implementation, with affinities (Eq. 4) and the keys that gave them where labels are given."""
     connectivity = _parse(pattern)
     wanted = None if labels is None else Wanted(kind, labels, objects, bias)
-    with torch.autocast(query.device.type, enabled=False):  # an operator chooses its own precision: half scores would cost accuracy
+    with _own_precision(query.device.type):
         found = _module(implementation, connectivity, query).forward(query, key, value, connectivity, scale, wanted, remember)
     output, lse, affinity, argmax = found
     if wanted is None:
@@ -83,7 +89,7 @@ def attend_backward(query, key, value, output, lse, grad, grad_lse, pattern, sca
     """Gradients of query, key and value."""
     connectivity = _parse(pattern)
     how = (connectivity, scale)
-    with torch.autocast(query.device.type, enabled=False):
+    with _own_precision(query.device.type):
         return _module(implementation, connectivity, query).backward(query, key, value, output, lse, grad, grad_lse, *how)
 
 
