@@ -229,18 +229,18 @@ def backward(query: Tensor, key: Tensor, value: Tensor, output: Tensor, lse: Ten
             chunk = chunk._replace(queries=chunk.queries - before)
             q, g, norm, minus = (chunk.take(t, chunk.queries) for t in (query, grad, lse[..., None], delta))
             k, v = chunk.take(key, chunk.keys), chunk.take(value, chunk.keys)
-            to_q, to_k, to_v = None, torch.empty_like(k), torch.empty_like(v)
+            to_q = None
             for rows, columns in some.turned(pattern.causal):
                 here = q[:, :, rows], k[:, :, columns], v[:, :, columns], g[:, :, rows], norm[:, :, rows], minus[:, :, rows]
-                part, to_k[:, :, columns], to_v[:, :, columns] = (_fused_backward if fused else _recomputed)(*here, mask, scale)
+                part, *parts = (_fused_backward if fused else _recomputed)(*here, mask, scale)
+                for total, whole in zip((grad_key, grad_value), parts, strict=True):
+                    add = total[chunk.groups].index_add_ if isinstance(pattern, Local) else total[chunk.groups].index_copy_  # tiles share keys
+                    add(1, chunk.keys[:, columns].flatten(), whole.flatten(1, 2))
                 if to_q is None:
                     to_q = part
                 else:
                     to_q[:, :, rows] += part
             chunk.put(grad_query, to_q)
-            for total, part in ((grad_key, to_k), (grad_value, to_v)):
-                add = total[chunk.groups].index_add_ if isinstance(pattern, Local) else total[chunk.groups].index_copy_  # tiles share keys
-                add(1, chunk.keys.flatten(), part.flatten(1, 2))
     return grad_query, grad_key.to(key.dtype), grad_value.to(value.dtype)
 
 
