@@ -222,7 +222,7 @@ def _row(size: Buffer, contender: Contender, times: list[float]) -> dict[str, An
 
 
 def _compare(size: Buffer, rounds: int, quick: bool, flex: bool, report: Callable[[str], None]) -> tuple[list[dict[str, Any]], dict[str, str]]:
-    """All contenders at one size, round by round, and why some rivals are left out; contenders that take half a second run once."""
+    """All contenders at one size, round by round, and why some rivals are left out; contenders that take two seconds run once."""
     report(f"{size.name}: preparing")
     contenders, left_out = [], {}
     for contender in _contenders(size, quick, flex):
@@ -238,7 +238,7 @@ def _compare(size: Buffer, rounds: int, quick: bool, flex: bool, report: Callabl
     for turn in range(rounds):
         report(f"{size.name}: round {turn + 1} of {rounds}")
         for i, contender in enumerate(contenders):
-            if times[i] and times[i][0] > 0.5:
+            if times[i] and times[i][0] > 2:
                 continue
             with torch.set_grad_enabled(contender.direction == BOTH):
                 times[i].append(_seconds(contender.run, size.device))

@@ -20,8 +20,7 @@ from sstlib.connectivity import Connectivity, Local, Size, Strided
 
 SCORES = {"cpu": 1 << 18, "cuda": 1 << 25}  # scores held at a time: 1 MB, what a core's cache holds; enough to fill a GPU (unmeasured)
 GATHERED = 1 << 18  # floats of gathered keys at a time, where a fused kernel holds the scores: 1 MB, too
-TILE = 8, 4  # height and width of a Local tile: a smaller one has fewer useless keys, a larger one better matrix products and less to gather
-ALONE = 8, 8  # where one frame is queried, whose keys are gathered for it alone
+TILE = 8, 4  # height and width of a Local tile: a smaller one has fewer useless keys, a larger one better matrix products
 SPAN = 4  # frames at a time, where all are related
 
 
@@ -78,7 +77,7 @@ def pieces(pattern: Connectivity, size: Size, queried: int, fused: bool, dtype: 
     """All pieces of a pattern over a buffer whose last `queried` frames are queried."""
     time, height, width = size
     _, along_y, along_x = pattern.relations((1, height, width))[0]
-    rows, columns = (TILE if queried > 1 else ALONE) if isinstance(pattern, Local) else (height if fused else max(1, 256 // width), width)
+    rows, columns = TILE if isinstance(pattern, Local) else (height if fused else max(1, 256 // width), width)
     split = _along(pattern, 0, along_y, rows), _along(pattern, 1, along_x, columns)
     place = lambda y, x: torch.from_numpy((y[:, None, :, None] * width + x[None, :, None, :]).reshape(len(y) * len(x), -1)).to(device)
     found = []
@@ -155,7 +154,7 @@ def forward(query: Tensor, key: Tensor, value: Tensor, pattern: Connectivity, si
         for chunk in _chunks(some, plane, groups, *_room(some, fused, min(step, some.queried), len(some.frames), dim)):
             chunk = chunk._replace(queries=chunk.queries - before)
             q, k, v = chunk.take(query, chunk.queries), chunk.take(key, chunk.keys), chunk.take(value, chunk.keys)
-            out, norm = torch.empty_like(q[..., :1]).expand(*q.shape[:-1], v.shape[-1]).contiguous(), torch.empty_like(q[..., 0])
+            out, norm = q.new_empty(*q.shape[:-1], v.shape[-1]), q.new_empty(q.shape[:-1])
             q = q if fused else q.mul_(scale)
             for rows, seen, earlier in some.spans(pattern.causal, step):
                 here = q[:, :, rows], k[:, :, seen], v[:, :, seen]

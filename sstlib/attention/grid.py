@@ -45,7 +45,7 @@ def forward(query: Tensor, key: Tensor, value: Tensor, pattern: Grid, size: Size
     groups, cells, _ = query.shape
     kind, plane = query.dtype, size[1] * size[2]
     query, key, value = (_wide(t).unflatten(1, (-1, *size[1:])) for t in (query, key, value))
-    output = torch.empty_like(query[..., :1]).expand(*query.shape[:-1], value.shape[-1]).contiguous()
+    output = query.new_empty(*query.shape[:-1], value.shape[-1])
     lse = query.new_empty(query.shape[:-1])
     best = argmax = None
     if rank is not None:
