@@ -22,6 +22,7 @@ SCORES = {"cpu": 1 << 18, "cuda": 1 << 25}  # scores held at a time: 1 MB, what 
 GATHERED = 1 << 18  # floats of gathered keys at a time, where a fused kernel holds the scores: 1 MB, too
 TILE = 8, 4  # height and width of a Local tile: a smaller one has fewer useless keys, a larger one better matrix products
 SPAN = 4  # frames at a time, where all are related
+ROWS = 32  # queries at a time, of several causal frames where a piece is small: a call for fewer takes longer than their products
 
 
 class Pieces(NamedTuple):
@@ -33,6 +34,10 @@ class Pieces(NamedTuple):
     frames: Tensor  # (frame,) of the buffer, ascending: those that are related
     queried: int  # how many of them, the last, are queried
 
+    def step(self, causal: bool, fused: bool) -> int:
+        """Frames at a time."""
+        return SPAN if not causal else max(1, ROWS // self.queries.shape[1]) if fused else 1
+
     def spans(self, causal: bool, step: int) -> Iterator[tuple[slice, slice, slice]]:
         """Rows of queries, of `step` frames, with the columns of keys that they see and, where frames are alone, those of earlier frames."""
         before, cells, others = len(self.frames) - self.queried, self.queries.shape[1], self.keys.shape[1]
@@ -41,16 +46,22 @@ class Pieces(NamedTuple):
             seen = before + last if causal else len(self.frames)
             yield slice(first * cells, last * cells), slice(0, seen * others), slice(0, (before + first) * others)
 
-    def turned(self, causal: bool) -> Iterator[tuple[slice, slice]]:
+    def turned(self, causal: bool, step: int) -> Iterator[tuple[slice, slice]]:
         """The same for backward, by keys: rows of queries that see the keys of some columns. The first has all rows, each key is in one."""
         before, cells, others = len(self.frames) - self.queried, self.queries.shape[1], self.keys.shape[1]
-        starts = [0, *range(before + 1, len(self.frames))] if causal else range(0, len(self.frames), SPAN)
+        starts = [0, *range(before + step, len(self.frames), step)] if causal else range(0, len(self.frames), step)
         for first, last in zip(starts, [*starts[1:], len(self.frames)], strict=True):
             yield slice(max(first - before, 0) * cells if causal else 0, self.queried * cells), slice(first * others, last * others)
 
-    def mask(self, queries: int, keys: int) -> Tensor | None:
-        """The bias of so many frames' queries and keys; None where there is none."""
-        return self.bias if self.bias is None else self.bias.repeat(queries, keys)
+    def mask(self, queries: int, keys: int, dtype: torch.dtype, causal: bool = False) -> Tensor | None:
+        """The bias of so many frames' queries and keys, -inf for keys of later frames, too, where causal; None where there is none."""
+        if self.bias is None and not causal:
+            return None
+        cells, others = self.queries.shape[1], self.keys.shape[1]
+        mask = torch.zeros(queries * cells, keys * others, dtype=dtype) if self.bias is None else self.bias.repeat(queries, keys)
+        for row in range(queries if causal else 0):
+            mask[row * cells:(row + 1) * cells, (keys - queries + row + 1) * others:] = -INFINITY
+        return mask
 
     def cells(self, which: Tensor, frames: Tensor, plane: int) -> Tensor:
         """Raster indices (piece, frame x cell) of pieces."""
@@ -148,9 +159,11 @@ def forward(query: Tensor, key: Tensor, value: Tensor, pattern: Connectivity, si
     if ranks:
         best = query.new_full((groups, cells, rank.terms.shape[1]), rank.least, dtype=wide)
         argmax = torch.full(best.shape if remember else (0,), -1, dtype=torch.int32, device=query.device)
-    plane, step = size[1] * size[2], 1 if pattern.causal or ranks else SPAN
+    plane = size[1] * size[2]
     for some in pieces(pattern, size, cells // plane, fused, wide, query.device):
-        mask = some.mask(min(step, some.queried), len(some.frames)) if fused else None
+        step = 1 if ranks else some.step(pattern.causal, fused)
+        exact = pattern.causal and step > 1  # frames that share a call see different keys
+        mask = some.mask(some.queried if exact else min(step, some.queried), len(some.frames), wide, exact) if fused else None
         for chunk in _chunks(some, plane, groups, *_room(some, fused, min(step, some.queried), len(some.frames), dim)):
             chunk = chunk._replace(queries=chunk.queries - before)
             q, k, v = chunk.take(query, chunk.queries), chunk.take(key, chunk.keys), chunk.take(value, chunk.keys)
@@ -159,7 +172,7 @@ def forward(query: Tensor, key: Tensor, value: Tensor, pattern: Connectivity, si
             for rows, seen, earlier in some.spans(pattern.causal, step):
                 here = q[:, :, rows], k[:, :, seen], v[:, :, seen]
                 if fused:
-                    out[:, :, rows], norm[:, :, rows] = _fused(*here, mask, scale)
+                    out[:, :, rows], norm[:, :, rows] = _fused(*here, mask[rows, seen] if exact else mask, scale)
                     continue
                 scores = _scores(*here[:2], some.bias)
                 if ranks and earlier.stop:
@@ -222,16 +235,18 @@ def backward(query: Tensor, key: Tensor, value: Tensor, output: Tensor, lse: Ten
     grad_key, grad_value = ((torch.empty_like if every else torch.zeros_like)(t, dtype=wide) for t in (key, value))
     plane = size[1] * size[2]
     for some in pieces(pattern, size, cells // plane, fused, wide, query.device):
-        together = len(some.frames) - some.queried + 1 if pattern.causal else min(SPAN, len(some.frames))  # frames of keys at a time
-        mask = some.mask(some.queried, together) if fused else some.bias
+        step = some.step(pattern.causal, fused)
+        exact = pattern.causal and step > 1
+        together = len(some.frames) - some.queried + step if pattern.causal else min(step, len(some.frames))  # frames of keys at a time
+        mask = some.mask(some.queried, len(some.frames) if exact else together, wide, exact) if fused else some.bias
         for chunk in _chunks(some, plane, groups, *_room(some, fused, some.queried, together, dim)):
             chunk = chunk._replace(queries=chunk.queries - before)
             q, g, norm, minus = (chunk.take(t, chunk.queries) for t in (query, grad, lse[..., None], delta))
             k, v = chunk.take(key, chunk.keys), chunk.take(value, chunk.keys)
             to_q = None
-            for rows, columns in some.turned(pattern.causal):
+            for rows, columns in some.turned(pattern.causal, step):
                 here = q[:, :, rows], k[:, :, columns], v[:, :, columns], g[:, :, rows], norm[:, :, rows], minus[:, :, rows]
-                part, *parts = (_fused_backward if fused else _recomputed)(*here, mask, scale)
+                part, *parts = (_fused_backward if fused else _recomputed)(*here, mask[rows, columns] if exact else mask, scale)
                 for total, whole in zip((grad_key, grad_value), parts, strict=True):
                     add = total[chunk.groups].index_add_ if isinstance(pattern, Local) else total[chunk.groups].index_copy_  # tiles share keys
                     add(1, chunk.keys[:, columns].flatten(), whole.flatten(1, 2))
