@@ -44,7 +44,7 @@ constexpr float NEVER = -1e30f, START = -1e20f;  // a masked score; a reference 
 
 INLINE Vector all(float value) { return value - Vector{}; }
 INLINE Vector load(const float* from) { return *reinterpret_cast<const Loose*>(from); }
-INLINE Vector load(const float* from, int count) {  // fewer than LANES floats, and 0
+INLINE Vector load(const float* from, int count) {  // fewer than LANES floats, then 0
 #if defined(__AVX512F__)
     return (Vector)_mm512_maskz_loadu_ps((__mmask16)((1 << count) - 1), from);
 #else
@@ -54,6 +54,13 @@ INLINE Vector load(const float* from, int count) {  // fewer than LANES floats, 
 #endif
 }
 INLINE void store(float* to, Vector value) { *reinterpret_cast<Loose*>(to) = value; }
+INLINE void store(float* to, Vector value, int count) {
+#if defined(__AVX512F__)
+    _mm512_mask_storeu_ps(to, (__mmask16)((1 << count) - 1), (__m512)value);
+#else
+    for (int i = 0; i < count; i++) to[i] = value[i];
+#endif
+}
 INLINE Vector larger(Vector a, Vector b) {  // one instruction, where GCC makes two of a > b ? a : b
 #if defined(__AVX512F__)
     return (Vector)_mm512_max_ps((__m512)a, (__m512)b);

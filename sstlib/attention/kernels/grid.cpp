@@ -95,7 +95,7 @@ struct Band {
         for (int64_t y = band * rows; y < std::min(p.height, (band + 1) * rows); y++)
             for (int64_t x = 0; x < p.width; x += LANES) visit(vector(y, x), y, x, (int)std::min<int64_t>(LANES, p.width - x));
     }
-    // Streams frames first.., `number` of them: visit(frame of them, the vector's number, y, x, cells).
+    // Visits the band's vectors in `number` frames, STREAMS of them side by side: visit(frame, the vector's number, y, x, cells).
     template <class Visit>
     void stream(int64_t band, int number, Visit visit) const {
         for (int some = 0; some < number; some += STREAMS)

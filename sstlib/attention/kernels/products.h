@@ -223,6 +223,6 @@ static inline void blend_cells(Vector weights, const float* value, int64_t value
     for (int i = 0; i < count; i++, value += value_apart, sums += dim) {
         int c = 0;
         for (; c + LANES <= dim; c += LANES) store(sums + c, load(sums + c) + weight[i] * load(value + c));
-        for (; c < dim; c++) sums[c] += weight[i] * value[c];
+        if (c < dim) store(sums + c, load(sums + c, dim - c) + weight[i] * load(value + c, dim - c), dim - c);
     }
 }
