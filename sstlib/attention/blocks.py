@@ -151,7 +151,7 @@ def forward(query: Tensor, key: Tensor, value: Tensor, pattern: Connectivity, si
     """Output, log-sum-exp, best ranking score and its key, of flattened (group, cell, dim) tensors (Eq. 6)."""
     groups, cells, dim = query.shape
     wide, ranks = torch.promote_types(query.dtype, torch.float32), rank is not None
-    fused = not ranks and query.device.type == "cpu" and query.dtype == wide and dim == value.shape[-1]
+    fused = query.device.type == "cpu" and query.dtype == wide and dim == value.shape[-1]
     before = key.shape[1] - cells
     output = query.new_empty(groups, cells, value.shape[-1])
     lse = query.new_empty(groups, cells, dtype=wide)
@@ -159,24 +159,25 @@ def forward(query: Tensor, key: Tensor, value: Tensor, pattern: Connectivity, si
     if ranks:
         best = query.new_full((groups, cells, rank.terms.shape[1]), rank.least, dtype=wide)
         argmax = torch.full(best.shape if remember else (0,), -1, dtype=torch.int32, device=query.device)
+        terms = [term.contiguous() for term in rank.terms.unbind(1)]  # else each gathering would copy all of it
     plane = size[1] * size[2]
-    for some in pieces(pattern, size, cells // plane, fused, wide, query.device):
+    for some in pieces(pattern, size, cells // plane, fused and not ranks, wide, query.device):
         step = 1 if ranks else some.step(pattern.causal, fused)
         exact = pattern.causal and step > 1  # frames that share a call see different keys
         mask = some.mask(some.queried if exact else min(step, some.queried), len(some.frames), wide, exact) if fused else None
-        for chunk in _chunks(some, plane, groups, *_room(some, fused, min(step, some.queried), len(some.frames), dim)):
+        for chunk in _chunks(some, plane, groups, *_room(some, fused and not ranks, min(step, some.queried), len(some.frames), dim)):
             chunk = chunk._replace(queries=chunk.queries - before)
             q, k, v = chunk.take(query, chunk.queries), chunk.take(key, chunk.keys), chunk.take(value, chunk.keys)
             out, norm = q.new_empty(*q.shape[:-1], v.shape[-1]), q.new_empty(q.shape[:-1])
-            q = q if fused else q.mul_(scale)
             for rows, seen, earlier in some.spans(pattern.causal, step):
-                here = q[:, :, rows], k[:, :, seen], v[:, :, seen]
+                here, ranked = (q[:, :, rows], k[:, :, seen], v[:, :, seen]), ranks and earlier.stop > 0
+                if ranked or not fused:
+                    scores = _scores(here[0] * scale, k[:, :, earlier if fused else seen], some.bias)
+                if ranked:
+                    _rank(scores[..., earlier], rank, terms, chunk, rows, earlier, best, argmax if remember else None)
                 if fused:
                     out[:, :, rows], norm[:, :, rows] = _fused(*here, mask[rows, seen] if exact else mask, scale)
                     continue
-                scores = _scores(*here[:2], some.bias)
-                if ranks and earlier.stop:
-                    _rank(scores[..., earlier], rank, chunk, rows, earlier, best, argmax if remember else None)
                 top = scores.amax(-1, keepdim=True)
                 total = scores.sub_(top).exp_().sum(-1, keepdim=True)
                 torch.div(scores @ here[2], total, out=out[:, :, rows])
@@ -189,20 +190,20 @@ def forward(query: Tensor, key: Tensor, value: Tensor, pattern: Connectivity, si
 
 
 def _fused(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scale: float) -> tuple[Tensor, Tensor]:
-    """Output and log-sum-exp by PyTorch's fused CPU kernel; twice as fast, but it ranks nothing."""
+    """Output and log-sum-exp by PyTorch's fused CPU kernel, twice as fast; it shows no scores."""
     mask = mask if mask is None else mask[:q.shape[-2], :k.shape[-2]]
     return torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(q, k, v, attn_mask=mask, scale=scale)
 
 
-def _rank(scores: Tensor, rank: Ranking, chunk: Chunk, rows: slice, earlier: slice, best: Tensor, argmax: Tensor | None) -> None:
+def _rank(scores: Tensor, rank: Ranking, terms: list[Tensor], chunk: Chunk, rows: slice, earlier: slice, best: Tensor, argmax: Tensor | None) -> None:
     """Writes the best ranking score over keys of earlier frames of each query and object and, where asked, the key that has it."""
     queries, keys = chunk.queries[:, rows], chunk.keys[:, earlier]
     chunk = chunk._replace(queries=queries)
     key_term = None if rank.key_term is None else chunk.take(rank.key_term, keys)[:, :, None]
     query_term = None if rank.query_term is None else chunk.take(rank.query_term, queries)[..., None]
     tops, places = [], []
-    for number in range(rank.terms.shape[1]):
-        term = chunk.take(rank.terms[:, number], keys)[:, :, None]
+    for term in terms:
+        term = chunk.take(term, keys)[:, :, None]
         if term.device.type == "cpu" and not (term > rank.least).any():  # objects are compact: most pieces hold few of them
             tops.append(term.new_full(queries.shape, rank.least).expand(term.shape[0], -1, -1))
             places.append(torch.full_like(queries, -1).expand(term.shape[0], -1, -1))
