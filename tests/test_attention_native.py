@@ -84,6 +84,14 @@ def test_lines_longer_than_the_scores_held_at_a_time(pattern):
         assert_close(part.double(), wanted, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("size, dim", [((150, 2, 19), 5), ((2, 130, 40), 16)], ids=["more frames than scores", "more rows than a band"])
+@pytest.mark.parametrize("kind, soft", [("weight", False), ("distance", True)])
+def test_last_frames_time_lines_come_in_parts(size, dim, kind, soft):
+    problem = {**WIDE, "pattern": Grid(), "size": size, "queried": 1, "dim": dim, "kind": kind, "soft": soft}
+    for part, wanted in zip(solve(problem, "native", torch.float32)[1], solve(problem, "reference", torch.float64)[1]):
+        assert_close(part.double(), wanted, atol=1e-5, rtol=1e-5)
+
+
 @pytest.mark.parametrize("queried", [3, 1])
 @pytest.mark.parametrize("pattern", [Grid(), Local(2), Strided(3)], ids=str)
 def test_any_number_of_threads_gives_the_same_bits(pattern, queried):

@@ -86,7 +86,11 @@ INLINE bool any(Whole lanes) {
 
 // Memory of a call that its thread keeps for the next one: fresh pages cost more than what is computed in them. Not cleared.
 class Reserve {
+#if defined(__SANITIZE_ADDRESS__)
+    static constexpr size_t MOST_KEPT = 0;  // what is written past a buffer could lie in a longer one that was kept
+#else
     static constexpr size_t MOST_KEPT = (64 << 20) / sizeof(Vector);
+#endif
     static std::vector<std::vector<Vector>>& spare() {
         static thread_local std::vector<std::vector<Vector>> kept;
         return kept;

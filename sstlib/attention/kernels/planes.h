@@ -11,6 +11,7 @@ struct Planes {  // one head's rows, channel by channel, with margins that are 0
     Planes(const Problem& p, int64_t frames, int64_t dim, int64_t radius, int64_t beyond = 0)
         : margin((radius + LANES - 1) / LANES * LANES), width(2 * margin + (p.width + LANES - 1) / LANES * LANES + beyond),
           row(width * dim), frame(row * p.height), dim(dim), size(frame * frames + LANES), memory(size), data(memory.data()) {
+        if (!frames) return;  // sizes alone
         std::fill_n(data, margin, 0.f), std::fill_n(data + size - LANES, LANES, 0.f);
         for (float* end = data + width; end < data + size; end += width)  // the end of a row's margin and the beginning of the next one's
             std::fill(end - margin - beyond, std::min(end + margin, data + size), 0.f);
