@@ -136,12 +136,13 @@ def _seconds(run: Callable[[], Any], device: str = "cpu") -> float:
         return gpu.seconds(run)
     collecting = gc.isenabled()
     gc.disable()  # as timeit does
-    start = time.process_time()
-    run()
-    spent = time.process_time() - start
-    if collecting:
-        gc.enable()
-    return spent
+    try:
+        start = time.process_time()
+        run()
+        return time.process_time() - start
+    finally:
+        if collecting:
+            gc.enable()
 
 
 def _tensors(size: Buffer, heads: int | None = None) -> list[Tensor]:

@@ -25,7 +25,7 @@ class _Pixels(NamedTuple):
         return cls(logarithms, logarithms.gather(1, ids.unsqueeze(1)).squeeze(1), ids, valid)
 
     def cross_entropy(self, share: float) -> Tensor:
-        per_pixel = -(self.own * self.valid).flatten(1)
+        per_pixel = -self.own.masked_fill(~self.valid, 0).flatten(1)
         if share == 1:
             return (per_pixel.sum(1) / self.valid.flatten(1).sum(1).clamp(min=1)).mean()
         kept = max(1, int(share * per_pixel.shape[1]))

@@ -12,7 +12,7 @@ from sstlib.connectivity import Dense, Grid, Local, Strided
 
 PATTERNS = [Dense(), Grid(), Local(2), Local((1, 3)), Strided(3), Strided((2, 3), 2), Local(0)]
 PATTERNS += [Dense(causal=True), Grid(causal=True), Local(2, causal=True), Strided((3, 2), 2, causal=True)]
-SIZES = [(3, 5, 7), (1, 1, 1), (2, 11, 1), (4, 6, 13)]
+SIZES = [(3, 5, 7), (1, 1, 1), (2, 11, 1), (4, 6, 13), (2, 3, 150)]  # the last in several pieces of every kind
 
 
 def inputs(size, queried=None, dim=5, dim_v=3, objects=3, soft=False, batch=2, heads=2, dtype=torch.float64, seed=0):

@@ -232,7 +232,8 @@ def backward(query: Tensor, key: Tensor, value: Tensor, output: Tensor, lse: Ten
     delta = output if fused else (grad.to(wide) * output.to(wide)).sum(-1, keepdim=True)
     delta = delta if grad_lse is None else delta - grad_lse[..., None]
     grad_query = torch.empty_like(query)
-    every = before == 0 and not isinstance(pattern, Local)  # then each key is written once
+    shared = not isinstance(pattern, Strided)  # whether pieces have keys in common
+    every = before == 0 and not shared  # then each key is written, and once
     grad_key, grad_value = ((torch.empty_like if every else torch.zeros_like)(t, dtype=wide) for t in (key, value))
     plane = size[1] * size[2]
     for some in pieces(pattern, size, cells // plane, fused, wide, query.device):
@@ -249,7 +250,7 @@ def backward(query: Tensor, key: Tensor, value: Tensor, output: Tensor, lse: Ten
                 here = q[:, :, rows], k[:, :, columns], v[:, :, columns], g[:, :, rows], norm[:, :, rows], minus[:, :, rows]
                 part, *parts = (_fused_backward if fused else _recomputed)(*here, mask[rows, columns] if exact else mask, scale)
                 for total, whole in zip((grad_key, grad_value), parts, strict=True):
-                    add = total[chunk.groups].index_add_ if isinstance(pattern, Local) else total[chunk.groups].index_copy_  # tiles share keys
+                    add = total[chunk.groups].index_add_ if shared else total[chunk.groups].index_copy_
                     add(1, chunk.keys[:, columns].flatten(), whole.flatten(1, 2))
                 if to_q is None:
                     to_q = part
