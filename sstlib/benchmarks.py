@@ -134,15 +134,13 @@ def _best(run: Callable[[], Any], device: str = "cpu", rounds: int = 7) -> float
 def _seconds(run: Callable[[], Any], device: str = "cpu") -> float:
     if device != "cpu":
         return gpu.seconds(run)
-    collecting = gc.isenabled()
     gc.disable()  # as timeit does
     try:
         start = time.process_time()
         run()
         return time.process_time() - start
     finally:
-        if collecting:
-            gc.enable()
+        gc.enable()
 
 
 def _tensors(size: Buffer, heads: int | None = None) -> list[Tensor]:
