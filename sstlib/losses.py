@@ -32,14 +32,24 @@ class _Pixels(NamedTuple):
         return per_pixel.topk(kept, dim=1, sorted=False).values.mean()
 
     def jaccard(self) -> Tensor:
-        # Sums over each object's own pixels, without a map of the truth for every object: those maps were a tenth of a training step.
-        places, valid = self.ids.flatten(1), self.valid.to(self.own.dtype)
-        intersection, size = (valid.new_zeros(self.logarithms.shape[:2]).scatter_add(1, places, x.flatten(1)) for x in (self.own.exp() * valid, valid))
+        valid, objects = self.valid.to(self.own.dtype), self.logarithms.shape[1]
+        intersection, size = (_sums(self.ids, x, objects) for x in (self.own.exp() * valid, valid))
         claimed = torch.einsum("bohw,bhw->bo", self.logarithms.exp(), valid)
         union = claimed + size - intersection
         visible = (size[:, 1:] > 0).to(valid.dtype)
         distance = 1 - intersection[:, 1:] / union[:, 1:].clamp(min=1)
         return ((distance * visible).sum(1) / visible.sum(1).clamp(min=1)).mean()
+
+
+def _sums(ids: Int[Tensor, "batch height width"], values: Float[Tensor, "batch height width"], objects: int) -> Float[Tensor, "batch object"]:
+    """The sum of the values of each object's own pixels.
+
+    On a CPU without a map of the truth for every object: those maps were a tenth of a training step. A GPU's threads would wait for each
+    other where they add to the same few numbers.
+    """
+    if values.device.type == "cpu":
+        return values.new_zeros(len(ids), objects).scatter_add(1, ids.flatten(1), values.flatten(1))
+    return torch.stack([torch.where(ids == o, values, 0).sum((1, 2)) for o in range(objects)], 1)
 
 
 def bootstrapped_cross_entropy(

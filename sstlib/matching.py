@@ -49,7 +49,7 @@ class ReferenceMatching(nn.Module):
                 memberships: Float[Tensor, "batch object cells"]) -> Float[Tensor, "batch object 4 height width"]:
         """Matches against `keys`, the cells of all reference frames, whose objects are `memberships`."""
         read, best = [], []
-        for part in query.flatten(2).mT.split(CACHED, 1):
+        for part in query.flatten(2).mT.split(CACHED if query.device.type == "cpu" else QUERIES, 1):  # a GPU pays for launches
             cosine = part @ keys
             weights = (cosine * self.sharpness).softmax(-1)
             read.append(memberships @ weights.mT)

@@ -8,6 +8,7 @@ gives for a 465-pixel crop are shares of the crop here.
 import numpy as np
 from PIL import Image
 
+from sstlib.metrics.counts import present
 from sstlib.shapes import UInt8
 from sstlib.video import VOID, Sequence
 
@@ -51,7 +52,7 @@ def cut_clip(
     for _ in range(TRIES):
         indices = [labelled[i] for i in frame_indices(rng, len(labelled), frames, max_gap, anywhere)]
         labels = [np.asarray(sequence.label(t)) for t in indices]
-        ids = [set(np.unique(label)) - {0, VOID} for label in labels]
+        ids = [set(present(label)) - {0, VOID} for label in labels]
         shown = np.isin(labels[0], [0, VOID], invert=True).mean()
         if shown >= REFERENCE_PIXELS and set().union(*ids[1:]) <= ids[0]:
             break
@@ -130,14 +131,20 @@ def relight(rng: np.random.Generator, frames: Frames) -> Frames:
     gain = np.exp(rng.normal(0, 0.15) + rng.normal(0, 0.06, 3) + rng.normal(0, 0.02, (len(frames), 1, 1)))
     contrast = np.exp(rng.normal(0, 0.15))
     tables = np.clip(((tables * gain - 0.5) * contrast + 0.5) * 255 + 0.5, 0, 255).astype(np.uint8)
-    lit = np.stack(
-        [
-            np.stack([table[:, c][frame[..., c]] for c in range(3)], -1)
-            for table, frame in zip(tables, frames, strict=True)
-        ]
-    )
+    lit = [
+        np.asarray(Image.fromarray(frame).point(table.T.ravel().tolist()))
+        for table, frame in zip(tables, frames, strict=True)
+    ]
     saturation = rng.choice([1.0, rng.uniform(0.0, 1.4)])
-    if saturation == 1:
-        return lit
-    grey = lit.mean(-1, keepdims=True, dtype=np.float32)
-    return np.clip(grey + (lit - grey) * np.float32(saturation) + 0.5, 0, 255).astype(np.uint8)
+    return np.stack(lit if saturation == 1 else [_saturated(frame, np.float32(saturation)) for frame in lit])
+
+
+def _saturated(frame: UInt8[np.ndarray, "height width 3"], saturation: np.float32) -> UInt8[np.ndarray, "height width 3"]:
+    """A frame whose colors are so many times as far from grey."""
+    red, green, blue = (frame[..., c].astype(np.float32) for c in range(3))
+    grey = ((red + green + blue) / np.float32(3))[..., None]
+    colors = np.subtract(frame, grey)
+    colors *= saturation
+    colors += grey
+    colors += np.float32(0.5)
+    return np.clip(colors, 0, 255, out=colors).astype(np.uint8)

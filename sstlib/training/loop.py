@@ -26,7 +26,7 @@ from sstlib.metrics import region_similarity
 from sstlib.model import Propagator, build, unroll
 from sstlib.provenance import provenance
 from sstlib.resnet import load_pretrained
-from sstlib.shapes import Float, Int
+from sstlib.shapes import Float, Int, UInt8
 from sstlib.training import checkpoint, schedule
 from sstlib.training.processes import Place, joined
 
@@ -57,10 +57,17 @@ class Clips(Dataset):
         return training_clip(self.data, self.seed, self.positions[index])
 
 
-def training_clip(data: DataConfig, seed: int, position: int) -> tuple[Float[Tensor, "time 3 height width"], Int[Tensor, "time height width"]]:
-    """One training sample as the network reads it."""
+def training_clip(data: DataConfig, seed: int, position: int) -> tuple[UInt8[Tensor, "time 3 height width"], UInt8[Tensor, "time height width"]]:
+    """One training sample in bytes, in which it travels from the process that made it and to the device: a fifth of what numbers take."""
     frames, labels = training_sample(data, seed, position)
-    return torch.from_numpy(frames).permute(0, 3, 1, 2).float().div_(255), torch.from_numpy(labels).long()
+    return torch.from_numpy(frames).permute(0, 3, 1, 2), torch.from_numpy(labels)
+
+
+def as_read(frames: UInt8[Tensor, "*clip 3 height width"], labels: UInt8[Tensor, "*clip height width"],
+            device: torch.device) -> tuple[Float[Tensor, "*clip 3 height width"], Int[Tensor, "*clip height width"]]:
+    """Clips on the device as the network reads them."""
+    frames, labels = (tensor.to(device, non_blocking=True) for tensor in (frames, labels))
+    return frames.float().div_(255), labels.long()
 
 
 class Unrolled(nn.Module):
@@ -183,7 +190,8 @@ class _Run:
         parts = self.config.training.accumulate
         if len(mine) % parts:
             raise ValueError(f"{len(mine)} clips a process do not divide into {parts} accumulated parts; make batch a multiple")
-        return iter(DataLoader(clips, batch_size=len(mine) // parts, num_workers=workers, prefetch_factor=4 if workers else None))
+        return iter(DataLoader(clips, batch_size=len(mine) // parts, num_workers=workers, prefetch_factor=4 if workers else None,
+                               pin_memory=self.place.device.type == "cuda"))
 
     def _learn(self, clips: Any) -> dict[str, float]:
         """One step: forward and backward for each part of the batch, one update of the weights and of their average."""
@@ -194,7 +202,7 @@ class _Run:
         self.network.train()
         total = torch.zeros((), device=device)
         for part in range(training.accumulate):
-            frames, labels = (tensor.to(device) for tensor in self._read(clips))
+            frames, labels = as_read(*self._read(clips), device)
             last = part == training.accumulate - 1
             waits = contextlib.nullcontext() if last or self.place.world == 1 else self.unrolled.no_sync()
             with waits:
@@ -301,12 +309,11 @@ class _Run:
 def probe_masks(network: Propagator, data: DataConfig, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Frames, true labels and the network's labels of a held-out generated clip, each (time, height, width[, 3]) uint8."""
     device = next(network.parameters()).device
-    frames, labels = training_clip(data.replace(real="", real_ratio=0.0), PROBE_SEED, index)
-    memberships = one_hot(labels.unsqueeze(0).to(device))[:, 0]
-    logits = unroll(network, frames.unsqueeze(0).to(device), memberships)
-    predicted = torch.cat([labels[:1], logits[0].argmax(1).cpu()])
-    pixels = (frames.permute(0, 2, 3, 1) * 255).round()
-    return pixels.to(torch.uint8).numpy(), labels.to(torch.uint8).numpy(), predicted.to(torch.uint8).numpy()
+    pixels, truth = training_clip(data.replace(real="", real_ratio=0.0), PROBE_SEED, index)
+    frames, labels = as_read(pixels[None], truth[None], device)
+    logits = unroll(network, frames, one_hot(labels)[:, 0])
+    predicted = torch.cat([truth[:1], logits[0].argmax(1).to(torch.uint8).cpu()])
+    return pixels.permute(0, 2, 3, 1).numpy(), truth.numpy(), predicted.numpy()
 
 
 def write_curve(path: Path, rows: list[dict[str, float | int]]) -> None:
