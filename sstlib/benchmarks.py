@@ -2,110 +2,98 @@
 
 One thread, interleaved: each round runs every contender once, so that a busy machine slows all of them alike, and medians
 over rounds are compared. Times are the processor's (not the wall's), which leaves out what other programs take; on a GPU
-they are the device's, between two events around a queue of calls. Peaks of memory come from a process of their own each, as
-the growth of the largest resident size (on a GPU: of what was allocated) during the call.
+they are the device's own, of calls recorded and replayed, with the time of a call from Python beside them. Peaks of memory come
+from a process of their own each, as the growth of the largest resident size (on a GPU: of what was allocated) during the call.
 """
 
+import contextlib
 import ctypes
+import functools
 import gc
+import itertools
 import json
 import multiprocessing
+import os
 import platform
 import statistics
 import time
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any
 
 import pandas as pd
 import torch
-import torch.nn.functional as functional
-from torch import Tensor
 
 from sstlib import native
-from sstlib.attention import gpu, rivals, sparse_attention, usable
+from sstlib.attention import gpu, sparse_attention
 from sstlib.attention.native import FOLDER
-from sstlib.connectivity import Connectivity, Dense, Grid, Local, Strided, parse
+from sstlib.connectivity import Dense, Local, parse
+from sstlib.contenders import BOTH, FORWARD, LAST, PATTERNS, SIZES, Buffer, Contender, both, contenders, names_of, tensors_of
 from sstlib.provenance import processor
 
-
-class Buffer(NamedTuple):
-    """A size to measure at."""
-
-    name: str
-    time: int
-    height: int
-    width: int
-    heads: int
-    dim: int
-    device: str = "cpu"
-    dtype: str = "float32"
-
-
-SIZES = {size.name: size for size in (Buffer("S1", 4, 30, 30, 8, 16), Buffer("S2", 8, 64, 64, 8, 16), Buffer("S3", 3, 60, 107, 8, 16),
-                                      Buffer("S4", 16, 64, 64, 1, 32))}
-PATTERNS = (Grid(), Local(7, causal=True), Strided(8, causal=True))
 PARTS = (*SIZES, "growth", "memory")
-FORWARD, BOTH = "forward", "forward+backward"
-LAST = ", last frame"
-LARGEST_GATHER = 80_000_000  # floats that a gathered copy of the keys may have
-
-
-class Contender(NamedTuple):
-    """One row to be: `run` computes it once; `factor` is what its time is multiplied with (dense runs on one head of many)."""
-
-    pattern: Connectivity
-    implementation: str
-    direction: str
-    run: Callable[[], Any]
-    factor: int = 1
 
 
 def measure(parts: list[str], quick: bool, flex: bool, report: Callable[[str], None], device: str = "cpu", dtype: str = "float32",
-            earlier: dict[str, Any] | None = None) -> dict[str, Any]:
+            earlier: dict[str, Any] | None = None, keep: Callable[[dict[str, Any]], None] = lambda record: None) -> dict[str, Any]:
     """The benchmark as a record: the named parts, beside what an earlier record has of the other parts.
 
-    `report` hears one line a step; `flex` compiles FlexAttention, too.
+    `report` hears one line a step, `keep` is given the record after each part; `flex` compiles FlexAttention on the processor, too. Parts measured on a GPU are named after
+    it and the precision, so that a record holds them beside the processor's; `parts` says which machine measured which.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     where = {"device": device, "dtype": dtype}
-    record = {"kind": "benchmark", "name": "attention", "machine": {}, "parts": {}, "left_out": {}, "rows": []}
+    labels = {part: part if device == "cpu" else f"{part} {device} {dtype}" for part in parts}
+    record = {"kind": "benchmark", "name": "attention", "parts": {}, "left_out": {}, "rows": []}
     if earlier:
-        record |= {field: {part: what for part, what in earlier[field].items() if part not in parts} for field in ("parts", "left_out")}
-        record["rows"] = [row for row in earlier["rows"] if row["part"] not in parts]
+        record |= {field: {part: what for part, what in earlier[field].items() if part not in labels.values()} for field in ("parts", "left_out")}
+        record["rows"] = [row for row in earlier["rows"] if row["part"] not in labels.values()]
     try:
         _warm(where)
-        record["machine"] = machine(report, device)
-        for part in parts:
-            record["parts"][part] = record["machine"]
+        here = machine(report, device)
+        if device != "cpu":
+            report("compiling with all processors")
+            _compile([SIZES[part]._replace(**where) for part in parts if part in SIZES], quick)
+        for part, label in labels.items():
+            record["parts"][label] = here
             if part in SIZES:
-                rows, record["left_out"][part] = _compare(SIZES[part]._replace(**where), 1 if quick else 5, quick, flex, report)
+                rows, record["left_out"][label] = _compare(SIZES[part]._replace(**where), 1 if quick else 5, quick, flex, report)
             else:
                 rows = (_growth if part == "growth" else _memory)(quick, where, report)
             for row in rows:  # each pair needs one exponential, so that no kernel is faster forward
                 pairs = row["heads"] * parse(row["pattern"]).pairs((row["time"], row["height"], row["width"]))
-                row["exp_bound_milliseconds"] = 1e-6 * pairs / record["machine"]["limits"]["exp_giga"]
-            record["rows"] += [{"part": part, **row} for row in rows]
+                row["exp_bound_milliseconds"] = 1e-6 * pairs / here["limits"]["exp_giga"]
+            record["rows"] += [{"part": label, **row} for row in rows]
+            record["rows"].sort(key=lambda row: (row["device"], row["dtype"], PARTS.index(row["part"].split()[0])))
+            keep(record)
     finally:
         torch.set_num_threads(threads)
-    record["rows"].sort(key=lambda row: PARTS.index(row["part"]))
     return record
-
-
-def _names(pattern: Connectivity, size: Buffer, affinity: bool = False) -> list[str]:
-    """The implementations that can compute this, the one that `auto` takes first."""
-    return usable(pattern, getattr(torch, size.dtype), torch.device(size.device), affinity)
 
 
 def _warm(where: dict[str, str]) -> None:
     """Compiles, loads and imports what only the first call does."""
     size = Buffer("", 2, 8, 8, 1, 8, **where)
-    small = _tensors(size)
+    small = tensors_of(size)
     labels = torch.zeros(1, 2, 8, 8, dtype=torch.long, device=size.device)
     for pattern in PATTERNS:
-        for name in _names(pattern, size, affinity=True):
-            _both(lambda q, k, v, p=pattern, n=name: sparse_attention(q, k, v, p, implementation=n).output, small)()
+        for name in names_of(pattern, size, affinity=True):
+            both(lambda q, k, v, p=pattern, n=name: sparse_attention(q, k, v, p, implementation=n).output, small)()
             sparse_attention(*small, pattern, labels=labels, objects=1, implementation=name)
+
+
+def _compile(sizes: list[Buffer], quick: bool) -> None:
+    """Fills the caches of compiled kernels: a GPU has dozens a size, each of which a process compiles for seconds."""
+    jobs = [(size, quick, number) for size in sizes for number in range(sum(1 for _ in contenders(size, quick, False)))]
+    with multiprocessing.get_context("spawn").Pool(min(len(jobs), os.cpu_count() or 1)) as pool:
+        pool.starmap(_run_once, jobs, chunksize=1)
+
+
+def _run_once(size: Buffer, quick: bool, number: int) -> None:
+    """One contender. What fails here fails again where it is measured, and is told of there."""
+    contender = next(itertools.islice(contenders(size, quick, False), number, None))
+    with contextlib.suppress(Exception), torch.set_grad_enabled(contender.direction == BOTH):
+        contender.run()
 
 
 def machine(report: Callable[[str], None], device: str = "cpu") -> dict[str, Any]:
@@ -143,76 +131,6 @@ def _seconds(run: Callable[[], Any], device: str = "cpu") -> float:
         gc.enable()
 
 
-def _tensors(size: Buffer, heads: int | None = None) -> list[Tensor]:
-    generator = torch.Generator().manual_seed(0)
-    shape = (1, heads or size.heads, size.time, size.height, size.width, size.dim)
-    tensors = [torch.randn(shape, generator=generator).mul_(size.dim ** -0.25) for _ in range(3)]
-    return [t.to(size.device, getattr(torch, size.dtype)) for t in tensors]
-
-
-def _both(attend: Callable[..., Tensor], tensors: list[Tensor]) -> Callable[[], None]:
-    """Forward and backward of a function of query, key and value."""
-    leaves = [t.detach().requires_grad_() for t in tensors]
-    upstream = torch.ones_like(tensors[0])
-
-    def run() -> None:
-        out = attend(*leaves)
-        torch.autograd.grad(out, leaves, upstream.view_as(out))
-    return run
-
-
-def _contenders(size: Buffer, quick: bool, flex: bool) -> Iterator[Contender]:
-    tensors = _tensors(size)
-    measured = 1 if size.device == "cpu" else size.heads
-    factor = size.heads // measured
-    one = [t[:, :measured] for t in tensors]
-    flat = [t.flatten(2, 4) for t in one]
-    dense = functional.scaled_dot_product_attention
-    together = [t.flatten(2, 4) for t in tensors]
-    yield Contender(Dense(), "sdpa", FORWARD, lambda: dense(*flat), factor)
-    cells = size.time * size.height * size.width
-    if cells <= 40_000 and not (quick and cells > 4000):
-        yield Contender(Dense(), "sdpa", BOTH, _both(dense, flat), factor)
-    labels = _objects(size)
-    scattered = labels.flatten()[torch.randperm(labels.numel(), generator=torch.Generator().manual_seed(0))].view_as(labels)
-    for pattern in PATTERNS:
-        for name in _names(pattern, size):
-            attend = lambda q, k, v, p=pattern, n=name: sparse_attention(q, k, v, p, implementation=n).output
-            yield Contender(pattern, name, FORWARD, lambda f=attend: f(*tensors))
-            yield Contender(pattern, name, BOTH, _both(attend, tensors))
-            if name not in _names(pattern, size, affinity=True):
-                continue
-            ranked = lambda q, p=pattern, n=name, which=labels: sparse_attention(q, *tensors[1:], p, labels=which, objects=3, implementation=n)
-            yield Contender(pattern, f"{name}, affinity of 3", FORWARD, lambda f=ranked: f(tensors[0]))
-            if name == "native":  # the worst case: no two neighbors alike
-                yield Contender(pattern, f"{name}, affinity of 3 scattered", FORWARD, lambda f=ranked: f(tensors[0], which=scattered))
-            yield Contender(pattern, name + LAST, FORWARD, lambda f=attend: f(tensors[0][:, :, -1:], *tensors[1:]))
-            yield Contender(pattern, f"{name}, affinity of 3{LAST}", FORWARD, lambda f=ranked: f(tensors[0][:, :, -1:]))
-        if cells <= 4000:
-            mask = pattern.mask(*size[1:4]).to(size.device)
-            bias = torch.zeros(mask.shape, dtype=tensors[0].dtype, device=size.device).masked_fill_(~mask, -float("inf"))  # made once for all calls
-            yield Contender(pattern, "sdpa, masked", FORWARD, lambda m=bias: dense(*together, attn_mask=m))
-            if size.device != "cpu":
-                continue
-            index, valid = rivals.gather_index(mask)
-            if index.numel() * size.dim <= LARGEST_GATHER:
-                yield Contender(pattern, "gather", FORWARD, lambda i=index, m=valid: rivals.gathered(*flat, i, m), size.heads)
-            if isinstance(pattern, Local):
-                yield Contender(pattern, "unfold", FORWARD, lambda r=pattern.radii[0]: rivals.unfolded(*(t[0, 0] for t in one), r), size.heads)
-                yield Contender(pattern, "natten", FORWARD, rivals.natten(one, pattern), size.heads)
-                if flex:
-                    yield Contender(pattern, "flex", FORWARD, rivals.flex(flat, mask), size.heads)
-
-
-def _objects(size: Buffer) -> Tensor:
-    """Labels as clips have them: two discs that move over a background."""
-    t, y, x = torch.meshgrid(*(torch.arange(n) for n in (size.time, size.height, size.width)), indexing="ij")
-    labels = torch.zeros(1, size.time, size.height, size.width, dtype=torch.long)
-    for number, (down, across, radius, speed) in enumerate(((0.4, 0.3, 0.2, 1), (0.6, 0.7, 0.15, -1)), start=1):
-        labels[0][(y - down * size.height) ** 2 + (x - across * size.width - speed * t) ** 2 < (radius * size.height) ** 2] = number
-    return labels.to(size.device)
-
-
 def _row(size: Buffer, contender: Contender, times: list[float]) -> dict[str, Any]:
     pattern, implementation, direction, _, factor = contender
     return {"size": size.name, **dict(zip(size._fields[1:], size[1:])), "pattern": str(pattern), "implementation": implementation,
@@ -223,28 +141,44 @@ def _row(size: Buffer, contender: Contender, times: list[float]) -> dict[str, An
 def _compare(size: Buffer, rounds: int, quick: bool, flex: bool, report: Callable[[str], None]) -> tuple[list[dict[str, Any]], dict[str, str]]:
     """All contenders at one size, round by round, and why some rivals are left out; contenders that take two seconds run once."""
     report(f"{size.name}: preparing")
-    contenders, left_out = [], {}
-    for contender in _contenders(size, quick, flex):
+    entered, left_out = [], {}
+    for contender in contenders(size, quick, flex):
         if contender.implementation in ("natten", "flex"):  # optional: what does not import, compile or know the machine is left out, by name
             try:
-                with torch.no_grad():
+                with torch.set_grad_enabled(contender.direction == BOTH):
                     contender.run()
             except Exception as error:
                 left_out[contender.implementation] = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
                 continue
-        contenders.append(contender)
-    times: dict[int, list[float]] = {i: [] for i in range(len(contenders))}
+        entered.append(contender)
+    clocks = [_clock(contender, size.device, left_out) for contender in entered]
+    times: dict[int, list[float]] = {i: [] for i in range(len(entered))}
     for turn in range(rounds):
         report(f"{size.name}: round {turn + 1} of {rounds}")
-        for i, contender in enumerate(contenders):
+        for i, contender in enumerate(entered):
             if times[i] and times[i][0] > 2:
                 continue
             with torch.set_grad_enabled(contender.direction == BOTH):
-                times[i].append(_seconds(contender.run, size.device))
-    rows = [_row(size, contender, times[i]) for i, contender in enumerate(contenders)]
-    for contender, row in zip(contenders, rows):
+                times[i].append(clocks[i]())
+    rows = [_row(size, contender, times[i]) for i, contender in enumerate(entered)]
+    for contender, row in zip(entered, rows):
+        if size.device != "cpu":
+            with torch.set_grad_enabled(contender.direction == BOTH):
+                row["call_milliseconds"] = 1e3 * gpu.called(contender.run)
         _relate(contender, row, {(r["pattern"], r["implementation"], r["direction"]): r["milliseconds"] for r in rows}, size[1:4])
     return rows, left_out
+
+
+def _clock(contender: Contender, device: str, left_out: dict[str, str]) -> Callable[[], float]:
+    """What measures one call; on a GPU from Python, and said so, where a call cannot be recorded."""
+    if device == "cpu":
+        return functools.partial(_seconds, contender.run)
+    with torch.set_grad_enabled(contender.direction == BOTH):
+        try:
+            return gpu.recorded(contender.run)
+        except RuntimeError as error:
+            left_out[f"recording of {contender.implementation}, {contender.pattern}, {contender.direction}"] = str(error).splitlines()[0]
+            return functools.partial(gpu.called, contender.run)
 
 
 def _relate(contender: Contender, row: dict[str, Any], found: dict[tuple[str, str, str], float], size: tuple[int, int, int]) -> None:
@@ -287,8 +221,8 @@ def _growth(quick: bool, where: dict[str, str], report: Callable[[str], None]) -
     for size in (buffer._replace(**where) for buffer in buffers):
         report(f"{size.name}: {size.time} x {size.height} x {size.width}")
         for pattern in (Dense(), *PATTERNS):
-            run = lambda p=pattern, t=_tensors(size): sparse_attention(*t, p)
-            name = _names(pattern, size)[0]
+            run = lambda p=pattern, t=tensors_of(size): sparse_attention(*t, p)
+            name = names_of(pattern, size)[0]
             rows.append(_row(size, Contender(pattern, name, FORWARD, run), [_seconds(run, size.device) for _ in range(5)]))
     return rows
 
@@ -297,8 +231,8 @@ def _memory(quick: bool, where: dict[str, str], report: Callable[[str], None]) -
     """Peaks: forward and backward at S2, and a long history of 480p frames at stride 8 (60 x 107)."""
     rows = []
     size = SIZES["S1" if quick else "S2"]._replace(**where)
-    jobs = [(size, pattern, name, BOTH) for pattern in PATTERNS for name in _names(pattern, size)]
-    jobs += [(Buffer("480p history", t, 60, 107, 8, 8, **where), Local(7), _names(Local(7), size)[0], FORWARD)
+    jobs = [(size, pattern, name, BOTH) for pattern in PATTERNS for name in names_of(pattern, size)]
+    jobs += [(Buffer("480p history", t, 60, 107, 8, 8, **where), Local(7), names_of(Local(7), size)[0], FORWARD)
              for t in ((2,) if quick else (2, 8, 32))]
     for size, pattern, name, direction in jobs:
         report(f"peak memory: {pattern.name}, {name}, {direction}, {size.name} of {size.time} frames")
@@ -320,10 +254,10 @@ def _aside(*job: Any) -> tuple[float, float | None]:
 def _peak(size: Buffer, pattern: str, implementation: str, direction: str) -> tuple[float, float | None]:
     torch.set_num_threads(1)
     attend = lambda q, k, v: sparse_attention(q, k, v, parse(pattern), implementation=implementation).output
-    small = _tensors(size._replace(time=1, height=8, width=8), 1)
-    _both(attend, small)()  # compiles, loads and allocates what only the first call does
-    tensors = _tensors(size)
-    run = _both(attend, tensors) if direction == BOTH else lambda: attend(*tensors)
+    small = tensors_of(size._replace(time=1, height=8, width=8), 1)
+    both(attend, small)()  # compiles, loads and allocates what only the first call does
+    tensors = tensors_of(size)
+    run = both(attend, tensors) if direction == BOTH else lambda: attend(*tensors)
     if size.device != "cpu":
         with torch.set_grad_enabled(direction == BOTH):
             return gpu.seconds(run), gpu.peak(run)

@@ -57,9 +57,19 @@ def test_the_triton_kernels_match_the_reference(number, interpreter):
 
 
 @needs_triton
+@pytest.mark.parametrize("pattern, size", [(Local(2), (2, 11, 9)), (Local((1, 9), causal=True), (3, 5, 20))], ids=str)
 @pytest.mark.filterwarnings("ignore:.*encountered in:RuntimeWarning")
-def test_the_triton_kernels_take_half_precision(interpreter):
+def test_the_triton_kernels_mask_windows_by_a_matrix_product(pattern, size, interpreter, monkeypatch):
+    monkeypatch.setattr("sstlib.attention.tiles.MARKED", (torch.float32,))
+    how = dict(pattern=pattern, size=size, queried=2, soft=True)
+    check(solve(implementation="triton", dtype=torch.float32, **how), solve(implementation="reference", dtype=torch.float64, **how), None)
+
+
+@needs_triton
+@pytest.mark.filterwarnings("ignore:.*encountered in:RuntimeWarning")
+def test_the_triton_kernels_take_half_precision(interpreter, monkeypatch):
     """float16: the interpreter multiplies bfloat16 as whole numbers, which leaves that to the test on a GPU."""
+    monkeypatch.setattr("sstlib.attention.tiles.MARKED", ())
     how = dict(pattern=Local(1), size=(2, 3, 4), queried=2, source=torch.float16)
     check(solve(implementation="triton", dtype=torch.float16, **how), solve(implementation="reference", dtype=torch.float64, **how), 2e-3)
 
@@ -67,11 +77,9 @@ def test_the_triton_kernels_take_half_precision(interpreter):
 COMPILED = """
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource, compile
-from sstlib.attention import tile_kernels, tiles
-from sstlib.connectivity import Local
-line = tiles._lines(Local(7), (8, 64, 64))[0]
-constants = {name: value for name, value in line.items() if name.isupper()}
-constants |= dict(D=16, DP=16, V=16, VP=16, CAUSAL=True, CONTINUE=False, OBJECTS=3, OBJECTS_P=4, MODE="add", REMEMBER=True)
+from sstlib.attention import tile_kernels
+constants = dict(ROWS=8, COLUMNS=8, CELLS=64, OWN_FRAME=False, WINDOW=True, SELF=True, EVEN=False, MARKED=True, PRECISION="ieee",
+                 D=16, DP=16, V=16, VP=16, CAUSAL=True, CONTINUE=False, OBJECTS=3, OBJECTS_P=4, MODE="add", REMEMBER=True)
 types = {"scale": "fp32", "slope": "fp32", "argmax": "*i32"} | dict.fromkeys(("q", "k", "v", "out"), "*bf16")
 types |= dict.fromkeys(("lse", "terms", "key_term", "query_term", "best"), "*fp32") | dict.fromkeys(constants, "constexpr")
 signature = {name: types.get(name, "i32") for name in tile_kernels.forward.arg_names}

@@ -32,7 +32,7 @@ def test_a_record_is_written_whole_and_in_pieces(tmp_path, monkeypatch):
     command = ["bench", "attention", "--json", str(path), "--quick"]
     assert cli.main([*command, "--sizes", "S1", "memory"]) == 0
     record = json.loads(path.read_text())
-    assert record["kind"] == "benchmark" and record["name"] == "attention" and record["machine"]["limits"]["matmul_gflops"] > 0
+    assert record["kind"] == "benchmark" and record["name"] == "attention" and record["parts"]["S1"]["limits"]["matmul_gflops"] > 0
     assert set(record["parts"]) == {"S1", "memory"} and record["left_out"]["S1"].keys() <= {"natten"}
     for row in record["rows"]:
         assert row["milliseconds"] > 0 and row["repeats"] >= 1 and row["direction"] in (benchmarks.FORWARD, benchmarks.BOTH)

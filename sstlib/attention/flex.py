@@ -66,7 +66,7 @@ def _mask(pattern: Connectivity, size: Size, queried: int, device: torch.device)
 @functools.cache
 def _compiled() -> Any:
     from torch.nn.attention.flex_attention import flex_attention
-    return torch.compile(flex_attention, dynamic=False)
+    return torch.compile(flex_attention, dynamic=False, fullgraph=True)
 
 
 def attention(query: Tensor, key: Tensor, value: Tensor, pattern: Connectivity, scale: float) -> tuple[Tensor, Tensor]:
@@ -78,6 +78,7 @@ def attention(query: Tensor, key: Tensor, value: Tensor, pattern: Connectivity, 
     q, k, v = (t.flatten(3, 4).index_select(3, order).flatten(2, 3) for t in (query, key, value))
     attend = _compiled() if query.device.type == "cuda" else flex_attention
     blocks = _mask(pattern, size, query.shape[2], query.device)
-    output, aux = attend(q, k, v, block_mask=blocks, scale=scale, return_aux=AuxRequest(lse=True))
+    with torch._dynamo.config.patch(recompile_limit=1 << 10):  # one for each pattern, size and direction; beyond it PyTorch would not fuse
+        output, aux = attend(q, k, v, block_mask=blocks, scale=scale, return_aux=AuxRequest(lse=True))
     undo = lambda t: t.unflatten(2, (query.shape[2], -1)).index_select(3, back).unflatten(3, size[1:])
     return undo(output), undo(aux.lse)

@@ -6,20 +6,45 @@ from typing import Any
 
 import torch
 
-QUEUE = 10  # calls between two events: a queue hides the start of a kernel where the kernel takes longer than starting it
+QUEUE = 10  # calls between two events, which hide what comes before the first and after the last
+ENOUGH = 2e-3  # seconds between two events that need no more calls
+
+
+def called(run: Callable[[], Any], calls: int = QUEUE) -> float:
+    """Seconds of one call from Python in a queue of calls: the device's time or, where that is shorter, the time to start it."""
+    run()
+    torch.cuda.synchronize()
+    return _between(lambda: [run() for _ in range(calls)]) / calls
+
+
+def recorded(run: Callable[[], Any]) -> Callable[[], float]:
+    """What measures the seconds that one call takes on the device alone: calls are recorded as a CUDA graph and replayed."""
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):  # warm, as recording demands
+        run()
+    torch.cuda.current_stream().wait_stream(side)
+    calls = max(1, min(QUEUE, int(ENOUGH / called(run, 1))))
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        for _ in range(calls):
+            run()
+    return lambda: _between(graph.replay) / calls
 
 
 def seconds(run: Callable[[], Any]) -> float:
-    """Seconds of one call in a queue of calls, by the device's own clock."""
+    """Seconds of one call on the device alone."""
+    return recorded(run)()
+
+
+def _between(work: Callable[[], Any]) -> float:
+    """Seconds between two events around some work."""
     start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-    run()
-    torch.cuda.synchronize()
     start.record()
-    for _ in range(QUEUE):
-        run()
+    work()
     end.record()
     torch.cuda.synchronize()
-    return start.elapsed_time(end) / QUEUE / 1e3
+    return start.elapsed_time(end) / 1e3
 
 
 def peak(run: Callable[[], Any]) -> float:
@@ -41,4 +66,5 @@ def machine(device: str) -> dict[str, Any]:
               "exp_giga": exponentials(device) / best(lambda: exponentials(device)) / 1e9,
               "copy_gigabytes": 8 * large.numel() / 2 / best(lambda: large[:1 << 27].copy_(large[1 << 27:])) / 1e9}
     return {"processor": torch.cuda.get_device_name(device), "torch": torch.__version__, "python": platform.python_version(),
-            "clock": f"the device's, one call in a queue of {QUEUE}", "limits": limits}
+            "clock": f"the device's: up to {QUEUE} calls recorded as a CUDA graph and replayed; call_milliseconds are of {QUEUE} calls from Python",
+            "limits": limits}

@@ -1,10 +1,13 @@
 """Triton kernels: attention of tiles of cells over the part of the buffer that a product pattern connects them with.
 
 A pattern with strides is a lattice of every stride-th cell in each residue class; `ly`, `lx` count its cells, and a window
-holds `ry` and `rx` of them on either side. A tile is rows x columns of one lattice in one frame. Keys stream by in tiles of
-their own under a running maximum and sum (online softmax), scores in registers, so that no attention map is stored. Object
-affinity keeps the best ranking score of each object beside them. Each program owns what it writes: results do not depend on
-the order of programs. LINE is one cell with the same cell of each other frame (the time line of Grid), without a matrix product.
+holds `ry` and `rx` of them on either side. A tile is rows x columns of one lattice in one frame. The keys within its reach
+stream by, frame by frame and in raster order, under a running maximum and sum (online softmax), scores in registers, so that
+no attention map is stored. Object affinity keeps the best ranking score of each object beside them. Each program owns what it
+writes: results do not depend on the order of programs.
+
+One exponential a pair is the limit, at a sixteenth of the rate of multiply-adds: the base is 2, so that scaling, subtracting the
+maximum and converting the base are one multiply-add, and a window is masked by the tensor cores (see `_marks`).
 """
 
 from typing import no_type_check
@@ -12,10 +15,14 @@ from typing import no_type_check
 import triton
 import triton.language as tl
 
+LOG2E = tl.constexpr(1.4426950408889634)
+NEVER = tl.constexpr(-1e30)  # the score of a pair that is not connected: finite, so that differences of two are numbers
+PENALTY = tl.constexpr(2.0**60)  # the product of two is below NEVER once negated, and a number in bfloat16
+
 
 @triton.jit
 @no_type_check  # a tensor of Triton is none of Python
-def _place(height, width, sy, sx, tiles_y, tiles_x, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
+def place(height, width, sy, sx, tiles_y, tiles_x, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
     """This program's frame, residue class, lattice size and tile origin."""
     number = tl.program_id(0)
     classes_x = tl.minimum(sx, width)
@@ -41,7 +48,27 @@ def _tile(y, x, cy, cx, ly, lx, width, sy, sx, ROWS: tl.constexpr, COLUMNS: tl.c
 
 @triton.jit
 @no_type_check
-def _read(base, cells, exist, stride, D: tl.constexpr, PADDED: tl.constexpr):
+def _span(y, x, ly, lx, ry, rx, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
+    """The part of a lattice within reach of a tile: origin, columns, what divides by them, cells."""
+    y0, x0 = tl.maximum(y - ry, 0), tl.maximum(x - rx, 0)
+    rows, columns = tl.minimum(y + ROWS + ry, ly) - y0, tl.maximum(tl.minimum(x + COLUMNS + rx, lx) - x0, 1)
+    inverse = (2147483647 // columns).to(tl.uint32) + 1
+    return y0, x0, columns, inverse, tl.where((y < ly) & (x < lx), rows * columns, 0)
+
+
+@triton.jit
+@no_type_check
+def _near(first, y0, x0, columns, inverse, count, cy, cx, width, sy, sx, CELLS: tl.constexpr):
+    """The same as of `_tile` of the next cells of a span, which follow each other in raster order."""
+    n = first + tl.arange(0, CELLS)
+    rows = tl.umulhi((2 * n).to(tl.uint32), inverse).to(tl.int32)  # exact while n times columns is below 2^31
+    ys, xs = y0 + rows, x0 + n - rows * columns
+    return ys, xs, n < count, (ys * sy + cy) * width + xs * sx + cx
+
+
+@triton.jit
+@no_type_check
+def read(base, cells, exist, stride, D: tl.constexpr, PADDED: tl.constexpr):
     """The channels of cells, zeros beyond."""
     d = tl.arange(0, PADDED)
     return tl.load(base + cells[:, None] * stride + d[None, :], mask=exist[:, None] & (d[None, :] < D), other=0.0)
@@ -49,7 +76,7 @@ def _read(base, cells, exist, stride, D: tl.constexpr, PADDED: tl.constexpr):
 
 @triton.jit
 @no_type_check
-def _write(base, cells, exist, values, D: tl.constexpr, PADDED: tl.constexpr, ADD: tl.constexpr):
+def write(base, cells, exist, values, D: tl.constexpr, PADDED: tl.constexpr, ADD: tl.constexpr):
     """Writes the channels of cells, or adds to what an earlier kernel wrote."""
     d = tl.arange(0, PADDED)
     at, mask = base + cells[:, None] * D + d[None, :], exist[:, None] & (d[None, :] < D)
@@ -58,33 +85,56 @@ def _write(base, cells, exist, values, D: tl.constexpr, PADDED: tl.constexpr, AD
     tl.store(at, values.to(base.dtype.element_ty), mask=mask)
 
 
-@triton.jit
-@no_type_check
-def _scores(a, b, scale, ay, ax, by, bx, exist, ry, rx, WINDOW: tl.constexpr, SELF: tl.constexpr):
-    """Scaled scores of tiles a and b, -inf where not connected."""
-    scores = tl.dot(a, tl.trans(b), input_precision="ieee") * scale
-    connected = exist
-    dy, dx = ay[:, None] - by[None, :], ax[:, None] - bx[None, :]
-    if WINDOW:
-        connected = connected & (dy <= ry) & (-dy <= ry) & (dx <= rx) & (-dx <= rx)
-    if not SELF:
-        connected = connected & ((dy != 0) | (dx != 0))
-    return tl.where(connected, scores, -float("inf"))
+@triton.constexpr_function
+def _exact(like):
+    """A precision of matrix products that has the penalty: float16 does not."""
+    return tl.float32 if like == tl.float32 else tl.bfloat16
 
 
 @triton.jit
 @no_type_check
-def _span(y, x, ly, lx, ry, rx, ROWS: tl.constexpr, COLUMNS: tl.constexpr, OTHER_ROWS: tl.constexpr, OTHER_COLUMNS: tl.constexpr):
-    """Origin and count, along both axes, of the tiles within reach of one."""
-    y0, x0 = tl.maximum(y - ry, 0), tl.maximum(x - rx, 0)
-    rows, columns = tl.minimum(y + ROWS + ry, ly) - y0, tl.minimum(x + COLUMNS + rx, lx) - x0
-    exists = (y < ly) & (x < lx)
-    return y0, x0, tl.where(exists, tl.cdiv(rows, OTHER_ROWS), 0), tl.maximum(tl.cdiv(columns, OTHER_COLUMNS), 1)
+def _marks(like, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
+    """Channels of a tile's cells that name their row and column; their product with `_penalties` masks a window.
+
+    One step of a matrix product more costs less than two comparisons along each axis of each pair.
+    """
+    n, c = tl.arange(0, ROWS * COLUMNS)[:, None], tl.arange(0, 16)[None, :]
+    return tl.where((c == n // COLUMNS) | (c == ROWS + n % COLUMNS), PENALTY, 0.0).to(_exact(like.dtype))
 
 
 @triton.jit
 @no_type_check
-def _frames(now, time, st, CAUSAL: tl.constexpr, OWN_FRAME: tl.constexpr):
+def _penalties(y, x, ys, xs, exist, ry, rx, like, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
+    """Channels of other cells: a penalty for each row and each column of the tile at (y, x) that is out of their reach."""
+    c = tl.arange(0, 16)[None, :]
+    apart = tl.where(c < ROWS, tl.abs(ys[:, None] - y - c) - ry, tl.abs(xs[:, None] - x - c + ROWS) - rx)
+    used = c < ROWS + COLUMNS
+    return tl.where(used & ((apart > 0) | (exist[:, None] == 0)), -PENALTY, 0.0).to(_exact(like.dtype))
+
+
+@triton.jit
+@no_type_check
+def _scores(a, b, mask, ay, ax, by, bx, exist, ry, rx, MARKED: tl.constexpr, WINDOW: tl.constexpr, SELF: tl.constexpr,
+            EVEN: tl.constexpr, PRECISION: tl.constexpr):
+    """Scores, not yet scaled, of a tile and other cells, far below all others where not connected."""
+    if MARKED:
+        scores = tl.dot(a, tl.trans(b), mask, input_precision=PRECISION)
+    else:
+        scores = tl.dot(a, tl.trans(b), input_precision=PRECISION)
+        connected = exist[None, :]
+        if WINDOW:
+            dy, dx = (by + ry)[None, :] - ay[:, None], (bx + rx)[None, :] - ax[:, None]
+            connected = connected & (dy.to(tl.uint32) <= 2 * ry) & (dx.to(tl.uint32) <= 2 * rx)  # below zero is large
+        if not SELF:
+            connected = connected & (ay[:, None] != by[None, :])  # of a column
+        if WINDOW or not SELF or not EVEN:
+            scores = tl.where(connected, scores, NEVER)
+    return scores
+
+
+@triton.jit
+@no_type_check
+def frames_of(now, time, st, CAUSAL: tl.constexpr, OWN_FRAME: tl.constexpr):
     """The first frame that a query's frame is related to, and how many."""
     first, count = now % st, tl.cdiv((now + 1 if CAUSAL else time) - now % st, st)
     if OWN_FRAME:
@@ -94,53 +144,47 @@ def _frames(now, time, st, CAUSAL: tl.constexpr, OWN_FRAME: tl.constexpr):
 
 @triton.jit
 @no_type_check
-def _best(scores, term, key_term, query_term, slope, MODE: tl.constexpr, LINE: tl.constexpr):
-    """Each query's best ranking score for one object (see affinity.py), and the key of the tile that has it."""
-    if not LINE:
-        term, key_term, query_term = term[None, :], key_term[None, :], query_term[:, None]
+def ranked(scores, term, key_term, query_term, scale, slope, MODE: tl.constexpr):
+    """Ranking scores for one object (see affinity.py), of scores that are not yet scaled."""
     if MODE == "add":
-        ranked = scores + term
+        rank = scores * scale + term
     elif MODE == "multiply":
-        ranked = scores * term
+        rank = scores * scale * term
     else:
-        ranked = term * 2 * tl.sigmoid(slope * (scores + key_term) - query_term)
-    ranked = tl.where(scores == -float("inf"), -float("inf"), ranked)
-    if LINE:
-        found, at = ranked, tl.arange(0, scores.shape[0])
-    else:
-        found, at = tl.max(ranked, 1, return_indices=True)
-    return found, at
+        rank = term * 2 * tl.sigmoid(slope * (scores * scale + key_term) - query_term)
+    return tl.where(scores <= NEVER, -float("inf"), rank)
 
 
 @triton.jit
 @no_type_check
-def _begin(out, lse, cells, exist, V: tl.constexpr, VP: tl.constexpr, CONTINUE: tl.constexpr):
-    """Maximum, sum of weights and weighted sum of values before any key, or where an earlier kernel ended."""
-    top = tl.full(cells.shape, -float("inf"), tl.float32)
-    total = tl.zeros(cells.shape, tl.float32)
-    summed = tl.zeros([cells.shape[0], VP], tl.float32)
-    if CONTINUE:
-        top, total = tl.load(lse + cells, mask=exist, other=0.0), total + 1
-        summed = _read(out, cells, exist, V, V, VP)
-    return top, total, summed
+def _softmax(scores, values, top, total, summed, scale, PRECISION: tl.constexpr):
+    """The running maximum (scaled, base 2), sum of weights and weighted sum of values after some more keys."""
+    new = tl.maximum(top, tl.max(scores, 1) * scale)
+    shrink = tl.exp2(top - new)
+    weights = tl.exp2(scores * scale - new[:, None])
+    total = total * shrink + tl.sum(weights, 1)
+    return new, total, tl.dot(weights.to(values.dtype), values, summed * shrink[:, None], input_precision=PRECISION)
 
 
 @triton.jit
 @no_type_check
-def _softmax(scores, values, top, total, summed, LINE: tl.constexpr):
-    """The running maximum, sum of weights and weighted sum of values after one more tile of keys."""
-    new = tl.maximum(top, scores if LINE else tl.max(scores, 1))
-    base = tl.where(new == -float("inf"), 0.0, new)
-    shrink = tl.exp(top - base)
-    if LINE:
-        weights = tl.exp(scores - base)
-        total = total * shrink + weights
-        summed = summed * shrink[:, None] + weights[:, None] * values.to(tl.float32)
-    else:
-        weights = tl.exp(scores - base[:, None])
-        total = total * shrink + tl.sum(weights, 1)
-        summed = summed * shrink[:, None] + tl.dot(weights.to(values.dtype), values, input_precision="ieee")
-    return new, total, summed
+def _rank(scores, terms, side, asked, places, exist, count, scale, slope, record, holder, OBJECTS: tl.constexpr, MODE: tl.constexpr,
+          REMEMBER: tl.constexpr):
+    """The best ranking scores after some more keys of an earlier frame, and which keys have them."""
+    o = tl.arange(0, record.shape[1])[None, :]
+    for number in tl.static_range(OBJECTS):
+        term = tl.load(terms + number * count + places, mask=exist, other=-float("inf") if MODE == "add" else 0.0)
+        if tl.max(term) > (-float("inf") if MODE == "add" else 0.0):  # objects are compact: most tiles hold few of them
+            rank = ranked(scores, term[None, :], side[None, :], asked[:, None], scale, slope, MODE)
+            if REMEMBER:
+                found, at = tl.max(rank, 1, return_indices=True)
+                cells = tl.sum(tl.where(tl.arange(0, places.shape[0])[None, :] == at[:, None], places[None, :], 0), 1)
+                better = (o == number) & (found[:, None] > record)
+                record = tl.where(better, found[:, None], record)
+                holder = tl.where(better, cells[:, None], holder)
+            else:
+                record = tl.where(o == number, tl.maximum(record, tl.max(rank, 1)[:, None]), record)
+    return record, holder
 
 
 @triton.jit
@@ -148,62 +192,61 @@ def _softmax(scores, values, top, total, summed, LINE: tl.constexpr):
 def forward(q, k, v, out, lse, terms, key_term, query_term, best, argmax, qb, qh, qc, kb, kh, kc, vb, vh, vc, scale, slope,
             heads, per_head, queried, time, height, width, st, sy, sx, ry, rx, tiles_y, tiles_x,
             D: tl.constexpr, DP: tl.constexpr, V: tl.constexpr, VP: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
-            KEY_ROWS: tl.constexpr, KEY_COLUMNS: tl.constexpr, CAUSAL: tl.constexpr, OWN_FRAME: tl.constexpr, WINDOW: tl.constexpr,
-            SELF: tl.constexpr, LINE: tl.constexpr, CONTINUE: tl.constexpr, OBJECTS: tl.constexpr, OBJECTS_P: tl.constexpr,
-            MODE: tl.constexpr, REMEMBER: tl.constexpr):
+            CELLS: tl.constexpr, CAUSAL: tl.constexpr, OWN_FRAME: tl.constexpr, WINDOW: tl.constexpr, SELF: tl.constexpr,
+            EVEN: tl.constexpr, MARKED: tl.constexpr, PRECISION: tl.constexpr, CONTINUE: tl.constexpr, OBJECTS: tl.constexpr,
+            OBJECTS_P: tl.constexpr, MODE: tl.constexpr, REMEMBER: tl.constexpr):
     """Output, log-sum-exp and best ranking scores of one tile; CONTINUE goes on where an earlier kernel ended."""
     group, plane = tl.program_id(1).to(tl.int64), height * width
-    frame, cy, cx, ly, lx, y, x = _place(height, width, sy, sx, tiles_y, tiles_x, ROWS, COLUMNS)
+    frame, cy, cx, ly, lx, y, x = place(height, width, sy, sx, tiles_y, tiles_x, ROWS, COLUMNS)
     qy, qx, exist, cells = _tile(y, x, cy, cx, ly, lx, width, sy, sx, ROWS, COLUMNS)
     now, cells = time - queried + frame, cells + frame * plane
-    q += group // heads * qb + group % heads * qh
     k += group // heads * kb + group % heads * kh
     v += group // heads * vb + group % heads * vh
-    queries = _read(q, cells, exist, qc, D, DP)
+    out += group * queried * plane * V
+    queries = read(q + group // heads * qb + group % heads * qh, cells, exist, qc, D, DP)
     rows = group * queried * plane + cells
-    top, total, summed = _begin(out + group * queried * plane * V, lse + group * queried * plane, cells, exist, V, VP, CONTINUE)
-    o = tl.arange(0, OBJECTS_P)
+    marks, mask = _marks(queries, ROWS, COLUMNS), tl.zeros([ROWS * COLUMNS, CELLS], tl.float32)
+    top = tl.full([ROWS * COLUMNS], NEVER, tl.float32)
+    total = tl.zeros([ROWS * COLUMNS], tl.float32)
+    summed = tl.zeros([ROWS * COLUMNS, VP], tl.float32)
+    if CONTINUE:
+        top, total = tl.load(lse + rows, mask=exist, other=0.0) * LOG2E, total + 1
+        summed = read(out, cells, exist, V, V, VP).to(tl.float32)
     record = tl.full([ROWS * COLUMNS, OBJECTS_P], -float("inf") if MODE == "add" else 0.0, tl.float32)
     holder = tl.full([ROWS * COLUMNS, OBJECTS_P], -1, tl.int32)
     terms += (group if per_head else group // heads) * OBJECTS * time * plane
     asked = tl.zeros([ROWS * COLUMNS], tl.float32)
     if MODE == "sigmoid":
         asked = tl.load(query_term + rows, mask=exist, other=0.0)
-    y0, x0, many_y, many_x = _span(y, x, ly, lx, ry, rx, ROWS, COLUMNS, KEY_ROWS, KEY_COLUMNS)
-    first, frames = _frames(now, time, st, CAUSAL, OWN_FRAME)
-    for i in range(frames * many_y * many_x):
-        other = first + i // (many_y * many_x) * st
-        step = i % (many_y * many_x)
-        ky0, kx0 = y0 + step // many_x * KEY_ROWS, x0 + step % many_x * KEY_COLUMNS
-        ky, kx, there, places = _tile(ky0, kx0, cy, cx, ly, lx, width, sy, sx, KEY_ROWS, KEY_COLUMNS)
+    y0, x0, columns, inverse, count = _span(y, x, ly, lx, ry, rx, ROWS, COLUMNS)
+    first, frames = frames_of(now, time, st, CAUSAL, OWN_FRAME)
+    start, turn = 0, 0  # all frames' cells of one place come before the next place, so that they share a mask
+    for _ in range(frames * tl.cdiv(count, CELLS)):
+        other = first + turn * st
+        ky, kx, there, places = _near(start, y0, x0, columns, inverse, count, cy, cx, width, sy, sx, CELLS)
         places += other * plane
-        keys, values = _read(k, places, there, kc, D, DP), _read(v, places, there, vc, V, VP)
-        if LINE:
-            scores = tl.sum(queries.to(tl.float32) * keys.to(tl.float32), 1) * scale
-            scores = tl.where(there & (SELF or other != now), scores, -float("inf"))
-        else:
-            scores = _scores(queries, keys, scale, qy, qx, ky, kx, there[None, :], ry, rx, WINDOW, SELF)
-        top, total, summed = _softmax(scores, values, top, total, summed, LINE)
+        keys, values = read(k, places, there, kc, D, DP), read(v, places, there, vc, V, VP)
+        if MARKED:
+            if turn == 0:
+                mask = tl.dot(marks, tl.trans(_penalties(y, x, ky, kx, there, ry, rx, keys, ROWS, COLUMNS)))
+        scores = _scores(queries, keys, mask, qy, qx, ky, kx, there, ry, rx, MARKED, WINDOW, SELF, EVEN, PRECISION)
+        top, total, summed = _softmax(scores, values, top, total, summed, scale * LOG2E, PRECISION)
         if OBJECTS > 0:
             if other < now:
-                side = tl.zeros_like(places).to(tl.float32)
+                side = tl.zeros([CELLS], tl.float32)
                 if MODE == "sigmoid":
                     side = tl.load(key_term + group * time * plane + places, mask=there, other=0.0)
-                for number in tl.static_range(OBJECTS):
-                    term = tl.load(terms + number * time * plane + places, mask=there, other=0.0)
-                    found, at = _best(scores, term, side, asked, slope, MODE, LINE)
-                    row, column = ky0 + at // KEY_COLUMNS, kx0 + at % KEY_COLUMNS
-                    cell = other * plane + (row * sy + cy) * width + column * sx + cx
-                    better = (o[None, :] == number) & (found[:, None] > record)
-                    record = tl.where(better, found[:, None], record)
-                    holder = tl.where(better, cell[:, None], holder)
-    _write(out + group * queried * plane * V, cells, exist, summed / total[:, None], V, VP, False)
-    tl.store(lse + rows, top + tl.log(total), mask=exist)
+                record, holder = _rank(scores, terms, side, asked, places, there, time * plane, scale, slope, record, holder, OBJECTS, MODE, REMEMBER)
+        turn = tl.where(turn + 1 == frames, 0, turn + 1)
+        start += tl.where(turn == 0, CELLS, 0)
+    write(out, cells, exist, summed / total[:, None], V, VP, False)
+    tl.store(lse + rows, (top + tl.log2(total)) / LOG2E, mask=exist)
     if OBJECTS > 0:
-        at = (group * OBJECTS + o[None, :]) * queried * plane + cells[:, None]
-        tl.store(best + at, record, mask=exist[:, None] & (o[None, :] < OBJECTS))
+        o = tl.arange(0, OBJECTS_P)[None, :]
+        at = (group * OBJECTS + o) * queried * plane + cells[:, None]
+        tl.store(best + at, record, mask=exist[:, None] & (o < OBJECTS))
         if REMEMBER:
-            tl.store(argmax + at, holder, mask=exist[:, None] & (o[None, :] < OBJECTS))
+            tl.store(argmax + at, holder, mask=exist[:, None] & (o < OBJECTS))
 
 
 @triton.jit
@@ -211,40 +254,38 @@ def forward(q, k, v, out, lse, terms, key_term, query_term, best, argmax, qb, qh
 def backward_query(q, k, v, grad, lse, delta, grad_q, qb, qh, qc, kb, kh, kc, vb, vh, vc, gb, gh, gc, scale,
                    heads, queried, time, height, width, st, sy, sx, ry, rx, tiles_y, tiles_x,
                    D: tl.constexpr, DP: tl.constexpr, V: tl.constexpr, VP: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
-                   KEY_ROWS: tl.constexpr, KEY_COLUMNS: tl.constexpr, CAUSAL: tl.constexpr, OWN_FRAME: tl.constexpr,
-                   WINDOW: tl.constexpr, SELF: tl.constexpr, LINE: tl.constexpr, CONTINUE: tl.constexpr):
+                   CELLS: tl.constexpr, CAUSAL: tl.constexpr, OWN_FRAME: tl.constexpr, WINDOW: tl.constexpr, SELF: tl.constexpr,
+                   EVEN: tl.constexpr, MARKED: tl.constexpr, PRECISION: tl.constexpr, CONTINUE: tl.constexpr):
     """Gradient of one tile of queries, the weights computed again from the log-sum-exp."""
     group, plane = tl.program_id(1).to(tl.int64), height * width
-    frame, cy, cx, ly, lx, y, x = _place(height, width, sy, sx, tiles_y, tiles_x, ROWS, COLUMNS)
+    frame, cy, cx, ly, lx, y, x = place(height, width, sy, sx, tiles_y, tiles_x, ROWS, COLUMNS)
     qy, qx, exist, cells = _tile(y, x, cy, cx, ly, lx, width, sy, sx, ROWS, COLUMNS)
     now, cells = time - queried + frame, cells + frame * plane
     k += group // heads * kb + group % heads * kh
     v += group // heads * vb + group % heads * vh
-    queries = _read(q + group // heads * qb + group % heads * qh, cells, exist, qc, D, DP)
-    upstream = _read(grad + group // heads * gb + group % heads * gh, cells, exist, gc, V, VP)
+    queries = read(q + group // heads * qb + group % heads * qh, cells, exist, qc, D, DP)
+    upstream = read(grad + group // heads * gb + group % heads * gh, cells, exist, gc, V, VP)
     rows = group * queried * plane + cells
-    norm, minus = tl.load(lse + rows, mask=exist, other=0.0), tl.load(delta + rows, mask=exist, other=0.0)
+    marks, mask = _marks(queries, ROWS, COLUMNS), tl.zeros([ROWS * COLUMNS, CELLS], tl.float32)
+    norm, minus = tl.load(lse + rows, mask=exist, other=0.0) * LOG2E, tl.load(delta + rows, mask=exist, other=0.0)
     summed = tl.zeros([ROWS * COLUMNS, DP], tl.float32)
-    y0, x0, many_y, many_x = _span(y, x, ly, lx, ry, rx, ROWS, COLUMNS, KEY_ROWS, KEY_COLUMNS)
-    first, frames = _frames(now, time, st, CAUSAL, OWN_FRAME)
-    for i in range(frames * many_y * many_x):
-        other = first + i // (many_y * many_x) * st
-        step = i % (many_y * many_x)
-        ky, kx, there, places = _tile(y0 + step // many_x * KEY_ROWS, x0 + step % many_x * KEY_COLUMNS, cy, cx, ly, lx, width, sy, sx,
-                                      KEY_ROWS, KEY_COLUMNS)
-        places += other * plane
-        keys, values = _read(k, places, there, kc, D, DP), _read(v, places, there, vc, V, VP)
-        if LINE:
-            scores = tl.sum(queries.to(tl.float32) * keys.to(tl.float32), 1) * scale
-            weights = tl.where(there & (SELF or other != now), tl.exp(scores - norm), 0.0)
-            inner = weights * (tl.sum(upstream.to(tl.float32) * values.to(tl.float32), 1) - minus) * scale
-            summed += inner[:, None] * keys.to(tl.float32)
-        else:
-            scores = _scores(queries, keys, scale, qy, qx, ky, kx, there[None, :], ry, rx, WINDOW, SELF)
-            weights = tl.exp(scores - norm[:, None])
-            inner = weights * (tl.dot(upstream, tl.trans(values), input_precision="ieee") - minus[:, None]) * scale
-            summed += tl.dot(inner.to(keys.dtype), keys, input_precision="ieee")
-    _write(grad_q + group * queried * plane * D, cells, exist, summed, D, DP, CONTINUE)
+    y0, x0, columns, inverse, count = _span(y, x, ly, lx, ry, rx, ROWS, COLUMNS)
+    first, frames = frames_of(now, time, st, CAUSAL, OWN_FRAME)
+    start, turn = 0, 0  # all frames' cells of one place come before the next place, so that they share a mask
+    for _ in range(frames * tl.cdiv(count, CELLS)):
+        ky, kx, there, places = _near(start, y0, x0, columns, inverse, count, cy, cx, width, sy, sx, CELLS)
+        places += (first + turn * st) * plane
+        keys, values = read(k, places, there, kc, D, DP), read(v, places, there, vc, V, VP)
+        if MARKED:
+            if turn == 0:
+                mask = tl.dot(marks, tl.trans(_penalties(y, x, ky, kx, there, ry, rx, keys, ROWS, COLUMNS)))
+        scores = _scores(queries, keys, mask, qy, qx, ky, kx, there, ry, rx, MARKED, WINDOW, SELF, EVEN, PRECISION)
+        weights = tl.exp2(scores * (scale * LOG2E) - norm[:, None])
+        inner = weights * (tl.dot(upstream, tl.trans(values), input_precision=PRECISION) - minus[:, None])
+        summed = tl.dot(inner.to(keys.dtype), keys, summed, input_precision=PRECISION)
+        turn = tl.where(turn + 1 == frames, 0, turn + 1)
+        start += tl.where(turn == 0, CELLS, 0)
+    write(grad_q + group * queried * plane * D, cells, exist, summed * scale, D, DP, CONTINUE)
 
 
 @triton.jit
@@ -252,20 +293,23 @@ def backward_query(q, k, v, grad, lse, delta, grad_q, qb, qh, qc, kb, kh, kc, vb
 def backward_key(q, k, v, grad, lse, delta, grad_k, grad_v, qb, qh, qc, kb, kh, kc, vb, vh, vc, gb, gh, gc, scale,
                  heads, queried, time, height, width, st, sy, sx, ry, rx, tiles_y, tiles_x,
                  D: tl.constexpr, DP: tl.constexpr, V: tl.constexpr, VP: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
-                 KEY_ROWS: tl.constexpr, KEY_COLUMNS: tl.constexpr, CAUSAL: tl.constexpr, OWN_FRAME: tl.constexpr,
-                 WINDOW: tl.constexpr, SELF: tl.constexpr, LINE: tl.constexpr, CONTINUE: tl.constexpr):
+                 CELLS: tl.constexpr, CAUSAL: tl.constexpr, OWN_FRAME: tl.constexpr, WINDOW: tl.constexpr, SELF: tl.constexpr,
+                 EVEN: tl.constexpr, MARKED: tl.constexpr, PRECISION: tl.constexpr, CONTINUE: tl.constexpr):
     """Gradients of one tile of keys and values: the relations are symmetric but for time, so that queries stream by."""
     group, plane = tl.program_id(1).to(tl.int64), height * width
-    frame, cy, cx, ly, lx, y, x = _place(height, width, sy, sx, tiles_y, tiles_x, KEY_ROWS, KEY_COLUMNS)
-    ky, kx, exist, cells = _tile(y, x, cy, cx, ly, lx, width, sy, sx, KEY_ROWS, KEY_COLUMNS)
+    frame, cy, cx, ly, lx, y, x = place(height, width, sy, sx, tiles_y, tiles_x, ROWS, COLUMNS)
+    ky, kx, exist, cells = _tile(y, x, cy, cx, ly, lx, width, sy, sx, ROWS, COLUMNS)
     cells += frame * plane
     q += group // heads * qb + group % heads * qh
     grad += group // heads * gb + group % heads * gh
-    keys = _read(k + group // heads * kb + group % heads * kh, cells, exist, kc, D, DP)
-    values = _read(v + group // heads * vb + group % heads * vh, cells, exist, vc, V, VP)
-    to_keys = tl.zeros([KEY_ROWS * KEY_COLUMNS, DP], tl.float32)
-    to_values = tl.zeros([KEY_ROWS * KEY_COLUMNS, VP], tl.float32)
-    y0, x0, many_y, many_x = _span(y, x, ly, lx, ry, rx, KEY_ROWS, KEY_COLUMNS, ROWS, COLUMNS)
+    lse += group * queried * plane
+    delta += group * queried * plane
+    keys = read(k + group // heads * kb + group % heads * kh, cells, exist, kc, D, DP)
+    values = read(v + group // heads * vb + group % heads * vh, cells, exist, vc, V, VP)
+    marks, mask = _marks(keys, ROWS, COLUMNS), tl.zeros([ROWS * COLUMNS, CELLS], tl.float32)
+    to_keys = tl.zeros([ROWS * COLUMNS, DP], tl.float32)
+    to_values = tl.zeros([ROWS * COLUMNS, VP], tl.float32)
+    y0, x0, columns, inverse, count = _span(y, x, ly, lx, ry, rx, ROWS, COLUMNS)
     earliest = time - queried
     if CAUSAL:
         earliest = tl.maximum(earliest, frame)
@@ -273,29 +317,24 @@ def backward_key(q, k, v, grad, lse, delta, grad_k, grad_v, qb, qh, qc, kb, kh, 
     frames = tl.maximum(tl.cdiv(time - first, st), 0)
     if OWN_FRAME:
         first, frames = frame, tl.where(frame >= time - queried, 1, 0)
-    for i in range(frames * many_y * many_x):
-        now = first + i // (many_y * many_x) * st
-        step = i % (many_y * many_x)
-        qy, qx, there, places = _tile(y0 + step // many_x * ROWS, x0 + step % many_x * COLUMNS, cy, cx, ly, lx, width, sy, sx,
-                                      ROWS, COLUMNS)
-        places += (now - time + queried) * plane
-        queries, upstream = _read(q, places, there, qc, D, DP), _read(grad, places, there, gc, V, VP)
-        rows = group * queried * plane + places
-        norm, minus = tl.load(lse + rows, mask=there, other=0.0), tl.load(delta + rows, mask=there, other=0.0)
-        if LINE:
-            scores = tl.sum(queries.to(tl.float32) * keys.to(tl.float32), 1) * scale
-            weights = tl.where(there & (SELF or now != frame), tl.exp(scores - norm), 0.0)
-            inner = weights * (tl.sum(upstream.to(tl.float32) * values.to(tl.float32), 1) - minus) * scale
-            to_values += weights[:, None] * upstream.to(tl.float32)
-            to_keys += inner[:, None] * queries.to(tl.float32)
-        else:  # keys are the rows here, queries the columns
-            scores = _scores(keys, queries, scale, ky, kx, qy, qx, there[None, :], ry, rx, WINDOW, SELF)
-            weights = tl.exp(scores - norm[None, :])
-            to_values += tl.dot(weights.to(upstream.dtype), upstream, input_precision="ieee")
-            inner = weights * (tl.dot(values, tl.trans(upstream), input_precision="ieee") - minus[None, :]) * scale
-            to_keys += tl.dot(inner.to(queries.dtype), queries, input_precision="ieee")
-    _write(grad_k + group * time * plane * D, cells, exist, to_keys, D, DP, CONTINUE)
-    _write(grad_v + group * time * plane * V, cells, exist, to_values, V, VP, CONTINUE)
+    start, turn = 0, 0  # all frames' cells of one place come before the next place, so that they share a mask
+    for _ in range(frames * tl.cdiv(count, CELLS)):
+        qy, qx, there, places = _near(start, y0, x0, columns, inverse, count, cy, cx, width, sy, sx, CELLS)
+        places += (first + turn * st - time + queried) * plane
+        queries, upstream = read(q, places, there, qc, D, DP), read(grad, places, there, gc, V, VP)
+        norm, minus = tl.load(lse + places, mask=there, other=0.0) * LOG2E, tl.load(delta + places, mask=there, other=0.0)
+        if MARKED:
+            if turn == 0:
+                mask = tl.dot(marks, tl.trans(_penalties(y, x, qy, qx, there, ry, rx, keys, ROWS, COLUMNS)))
+        scores = _scores(keys, queries, mask, ky, kx, qy, qx, there, ry, rx, MARKED, WINDOW, SELF, EVEN, PRECISION)
+        weights = tl.exp2(scores * (scale * LOG2E) - norm[None, :])  # keys are the rows here, queries the columns
+        to_values = tl.dot(weights.to(upstream.dtype), upstream, to_values, input_precision=PRECISION)
+        inner = weights * (tl.dot(values, tl.trans(upstream), input_precision=PRECISION) - minus[None, :])
+        to_keys = tl.dot(inner.to(queries.dtype), queries, to_keys, input_precision=PRECISION)
+        turn = tl.where(turn + 1 == frames, 0, turn + 1)
+        start += tl.where(turn == 0, CELLS, 0)
+    write(grad_k + group * time * plane * D, cells, exist, to_keys * scale, D, DP, CONTINUE)
+    write(grad_v + group * time * plane * V, cells, exist, to_values, V, VP, CONTINUE)
 
 
 @triton.jit

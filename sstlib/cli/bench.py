@@ -3,6 +3,7 @@
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
 HELP = "measure attention: every pattern and implementation beside dense attention, time and memory, as a record"
 
@@ -10,7 +11,7 @@ HELP = "measure attention: every pattern and implementation beside dense attenti
 def configure(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     parser.add_argument("what", choices=["attention"], help="what to measure")
-    parser.add_argument("--json", metavar="FILE", type=Path, required=True, help="where the record goes; written whole, at the end")
+    parser.add_argument("--json", metavar="FILE", type=Path, required=True, help="where the record goes; written whole, after each size")
     parser.add_argument("--sizes", metavar="SIZE", nargs="+", default=["S1", "S2", "S3", "S4", "growth", "memory"],
                         help="which of S1 S2 S3 S4 growth memory (default: all)")
     parser.add_argument("--merge", action="store_true", help="keep what FILE has of the other sizes: a long benchmark in pieces")
@@ -43,10 +44,13 @@ def run(arguments: argparse.Namespace) -> int:
     earlier = json.loads(arguments.json.read_text()) if arguments.merge and arguments.json.exists() else None
     if earlier and "parts" not in earlier:
         raise ValueError(f"{arguments.json} is a record without parts, which cannot be merged with; leave --merge out to write it anew")
+
+    def keep(record: dict[str, Any]) -> None:
+        with written_aside(arguments.json, "w") as file:
+            file.write(benchmarks.text(record))
+
     record = benchmarks.measure(arguments.sizes, arguments.quick, arguments.flex, lambda line: print(line, file=sys.stderr, flush=True),
-                                arguments.device, arguments.dtype, earlier)
-    with written_aside(arguments.json, "w") as file:
-        file.write(benchmarks.text(record))
+                                arguments.device, arguments.dtype, earlier, keep)
     for row in record["rows"]:
         if row["ratio_to_dense"] and row["direction"] == benchmarks.FORWARD:
             print(f"{row['size']:4} {row['pattern']:32} {row['implementation']:34} {row['milliseconds']:10.1f} ms "
