@@ -37,7 +37,7 @@ def measure(parts: list[str], quick: bool, flex: bool, report: Callable[[str], N
             earlier: dict[str, Any] | None = None, keep: Callable[[dict[str, Any]], None] = lambda record: None) -> dict[str, Any]:
     """The benchmark as a record: the named parts, beside what an earlier record has of the other parts.
 
-    `report` hears one line a step, `keep` is given the record after each part; `flex` compiles FlexAttention on the processor, too. Parts measured on a GPU are named after
+    `report` hears one line a step, `keep` is given the record after each part; `flex` compiles FlexAttention, too. Parts measured on a GPU are named after
     it and the precision, so that a record holds them beside the processor's; `parts` says which machine measured which.
     """
     threads = torch.get_num_threads()
@@ -53,7 +53,7 @@ def measure(parts: list[str], quick: bool, flex: bool, report: Callable[[str], N
         here = machine(report, device)
         if device != "cpu":
             report("compiling with all processors")
-            _compile([SIZES[part]._replace(**where) for part in parts if part in SIZES], quick)
+            _compile([SIZES[part]._replace(**where) for part in parts if part in SIZES], quick, flex)
         for part, label in labels.items():
             record["parts"][label] = here
             if part in SIZES:
@@ -82,16 +82,16 @@ def _warm(where: dict[str, str]) -> None:
             sparse_attention(*small, pattern, labels=labels, objects=1, implementation=name)
 
 
-def _compile(sizes: list[Buffer], quick: bool) -> None:
+def _compile(sizes: list[Buffer], quick: bool, flex: bool) -> None:
     """Fills the caches of compiled kernels: a GPU has dozens a size, each of which a process compiles for seconds."""
-    jobs = [(size, quick, number) for size in sizes for number in range(sum(1 for _ in contenders(size, quick, False)))]
+    jobs = [(size, quick, flex, number) for size in sizes for number in range(sum(1 for _ in contenders(size, quick, flex)))]
     with multiprocessing.get_context("spawn").Pool(min(len(jobs), os.cpu_count() or 1)) as pool:
         pool.starmap(_run_once, jobs, chunksize=1)
 
 
-def _run_once(size: Buffer, quick: bool, number: int) -> None:
+def _run_once(size: Buffer, quick: bool, flex: bool, number: int) -> None:
     """One contender. What fails here fails again where it is measured, and is told of there."""
-    contender = next(itertools.islice(contenders(size, quick, False), number, None))
+    contender = next(itertools.islice(contenders(size, quick, flex), number, None))
     with contextlib.suppress(Exception), torch.set_grad_enabled(contender.direction == BOTH):
         contender.run()
 

@@ -67,7 +67,7 @@ def both(attend: Callable[..., Tensor], tensors: list[Tensor]) -> Callable[[], N
 
 
 def contenders(size: Buffer, quick: bool, flex: bool) -> Iterator[Contender]:
-    """All rows of a size; `flex` compiles FlexAttention on the processor, too, and `quick` leaves out what takes long."""
+    """All rows of a size; `flex` adds FlexAttention, which compiles for half a minute each, and `quick` leaves out what takes long."""
     tensors = tensors_of(size)
     measured = 1 if size.device == "cpu" else size.heads
     factor = size.heads // measured
@@ -83,6 +83,8 @@ def contenders(size: Buffer, quick: bool, flex: bool) -> Iterator[Contender]:
     scattered = labels.flatten()[torch.randperm(labels.numel(), generator=torch.Generator().manual_seed(0))].view_as(labels)
     for pattern in PATTERNS:
         for name in names_of(pattern, size):
+            if name == "flex" and not flex:
+                continue
             attend = lambda q, k, v, p=pattern, n=name: sparse_attention(q, k, v, p, implementation=n).output
             yield Contender(pattern, name, FORWARD, lambda f=attend: f(*tensors))
             yield Contender(pattern, name, BOTH, both(attend, tensors))

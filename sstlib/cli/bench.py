@@ -15,7 +15,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sizes", metavar="SIZE", nargs="+", default=["S1", "S2", "S3", "S4", "growth", "memory"],
                         help="which of S1 S2 S3 S4 growth memory (default: all)")
     parser.add_argument("--merge", action="store_true", help="keep what FILE has of the other sizes: a long benchmark in pieces")
-    parser.add_argument("--flex", action="store_true", help="FlexAttention, too: it compiles for a minute")
+    parser.add_argument("--flex", action="store_true", help="FlexAttention, too: it compiles for half a minute a pattern, size and direction")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu, on one thread)")
     parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32", help="precision of the tensors (default: float32)")
     parser.add_argument("--quick", action="store_true", help="one round and small buffers: a minute, to see that it works")
