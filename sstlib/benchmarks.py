@@ -212,6 +212,15 @@ def costs(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(found).unstack("size")
 
 
+def against_dense(rows: pd.DataFrame) -> pd.DataFrame:
+    """Of rows of one machine: milliseconds of whole calls in each direction, how many times faster than dense attention that is, and in
+    how many times the bound of one exponential a pair."""
+    whole = rows[~rows["implementation"].str.contains(",") & rows["ratio_to_dense"].notna()]
+    whole = whole.assign(bounds=whole["milliseconds"] / whole["exp_bound_milliseconds"])
+    columns = {"milliseconds": "milliseconds", "ratio_to_dense": "times faster than dense", "bounds": "in exponential bounds"}
+    return whole.pivot_table(index=["pattern", "implementation"], columns="direction", values=list(columns), sort=False).rename(columns=columns)
+
+
 def _growth(quick: bool, where: dict[str, str], report: Callable[[str], None]) -> list[dict[str, Any]]:
     """The fastest implementation of each pattern while one axis grows and the others stay."""
     rows = []

@@ -66,6 +66,16 @@ def test_the_triton_kernels_mask_windows_by_a_matrix_product(pattern, size, inte
 
 
 @needs_triton
+@pytest.mark.parametrize("longest", [2, 128])
+@pytest.mark.filterwarnings("ignore:.*encountered in:RuntimeWarning")
+def test_the_triton_kernels_take_long_rows_and_histories(longest, interpreter, monkeypatch):
+    """Rows that one program cannot hold, and more frames than a time line's program holds at a time."""
+    monkeypatch.setattr("sstlib.attention.tiles.ROW", longest)
+    how = dict(pattern=Grid(causal=longest == 2), size=(6, 2, 3), queried=5, kind="cosine")
+    check(solve(implementation="triton", dtype=torch.float32, **how), solve(implementation="reference", dtype=torch.float64, **how), None)
+
+
+@needs_triton
 @pytest.mark.filterwarnings("ignore:.*encountered in:RuntimeWarning")
 def test_the_triton_kernels_take_half_precision(interpreter, monkeypatch):
     """float16: the interpreter multiplies bfloat16 as whole numbers, which leaves that to the test on a GPU."""

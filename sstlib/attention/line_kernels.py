@@ -9,7 +9,7 @@ from typing import no_type_check
 import triton
 import triton.language as tl
 
-from sstlib.attention.tile_kernels import LOG2E, NEVER, ranked, read, write
+from sstlib.attention.kernel_parts import LOG2E, NEVER, counted, keep, ranked, read, write
 
 
 @triton.jit
@@ -65,17 +65,17 @@ def forward(q, k, v, partial, lse, out, terms, key_term, query_term, best, argma
                 for number in tl.static_range(OBJECTS):
                     term = tl.load(terms + number * time * plane + others, mask=earlier, other=0.0)
                     rank = ranked(tl.where(earlier, scores, NEVER), term, side, asked[:, None], scale, slope, MODE)
-                    found, at = tl.max(rank, 1, return_indices=True)
+                    found, at = tl.max(rank, 1, return_indices=True, return_indices_tie_break_left=False)
+                    found = counted(found, scale, MODE)
                     better = (o == number) & (found[:, None] > record)
                     record = tl.where(better, found[:, None], record)
                     holder = tl.where(better, ((start + at) * plane + cells)[:, None], holder)
         write(out + group * queried * plane * V, places, exist, summed / total[:, None], V, VP, False)
         tl.store(lse + rows, (top + tl.log2(total)) / LOG2E, mask=exist)
         if OBJECTS > 0:
-            at = (group * OBJECTS + o) * queried * plane + places[:, None]
-            tl.store(best + at, record, mask=exist[:, None] & (o < OBJECTS))
+            keep(best, record, group, places, exist, queried * plane, OBJECTS, OBJECTS_P)
             if REMEMBER:
-                tl.store(argmax + at, holder, mask=exist[:, None] & (o < OBJECTS))
+                keep(argmax, holder, group, places, exist, queried * plane, OBJECTS, OBJECTS_P)
 
 
 @triton.jit

@@ -15,14 +15,14 @@ from typing import no_type_check
 import triton
 import triton.language as tl
 
-LOG2E = tl.constexpr(1.4426950408889634)
-NEVER = tl.constexpr(-1e30)  # the score of a pair that is not connected: finite, so that differences of two are numbers
+from sstlib.attention.kernel_parts import LOG2E, NEVER, counted, keep, ranked, read, write
+
 PENALTY = tl.constexpr(2.0**60)  # the product of two is below NEVER once negated, and a number in bfloat16
 
 
 @triton.jit
-@no_type_check  # a tensor of Triton is none of Python
-def place(height, width, sy, sx, tiles_y, tiles_x, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
+@no_type_check
+def _place(height, width, sy, sx, tiles_y, tiles_x, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
     """This program's frame, residue class, lattice size and tile origin."""
     number = tl.program_id(0)
     classes_x = tl.minimum(sx, width)
@@ -58,31 +58,11 @@ def _span(y, x, ly, lx, ry, rx, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
 
 @triton.jit
 @no_type_check
-def _near(first, y0, x0, columns, inverse, count, cy, cx, width, sy, sx, CELLS: tl.constexpr):
-    """The same as of `_tile` of the next cells of a span, which follow each other in raster order."""
-    n = first + tl.arange(0, CELLS)
+def _near(n, y0, x0, columns, inverse, cy, cx, width, sy, sx):
+    """Lattice rows and columns of the n-th cells of a span, in raster order, and their places in the frame."""
     rows = tl.umulhi((2 * n).to(tl.uint32), inverse).to(tl.int32)  # exact while n times columns is below 2^31
     ys, xs = y0 + rows, x0 + n - rows * columns
-    return ys, xs, n < count, (ys * sy + cy) * width + xs * sx + cx
-
-
-@triton.jit
-@no_type_check
-def read(base, cells, exist, stride, D: tl.constexpr, PADDED: tl.constexpr):
-    """The channels of cells, zeros beyond."""
-    d = tl.arange(0, PADDED)
-    return tl.load(base + cells[:, None] * stride + d[None, :], mask=exist[:, None] & (d[None, :] < D), other=0.0)
-
-
-@triton.jit
-@no_type_check
-def write(base, cells, exist, values, D: tl.constexpr, PADDED: tl.constexpr, ADD: tl.constexpr):
-    """Writes the channels of cells, or adds to what an earlier kernel wrote."""
-    d = tl.arange(0, PADDED)
-    at, mask = base + cells[:, None] * D + d[None, :], exist[:, None] & (d[None, :] < D)
-    if ADD:
-        values += tl.load(at, mask=mask, other=0.0)
-    tl.store(at, values.to(base.dtype.element_ty), mask=mask)
+    return ys, xs, (ys * sy + cy) * width + xs * sx + cx
 
 
 @triton.constexpr_function
@@ -134,7 +114,7 @@ def _scores(a, b, mask, ay, ax, by, bx, exist, ry, rx, MARKED: tl.constexpr, WIN
 
 @triton.jit
 @no_type_check
-def frames_of(now, time, st, CAUSAL: tl.constexpr, OWN_FRAME: tl.constexpr):
+def _frames(now, time, st, CAUSAL: tl.constexpr, OWN_FRAME: tl.constexpr):
     """The first frame that a query's frame is related to, and how many."""
     first, count = now % st, tl.cdiv((now + 1 if CAUSAL else time) - now % st, st)
     if OWN_FRAME:
@@ -144,15 +124,15 @@ def frames_of(now, time, st, CAUSAL: tl.constexpr, OWN_FRAME: tl.constexpr):
 
 @triton.jit
 @no_type_check
-def ranked(scores, term, key_term, query_term, scale, slope, MODE: tl.constexpr):
-    """Ranking scores for one object (see affinity.py), of scores that are not yet scaled."""
-    if MODE == "add":
-        rank = scores * scale + term
-    elif MODE == "multiply":
-        rank = scores * scale * term
-    else:
-        rank = term * 2 * tl.sigmoid(slope * (scores * scale + key_term) - query_term)
-    return tl.where(scores <= NEVER, -float("inf"), rank)
+def _begin(out, lse, cells, exist, V: tl.constexpr, VP: tl.constexpr, CONTINUE: tl.constexpr):
+    """Maximum, sum of weights and weighted sum of values before any key, or where an earlier kernel ended."""
+    top = tl.full(cells.shape, NEVER, tl.float32)
+    total = tl.zeros(cells.shape, tl.float32)
+    summed = tl.zeros([cells.shape[0], VP], tl.float32)
+    if CONTINUE:
+        top, total = tl.load(lse, mask=exist, other=0.0) * LOG2E, total + 1
+        summed = read(out, cells, exist, V, V, VP).to(tl.float32)
+    return top, total, summed
 
 
 @triton.jit
@@ -168,22 +148,24 @@ def _softmax(scores, values, top, total, summed, scale, PRECISION: tl.constexpr)
 
 @triton.jit
 @no_type_check
-def _rank(scores, terms, side, asked, places, exist, count, scale, slope, record, holder, OBJECTS: tl.constexpr, MODE: tl.constexpr,
+def _rank(scores, terms, side, exist, asked, number, scale, slope, record, holder, OBJECTS: tl.constexpr, MODE: tl.constexpr,
           REMEMBER: tl.constexpr):
-    """The best ranking scores after some more keys of an earlier frame, and which keys have them."""
-    o = tl.arange(0, record.shape[1])[None, :]
-    for number in tl.static_range(OBJECTS):
-        term = tl.load(terms + number * count + places, mask=exist, other=-float("inf") if MODE == "add" else 0.0)
-        if tl.max(term) > (-float("inf") if MODE == "add" else 0.0):  # objects are compact: most tiles hold few of them
-            rank = ranked(scores, term[None, :], side[None, :], asked[:, None], scale, slope, MODE)
-            if REMEMBER:
-                found, at = tl.max(rank, 1, return_indices=True)
-                cells = tl.sum(tl.where(tl.arange(0, places.shape[0])[None, :] == at[:, None], places[None, :], 0), 1)
-                better = (o == number) & (found[:, None] > record)
-                record = tl.where(better, found[:, None], record)
-                holder = tl.where(better, cells[:, None], holder)
-            else:
-                record = tl.where(o == number, tl.maximum(record, tl.max(rank, 1)[:, None]), record)
+    """The best ranking scores after some more keys of an earlier frame, from the `number`-th of the span's keys in all frames on, and
+    which keys have them; `terms` are (object, key)."""
+    o, key_term = tl.arange(0, record.shape[1]), tl.zeros(exist.shape, tl.float32)
+    if MODE == "sigmoid":
+        key_term = tl.load(side, mask=exist, other=0.0)
+    for each in tl.static_range(OBJECTS):
+        term = tl.sum(tl.where((o == each)[:, None], terms, 0.0), 0)
+        rank = ranked(scores, term[None, :], key_term[None, :], asked[:, None], scale, slope, MODE)
+        if REMEMBER:
+            found, at = tl.max(rank, 1, return_indices=True, return_indices_tie_break_left=False)
+            found = counted(found, scale, MODE)
+            better = (o == each)[None, :] & (found[:, None] > record)
+            record = tl.where(better, found[:, None], record)
+            holder = tl.where(better, (number + at)[:, None], holder)
+        else:
+            record = tl.where((o == each)[None, :], tl.maximum(record, counted(tl.max(rank, 1), scale, MODE)[:, None]), record)
     return record, holder
 
 
@@ -197,7 +179,7 @@ def forward(q, k, v, out, lse, terms, key_term, query_term, best, argmax, qb, qh
             OBJECTS_P: tl.constexpr, MODE: tl.constexpr, REMEMBER: tl.constexpr):
     """Output, log-sum-exp and best ranking scores of one tile; CONTINUE goes on where an earlier kernel ended."""
     group, plane = tl.program_id(1).to(tl.int64), height * width
-    frame, cy, cx, ly, lx, y, x = place(height, width, sy, sx, tiles_y, tiles_x, ROWS, COLUMNS)
+    frame, cy, cx, ly, lx, y, x = _place(height, width, sy, sx, tiles_y, tiles_x, ROWS, COLUMNS)
     qy, qx, exist, cells = _tile(y, x, cy, cx, ly, lx, width, sy, sx, ROWS, COLUMNS)
     now, cells = time - queried + frame, cells + frame * plane
     k += group // heads * kb + group % heads * kh
@@ -206,12 +188,7 @@ def forward(q, k, v, out, lse, terms, key_term, query_term, best, argmax, qb, qh
     queries = read(q + group // heads * qb + group % heads * qh, cells, exist, qc, D, DP)
     rows = group * queried * plane + cells
     marks, mask = _marks(queries, ROWS, COLUMNS), tl.zeros([ROWS * COLUMNS, CELLS], tl.float32)
-    top = tl.full([ROWS * COLUMNS], NEVER, tl.float32)
-    total = tl.zeros([ROWS * COLUMNS], tl.float32)
-    summed = tl.zeros([ROWS * COLUMNS, VP], tl.float32)
-    if CONTINUE:
-        top, total = tl.load(lse + rows, mask=exist, other=0.0) * LOG2E, total + 1
-        summed = read(out, cells, exist, V, V, VP).to(tl.float32)
+    top, total, summed = _begin(out, lse + rows, cells, exist, V, VP, CONTINUE)
     record = tl.full([ROWS * COLUMNS, OBJECTS_P], -float("inf") if MODE == "add" else 0.0, tl.float32)
     holder = tl.full([ROWS * COLUMNS, OBJECTS_P], -1, tl.int32)
     terms += (group if per_head else group // heads) * OBJECTS * time * plane
@@ -219,13 +196,19 @@ def forward(q, k, v, out, lse, terms, key_term, query_term, best, argmax, qb, qh
     if MODE == "sigmoid":
         asked = tl.load(query_term + rows, mask=exist, other=0.0)
     y0, x0, columns, inverse, count = _span(y, x, ly, lx, ry, rx, ROWS, COLUMNS)
-    first, frames = frames_of(now, time, st, CAUSAL, OWN_FRAME)
+    first, frames = _frames(now, time, st, CAUSAL, OWN_FRAME)
     start, turn = 0, 0  # all frames' cells of one place come before the next place, so that they share a mask
     for _ in range(frames * tl.cdiv(count, CELLS)):
         other = first + turn * st
-        ky, kx, there, places = _near(start, y0, x0, columns, inverse, count, cy, cx, width, sy, sx, CELLS)
+        n = start + tl.arange(0, CELLS)
+        there = n < count
+        ky, kx, places = _near(n, y0, x0, columns, inverse, cy, cx, width, sy, sx)
         places += other * plane
         keys, values = read(k, places, there, kc, D, DP), read(v, places, there, vc, V, VP)
+        if OBJECTS > 0:  # before they are needed, which hides the time that they take
+            o = tl.arange(0, OBJECTS_P)[:, None]
+            counts = (there & (places < now * plane))[None, :] & (o < OBJECTS)  # of earlier frames
+            term = tl.load(terms + o * time * plane + places[None, :], mask=counts, other=-float("inf") if MODE == "add" else 0.0)
         if MARKED:
             if turn == 0:
                 mask = tl.dot(marks, tl.trans(_penalties(y, x, ky, kx, there, ry, rx, keys, ROWS, COLUMNS)))
@@ -233,20 +216,19 @@ def forward(q, k, v, out, lse, terms, key_term, query_term, best, argmax, qb, qh
         top, total, summed = _softmax(scores, values, top, total, summed, scale * LOG2E, PRECISION)
         if OBJECTS > 0:
             if other < now:
-                side = tl.zeros([CELLS], tl.float32)
-                if MODE == "sigmoid":
-                    side = tl.load(key_term + group * time * plane + places, mask=there, other=0.0)
-                record, holder = _rank(scores, terms, side, asked, places, there, time * plane, scale, slope, record, holder, OBJECTS, MODE, REMEMBER)
+                side = key_term + group * time * plane + places
+                record, holder = _rank(scores, term, side, there, asked, other * count + start, scale, slope, record, holder, OBJECTS, MODE, REMEMBER)
         turn = tl.where(turn + 1 == frames, 0, turn + 1)
         start += tl.where(turn == 0, CELLS, 0)
     write(out, cells, exist, summed / total[:, None], V, VP, False)
     tl.store(lse + rows, (top + tl.log2(total)) / LOG2E, mask=exist)
     if OBJECTS > 0:
-        o = tl.arange(0, OBJECTS_P)[None, :]
-        at = (group * OBJECTS + o) * queried * plane + cells[:, None]
-        tl.store(best + at, record, mask=exist[:, None] & (o < OBJECTS))
+        keep(best, record, group, cells, exist, queried * plane, OBJECTS, OBJECTS_P)
         if REMEMBER:
-            tl.store(argmax + at, holder, mask=exist[:, None] & (o < OBJECTS))
+            count = tl.maximum(count, 1)
+            _, _, places = _near(holder % count, y0, x0, columns, inverse, cy, cx, width, sy, sx)
+            holder = tl.where(holder < 0, -1, holder // count * plane + places)
+            keep(argmax, holder, group, cells, exist, queried * plane, OBJECTS, OBJECTS_P)
 
 
 @triton.jit
@@ -258,7 +240,7 @@ def backward_query(q, k, v, grad, lse, delta, grad_q, qb, qh, qc, kb, kh, kc, vb
                    EVEN: tl.constexpr, MARKED: tl.constexpr, PRECISION: tl.constexpr, CONTINUE: tl.constexpr):
     """Gradient of one tile of queries, the weights computed again from the log-sum-exp."""
     group, plane = tl.program_id(1).to(tl.int64), height * width
-    frame, cy, cx, ly, lx, y, x = place(height, width, sy, sx, tiles_y, tiles_x, ROWS, COLUMNS)
+    frame, cy, cx, ly, lx, y, x = _place(height, width, sy, sx, tiles_y, tiles_x, ROWS, COLUMNS)
     qy, qx, exist, cells = _tile(y, x, cy, cx, ly, lx, width, sy, sx, ROWS, COLUMNS)
     now, cells = time - queried + frame, cells + frame * plane
     k += group // heads * kb + group % heads * kh
@@ -270,10 +252,12 @@ def backward_query(q, k, v, grad, lse, delta, grad_q, qb, qh, qc, kb, kh, kc, vb
     norm, minus = tl.load(lse + rows, mask=exist, other=0.0) * LOG2E, tl.load(delta + rows, mask=exist, other=0.0)
     summed = tl.zeros([ROWS * COLUMNS, DP], tl.float32)
     y0, x0, columns, inverse, count = _span(y, x, ly, lx, ry, rx, ROWS, COLUMNS)
-    first, frames = frames_of(now, time, st, CAUSAL, OWN_FRAME)
+    first, frames = _frames(now, time, st, CAUSAL, OWN_FRAME)
     start, turn = 0, 0  # all frames' cells of one place come before the next place, so that they share a mask
     for _ in range(frames * tl.cdiv(count, CELLS)):
-        ky, kx, there, places = _near(start, y0, x0, columns, inverse, count, cy, cx, width, sy, sx, CELLS)
+        n = start + tl.arange(0, CELLS)
+        there = n < count
+        ky, kx, places = _near(n, y0, x0, columns, inverse, cy, cx, width, sy, sx)
         places += (first + turn * st) * plane
         keys, values = read(k, places, there, kc, D, DP), read(v, places, there, vc, V, VP)
         if MARKED:
@@ -297,7 +281,7 @@ def backward_key(q, k, v, grad, lse, delta, grad_k, grad_v, qb, qh, qc, kb, kh, 
                  EVEN: tl.constexpr, MARKED: tl.constexpr, PRECISION: tl.constexpr, CONTINUE: tl.constexpr):
     """Gradients of one tile of keys and values: the relations are symmetric but for time, so that queries stream by."""
     group, plane = tl.program_id(1).to(tl.int64), height * width
-    frame, cy, cx, ly, lx, y, x = place(height, width, sy, sx, tiles_y, tiles_x, ROWS, COLUMNS)
+    frame, cy, cx, ly, lx, y, x = _place(height, width, sy, sx, tiles_y, tiles_x, ROWS, COLUMNS)
     ky, kx, exist, cells = _tile(y, x, cy, cx, ly, lx, width, sy, sx, ROWS, COLUMNS)
     cells += frame * plane
     q += group // heads * qb + group % heads * qh
@@ -319,7 +303,9 @@ def backward_key(q, k, v, grad, lse, delta, grad_k, grad_v, qb, qh, qc, kb, kh, 
         first, frames = frame, tl.where(frame >= time - queried, 1, 0)
     start, turn = 0, 0  # all frames' cells of one place come before the next place, so that they share a mask
     for _ in range(frames * tl.cdiv(count, CELLS)):
-        qy, qx, there, places = _near(start, y0, x0, columns, inverse, count, cy, cx, width, sy, sx, CELLS)
+        n = start + tl.arange(0, CELLS)
+        there = n < count
+        qy, qx, places = _near(n, y0, x0, columns, inverse, cy, cx, width, sy, sx)
         places += (first + turn * st - time + queried) * plane
         queries, upstream = read(q, places, there, qc, D, DP), read(grad, places, there, gc, V, VP)
         norm, minus = tl.load(lse + places, mask=there, other=0.0) * LOG2E, tl.load(delta + places, mask=there, other=0.0)
@@ -335,14 +321,3 @@ def backward_key(q, k, v, grad, lse, delta, grad_k, grad_v, qb, qh, qc, kb, kh, 
         start += tl.where(turn == 0, CELLS, 0)
     write(grad_k + group * time * plane * D, cells, exist, to_keys * scale, D, DP, CONTINUE)
     write(grad_v + group * time * plane * V, cells, exist, to_values, V, VP, CONTINUE)
-
-
-@triton.jit
-@no_type_check
-def exponentials(out, rounds, BLOCK: tl.constexpr):
-    """A chain of exponentials of numbers in registers: the machine's limit."""
-    n = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    x = n.to(tl.float32) * -1e-6
-    for _ in range(rounds):
-        x = tl.exp2(-x)
-    tl.store(out + n, x)

@@ -244,5 +244,7 @@ def backward(query: Tensor, key: Tensor, value: Tensor, output: Tensor, lse: Ten
 def exponentials(device: str, rounds: int = 4096) -> int:
     """Fills a GPU with exponentials, and says how many."""
     programs = 64 * torch.cuda.get_device_properties(device).multi_processor_count
-    _kernels()[0].exponentials[(programs,)](torch.empty(programs * 256, device=device), rounds, 256, num_warps=8)
+    from sstlib.attention.kernel_parts import exponentials as kernel
+
+    kernel[(programs,)](torch.empty(programs * 256, device=device), rounds, 256, num_warps=8)
     return programs * 256 * rounds
