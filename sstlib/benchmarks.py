@@ -213,12 +213,14 @@ def costs(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def against_dense(rows: pd.DataFrame) -> pd.DataFrame:
-    """Of rows of one machine: milliseconds of whole calls in each direction, how many times faster than dense attention that is, and in
-    how many times the bound of one exponential a pair."""
+    """Of rows of one machine and size: milliseconds of whole calls, how many times faster than dense attention that is, and forward in how
+    many times the bound of one exponential a pair."""
     whole = rows[~rows["implementation"].str.contains(",") & rows["ratio_to_dense"].notna()]
-    whole = whole.assign(bounds=whole["milliseconds"] / whole["exp_bound_milliseconds"])
-    columns = {"milliseconds": "milliseconds", "ratio_to_dense": "times faster than dense", "bounds": "in exponential bounds"}
-    return whole.pivot_table(index=["pattern", "implementation"], columns="direction", values=list(columns), sort=False).rename(columns=columns)
+    bounds = (whole["milliseconds"] / whole["exp_bound_milliseconds"]).where(whole["direction"] == FORWARD)
+    whole = whole.assign(bounds=bounds, direction=whole["direction"].str.replace(FORWARD + "+", "+"), pattern=whole["pattern"].str.replace(", causal=True", ""))
+    columns = {"milliseconds": "ms", "ratio_to_dense": "x dense", "bounds": "x bound"}
+    table = whole.pivot_table(index=["pattern", "implementation"], columns="direction", values=list(columns), sort=False)
+    return table.dropna(axis=1, how="all").rename(columns=columns)
 
 
 def _growth(quick: bool, where: dict[str, str], report: Callable[[str], None]) -> list[dict[str, Any]]:

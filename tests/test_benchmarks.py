@@ -67,3 +67,15 @@ def test_costs_are_those_of_the_rows():
     assert list(table.index) == [("grid", "native")]
     assert table["forward+backward / forward", "S1"].item() == 3 and table["with affinity / without", "S1"].item() == 1.1
     assert table["last frame / its share", "S2"].item() == 1.2 and pd.isna(table["last frame / its share", "S1"].item())
+
+
+def test_rows_are_set_against_dense_attention_and_the_bound():
+    def row(implementation, direction, milliseconds, dense):
+        return {"pattern": "local(radius=7, causal=True)", "implementation": implementation, "direction": direction, "milliseconds": milliseconds,
+                "ratio_to_dense": dense / milliseconds, "exp_bound_milliseconds": 0.5}
+
+    rows = pd.DataFrame([row("flex", benchmarks.FORWARD, 2.0, 8.0), row("flex", benchmarks.BOTH, 5.0, 20.0), row("flex, last frame", benchmarks.FORWARD, 1.0, 8.0)])
+    table = benchmarks.against_dense(rows)
+    assert list(table.index) == [("local(radius=7)", "flex")]
+    assert table["ms"].loc[("local(radius=7)", "flex")].to_dict() == {"forward": 2.0, "+backward": 5.0}
+    assert table["x dense", "+backward"].item() == 4 and table["x bound", "forward"].item() == 4
