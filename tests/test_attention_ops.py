@@ -6,6 +6,7 @@ import sys
 import pytest
 import torch
 from torch.testing import assert_close
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from sstlib.attention import sparse_attention
 from sstlib.connectivity import Dense, Grid, Local, Strided
@@ -90,3 +91,20 @@ def test_a_gpu_computes_what_the_cpu_does(pattern):
         results.append([t.cpu() for t in (*found, *grads)])
     for a, b in zip(*results):
         assert_close(a, b, atol=1e-4, rtol=1e-4)
+
+
+def test_who_looks_sees_an_operator():
+    """Without a gradient nobody has to, and dispatch would take as long as a small call; a mode sees it all the same."""
+    class Seen(TorchDispatchMode):
+        names: list[str] = []
+
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            self.names.append(function.name())
+            return function(*args, **kwargs or {})
+
+    query = torch.randn(1, 2, 2, 3, 5, 4)
+    alone = sparse_attention(query, query, query, "grid", labels=torch.zeros(1, 2, 3, 5, dtype=torch.long), objects=1)
+    with Seen():
+        seen = sparse_attention(query, query, query, "grid", labels=torch.zeros(1, 2, 3, 5, dtype=torch.long), objects=1)
+    assert "sstlib::attend" in Seen.names
+    assert_close(seen, alone, atol=0, rtol=0)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from sstlib.attention import affinity as affinities
 from sstlib.attention import flex, ops, reference
-from sstlib.connectivity import Connectivity, parse
+from sstlib.connectivity import Connectivity
 from sstlib.shapes import Float, Shaped
 
 IMPLEMENTATIONS = ("auto", "reference", *ops.FASTEST, "flex")
@@ -57,17 +57,18 @@ def sparse_attention(query: Float[Tensor, "batch head time_q height width dim"],
     if torch.is_autocast_enabled(query.device.type) and len({query.dtype, key.dtype, value.dtype}) > 1:
         query, key, value = (t.to(torch.get_autocast_dtype(query.device.type)) for t in (query, key, value))
     _check_tensors(query, key, value, scale)
-    patterns = _patterns(connectivity, query.shape[1])
     labels, objects = _check_labels(labels, objects, key, affinity)
     if implementation not in IMPLEMENTATIONS:
         raise ValueError(f"implementation is {implementation!r}; expected one of {', '.join(IMPLEMENTATIONS)}")
-    bias = _bias(affinity_bias, query)
-    parts = []
+    bias = None if labels is None else _bias(affinity_bias, query)
+    how = (labels, objects, affinity, scale, implementation)
+    if isinstance(connectivity, (str, Connectivity)):
+        return _one_pattern(query, key, value, bias, _pattern(connectivity), *how)
+    patterns, parts = _patterns(connectivity, query.shape[1]), []
     for pattern in dict.fromkeys(patterns):
         heads = [i for i, other in enumerate(patterns) if other == pattern]
-        whole = len(heads) == len(patterns)
-        chosen = (query, key, value, bias) if whole else (query[:, heads], key[:, heads], value[:, heads], bias[:, heads])
-        parts.append((heads, _one_pattern(*chosen, pattern, labels, objects, affinity, scale, implementation)))
+        chosen = [None if t is None else t[:, heads] for t in (query, key, value, bias)]
+        parts.append((heads, _one_pattern(*chosen, pattern, *how)))
     if len(parts) == 1:
         return parts[0][1]
     order = torch.tensor([h for heads, _ in parts for h in heads], device=query.device).argsort()
@@ -78,11 +79,10 @@ def sparse_attention(query: Float[Tensor, "batch head time_q height width dim"],
 def explain(query: Float[Tensor, "batch head time_q height width dim"], key: Float[Tensor, "batch head time height width dim"],
             value: Float[Tensor, "batch head time height width dim_v"], connectivity: Connectivity | str) -> tuple[str, str]:
     """Which implementation `auto` takes for these tensors and this pattern, and why."""
-    pattern = parse(connectivity) if isinstance(connectivity, str) else connectivity
-    return ops.choose(pattern, query.dtype, query.device)
+    return ops.choose(_pattern(connectivity), query.dtype, query.device)
 
 
-def _one_pattern(query: Tensor, key: Tensor, value: Tensor, bias: Tensor, pattern: Connectivity, labels: Tensor | None,
+def _one_pattern(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, pattern: Connectivity, labels: Tensor | None,
                  objects: int, kind: str, scale: float, implementation: str) -> Attended:
     """Attention of heads that share a pattern."""
     soft = labels is not None and labels.dtype.is_floating_point
@@ -97,19 +97,26 @@ def _one_pattern(query: Tensor, key: Tensor, value: Tensor, bias: Tensor, patter
             raise ValueError(f"implementation 'flex' cannot do this: {why}; use 'torch' or 'auto'")
         output, lse = flex.attention(query, key, value, pattern, scale)
         return Attended(output, None, lse)
-    bias = bias[..., None, None]
-    remember = labels is not None and torch.is_grad_enabled() and any(t.requires_grad for t in (query, key, bias, labels))
-    output, lse, found, _ = ops.attend(query, key, value, bias, labels, str(pattern), scale, implementation, kind, objects, remember)
+    bias = None if bias is None else bias[..., None, None]
+    given = [t for t in (query, key, value, bias, labels) if t is not None]
+    learns = torch.is_grad_enabled() and any(t.requires_grad for t in given)
+    if learns or ops.watched(given):
+        remember = learns and labels is not None and any(t.requires_grad for t in (query, key, bias, labels))
+        output, lse, found, _ = ops.attend(query, key, value, bias, labels, str(pattern), scale, implementation, kind, objects, remember)
+    else:
+        output, lse, found, _ = ops.compute(query, key, value, bias, labels, pattern, scale, implementation, kind, objects, False)
     return Attended(output, None if labels is None else found, lse)
 
 
-def _patterns(connectivity, heads: int) -> list[Connectivity]:
+def _pattern(connectivity: Connectivity | str) -> Connectivity:
+    return ops.parse(connectivity) if isinstance(connectivity, str) else connectivity
+
+
+def _patterns(connectivity: Sequence[Connectivity | str], heads: int) -> list[Connectivity]:
     """One pattern a head, from texts or patterns."""
-    alone = isinstance(connectivity, (str, Connectivity))
-    patterns = [parse(c) if isinstance(c, str) else c for c in ([connectivity] if alone else connectivity)]
-    if not alone and len(patterns) != heads:
-        raise ValueError(f"connectivity has {len(patterns)} patterns for {heads} heads; give one, or one a head")
-    return patterns * heads if alone else patterns
+    if len(connectivity) != heads:
+        raise ValueError(f"connectivity has {len(connectivity)} patterns for {heads} heads; give one, or one a head")
+    return [_pattern(c) for c in connectivity]
 
 
 def _check_tensors(query: Tensor, key: Tensor, value: Tensor, scale: float) -> None:

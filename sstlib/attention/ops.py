@@ -9,13 +9,15 @@ import functools
 
 import torch
 from torch import Tensor
+from torch.nn import Parameter
 
+from sstlib import connectivity
 from sstlib.attention import affinity as affinities
 from sstlib.attention import flex, native, portable, tiles
 from sstlib.attention.affinity import Wanted
-from sstlib.connectivity import Connectivity, parse
+from sstlib.connectivity import Connectivity
 
-_parse = functools.lru_cache(maxsize=64)(parse)  # operators take a pattern as text; reading it takes longer than a small call
+parse = functools.lru_cache(maxsize=64)(connectivity.parse)  # operators take a pattern as text; reading it takes longer than a small call
 TENSORS = "Tensor query, Tensor key, Tensor value"
 HOW = "str pattern, float scale, str implementation"
 FASTEST = {  # where several can, the first is taken; each is a module with lacks, forward and backward
@@ -61,18 +63,30 @@ def _own_precision(device: str) -> contextlib.AbstractContextManager:
     return torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else contextlib.nullcontext()
 
 
-@torch.library.custom_op("sstlib::attend", mutates_args=(), schema=(
-    f"({TENSORS}, Tensor bias, Tensor? labels, {HOW}, str kind, int objects, bool remember) -> (Tensor, Tensor, Tensor, Tensor)"))
-def attend(query, key, value, bias, labels, pattern, scale, implementation, kind, objects, remember):
-    """Sparse attention (Eq. 6) by one implementation, with affinities (Eq. 4) and the keys that gave them where labels are given."""
-    connectivity = _parse(pattern)
+def watched(tensors: list[Tensor]) -> bool:
+    """Whether somebody has to see an operator here: a tracer, a transform, a mode or a tensor of a class of its own."""
+    return (torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None or torch._C._len_torch_dispatch_stack() > 0
+            or torch._C._len_torch_function_stack() > 0 or torch._C._functorch.peek_interpreter_stack() is not None
+            or any(type(t) not in (Tensor, Parameter) for t in tensors))
+
+
+def compute(query, key, value, bias, labels, pattern, scale, implementation, kind, objects, remember):
+    """What `attend` computes, without PyTorch's dispatcher, which takes as long as a small call: output, log-sum-exp, affinities or None,
+    and the keys that gave them."""
     wanted = None if labels is None else Wanted(kind, labels, objects, bias)
     with _own_precision(query.device.type):
-        found = _module(implementation, connectivity, query).forward(query, key, value, connectivity, scale, wanted, remember)
-    output, lse, affinity, argmax = found
-    if wanted is None:
+        output, lse, affinity, argmax = _module(implementation, pattern, query).forward(query, key, value, pattern, scale, wanted, remember)
+    return output, lse, None if wanted is None else affinity, argmax
+
+
+@torch.library.custom_op("sstlib::attend", mutates_args=(), schema=(
+    f"({TENSORS}, Tensor? bias, Tensor? labels, {HOW}, str kind, int objects, bool remember) -> (Tensor, Tensor, Tensor, Tensor)"))
+def attend(query, key, value, bias, labels, pattern, scale, implementation, kind, objects, remember):
+    """Sparse attention (Eq. 6) by one implementation, with affinities (Eq. 4) and the keys that gave them where labels are given."""
+    output, lse, affinity, argmax = compute(query, key, value, bias, labels, parse(pattern), scale, implementation, kind, objects, remember)
+    if affinity is None:
         affinity = query.new_empty(0)
-    return output, lse, affinity, argmax if wanted is not None and remember else lse.new_empty(0, dtype=torch.int32)
+    return output, lse, affinity, argmax if labels is not None and remember else lse.new_empty(0, dtype=torch.int32)
 
 
 @attend.register_fake
@@ -87,10 +101,9 @@ def _(query, key, value, bias, labels, pattern, scale, implementation, kind, obj
     f"({TENSORS}, Tensor output, Tensor lse, Tensor grad, Tensor? grad_lse, {HOW}) -> (Tensor, Tensor, Tensor)"))
 def attend_backward(query, key, value, output, lse, grad, grad_lse, pattern, scale, implementation):
     """Gradients of query, key and value."""
-    connectivity = _parse(pattern)
-    how = (connectivity, scale)
+    pattern = parse(pattern)
     with _own_precision(query.device.type):
-        return _module(implementation, connectivity, query).backward(query, key, value, output, lse, grad, grad_lse, *how)
+        return _module(implementation, pattern, query).backward(query, key, value, output, lse, grad, grad_lse, pattern, scale)
 
 
 @attend_backward.register_fake

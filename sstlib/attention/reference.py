@@ -13,11 +13,12 @@ from sstlib.shapes import Bool, Float
 INFINITY = float("inf")
 
 
-def attention(query: Tensor, key: Tensor, value: Tensor, pattern: Connectivity, scale: float, kind: str, bias: Tensor,
+def attention(query: Tensor, key: Tensor, value: Tensor, pattern: Connectivity, scale: float, kind: str, bias: Tensor | None,
               members: Tensor | None) -> tuple[Tensor, Tensor | None, Tensor]:
     """Output, affinity and log-sum-exp over tensors (batch, head, time, height, width, dim).
 
-    `members` are memberships (batch, object, time, height, width); hard labels are given as zeros and ones.
+    `members` are memberships (batch, object, time, height, width); hard labels are given as zeros and ones. Without them there is no
+    affinity, and no bias.
     """
     queried, size = query.shape[2], tuple(key.shape[2:5])
     connected = pattern.mask(*size).to(query.device)[-queried * size[1] * size[2]:]
