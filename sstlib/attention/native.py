@@ -54,22 +54,23 @@ def _kernel(pattern: Connectivity) -> tuple[str, tuple[int, int, int]] | None:
 
 
 def forward(query: Tensor, key: Tensor, value: Tensor, pattern: Connectivity, scale: float, wanted: Wanted | None,
-            remember: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+            remember: bool) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
     """Output, log-sum-exp, affinities and their keys, of (batch, head, time, height, width, dim) tensors."""
-    q, k, v = (_float(t) for t in (query, key, value))
-    output = q.new_empty(*q.shape[:5], v.shape[-1])
-    lse, found = q.new_empty(q.shape[:5]), q.new_empty(0)
-    argmax = torch.empty(0, dtype=torch.int32)
+    q, k, v = _float(query), _float(key), _float(value)
+    output, lse = q.new_empty(*q.shape[:5], v.shape[-1]), q.new_empty(q.shape[:5])
+    found = argmax = None
     plain, asked = [lse, None, None, None, None, None, None], (0, 0)
     if wanted is not None:
         asked = wanted.objects, KINDS.index(wanted.kind)
         found = q.new_empty(*q.shape[:2], wanted.objects, *q.shape[2:5])
-        argmax = torch.empty(found.shape if remember else 0, dtype=torch.int32)
+        argmax = torch.empty(found.shape, dtype=torch.int32) if remember else None
         labels = (wanted.labels.float() if wanted.soft else wanted.labels).contiguous()
         sides = (None, labels) if wanted.soft else (labels, None)
-        plain = [lse, None, *sides, wanted.bias.float().contiguous(), found, argmax if remember else None]
+        plain = [lse, None, *sides, wanted.bias.float().contiguous(), found, argmax]
     _call("forward", pattern, scale, [q, k, v, output, None, None, None, None], plain, asked)
-    return output.to(query.dtype), lse, found.to(query.dtype), argmax
+    if query.dtype != torch.float32:
+        output, found = output.to(query.dtype), None if found is None else found.to(query.dtype)
+    return output, lse, found, argmax
 
 
 def backward(query: Tensor, key: Tensor, value: Tensor, output: Tensor, lse: Tensor, grad: Tensor, grad_lse: Tensor | None,
@@ -84,7 +85,7 @@ def backward(query: Tensor, key: Tensor, value: Tensor, output: Tensor, lse: Ten
 
 def _float(tensor: Tensor) -> Tensor:
     """In float32 with the channels of a cell side by side; other strides are free."""
-    tensor = tensor.detach().float()
+    tensor = tensor if tensor.dtype == torch.float32 else tensor.float()
     return tensor if tensor.stride(-1) == 1 or tensor.shape[-1] == 1 else tensor.contiguous()
 
 
