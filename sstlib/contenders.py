@@ -79,7 +79,7 @@ def contenders(size: Buffer, quick: bool, flex: bool) -> Iterator[Contender]:
     cells = size.time * size.height * size.width
     if (cells <= 40_000 or size.device != "cpu") and not (quick and cells > 4000):
         yield Contender(Dense(), "sdpa", BOTH, both(dense, flat), factor)
-    labels = _objects(size)
+    labels, latest = _objects(size), tensors[0][:, :, -1:]
     scattered = labels.flatten()[torch.randperm(labels.numel(), generator=torch.Generator().manual_seed(0))].view_as(labels)
     for pattern in PATTERNS:
         for name in names_of(pattern, size):
@@ -94,8 +94,8 @@ def contenders(size: Buffer, quick: bool, flex: bool) -> Iterator[Contender]:
             yield Contender(pattern, f"{name}, affinity of 3", FORWARD, lambda f=ranked: f(tensors[0]))
             if name == "native":  # the worst case: no two neighbors alike
                 yield Contender(pattern, f"{name}, affinity of 3 scattered", FORWARD, lambda f=ranked: f(tensors[0], which=scattered))
-            yield Contender(pattern, name + LAST, FORWARD, lambda f=attend: f(tensors[0][:, :, -1:], *tensors[1:]))
-            yield Contender(pattern, f"{name}, affinity of 3{LAST}", FORWARD, lambda f=ranked: f(tensors[0][:, :, -1:]))
+            yield Contender(pattern, name + LAST, FORWARD, lambda f=attend: f(latest, *tensors[1:]))
+            yield Contender(pattern, f"{name}, affinity of 3{LAST}", FORWARD, lambda f=ranked: f(latest))
         if cells <= 4000:
             mask = pattern.mask(*size[1:4]).to(size.device)
             bias = torch.zeros(mask.shape, dtype=tensors[0].dtype, device=size.device).masked_fill_(~mask, -float("inf"))  # made once for all calls
