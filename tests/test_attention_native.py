@@ -164,3 +164,14 @@ def test_kernels_for_lesser_processors_compute_the_same(flags):
     """AVX2 without AVX-512, and SSE2 alone."""
     run = subprocess.run([sys.executable, "-c", OTHER], env={**os.environ, "SST_CXXFLAGS": flags}, capture_output=True, text=True)
     assert run.stdout == "same\n", run.stderr[-2000:]
+
+
+@pytest.mark.parametrize("causal, queried", [(True, 24), (False, 7)])
+def test_long_histories_go_by_frames_of_keys(causal, queried):
+    """Keys of all frames are more than a cache holds there, which the other tests' small buffers are not."""
+    generator = torch.Generator().manual_seed(0)
+    leaves = [torch.randn(1, 1, frames, 21, 37, 32, generator=generator).mul_(0.3).requires_grad_() for frames in (queried, 24, 24)]
+    upstream = torch.randn(leaves[0].shape, generator=generator)
+    grads = [torch.autograd.grad(sparse_attention(*leaves, Local(7, causal=causal), implementation=name).output, leaves, upstream) for name in ("native", "torch")]
+    for found, wanted in zip(*grads, strict=True):
+        assert_close(found, wanted, atol=5e-6, rtol=1e-5)

@@ -6,6 +6,7 @@
 #include "planes.h"
 
 constexpr int TALL = 2 * MOST, SHORT = MOST;  // rows of a tile, forward and backward, where each row holds twice as much
+constexpr int64_t OWN = 1 << 20, SHARED = 4 << 20;  // bytes that a core's cache holds, and that it has of a shared one
 
 struct Window {
     const Problem& p;
@@ -174,10 +175,10 @@ struct Head {
           to_values(p, p.time, p.value_dim, rx, LANES) {}
 };
 
-static void pull_tile(Tile<TALL>& tile, const Window& w, Head& head, int64_t frame, int64_t y, int64_t x, int rows) {
+static void pull_tile(Tile<TALL>& tile, const Window& w, Head& head, int64_t from, int64_t to, int64_t y, int64_t x, int rows) {
     int window = 2 * w.rx + 1, pieces = (window + LANES) / (LANES + 1);
     std::initializer_list<Planes*> read = {&head.keys, &head.values, &head.to_keys, &head.to_values};
-    w.walk(0, w.p.last_key_frame(frame), y, x, rows, read, [&](int64_t t, int64_t key, int first, int count) {
+    w.walk(from, to, y, x, rows, read, [&](int64_t t, int64_t key, int first, int count) {
         for (int piece = 0, done = 0, some; piece < pieces; piece++, done += some) {
             some = (window - done) / (pieces - piece);
             int64_t from = x - w.rx + done;
@@ -192,24 +193,34 @@ static void pull_tile(Tile<TALL>& tile, const Window& w, Head& head, int64_t fra
     });
 }
 
-// Backward from the queries of rows from..to-1 of all frames.
-static void pull_band(Tile<TALL>& tile, const Window& w, Head& head, int64_t group, int64_t from, int64_t to) {
+// Backward from the queries of rows from..to-1 of all frames. Where a history is long, a few rows of queries in all frames go by some
+// frames of keys at a time, which stay in a core's cache meanwhile; `sums` holds what each tile of them has found so far.
+static void pull_band(Tile<TALL>& tile, const Window& w, Head& head, Vector* sums, int64_t group, int64_t from, int64_t to) {
     const Problem& p = w.p;
-    int64_t b = group / p.heads, h = group % p.heads;
+    int64_t b = group / p.heads, h = group % p.heads, columns = (p.width + LANES - 1) / LANES, size = SHORT * tile.sums_apart;
     View query = p.query.of(b, h), grad = p.grad.of(b, h), to_query = p.grad_query.of(b, h);
-    for (int64_t t = 0; t < p.queried; t++)
-        for (int64_t y = from; y < to; y += SHORT)
-            for (int64_t x = 0; x < p.width; x += LANES) {
-                int count = (int)std::min<int64_t>(LANES, p.width - x), tall = (int)std::min<int64_t>(SHORT, to - y);
-                tile.start();
-                for (int r = 0; r < tall; r++) {
-                    take(tile, r, query, grad, t, y + r, x, count, p.scale * LOG2E);
-                    take_softmax(tile, r, group * p.query_cells() + (t * p.height + y + r) * p.width + x, count);
+    int64_t bytes = (SHORT + 2 * w.ry) * 4 * head.keys.row * sizeof(float), some = p.time * bytes <= SHARED ? p.time : std::max<int64_t>(1, OWN / bytes);
+    Vector* own = tile.sums;
+    for (int64_t y = from; y < to; y += SHORT) {
+        int tall = (int)std::min<int64_t>(SHORT, to - y);
+        std::fill_n(sums, p.queried * columns * size, Vector{});
+        for (int64_t seen = 0; seen < p.time; seen += some)
+            for (int64_t t = 0; t < p.queried; t++) {
+                int64_t end = p.last_key_frame(p.first_frame() + t);
+                for (int64_t x = 0; seen < end && x < p.width; x += LANES) {
+                    int count = (int)std::min<int64_t>(LANES, p.width - x);
+                    tile.sums = sums + (t * columns + x / LANES) * size;
+                    for (int r = 0; r < tall; r++) {
+                        take(tile, r, query, grad, t, y + r, x, count, p.scale * LOG2E);
+                        take_softmax(tile, r, group * p.query_cells() + (t * p.height + y + r) * p.width + x, count);
+                    }
+                    pull_tile(tile, w, head, seen, std::min(seen + some, end), y, x, tall);
+                    for (int r = 0; r < tall && seen + some >= end; r++)
+                        from_tile(tile.sums + r * tile.sums_apart, p.dim, all(p.scale), count, to_query.at(t, y + r, x), to_query.column);
                 }
-                pull_tile(tile, w, head, p.first_frame() + t, y, x, tall);
-                for (int r = 0; r < tall; r++)
-                    from_tile(tile.sums + r * tile.sums_apart, p.dim, all(p.scale), count, to_query.at(t, y + r, x), to_query.column);
             }
+    }
+    tile.sums = own;
 }
 
 // One head by `threads` threads. Bands of rows that are as tall as a window share keys with their neighbors alone, so that every
@@ -221,6 +232,7 @@ static void backward_head(const Problem& p, const Window& w, Head& head, int64_t
 #pragma omp parallel num_threads(threads)
     {
         Tile<TALL> tile(p, true);
+        Reserve sums(p.queried * ((p.width + LANES - 1) / LANES) * SHORT * tile.sums_apart * LANES);
 #pragma omp for
         for (int64_t line = 0; line < lines; line++) {
             int64_t t = line / p.height, y = line % p.height;
@@ -229,7 +241,7 @@ static void backward_head(const Problem& p, const Window& w, Head& head, int64_t
         }
         for (int64_t odd = 0; odd < 2; odd++) {
 #pragma omp for schedule(dynamic)
-            for (int64_t n = odd; n < bands; n += 2) pull_band(tile, w, head, group, n * band, std::min(p.height, (n + 1) * band));
+            for (int64_t n = odd; n < bands; n += 2) pull_band(tile, w, head, (Vector*)sums.data(), group, n * band, std::min(p.height, (n + 1) * band));
         }
 #pragma omp for
         for (int64_t line = 0; line < lines; line++) {
