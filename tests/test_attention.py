@@ -104,6 +104,8 @@ BAD = {
     "key and value differ": lambda q, k, v, n: (q, k, v[:, :, :1], "grid"),
     "last frames of the buffer": lambda q, k, v, n: (torch.cat([q, q], 2), k, v, "grid"),
     "2 heads": lambda q, k, v, n: (q, k, v, ["grid"] * 3),
+    "connectivity is 7; expected a pattern": lambda q, k, v, n: (q, k, v, 7),
+    "connectivity is None; expected a pattern": lambda q, k, v, n: (q, k, v, ["grid", None]),
     "unknown connectivity": lambda q, k, v, n: (q, k, v, "star"),
     "dtypes": lambda q, k, v, n: (q.float(), k, v, "grid"),
     "labels have shape": lambda q, k, v, n: (q, k, v, "grid", dict(labels=n[:, 1:], objects=3)),

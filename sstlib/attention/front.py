@@ -1,7 +1,7 @@
 """The front door: checks what is given, chooses an implementation, and puts the pieces together."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -62,7 +62,7 @@ def sparse_attention(query: Float[Tensor, "batch head time_q height width dim"],
         raise ValueError(f"implementation is {implementation!r}; expected one of {', '.join(IMPLEMENTATIONS)}")
     bias = None if labels is None else _bias(affinity_bias, query)
     how = (labels, objects, affinity, scale, implementation)
-    if isinstance(connectivity, (str, Connectivity)):
+    if isinstance(connectivity, (str, Connectivity)) or not isinstance(connectivity, Sequence):
         return _one_pattern(query, key, value, bias, _pattern(connectivity), *how)
     patterns, parts = _patterns(connectivity, query.shape[1]), []
     for pattern in dict.fromkeys(patterns):
@@ -108,11 +108,15 @@ def _one_pattern(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None,
     return Attended(output, None if labels is None else found, lse)
 
 
-def _pattern(connectivity: Connectivity | str) -> Connectivity:
-    return ops.parse(connectivity) if isinstance(connectivity, str) else connectivity
+def _pattern(connectivity: Any) -> Connectivity:
+    if isinstance(connectivity, str):
+        return ops.parse(connectivity)
+    if not isinstance(connectivity, Connectivity):
+        raise ValueError(f"connectivity is {connectivity!r}; expected a pattern or its text, such as 'local(radius=7)', or a list of one a head")
+    return connectivity
 
 
-def _patterns(connectivity: Sequence[Connectivity | str], heads: int) -> list[Connectivity]:
+def _patterns(connectivity: Sequence[Any], heads: int) -> list[Connectivity]:
     """One pattern a head, from texts or patterns."""
     if len(connectivity) != heads:
         raise ValueError(f"connectivity has {len(connectivity)} patterns for {heads} heads; give one, or one a head")
