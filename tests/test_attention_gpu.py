@@ -1,6 +1,7 @@
 """The GPU's implementations: under Triton's interpreter and FlexAttention's eager path here, on the GPU itself where there is one."""
 
 import importlib.util
+import json
 import os
 import subprocess
 import sys
@@ -9,7 +10,8 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from sstlib.attention import explain, sparse_attention
+from sstlib import paths
+from sstlib.attention import explain, sparse_attention, tiles
 from sstlib.connectivity import Dense, Grid, Local, Strided, parse
 
 needs_triton = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed")
@@ -104,6 +106,17 @@ def test_the_kernels_compile_for_a_gpu_where_there_is_none():
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
     run = subprocess.run([sys.executable, "-c", COMPILED], capture_output=True, text=True, env=environment)
     assert run.returncode == 0, run.stderr[-2000:]
+
+
+def test_the_shapes_are_nearly_the_fastest_recorded():
+    record = json.loads((paths.RUNS / "benchmarks" / "triton_shapes.json").read_text())
+    seen = {}
+    for row in record["rows"]:
+        if row["size"] == "S2" and "shape" in row and row.get("precision", tiles.PRECISION) == tiles.PRECISION:
+            seen.setdefault((row["pattern"], row["kernel"], row["dtype"]), {})[tiles.Shape(*row["shape"])] = row["microseconds"]
+    assert len(seen) >= 12
+    for (pattern, kernel, dtype), times in seen.items():
+        assert times[tiles.SHAPES[pattern][kernel][dtype == "float32"]] <= 1.02 * min(times.values()), (pattern, kernel, dtype)
 
 
 FLEX = [Local(2), Local((1, 9), causal=True), Strided((3, 2), 2, causal=True), Dense(causal=True)]

@@ -11,6 +11,13 @@ NEVER = tl.constexpr(-1e30)  # the score of a pair that is not connected: finite
 
 @triton.jit
 @no_type_check  # a tensor of Triton is none of Python
+def head_of(base, group, heads, batch_stride, head_stride):
+    """Where a group's cells begin: one head of one batch."""
+    return base + group // heads * batch_stride + group % heads * head_stride
+
+
+@triton.jit
+@no_type_check
 def read(base, cells, exist, stride, D: tl.constexpr, PADDED: tl.constexpr):
     """The channels of cells, zeros beyond."""
     d = tl.arange(0, PADDED)

@@ -9,7 +9,7 @@ from typing import no_type_check
 import triton
 import triton.language as tl
 
-from sstlib.attention.kernel_parts import LOG2E, NEVER, counted, keep, ranked, read, write
+from sstlib.attention.kernel_parts import LOG2E, NEVER, counted, head_of, keep, ranked, read, write
 
 
 @triton.jit
@@ -31,9 +31,9 @@ def forward(q, k, v, partial, lse, out, terms, key_term, query_term, best, argma
     group = tl.program_id(1).to(tl.int64)
     cells = tl.program_id(0) * CELLS + tl.arange(0, CELLS)
     exist = cells < plane
-    q += group // heads * qb + group % heads * qh
-    k += group // heads * kb + group % heads * kh
-    v += group // heads * vb + group % heads * vh
+    q = head_of(q, group, heads, qb, qh)
+    k = head_of(k, group, heads, kb, kh)
+    v = head_of(v, group, heads, vb, vh)
     terms += (group if per_head else group // heads) * OBJECTS * time * plane
     o = tl.arange(0, OBJECTS_P)[None, :]
     for frame in range(queried):
@@ -88,10 +88,10 @@ def backward(q, k, v, grad, lse, delta, partial_q, partial_k, partial_v, grad_q,
     group = tl.program_id(1).to(tl.int64)
     cells = tl.program_id(0) * CELLS + tl.arange(0, CELLS)
     exist = cells < plane
-    q += group // heads * qb + group % heads * qh
-    k += group // heads * kb + group % heads * kh
-    v += group // heads * vb + group % heads * vh
-    grad += group // heads * gb + group % heads * gh
+    q = head_of(q, group, heads, qb, qh)
+    k = head_of(k, group, heads, kb, kh)
+    v = head_of(v, group, heads, vb, vh)
+    grad = head_of(grad, group, heads, gb, gh)
     partial_q += group * queried * plane * D
     grad_q += group * queried * plane * D
     d, e = tl.arange(0, DP)[None, None, :], tl.arange(0, VP)[None, None, :]
@@ -140,10 +140,10 @@ def backward_row(q, k, v, grad, lse, delta, grad_q, grad_k, grad_v, qb, qh, qc, 
     queries_exist = n < tl.where(frame < time - queried, 0, length)  # not in a frame that is not queried
     places = cells - (time - queried) * plane
     rows = group * queried * plane + places
-    queries = read(q + group // heads * qb + group % heads * qh, places, queries_exist, qc, D, DP)
-    upstream = read(grad + group // heads * gb + group % heads * gh, places, queries_exist, gc, V, VP)
-    keys = read(k + group // heads * kb + group % heads * kh, cells, exist, kc, D, DP)
-    values = read(v + group // heads * vb + group % heads * vh, cells, exist, vc, V, VP)
+    queries = read(head_of(q, group, heads, qb, qh), places, queries_exist, qc, D, DP)
+    upstream = read(head_of(grad, group, heads, gb, gh), places, queries_exist, gc, V, VP)
+    keys = read(head_of(k, group, heads, kb, kh), cells, exist, kc, D, DP)
+    values = read(head_of(v, group, heads, vb, vh), cells, exist, vc, V, VP)
     norm, minus = tl.load(lse + rows, mask=queries_exist, other=0.0) * LOG2E, tl.load(delta + rows, mask=queries_exist, other=0.0)
     related = exist[None, :] & queries_exist[:, None]
     if not SELF:

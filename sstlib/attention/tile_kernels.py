@@ -15,7 +15,7 @@ from typing import no_type_check
 import triton
 import triton.language as tl
 
-from sstlib.attention.kernel_parts import LOG2E, NEVER, counted, keep, ranked, read, write
+from sstlib.attention.kernel_parts import LOG2E, NEVER, counted, head_of, keep, ranked, read, write
 
 PENALTY = tl.constexpr(2.0**60)  # the product of two is below NEVER once negated, and a number in bfloat16
 
@@ -182,10 +182,10 @@ def forward(q, k, v, out, lse, terms, key_term, query_term, best, argmax, qb, qh
     frame, cy, cx, ly, lx, y, x = _place(height, width, sy, sx, tiles_y, tiles_x, ROWS, COLUMNS)
     qy, qx, exist, cells = _tile(y, x, cy, cx, ly, lx, width, sy, sx, ROWS, COLUMNS)
     now, cells = time - queried + frame, cells + frame * plane
-    k += group // heads * kb + group % heads * kh
-    v += group // heads * vb + group % heads * vh
+    k = head_of(k, group, heads, kb, kh)
+    v = head_of(v, group, heads, vb, vh)
     out += group * queried * plane * V
-    queries = read(q + group // heads * qb + group % heads * qh, cells, exist, qc, D, DP)
+    queries = read(head_of(q, group, heads, qb, qh), cells, exist, qc, D, DP)
     rows = group * queried * plane + cells
     marks, mask = _marks(queries, ROWS, COLUMNS), tl.zeros([ROWS * COLUMNS, CELLS], tl.float32)
     top, total, summed = _begin(out, lse + rows, cells, exist, V, VP, CONTINUE)
@@ -243,10 +243,10 @@ def backward_query(q, k, v, grad, lse, delta, grad_q, qb, qh, qc, kb, kh, kc, vb
     frame, cy, cx, ly, lx, y, x = _place(height, width, sy, sx, tiles_y, tiles_x, ROWS, COLUMNS)
     qy, qx, exist, cells = _tile(y, x, cy, cx, ly, lx, width, sy, sx, ROWS, COLUMNS)
     now, cells = time - queried + frame, cells + frame * plane
-    k += group // heads * kb + group % heads * kh
-    v += group // heads * vb + group % heads * vh
-    queries = read(q + group // heads * qb + group % heads * qh, cells, exist, qc, D, DP)
-    upstream = read(grad + group // heads * gb + group % heads * gh, cells, exist, gc, V, VP)
+    k = head_of(k, group, heads, kb, kh)
+    v = head_of(v, group, heads, vb, vh)
+    queries = read(head_of(q, group, heads, qb, qh), cells, exist, qc, D, DP)
+    upstream = read(head_of(grad, group, heads, gb, gh), cells, exist, gc, V, VP)
     rows = group * queried * plane + cells
     marks, mask = _marks(queries, ROWS, COLUMNS), tl.zeros([ROWS * COLUMNS, CELLS], tl.float32)
     norm, minus = tl.load(lse + rows, mask=exist, other=0.0) * LOG2E, tl.load(delta + rows, mask=exist, other=0.0)
@@ -284,12 +284,12 @@ def backward_key(q, k, v, grad, lse, delta, grad_k, grad_v, qb, qh, qc, kb, kh, 
     frame, cy, cx, ly, lx, y, x = _place(height, width, sy, sx, tiles_y, tiles_x, ROWS, COLUMNS)
     ky, kx, exist, cells = _tile(y, x, cy, cx, ly, lx, width, sy, sx, ROWS, COLUMNS)
     cells += frame * plane
-    q += group // heads * qb + group % heads * qh
-    grad += group // heads * gb + group % heads * gh
+    q = head_of(q, group, heads, qb, qh)
+    grad = head_of(grad, group, heads, gb, gh)
     lse += group * queried * plane
     delta += group * queried * plane
-    keys = read(k + group // heads * kb + group % heads * kh, cells, exist, kc, D, DP)
-    values = read(v + group // heads * vb + group % heads * vh, cells, exist, vc, V, VP)
+    keys = read(head_of(k, group, heads, kb, kh), cells, exist, kc, D, DP)
+    values = read(head_of(v, group, heads, vb, vh), cells, exist, vc, V, VP)
     marks, mask = _marks(keys, ROWS, COLUMNS), tl.zeros([ROWS * COLUMNS, CELLS], tl.float32)
     to_keys = tl.zeros([ROWS * COLUMNS, DP], tl.float32)
     to_values = tl.zeros([ROWS * COLUMNS, VP], tl.float32)

@@ -13,7 +13,7 @@ from sstlib.attention.affinity import Ranking, Wanted
 from sstlib.connectivity import Connectivity, Dense, Grid, Local, Size, Strided
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
-MARKED = DTYPES  # precisions in which the tensor cores mask a window
+MARKED = DTYPES  # precisions in which the tensor cores mask a window; in others, as in tiles of one long row, places are compared
 PRECISION = "tf32x3"  # of products of float32: three on the tensor cores are as exact as one beside them, and twice as fast
 
 
@@ -27,7 +27,7 @@ class Shape(NamedTuple):
     num_stages: int
 
 
-SHAPES = {  # by pattern and kernel, for half precisions and for float32: the fastest of 140 that were measured on an H200, at S2, S3 and S4
+SHAPES = {  # by pattern and kernel, for half precisions and for float32: the fastest of results/runs/benchmarks/triton_shapes.json, nearly
     "local": {"forward": (Shape(8, 8, 64, 4, 3), Shape(8, 4, 32, 2, 2)), "backward_query": (Shape(8, 8, 64, 4, 3), Shape(8, 4, 32, 2, 2)),
               "backward_key": (Shape(8, 8, 64, 2, 3), Shape(8, 8, 32, 4, 2))},
     "strided": {"forward": (Shape(8, 8, 64, 4, 3), Shape(8, 8, 32, 4, 2)), "backward_query": (Shape(8, 8, 64, 4, 3), Shape(8, 8, 32, 4, 2)),
@@ -243,8 +243,8 @@ def backward(query: Tensor, key: Tensor, value: Tensor, output: Tensor, lse: Ten
 
 def exponentials(device: str, rounds: int = 4096) -> int:
     """Fills a GPU with exponentials, and says how many."""
-    programs = 64 * torch.cuda.get_device_properties(device).multi_processor_count
     from sstlib.attention.kernel_parts import exponentials as kernel
 
+    programs = 64 * torch.cuda.get_device_properties(device).multi_processor_count
     kernel[(programs,)](torch.empty(programs * 256, device=device), rounds, 256, num_warps=8)
     return programs * 256 * rounds
