@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from sstlib.attention.affinity import INFINITY, Ranking
+from sstlib.attention.softmax import LN2, LOG2E, gradients, room, scores, weights, wide
 from sstlib.connectivity import Connectivity, Local, Size, Strided
 
-SCORES = {"cpu": 1 << 18, "cuda": 1 << 25}  # scores held at a time: 1 MB, what a core's cache holds; enough to fill a GPU (unmeasured)
 GATHERED = 1 << 18  # floats of gathered keys at a time, where a fused kernel holds the scores: 1 MB, too
 TILE = 8, 4  # height and width of a Local tile: a smaller one has fewer useless keys, a larger one better matrix products
 SPAN = 4  # frames at a time, where all are related
@@ -30,6 +30,7 @@ class Pieces(NamedTuple):
 
     queries: Tensor  # (piece, query)
     keys: Tensor  # (piece, key)
+    windows: tuple[tuple[slice, slice], ...]  # the same, as the rows and columns of each piece
     bias: Tensor | None  # (query, key): -inf where not connected, else 0, the same for each piece and frame; None where all are
     frames: Tensor  # (frame,) of the buffer, ascending: those that are related
     queried: int  # how many of them, the last, are queried
@@ -91,6 +92,7 @@ def pieces(pattern: Connectivity, size: Size, queried: int, fused: bool, dtype: 
     rows, columns = TILE if isinstance(pattern, Local) else (height if fused else max(1, 256 // width), width)
     split = _along(pattern, 0, along_y, rows), _along(pattern, 1, along_x, columns)
     place = lambda y, x: torch.from_numpy((y[:, None, :, None] * width + x[None, :, None, :]).reshape(len(y) * len(x), -1)).to(device)
+    span = lambda cells: [slice(int(c[0]), int(c[-1]) + 1, int(c[1] - c[0]) if len(c) > 1 else 1) for c in cells]
     found = []
     for (qy, ky, related_y), (qx, kx, related_x) in itertools.product(*split):
         related = numpy.kron(related_y, related_x)
@@ -98,7 +100,7 @@ def pieces(pattern: Connectivity, size: Size, queried: int, fused: bool, dtype: 
         for first in range(min(time, getattr(pattern, "temporal_stride", 1))):
             frames = torch.arange(first, time, getattr(pattern, "temporal_stride", 1), device=device)
             if last := int((frames >= time - queried).sum()):
-                found.append(Pieces(place(qy, qx), place(ky, kx), bias, frames, last))
+                found.append(Pieces(place(qy, qx), place(ky, kx), tuple(itertools.product(span(ky), span(kx))), bias, frames, last))
     return tuple(found)
 
 
@@ -108,15 +110,23 @@ class Chunk(NamedTuple):
     groups: slice
     queries: Tensor  # (piece, frame x query) raster indices within the queried frames
     keys: Tensor  # (piece, frame x key) raster indices within the buffer
+    windows: tuple[tuple[slice, slice], ...]  # the keys' rows and columns
 
     def take(self, tensor: Tensor, index: Tensor) -> Tensor:
         """Cells (group, piece, cell, ...) of a (group, cell, ...) tensor, in float32 at least."""
-        taken = tensor[self.groups].index_select(1, index.flatten()).unflatten(1, index.shape)
-        return taken.float() if taken.dtype in (torch.bfloat16, torch.float16) else taken
+        return wide(tensor[self.groups].index_select(1, index.flatten()).unflatten(1, index.shape))
 
     def put(self, total: Tensor, part: Tensor) -> None:
         """Writes the queries' (group, piece, cell, ...) into (group, cell, ...)."""
         total[self.groups].index_copy_(1, self.queries.flatten(), part.flatten(1, 2).to(total.dtype))
+
+    def add(self, total: Tensor, part: Tensor, frames: Tensor, size: Size) -> None:
+        """Adds the keys' (group, piece, cell, ...) of some frames to (group, cell, ...): a window has long runs, where an index adds cell by cell."""
+        step = int(frames[1] - frames[0]) if len(frames) > 1 else 1
+        total = total[self.groups].unflatten(1, size)[:, int(frames[0]):int(frames[-1]) + 1:step]
+        for number, window in enumerate(self.windows):
+            to = total[:, :, *window]
+            to.add_(part[:, number].view(to.shape))
 
 
 def _chunks(some: Pieces, plane: int, groups: int, each: int, limit: int) -> Iterator[Chunk]:
@@ -127,44 +137,39 @@ def _chunks(some: Pieces, plane: int, groups: int, each: int, limit: int) -> Ite
         queries = some.cells(some.queries[start:start + step], some.frames[-some.queried:], plane)
         keys = some.cells(some.keys[start:start + step], some.frames, plane)
         for first in range(0, groups, heads):
-            yield Chunk(slice(first, first + heads), queries, keys)
+            yield Chunk(slice(first, first + heads), queries, keys, some.windows[start:start + step])
 
 
 def _room(some: Pieces, fused: bool, frames: int, others: int, dim: int) -> tuple[int, int]:
     """What `_chunks` bounds: the scores of so many frames' queries and keys or, under a fused kernel, gathered keys; and how many."""
     if fused:
         return len(some.frames) * some.keys.shape[1] * dim, GATHERED
-    return frames * some.queries.shape[1] * others * some.keys.shape[1], SCORES.get(some.keys.device.type, SCORES["cuda"])
+    return frames * some.queries.shape[1] * others * some.keys.shape[1], room(some.keys.device)
 
 
-def _scores(q: Tensor, k: Tensor, bias: Tensor | None) -> Tensor:
-    """Scores of a span, -inf where not connected; the mask repeats for each pair of frames."""
-    scores = q @ k.mT
-    if bias is not None:  # to add is vectorised where to fill under a mask is not
-        frames = [n // m for n, m in zip(scores.shape[-2:], bias.shape)]
-        scores.unflatten(-1, (frames[1], -1)).unflatten(-3, (frames[0], -1)).add_(bias[:, None, :])
-    return scores
+def _fusable(query: Tensor, value: Tensor) -> bool:
+    """Whether the fused CPU kernel takes these; it computes in their own precision and gives no scores."""
+    return query.device.type == "cpu" and query.dtype in (torch.float32, torch.float64) and query.shape[-1] == value.shape[-1]
 
 
 def forward(query: Tensor, key: Tensor, value: Tensor, pattern: Connectivity, size: Size, scale: float, rank: Ranking | None,
             remember: bool) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
     """Output, log-sum-exp, best ranking score and its key, of flattened (group, cell, dim) tensors (Eq. 6)."""
     groups, cells, dim = query.shape
-    wide, ranks = torch.promote_types(query.dtype, torch.float32), rank is not None
-    fused = query.device.type == "cpu" and query.dtype == wide and dim == value.shape[-1]
+    kind, ranks, fused = torch.promote_types(query.dtype, torch.float32), rank is not None, _fusable(query, value)
     before = key.shape[1] - cells
     output = query.new_empty(groups, cells, value.shape[-1])
-    lse = query.new_empty(groups, cells, dtype=wide)
+    lse = query.new_empty(groups, cells, dtype=kind)
     best = argmax = None
     if ranks:
-        best = query.new_full((groups, cells, rank.terms.shape[1]), rank.least, dtype=wide)
+        best = query.new_full((groups, cells, rank.terms.shape[1]), rank.least, dtype=kind)
         argmax = torch.full(best.shape if remember else (0,), -1, dtype=torch.int32, device=query.device)
         terms = [term.contiguous() for term in rank.terms.unbind(1)]  # else each gathering would copy all of it
     plane = size[1] * size[2]
-    for some in pieces(pattern, size, cells // plane, fused and not ranks, wide, query.device):
+    for some in pieces(pattern, size, cells // plane, fused and not ranks, kind, query.device):
         step = 1 if ranks else some.step(pattern.causal, fused)
         exact = pattern.causal and step > 1  # frames that share a call see different keys
-        mask = some.mask(some.queried if exact else min(step, some.queried), len(some.frames), wide, exact) if fused else None
+        mask = some.mask(some.queried if exact else min(step, some.queried), len(some.frames), kind, exact) if fused else None
         for chunk in _chunks(some, plane, groups, *_room(some, fused and not ranks, min(step, some.queried), len(some.frames), dim)):
             chunk = chunk._replace(queries=chunk.queries - before)
             q, k, v = chunk.take(query, chunk.queries), chunk.take(key, chunk.keys), chunk.take(value, chunk.keys)
@@ -172,16 +177,16 @@ def forward(query: Tensor, key: Tensor, value: Tensor, pattern: Connectivity, si
             for rows, seen, earlier in some.spans(pattern.causal, step):
                 here, ranked = (q[:, :, rows], k[:, :, seen], v[:, :, seen]), ranks and earlier.stop > 0
                 if ranked or not fused:
-                    scores = _scores(here[0] * scale, k[:, :, earlier if fused else seen], some.bias)
+                    found = scores(here[0] * (scale if fused else scale * LOG2E), k[:, :, earlier if fused else seen], some.bias)
                 if ranked:
-                    _rank(scores[..., earlier], rank, terms, chunk, rows, earlier, best, argmax if remember else None)
+                    natural = found if fused else found[..., earlier] * LN2
+                    _rank(natural, rank, terms, chunk, rows, earlier, best, argmax if remember else None)
                 if fused:
                     out[:, :, rows], norm[:, :, rows] = _fused(*here, mask[rows, seen] if exact else mask, scale)
                     continue
-                top = scores.amax(-1, keepdim=True)
-                total = scores.sub_(top).exp_().sum(-1, keepdim=True)
-                torch.div(scores @ here[2], total, out=out[:, :, rows])
-                norm[:, :, rows] = (top + total.log())[..., 0]
+                weight, total, top = weights(found)
+                torch.div(weight @ here[2], total, out=out[:, :, rows])
+                norm[:, :, rows] = (total.log2() + top)[..., 0] * LN2
             chunk.put(output, out)
             chunk.put(lse, norm)
     if ranks:
@@ -195,7 +200,7 @@ def _fused(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scale: float) -
     return torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(q, k, v, attn_mask=mask, scale=scale)
 
 
-def _rank(scores: Tensor, rank: Ranking, terms: list[Tensor], chunk: Chunk, rows: slice, earlier: slice, best: Tensor, argmax: Tensor | None) -> None:
+def _rank(found: Tensor, rank: Ranking, terms: list[Tensor], chunk: Chunk, rows: slice, earlier: slice, best: Tensor, argmax: Tensor | None) -> None:
     """Writes the best ranking score over keys of earlier frames of each query and object and, where asked, the key that has it."""
     queries, keys = chunk.queries[:, rows], chunk.keys[:, earlier]
     chunk = chunk._replace(queries=queries)
@@ -208,16 +213,16 @@ def _rank(scores: Tensor, rank: Ranking, terms: list[Tensor], chunk: Chunk, rows
             tops.append(term.new_full(queries.shape, rank.least).expand(term.shape[0], -1, -1))
             places.append(torch.full_like(queries, -1).expand(term.shape[0], -1, -1))
             continue
-        ranked = rank.ranked(scores, term, key_term, query_term)
+        ranked = rank.ranked(found, term, key_term, query_term)
         if rank.mode != "add":  # there a product with -inf is no number
-            ranked = ranked.masked_fill_(scores == -INFINITY, -INFINITY)
+            ranked = ranked.masked_fill_(found == -INFINITY, -INFINITY)
         if argmax is None:
             tops.append(ranked.amax(-1).clamp_min_(rank.least))
             continue
-        found, place = ranked.max(-1)
-        cell = keys.expand(found.shape[0], *keys.shape).gather(-1, place)
-        tops.append(found.clamp_min(rank.least))
-        places.append(torch.where(found > rank.least, cell, -1))
+        top, place = ranked.max(-1)
+        cell = keys.expand(top.shape[0], *keys.shape).gather(-1, place)
+        tops.append(top.clamp_min(rank.least))
+        places.append(torch.where(top > rank.least, cell, -1))
     chunk.put(best, torch.stack(tops, -1))
     if argmax is not None:
         chunk.put(argmax, torch.stack(places, -1))
@@ -227,31 +232,34 @@ def backward(query: Tensor, key: Tensor, value: Tensor, output: Tensor, lse: Ten
              pattern: Connectivity, size: Size, scale: float) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of query, key and value; the weights are computed again from the log-sum-exp, a few pieces at a time."""
     groups, cells, dim = query.shape
-    wide, before = lse.dtype, key.shape[1] - query.shape[1]
-    fused = grad_lse is None and query.device.type == "cpu" and query.dtype == wide and dim == value.shape[-1]  # it knows no gradient of lse
-    delta = output if fused else (grad.to(wide) * output.to(wide)).sum(-1, keepdim=True)
+    kind, before = lse.dtype, key.shape[1] - query.shape[1]
+    fused = grad_lse is None and _fusable(query, value)  # it knows no gradient of the log-sum-exp
+    delta = output if fused else torch.linalg.vecdot(wide(grad), wide(output))[..., None]
     delta = delta if grad_lse is None else delta - grad_lse[..., None]
+    norm = lse[..., None] if fused else lse[..., None] * LOG2E
     grad_query = torch.empty_like(query)
     shared = not isinstance(pattern, Strided)  # whether pieces have keys in common
     every = before == 0 and not shared  # then each key is written, and once
-    grad_key, grad_value = ((torch.empty_like if every else torch.zeros_like)(t, dtype=wide) for t in (key, value))
+    grad_key, grad_value = ((torch.empty_like if every else torch.zeros_like)(t, dtype=kind) for t in (key, value))
     plane = size[1] * size[2]
-    for some in pieces(pattern, size, cells // plane, fused, wide, query.device):
-        step = some.step(pattern.causal, fused)
+    for some in pieces(pattern, size, cells // plane, fused, kind, query.device):
+        step, others = some.step(pattern.causal, fused), some.keys.shape[1]
         exact = pattern.causal and step > 1
         together = len(some.frames) - some.queried + step if pattern.causal else min(step, len(some.frames))  # frames of keys at a time
-        mask = some.mask(some.queried, len(some.frames) if exact else together, wide, exact) if fused else some.bias
+        mask = some.mask(some.queried, len(some.frames) if exact else together, kind, exact) if fused else some.bias
         for chunk in _chunks(some, plane, groups, *_room(some, fused, some.queried, together, dim)):
             chunk = chunk._replace(queries=chunk.queries - before)
-            q, g, norm, minus = (chunk.take(t, chunk.queries) for t in (query, grad, lse[..., None], delta))
+            q, g, top, minus = (chunk.take(t, chunk.queries) for t in (query, grad, norm, delta))
             k, v = chunk.take(key, chunk.keys), chunk.take(value, chunk.keys)
             to_q = None
             for rows, columns in some.turned(pattern.causal, step):
-                here = q[:, :, rows], k[:, :, columns], v[:, :, columns], g[:, :, rows], norm[:, :, rows], minus[:, :, rows]
-                part, *parts = (_fused_backward if fused else _recomputed)(*here, mask[rows, columns] if exact else mask, scale)
+                here = q[:, :, rows], k[:, :, columns], v[:, :, columns], g[:, :, rows], top[:, :, rows], minus[:, :, rows]
+                part, *parts = (_fused_backward if fused else gradients)(*here, mask[rows, columns] if exact else mask, scale)
                 for total, whole in zip((grad_key, grad_value), parts, strict=True):
-                    add = total[chunk.groups].index_add_ if shared else total[chunk.groups].index_copy_
-                    add(1, chunk.keys[:, columns].flatten(), whole.flatten(1, 2))
+                    if shared:
+                        chunk.add(total, whole, some.frames[columns.start // others:columns.stop // others], size)
+                    else:
+                        total[chunk.groups].index_copy_(1, chunk.keys[:, columns].flatten(), whole.flatten(1, 2))
                 if to_q is None:
                     to_q = part
                 else:
@@ -260,18 +268,9 @@ def backward(query: Tensor, key: Tensor, value: Tensor, output: Tensor, lse: Ten
     return grad_query, grad_key.to(key.dtype), grad_value.to(value.dtype)
 
 
-def _recomputed(q: Tensor, k: Tensor, v: Tensor, g: Tensor, norm: Tensor, delta: Tensor, bias: Tensor | None,
-                scale: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of a span's queries, keys and values."""
-    q = q * scale
-    weights = _scores(q, k, bias).sub_(norm).exp_()
-    inner = (g @ v.mT).sub_(delta).mul_(weights)
-    return (inner @ k).mul_(scale), inner.mT @ q, weights.mT @ g
-
-
 def _fused_backward(q: Tensor, k: Tensor, v: Tensor, g: Tensor, norm: Tensor, output: Tensor, mask: Tensor | None,
                     scale: float) -> tuple[Tensor, Tensor, Tensor]:
-    """The same by PyTorch's fused CPU kernel, which finds delta from the output."""
+    """What `gradients` gives, by PyTorch's fused CPU kernel, which finds delta from the output."""
     mask = mask if mask is None else mask[:q.shape[-2], :k.shape[-2]]
     return torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(g, q, k, v, output, norm[..., 0], 0.0, False, attn_mask=mask,
                                                                                scale=scale)

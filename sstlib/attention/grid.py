@@ -1,123 +1,207 @@
-"""Grid attention (Eq. 6-9) in PyTorch: two matrix products and one elementwise one a frame, under one joint softmax.
+"""Grid attention (Eq. 6-9) in PyTorch: the lines along x, y and t as dense blocks, merged by their log-sum-exp.
 
-The lines along x, y and t meet in the query's own cell, which the x line keeps and the two others mask. One (head, frame)
-at a time holds H W (T + H + W) scores, forward and backward. Object affinity involves the time line alone, since rows and
-columns lie in the query's own frame.
+The three lines of a cell meet in it; the x line keeps it and the two others mask it. Merged, each line weighs as one key would whose
+score is the line's log-sum-exp and whose value is its output; backward, each line has its part in the joint softmax. A time line is
+too short for a block of its own to pay: those of many cells are one batch of small products. Object affinity involves the time line
+alone, since rows and columns lie in the query's own frame.
 """
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import torch
+import torch.nn.functional as functional
 from torch import Tensor
 
 from sstlib.attention.affinity import INFINITY, Ranking
+from sstlib.attention.softmax import LN2, LOG2E, gradients, room, weights, wide
 from sstlib.connectivity import Grid, Size
 
-SCORES = 1 << 18  # scores held at a time where one frame of one head has fewer
+NEVER = -1e30  # a masked score of time lines, which may have no other: their weight is 0 beside the other lines
+WHOLE = 16  # floats that a vector may have: what is left over beyond whole vectors is what PyTorch's maxima and sums take longest for
+SMALL = 400  # multiply-adds of a product below which PyTorch's batched one is a plain loop
 
 
-def _frames(groups: int, size: Size, queried: int) -> Iterator[tuple[slice, int, int]]:
-    """Slices of groups with a queried frame each: the group slice, the frame in the queries, the frame in the buffer."""
-    time, height, width = size
-    step = max(1, SCORES // (height * width * (time + height + width)))
-    for first in range(0, groups, step):
-        for frame in range(queried):
-            yield slice(first, first + step), frame, time - queried + frame
+def _steps(number: int, each: int, device: torch.device) -> Iterator[slice]:
+    """Slices of so many things that have so many scores each."""
+    step = max(1, room(device) // each)
+    return (slice(first, first + step) for first in range(0, number, step))
 
 
-def _wide(tensor: Tensor) -> Tensor:
-    return tensor.float() if tensor.dtype in (torch.bfloat16, torch.float16) else tensor
+def _lines(blocks: Tensor) -> Iterator[tuple[slice, slice, slice]]:
+    """Some frames, with some of their lines, of (group, frame, line, cell, dim) at a time."""
+    groups, frames, lines, length, _ = blocks.shape
+    for some in _steps(frames, groups * lines * length**2, blocks.device):
+        for which in _steps(lines, groups * length**2, blocks.device):
+            yield slice(None), some, which
 
 
-def _lines(q: Tensor, k: Tensor, frame: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Scores along x (g, y, x, key x), y (g, x, y, key y) and t (g, key t, y, x); the own cell counts along x only."""
-    along_x = q @ k[:, frame].mT
-    along_y = q.transpose(1, 2) @ k[:, frame].transpose(1, 2).mT
-    along_y.diagonal(dim1=-2, dim2=-1).fill_(-INFINITY)
-    along_t = (k * q[:, None]).sum(-1)
-    along_t[:, frame] = -INFINITY
-    return along_x, along_y, along_t
+def _turned(tensor: Tensor) -> Tensor:
+    """Of (group, frame, y, x, ...), the lines along y where those along x were."""
+    return tensor.transpose(2, 3)
+
+
+def _own(query: Tensor) -> Tensor:
+    """Masks each cell of a line along y for itself."""
+    height = query.shape[2]
+    return query.new_zeros(height, height).fill_diagonal_(-INFINITY)
+
+
+def _others(query: Tensor, time: int, causal: bool) -> Tensor:
+    """Masks the frames of a buffer that a query's time line does not have: its own and, where causal, later ones."""
+    queried = torch.arange(time - query.shape[1], time, device=query.device)[:, None]
+    frames = torch.arange(time, device=query.device)
+    return query.new_zeros(query.shape[1], time).masked_fill_(frames >= queried if causal else frames == queried, NEVER)
+
+
+def _products(left: Tensor, right: Tensor) -> Tensor:
+    """Products (group, cell, n, m) of frames (group, n, cell, dim) and (group, m, cell, dim) of the same cells."""
+    return left.transpose(1, 2) @ right.permute(0, 2, 3, 1)
+
+
+def _summed(weight: Tensor, right: Tensor) -> Tensor:
+    """Sums (group, n, cell, dim) of frames (group, m, cell, dim) by weights (group, cell, n, m)."""
+    if weight.shape[2] * weight.shape[3] * right.shape[-1] >= SMALL or weight.device.type != "cpu":
+        return (weight @ right.transpose(1, 2)).transpose(1, 2)
+    weight = weight.permute(0, 2, 3, 1).contiguous()[..., None]
+    total = weight[:, :, 0] * right[:, None, 0]
+    for frame in range(1, right.shape[1]):
+        total.addcmul_(weight[:, :, frame], right[:, None, frame])
+    return total
+
+
+class Line(NamedTuple):
+    """What softmax makes of one line of each cell: the highest score (in units of log 2), the sum of the weights below it, and of the values."""
+
+    top: Tensor  # (group, frame, y, x), as total
+    total: Tensor
+    summed: Tensor  # (group, frame, y, x, dim)
 
 
 def forward(query: Tensor, key: Tensor, value: Tensor, pattern: Grid, size: Size, scale: float,
             rank: Ranking | None, remember: bool) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
     """Output, log-sum-exp, best ranking score and its key, of flattened (group, cell, dim) tensors."""
     groups, cells, _ = query.shape
-    kind, plane = query.dtype, size[1] * size[2]
-    query, key, value = (_wide(t).unflatten(1, (-1, *size[1:])) for t in (query, key, value))
-    output = query.new_empty(*query.shape[:-1], value.shape[-1])
-    lse = query.new_empty(query.shape[:-1])
+    kind = query.dtype
+    query, key, value = (wide(t).unflatten(1, (-1, *size[1:])) for t in (query, key, value))
+    queried, own, others = query.shape[1], _own(query), _others(query, size[0], pattern.causal)
+    output, lse = query.new_empty(*query.shape[:-1], value.shape[-1]), query.new_empty(query.shape[:-1])
     best = argmax = None
     if rank is not None:
         best = query.new_full((groups, rank.terms.shape[1], cells), rank.least)
         argmax = torch.full(best.shape, -1, dtype=torch.int32, device=query.device)
-    for heads, at, frame in _frames(groups, size, query.shape[1]):
-        seen = frame + 1 if pattern.causal else size[0]
-        q, k, v = query[heads, at] * scale, key[heads, :seen], value[heads, :seen]
-        along_x, along_y, along_t = _lines(q, k, frame)
-        if rank is not None and frame:
-            cell = slice(at * plane, (at + 1) * plane)
-            _rank(along_t[:, :frame], rank, heads, cell, best[heads, :, cell], argmax[heads, :, cell])
-        top = torch.maximum(torch.maximum(along_x.amax(-1), along_y.amax(-1).mT), along_t.amax(1))
-        along_x.sub_(top[..., None]).exp_()
-        along_y.sub_(top.mT[..., None]).exp_()
-        along_t.sub_(top[:, None]).exp_()
-        total = along_x.sum(-1) + along_y.sum(-1).mT + along_t.sum(1)
-        summed = along_x @ v[:, frame] + (along_y @ v[:, frame].transpose(1, 2)).transpose(1, 2)
-        for other in range(seen):
-            summed.addcmul_(along_t[:, other, ..., None], v[:, other])
-        output[heads, at] = summed / total[..., None]
-        lse[heads, at] = top + total.log()
+    for heads in _steps(groups, cells * sum(size), query.device):
+        q, k, v = query[heads] * (scale * LOG2E), key[heads], value[heads]
+        here = q, k[:, -queried:], v[:, -queried:]
+        lines = [_across(*here, None)]
+        if size[1] > 1:
+            lines.append(Line(*map(_turned, _across(*map(_turned, here), own))))
+        if size[0] > 1:
+            lines.append(_through(q, k, v, others, None if rank is None else functools.partial(_rank, rank, heads, best[heads], argmax[heads])))
+        shares = torch.stack([line.top for line in lines])
+        top = shares.amax(0)
+        shares.sub_(top).exp2_()
+        total = sum(share * line.total for share, line in zip(shares, lines))
+        lse[heads] = (total.log2() + top) * LN2
+        shares = shares.div_(total)[..., None]
+        out = torch.mul(lines[0].summed, shares[0], out=output[heads])
+        for share, line in zip(shares[1:], lines[1:]):
+            out.addcmul_(line.summed, share)
     return output.flatten(1, 3).to(kind), lse.flatten(1), best, argmax
 
 
-def _rank(along_t: Tensor, rank: Ranking, heads: slice, cell: slice, best: Tensor, argmax: Tensor) -> None:
-    """The best earlier frame of each cell and object, over the time line."""
-    plane, shape = best.shape[-1], (along_t.shape[0], along_t.shape[1], best.shape[-1])
-    seen = slice(0, shape[1] * plane)
-    scores = along_t.reshape(shape)
-    key_term = None if rank.key_term is None else rank.key_term[heads, seen].reshape(shape)
-    query_term = None if rank.query_term is None else rank.query_term[heads, None, cell]
-    own = torch.arange(plane, device=best.device)
-    for number in range(best.shape[1]):
-        ranked = rank.ranked(scores, rank.terms[heads, number, seen].reshape(shape), key_term, query_term)
-        found, frame = ranked.max(1)
-        best[:, number] = found.clamp_min(rank.least)
-        argmax[:, number] = torch.where(found > rank.least, frame * plane + own, -1).int()
+def _across(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Line:
+    """The lines of (group, frame, line, cell, dim)."""
+    line = Line(torch.empty_like(q[..., 0]), torch.empty_like(q[..., 0]), torch.empty_like(v))
+    length = q.shape[3]
+    k = functional.pad(k, (0, 0, 0, -length % WHOLE))
+    for part in _lines(q):
+        found = q[part] @ k[part].mT
+        found[..., length:] = -INFINITY
+        if mask is not None:
+            found[..., :length].add_(mask)
+        weight, total, top = weights(found)
+        for to, what in zip(line, (top[..., 0], total[..., 0], weight[..., :length] @ v[part]), strict=True):
+            to[part] = what
+    return line
+
+
+def _time_scores(q: Tensor, k: Tensor, others: Tensor) -> Iterator[tuple[tuple, Tensor]]:
+    """Scores (group, cell, query frame, key frame) of the time lines of some cells at a time; those cells of (group, frame, cell, ...)."""
+    for some in _steps(q.shape[2], len(q) * others.numel(), q.device):
+        here = slice(None), slice(None), some
+        yield here, _products(q[here], k[here]).add_(others)
+
+
+def _through(q: Tensor, k: Tensor, v: Tensor, others: Tensor, ranker: Callable | None) -> Line:
+    """The time lines, whose scores `ranker` sees."""
+    line = Line(q.new_empty(q.shape[:-1]), q.new_empty(q.shape[:-1]), q.new_empty(*q.shape[:-1], v.shape[-1]))
+    q, k, v, *found = (t.flatten(2, 3) for t in (q, k, v, *line))
+    for here, those in _time_scores(q, k, others):
+        if ranker:
+            ranker(here[-1], those * LN2)
+        weight, total, top = weights(those)
+        for to, what in zip(found, (top[..., 0].mT, total[..., 0].mT, _summed(weight, v[here])), strict=True):
+            to[here] = what
+    return line
+
+
+def _rank(rank: Ranking, heads: slice, best: Tensor, argmax: Tensor, some: slice, scores: Tensor) -> None:
+    """The best earlier frame of each of some cells and objects (group, object, query cell), over the time lines."""
+    _, _, queried, time = scores.shape
+    plane = best.shape[-1] // queried
+    by_frame = lambda t: t.unflatten(-1, (-1, plane))[..., some]
+    best, argmax, cells = by_frame(best), by_frame(argmax), torch.arange(plane, device=best.device)[some]
+    key_term = None if rank.key_term is None else by_frame(rank.key_term[heads])
+    query_term = None if rank.query_term is None else by_frame(rank.query_term[heads])
+    terms = by_frame(rank.terms[heads])
+    for at in range(max(0, queried - time + 1), queried):
+        frames = slice(0, time - queried + at)
+        along = scores[:, :, at, frames].mT
+        sides = None if key_term is None else key_term[:, frames], None if query_term is None else query_term[:, at, None]
+        for number in range(best.shape[1]):
+            found, frame = rank.ranked(along, terms[:, number, frames], *sides).max(1)
+            best[:, number, at] = found.clamp_min(rank.least)
+            argmax[:, number, at] = torch.where(found > rank.least, frame * plane + cells, -1).int()
 
 
 def backward(query: Tensor, key: Tensor, value: Tensor, output: Tensor, lse: Tensor, grad: Tensor, grad_lse: Tensor | None,
              pattern: Grid, size: Size, scale: float) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of query, key and value; each line's weights are computed again from the joint log-sum-exp."""
     kind = query.dtype
-    delta = torch.linalg.vecdot(_wide(grad), _wide(output))
-    delta = delta if grad_lse is None else delta - grad_lse
-    query, key, value, grad = (_wide(t).unflatten(1, (-1, *size[1:])) for t in (query, key, value, grad))
-    lse, delta = (t.unflatten(1, (-1, *size[1:])) for t in (lse, delta))
-    grads = torch.zeros_like(query), torch.zeros_like(key), torch.zeros_like(value)
-    for heads, at, frame in _frames(query.shape[0], size, query.shape[1]):
-        seen = frame + 1 if pattern.causal else size[0]
-        keys, values, key_grads, value_grads = (t[heads, :seen] for t in (key, value, *grads[1:]))
-        q, d, g, top = query[heads, at] * scale, delta[heads, at], grad[heads, at], lse[heads, at]
-        along_x, along_y, along_t = _lines(q, keys, frame)
-        _row(along_x.sub_(top[..., None]).exp_(), q, keys[:, frame], values[:, frame], g, d,
-             grads[0][heads, at], key_grads[:, frame], value_grads[:, frame])
-        turned = [t.transpose(1, 2) for t in (q, keys[:, frame], values[:, frame], g, d, grads[0][heads, at],
-                                              key_grads[:, frame], value_grads[:, frame])]
-        _row(along_y.sub_(top.mT[..., None]).exp_(), *turned)
-        weights = along_t.sub_(top[:, None]).exp_()
-        inner = weights * ((values * g[:, None]).sum(-1) - d[:, None])
-        for other in range(seen):
-            value_grads[:, other].addcmul_(weights[:, other, ..., None], g)
-            key_grads[:, other].addcmul_(inner[:, other, ..., None], q)
-            grads[0][heads, at].addcmul_(inner[:, other, ..., None], keys[:, other])
-    return tuple(t.flatten(1, 3).to(kind) for t in (grads[0] * scale, *grads[1:]))
+    query, key, value, output, grad = (wide(t).unflatten(1, (-1, *size[1:])) for t in (query, key, value, output, grad))
+    lse, grad_lse = (None if t is None else t.unflatten(1, (-1, *size[1:])) for t in (lse, grad_lse))
+    queried, own, others = query.shape[1], _own(query), _others(query, size[0], pattern.causal)
+    grads = torch.empty_like(query), torch.zeros_like(key), torch.zeros_like(value)
+    for heads in _steps(len(query), query[0, ..., 0].numel() * sum(size), query.device):
+        q, k, v, g, norm = (t[heads] for t in (query, key, value, grad, lse[..., None] * LOG2E))
+        delta = torch.linalg.vecdot(g, output[heads])[..., None]
+        delta = delta if grad_lse is None else delta - grad_lse[heads, ..., None]
+        totals = [t[heads] for t in grads]
+        here = [q, k[:, -queried:], v[:, -queried:], g, norm, delta, totals[0], *(t[:, -queried:] for t in totals[1:])]
+        _across_backward(here, None, scale, Tensor.copy_)
+        if size[1] > 1:
+            _across_backward([_turned(t) for t in here], own, scale, Tensor.add_)
+        if size[0] > 1:
+            _through_backward([q, k, v, g, norm, delta, *totals], others, scale)
+    return tuple(t.flatten(1, 3).to(kind) for t in grads)
 
 
-def _row(weights: Tensor, q: Tensor, k: Tensor, v: Tensor, grad: Tensor, delta: Tensor,
-         grad_q: Tensor, grad_k: Tensor, grad_v: Tensor) -> None:
-    """Adds the gradients of one line's weights (..., query, key); `q` is scaled."""
-    grad_v += weights.mT @ grad
-    inner = weights.mul_((grad @ v.mT).sub_(delta[..., None]))
-    grad_q += inner @ k
-    grad_k += inner.mT @ q
+def _across_backward(tensors: list[Tensor], mask: Tensor | None, scale: float, put: Callable) -> None:
+    """Puts the gradients of the lines of (group, frame, line, cell, dim) into their totals."""
+    q, k, v, grad, norm, delta, *totals = tensors
+    for part in _lines(q):
+        found = gradients(*(t[part] for t in (q, k, v, grad, norm, delta)), mask, scale)
+        for total, what in zip(totals, found, strict=True):
+            put(total[part], what)
+
+
+def _through_backward(tensors: list[Tensor], others: Tensor, scale: float) -> None:
+    """Adds the gradients of the time lines."""
+    q, k, v, grad, norm, delta, *totals = (t.flatten(2, 3) for t in tensors)
+    for here, those in _time_scores(q * (scale * LOG2E), k, others):
+        weight = those.sub_(norm[here].transpose(1, 2)).exp2_()
+        inner = _products(grad[here], v[here]).sub_(delta[here].transpose(1, 2)).mul_(weight).mul_(scale)
+        for total, what in zip(totals, (_summed(inner, k[here]), _summed(inner.mT, q[here]), _summed(weight.mT, grad[here])), strict=True):
+            total[here] += what

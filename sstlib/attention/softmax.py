@@ -1,0 +1,48 @@
+"""Softmax attention of blocks in PyTorch, by products and powers: the queries of a block see the same keys, or share a mask.
+
+Scores are in units of log 2, since PyTorch's exponential takes three times as long as its power of two on some processors.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+LOG2E, LN2 = 1 / math.log(2), math.log(2)
+
+
+def room(device: torch.device) -> int:
+    """How many scores to hold at a time: 1 MB of them, what a core's cache holds; enough to fill a GPU (unmeasured)."""
+    return 1 << (18 if device.type == "cpu" else 25)
+
+
+def wide(tensor: Tensor) -> Tensor:
+    """The tensor in float32 at least."""
+    return tensor.float() if tensor.dtype in (torch.bfloat16, torch.float16) else tensor
+
+
+def scores(q: Tensor, k: Tensor, mask: Tensor | None) -> Tensor:
+    """Scores (..., query, key), -inf where the mask is: it may be smaller, and repeats along both axes."""
+    found = q @ k.mT
+    if mask is not None:  # to add is vectorised where to fill under a mask is not
+        times = [n // m for n, m in zip(found.shape[-2:], mask.shape)]
+        found.unflatten(-1, (times[1], -1)).unflatten(-3, (times[0], -1)).add_(mask[:, None, :])
+    return found
+
+
+def weights(found: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """What softmax makes of scores in units of log 2, in their place: weights; their sums; the highest score."""
+    top = found.amax(-1, keepdim=True)
+    return found.sub_(top).exp2_(), found.sum(-1, keepdim=True), top
+
+
+def gradients(q: Tensor, k: Tensor, v: Tensor, grad: Tensor, norm: Tensor, delta: Tensor, mask: Tensor | None,
+              scale: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of a block's queries, keys and values.
+
+    `norm` is the log-sum-exp of each query over all of its blocks, in units of log 2; `delta` the product of its gradient and
+    output, less the gradient of its log-sum-exp; both (..., query, 1).
+    """
+    weight = scores(q * (scale * LOG2E), k, mask).sub_(norm).exp2_()
+    inner = (grad @ v.mT).sub_(delta).mul_(weight)
+    return (inner @ k).mul_(scale), inner.mT @ (q * scale), weight.mT @ grad
