@@ -31,6 +31,8 @@ from sstlib.contenders import BOTH, FORWARD, LAST, PATTERNS, SIZES, Buffer, Cont
 from sstlib.provenance import processor
 
 PARTS = (*SIZES, "growth", "memory")
+ROUNDS = 9
+ENOUGH = 8.0  # seconds of one contender at one size, after which it leaves the remaining rounds out
 
 
 def measure(parts: list[str], quick: bool, flex: bool, report: Callable[[str], None], device: str = "cpu", dtype: str = "float32",
@@ -57,7 +59,7 @@ def measure(parts: list[str], quick: bool, flex: bool, report: Callable[[str], N
         for part, label in labels.items():
             record["parts"][label] = here
             if part in SIZES:
-                rows, record["left_out"][label] = _compare(SIZES[part]._replace(**where), 1 if quick else 5, quick, flex, report)
+                rows, record["left_out"][label] = _compare(SIZES[part]._replace(**where), 1 if quick else ROUNDS, quick, flex, report)
             else:
                 rows = (_growth if part == "growth" else _memory)(quick, where, report)
             for row in rows:  # each pair needs one exponential, so that no kernel is faster forward
@@ -139,7 +141,7 @@ def _row(size: Buffer, contender: Contender, times: list[float]) -> dict[str, An
 
 
 def _compare(size: Buffer, rounds: int, quick: bool, flex: bool, report: Callable[[str], None]) -> tuple[list[dict[str, Any]], dict[str, str]]:
-    """All contenders at one size, round by round, and why some rivals are left out; contenders that take two seconds run once."""
+    """All contenders at one size, round by round, and why some rivals are left out; contenders that have taken ENOUGH seconds stop."""
     report(f"{size.name}: preparing")
     entered, left_out = [], {}
     for contender in contenders(size, quick, flex):
@@ -156,7 +158,7 @@ def _compare(size: Buffer, rounds: int, quick: bool, flex: bool, report: Callabl
     for turn in range(rounds):
         report(f"{size.name}: round {turn + 1} of {rounds}")
         for i, contender in enumerate(entered):
-            if times[i] and times[i][0] > 2:
+            if sum(times[i]) > ENOUGH:
                 continue
             with torch.set_grad_enabled(contender.direction == BOTH):
                 times[i].append(clocks[i]())

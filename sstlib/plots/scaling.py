@@ -87,6 +87,29 @@ def ratio_bars(ratios: pd.DataFrame) -> Figure:
 
 
 @styled
+def cost_dots(costs: pd.DataFrame, aims: Mapping[str, Mapping[str, float]]) -> Figure:
+    """What else a call costs: a panel each, rows of (pattern, implementation), a marker each size, and a line at each implementation's aim.
+
+    `costs` has (cost, size) as columns; `aims` gives the aim of a cost for an implementation, where there is one.
+    """
+    drawing = figure(1.1 + 0.26 * len(costs))
+    names, sizes = list(dict.fromkeys(costs.columns.get_level_values(0))), list(dict.fromkeys(costs.columns.get_level_values(1)))
+    panels = np.atleast_1d(drawing.subplots(1, len(names), sharey=True))
+    for axes, name in zip(panels, names, strict=True):
+        for size, color, marker in zip(sizes, SERIES, MARKERS, strict=False):
+            axes.plot(costs[name, size], range(len(costs)), marker, color=color, alpha=0.85, label=size, linestyle="none")
+        for row, (_, implementation) in enumerate(costs.index):
+            if aim := aims.get(name, {}).get(implementation):
+                axes.plot([aim, aim], [row - 0.42, row + 0.42], color=INK, linewidth=1.4, solid_capstyle="butt")
+        axes.set(title=name.replace(" / ", "\n/ "), xlim=(0, 1.05 * axes.get_xlim()[1]))
+        axes.grid(axis="both")
+    panels[0].set_yticks(range(len(costs)), [", ".join(name) for name in costs.index])
+    panels[0].invert_yaxis()
+    drawing.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(sizes))
+    return drawing
+
+
+@styled
 def limit_bars(nanoseconds: Mapping[str, float], limit: float, what: str) -> Figure:
     """Nanoseconds that one connected pair takes, beside a limit of the machine that `what` names."""
     drawing = figure(0.8 + 0.28 * len(nanoseconds))
