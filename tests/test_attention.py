@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from sstlib.attention import KINDS, sparse_attention
+from sstlib.attention import KINDS, blocks, grid, sparse_attention
 from sstlib.connectivity import Dense, Grid, Local, Strided
 
 PATTERNS = [Dense(), Grid(), Local(2), Local((1, 3)), Strided(3), Strided((2, 3), 2), Local(0)]
 PATTERNS += [Dense(causal=True), Grid(causal=True), Local(2, causal=True), Strided((3, 2), 2, causal=True)]
-SIZES = [(3, 5, 7), (1, 1, 1), (2, 11, 1), (4, 6, 13), (2, 3, 150)]  # the last in several pieces of every kind
+SIZES = [(3, 5, 7), (1, 1, 1), (2, 11, 1), (4, 6, 13), (2, 3, 150), (12, 2, 3)]  # wide: several pieces; long: batched products in time
 
 
 def inputs(size, queried=None, dim=5, dim_v=3, objects=3, soft=False, batch=2, heads=2, dtype=torch.float64, seed=0):
@@ -47,6 +47,15 @@ def compare(query, key, value, labels, pattern, implementation, tolerance, **opt
 def test_torch_matches_reference(pattern, size):
     for queried in {1, size[0]}:
         compare(*inputs(size, queried), pattern, "torch", 1e-10, objects=3)
+
+
+@pytest.mark.parametrize("pattern", PATTERNS, ids=str)
+def test_torch_in_pieces_of_any_size_matches_reference(pattern, monkeypatch):
+    for scores in (1, 100, 1000):
+        for module in (blocks, grid):
+            monkeypatch.setattr(module, "room", lambda device, scores=scores: scores)
+        for queried in (1, 2, 4):
+            compare(*inputs((4, 6, 7), queried), pattern, "torch", 1e-10, objects=3)
 
 
 @pytest.mark.parametrize("kind, soft", list(itertools.product(KINDS, (False, True))))
