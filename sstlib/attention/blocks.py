@@ -144,7 +144,7 @@ def _room(some: Pieces, fused: bool, frames: int, others: int, dim: int) -> tupl
     """What `_chunks` bounds: the scores of so many frames' queries and keys or, under a fused kernel, gathered keys; and how many."""
     if fused:
         return len(some.frames) * some.keys.shape[1] * dim, GATHERED
-    return frames * some.queries.shape[1] * others * some.keys.shape[1], room(some.keys.device)
+    return frames * some.queries.shape[1] * others * some.keys.shape[1], 2 * room(some.keys.device)  # else calls cost more than they save
 
 
 def _fusable(query: Tensor, value: Tensor) -> bool:
@@ -174,13 +174,14 @@ def forward(query: Tensor, key: Tensor, value: Tensor, pattern: Connectivity, si
             chunk = chunk._replace(queries=chunk.queries - before)
             q, k, v = chunk.take(query, chunk.queries), chunk.take(key, chunk.keys), chunk.take(value, chunk.keys)
             out, norm = q.new_empty(*q.shape[:-1], v.shape[-1]), q.new_empty(q.shape[:-1])
+            sides = Sides.of(chunk, rank, terms) if ranks else None
             for rows, seen, earlier in some.spans(pattern.causal, step):
                 here, ranked = (q[:, :, rows], k[:, :, seen], v[:, :, seen]), ranks and earlier.stop > 0
                 if ranked or not fused:
                     found = scores(here[0] * (scale if fused else scale * LOG2E), k[:, :, earlier if fused else seen], some.bias)
                 if ranked:
                     natural = found if fused else found[..., earlier] * LN2
-                    _rank(natural, rank, terms, chunk, rows, earlier, best, argmax if remember else None)
+                    _rank(natural, rank, sides, chunk, rows, earlier, best, argmax if remember else None)
                 if fused:
                     out[:, :, rows], norm[:, :, rows] = _fused(*here, mask[rows, seen] if exact else mask, scale)
                     continue
@@ -200,20 +201,46 @@ def _fused(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scale: float) -
     return torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(q, k, v, attn_mask=mask, scale=scale)
 
 
-def _rank(found: Tensor, rank: Ranking, terms: list[Tensor], chunk: Chunk, rows: slice, earlier: slice, best: Tensor, argmax: Tensor | None) -> None:
+class Sides(NamedTuple):
+    """What ranks a chunk's keys for objects beside their scores. Objects are compact: most pieces hold few, and many one alone."""
+
+    terms: list[Tensor]  # (group, piece, 1, key), one an object
+    absent: list[int]  # how many of the first keys no piece has of each object,
+    whole: list[int]  # and how many all pieces have: their scores rank as they are
+    key_term: Tensor | None  # (group, piece, 1, key)
+    query_term: Tensor | None  # (group, piece, query, 1)
+
+    @classmethod
+    def of(cls, chunk: Chunk, rank: Ranking, terms: list[Tensor]) -> "Sides":
+        here = [chunk.take(term, chunk.keys)[:, :, None] for term in terms]
+        absent = [_first(term > rank.least) for term in here]
+        whole = [_first(term != 0) if rank.mode == "add" else 0 for term in here]
+        key_term = None if rank.key_term is None else chunk.take(rank.key_term, chunk.keys)[:, :, None]
+        query_term = None if rank.query_term is None else chunk.take(rank.query_term, chunk.queries)[..., None]
+        return cls(here, absent, whole, key_term, query_term)
+
+
+def _first(wanted: Tensor) -> int:
+    """How many keys come before the first that any piece wants; 0 on a GPU, which the answer would have to wait for."""
+    if wanted.device.type != "cpu":
+        return 0
+    places = wanted.flatten(0, -2).any(0).nonzero()
+    return int(places[0]) if len(places) else wanted.shape[-1]
+
+
+def _rank(found: Tensor, rank: Ranking, sides: Sides, chunk: Chunk, rows: slice, earlier: slice, best: Tensor, argmax: Tensor | None) -> None:
     """Writes the best ranking score over keys of earlier frames of each query and object and, where asked, the key that has it."""
     queries, keys = chunk.queries[:, rows], chunk.keys[:, earlier]
     chunk = chunk._replace(queries=queries)
-    key_term = None if rank.key_term is None else chunk.take(rank.key_term, keys)[:, :, None]
-    query_term = None if rank.query_term is None else chunk.take(rank.query_term, queries)[..., None]
+    key_term = None if sides.key_term is None else sides.key_term[..., earlier]
+    query_term = None if sides.query_term is None else sides.query_term[:, :, rows]
     tops, places = [], []
-    for term in terms:
-        term = chunk.take(term, keys)[:, :, None]
-        if term.device.type == "cpu" and not (term > rank.least).any():  # objects are compact: most pieces hold few of them
-            tops.append(term.new_full(queries.shape, rank.least).expand(term.shape[0], -1, -1))
-            places.append(torch.full_like(queries, -1).expand(term.shape[0], -1, -1))
+    for term, absent, whole in zip(sides.terms, sides.absent, sides.whole, strict=True):
+        if absent >= earlier.stop:
+            tops.append(found.new_full(found.shape[:-1], rank.least))
+            places.append(torch.full(found.shape[:-1], -1, device=found.device))
             continue
-        ranked = rank.ranked(found, term, key_term, query_term)
+        ranked = found if whole >= earlier.stop else rank.ranked(found, term[..., earlier], key_term, query_term)
         if rank.mode != "add":  # there a product with -inf is no number
             ranked = ranked.masked_fill_(found == -INFINITY, -INFINITY)
         if argmax is None:
