@@ -58,6 +58,16 @@ def test_torch_in_pieces_of_any_size_matches_reference(pattern, monkeypatch):
             compare(*inputs((4, 6, 7), queried), pattern, "torch", 1e-10, objects=3)
 
 
+@pytest.mark.parametrize("pattern", PATTERNS, ids=str)
+@pytest.mark.parametrize("dim_v", [3, 5])  # without the fused kernel, and with
+def test_objects_that_begin_alone_and_appear_later(pattern, dim_v):
+    query, key, value, labels = inputs((5, 6, 7), dim_v=dim_v)
+    labels[:, :3] = 1
+    labels[:, 3:] = torch.arange(7) // 3
+    for kind in KINDS:
+        compare(query, key, value, labels, pattern, "torch", 1e-10, objects=3, affinity=kind)
+
+
 @pytest.mark.parametrize("kind, soft", list(itertools.product(KINDS, (False, True))))
 @pytest.mark.parametrize("pattern", [Grid(), Local(1), Strided(2), Dense(causal=True)], ids=str)
 def test_affinity_kinds(pattern, kind, soft):
