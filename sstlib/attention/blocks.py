@@ -120,11 +120,14 @@ class Chunk(NamedTuple):
         """Writes the queries' (group, piece, cell, ...) into (group, cell, ...)."""
         total[self.groups].index_copy_(1, self.queries.flatten(), part.flatten(1, 2).to(total.dtype))
 
-    def add(self, total: Tensor, part: Tensor, frames: Tensor, size: Size) -> None:
-        """Adds the keys' (group, piece, cell, ...) of some frames to (group, cell, ...): a window has long runs, where an index adds cell by cell."""
-        step = int(frames[1] - frames[0]) if len(frames) > 1 else 1
-        total = total[self.groups].unflatten(1, size)[:, int(frames[0]):int(frames[-1]) + 1:step]
-        for number, window in enumerate(self.windows):
+    def add(self, total: Tensor, part: Tensor, columns: slice, size: Size) -> None:
+        """Adds the (group, piece, cell, ...) of some columns of the keys, whole frames of them, to (group, cell, ...)."""
+        total, others = total[self.groups], self.keys.shape[1] // size[0]
+        if total.device.type != "cpu":
+            total.index_add_(1, self.keys[:, columns].flatten(), part.flatten(1, 2))
+            return
+        total = total.unflatten(1, size)[:, columns.start // others:columns.stop // others]
+        for number, window in enumerate(self.windows):  # their rows are long runs, where an index is one cell after the other
             to = total[:, :, *window]
             to.add_(part[:, number].view(to.shape))
 
@@ -270,7 +273,7 @@ def backward(query: Tensor, key: Tensor, value: Tensor, output: Tensor, lse: Ten
     grad_key, grad_value = ((torch.empty_like if every else torch.zeros_like)(t, dtype=kind) for t in (key, value))
     plane = size[1] * size[2]
     for some in pieces(pattern, size, cells // plane, fused, kind, query.device):
-        step, others = some.step(pattern.causal, fused), some.keys.shape[1]
+        step = some.step(pattern.causal, fused)
         exact = pattern.causal and step > 1
         together = len(some.frames) - some.queried + step if pattern.causal else min(step, len(some.frames))  # frames of keys at a time
         mask = some.mask(some.queried, len(some.frames) if exact else together, kind, exact) if fused else some.bias
@@ -284,7 +287,7 @@ def backward(query: Tensor, key: Tensor, value: Tensor, output: Tensor, lse: Ten
                 part, *parts = (_fused_backward if fused else gradients)(*here, mask[rows, columns] if exact else mask, scale)
                 for total, whole in zip((grad_key, grad_value), parts, strict=True):
                     if shared:
-                        chunk.add(total, whole, some.frames[columns.start // others:columns.stop // others], size)
+                        chunk.add(total, whole, columns, size)
                     else:
                         total[chunk.groups].index_copy_(1, chunk.keys[:, columns].flatten(), whole.flatten(1, 2))
                 if to_q is None:
