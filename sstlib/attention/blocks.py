@@ -30,7 +30,6 @@ class Pieces(NamedTuple):
 
     queries: Tensor  # (piece, query)
     keys: Tensor  # (piece, key)
-    windows: tuple[tuple[slice, slice], ...]  # the same, as the rows and columns of each piece
     bias: Tensor | None  # (query, key): -inf where not connected, else 0, the same for each piece and frame; None where all are
     frames: Tensor  # (frame,) of the buffer, ascending: those that are related
     queried: int  # how many of them, the last, are queried
@@ -92,7 +91,6 @@ def pieces(pattern: Connectivity, size: Size, queried: int, fused: bool, dtype: 
     rows, columns = TILE if isinstance(pattern, Local) else (height if fused else max(1, 256 // width), width)
     split = _along(pattern, 0, along_y, rows), _along(pattern, 1, along_x, columns)
     place = lambda y, x: torch.from_numpy((y[:, None, :, None] * width + x[None, :, None, :]).reshape(len(y) * len(x), -1)).to(device)
-    span = lambda cells: [slice(int(c[0]), int(c[-1]) + 1, int(c[1] - c[0]) if len(c) > 1 else 1) for c in cells]
     found = []
     for (qy, ky, related_y), (qx, kx, related_x) in itertools.product(*split):
         related = numpy.kron(related_y, related_x)
@@ -100,7 +98,7 @@ def pieces(pattern: Connectivity, size: Size, queried: int, fused: bool, dtype: 
         for first in range(min(time, getattr(pattern, "temporal_stride", 1))):
             frames = torch.arange(first, time, getattr(pattern, "temporal_stride", 1), device=device)
             if last := int((frames >= time - queried).sum()):
-                found.append(Pieces(place(qy, qx), place(ky, kx), tuple(itertools.product(span(ky), span(kx))), bias, frames, last))
+                found.append(Pieces(place(qy, qx), place(ky, kx), bias, frames, last))
     return tuple(found)
 
 
@@ -110,7 +108,6 @@ class Chunk(NamedTuple):
     groups: slice
     queries: Tensor  # (piece, frame x query) raster indices within the queried frames
     keys: Tensor  # (piece, frame x key) raster indices within the buffer
-    windows: tuple[tuple[slice, slice], ...]  # the keys' rows and columns
 
     def take(self, tensor: Tensor, index: Tensor) -> Tensor:
         """Cells (group, piece, cell, ...) of a (group, cell, ...) tensor, in float32 at least."""
@@ -121,14 +118,15 @@ class Chunk(NamedTuple):
         total[self.groups].index_copy_(1, self.queries.flatten(), part.flatten(1, 2).to(total.dtype))
 
     def add(self, total: Tensor, part: Tensor, columns: slice, size: Size) -> None:
-        """Adds the (group, piece, cell, ...) of some columns of the keys, whole frames of them, to (group, cell, ...)."""
+        """Adds the (group, piece, cell, ...) of some columns of the keys, whole frames of windows, to (group, cell, ...)."""
         total, others = total[self.groups], self.keys.shape[1] // size[0]
         if total.device.type != "cpu":
             total.index_add_(1, self.keys[:, columns].flatten(), part.flatten(1, 2))
             return
         total = total.unflatten(1, size)[:, columns.start // others:columns.stop // others]
-        for number, window in enumerate(self.windows):  # their rows are long runs, where an index is one cell after the other
-            to = total[:, :, *window]
+        for number, corners in enumerate(self.keys[:, [0, others - 1]].tolist()):  # rows of a window are long runs, an index goes cell by cell
+            (top, left), (bottom, right) = (divmod(corner, size[2]) for corner in corners)
+            to = total[:, :, top:bottom + 1, left:right + 1]
             to.add_(part[:, number].view(to.shape))
 
 
@@ -140,7 +138,7 @@ def _chunks(some: Pieces, plane: int, groups: int, each: int, limit: int) -> Ite
         queries = some.cells(some.queries[start:start + step], some.frames[-some.queried:], plane)
         keys = some.cells(some.keys[start:start + step], some.frames, plane)
         for first in range(0, groups, heads):
-            yield Chunk(slice(first, first + heads), queries, keys, some.windows[start:start + step])
+            yield Chunk(slice(first, first + heads), queries, keys)
 
 
 def _room(some: Pieces, fused: bool, frames: int, others: int, dim: int) -> tuple[int, int]:
@@ -159,20 +157,20 @@ def forward(query: Tensor, key: Tensor, value: Tensor, pattern: Connectivity, si
             remember: bool) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
     """Output, log-sum-exp, best ranking score and its key, of flattened (group, cell, dim) tensors (Eq. 6)."""
     groups, cells, dim = query.shape
-    kind, ranks, fused = torch.promote_types(query.dtype, torch.float32), rank is not None, _fusable(query, value)
+    dtype, ranks, fused = torch.promote_types(query.dtype, torch.float32), rank is not None, _fusable(query, value)
     before = key.shape[1] - cells
     output = query.new_empty(groups, cells, value.shape[-1])
-    lse = query.new_empty(groups, cells, dtype=kind)
+    lse = query.new_empty(groups, cells, dtype=dtype)
     best = argmax = None
     if ranks:
-        best = query.new_full((groups, cells, rank.terms.shape[1]), rank.least, dtype=kind)
+        best = query.new_full((groups, cells, rank.terms.shape[1]), rank.least, dtype=dtype)
         argmax = torch.full(best.shape if remember else (0,), -1, dtype=torch.int32, device=query.device)
         terms = [term.contiguous() for term in rank.terms.unbind(1)]  # else each gathering would copy all of it
     plane = size[1] * size[2]
-    for some in pieces(pattern, size, cells // plane, fused and not ranks, kind, query.device):
+    for some in pieces(pattern, size, cells // plane, fused and not ranks, dtype, query.device):
         step = 1 if ranks else some.step(pattern.causal, fused)
         exact = pattern.causal and step > 1  # frames that share a call see different keys
-        mask = some.mask(some.queried if exact else min(step, some.queried), len(some.frames), kind, exact) if fused else None
+        mask = some.mask(some.queried if exact else min(step, some.queried), len(some.frames), dtype, exact) if fused else None
         for chunk in _chunks(some, plane, groups, *_room(some, fused and not ranks, min(step, some.queried), len(some.frames), dim)):
             chunk = chunk._replace(queries=chunk.queries - before)
             q, k, v = chunk.take(query, chunk.queries), chunk.take(key, chunk.keys), chunk.take(value, chunk.keys)
@@ -216,17 +214,17 @@ class Sides(NamedTuple):
     @classmethod
     def of(cls, chunk: Chunk, rank: Ranking, terms: list[Tensor]) -> "Sides":
         here = [chunk.take(term, chunk.keys)[:, :, None] for term in terms]
-        absent = [_first(term > rank.least) for term in here]
-        whole = [_first(term != 0) if rank.mode == "add" else 0 for term in here]
+        absent = whole = [0] * len(here)
+        if chunk.keys.device.type == "cpu":  # a GPU would have to wait for the answer
+            absent = [_first(term > rank.least) for term in here]
+            whole = [_first(term != 0) for term in here] if rank.mode == "add" else whole
         key_term = None if rank.key_term is None else chunk.take(rank.key_term, chunk.keys)[:, :, None]
         query_term = None if rank.query_term is None else chunk.take(rank.query_term, chunk.queries)[..., None]
         return cls(here, absent, whole, key_term, query_term)
 
 
 def _first(wanted: Tensor) -> int:
-    """How many keys come before the first that any piece wants; 0 on a GPU, which the answer would have to wait for."""
-    if wanted.device.type != "cpu":
-        return 0
+    """How many keys come before the first that any piece wants."""
     places = wanted.flatten(0, -2).any(0).nonzero()
     return int(places[0]) if len(places) else wanted.shape[-1]
 
@@ -262,7 +260,7 @@ def backward(query: Tensor, key: Tensor, value: Tensor, output: Tensor, lse: Ten
              pattern: Connectivity, size: Size, scale: float) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of query, key and value; the weights are computed again from the log-sum-exp, a few pieces at a time."""
     groups, cells, dim = query.shape
-    kind, before = lse.dtype, key.shape[1] - query.shape[1]
+    dtype, before = lse.dtype, key.shape[1] - query.shape[1]
     fused = grad_lse is None and _fusable(query, value)  # it knows no gradient of the log-sum-exp
     delta = output if fused else torch.linalg.vecdot(wide(grad), wide(output))[..., None]
     delta = delta if grad_lse is None else delta - grad_lse[..., None]
@@ -270,13 +268,13 @@ def backward(query: Tensor, key: Tensor, value: Tensor, output: Tensor, lse: Ten
     grad_query = torch.empty_like(query)
     shared = not isinstance(pattern, Strided)  # whether pieces have keys in common
     every = before == 0 and not shared  # then each key is written, and once
-    grad_key, grad_value = ((torch.empty_like if every else torch.zeros_like)(t, dtype=kind) for t in (key, value))
+    grad_key, grad_value = ((torch.empty_like if every else torch.zeros_like)(t, dtype=dtype) for t in (key, value))
     plane = size[1] * size[2]
-    for some in pieces(pattern, size, cells // plane, fused, kind, query.device):
+    for some in pieces(pattern, size, cells // plane, fused, dtype, query.device):
         step = some.step(pattern.causal, fused)
         exact = pattern.causal and step > 1
         together = len(some.frames) - some.queried + step if pattern.causal else min(step, len(some.frames))  # frames of keys at a time
-        mask = some.mask(some.queried, len(some.frames) if exact else together, kind, exact) if fused else some.bias
+        mask = some.mask(some.queried, len(some.frames) if exact else together, dtype, exact) if fused else some.bias
         for chunk in _chunks(some, plane, groups, *_room(some, fused, some.queried, together, dim)):
             chunk = chunk._replace(queries=chunk.queries - before)
             q, g, top, minus = (chunk.take(t, chunk.queries) for t in (query, grad, norm, delta))

@@ -83,14 +83,14 @@ def forward(query: Tensor, key: Tensor, value: Tensor, pattern: Grid, size: Size
             rank: Ranking | None, remember: bool) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
     """Output, log-sum-exp, best ranking score and its key, of flattened (group, cell, dim) tensors."""
     groups, cells, _ = query.shape
-    kind = query.dtype
+    dtype = query.dtype
     query, key, value = (wide(t).unflatten(1, (-1, *size[1:])) for t in (query, key, value))
     queried, own, others = query.shape[1], _own(query), _others(query, size[0], pattern.causal)
     output, lse = query.new_empty(*query.shape[:-1], value.shape[-1]), query.new_empty(query.shape[:-1])
     best = argmax = None
     if rank is not None:
         best = query.new_full((groups, rank.terms.shape[1], cells), rank.least)
-        argmax = torch.full(best.shape, -1, dtype=torch.int32, device=query.device)
+        argmax = torch.full(best.shape if remember else (0,), -1, dtype=torch.int32, device=query.device)
     for heads in _steps(groups, cells * sum(size), query.device):
         q, k, v = query[heads] * (scale * LOG2E), key[heads], value[heads]
         here = q, k[:, -queried:], v[:, -queried:]
@@ -98,7 +98,8 @@ def forward(query: Tensor, key: Tensor, value: Tensor, pattern: Grid, size: Size
         if size[1] > 1:
             lines.append(Line(*map(_turned, _across(*map(_turned, here), own))))
         if size[0] > 1:
-            lines.append(_through(q, k, v, others, None if rank is None else functools.partial(_rank, rank, heads, best[heads], argmax[heads])))
+            ranker = functools.partial(_rank, rank, heads, best[heads], argmax[heads] if remember else None) if rank is not None else None
+            lines.append(_through(q, k, v, others, ranker))
         shares = torch.stack([line.top for line in lines])
         top = shares.amax(0)
         shares.sub_(top).exp2_()
@@ -108,7 +109,7 @@ def forward(query: Tensor, key: Tensor, value: Tensor, pattern: Grid, size: Size
         out = torch.mul(lines[0].summed, shares[0], out=output[heads])
         for share, line in zip(shares[1:], lines[1:]):
             out.addcmul_(line.summed, share)
-    return output.flatten(1, 3).to(kind), lse.flatten(1), best, argmax
+    return output.flatten(1, 3).to(dtype), lse.flatten(1), best, argmax
 
 
 def _across(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Line:
@@ -147,12 +148,13 @@ def _through(q: Tensor, k: Tensor, v: Tensor, others: Tensor, ranker: Callable |
     return line
 
 
-def _rank(rank: Ranking, heads: slice, best: Tensor, argmax: Tensor, some: slice, scores: Tensor) -> None:
-    """The best earlier frame of each of some cells and objects (group, object, query cell), over the time lines."""
+def _rank(rank: Ranking, heads: slice, best: Tensor, argmax: Tensor | None, some: slice, scores: Tensor) -> None:
+    """Writes the best ranking score over the earlier frames of some cells for each object, (group, object, query cell), and where asked its key."""
     _, _, queried, time = scores.shape
     plane = best.shape[-1] // queried
     by_frame = lambda t: t.unflatten(-1, (-1, plane))[..., some]
-    best, argmax, cells = by_frame(best), by_frame(argmax), torch.arange(plane, device=best.device)[some]
+    best, argmax = by_frame(best), None if argmax is None else by_frame(argmax)
+    cells = torch.arange(plane, device=best.device)[some]
     key_term = None if rank.key_term is None else by_frame(rank.key_term[heads])
     query_term = None if rank.query_term is None else by_frame(rank.query_term[heads])
     terms = by_frame(rank.terms[heads])
@@ -161,7 +163,11 @@ def _rank(rank: Ranking, heads: slice, best: Tensor, argmax: Tensor, some: slice
         along = scores[:, :, at, frames].mT
         sides = None if key_term is None else key_term[:, frames], None if query_term is None else query_term[:, at, None]
         for number in range(best.shape[1]):
-            found, frame = rank.ranked(along, terms[:, number, frames], *sides).max(1)
+            ranked = rank.ranked(along, terms[:, number, frames], *sides)
+            if argmax is None:
+                best[:, number, at] = ranked.amax(1).clamp_min_(rank.least)
+                continue
+            found, frame = ranked.max(1)
             best[:, number, at] = found.clamp_min(rank.least)
             argmax[:, number, at] = torch.where(found > rank.least, frame * plane + cells, -1).int()
 
@@ -169,7 +175,7 @@ def _rank(rank: Ranking, heads: slice, best: Tensor, argmax: Tensor, some: slice
 def backward(query: Tensor, key: Tensor, value: Tensor, output: Tensor, lse: Tensor, grad: Tensor, grad_lse: Tensor | None,
              pattern: Grid, size: Size, scale: float) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of query, key and value; each line's weights are computed again from the joint log-sum-exp."""
-    kind = query.dtype
+    dtype = query.dtype
     query, key, value, output, grad = (wide(t).unflatten(1, (-1, *size[1:])) for t in (query, key, value, output, grad))
     lse, grad_lse = (None if t is None else t.unflatten(1, (-1, *size[1:])) for t in (lse, grad_lse))
     queried, own, others = query.shape[1], _own(query), _others(query, size[0], pattern.causal)
@@ -185,7 +191,7 @@ def backward(query: Tensor, key: Tensor, value: Tensor, output: Tensor, lse: Ten
             _across_backward([_turned(t) for t in here], own, scale, Tensor.add_)
         if size[0] > 1:
             _through_backward([q, k, v, g, norm, delta, *totals], others, scale)
-    return tuple(t.flatten(1, 3).to(kind) for t in grads)
+    return tuple(t.flatten(1, 3).to(dtype) for t in grads)
 
 
 def _across_backward(tensors: list[Tensor], mask: Tensor | None, scale: float, put: Callable) -> None:
