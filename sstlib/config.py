@@ -1,46 +1,153 @@
-"""What a run is made of: model, training and data, as frozen dataclasses that refuse unknown keys."""
+"""What a run is made of: model, training and data, as frozen dataclasses that refuse unknown keys and values out of range.
+
+A field is added in one line, with its type and range: `heads: int = whole(8, 1, 256)`. Its default is what was done before there was the
+field, so that records, weights and checkpoints that lack it go on meaning the same.
+"""
 
 import dataclasses
 import difflib
+import functools
+import math
 import typing
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from sstlib.values import LARGEST, Flag, Kind, Number, OneOf, Text, Texts, Whole, shown
+
 C = TypeVar("C", bound="Config")
 
 
+def whole(default: int, least: int = 0, most: int = LARGEST) -> Any:
+    """A field for a whole number."""
+    return field(default=default, metadata={"kind": Whole(least, most)})
+
+
+def number(default: float, least: float | int = -math.inf, most: float | int = math.inf, above: bool = False) -> Any:
+    """A field for a finite number; `above` leaves `least` itself out."""
+    return field(default=default, metadata={"kind": Number(least, most, above)})
+
+
+def share(default: float) -> Any:
+    """A field for a share, 0 to 1."""
+    return number(default, 0, 1)
+
+
+def choice(*names: str) -> Any:
+    """A field for one of some names, the first of which is the default."""
+    return field(default=names[0], metadata={"kind": OneOf(names)})
+
+
+def texts(*default: str, least: int = 0, most: int = 1000) -> Any:
+    """A field for a list of texts."""
+    return field(default=default, metadata={"kind": Texts(least, most)})
+
+
 class Config:
-    """Reading and writing shared by all configurations."""
+    """Reading, writing and checking shared by all configurations."""
+
+    def __post_init__(self) -> None:
+        for name, kind in kinds(type(self)).items():
+            object.__setattr__(self, name, kind.check(getattr(self, name), name))
+        self._agree()
+
+    def _agree(self) -> None:
+        """Raises a ValueError, which begins with a field's name, where fields that are right alone do not go together."""
 
     @classmethod
-    def from_dict(cls: type[C], values: dict[str, Any]) -> C:
+    def from_dict(cls: type[C], values: Any, source: str = "") -> C:
         """Builds the configuration from plain values (JSON); nested configurations are dictionaries.
 
+        Args:
+            values: by name; those that are left out take their defaults.
+            source: where they come from, before every message: "run.json: ".
+
         Raises:
-            ValueError: a key that the configuration does not have, with the nearest one that it has.
+            ValueError: no dictionary, a key that the configuration does not have (with the nearest one that it has), or a value of
+                another type or out of range.
         """
-        fields = {f.name: f for f in dataclasses.fields(cls)}
-        unknown = [key for key in values if key not in fields]
-        if unknown:
-            near = difflib.get_close_matches(unknown[0], fields, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(fields)}"
-            raise ValueError(f"{cls.__name__} has no key {unknown[0]!r}; {hint}")
-        types = typing.get_type_hints(cls)
-        return cls(**{key: _plain_to_field(types[key], value) for key, value in values.items()})
+        known = kinds(cls)
+        if not isinstance(values, dict):
+            raise ValueError(f"{source}the configuration is {shown(values)}; expected {Part(cls).says}")
+        for key in values:
+            if key not in known:
+                raise ValueError(f"{source}{shown(key)[1:-1]}: {cls.__name__} has no key {shown(key)}; {_nearest(key, known)}")
+        try:
+            return cls(**{key: known[key].check(value, key) for key, value in values.items()})
+        except ValueError as error:
+            raise ValueError(f"{source}{error}") from error
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values: dictionaries, lists, strings and numbers, ready for JSON."""
         return {f.name: _field_to_plain(getattr(self, f.name)) for f in dataclasses.fields(self)}
 
+    def difference(self: C, other: C) -> tuple[str, Any, Any] | None:
+        """The first field in which another configuration differs: its name (PART.KEY), its value here, its value there."""
+        for name in kinds(type(self)):
+            own, others = getattr(self, name), getattr(other, name)
+            if isinstance(own, Config) and (inner := own.difference(others)):
+                return f"{name}.{inner[0]}", inner[1], inner[2]
+            if own != others:
+                return name, own, others
+        return None
+
     def replace(self: C, **changes: Any) -> C:
         """A copy with some fields changed."""
         return dataclasses.replace(self, **changes)
 
+    def with_changes(self: C, changes: list[str], option: str = "--set") -> C:
+        """A copy with texts KEY=VALUE, or PART.KEY=VALUE where a configuration has parts, applied in order.
 
-def _plain_to_field(kind: Any, value: Any) -> Any:
-    if isinstance(kind, type) and issubclass(kind, Config) and isinstance(value, dict):
-        return kind.from_dict(value)
-    return tuple(value) if isinstance(value, list) else value
+        Raises:
+            ValueError: not of that form, an unknown key, or a value that the field does not take.
+        """
+        values, known = self.to_dict(), kinds(type(self))
+        parts = {name: kind for name, kind in known.items() if isinstance(kind, Part)}
+        for change in changes:
+            key, separator, text = change.partition("=")
+            part, _, name = key.partition(".") if parts else ("", "", key)
+            if not separator or not name or (parts and part not in parts):
+                form = f"PART.KEY=VALUE with PART one of {', '.join(parts)}" if parts else "KEY=VALUE"
+                raise ValueError(f"{option} {change}: expected {form}")
+            inner = kinds(parts[part].config) if parts else known
+            target = values[part] if parts else values
+            target[name] = inner[name].read(text) if name in inner else text
+        return type(self).from_dict(values)
+
+
+@dataclass(frozen=True)
+class Part(Kind):
+    """A configuration within another."""
+
+    config: type[Config] = Config
+
+    @property
+    def says(self) -> str:
+        return f"an object with the keys {', '.join(kinds(self.config))}"
+
+    def fits(self, value: Any) -> bool:
+        return isinstance(value, self.config | dict)
+
+    def check(self, value: Any, name: str) -> Any:
+        value = super().check(value, name)
+        return self.config.from_dict(value, f"{name}.") if isinstance(value, dict) else value
+
+
+@functools.cache
+def kinds(config: type[Config]) -> dict[str, Kind]:
+    """What each field of a configuration takes, by name: as its line says, or else as its type does."""
+    types = typing.get_type_hints(config)
+    return {f.name: f.metadata.get("kind") or _kind_of(types[f.name]) for f in dataclasses.fields(config)}
+
+
+def _kind_of(annotation: Any) -> Kind:
+    if isinstance(annotation, type) and issubclass(annotation, Config):
+        return Part(annotation)
+    return {bool: Flag(), str: Text()}.get(annotation, Kind())
+
+
+def _nearest(key: Any, known: dict[str, Kind]) -> str:
+    near = difflib.get_close_matches(str(key)[:80], known, n=1)
+    return f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"
 
 
 def _field_to_plain(value: Any) -> Any:
@@ -59,50 +166,36 @@ def require(given: Any, name: str, allowed: tuple[Any, ...]) -> None:
 class ModelConfig(Config):
     """A network for video object segmentation: SST (section 3) or one of the rivals on the same backbone and decoder."""
 
-    method: str = "sst"  # sst, recurrent, stm or cfbi: how masks travel from earlier frames to the current one
-    layers: tuple[str, ...] = ("local(radius=7)", "local(radius=7)")  # connectivity of each encoder layer (Table 5)
-    history: int = 3  # tau, the preceding frames that the current one attends to (section 3.1, Table 4)
+    method: str = choice("sst", "recurrent", "stm", "cfbi")  # how masks travel from earlier frames to the current one
+    layers: tuple[str, ...] = texts("local(radius=7)", "local(radius=7)", least=1, most=64)  # connectivity of each encoder layer (Table 5)
+    history: int = whole(3, 1, 1000)  # tau, the preceding frames that the current one attends to (section 3.1, Table 4)
     keep_reference: bool = False  # the given frame stays in the buffer; False is the paper's strict history
-    encoding: str = "sinusoidal"  # positional encoding over time, height, width (Eq. 2, Table 3): none, sinusoidal, learned
-    encoding_base: float = 10_000.0  # longest over shortest wavelength of the sinusoids; see encoding.sinusoid
-    encoding_axes: str = "concat"  # each axis has its own channels (concat), or full-width codes are added (sum)
-    encoding_time: str = "clip"  # time is counted from the reference frame (clip), back from the current one (buffer), or left out (none)
-    affinity: str = "distance"  # what Eq. 4's maximum is taken of: distance (the authors' setting), weight, cosine, dot
-    heads: int = 8
-    width: int = 64  # C, channels of the encoder; width / heads a head
-    feedforward: int = 4  # hidden width of the position-wise network, in multiples of width
+    encoding: str = choice("sinusoidal", "none", "learned")  # positional encoding over time, height, width (Eq. 2, Table 3)
+    encoding_base: float = number(10_000.0, 1, 1e9)  # longest over shortest wavelength of the sinusoids; see encoding.sinusoid
+    encoding_axes: str = choice("concat", "sum")  # each axis has its own channels (concat), or full-width codes are added (sum)
+    encoding_time: str = choice("clip", "buffer", "none")  # counted from the reference frame, back from the current one, or left out
+    affinity: str = choice("distance", "weight", "cosine", "dot")  # what Eq. 4's maximum is taken of; distance is the authors' setting
+    heads: int = whole(8, 1, 1024)
+    width: int = whole(64, 8, 8192)  # C, channels of the encoder; width / heads a head
+    feedforward: int = whole(4, 1, 64)  # hidden width of the position-wise network, in multiples of width
     scaled: bool = False  # divide scores by sqrt(channels a head); the paper found that this hurts (section 3.2)
     causal: bool = False  # keys of later frames are masked, so that past keys and values can be cached
-    norm: str = "layer"  # layer or frn (FilterResponseNorm, the authors' setting)
-    profile: str = "paper"  # paper, or cfbi+sst: with CFBI's global and multi-local matching beside the attention
-    warped: str = "masks"  # what attention carries over from each object's past cells: their masks, or their features (the authors' setting)
-    matching: str = "none"  # none, or reference: dense matching with the reference frames at half the feature resolution
-    backbone: str = "small"  # small, resnet18, resnet34, resnet50, resnet101
-    backbone_width: int = 32  # channels of the small backbone's first stage; the later ones have 1.5, 3 and 6 times as many
-    embedding: int = 96  # channels of a frame's embedding, the features of Eq. 1
-    backbone_norm: str = "frozen"  # of a ResNet: frozen (BatchNorm with published statistics), frn or group (to train from nothing)
-    output_stride: int = 8  # image pixels a feature cell; 4 puts DeepLabV3+'s neck on a ResNet (the paper)
-    decoder: str = "small"  # small, or ensembler: CFBI's in the paper's width
-    decoder_width: int = 64
+    norm: str = choice("layer", "frn")  # frn: FilterResponseNorm, the authors' setting
+    profile: str = choice("paper", "cfbi+sst")  # cfbi+sst: with CFBI's global and multi-local matching beside the attention
+    warped: str = choice("masks", "features")  # what attention carries over from each object's past cells; features is the authors' setting
+    matching: str = choice("none", "reference")  # reference: dense matching with the reference frames at half the feature resolution
+    backbone: str = choice("small", "resnet18", "resnet34", "resnet50", "resnet101")
+    backbone_width: int = whole(32, 1, 1024)  # channels of the small backbone's first stage; the later ones have 1.5, 3 and 6 times as many
+    embedding: int = whole(96, 1, 4096)  # channels of a frame's embedding, the features of Eq. 1
+    backbone_norm: str = choice("frozen", "frn", "group")  # of a ResNet; frozen: BatchNorm with published statistics; frn and group train from nothing
+    output_stride: int = whole(8, 4, 16)  # image pixels a feature cell; 4 puts DeepLabV3+'s neck on a ResNet (the paper)
+    decoder: str = choice("small", "ensembler")  # ensembler: CFBI's in the paper's width
+    decoder_width: int = whole(64, 1, 4096)
 
-    def __post_init__(self) -> None:
-        require(self.method, "method", ("sst", "recurrent", "stm", "cfbi"))
-        require(self.encoding, "encoding", ("none", "sinusoidal", "learned"))
-        require(self.encoding_axes, "encoding_axes", ("concat", "sum"))
-        require(self.encoding_time, "encoding_time", ("clip", "buffer", "none"))
-        require(self.warped, "warped", ("masks", "features"))
-        require(self.matching, "matching", ("none", "reference"))
-        require(self.affinity, "affinity", ("weight", "distance", "cosine", "dot"))
-        require(self.norm, "norm", ("layer", "frn"))
-        require(self.profile, "profile", ("paper", "cfbi+sst"))
-        require(self.backbone, "backbone", ("small", "resnet18", "resnet34", "resnet50", "resnet101"))
-        require(self.backbone_norm, "backbone_norm", ("frozen", "frn", "group"))
+    def _agree(self) -> None:
         require(self.output_stride, "output_stride", (8,) if self.backbone == "small" else (4, 8, 16))
-        require(self.decoder, "decoder", ("small", "ensembler"))
         if self.width % self.heads:
             raise ValueError(f"width {self.width} does not divide into {self.heads} heads; make it a multiple")
-        if self.history < 1:
-            raise ValueError(f"history is {self.history}; at least 1 earlier frame must be labelled")
         if self.causal and self.encoding_time == "buffer":
             raise ValueError("causal keeps the keys of earlier frames, so their encoding cannot change with every new frame; "
                              "use encoding_time='clip' or 'none'")
@@ -149,54 +242,51 @@ def named_model(name: str) -> ModelConfig:
 class DataConfig(Config):
     """Clips to learn from: generated ones, rendered on the fly, and real ones mixed in."""
 
-    height: int = 96  # pixels of a training crop
-    width: int = 160
-    frames: int = 4  # frames a training clip: the reference and those to segment
-    objects: int = 3  # at most so many objects a clip
+    height: int = whole(96, 16, 8192)  # pixels of a training crop
+    width: int = whole(160, 16, 8192)
+    frames: int = whole(4, 2, 1000)  # frames a training clip: the reference and those to segment
+    objects: int = whole(3, 1, 254)  # at most so many objects a clip
     difficulty: str = "mixed"  # preset of the generated clips, or several with equal chance: mixed+hard
     real: str = ""  # a data set to mix in, as `sst data` lists them; empty for none
-    real_ratio: float = 0.0  # share of real clips in a batch
-    max_gap: int = 3  # frames between two of a real clip, drawn uniformly from 1 to this (CFBI)
-    reference: str = "near"  # of a real clip: near, a gap before the others, or anywhere in the sequence (CFBI)
-    held_out: tuple[str, ...] = ()  # training sequences of `real` that are not drawn, but kept for choosing a model
+    real_ratio: float = share(0.0)  # share of real clips in a batch
+    max_gap: int = whole(3, 1, 1000)  # frames between two of a real clip, drawn uniformly from 1 to this (CFBI)
+    reference: str = choice("near", "anywhere")  # of a real clip: near, a gap before the others, or anywhere in the sequence (CFBI)
+    held_out: tuple[str, ...] = texts()  # training sequences of `real` that are not drawn, but kept for choosing a model
 
-    def __post_init__(self) -> None:
-        require(self.reference, "reference", ("near", "anywhere"))
-        if not 0 <= self.real_ratio <= 1 or (self.real_ratio and not self.real):
-            raise ValueError(f"real_ratio is {self.real_ratio} and real is {self.real!r}; expected 0..1, and a data set to take clips from")
+    def _agree(self) -> None:
+        if self.real_ratio and not self.real:
+            raise ValueError(f"real_ratio is {self.real_ratio}, and real names no data set to take clips from; set real, or leave real_ratio out")
+        if self.held_out and not self.real:
+            raise ValueError(f"held_out is {shown(list(self.held_out))}, and real names no data set that has them; set real, or leave held_out out")
 
 
 @dataclass(frozen=True)
 class TrainingConfig(Config):
     """How a network learns; the defaults are the modern recipe, `cfbi` in the experiments is the paper's."""
 
-    steps: int = 1000
-    batch: int = 4  # clips a step, over all processes
-    accumulate: int = 1  # backward passes a step, so that a small machine keeps the batch
-    optimizer: str = "adamw"  # adamw or sgd (Nesterov, momentum 0.9, CFBI)
-    learning_rate: float = 1e-3
-    schedule: str = "cosine"  # cosine, or poly with power 0.9 (CFBI)
-    warmup: int = 50  # steps of linear increase
-    weight_decay: float = 0.01
-    clip_norm: float = 5.0  # largest gradient norm
-    ema: float = 0.999  # decay of the averaged weights that are evaluated; 0 for none
-    precision: str = "float32"  # float32 or bfloat16 (autocast)
-    jaccard: float = 0.5  # weight of the soft-Jaccard term; the rest is cross-entropy
-    hardest: float = 0.15  # share of pixels that bootstrapped cross-entropy keeps after the first half; 1 keeps all
-    own_masks_from: float = 0.5  # share of the steps after which previous masks are the network's own (sequential training)
-    checkpoint_every: int = 200  # steps
+    steps: int = whole(1000, 1, 10**9)
+    batch: int = whole(4, 1, 100_000)  # clips a step, over all processes
+    accumulate: int = whole(1, 1, 100_000)  # backward passes a step, so that a small machine keeps the batch
+    optimizer: str = choice("adamw", "sgd")  # sgd: Nesterov, momentum 0.9 (CFBI)
+    learning_rate: float = number(1e-3, 0, 1e3, above=True)
+    schedule: str = choice("cosine", "poly")  # poly: power 0.9 (CFBI)
+    warmup: int = whole(50, 0, 10**9)  # steps of linear increase
+    weight_decay: float = number(0.01, 0, 1e3)
+    clip_norm: float = number(5.0, 0, above=True)  # largest gradient norm
+    ema: float = number(0.999, 0, 0.999999)  # decay of the averaged weights that are evaluated; 0 for none
+    precision: str = choice("float32", "bfloat16")  # bfloat16: autocast
+    jaccard: float = share(0.5)  # weight of the soft-Jaccard term; the rest is cross-entropy
+    hardest: float = number(0.15, 0, 1, above=True)  # share of pixels that bootstrapped cross-entropy keeps after the first half; 1 keeps all
+    own_masks_from: float = share(0.5)  # share of the steps after which previous masks are the network's own (sequential training)
+    checkpoint_every: int = whole(200, 1)  # steps
     # What to start from instead of random weights: a released name or a file of the same model; or backbone:SOURCE, published weights
     # (ImageNet, DeepLab) of a ResNet, SOURCE a file or a URL, a URL with #SHA256 behind it (see resnet.load_pretrained).
     start: str = ""
-    seed: int = 0
+    seed: int = whole(0)
 
-    def __post_init__(self) -> None:
-        require(self.optimizer, "optimizer", ("adamw", "sgd"))
-        require(self.schedule, "schedule", ("cosine", "poly"))
-        require(self.precision, "precision", ("float32", "bfloat16"))
-        if self.steps < 1 or self.batch < 1 or self.batch % self.accumulate:
-            raise ValueError(f"steps {self.steps}, batch {self.batch} and accumulate {self.accumulate}: "
-                             "all at least 1, and batch a multiple of accumulate")
+    def _agree(self) -> None:
+        if self.batch % self.accumulate:
+            raise ValueError(f"batch {self.batch} does not divide into {self.accumulate} accumulated parts; make it a multiple of accumulate")
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,10 @@
 
 import json
 import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -11,6 +14,7 @@ from sstlib import paths
 from sstlib.config import ModelConfig
 from sstlib.files import written_aside
 from sstlib.model import Propagator, build
+from sstlib.values import parse_json
 
 SUFFIX = ".safetensors"
 HUB_FILE = f"model{SUFFIX}"  # its name in a repository of the Hugging Face hub
@@ -79,17 +83,28 @@ def released() -> list[str]:
 
 def facts(name_or_path: str | Path) -> dict[str, object]:
     """What the file says of itself: its configuration under `config`, and what training wrote beside it."""
-    from safetensors import SafetensorError, safe_open
-
     path = find(name_or_path)
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-    except SafetensorError as error:
-        raise ValueError(f"{path} is not a safetensors file ({error}); expected weights written by sstlib") from error
+    with _opened(path) as file:
+        metadata = file.metadata() or {}
     if "config" not in metadata:
         raise ValueError(f"{path} holds no configuration; expected weights written by sstlib, found keys {sorted(metadata)}")
-    return {key: json.loads(value) for key, value in metadata.items()}
+    return {key: parse_json(value, f"{path}: {key} in its metadata") for key, value in metadata.items()}
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """The safetensors file, whose header and extent are checked when it is opened; no code of it is run.
+
+    Raises:
+        ValueError: it is none, or cut off.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            yield file
+    except SafetensorError as error:
+        raise ValueError(f"{path} is not a safetensors file ({error}); expected weights written by sstlib") from error
 
 
 def lineage(name_or_path: str | Path) -> list[dict[str, object]]:
@@ -106,13 +121,19 @@ def load(name_or_path: str | Path, device: str | torch.device = "cpu") -> Propag
 
     Raises:
         FileNotFoundError: no such file or released name.
-        ValueError: not a weights file of sstlib, or its tensors are not those of its configuration.
+        ValueError: not a weights file of sstlib, or its tensors are not those of its configuration, or not all finite.
     """
-    from safetensors.torch import load_file
-
     path = find(name_or_path)
-    network = build(ModelConfig.from_dict(facts(path)["config"]))
-    load_tensors(network, load_file(path), str(path))
+    config = ModelConfig.from_dict(facts(path)["config"], f"{path}: config.")
+    with _opened(path) as file:
+        shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}
+        try:
+            with torch.device("meta"):  # a configuration of absurd sizes is found before it takes memory
+                _require_shapes(build(config).state_dict(), shapes, str(path))
+        except ValueError as error:
+            raise ValueError(str(error) if str(path) in str(error) else f"{path}: config.{error}") from error
+        network = build(config)
+        load_tensors(network, {name: file.get_tensor(name) for name in shapes}, str(path))
     return network.to(device).eval()
 
 
@@ -120,14 +141,25 @@ def load_tensors(network: nn.Module, tensors: dict[str, torch.Tensor], source: s
     """Copies `tensors` into the network, all or nothing.
 
     Raises:
-        ValueError: names or shapes that differ, listed.
+        ValueError: names, shapes or kinds of number that differ, or numbers that are not finite, listed.
     """
     own = network.state_dict()
-    wrong = [f"missing {name}" for name in own if name not in tensors]
-    wrong += [f"unexpected {name}" for name in tensors if name not in own]
-    wrong += [f"{name} is {tuple(tensors[name].shape)}, expected {tuple(own[name].shape)}"
-              for name in own if name in tensors and tensors[name].shape != own[name].shape]
-    if wrong:
-        shown = "; ".join(wrong[:8]) + (f"; and {len(wrong) - 8} more" if len(wrong) > 8 else "")
-        raise ValueError(f"{source} does not fit the network of its configuration: {shown}")
+    _require_shapes(own, {name: tuple(tensor.shape) for name, tensor in tensors.items()}, source)
+    wrong = [f"{name} holds {tensor.dtype}, expected {own[name].dtype}" for name, tensor in tensors.items() if tensor.dtype != own[name].dtype]
+    _require_none(wrong, f"{source} does not fit the network of its configuration")
+    wrong = [f"{name} has {int((~tensor.isfinite()).sum())} of {tensor.numel()}" for name, tensor in tensors.items() if not tensor.isfinite().all()]
+    _require_none(wrong, f"{source} holds numbers that are not finite, so that it is damaged or of a run that diverged")
     network.load_state_dict(tensors)
+
+
+def _require_shapes(own: Mapping[str, torch.Tensor], shapes: Mapping[str, tuple[int, ...]], source: str) -> None:
+    """Raises a ValueError that lists which names or shapes are not those of the network's own tensors."""
+    wrong = [f"missing {name}" for name in own if name not in shapes]
+    wrong += [f"unexpected {name}" for name in shapes if name not in own]
+    wrong += [f"{name} is {shapes[name]}, expected {tuple(own[name].shape)}" for name in own if name in shapes and shapes[name] != own[name].shape]
+    _require_none(wrong, f"{source} does not fit the network of its configuration")
+
+
+def _require_none(wrong: list[str], what: str) -> None:
+    if wrong:
+        raise ValueError(f"{what}: {'; '.join(wrong[:8])}" + (f"; and {len(wrong) - 8} more" if len(wrong) > 8 else ""))

@@ -17,7 +17,7 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted((ROOT / "sstlib").rglob("*.py"))
 ROOMS = (  # the design's line: a file imports only from rooms before its own
-    "shapes", "paths", "files", "provenance", "native", "config", "connectivity", "routes", "attention", "metrics", "video", "movies", "encoding",
+    "shapes", "values", "paths", "files", "provenance", "native", "config", "connectivity", "routes", "attention", "metrics", "video", "movies", "encoding",
     "group_norm", "convolution", "backbone", "decoder", "model", "baselines", "synthetic", "datasets", "losses", "weights", "plots", "training", "inference",
     "experiments", "explorers", "runner", "report", "cli", "__main__",
 )

@@ -19,7 +19,7 @@ from PIL import Image
 from sstlib import paths, weights
 from sstlib.baselines import BASELINES
 from sstlib.cli import main
-from sstlib.cli.train import read_config, with_changes
+from sstlib.cli.train import read_config
 from sstlib.config import MODELS, DataConfig, RunConfig, TrainingConfig
 from sstlib.resnet import ResNet
 from sstlib.datasets import training as training_data
@@ -329,12 +329,12 @@ def test_progress_leaves_pictures_of_a_held_out_clip(undisturbed):
 
 
 def test_command_line_changes_fields_and_refuses_unknown_ones():
-    config = with_changes(read_config("tiny"), ["training.steps=7", "model.encoding=none", 'model.layers=["grid"]'])
+    config = read_config("tiny").with_changes(["training.steps=7", "model.encoding=none", 'model.layers=["grid"]'])
     assert (config.training.steps, config.model.encoding, config.model.layers) == (7, "none", ("grid",))
     with pytest.raises(ValueError, match="no key 'step'; did you mean 'steps'"):
-        with_changes(config, ["training.step=7"])
+        config.with_changes(["training.step=7"])
     with pytest.raises(ValueError, match="expected PART.KEY=VALUE"):
-        with_changes(config, ["steps=7"])
+        config.with_changes(["steps=7"])
     with pytest.raises(ValueError, match="neither a preset .* nor a JSON file"):
         read_config("medium")
 

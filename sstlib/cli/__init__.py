@@ -4,11 +4,31 @@ import argparse
 import importlib
 import os
 import pkgutil
+import struct
 import sys
+import zipfile
+import zlib
+from typing import NoReturn
 
+FAILED = 1
 BAD_INPUT = 2
 INTERRUPTED = 130
 PIPE_CLOSED = 141
+DEBUG = "SST_DEBUG"  # set to 1 it shows where an error was raised
+# What readers of damaged input raise beside ValueError and OSError; whoever reads should say it better, and this is the net below.
+DAMAGED = (ArithmeticError, EOFError, LookupError, MemoryError, RecursionError, TypeError, struct.error, zipfile.BadZipFile, zlib.error)
+DAMAGED_BY_NAME = {"SafetensorError", "UnpicklingError", "OutOfMemoryError"}  # of packages that are not imported for this
+
+
+class UsageError(ValueError):
+    """A command line that cannot be read."""
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that says what is wrong in one line, without the usage, which --help shows."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{self.prog}: {message}; {self.prog} --help shows what there is")
 
 
 def commands() -> list[str]:
@@ -18,8 +38,8 @@ def commands() -> list[str]:
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all commands; only the one that is called imports what it needs."""
-    parser = argparse.ArgumentParser(prog="sst", description=__doc__.split(":")[0].strip("`") + ": sparse spatiotemporal transformers "
-                                     "for video object segmentation")
+    parser = Parser(prog="sst", description=__doc__.split(":")[0].strip("`") + ": sparse spatiotemporal transformers "
+                    "for video object segmentation")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name in commands():
         module = importlib.import_module(f"{__name__}.{name}")
@@ -30,18 +50,40 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs one command. Bad input ends with one message and exit status 2, an interrupt with 130."""
-    arguments = build_parser().parse_args(argv)
+    """Runs one command. Bad input ends with one line and exit status 2, a fault of this program with one line and 1, an interrupt with 130."""
+    command = "sst"
     try:
+        arguments = build_parser().parse_args(argv)
+        command = f"sst {arguments.command}"
         status = arguments.run(arguments) or 0
         sys.stdout.flush()
         return status
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return PIPE_CLOSED
-    except (ValueError, OSError) as error:
-        print(f"sst {arguments.command}: {error}", file=sys.stderr)
-        return BAD_INPUT
     except KeyboardInterrupt:
-        print(f"sst {arguments.command}: interrupted", file=sys.stderr)
+        print(f"{command}: interrupted", file=sys.stderr)
         return INTERRUPTED
+    except Exception as error:
+        if os.environ.get(DEBUG, "0") not in ("", "0"):
+            raise
+        print(one_line(command, error), file=sys.stderr)
+        return BAD_INPUT if isinstance(error, (ValueError, OSError, *DAMAGED)) or _named_damaged(error) else FAILED
+
+
+def one_line(command: str, error: Exception) -> str:
+    """What is printed of an error: its message where it was written for people, and how to see more where it was not."""
+    text = "; ".join(filter(None, (line.strip() for line in str(error).splitlines()))) or type(error).__name__
+    if isinstance(error, UsageError):
+        return text
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in text:
+        return f"{command}: there is not enough memory for this ({text[:200]}); make it smaller"
+    if isinstance(error, (ValueError, OSError)):
+        return f"{command}: {text}"
+    where = "something that was read is damaged, or this is a fault of sstlib" if isinstance(error, DAMAGED) or _named_damaged(error) \
+        else "this is a fault of sstlib"
+    return f"{command}: {type(error).__name__}: {text[:300]} ({where}; {DEBUG}=1 shows the traceback)"
+
+
+def _named_damaged(error: Exception) -> bool:
+    return type(error).__name__ in DAMAGED_BY_NAME or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))

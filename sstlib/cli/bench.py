@@ -27,21 +27,18 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
         ValueError: an unknown size, a device that this machine lacks, or a record that cannot be merged with.
     """
-    import json
-
-    import torch
-
     from sstlib import benchmarks
+    from sstlib.cli._arguments import usable_device
     from sstlib.files import written_aside
     from sstlib.native import keep_freed_memory
+    from sstlib.values import read_json
 
     keep_freed_memory()  # else the pages of large outputs are cleared in some rounds and not in others; peaks have processes of their own
     unknown = [name for name in arguments.sizes if name not in benchmarks.PARTS]
     if unknown:
         raise ValueError(f"no size {unknown[0]!r}; known sizes: {', '.join(benchmarks.PARTS)}")
-    if arguments.device != "cpu" and not torch.cuda.is_available():
-        raise ValueError(f"no device {arguments.device!r} here; leave --device out to measure on the processor")
-    earlier = json.loads(arguments.json.read_text()) if arguments.merge and arguments.json.exists() else None
+    usable_device(arguments.device)
+    earlier = read_json(arguments.json) if arguments.merge and arguments.json.exists() else None
     if earlier and "parts" not in earlier:
         raise ValueError(f"{arguments.json} is a record without parts, which cannot be merged with; leave --merge out to write it anew")
 

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+from sstlib.cli import _arguments
 from sstlib.config import MODELS, ModelConfig, named_model
 
 HELP = "show what a network is made of and what a frame costs it"
@@ -19,9 +20,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments."""
     parser.add_argument("name", metavar="NAME", nargs="?", help="a model configuration; without it, their list")
     parser.add_argument("--size", default="480x854", metavar="HxW", help="frame size in pixels (default 480x854)")
-    parser.add_argument("--objects", type=int, nargs="+", default=[1], metavar="N",
+    parser.add_argument("--objects", type=_arguments.whole(1, 254), nargs="+", default=[1], metavar="N",
                         help="objects besides the background (default 1); the table is for the first number, --time measures each")
-    parser.add_argument("--depth", type=int, default=2, help="how deep modules are listed (default 2)")
+    parser.add_argument("--depth", type=_arguments.whole(1), default=2, help="how deep modules are listed (default 2)")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="changes",
                         help="change one field, for example history=2 (values as JSON)")
     parser.add_argument("--time", action="store_true", help="also measure seconds of each stage on this machine")
@@ -29,8 +30,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
                         help="--time the network with one field changed, too, with the first number of objects and of threads")
     parser.add_argument("--clock", choices=["wall", "processor"], default="wall",
                         help="--time by the clock on the wall (default), or by the processor's, which leaves out what other programs take")
-    parser.add_argument("--threads", type=int, nargs="+", metavar="N", help="threads to measure with (default: PyTorch's choice)")
-    parser.add_argument("--stream", type=int, metavar="FRAMES",
+    parser.add_argument("--threads", type=_arguments.threads, nargs="+", metavar="N", help="threads to measure with (default: PyTorch's choice)")
+    parser.add_argument("--stream", type=_arguments.whole(1), metavar="FRAMES",
                         help="also segment so many frames of a generated video and watch the memory of this process (Linux)")
     parser.add_argument("--figure", metavar="FILE.png", help="also draw it (needs matplotlib)")
     parser.add_argument("--json", nargs="?", const="-", metavar="FILE", help="print everything as JSON, or write it to FILE")
@@ -46,11 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
     from sstlib.anatomy import anatomy
     from sstlib.provenance import processor, provenance
 
-    for option in ("objects", "depth", "threads", "stream"):
-        given = getattr(arguments, option)
-        if given is not None and (least := min(given) if isinstance(given, list) else given) < 1:
-            raise ValueError(f"--{option} {least} must be at least 1")
-    config = changed(named_model(arguments.name), arguments.changes)
+    config = named_model(arguments.name).with_changes(arguments.changes)
     height, width = parse_size(arguments.size)
     rows = anatomy(config, height, width, arguments.objects[0], arguments.depth)
     record = {"model": arguments.name, "config": config.to_dict(), "size": [height, width], "objects": arguments.objects[0],
@@ -83,7 +80,7 @@ def timed(config: ModelConfig, height: int, width: int, arguments: argparse.Name
     asked = [(number, count, "") for number in numbers for count in arguments.objects]
     for number, count, change in asked + [(numbers[0], arguments.objects[0], change) for change in arguments.beside]:
         torch.set_num_threads(number)
-        network = build(changed(config, [change] if change else [])).eval()
+        network = build(config.with_changes([change] if change else [], "--beside")).eval()
         seconds = stage_seconds(network, height, width, count, clock=arguments.clock)
         rows.append({"threads": number, "objects": count, "changed": change, "clock": arguments.clock, **seconds})
         stages = ", ".join(f"{stage} {value * 1000:.1f} ms" for stage, value in seconds.items())
@@ -162,17 +159,3 @@ def parse_size(text: str) -> tuple[int, int]:
     if not found or min(map(int, found.groups())) < 16:
         raise ValueError(f"--size is {text!r}; expected height x width of at least 16 pixels each, for example 480x854")
     return int(found.group(1)), int(found.group(2))
-
-
-def changed(config: ModelConfig, changes: list[str]) -> ModelConfig:
-    """The configuration with KEY=VALUE applied in order."""
-    values = config.to_dict()
-    for change in changes:
-        key, separator, text = change.partition("=")
-        if not separator:
-            raise ValueError(f"--set {change}: expected KEY=VALUE")
-        try:
-            values[key] = json.loads(text)
-        except json.JSONDecodeError:
-            values[key] = text
-    return ModelConfig.from_dict(values)

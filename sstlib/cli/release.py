@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+from sstlib.cli import _arguments
+
 HELP = "put the weights of a finished run into results/weights, with their terms and a card made from records; score them; push them"
 
 
@@ -14,7 +16,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--score", action="store_true", help="segment and score SST-Occlusion's test clips, and DAVIS-2016 validation where it is "
                         "at hand: minutes; stopped, it goes on where it was")
     parser.add_argument("--push", metavar="OWNER/NAME", help="put it on the Hugging Face hub (needs sstlib[hub] and a login there)")
-    parser.add_argument("--threads", type=int, help="threads of this process (default: PyTorch's choice)")
+    parser.add_argument("--threads", type=_arguments.threads, help="threads of this process (default: PyTorch's choice)")
 
 
 def run(arguments: argparse.Namespace) -> int:

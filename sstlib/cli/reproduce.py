@@ -4,6 +4,7 @@ import argparse
 import time
 
 from sstlib import paths
+from sstlib.cli import _arguments
 
 HELP = "run what is missing of the sweeps, then every notebook, and write tables and the HTML report into results/"
 
@@ -24,7 +25,7 @@ def add_cluster_arguments(parser: argparse.ArgumentParser) -> None:
     """Where tasks run: also the sweep's arguments."""
     parser.add_argument("--scheduler", metavar="ADDRESS",
                         help="a running Dask scheduler; default: a cluster on this machine")
-    parser.add_argument("--workers", type=int, metavar="N", help="tasks at a time on this machine; default: one a core")
+    parser.add_argument("--workers", type=_arguments.threads, metavar="N", help="tasks at a time on this machine; default: one a core")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -3,6 +3,7 @@
 import argparse
 
 from sstlib import paths
+from sstlib.cli import _arguments
 
 HELP = "run the missing runs of sweeps (all, or those named), each in its own process"
 
@@ -12,7 +13,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
     parser.add_argument("names", nargs="*", metavar="NAME", help="sweeps; default: all")
     parser.add_argument("--only", metavar="VARIANT", help="this variant alone")
-    parser.add_argument("--seed", type=int, metavar="K",
+    parser.add_argument("--seed", type=_arguments.whole(), metavar="K",
                         help="this seed alone; with --only and one NAME the run is made in this process")
     parser.add_argument("--list", action="store_true", help="list the runs and which are done; run nothing")
     parser.add_argument("--fresh", action="store_true", help="make runs again whose record is there")

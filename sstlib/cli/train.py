@@ -5,13 +5,13 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Any
 
 from sstlib import paths
+from sstlib.cli import FAILED, _arguments
 from sstlib.config import RunConfig
+from sstlib.values import read_json
 
 HELP = "train a network from a preset or a JSON configuration; started again it goes on where it stopped"
-FAILED = 1
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -19,9 +19,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, help="folder of the run (default: results/training/NAME)")
     parser.add_argument("--set", action="append", default=[], metavar="PART.KEY=VALUE", dest="changes",
                         help="change one field, for example training.steps=500 or model.history=2 (values as JSON)")
-    parser.add_argument("--workers", type=int, default=1, help="processes that render clips (default 1)")
-    parser.add_argument("--threads", type=int, help="threads of this process (default: PyTorch's choice)")
-    parser.add_argument("--profile", type=int, metavar="STEPS", help="train nothing: time so many steps and say where the time goes")
+    parser.add_argument("--workers", type=_arguments.whole(0, _arguments.MOST), default=1, help="processes that render clips (default 1)")
+    parser.add_argument("--threads", type=_arguments.threads, help="threads of this process (default: PyTorch's choice)")
+    parser.add_argument("--profile", type=_arguments.whole(1, 100_000), metavar="STEPS", help="train nothing: time so many steps and say where the time goes")
     parser.add_argument("--json", type=Path, metavar="FILE", help="with --profile: write the record there")
 
 
@@ -35,7 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
     keep_freed_memory()
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
-    config = with_changes(read_config(arguments.config), arguments.changes)
+    config = read_config(arguments.config).with_changes(arguments.changes)
     if arguments.profile is not None:
         return _profile(config, arguments)
     folder = arguments.out or paths.RESULTS / "training" / Path(arguments.config).stem
@@ -65,7 +65,7 @@ def read_config(name_or_file: str) -> RunConfig:
     """A preset by name, or a configuration from a JSON file.
 
     Raises:
-        ValueError: neither a preset nor a file, or no JSON, or unknown keys.
+        ValueError: neither a preset nor a file, or no JSON, or a key or a value that a run does not take.
     """
     from sstlib.training.presets import PRESETS
 
@@ -74,22 +74,4 @@ def read_config(name_or_file: str) -> RunConfig:
     path = Path(name_or_file)
     if not path.is_file():
         raise ValueError(f"{name_or_file!r} is neither a preset ({', '.join(PRESETS)}) nor a JSON file")
-    try:
-        return RunConfig.from_dict(json.loads(path.read_text()))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is not JSON: {error}") from error
-
-
-def with_changes(config: RunConfig, changes: list[str]) -> RunConfig:
-    """The configuration with PART.KEY=VALUE applied in order."""
-    values: dict[str, Any] = config.to_dict()
-    for change in changes:
-        key, separator, text = change.partition("=")
-        part, dot, field = key.partition(".")
-        if not separator or not dot or part not in values:
-            raise ValueError(f"--set {change}: expected PART.KEY=VALUE with PART one of {', '.join(values)}")
-        try:
-            values[part][field] = json.loads(text)
-        except json.JSONDecodeError:
-            values[part][field] = text
-    return RunConfig.from_dict(values)
+    return RunConfig.from_dict(read_json(path), f"{path}: ")

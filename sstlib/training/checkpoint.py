@@ -10,6 +10,11 @@ from sstlib.config import RunConfig
 from sstlib.files import written_aside
 
 
+REMEDY = "; delete it to start again"
+CONTENT = {"config": dict, "step": int, "curve": list, "seconds": float | int, "network": dict, "average": dict, "optimizer": dict,
+           "random": torch.Tensor}
+
+
 def save(path: Path, state: dict[str, Any]) -> None:
     """Writes the state so that `path` is always whole: the last complete checkpoint, or the new one.
 
@@ -33,12 +38,13 @@ def load(path: Path, config: RunConfig) -> dict[str, Any] | None:
         return None
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise ValueError(f"{path} is damaged, or no checkpoint; delete it to start again") from error
-    given, stored = config.to_dict(), state["config"]
-    for part, values in given.items():
-        for key, value in values.items():
-            if stored.get(part, {}).get(key) != value:
-                raise ValueError(f"{path} is of a run with {part}.{key} = {stored.get(part, {}).get(key)!r}, this one has "
-                                 f"{value!r}; give another folder, or delete the checkpoint to start again")
+    except (RuntimeError, ValueError, LookupError, TypeError, AttributeError, EOFError, OverflowError, pickle.UnpicklingError) as error:
+        raise ValueError(f"{path} is damaged, or no checkpoint{REMEDY}") from error
+    if not isinstance(state, dict) or (lacking := [key for key, kind in CONTENT.items() if not isinstance(state.get(key), kind)]):
+        raise ValueError(f"{path} is damaged, or no checkpoint: it lacks {', '.join(lacking) if isinstance(state, dict) else 'all keys'}{REMEDY}")
+    stored = RunConfig.from_dict(state["config"], f"{path}: config.")
+    if difference := config.difference(stored):
+        key, given, other = difference
+        raise ValueError(f"{path} is of a run with {key} = {other!r}, this one has {given!r}; "
+                         "give another folder, or delete the checkpoint to start again")
     return state

@@ -20,6 +20,7 @@ from tqdm import tqdm
 from sstlib import weights
 from sstlib.config import DataConfig, RunConfig
 from sstlib.datasets import training_sample
+from sstlib.datasets.training import real_sequences
 from sstlib.files import written_aside
 from sstlib.losses import segmentation_loss
 from sstlib.metrics import region_similarity
@@ -27,6 +28,7 @@ from sstlib.model import Propagator, build, unroll
 from sstlib.provenance import provenance
 from sstlib.resnet import load_pretrained
 from sstlib.shapes import Float, Int, UInt8
+from sstlib.synthetic import random_spec
 from sstlib.training import checkpoint, schedule
 from sstlib.training.processes import Place, joined
 
@@ -120,6 +122,7 @@ class _Run:
         torch.manual_seed(config.training.seed)
         self.step, self.curve, self.seconds, self.ancestry = 0, [], 0.0, []
         state = checkpoint.load(self.checkpoint_path, config)
+        self._require_data(state)
         self.network = (build(config.model) if state else self._first_network()).to(place.device)
         self.average = copy.deepcopy(self.network).eval()
         self.optimizer = schedule.optimizer(config.training, self.network)
@@ -131,6 +134,20 @@ class _Run:
     @property
     def checkpoint_path(self) -> Path:
         return self.folder / "checkpoint" / "last.pt"
+
+    def _require_data(self, state: dict[str, Any] | None) -> None:
+        """Raises what drawing the first clip would, before anything is computed: an unknown preset or data set, or one that is not there."""
+        data = self.config.data
+        for preset in data.difficulty.split("+"):
+            random_spec(preset, 0)
+        try:
+            if data.real:
+                real_sequences(data.real, data.held_out)
+        except (OSError, ValueError) as error:
+            if state is None:
+                raise
+            self.step = state["step"]
+            raise self._stopped("a clip cannot be read", "when the data are back", error) from error
 
     def _first_network(self) -> Propagator:
         """Random weights, or those that the configuration starts from, which must be of the same model or of its backbone."""

@@ -1,0 +1,51 @@
+"""Types of the commands' options, each checked while the command line is read, and the device that one names."""
+
+import argparse
+from collections.abc import Callable
+from typing import Any
+
+from sstlib.values import LARGEST, Kind, Number, Whole
+
+MOST = 1024  # threads or processes
+
+
+def of(kind: Kind) -> Callable[[str], Any]:
+    """The `type=` of an option that takes values of this kind."""
+    def read(text: str) -> Any:
+        try:
+            return kind.check(kind.read(text), "it")
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+    return read
+
+
+def whole(least: int = 0, most: int = LARGEST) -> Callable[[str], int]:
+    """The type of an option that takes a whole number."""
+    return of(Whole(least, most))
+
+
+def number(least: float | int, most: float | int, above: bool = False) -> Callable[[str], float]:
+    """The type of an option that takes a finite number; `above` leaves `least` itself out."""
+    return of(Number(least, most, above))
+
+
+threads = whole(1, MOST)
+"""The type of an option that says how many threads or processes; at least one."""
+
+
+def usable_device(name: str | None) -> str:
+    """The device that `--device` names, by default a GPU where there is one.
+
+    Raises:
+        ValueError: no such device, or this machine lacks it.
+    """
+    import torch
+
+    if name is None:
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    kind, separator, index = name.partition(":")
+    if kind not in ("cpu", "cuda") or (separator and not (kind == "cuda" and index.isdecimal())):
+        raise ValueError(f"--device is {name!r}; expected cpu, cuda or cuda:NUMBER")
+    if kind == "cuda" and (not torch.cuda.is_available() or int(index or 0) >= torch.cuda.device_count()):
+        raise ValueError(f"no device {name!r} here; leave --device out to work on what there is")
+    return name

@@ -1,0 +1,211 @@
+"""What a value from outside may be: type and range, checked in one way whether it comes from a command, a file or code."""
+
+import json
+import math
+import numbers
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+LARGEST = 2**31 - 1  # of a whole number that says nothing else
+
+
+def shown(value: Any) -> str:
+    """A value as a message quotes it: in one line, of bounded length."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # a number of more digits than Python prints, a list within lists without end
+        return f"a {type(value).__name__} too large to show"
+    return text if len(text) <= 80 else f"{text[:60]}... ({len(text)} characters)"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Any value; the subclasses know better. `check` returns the value as it is kept, `read` makes one of a text, unchecked."""
+
+    @property
+    def says(self) -> str:
+        """What is expected, to end a message with."""
+        return "a value"
+
+    def fits(self, value: Any) -> bool:
+        """Whether the value is of this kind."""
+        return True
+
+    def kept(self, value: Any) -> Any:
+        """A value that fits, in the one form in which it is kept."""
+        return value
+
+    def read(self, text: str) -> Any:
+        """The value that a text on the command line means: JSON, or else the text itself."""
+        try:
+            return json.loads(text)
+        except (ValueError, RecursionError):
+            return text
+
+    def check(self, value: Any, name: str) -> Any:
+        """The value as it is kept.
+
+        Raises:
+            ValueError: it is of another type or out of range; names it, what was given and what is expected.
+        """
+        if not self.fits(value):
+            raise ValueError(f"{name} is {shown(value)}; expected {self.says}{self._advice(value)}")
+        return self.kept(value)
+
+    def _advice(self, value: Any) -> str:
+        return ""
+
+
+@dataclass(frozen=True)
+class Whole(Kind):
+    """A whole number; neither True nor 2.0 is one."""
+
+    least: int = 0
+    most: int = LARGEST
+
+    @property
+    def says(self) -> str:
+        return f"a whole number of at least {self.least}" + (f" and at most {self.most}" if self.most < LARGEST else "")
+
+    def fits(self, value: Any) -> bool:
+        return isinstance(value, numbers.Integral) and not isinstance(value, bool) and self.least <= value <= self.most
+
+    def kept(self, value: Any) -> int:
+        return int(value)
+
+    def _advice(self, value: Any) -> str:
+        whole = isinstance(value, float) and value.is_integer() and self.fits(int(value))
+        return f", written {int(value)}" if whole else ""
+
+
+@dataclass(frozen=True)
+class Number(Kind):
+    """A finite number; whole ones are meant as well."""
+
+    least: float | int = -math.inf
+    most: float | int = math.inf
+    above: bool = False  # `least` itself is out of range
+
+    @property
+    def says(self) -> str:
+        low = f"above {self.least:g}" if self.above else f"of at least {self.least:g}"
+        high = f"at most {self.most:g}"
+        limits = [low] * math.isfinite(self.least) + [high] * math.isfinite(self.most)
+        return " and ".join(["a finite number"] * (not limits) + ["a number " + " and ".join(limits)] * bool(limits))
+
+    def fits(self, value: Any) -> bool:
+        if not isinstance(value, numbers.Real) or isinstance(value, bool):
+            return False
+        try:
+            number = float(value)
+        except OverflowError:
+            return False
+        return math.isfinite(number) and self.least <= number <= self.most and not (self.above and number == self.least)
+
+    def kept(self, value: Any) -> float:
+        return float(value)
+
+
+@dataclass(frozen=True)
+class Flag(Kind):
+    """True or false; no text and no number is either."""
+
+    @property
+    def says(self) -> str:
+        return "true or false"
+
+    def fits(self, value: Any) -> bool:
+        return isinstance(value, bool)
+
+    def read(self, text: str) -> Any:
+        return {"true": True, "false": False}.get(text.strip().lower(), text)
+
+
+@dataclass(frozen=True)
+class Text(Kind):
+    """Any text."""
+
+    @property
+    def says(self) -> str:
+        return "a text"
+
+    def fits(self, value: Any) -> bool:
+        return isinstance(value, str)
+
+    def read(self, text: str) -> Any:
+        value = super().read(text) if text.startswith('"') else text
+        return value if isinstance(value, str) else text
+
+
+@dataclass(frozen=True)
+class OneOf(Text):
+    """One of a few names."""
+
+    names: tuple[str, ...] = ()
+
+    @property
+    def says(self) -> str:
+        return f"one of {', '.join(map(repr, self.names))}"
+
+    def fits(self, value: Any) -> bool:
+        return isinstance(value, str) and value in self.names
+
+
+@dataclass(frozen=True)
+class Texts(Kind):
+    """A list of texts; a single one is a list of one."""
+
+    least: int = 0
+    most: int = 1000
+
+    @property
+    def says(self) -> str:
+        return f"a list of {self.least} to {self.most} texts"
+
+    def fits(self, value: Any) -> bool:
+        items = self.kept(value) if isinstance(value, str | list | tuple) else None
+        return items is not None and self.least <= len(items) <= self.most and all(isinstance(item, str) for item in items)
+
+    def kept(self, value: Any) -> tuple:
+        return (value,) if isinstance(value, str) else tuple(value)
+
+    def read(self, text: str) -> Any:
+        return super().read(text) if text.startswith(("[", '"')) else text
+
+
+def parse_json(text: str | bytes, source: str) -> Any:
+    """JSON from outside, strictly: each key once, no NaN and no Infinity.
+
+    Raises:
+        ValueError: it is none; names `source`, a file or a part of one.
+    """
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        content = dict(pairs)
+        if len(content) < len(pairs):
+            twice = next(key for n, (key, _) in enumerate(pairs) if key in dict(pairs[:n]))
+            raise ValueError(f"the key {shown(twice)} is there twice")
+        return content
+
+    def refuse(name: str) -> Any:
+        raise ValueError(f"{name} is no number in JSON")
+
+    try:
+        return json.loads(text, object_pairs_hook=once, parse_constant=refuse)
+    except RecursionError:
+        raise ValueError(f"{source} is not JSON that can be read: nested too deeply") from None
+    except ValueError as error:  # of json, of the text's encoding, and of the two functions above
+        raise ValueError(f"{source} is not JSON: {error}") from error
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object in a file.
+
+    Raises:
+        OSError: no such file.
+        ValueError: not JSON, or another value than an object.
+    """
+    content = parse_json(path.read_bytes(), str(path))
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} holds {shown(content)}; expected a JSON object, {{...}}")
+    return content
