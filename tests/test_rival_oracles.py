@@ -302,3 +302,13 @@ def test_an_object_that_was_never_given_has_no_chance():
     logits = network.segment(features[2], memory)
     assert network.decoder.given[4].tolist() == [True, False, True]
     assert (logits[:, 1] == -20).all() and (logits[:, [0, 2]] > -2).all()
+
+
+@torch.no_grad()
+def test_of_the_given_frames_the_first_and_the_latest_three_stay():
+    network = lively("cfbi-tiny")
+    features, masks, memory = network.extract(pixels(1)[0]), soft_masks(8), None
+    for t, mask in enumerate(masks):
+        memory = network.remember(memory, features, mask, given=t not in (2, 6))
+    assert [frame.time for frame in memory.references] == [0, 4, 5, 7]
+    assert [frame.time for frame in memory.recent] == [7]

@@ -154,6 +154,7 @@ VARIANTS = {
     "causal": {"causal": True},
     "causal, reference kept, no time": {"causal": True, "keep_reference": True, "history": 1, "encoding_time": "none"},
     "reference kept, time from now on": {"keep_reference": True, "history": 1, "encoding_time": "buffer", "affinity": "cosine"},
+    "reference kept and still recent": {"keep_reference": True, "history": 4, "layers": ("local(radius=1)",)},
     "features warped": {"warped": "features", "affinity": "weight"},
     "grid, then dense, scaled": {"layers": ("grid", "dense"), "scaled": True, "affinity": "dot"},
     "strided, frn": {"layers": ("strided(stride=2)", "local(radius=1)"), "norm": "frn"},

@@ -207,8 +207,9 @@ class _Run:
         parts = self.config.training.accumulate
         if len(mine) % parts:
             raise ValueError(f"{len(mine)} clips a process do not divide into {parts} accumulated parts; make batch a multiple")
+        own = torch.Generator()  # a loader draws a seed when it starts: from the generator of dropout, a resumed run would draw once more
         return iter(DataLoader(clips, batch_size=len(mine) // parts, num_workers=workers, prefetch_factor=4 if workers else None,
-                               pin_memory=self.place.device.type == "cuda"))
+                               pin_memory=self.place.device.type == "cuda", generator=own))
 
     def _learn(self, clips: Any) -> dict[str, float]:
         """One step: forward and backward for each part of the batch, one update of the weights and of their average."""

@@ -1,0 +1,252 @@
+"""Every field of a run's configuration does something: changed alone, it changes the first steps, the clips, or the network.
+
+A field that is added belongs into one of the lists here, or the tests fail; one that cannot show in the first steps names the test of it.
+"""
+
+import dataclasses
+import functools
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from sstlib import video
+from sstlib.config import MODELS, DataConfig, ModelConfig, RunConfig, TrainingConfig
+from sstlib.datasets import training as drawing
+from sstlib.datasets import training_batch
+from sstlib.losses import segmentation_loss
+from sstlib.model import build, unroll
+from sstlib.training import loop, train
+
+MODEL = MODELS["sst-tiny"].replace(layers=("local(radius=1)",), history=1, width=8, embedding=8, decoder_width=8)
+TRAINING = TrainingConfig(steps=4, batch=2, warmup=1, learning_rate=0.01, weight_decay=0.1, clip_norm=0.2, ema=0.15, hardest=0.2,
+                          own_masks_from=0.5, checkpoint_every=100)
+RUN = RunConfig(MODEL, TRAINING, DataConfig(height=24, width=32, frames=3, objects=2))
+STEPS = 3
+
+
+@pytest.fixture(autouse=True)
+def little_beside_the_steps(monkeypatch):
+    monkeypatch.setattr(loop, "PROBE_CLIPS", 1)
+    monkeypatch.setattr(loop._Run, "picture", lambda run: None)
+    monkeypatch.setattr(loop, "training_clip", drawn)
+
+
+drawn = functools.cache(loop.training_clip)  # the runs of this file share most of their clips
+
+
+@pytest.fixture(scope="module")
+def first_steps(tmp_path_factory):
+    """A function from a configuration to the curve of its first steps and the weights after them; each is run once."""
+    @functools.cache
+    def run(config):
+        folder = tmp_path_factory.mktemp("run")
+        train(config, folder, until=STEPS, quiet=True)
+        curve = np.genfromtxt(folder / "curve.csv", delimiter=",", names=True)
+        return {"rows": [tuple(row[name] for name in ("loss", "gradient_norm", "learning_rate")) for row in curve],
+                "weights": load_file(folder / "weights.safetensors"), "folder": folder}
+    return run
+
+
+def with_training(**changes):
+    return RUN.replace(training=TRAINING.replace(**changes))
+
+
+def same(one, other):
+    return one["rows"] == other["rows"] and all(torch.equal(value, other["weights"][name]) for name, value in one["weights"].items())
+
+
+FIRST_STEPS = {  # a field of training: another value, and the first step of which something must differ; STEPS: the averaged weights alone
+    "steps": (9, 1), "batch": (1, 0), "optimizer": ("sgd", 1), "learning_rate": (0.02, 0), "schedule": ("poly", 2), "warmup": (2, 0),
+    "weight_decay": (0.5, 1), "clip_norm": (100.0, 1), "ema": (0.05, STEPS), "precision": ("bfloat16", 0), "jaccard": (0.1, 0),
+    "hardest": (0.9, 1), "own_masks_from": (1.0, 2),
+}
+
+
+@pytest.mark.parametrize("field", FIRST_STEPS)
+def test_a_field_of_training_changes_the_first_steps(first_steps, field):
+    value, first = FIRST_STEPS[field]
+    one, other = first_steps(RUN), first_steps(with_training(**{field: value}))
+    assert not same(one, other)
+    assert one["rows"][:first] == other["rows"][:first]
+    if first < STEPS:
+        assert one["rows"][first] != other["rows"][first]
+
+
+def test_start_and_seed_change_the_first_loss_each_in_its_way(first_steps, monkeypatch):
+    base = first_steps(RUN)
+    start = str(base["folder"] / "weights.safetensors")
+    started = first_steps(with_training(start=start))
+    assert started["rows"][0][0] != base["rows"][0][0]
+    other_clips = first_steps(with_training(start=start, seed=1))
+    assert other_clips["rows"][0][0] != started["rows"][0][0], "the weights are the same, so the clips must differ"
+    asked = []
+
+    def always_of_seed_0(data, seed, position):
+        asked.append((data, seed, position))
+        return drawn(data, 0, position)
+
+    monkeypatch.setattr(loop, "training_clip", always_of_seed_0)
+    other_weights = first_steps.__wrapped__(with_training(seed=2))
+    assert other_weights["rows"][0][0] != base["rows"][0][0], "the clips are the same, so the weights must differ"
+    clips = STEPS * TRAINING.batch
+    assert asked[:clips] == [(RUN.data, 2, position) for position in range(clips)], "each position once, of the data and the seed asked for"
+
+
+@pytest.mark.parametrize("parts", [1, 2])
+def test_accumulate_is_the_number_of_backward_passes_a_step(first_steps, monkeypatch, parts):
+    """It changes no more than rounding, so that what it does is counted."""
+    sizes = []
+    monkeypatch.setattr(loop, "segmentation_loss", lambda logits, *rest: sizes.append(len(logits)) or segmentation_loss(logits, *rest))
+    found = first_steps.__wrapped__(with_training(accumulate=parts))
+    assert sizes == [TRAINING.batch // parts * (RUN.data.frames - 1)] * parts * STEPS
+    np.testing.assert_allclose(found["rows"], first_steps(RUN)["rows"], rtol=2e-3)
+
+
+@pytest.mark.parametrize("every, written", [(1, [1, 2, 3]), (2, [2, 3]), (100, [3])])
+def test_checkpoint_every_is_how_often_a_run_is_saved(monkeypatch, tmp_path, every, written):
+    saved = []
+    monkeypatch.setattr(loop._Run, "save", lambda run: saved.append(run.step))
+    train(with_training(checkpoint_every=every), tmp_path, until=STEPS, quiet=True)
+    assert saved == written
+
+
+ELSEWHERE = {
+    "start": test_start_and_seed_change_the_first_loss_each_in_its_way, "seed": test_start_and_seed_change_the_first_loss_each_in_its_way,
+    "accumulate": test_accumulate_is_the_number_of_backward_passes_a_step, "checkpoint_every": test_checkpoint_every_is_how_often_a_run_is_saved,
+}
+
+
+def names(config):
+    return {field.name for field in dataclasses.fields(config)}
+
+
+def test_no_field_is_forgotten():
+    assert names(TrainingConfig) == {*FIRST_STEPS, *ELSEWHERE}
+    assert names(DataConfig) == set(CLIPS)
+    assert names(ModelConfig) == set(NETWORKS)
+    assert names(RunConfig) == {"model", "training", "data"}
+
+
+def disturb(monkeypatch):
+    """Losses are scaled by random numbers, as dropout would change them, so that the state of the generator matters."""
+    monkeypatch.setattr(loop, "segmentation_loss", lambda logits, *rest: (0.5 + torch.rand(())) * segmentation_loss(logits, *rest))
+
+
+RECIPES = {
+    "modern": {"ema": 0.9}, "sgd": {"optimizer": "sgd", "schedule": "poly", "accumulate": 2}, "bfloat16": {"precision": "bfloat16", "ema": 0.0},
+}
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_whatever_the_recipe_a_resumed_run_ends_in_the_same_state(recipe, tmp_path, monkeypatch):
+    disturb(monkeypatch)
+    config, states = with_training(**RECIPES[recipe]), []
+    for name, stops in (("whole", ()), ("resumed", (1, 2))):
+        for stop in (*stops, None):
+            train(config, tmp_path / name, until=stop, quiet=True)
+        states.append(torch.load(tmp_path / name / "checkpoint" / "last.pt", weights_only=True))
+    whole, resumed = states
+    assert whole.keys() == resumed.keys() >= {"network", "average", "optimizer", "random", "step", "curve"}
+    for state in states:
+        assert state.pop("seconds") > 0
+        state["curve"] = [{key: row[key] for key in ("step", "loss", "gradient_norm", "learning_rate")} for row in state["curve"]]
+    assert_equal(whole, resumed, "checkpoint")
+    average = whole["average"]
+    assert all(torch.equal(value, average[name]) for name, value in load_file(tmp_path / "resumed" / "weights.safetensors").items())
+
+
+def assert_equal(one, other, place):
+    """Equal to the last bit, whatever is nested in what."""
+    assert type(one) is type(other), place
+    if isinstance(one, torch.Tensor):
+        assert torch.equal(one, other), place
+    elif isinstance(one, dict):
+        assert one.keys() == other.keys(), place
+        for key in one:
+            assert_equal(one[key], other[key], f"{place}/{key}")
+    elif isinstance(one, list | tuple):
+        assert len(one) == len(other), place
+        for number, pair in enumerate(zip(one, other)):
+            assert_equal(*pair, f"{place}/{number}")
+    else:
+        assert one == other, place
+
+
+REAL = {"real": "davis2016", "real_ratio": 1.0}
+CLIPS = {  # a field of data: another value, and what else differs from RUN.data in both
+    "height": (28, {}), "width": (40, {}), "frames": (2, {}), "objects": (1, {"objects": 3}), "difficulty": ("hard", {}), "real": ("davis2017", REAL),
+    "real_ratio": (0.3, REAL), "max_gap": (6, REAL), "reference": ("anywhere", REAL), "held_out": (("bear",), REAL),
+}
+
+
+@pytest.fixture
+def davis(tmp_path, monkeypatch):
+    """Training splits of 2016, of two clips, and of 2017, of a third one."""
+    for number, name in enumerate(("bear", "cows", "flamingo")):
+        for t in range(12):
+            labels = np.zeros((40, 56), np.uint8)
+            labels[8:30, 4 + 2 * t:20 + 2 * t] = 1
+            for part in ("JPEGImages", "Annotations"):
+                (tmp_path / part / "480p" / name).mkdir(parents=True, exist_ok=True)
+            pixels = np.random.default_rng((number, t)).integers(0, 256, (40, 56, 3), np.uint8)
+            Image.fromarray(pixels).save(tmp_path / f"JPEGImages/480p/{name}/{t:05d}.jpg")
+            video.write_mask(tmp_path / f"Annotations/480p/{name}/{t:05d}.png", labels)
+    for year, listed in (("2016", "bear\ncows\n"), ("2017", "flamingo\n")):
+        (tmp_path / "ImageSets" / year).mkdir(parents=True)
+        (tmp_path / "ImageSets" / year / "train.txt").write_text(listed)
+    monkeypatch.setenv("SST_DAVIS", str(tmp_path))
+    drawing.real_sequences.cache_clear()
+    yield
+    drawing.real_sequences.cache_clear()
+
+
+@pytest.mark.parametrize("field", CLIPS)
+def test_a_field_of_the_data_changes_the_clips(davis, field):
+    value, both = CLIPS[field]
+    data = RUN.data.replace(**both)
+    (frames, labels), (others, truths) = (training_batch(one, seed=0, batch=6) for one in (data, data.replace(**{field: value})))
+    if field in ("height", "width", "frames"):
+        axis = {"frames": 1, "height": 2, "width": 3}[field]
+        expected = [*labels.shape]
+        expected[axis] = value
+        assert list(truths.shape) == expected
+    else:
+        assert not torch.equal(frames, others)
+    again = training_batch(data, seed=0, batch=6)
+    assert torch.equal(frames, again[0]) and torch.equal(labels, again[1])
+
+
+NETWORKS = {  # a field of the model: another value, and what else differs from MODEL in both
+    "method": ("stm", {}), "layers": (("grid",), {}), "history": (2, {}), "keep_reference": (True, {}), "encoding": ("none", {}),
+    "encoding_base": (20.0, {}), "encoding_axes": ("sum", {}), "encoding_time": ("buffer", {"width": 16}), "affinity": ("weight", {}), "heads": (4, {}),
+    "width": (16, {}), "feedforward": (3, {}), "scaled": (True, {}), "causal": (True, {"layers": ("local(radius=1)",) * 2, "history": 2}),
+    "norm": ("frn", {}), "profile": ("cfbi+sst", {}), "warped": ("features", {}), "matching": ("reference", {}), "backbone": ("resnet18", {}),
+    "backbone_width": (16, {}), "embedding": (16, {}), "backbone_norm": ("group", {"backbone": "resnet18"}),
+    "output_stride": (16, {"backbone": "resnet18"}), "decoder": ("ensembler", {}), "decoder_width": (16, {}),
+}
+
+
+def shapes(config):
+    with torch.device("meta"):
+        return {name: value.shape for name, value in build(config).state_dict().items()}
+
+
+@pytest.mark.parametrize("field", NETWORKS)
+@torch.no_grad()
+def test_a_field_of_the_model_changes_its_weights_or_what_it_makes_of_them(field):
+    value, both = NETWORKS[field]
+    config = MODEL.replace(**both)
+    other = config.replace(**{field: value})
+    if shapes(config) != shapes(other):
+        return
+    torch.manual_seed(0)
+    one, two = build(config).eval(), build(other).eval()
+    for parameter in one.parameters():
+        parameter.add_(0.1 * torch.randn_like(parameter))
+    two.load_state_dict(one.state_dict())
+    frames, masks = torch.rand(1, 4, 3, 33, 41), torch.nn.functional.one_hot((torch.rand(1, 33, 41) * 3).long(), 3).permute(0, 3, 1, 2).float()
+    apart = (unroll(one, frames, masks) - unroll(two, frames, masks)).abs()
+    assert apart[:, -1].max() > 1e-4
