@@ -1,20 +1,52 @@
-"""Where a result comes from: commit, versions, machine and data of this moment, for records and weights."""
+"""Where a result comes from: commit, code, versions, machine and data of this moment, for records and weights."""
 
+import functools
+import hashlib
 import os
 import platform
 import time
+from pathlib import Path
 from typing import Any
-
-import torch
 
 from sstlib import __version__, paths
 
+SOURCES = ("*.py", "*.cpp", "*.h", "*.cu", "*.js")
+
 
 def provenance(data: str) -> dict[str, Any]:
-    """Commit, versions and machine of this process; `data` says which data was used."""
+    """Commit, code, versions and machine of this process; `data` says which data was used."""
+    import torch
+
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} thread(s)"
-    return {"commit": paths.commit(), "sstlib": __version__, "torch": torch.__version__, "python": platform.python_version(),
+    return {"commit": paths.commit(), "code": code(), "sstlib": __version__, "torch": torch.__version__, "python": platform.python_version(),
             "device": device, "data": data, "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
+
+
+@functools.cache
+def code() -> str:
+    """A hash of the library's sources as this process first saw them: two results of one code have the same, whatever was committed."""
+    return tree_digest(Path(__file__).parent, *SOURCES)[:16]
+
+
+def made_by(origin: dict[str, Any]) -> str:
+    """Which code made a result of this provenance, for a person; empty where it is the code that runs now."""
+    if origin.get("code") == code():
+        return ""
+    return f"made by other code, commit {origin.get('commit', 'unknown')}"
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def tree_digest(folder: Path, *patterns: str) -> str:
+    """SHA-256 over the names and contents of a folder's files that match a pattern; of nothing where it is missing."""
+    total = hashlib.sha256()
+    for path in sorted({path for pattern in patterns for path in folder.rglob(pattern) if path.is_file()}):
+        total.update(f"{path.relative_to(folder).as_posix()} {digest(path)}\n".encode())
+    return total.hexdigest()
 
 
 def processor() -> dict[str, Any]:

@@ -174,6 +174,18 @@ class Texts(Kind):
         return super().read(text) if text.startswith(("[", '"')) else text
 
 
+@dataclass(frozen=True)
+class Fields(Kind):
+    """Values by name."""
+
+    @property
+    def says(self) -> str:
+        return "an object, {...}"
+
+    def fits(self, value: Any) -> bool:
+        return isinstance(value, dict)
+
+
 def parse_json(text: str | bytes, source: str) -> Any:
     """JSON from outside, strictly: each key once, no NaN and no Infinity.
 

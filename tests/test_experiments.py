@@ -1,14 +1,16 @@
 """Records are whole or absent; sweeps know what is missing; tables come from records alone."""
 
+import dataclasses
 import json
+import re
 import shutil
 import types
 
 import numpy as np
 import pytest
 
-from sstlib import paths, weights
-from sstlib.cli import main
+from sstlib import paths, runner, weights
+from sstlib.cli import main, sweep
 from sstlib.config import MODELS, RunConfig, TrainingConfig
 from sstlib.datasets import occlusion
 from sstlib.experiments import SWEEPS, RunRecord, findings, missing, records, release, run, scoring, tables
@@ -61,6 +63,73 @@ def test_a_broken_record_is_named(runs):
     path.write_text("{")
     with pytest.raises(ValueError, match="base-seed0.json is not a run record"):
         missing(SWEEPS["history"])
+
+
+def damaged(**changes):
+    return json.dumps(dataclasses.asdict(record_of("base", 0, 0.5)) | changes)
+
+
+DAMAGED = {
+    "another kind of JSON": ("[]", r"holds \[\]; expected a JSON object"), "null": ("null", "holds None"), "cut off": ('{"experiment": "short"', "is not JSON"),
+    "a key of its own": (damaged(extra=1), "a key is 'extra'; expected one of 'experiment'"), "no metrics": (damaged(metrics=None), "metrics is None"),
+    "a seed that is none": (damaged(seed="0"), "seed is '0'; expected a whole number"), "a list of metrics": (damaged(metrics=[]), r"metrics is \[\]; expected an object"),
+    "twice a key": ('{"seed": 0, "seed": 1}', "the key 'seed' is there twice"), "nothing in it": ("{}", "the key 'experiment' is missing"),
+    "not a number": (damaged(metrics={"J&F": float("nan")}), "NaN is no number"), "deep": ('{"config": ' * 100_000, "nested too deeply"),
+    "no text": ("\x00\xff", "is not JSON"),
+}
+
+
+@pytest.mark.parametrize("text, message", DAMAGED.values(), ids=DAMAGED)
+@pytest.mark.parametrize("command", [["sweep", "history", "--list"], ["sweep", "history", "--only", "base", "--seed", "0"]], ids=["list", "make"])
+def test_a_damaged_record_is_one_line_and_is_kept(runs, text, message, command, capsys):
+    path = record_of("base", 0, 0.5).write()
+    path.write_text(text, encoding="latin-1")
+    assert main(command) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and f"{path} is not a run record" in said and re.search(message, said) and "delete it and run the sweep again" in said
+    assert path.read_text(encoding="latin-1") == text
+
+
+@pytest.mark.parametrize("value", [None, "0.5", 1.5, -0.1, True, []])
+def test_a_score_that_is_none_is_named_with_its_record(runs, value):
+    path = record_of("base", 0, 0.5).write()
+    path.write_text(damaged(metrics={"J&F": value, "J": 0.1, "F": 0.1}))
+    with pytest.raises(ValueError, match=r"short/base-seed0.json: metrics.J&F is .*expected a number of at least 0 and at most 1"):
+        tables.measured("history")
+
+
+def test_a_record_of_another_configuration_is_named_where_that_is_no_configuration(runs):
+    path = record_of("base", 0, 0.5).write()
+    values = json.loads(path.read_text())
+    values["config"]["model"]["history"] = "three"
+    path.write_text(json.dumps(values))
+    with pytest.raises(ValueError, match="base-seed0.json: config.model.history is 'three'; expected a whole number"):
+        missing(SWEEPS["history"])
+    values["config"]["model"].pop("history")  # as before there was the field: its default, 3, is what the base run has
+    path.write_text(json.dumps(values))
+    assert run("base", 0).done
+
+
+def test_a_reused_record_says_which_code_made_it(runs, capsys):
+    one = record_of("base", 0, 0.5)
+    other = dataclasses.replace(one, seed=1, config=run("base", 1).config.to_dict(), provenance={"commit": "0123456789ab", "code": "of another day"})
+    dataclasses.replace(one, provenance=provenance("generated")).write()
+    other.write()
+    assert run("base", 0).done and run("base", 1).done and run("base", 0).note == ""
+    assert main(["sweep", "history", "--list"]) == 0
+    assert "1 of them made by other code, commit 0123456789ab; sst sweep --fresh makes them again" in capsys.readouterr().out
+    tasks = [sweep.task("history", run("base", seed)) for seed in (0, 1)]
+    with runner.Engine() as engine:
+        said = runner.summary(engine.run(tasks))
+    assert [line.split(maxsplit=4)[3:] for line in said.splitlines()[:2]] == [["reused"], ["reused", "made by other code, commit 0123456789ab; "
+                                                                              "sst sweep --fresh makes them again"]]
+
+
+def test_what_a_stopped_scoring_left_is_checked(tmp_path):
+    [clip] = [clip for clip in occlusion.clips("mini") if clip.value == 0]
+    (tmp_path / f"{clip.name}.json").write_text('{"seconds": "soon", "frames": 3}')
+    with pytest.raises(ValueError, match=f"{clip.name}.json: seconds is 'soon'; expected a number .*delete it"):
+        scoring.predict(build(MODELS["sst-tiny"]), [clip], tmp_path)
 
 
 def test_unknown_variant_lists_the_known_ones():

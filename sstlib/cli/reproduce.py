@@ -71,8 +71,12 @@ def davis_rows() -> list:
     if paths.davis() is None:
         print("no DAVIS folder (SST_DAVIS or data/DAVIS): the rows on real frames stay as they are recorded")
         return []
-    from sstlib.experiments import davis
+    from sstlib.experiments import davis, records
+    from sstlib.provenance import made_by
 
-    began = time.time()
-    return [runner.Outcome(f"davis2016/{record.stem}", "ran" if record.stat().st_mtime >= began else "reused")
-            for record in davis.davis_rows()]
+    began, outcomes = time.time(), []
+    for path in davis.davis_rows():
+        ran = path.stat().st_mtime >= began
+        outcomes.append(runner.Outcome(f"davis2016/{path.stem}", "ran" if ran else "reused",
+                                       note="" if ran else made_by(records.read(path).provenance)))
+    return outcomes

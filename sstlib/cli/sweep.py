@@ -1,6 +1,7 @@
 """Trains and evaluates the variants of an experiment: one run a task, one record a run."""
 
 import argparse
+from collections import Counter
 
 from sstlib import paths
 from sstlib.cli import _arguments
@@ -29,6 +30,9 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.list:
         for name, run in runs:
             print(f"{'done   ' if run.done else 'missing'}  {name:<10}  {run_name(run)}")
+        for made, number in Counter(note(run) for _, run in runs if run.done).items():
+            if made:
+                print(f"{number} of them {made}")
         return 0
     if len(runs) == 1 and arguments.only is not None and arguments.seed is not None:
         return make(runs[0][1], arguments.fresh)
@@ -55,13 +59,18 @@ def run_name(run) -> str:
     return f"{run.experiment}/{run.variant}-seed{run.seed}"
 
 
+def note(run) -> str:
+    """What the summary says of a reused run that other code than this made."""
+    return f"{run.note}; sst sweep --fresh makes them again" if run.note else ""
+
+
 def task(name: str, run, fresh: bool = False):
     """A run as a task: this command again, for this run alone, in a process of its own."""
     from sstlib import runner
 
     command = ("sstlib", "sweep", name, "--only", run.variant, "--seed", str(run.seed), *(["--fresh"] if fresh else []))
     log = paths.EXECUTED / "logs" / f"{run_name(run).replace('/', '-')}.log"
-    return runner.Task(run_name(run), command, output=run.record_path, record=run.record_path, complete=run.done,
+    return runner.Task(run_name(run), command, output=run.record_path, record=run.record_path, complete=run.done, note=note(run) if run.done else "",
                        log=log, environment={"SSTVOS_HOME": str(paths.ROOT)})
 
 

@@ -1,12 +1,16 @@
 """Run records: one JSON a trained or evaluated run, from which every table and figure is made."""
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from sstlib import paths
+from sstlib.config import require
 from sstlib.files import written_aside
+from sstlib.values import Fields, Number, Text, Whole, read_json
+
+KINDS = {"experiment": Text(), "variant": Text(), "seed": Whole()}  # the others are objects
 
 
 @dataclass(frozen=True)
@@ -24,6 +28,14 @@ class RunRecord:
     @property
     def path(self) -> Path:
         return record_path(self.experiment, self.variant, self.seed)
+
+    def score(self, name: str) -> float:
+        """A metric of the whole run, in 0..1.
+
+        Raises:
+            ValueError: the record has none; names the record.
+        """
+        return Number(0, 1).check(self.metrics.get(name), f"{self.path}: metrics.{name}")
 
     def write(self, path: Path | None = None) -> Path:
         """Writes the record aside and renames it: a reader finds a whole record or none."""
@@ -45,9 +57,17 @@ def read(path: Path) -> RunRecord:
         ValueError: the file is no run record.
     """
     try:
-        return RunRecord(**json.loads(path.read_text()))
-    except (json.JSONDecodeError, TypeError) as error:
+        content = read_json(path)
+        known = {f.name: f for f in fields(RunRecord)}
+        for name in content:
+            require(name, "a key", tuple(known))
+        for name, one in known.items():
+            if name not in content and one.default_factory is MISSING:
+                raise ValueError(f"the key {name!r} is missing")
+            KINDS.get(name, Fields()).check(content.get(name, {}), name)
+    except ValueError as error:
         raise ValueError(f"{path} is not a run record ({error}); delete it and run the sweep again") from error
+    return RunRecord(**content)
 
 
 def read_all(experiment: str) -> list[RunRecord]:

@@ -22,6 +22,7 @@ from sstlib.inference import segment_sequence
 from sstlib.metrics import bootstrap
 from sstlib.model import Propagator
 from sstlib.provenance import provenance
+from sstlib.values import Number, Whole, read_json
 from sstlib.video import Sequence, write_mask
 
 
@@ -105,9 +106,22 @@ def predict(network: Propagator, sequences: list[Sequence], folder: Path) -> tup
                 seconds = _segment(network, sequence, folder / sequence.name)
                 with written_aside(done, "w") as file:
                     json.dump({"seconds": seconds, "frames": len(sequence) - 1}, file)
-            totals.append(json.loads(done.read_text()))
+            totals.append(_spent(done))
             bar.update(len(sequence))
     return sum(t["seconds"] for t in totals), sum(t["frames"] for t in totals)
+
+
+def _spent(path: Path) -> dict[str, float | int]:
+    """Seconds and frames of a sequence that is done.
+
+    Raises:
+        ValueError: the file that says so is damaged.
+    """
+    content = read_json(path)
+    try:
+        return {"seconds": Number(0).check(content.get("seconds"), "seconds"), "frames": Whole(0).check(content.get("frames"), "frames")}
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}; delete it, and the masks beside it are made again") from error
 
 
 def _segment(network: Propagator, sequence: Sequence, folder: Path) -> float:

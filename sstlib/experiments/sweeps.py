@@ -9,6 +9,7 @@ from pathlib import Path
 
 from sstlib.config import DataConfig, ModelConfig, RunConfig, TrainingConfig
 from sstlib.experiments import records
+from sstlib.provenance import made_by
 
 EXPERIMENT = "short"  # short runs on generated clips, the same for every variant
 SEEDS = (0, 1, 2)
@@ -54,8 +55,16 @@ class Run:
 
     @property
     def done(self) -> bool:
-        """Whether a record of exactly this configuration is there."""
-        return self.record_path.exists() and records.read(self.record_path).config == self.config.to_dict()
+        """Whether a record of exactly this configuration is there, whichever code made it (see `note`)."""
+        return self.record_path.exists() and self._recorded() == self.config
+
+    @property
+    def note(self) -> str:
+        """Which code made the record that is there, where it is not the code of now."""
+        return made_by(records.read(self.record_path).provenance) if self.record_path.exists() else ""
+
+    def _recorded(self) -> RunConfig:
+        return RunConfig.from_dict(records.read(self.record_path).config, f"{self.record_path}: config.")
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,7 @@ def _by_variant() -> dict[str, list[records.RunRecord]]:
 def _row(label: str, runs: list[records.RunRecord]) -> dict[str, object]:
     row: dict[str, object] = {"variant": label, "runs": len(runs)}
     for score in SCORES:
-        values = np.array([100 * run.metrics[score] for run in runs])
+        values = np.array([100 * run.score(score) for run in runs])
         row[score] = values.mean() if len(values) else np.nan
         row[f"{score} sd"] = values.std(ddof=1) if len(values) > 1 else np.nan
     row["parameters (M)"] = runs[0].cost["parameters"] / 1e6 if runs else np.nan
@@ -106,8 +106,8 @@ def occlusion_measures(sweep: str) -> pd.DataFrame:
 
 def davis2016() -> pd.DataFrame:
     """Real frames: measured rows on the 20 DAVIS-2016 validation sequences, then published ones, never mixed in a column."""
-    rows = [{"method": record.variant, "J&F": 100 * record.metrics["J&F"], "J": 100 * record.metrics["J"],
-             "F": 100 * record.metrics["F"], "training": record.metrics.get("trained_on", ""), "published J&F": np.nan}
+    rows = [{"method": record.variant, **{score: 100 * record.score(score) for score in SCORES},
+             "training": record.metrics.get("trained_on", ""), "published J&F": np.nan}
             for record in records.read_all("davis2016")]
     rows += [{"method": row["method"], "training": row["training"], "published J&F": row["J&F"]}
              for row in published("davis2016").to_dict("records")]

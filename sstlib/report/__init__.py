@@ -13,6 +13,7 @@ from sstlib.runner.notebook import provenance
 from sstlib.runner.task import Outcome, Task, read_record
 
 MIMES = ["text/html", "image/svg+xml", "image/png", "image/jpeg", "text/markdown", "text/plain"]
+SHOWN = {"parameters": dict, "commit": str, "finished": str, "seconds": int | float}  # what a section says of its record
 STALE = "what it depends on has changed since: run it again"
 
 
@@ -36,6 +37,8 @@ def _section(task: Task, error: str) -> dict[str, str]:
     import nbformat
 
     record = read_record(task.record) if task.output.is_file() else {}
+    if not all(isinstance(record.get(key), kind) for key, kind in SHOWN.items()):
+        record = {}  # damaged: its task is not done either
     state = "failed" if error else "missing" if not record else "done" if task.done() else "stale"
     shown = task.output if state in ("done", "stale") else paths.NOTEBOOKS / f"{task.name}.ipynb"
     notebook = nbformat.read(shown, as_version=4)

@@ -15,7 +15,8 @@ from typing import Any
 import sstlib
 from sstlib import paths
 from sstlib.files import written_aside
-from sstlib.runner.task import Task, tree_digest
+from sstlib.provenance import SOURCES, tree_digest
+from sstlib.runner.task import Task
 
 KERNEL = "python3"
 LIBRARIES = ("torch", "numpy", "matplotlib", "pandas")
@@ -110,7 +111,7 @@ def _task(name: str, path: Path, parameters: dict[str, Any], world: dict[str, st
 def _surroundings() -> dict[str, str]:
     """What every notebook's result depends on beside itself: the library, the run records, the data it finds."""
     package = Path(sstlib.__file__).parent
-    return {"sstlib": tree_digest(package, "*.py", "*.cpp", "*.h", "*.cu", "*.js"),
+    return {"sstlib": tree_digest(package, *SOURCES),
             "runs": tree_digest(paths.RUNS, "*.json"), "weights": tree_digest(paths.WEIGHTS, "*.safetensors", "*.json"),
             "published": tree_digest(paths.DATA, "published.json"), "davis": str(paths.davis()),
             "versions": str(versions())}

@@ -1,7 +1,6 @@
 """One task: a command in its own process, and the record that says it is done."""
 
 import dataclasses
-import hashlib
 import json
 import os
 import signal
@@ -15,6 +14,8 @@ from typing import Any
 
 import sstlib
 from sstlib.files import written_aside
+from sstlib.provenance import digest
+from sstlib.values import read_json
 
 START_FAILED = 75  # exit status of a child that never began its work (EX_TEMPFAIL); the only one worth another attempt
 ATTEMPTS = 3
@@ -39,6 +40,7 @@ class Task:
     log: Path
     stamp: dict[str, Any] | None = None
     complete: bool = False
+    note: str = ""  # what to say of its result where that is reused
     partial: Path | None = None  # where the command writes its output until it is whole
     environment: dict[str, str] = dataclasses.field(default_factory=dict)
 
@@ -60,6 +62,7 @@ class Outcome:
     seconds: float = 0.0
     error: str = ""
     attempts: int = 1
+    note: str = ""
 
 
 def execute(task: Task, stopped: Callable[[], bool] = lambda: False) -> Outcome:
@@ -151,24 +154,9 @@ def tail(log: Path) -> str:
     return "\n".join(log.read_text(errors="replace").rstrip().splitlines()[-SHOWN:]) if log.is_file() else ""
 
 
-def digest(path: Path) -> str:
-    """SHA-256 of a file."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def tree_digest(folder: Path, *patterns: str) -> str:
-    """SHA-256 over the names and contents of a folder's files that match a pattern; of nothing where it is missing."""
-    total = hashlib.sha256()
-    for path in sorted({path for pattern in patterns for path in folder.rglob(pattern) if path.is_file()}):
-        total.update(f"{path.relative_to(folder).as_posix()} {digest(path)}\n".encode())
-    return total.hexdigest()
-
-
 def read_record(path: Path) -> dict[str, Any]:
     """A record's content, empty where there is none or it cannot be read."""
     try:
-        content = json.loads(path.read_text())
+        return read_json(path)
     except (OSError, ValueError):
         return {}
-    return content if isinstance(content, dict) else {}
