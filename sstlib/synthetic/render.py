@@ -106,8 +106,8 @@ def render_batch(
         if not left:
             break
         scenes = draw_scenes([specs[n] for n in left], [(*seeds[n], attempt) for n in left], device)
-        for n, clip in zip(left, _clips(scenes), strict=True):
-            if specs[n].occlusion is None or _as_wished(clip):
+        for n, clip in zip(left, clips_of(scenes), strict=True):
+            if specs[n].occlusion is None or as_wished(clip):
                 clips[n] = clip
         left = [n for n in left if n not in clips]
     if left:
@@ -117,7 +117,8 @@ def render_batch(
     return [clips[n] for n in range(len(specs))]
 
 
-def _clips(scenes: list[Scene]) -> Iterator[Clip]:
+def clips_of(scenes: list[Scene]) -> Iterator[Clip]:
+    """Draws scenes of one size, on a GPU all of them at once."""
     together = layers.whole(scenes[0].background.device)
     for part in [scenes] if together else [[scene] for scene in scenes]:
         frames, labels, amodal = draw(part)
@@ -130,7 +131,7 @@ def _clips(scenes: list[Scene]) -> Iterator[Clip]:
             yield Clip(scene.spec, pixels[n], labels[n], full, scene.ids, order, scene)
 
 
-def _as_wished(clip: Clip) -> bool:
+def as_wished(clip: Clip) -> bool:
     """Whether frame 0 gives all objects, and object 1 is hidden as asked in just as many frames in a row."""
     spec, share = clip.spec, clip.visible_share[:, 0]
     given = [(clip.labels[0] == n + 1).mean() for n in range(spec.objects)]

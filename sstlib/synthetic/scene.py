@@ -69,7 +69,9 @@ def sprite_size(spec: ClipSpec) -> int:
 class _Plan:
     """All that is random about one clip, in the order in which it is drawn."""
 
-    def __init__(self, spec: ClipSpec, seed: int | tuple[int, ...]) -> None:
+    def __init__(
+        self, spec: ClipSpec, seed: int | tuple[int, ...], crossing: occlusion.Crossing | None = None
+    ) -> None:
         rng = np.random.default_rng(seed)
         self.spec = spec
         self.planned = spec.occlusion is not None
@@ -86,7 +88,7 @@ class _Plan:
         self.order = rng.permutation(count)
         if self.planned:  # nothing but the occluder may hide the target
             self.order = np.array([who for who in self.order if who not in (0, count - 1)] + [0, count - 1])
-            self.crossing = occlusion.Crossing(rng, spec)
+            self.crossing = occlusion.Crossing(rng, spec) if crossing is None else crossing
         to_pixels = np.array([[spec.height, 0, spec.width / 2], [0, spec.height, spec.height / 2], [0, 0, 1.0]])
         self.to_view = to_pixels @ motion.camera(rng, spec)
         light = np.stack([motion.wander(rng, spec, 0.25 * spec.appearance) for _ in range(3)], 1)
@@ -144,10 +146,14 @@ def ground_size(spec: ClipSpec) -> tuple[int, int]:
 
 
 def draw_scenes(
-    specs: list[ClipSpec], seeds: list[tuple[int, ...]], device: torch.device | str = "cpu"
+    specs: list[ClipSpec], seeds: list[tuple[int, ...]], device: torch.device | str = "cpu",
+    crossing: occlusion.Crossing | None = None,
 ) -> list[Scene]:
-    """Scenes of clips of one size, their sprites and backgrounds made together."""
-    plans = [_Plan(spec, seed) for spec, seed in zip(specs, seeds, strict=True)]
+    """Scenes of clips of one size, their sprites and backgrounds made together.
+
+    A `crossing` that is given is none of what the seeds draw, so that a scene is the same however long it hides.
+    """
+    plans = [_Plan(spec, seed, crossing) for spec, seed in zip(specs, seeds, strict=True)]
     vivid = np.array([plan.vivid for plan in plans])
     totals = [2 * plan.count + SPARE for plan in plans]
     regions = textures([plan.regions for plan in plans], device)
