@@ -8,7 +8,8 @@ import pytest
 
 from sstlib import paths
 from sstlib.report import heading
-from sstlib.runner.notebook import declared_parameters, tidy
+from sstlib.runner.notebook import declared, declared_parameters, tidy
+from sstlib.runner.parameters import parse_parameters
 
 NOTEBOOKS = sorted(paths.NOTEBOOKS.glob("*.ipynb"))
 ABSOLUTE = re.compile(r"(?<![\w.:/~])/(?:home|root|tmp|work|Users|usr|opt|mnt|var|private)/|[A-Z]:\\\\")
@@ -65,6 +66,15 @@ def test_has_one_cell_of_typed_commented_parameters_that_papermill_reads(path):
         ast.literal_eval(node.value)
         assert re.search(r"  # \w", line), f"no comment: {line}"
     assert list(declared_parameters(path)) == [node.target.id for node in nodes]
+
+
+@EACH
+def test_numbers_among_the_parameters_say_their_range(path):
+    for name, (kind, comment) in declared(path).items():
+        if kind in ("int", "float"):
+            assert re.search(r"at least|above|one of", comment), f"{name}: {comment}"
+        default = next(node.value for node in ast.parse(parameter_cells(path)[0].source).body if node.target.id == name)
+        parse_parameters([f"{path.stem}:{name}={ast.literal_eval(default)}"])
 
 
 @EACH

@@ -184,6 +184,70 @@ def test_wrong_parameters_are_named(home, given, message):
         runner.parse_parameters([given])
 
 
+RANGED = ("steps: int = 3  # training steps, at least 2 and at most 8\nrate: float = 0.5  # how fast, above 0\nwhich: int = 0  # frames, one of 0, 2 or 4\n"
+          "score: str = 'J&F'  # which score, one of J&F, J or F\nvideo: str = ''  # a video file or a folder of frames; empty: none\n"
+          "mask: str = ''  # file with the first mask; needed with video\nnetwork: str = 'sst-small'  # released weights, or a file")
+
+
+@pytest.fixture
+def ranged(home, tmp_path, monkeypatch):
+    """A notebook whose comments say what its parameters take, and a user who stands elsewhere, beside a video and its mask."""
+    write_notebook(paths.NOTEBOOKS, "00_one", "print(video)", parameters=RANGED)
+    (tmp_path / "desk" / "clip").mkdir(parents=True)
+    for name in ("clip/00000.jpg", "mask.png", "video.mp4"):
+        (tmp_path / "desk" / name).write_bytes(name.encode())
+    monkeypatch.chdir(tmp_path / "desk")
+    return tmp_path / "desk"
+
+
+@pytest.mark.parametrize("given, message", [
+    ("steps=1", "it is 1; expected a number of at least 2 and at most 8"), ("steps=9", "it is 9; expected"), ("rate=0", "it is 0; expected a number above 0"),
+    ("rate=1e999", "it is inf; expected"), ("rate=-1", "it is -1"), ("which=3", "3 is not one of 0, 2, 4"), ("score=G", "'G' is not one of J&F, J, F"),
+    ("video=movie.mp4", "there is no .*desk/movie.mp4; paths are taken from the folder in which the command runs"), ("mask=notes.txt", "there is no"),
+    ("video=video.mp4", "00_one:video is given without mask"), ("network=sst-huge", "no weights 'sst-huge'"), ("steps=" + "(" * 5000, "is not of type int")])
+def test_parameters_out_of_range_and_missing_files_are_refused_before_anything_runs(ranged, given, message, capsys):
+    assert cli.main(["reproduce", "--only", "00_one", "-p", f"00_one:{given}"]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and re.search(message, said)
+    assert not paths.EXECUTED.exists()
+
+
+def test_a_parameter_for_a_notebook_that_does_not_run_is_refused(ranged, capsys):
+    write_notebook(paths.NOTEBOOKS, "01_two")
+    assert cli.main(["reproduce", "--only", "01_two", "-p", "00_one:steps=4"]) == 2
+    assert "00_one:... is for a notebook that --only leaves out" in capsys.readouterr().err
+
+
+def test_a_file_is_found_where_the_user_stands_and_its_content_is_what_counts(ranged):
+    def fingerprint_of(*given):
+        [task] = runner.notebook_tasks(runner.choose([]), runner.parse_parameters([f"00_one:{one}" for one in given]))
+        return task.stamp["fingerprint"]
+
+    assert runner.parse_parameters(["00_one:video=clip", "00_one:mask=mask.png"]) == {
+        "00_one": {"video": str(ranged / "clip"), "mask": str(ranged / "mask.png")}}
+    for given, file in ((("video=video.mp4", "mask=mask.png"), "mask.png"), (("video=clip", "mask=mask.png"), "clip/00000.jpg"),
+                        (("video=clip", "mask=mask.png"), "clip/deep/00001.jpg"), (("network=video.mp4",), "video.mp4")):
+        before = fingerprint_of(*given)
+        assert fingerprint_of(*given) == before
+        (ranged / file).parent.mkdir(exist_ok=True)
+        (ranged / file).write_text("another picture")
+        assert fingerprint_of(*given) != before, file
+
+
+def test_figures_of_a_run_with_parameters_stand_beside_its_executed_copy(tmp_path, monkeypatch):
+    drawing = "from sstlib.plots import figure, save, styled\n@styled\ndef draw():\n    return figure(2, 2)\nprint(save(draw(), 'picture'))"
+    write_notebook(tmp_path / "notebooks", "00_draws", drawing)
+    published = tmp_path / "results" / "figures" / "picture.png"
+    published.parent.mkdir(parents=True)
+    published.write_bytes(b"as published")
+    done = reproduce(tmp_path, "--only", "00_draws", "-p", "00_draws:steps=5")
+    assert statuses(done.stdout) == {"00_draws": "ran"}, done.stdout + done.stderr
+    assert published.read_bytes() == b"as published"
+    assert (tmp_path / "results" / "executed" / "00_draws-figures" / "picture.png").read_bytes().startswith(b"\x89PNG")
+    assert statuses(reproduce(tmp_path, "--only", "00_draws").stdout) == {"00_draws": "ran"}
+    assert published.read_bytes().startswith(b"\x89PNG")
+
+
 def fingerprint(parameters=None):
     [task] = runner.notebook_tasks(runner.choose([]), {"00_one": parameters or {}})
     return task.stamp["fingerprint"]

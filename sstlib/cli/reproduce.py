@@ -13,7 +13,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--only", nargs="+", default=[], metavar="NOTEBOOK",
                         help="these notebooks alone, no sweeps and no tables")
     parser.add_argument("-p", "--parameter", action="append", default=[], metavar="NOTEBOOK:NAME=VALUE",
-                        help="a notebook's parameter; may be given several times")
+                        help="a notebook's parameter; may be given several times; its figures then go beside its executed copy")
     parser.add_argument("--in-place", action="store_true",
                         help="put the executions back into notebooks/, ready to commit")
     parser.add_argument("--fresh", action="store_true",
@@ -37,6 +37,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.in_place and parameters:
         raise ValueError("--in-place writes notebooks as they are committed, with their defaults; leave -p out")
     chosen = runner.choose(arguments.only)
+    if stray := [name for name in parameters if name not in chosen]:
+        raise ValueError(f"-p {stray[0]}:... is for a notebook that --only leaves out; name it there, or leave -p out")
     outcomes = []
     with runner.Engine(arguments.scheduler, arguments.workers) as engine:
         if not arguments.only:

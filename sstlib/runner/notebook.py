@@ -1,13 +1,11 @@
 """Notebooks as tasks: their parameters, what their result depends on, and their committed form."""
 
-import ast
 import copy
 import difflib
 import hashlib
 import importlib.metadata
 import json
 import platform
-import re
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -15,12 +13,11 @@ from typing import Any
 import sstlib
 from sstlib import paths
 from sstlib.files import written_aside
-from sstlib.provenance import SOURCES, tree_digest
+from sstlib.provenance import SOURCES, digest, tree_digest
 from sstlib.runner.task import Task
 
 KERNEL = "python3"
 LIBRARIES = ("torch", "numpy", "matplotlib", "pandas")
-TYPES = {"int": int, "float": (int, float), "bool": bool, "list": (list, tuple), "tuple": (list, tuple), "dict": dict}
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
@@ -50,43 +47,16 @@ def require_known(name: Any, known: Collection[Any], complaint: str) -> None:
         raise ValueError(f"{complaint}; {hint}")
 
 
-def parse_parameters(given: list[str]) -> dict[str, dict[str, Any]]:
-    """Values by notebook and parameter from NOTEBOOK:NAME=VALUE, each of the type that the notebook declares.
-
-    Raises:
-        ValueError: not of that form, an unknown notebook or parameter, or a value of another type.
-    """
-    values: dict[str, dict[str, Any]] = {}
-    for text in given:
-        match = re.fullmatch(r"([^:=]+):([^:=]+)=(.*)", text, re.DOTALL)
-        if not match:
-            raise ValueError(f"parameter {text!r} is not of the form NOTEBOOK:NAME=VALUE, as 03_training:steps=200 is")
-        [(notebook, path)] = choose([match[1]]).items()
-        declared = declared_parameters(path)
-        require_known(match[2], declared, f"notebook {notebook} has no parameter {match[2]!r}")
-        values.setdefault(notebook, {})[match[2]] = _typed(match[3], declared[match[2]], text)
-    return values
-
-
 def declared_parameters(path: Path) -> dict[str, str]:
     """Types by name from the notebook's cell tagged `parameters`, as papermill reads it."""
+    return {name: kind for name, (kind, _) in declared(path).items()}
+
+
+def declared(path: Path) -> dict[str, tuple[str, str]]:
+    """Type and comment of each parameter, likewise."""
     from papermill import inspect_notebook
 
-    return {name: str(found["inferred_type_name"]) for name, found in inspect_notebook(path).items()}
-
-
-def _typed(value: str, kind: str, text: str) -> Any:
-    """The value as the declared type; a bare word stays a string where the type allows it."""
-    if kind == "str":
-        return value
-    try:
-        parsed = ast.literal_eval({"true": "True", "false": "False", "none": "None"}.get(value.lower(), value))
-    except (ValueError, SyntaxError):
-        parsed = value
-    fits = isinstance(parsed, TYPES.get(kind.split("[")[0], object))
-    if not fits or isinstance(parsed, bool) and kind in ("int", "float"):
-        raise ValueError(f"parameter {text!r}: {value!r} is not of type {kind}, which the notebook declares")
-    return parsed
+    return {name: (str(found["inferred_type_name"]), found["help"]) for name, found in inspect_notebook(path).items()}
 
 
 def notebook_tasks(chosen: dict[str, Path], parameters: dict[str, dict[str, Any]]) -> list[Task]:
@@ -98,14 +68,21 @@ def notebook_tasks(chosen: dict[str, Path], parameters: dict[str, dict[str, Any]
 def _task(name: str, path: Path, parameters: dict[str, Any], world: dict[str, str], origin: dict[str, Any]) -> Task:
     cells = [[cell["cell_type"], "".join(cell["source"]), cell["metadata"].get("tags", [])]
              for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]]
-    depends = {"cells": cells, "parameters": parameters} | world
+    contents = {key: _content(Path(value)) for key, value in parameters.items() if isinstance(value, str) and Path(value).is_absolute() and Path(value).exists()}
+    depends = {"cells": cells, "parameters": parameters, "contents": contents} | world
     fingerprint = hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()
+    own = {"SST_FIGURES": str(paths.EXECUTED / f"{name}-figures")} if parameters else {}  # the published ones are of the defaults
     partial = paths.EXECUTED / f".{name}.partial.ipynb"
     return Task(
         name, ("sstlib.runner.execution", str(path), str(partial), json.dumps(parameters)), partial=partial,
         output=paths.EXECUTED / f"{name}.ipynb", record=paths.EXECUTED / f"{name}.json",
-        log=paths.EXECUTED / "logs" / f"{name}.log", environment={"SSTVOS_HOME": str(paths.ROOT)},
+        log=paths.EXECUTED / "logs" / f"{name}.log", environment={"SSTVOS_HOME": str(paths.ROOT)} | own,
         stamp={"fingerprint": fingerprint, "parameters": parameters} | origin)
+
+
+def _content(path: Path) -> str:
+    """What a parameter's file holds, or a folder with all that is in it."""
+    return tree_digest(path, "*") if path.is_dir() else digest(path)
 
 
 def _surroundings() -> dict[str, str]:
