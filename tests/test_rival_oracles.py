@@ -19,7 +19,8 @@ OBJECTS = 3
 def lively(name, **changes):
     """A network in float64 whose every weight matters and no score saturates."""
     torch.manual_seed(0)
-    network = build(named_model(name).replace(width=8, embedding=6, backbone_width=8, decoder_width=8, **changes)).double().eval()
+    small = {"width": 8, "embedding": 6, "backbone_width": 8, "decoder_width": 8}
+    network = build(named_model(name).replace(**small | changes)).double().eval()
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))

@@ -158,14 +158,14 @@ VARIANTS = {
     "features warped": {"warped": "features", "affinity": "weight"},
     "grid, then dense, scaled": {"layers": ("grid", "dense"), "scaled": True, "affinity": "dot"},
     "strided, frn": {"layers": ("strided(stride=2)", "local(radius=1)"), "norm": "frn"},
-    "cfbi+sst, features warped": {"profile": "cfbi+sst", "warped": "features", "history": 1},
+    "cfbi+sst, features warped": {"profile": "cfbi+sst", "warped": "features"},
 }
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
 @torch.no_grad()
 def test_encoder_and_evidence_are_those_of_the_equations(variant):
-    changes = {"layers": ("local(radius=1)",) * 2, "history": 2, "encoding_base": 50.0} | VARIANTS[variant]
+    changes = {"layers": ("local(radius=1)",) * 2, "history": 2, "width": 12, "encoding_base": 50.0} | VARIANTS[variant]
     network = lively("sst-tiny", **changes)
     masks = soft_masks(5)
     features, members, memory = carried(network, frames=5, masks=masks)
