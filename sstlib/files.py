@@ -1,8 +1,8 @@
-"""Files that are whole or absent: written aside in the same folder, then renamed."""
+"""Files that are whole or absent: written aside in the same folder, then renamed; and never in place of what is read."""
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -24,3 +24,35 @@ def written_aside(path: Path | str, mode: str = "wb") -> Iterator[IO]:
     except BaseException:
         os.unlink(scratch)
         raise
+
+
+def refuse_inputs(outputs: Mapping[str, Path | str | None], inputs: Iterable[Path | str | None]) -> None:
+    """Refuses to write what is read, or two results to one place, whatever the paths are called: links and case count not.
+
+    Args:
+        outputs: where a command writes, by what names it to its user (`--out`); None is not written.
+        inputs: files and folders that it reads; None is none.
+
+    Raises:
+        ValueError: an output is an input, or another output.
+    """
+    sources = {_identity(Path(path)): path for path in inputs if path is not None}
+    targets: dict[object, str] = {}
+    for name, path in outputs.items():
+        if path is None:
+            continue
+        identity = _identity(Path(path))
+        if identity in sources:
+            raise ValueError(f"{name} would write to {path}, which is read ({sources[identity]}); write elsewhere")
+        if identity in targets:
+            raise ValueError(f"{name} and {targets[identity]} would both write to {path}; give each its own")
+        targets[identity] = name
+
+
+def _identity(path: Path) -> object:
+    """What a path leads to: the file itself where there is one, else the place."""
+    try:
+        status = path.stat()
+    except OSError:
+        return path.resolve()
+    return status.st_dev, status.st_ino

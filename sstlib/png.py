@@ -13,28 +13,32 @@ from sstlib.shapes import UInt8
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 MODES = {(0, 1): "1", (0, 8): "L", (3, 1): "P", (3, 8): "P"}  # color type and depth -> Pillow's name for it
-LARGEST = 2 ** 28  # bytes; what claims to be larger is left to Pillow's guards
+LARGEST = 2 ** 26  # bytes; what claims to be larger is left to Pillow's guards
+COLORS = bytes.fromhex("000000 800000 008000 808000 000080 800080 008080 808080 400000 c00000 408000 c08000 400080 c00080 "
+                       "408080 c08080 004000 804000 00c000 80c000 004080 804080")  # DAVIS's, whose later ones differ by writer
+ELSEWHERE = frozenset({b"acTL", b"eXIf"})  # animations and orientations are left to Pillow
 
 
 def decode(content: bytes) -> tuple[UInt8[np.ndarray, "height width"], str] | None:
     """Values of a gray or palette PNG of 8 bits or 1, and its mode in Pillow's words; None if it is none, or damaged.
 
-    None also where there is no compiler. The caller then asks a general reader, which knows every other kind and says
-    what is wrong with a file.
+    Palettes are DAVIS's or say nothing: of other colors, indices need not be ids. None also where there is no compiler.
+    The caller then asks a general reader, which knows every other kind and says what is wrong with a file.
     """
     library = _library()
     if library is None or not content.startswith(SIGNATURE):
         return None
     try:
-        header, data = _chunks(content)
-        width, height, depth, kind, _, _, interlaced = struct.unpack(">IIBBBBB", header)
+        chunks = _chunks(content)
+        width, height, depth, kind, *methods = struct.unpack(">IIBBBBB", chunks[b"IHDR"])
+        colors = chunks.get(b"PLTE", b"")[:len(COLORS)]
         stride = (width * depth + 7) // 8
         size = height * (stride + 1)
-        if (kind, depth) not in MODES or interlaced or not 0 < size < LARGEST:
+        if (kind, depth) not in MODES or any(methods) or not 0 < size < LARGEST or kind == 3 and colors != COLORS[:len(colors)] and any(colors):
             return None
         stream = zlib.decompressobj()
-        raw = stream.decompress(data, size + 1)
-    except (struct.error, zlib.error):
+        raw = stream.decompress(chunks[b"IDAT"], size + 1)
+    except (struct.error, zlib.error, KeyError):
         return None
     if len(raw) != size or not stream.eof:
         return None
@@ -44,17 +48,27 @@ def decode(content: bytes) -> tuple[UInt8[np.ndarray, "height width"], str] | No
     return rows if depth == 8 else np.unpackbits(rows, axis=1, count=width), MODES[kind, depth]
 
 
-def _chunks(content: bytes) -> tuple[bytes, bytes]:
-    """The header and the compressed pixels; the zlib stream has a checksum of its own."""
-    at, header, data = len(SIGNATURE), b"", []
+def _chunks(content: bytes) -> dict[bytes, bytes]:
+    """Header, palette and compressed pixels by chunk name; these have a checksum of their own, the others' are verified.
+
+    Raises:
+        KeyError: chunks that are not understood here.
+        zlib.error: a wrong checksum.
+    """
+    at, chunks, pixels = len(SIGNATURE), {}, []
     while at + 8 <= len(content):
         size, name = struct.unpack_from(">I4s", content, at)
-        if name == b"IHDR":
-            header = content[at + 8:at + 8 + size]
-        elif name == b"IDAT":
-            data.append(content[at + 8:at + 8 + size])
+        if name in ELSEWHERE or name in chunks or (name == b"IHDR") != (not chunks):
+            raise KeyError(name)
+        if name == b"IDAT":
+            pixels.append(content[at + 8:at + 8 + size])
+        else:
+            if zlib.crc32(content[at + 4:at + 8 + size]) != int.from_bytes(content[at + 8 + size:at + 12 + size]):
+                raise zlib.error(f"checksum of {name!r}")
+            if name in (b"IHDR", b"PLTE"):
+                chunks[name] = content[at + 8:at + 8 + size]
         at += size + 12
-    return header, b"".join(data)
+    return chunks | {b"IDAT": b"".join(pixels)}
 
 
 @functools.cache

@@ -209,7 +209,7 @@ def test_the_command_writes_masks_and_an_overlay(network, tmp_path, capsys):
     weights.save(network, tmp_path / "tiny.safetensors")
     frames, out = folder_of_frames(tmp_path / "frames"), tmp_path / "out"
     write_mask(tmp_path / "first.png", labels(id7=(3, 5)))
-    common = [str(frames), "--weights", str(tmp_path / "tiny.safetensors"), "--out", str(out)]
+    common = [str(frames), "--weights", str(tmp_path / "tiny.safetensors"), "--out", str(out), "--overwrite"]
     assert main(["segment", *common, "--mask", str(tmp_path / "first.png"), "--overlay"]) == 0
     assert sorted(p.name for p in out.iterdir()) == ["frame0.png", "frame1.png", "frame2.png", "frame3.png", "overlay.mp4"]
     segmenter = Segmenter(network)

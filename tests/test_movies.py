@@ -8,6 +8,7 @@ from PIL import Image
 
 from sstlib import movies, video
 from sstlib.cli import segment
+from sstlib.movies import reading
 
 
 def clip(count=7, height=46, width=62):
@@ -33,15 +34,15 @@ def test_a_video_written_and_read_back_has_the_same_count_size_and_rate(tmp_path
 
 
 def test_frames_of_a_video_are_found_in_any_order(tmp_path, monkeypatch):
-    monkeypatch.setattr(movies, "KEPT", 5)
-    monkeypatch.setattr(movies, "RUN_ON", 8)
+    monkeypatch.setattr(reading, "CACHE_BYTES", 5 * 46 * 62 * 3)
+    monkeypatch.setattr(reading, "RUN_ON", 8)
     frames = clip(90)
     movies.write_video(tmp_path / "clip.mp4", frames)
     read = movies.VideoSequence(tmp_path / "clip.mp4")
     order = [*range(89, -1, -7), 0, 3, 88, 2, *np.random.default_rng(0).integers(0, 90, 12).tolist(), -1]
     for t in order:
         assert np.abs(read.frame(t).astype(int) - frames[t]).mean() < 6, t
-    assert len(read._kept) <= 5
+    assert len(read._cache) == 5
 
 
 def test_a_video_and_its_mask(tmp_path):

@@ -124,7 +124,9 @@ def _occlusion(arguments: argparse.Namespace) -> int:
 
 def _manifest(arguments: argparse.Namespace) -> int:
     from sstlib.datasets import occlusion
+    from sstlib.files import refuse_inputs
 
+    refuse_inputs({"--out": arguments.out}, [occlusion.MANIFEST])
     occlusion.write_manifest(arguments.out)
     print(f"{'the same as' if arguments.out.read_bytes() == occlusion.MANIFEST.read_bytes() else 'other than'} "
           f"that of version {occlusion.VERSION}: {arguments.out}")
@@ -133,19 +135,22 @@ def _manifest(arguments: argparse.Namespace) -> int:
 
 def _submission(arguments: argparse.Namespace) -> int:
     from sstlib.datasets import DATASETS, open_dataset, youtube
+    from sstlib.files import refuse_inputs
 
     if not arguments.name.startswith("youtube"):
         raise ValueError(f"{arguments.name!r}: only {', '.join(n for n in DATASETS if n.startswith('youtube'))} are submitted")
     sequences = open_dataset(arguments.name, arguments.split, arguments.folder)
+    refuse_inputs({"--out": arguments.out}, [arguments.masks, *arguments.masks.glob("*/*")])
     print(f"{youtube.write_submission(arguments.out, arguments.masks, sequences)} masks in {arguments.out}")
     return 0
 
 
 def _speed(arguments: argparse.Namespace) -> int:
     from sstlib.cli.train import read_config
-    from sstlib.files import written_aside
     from sstlib.datasets import speed
+    from sstlib.files import refuse_inputs, written_aside
 
+    refuse_inputs({"--json": arguments.json}, [arguments.preset])
     record = speed.measure(read_config(arguments.preset), arguments.device, arguments.clips)
     text = json.dumps(record, indent=1)
     print(text)

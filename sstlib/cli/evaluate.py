@@ -8,6 +8,7 @@ from pathlib import Path
 
 from sstlib.evaluation import (MISSING, Evaluation, compare, dataset_masks, evaluate, evaluate_clips,
                                youtube_groups)
+from sstlib.files import refuse_inputs
 from sstlib.metrics import PROTOCOLS, Interval
 
 HELP = "score predicted masks against annotations: region similarity J and contour accuracy F"
@@ -59,6 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise ValueError("give either the folder of ANNOTATIONS or --dataset")
     if (arguments.meta is None) != (arguments.seen is None):
         raise ValueError("--meta and --seen go together: seen and unseen objects are told apart by both")
+    _refuse_inputs(arguments)
     scored = _scorer(arguments)
     result = scored(arguments.predictions, arguments.json)
     report(result)
@@ -72,6 +74,16 @@ def run(arguments: argparse.Namespace) -> int:
         other = Path(arguments.against)
         report_comparison(result, Evaluation.read(other) if other.is_file() else scored(other, None))
     return 0
+
+
+def _refuse_inputs(arguments: argparse.Namespace) -> None:
+    """Refuses to write over anything that is read."""
+    outputs = {"--json": arguments.json, "--csv": arguments.csv}
+    inputs = [arguments.predictions, arguments.annotations, arguments.meta, arguments.seen, arguments.against]
+    if any(path and Path(path).exists() for path in outputs.values()):  # a new file is none of these
+        folders = [Path(path) for path in (arguments.predictions, arguments.annotations, arguments.against) if path and Path(path).is_dir()]
+        inputs += [file for folder in folders for file in folder.glob("*/*")]
+    refuse_inputs(outputs, inputs)
 
 
 def _scorer(arguments: argparse.Namespace) -> Callable[[str | Path, str | None], Evaluation]:

@@ -1,13 +1,16 @@
 """Where data sets come from, under which terms, and how their archives are fetched and unpacked without harm."""
 
 import hashlib
+import lzma
 import os
 import shutil
 import stat
+import struct
 import tempfile
 import urllib.error
 import urllib.request
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -156,7 +159,8 @@ def unpack(archive: Path | str, folder: Path, most: int) -> int:
                 with opened.open(member) as source, open(target, "wb") as file:
                     shutil.copyfileobj(source, file, CHUNK)
         _move_into(scratch, folder)
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, RuntimeError, OverflowError, struct.error,
+            UnicodeDecodeError, FileExistsError, NotADirectoryError, IsADirectoryError) as error:
         raise ValueError(f"{archive}: not a whole zip ({error}); download it again") from None
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
@@ -171,10 +175,14 @@ def _safe_members(archive: Path, opened: zipfile.ZipFile, most: int) -> dict[Pur
         name = PurePosixPath(member.filename.replace("\\", "/"))
         if name.is_absolute() or ".." in name.parts or (name.parts and ":" in name.parts[0]):
             raise ValueError(f"{archive}: member {member.filename!r} would leave the folder; nothing was unpacked")
+        if not name.parts:
+            raise ValueError(f"{archive}: member {member.filename!r} has no name; nothing was unpacked")
         if stat.S_ISLNK(member.external_attr >> 16):
             raise ValueError(f"{archive}: member {member.filename!r} is a link; nothing was unpacked")
         if member.is_dir() or "__MACOSX" in name.parts:
             continue
+        if name in members:
+            raise ValueError(f"{archive}: holds {member.filename!r} twice; nothing was unpacked")
         total += member.file_size
         if total > most or len(members) >= MOST_FILES:
             raise ValueError(f"{archive}: holds more than {most / 2**30:.1f} GiB or {MOST_FILES} files unpacked, "

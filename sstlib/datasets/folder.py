@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from sstlib.movies import open_clip
-from sstlib.video import FRAME_SUFFIXES, FolderSequence, Sequence, name_order
+from sstlib.video import FolderSequence, Sequence, is_picture, name_order
 
 
 def open_folder(folder: Path) -> list[Sequence]:
@@ -38,4 +38,4 @@ def _folders(place: Path) -> list[Path]:
 
 
 def _has_images(folder: Path) -> bool:
-    return any(path.suffix.lower() in FRAME_SUFFIXES for path in folder.iterdir())
+    return any(map(is_picture, folder.iterdir()))

@@ -4,6 +4,7 @@ Annotated at 6 frames a second. Objects may start later than the clip; meta.json
 mask is wanted, the first being the given one. `valid_all_frames` are the same clips at 30 frames a second.
 """
 
+import io
 import json
 import zipfile
 from collections.abc import Iterable
@@ -14,9 +15,10 @@ import numpy as np
 
 from sstlib import paths
 from sstlib.files import written_aside
-from sstlib.video import FolderSequence, Sequence, read_mask
+from sstlib.video import FolderSequence, Sequence, images, mask_image, name_order, read_mask, reading_of
 
 ALL_FRAMES = "_all_frames"
+LARGEST_ID = 254  # 255 is void
 
 
 class YouTubeSequence(FolderSequence):
@@ -31,8 +33,8 @@ class YouTubeSequence(FolderSequence):
     def __init__(self, frames: Path, masks: Path, name: str, objects: dict[int, dict[str, Any]]) -> None:
         super().__init__(frames, masks, name, within=frames.parents[2])
         self.categories = {n: known.get("category", "") for n, known in objects.items()}
-        self.starts = {n: known["frames"][0] for n, known in objects.items()}
-        self.scored = sorted({frame for known in objects.values() for frame in known["frames"]})
+        self.starts = {n: min(known["frames"], key=name_order) for n, known in objects.items()}
+        self.scored = sorted({frame for known in objects.values() for frame in known["frames"]}, key=name_order)
         known_frames = set(self.frame_names)
         for frame in self.scored:
             if frame not in known_frames:
@@ -71,18 +73,30 @@ def _described(path: Path) -> dict[str, dict[int, dict[str, Any]]]:
         raise FileNotFoundError(f"{path}: no such file; it says which objects are wanted at which frames")
     try:
         videos = json.loads(path.read_text())["videos"]
-        described = {video: {int(n): known for n, known in entry["objects"].items()} for video, entry in videos.items()}
-    except (KeyError, ValueError, AttributeError, TypeError) as error:
+        described = {video: {_id(n): known for n, known in entry["objects"].items()} for video, entry in videos.items()}
+    except (KeyError, ValueError, AttributeError, TypeError, RecursionError) as error:
         raise ValueError(
             f"{path}: not as YouTube-VOS writes it (videos, then objects, then frames): {error!r}"
         ) from None
     for video, objects in described.items():
+        if video in ("", ".", "..") or {"/", "\\", "\0"} & set(video):
+            raise ValueError(f"{path}: {video!r} is no name of a video's folder")
         for n, known in objects.items():
-            if not known.get("frames"):
-                raise ValueError(f"{path}: object {n} of video {video} has no key 'frames'")
+            frames = known.get("frames") if isinstance(known, dict) else None
+            if not isinstance(frames, list) or not frames or not all(isinstance(frame, str) and frame for frame in frames):
+                raise ValueError(f"{path}: object {n} of video {video} has no key 'frames' with names of frames")
+            if not isinstance(known.get("category", ""), str):
+                raise ValueError(f"{path}: object {n} of video {video} has category {known['category']!r}; expected a name")
     if not described:
         raise ValueError(f"{path}: describes no video")
     return described
+
+
+def _id(text: str) -> int:
+    """An object's id, which is the value of its pixels."""
+    if not text.isdecimal() or not 1 <= int(text) <= LARGEST_ID:
+        raise ValueError(f"object {text!r}; ids are 1..{LARGEST_ID}")
+    return int(text)
 
 
 def write_submission(path: Path | str, predictions: Path | str, sequences: Iterable[Sequence]) -> int:
@@ -97,12 +111,19 @@ def write_submission(path: Path | str, predictions: Path | str, sequences: Itera
     count = 0
     with written_aside(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         for sequence in sequences:
-            for name in getattr(sequence, "scored", sequence.frame_names):
-                mask = Path(predictions) / sequence.name / f"{name}.png"
-                if not mask.is_file():
-                    raise FileNotFoundError(f"{mask}: the server wants this frame's mask")
-                _checked(mask, read_mask(mask), sequence, name)
-                archive.write(mask, f"Annotations/{sequence.name}/{name}.png")
+            folder = Path(predictions) / sequence.name
+            names = getattr(sequence, "scored", sequence.frame_names)
+            masks = images(folder, "masks") if folder.is_dir() else {}
+            for name in names:
+                if name not in masks:
+                    raise FileNotFoundError(f"{folder / name}.png: the server wants this frame's mask")
+            reading = reading_of([masks[name] for name in names])
+            for name in names:
+                labels = read_mask(masks[name], reading)
+                _checked(masks[name], labels, sequence, name)
+                content = io.BytesIO()
+                mask_image(labels).save(content, format="PNG")  # by palette, whatever kind of image it was read from
+                archive.writestr(f"Annotations/{sequence.name}/{name}.png", content.getvalue())
                 count += 1
     return count
 

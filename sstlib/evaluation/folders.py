@@ -11,19 +11,21 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
 from tqdm import tqdm
 
+from sstlib import png
 from sstlib.evaluation.result import Evaluation
 from sstlib.metrics import PROTOCOLS, Protocol, SequenceScore, SequenceScorer, counts, scores
-from sstlib.metrics.scores import VOID, FrameCounts, count_frame, object_ids, one_object, present
-from sstlib.video import read_mask
+from sstlib.metrics.scores import FrameCounts, count_frame, object_ids, one_object, present
+from sstlib.video import Reading, contents, images, is_picture, masks, read_mask, reading_of
+from sstlib.video.pictures import same_number
 
 MISSING = ("error", "zeros")
 LISTED = 12
 WORTHWHILE = 100  # frames: fewer are scored sooner than a process has started
 SHARES = 8  # tasks a process: few ways to and fro, and none waits long for the others' last
 UNSCORED = FrameCounts((), (), {})
+ONE_OBJECT = ("binary", "indices", "bit", "alpha")  # readings of masks that tell an object from the background alone
 Masks = Mapping[str, Sequence[Path]]
 
 
@@ -32,6 +34,14 @@ class Pair(NamedTuple):
 
     truth: Path
     prediction: Path | None
+
+
+class Clip(NamedTuple):
+    """One sequence: the first frame that shows an object, whose mask is given, and all that are scored; how each side is read."""
+
+    pairs: list[Pair]
+    truth: Reading
+    prediction: Reading
 
 
 def evaluate(predictions: str | Path, annotations: str | Path | Masks, *, protocol: str | Protocol | None = None,
@@ -64,15 +74,27 @@ def evaluate(predictions: str | Path, annotations: str | Path | Masks, *, protoc
         origin = existing_folder(annotations, "annotations")
         annotations = folder_masks(origin)
     annotations = _chosen(annotations, sequences)
-    protocol, notes = _protocol(protocol, predictions, annotations)
-    pairs = {name: _pairs(predictions / name, files, protocol) for name, files in annotations.items()}
+    readings = {name: reading_of(files) for name, files in annotations.items()}
+    there = {name: predicted_masks(predictions / name, files) for name, files in annotations.items()}
+    guesses = {name: reading_of([there[name][path.stem] for path in files[1:] if path.stem in there[name]])
+               for name, files in annotations.items()}  # the first is not scored: it may be a copy of the annotation
+    protocol, notes = _protocol(protocol, annotations, readings, guesses)
+    clips = {}
+    for name, files in annotations.items():
+        start = 0 if protocol.late_objects else _first_object(files, readings[name])
+        if start:
+            notes.append(f"sequence {name}: the frames before {files[start].stem} show no object; it starts there")
+        scored = files[start + 1:len(files) - protocol.skip_last]
+        pairs = [Pair(files[start], None), *(Pair(path, there[name].get(path.stem)) for path in scored)]
+        clips[name] = Clip(pairs, readings[name], guesses[name])
+    pairs = {name: clip.pairs for name, clip in clips.items()}
     gone = {name: [pair.truth for pair in scored if pair.prediction is None] for name, (_, *scored) in pairs.items()}
     notes += absent_noted({name: (paths, len(pairs[name]) - 1) for name, paths in gone.items()}, predictions, missing)
     provenance = _provenance(pairs, predictions=predictions, annotations=origin)
     result = Evaluation(protocol, {}, tuple(notes), provenance, {k: frozenset(v) for k, v in (groups or {}).items()})
     if record and (kept := _kept(Path(record), result, list(pairs))):
         return kept.noted(f"read from {record}: files, settings and code are unchanged since it was written")
-    for name, score in _score(pairs, protocol, processes, progress):
+    for name, score in _score(clips, protocol, processes, progress):
         result.sequences[name] = score
     result = result.noted(*(note for score in result.sequences.values() for note in score.notes))
     if record:
@@ -81,16 +103,40 @@ def evaluate(predictions: str | Path, annotations: str | Path | Masks, *, protoc
 
 
 def folder_masks(folder: Path) -> dict[str, list[Path]]:
-    """The masks of each sequence in a folder of SEQUENCE/FRAME.png, sorted by name.
+    """The masks of each sequence in a folder of SEQUENCE/FRAME.png, in the order of their numbers.
 
     Raises:
         FileNotFoundError: there are none.
+        ValueError: two masks of one name or number.
     """
-    found = {place.name: sorted(place.glob("*.png")) for place in sorted(folder.iterdir()) if place.is_dir()}
-    found = {name: files for name, files in found.items() if files}
-    if not found:
+    places = [place for place in sorted(folder.iterdir()) if place.is_dir() and any(map(is_picture, place.iterdir()))]
+    if not places:
         raise FileNotFoundError(f"{folder} holds no SEQUENCE/FRAME.png; give the folder of the sequences' folders")
+    return {place.name: list(images(place, "masks").values()) for place in places}
+
+
+def predicted_masks(folder: Path, frames: Iterable[Path]) -> dict[str, Path]:
+    """The predicted masks of a sequence by the names of the frames that are annotated, in their order.
+
+    Raises:
+        ValueError: a mask is named by the number of a frame, but otherwise (8 for 00008).
+    """
+    listed = images(folder, "predicted masks") if folder.is_dir() and any(map(is_picture, folder.iterdir())) else {}
+    numbers = {same_number(name): path for name, path in listed.items()}
+    found = {}
+    for frame in frames:
+        twin = listed.get(frame.stem, numbers.get(same_number(frame.stem)))
+        if twin is not None and twin.stem != frame.stem:
+            raise ValueError(f"{twin}: its annotation is named {frame.name}; predictions take the names of the annotations' "
+                             f"frames, so rename it {frame.stem}{twin.suffix}")
+        if twin is not None:
+            found[frame.stem] = twin
     return found
+
+
+def _first_object(files: Sequence[Path], reading: Reading) -> int:
+    """Number of the first mask that shows an object, 0 where none does."""
+    return next((n for n, path in enumerate(files) if object_ids(read_mask(path, reading))), 0)
 
 
 def dataset_masks(name: str, split: str = "val", folder: str | Path | None = None) -> dict[str, list[Path]]:
@@ -162,7 +208,8 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(names[:LISTED]) + (f" and {len(names) - LISTED} more" if len(names) > LISTED else "")
 
 
-def _protocol(protocol: str | Protocol | None, predictions: Path, annotations: Masks) -> tuple[Protocol, list[str]]:
+def _protocol(protocol: str | Protocol | None, annotations: Masks, truths: Mapping[str, Reading],
+              predictions: Mapping[str, Reading]) -> tuple[Protocol, list[str]]:
     """The protocol that was asked for, or the one that the masks call for, with a note where that was decided here."""
     if isinstance(protocol, Protocol):
         return protocol, []
@@ -170,28 +217,13 @@ def _protocol(protocol: str | Protocol | None, predictions: Path, annotations: M
         if protocol not in PROTOCOLS:
             raise ValueError(f"unknown protocol {protocol!r}; known are {', '.join(PROTOCOLS)}")
         return PROTOCOLS[protocol], []
-    if all(_binary(files[0]) for files in annotations.values()):
+    if all(reading.kind in ONE_OBJECT for reading in truths.values()):
         return PROTOCOLS["davis2016"], ["the annotations are binary: whatever is not 0 is the one object (davis2016)"]
-    others = [predictions / name / files[len(files) // 2].name for name, files in annotations.items()]
-    others = [path for path in others if path.exists()]
-    if (all(set(present(read_mask(files[0]))) <= {0, 1} for files in annotations.values())
-            and any(VOID in present(read_mask(path)) for path in others) and all(_binary(path) for path in others)):
+    kinds = {reading.kind for reading in predictions.values()}
+    if "indices" in kinds and kinds <= {*ONE_OBJECT, "empty"} and all(
+            set(present(read_mask(files[0], truths[name]))) <= {0, 1} for name, files in annotations.items()):
         return PROTOCOLS["davis2016"], ["the predictions are binary: whatever is not 0 is the one object (davis2016)"]
     return PROTOCOLS["davis2017"], []
-
-
-def _binary(path: Path) -> bool:
-    """Whether a mask is written as one of foreground and background: 1-bit, or of no values but 0 and 255."""
-    read_mask(path)  # refuses what is no mask, with a message that names it
-    with Image.open(path) as image:
-        return image.mode == "1" or {VOID} <= set(np.unique(np.asarray(image)).tolist()) <= {0, VOID}
-
-
-def _pairs(predictions: Path, files: Sequence[Path], protocol: Protocol) -> list[Pair]:
-    """The first frame, for its objects, and every frame that is scored."""
-    there = {path.name: path for path in predictions.glob("*.png")}
-    scored = files[1:len(files) - protocol.skip_last]
-    return [Pair(files[0], None), *(Pair(path, there.get(path.name)) for path in scored)]
 
 
 def absent_noted(gone: Mapping[str, tuple[Sequence[Path], int]], predictions: Path, missing: str) -> list[str]:
@@ -226,8 +258,8 @@ def _provenance(pairs: Mapping[str, list[Pair]], **folders: Path | str) -> dict:
 
 
 def scorer_code() -> str:
-    """Fingerprint of the code that turns masks into scores."""
-    source = "".join(map(inspect.getsource, (counts, scores))).encode() + counts.SOURCE.read_bytes()
+    """Fingerprint of the code that reads masks and turns them into scores."""
+    source = "".join(map(inspect.getsource, (counts, scores, masks, contents, png))).encode() + counts.SOURCE.read_bytes()
     return hashlib.sha256(source).hexdigest()
 
 
@@ -244,21 +276,21 @@ def _kept(record: Path, expected: Evaluation, names: list[str]) -> Evaluation | 
     return kept if same else None
 
 
-def _score(pairs: Mapping[str, list[Pair]], protocol: Protocol, processes: int, progress: bool
+def _score(clips: Mapping[str, Clip], protocol: Protocol, processes: int, progress: bool
            ) -> Iterator[tuple[str, SequenceScore]]:
     """Counts all frames, in chunks over processes, and puts them together sequence by sequence."""
-    total = sum(map(len, pairs.values()))
+    total = sum(len(clip.pairs) for clip in clips.values())
     processes = processes if total >= WORTHWHILE else 1
     tasks, size = [], 1 + total // (SHARES * processes)
-    for name, frames in pairs.items():
-        void = bool(object_ids(read_mask(frames[0].truth))) if protocol.single_object else None
-        tasks += [(frames[start:start + size], void) for start in range(0, len(frames), size)]
+    for clip in clips.values():
+        tasks += [(clip._replace(pairs=clip.pairs[start:start + size]), protocol.single_object)
+                  for start in range(0, len(clip.pairs), size)]
     with (_mapping(processes) as mapped,
           tqdm(total=total, unit="frame", disable=None if progress else True) as bar):
         counted = (frame for chunk in mapped(_count, tasks) for frame in chunk)
-        for name, frames in pairs.items():
+        for name, clip in clips.items():
             scorer = SequenceScorer(protocol, name)
-            for frame in frames:
+            for frame in clip.pairs:
                 scorer.add(next(counted), frame.truth.stem)
                 bar.update()
             if protocol.skip_last:
@@ -280,15 +312,15 @@ def _mapping(processes: int) -> Iterator[Callable]:
             raise
 
 
-def _count(task: tuple[Sequence[Pair], bool | None]) -> list[FrameCounts]:
-    """Reads and counts some frames of one sequence; `void` (None: several objects) says what 255 is then."""
-    pairs, void = task
+def _count(task: tuple[Clip, bool]) -> list[FrameCounts]:
+    """Reads and counts some frames of one sequence, as of one object where that is wanted."""
+    clip, single = task
     counted = []
-    for path, other in pairs:
-        truth = read_mask(path)
-        prediction = np.zeros_like(truth) if other is None else read_mask(other)
-        if void is not None:
-            prediction, truth = one_object(prediction), one_object(truth, void)
+    for path, other in clip.pairs:
+        truth = read_mask(path, clip.truth)
+        prediction = np.zeros_like(truth) if other is None else read_mask(other, clip.prediction)
+        if single:
+            prediction, truth = one_object(prediction, void=True), one_object(truth, void=True)
         try:
             counted.append(count_frame(prediction, truth))
         except ValueError as error:

@@ -182,8 +182,13 @@ def object_ids(labels: UInt8[np.ndarray, "height width"]) -> tuple[int, ...]:
     return tuple(value for value in present(labels) if value not in (0, VOID))
 
 
+def void_in(clip: Iterable[UInt8[np.ndarray, "height width"]]) -> bool:
+    """Whether 255 is void in a clip of labels, or the object (DAVIS 2016): its first frame that shows anything decides."""
+    return next((values != (VOID,) for labels in clip if (values := tuple(v for v in present(labels) if v))), False)
+
+
 def one_object(labels: UInt8[np.ndarray, "height width"], void: bool = False) -> UInt8[np.ndarray, "height width"]:
-    """All objects as object 1; `void` says whether 255 is void, and so background, or of the object (DAVIS 2016)."""
+    """All objects as object 1; `void` says whether 255 is void, and so background, or of the object (`void_in`)."""
     return ((labels != 0) & (labels != VOID)).view(np.uint8) if void else (labels != 0).view(np.uint8)
 
 
@@ -199,7 +204,7 @@ class SequenceScorer:
         self._names: list[str] = []
         self._frames: list[FrameCounts] = []
         self._joined: dict[int, int] = {}  # object id -> index of the first frame whose truth holds it
-        self._void = False
+        self._void: dict[str, bool | None] = {"prediction": None, "truth": None}  # whether 255 is void, once that is known
 
     def update(self, prediction: UInt8[np.ndarray, "rows columns"], truth: UInt8[np.ndarray, "height width"],
                frame: str | None = None) -> dict[int, tuple[float, float]]:
@@ -209,14 +214,19 @@ class SequenceScorer:
             ValueError: the sizes differ, or the first frame holds no object where the protocol scores only those.
         """
         if self.protocol.single_object:
-            self._void = self._void or not self._frames and bool(object_ids(truth))
-            prediction, truth = one_object(prediction), one_object(truth, self._void)
+            prediction, truth = self._as_one("prediction", prediction), self._as_one("truth", truth)
         index = len(self._frames)
         self.add(count_frame(prediction, truth), frame)
         scored = [value for value in self._candidates(index) if value in self._joined]
         counts = np.array([self._frames[-1].counts.get(value, NOTHING) for value in scored], dtype=np.int64)
         counts = counts.reshape(len(scored), 6)
         return dict(zip(scored, zip(similarity(counts).tolist(), accuracy(counts).tolist())))
+
+    def _as_one(self, side: str, labels: UInt8[np.ndarray, "height width"]) -> UInt8[np.ndarray, "height width"]:
+        """The one object of a side's next frame, by what 255 is on that side."""
+        if self._void[side] is None and any(present(labels)):
+            self._void[side] = void_in([labels])
+        return one_object(labels, bool(self._void[side]))
 
     def add(self, counts: FrameCounts, frame: str | None = None) -> None:
         """Adds the next frame by its counts, of a frame of one object if the protocol says so.
@@ -284,8 +294,7 @@ def score_sequence(predictions: UInt8[np.ndarray, "predicted rows columns"],
     if len(predictions) != len(truths):
         raise ValueError(f"{len(predictions)} predicted frames against {len(truths)} annotated ones; give as many")
     if protocol.single_object:
-        void = len(truths) > 0 and bool(object_ids(truths[0]))
-        predictions, truths = [one_object(p) for p in predictions], [one_object(t, void) for t in truths]
+        predictions, truths = ([one_object(labels, void_in(side)) for labels in side] for side in (predictions, truths))
     scorer = SequenceScorer(protocol, name)
     for prediction, truth in zip(predictions, truths):
         scorer.add(count_frame(prediction, truth))

@@ -1,0 +1,6 @@
+"""Video files in and out, and contact sheets. PyAV is imported only when a file is opened."""
+
+from sstlib.movies.reading import VIDEO_SUFFIXES, VideoSequence, open_clip
+from sstlib.movies.writing import contact_sheet, write_video
+
+__all__ = ["VIDEO_SUFFIXES", "VideoSequence", "contact_sheet", "open_clip", "write_video"]

@@ -1,0 +1,269 @@
+"""Video files as sequences, decoded by PyAV, which is imported only when one is opened."""
+
+import functools
+import itertools
+import warnings
+import zlib
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sstlib.shapes import UInt8
+from sstlib.video import FolderSequence, Sequence, read_mask
+
+VIDEO_SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".gif", ".ts", ".mts", ".m2ts", ".vob",
+                            ".3gp", ".wmv", ".flv", ".ogv"})
+CACHE_BYTES = 256 << 20  # of decoded frames in memory, so that going back by one does not decode from a key frame again
+RUN_ON = 32  # frames that are rather decoded one after another than jumped over
+NOWHERE = -1_000_000
+
+
+class VideoSequence:
+    """A video file as a sequence: what its decoder emits, in its order, turned upright.
+
+    The file is decoded once when it is opened: containers tell of frames that are cut away (a phone's trim), or cannot be
+    decoded without what was before them, and no header says which. Each frame's checksum is kept, so that a jump is known
+    to give the same picture: it goes to an earlier key frame until it does, at last to the start. A few frames are kept.
+
+    Attributes:
+        rate: frames a second, on average.
+        size: height and width of all frames.
+        times: when each frame is shown, in seconds after the first.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not a video, damaged from its start, of frames of several sizes, or a mask of another size.
+    """
+
+    def __init__(self, path: Path | str, mask: Path | str | None = None) -> None:
+        self.path = Path(path)
+        self.name = self.path.stem
+        if not self.path.is_file():
+            raise FileNotFoundError(f"{path}: no such video file")
+        self._threads = "AUTO"
+        self._checksums: list[int] = []
+        self._stamps: list[int | None] = []
+        self._keys: list[int] = []  # numbers of the key frames
+        with _damage_told(self.path):
+            self._index()
+        self.frame_names = [f"{t:05d}" for t in range(len(self._stamps))]
+        self._numbers = {stamp: t for t, stamp in enumerate(self._stamps)}
+        self._cache: OrderedDict[int, np.ndarray] = OrderedDict()
+        self._decoded: Iterator[tuple[int, Any]] = iter(())
+        self._next = NOWHERE  # number of the frame that comes next
+        self.size: tuple[int, int] = self.frame(0).shape[:2]
+        self._mask = read_mask(mask) if mask is not None else None
+        if self._mask is not None and self._mask.shape != self.size:
+            height, width = self.size
+            raise ValueError(
+                f"{mask}: the mask is {self._mask.shape[1]}x{self._mask.shape[0]}, frames of {path} are {width}x{height}"
+            )
+
+    def _index(self) -> None:
+        """Decodes the whole file once, and keeps when each frame is shown, whether it is a key frame, and its checksum."""
+        sizes, packets, damage = {}, 0, None
+        with self._opened() as (container, stream):
+            self.rate: Fraction = stream.average_rate or Fraction(25)  # before anything is read: AVI's is another one after that
+            def counted() -> Iterator[Any]:
+                nonlocal packets
+                for packet in container.demux(stream):
+                    packets += packet.size > 0
+                    yield packet
+
+            try:
+                for frame in _emitted(counted(), stream):
+                    sizes.setdefault((frame.width, frame.height), len(self._stamps))
+                    if frame.key_frame:
+                        self._keys.append(len(self._stamps))
+                    self._stamps.append(frame.pts)
+                    self._checksums.append(_checksum(frame))
+            except _errors() as error:
+                damage = error
+            self._unit: Fraction = stream.time_base
+            self._pixels = stream.width * stream.height
+            declared = _declared(container, stream, self.rate)
+        if damage and self._threads != "NONE":  # how much comes before the damage must not depend on threads
+            self._threads, self._stamps, self._keys, self._checksums = "NONE", [], [], []
+            return self._index()
+        if not self._stamps:
+            raise ValueError(f"{self.path}: not a video, or damaged ({damage})" if damage else f"{self.path}: has no video frames")
+        if len(sizes) > 1:
+            (width, height), t = list(sizes.items())[1]
+            raise ValueError(f"{self.path}: from frame {t} on frames are {width}x{height}, those before are "
+                             f"{'x'.join(map(str, next(iter(sizes))))}; a clip has one size")
+        if damage or packets < 0.98 * declared - 1:
+            warnings.warn(f"{self.path}: the header tells of {max(declared, packets)} frames, {len(self._stamps)} are there; "
+                          "the file may be cut off", stacklevel=4)
+
+    @contextmanager
+    def _opened(self) -> Iterator[tuple[Any, Any]]:
+        """The file and its video stream."""
+        import av
+
+        with av.open(str(self.path), metadata_errors="ignore") as container:
+            streams = [one for one in container.streams.video if not one.disposition & av.stream.Disposition.attached_pic]
+            if not streams:
+                raise ValueError(f"{self.path}: has no video stream")
+            streams[0].thread_type = self._threads
+            yield container, streams[0]
+
+    @functools.cached_property
+    def times(self) -> list[Fraction]:
+        stamps = self._stamps
+        if None in stamps or any(later <= earlier for earlier, later in zip(stamps, stamps[1:])):
+            return [t / self.rate for t in range(len(self))]
+        return [(stamp - stamps[0]) * self._unit for stamp in stamps]
+
+    @property
+    def start(self) -> Fraction:
+        """When the first frame is shown, on the file's own clock in seconds: its sound goes by the same."""
+        return (self._stamps[0] or 0) * self._unit
+
+    def __len__(self) -> int:
+        return len(self.frame_names)
+
+    def label(self, t: int) -> UInt8[np.ndarray, "height width"] | None:
+        return self._mask if range(len(self))[t] == 0 else None
+
+    def frame(self, t: int) -> UInt8[np.ndarray, "height width 3"]:
+        t = range(len(self))[t]
+        if t not in self._cache:
+            with _damage_told(self.path):
+                self._decode(t)
+        return self._cache[t]
+
+    def _decode(self, t: int) -> None:
+        """Brings frame `t` into the cache: by decoding on, from the last key frame before it, from earlier ones, from the start."""
+        if self._next <= t <= self._next + RUN_ON and self._decoded_to(t):
+            return
+        keys, back = [key for key in self._keys if 0 < key <= t], 1
+        while back <= len(keys) and len(self._numbers) == len(self) and None not in self._numbers:
+            self._decoded = self._emitted(self._stamps[keys[-back]])
+            if self._decoded_to(t):
+                return
+            back *= 2
+        self._decoded = self._emitted()
+        if not self._decoded_to(t):
+            raise ValueError(f"{self.path}: frame {t} of {len(self)} cannot be decoded again; has the file changed?")
+
+    def _emitted(self, stamp: int | None = None) -> Iterator[tuple[int, Any]]:
+        """Frames with their numbers, from the start or from the key frame that a jump to `stamp` leads to."""
+        errors = _errors()
+        with self._opened() as (container, stream):
+            if stamp is None:
+                yield from enumerate(_emitted(container.demux(stream), stream))
+                return
+            try:
+                container.seek(stamp, stream=stream, backward=True)
+                for frame in _emitted(container.demux(stream), stream):
+                    if frame.pts in self._numbers:
+                        yield self._numbers[frame.pts], frame
+            except errors:
+                return
+
+    def _decoded_to(self, t: int) -> bool:
+        """Decodes on until frame `t` is in the cache; False if it does not come, or not as decoding from the start gives it."""
+        self._next, most = NOWHERE, max(1, CACHE_BYTES // (3 * self._pixels))
+        for number, frame in self._decoded:
+            same = number <= t and _checksum(frame) == self._checksums[number]
+            if number > t or number == t and not same:
+                return False
+            if same and number > t - most:
+                self._cache[number] = _upright(frame)
+                while len(self._cache) > most:
+                    self._cache.popitem(last=False)
+            if number == t:
+                self._next = t + 1
+                return True
+        return False
+
+
+def _emitted(packets: Iterator[Any], stream: Any) -> Iterator[Any]:
+    """All frames that the decoder emits. Before the first, packets that need what was cut away are passed over.
+
+    Raises:
+        FFmpegError: damage, after all frames before it.
+    """
+    import av
+
+    started, errors = False, _errors()  # looked up before: a generator may be closed when the interpreter ends
+    try:
+        for packet, following in itertools.pairwise(itertools.chain(packets, [None])):
+            if not packet.size and packet.pts is not None:  # AVI: the same picture for longer
+                continue
+            if packet.is_corrupt and not (following and following.size):  # cut off within it
+                continue
+            try:
+                frames = packet.decode()
+            except av.error.InvalidDataError:
+                if started:
+                    raise
+                continue
+            for frame in frames:
+                started = True
+                yield frame
+    except errors:
+        if started:
+            yield from stream.decode(None)
+        raise
+
+
+def _upright(frame: Any) -> UInt8[np.ndarray, "height width 3"]:
+    """A decoded frame in RGB, turned as its file says."""
+    picture = frame.to_ndarray(format="rgb24")
+    turns = round(getattr(frame, "rotation", 0) / 90) % 4
+    return np.ascontiguousarray(np.rot90(picture, turns)) if turns else picture
+
+
+def _errors() -> tuple[type[Exception], ...]:
+    import av
+
+    return av.error.FFmpegError, IndexError
+
+
+def _declared(container: Any, stream: Any, rate: Fraction) -> int:
+    """How many frames a file's header tells of: some containers (AVI, MKV) can be read up to where they were cut off."""
+    seconds = ((container.duration or 0) - max(0, container.start_time or 0) * (stream.duration is None)) / 1_000_000
+    return stream.frames or round(seconds * rate)
+
+
+def _checksum(frame: Any) -> int:
+    """Checksum of a decoded frame: every pixel's brightness where that is a plane of its own, else its colors."""
+    if not frame.format.name.startswith(("yuv4", "yuvj4", "yuva4", "gray", "nv12", "nv21", "gbrp")):
+        return zlib.crc32(np.ascontiguousarray(frame.to_ndarray(format="rgb24")))
+    plane = frame.planes[0]
+    wide = plane.width * (1 if frame.format.components[0].bits <= 8 else 2)
+    return zlib.crc32(np.ascontiguousarray(np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[:plane.height, :wide]))
+
+
+@contextmanager
+def _damage_told(path: Path) -> Iterator[None]:
+    """Turns FFmpeg's errors into one that names the file."""
+    try:
+        yield
+    except _errors() as error:
+        raise ValueError(f"{path}: not a video, or damaged ({error})") from None
+
+
+def open_clip(path: Path | str, mask: Path | str | None = None) -> Sequence:
+    """A video file, or a folder of frames, with the mask of its first frame or a folder of masks named as frames.
+
+    Raises:
+        FileNotFoundError: neither a file nor a folder.
+        ValueError: a file that is no video.
+    """
+    path = Path(path)
+    if path.is_dir():
+        sequence = FolderSequence(path, mask)
+        sequence.size  # noqa: B018 - refuses frames of several sizes before anything is done with the first
+        return sequence
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such video file or folder of frames")
+    if path.suffix.lower() not in VIDEO_SUFFIXES:
+        raise ValueError(f"{path}: expected a folder of frames or a video file ({', '.join(sorted(VIDEO_SUFFIXES))})")
+    return VideoSequence(path, mask)

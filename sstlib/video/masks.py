@@ -1,0 +1,207 @@
+"""Masks in and out: what an image of any kind says about objects, by one rule for all masks of a clip.
+
+Of a clip, the first mask that shows anything says how all are read (`reading_of`), so that a frame which happens to hold
+only some of the values is not read as another kind of mask:
+
+- palette images by index and gray ones by value, 0 the background and 255 void; but where a clip's masks hold nothing
+  beside 0 and 255, 255 is the object, as in DAVIS 2016; 16-bit copies of 8-bit levels (0 and 65535) count as those;
+- color images with black, or transparent, background: by DAVIS's palette where all their colors are of it, else each
+  color is an object, numbered in the order of their codes #RRGGBB over all masks of the clip; white on black is object 1;
+- images whose colors say nothing (one of black, or a picture cut out): what is not transparent is object 1.
+
+Samples of a picture (soft or resized edges, JPEG) look like hundreds of ids; they are told from ids and refused, or
+become one object where a threshold is given. What can be read in two ways is refused.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from sstlib.files import written_aside
+from sstlib.metrics.counts import present
+from sstlib.shapes import Shaped, UInt8
+from sstlib.video.contents import MOST_COLORS, PALETTE_IDS, VOID, Content, content_of, intensity, palette, refuse_samples
+
+SIGNED = ("Software", "sstlib")  # what masks written here say in their header
+
+
+class Reading(NamedTuple):
+    """How the masks of one clip are read.
+
+    Attributes:
+        kind: "ids", "binary" (0 and 255), "indices" (those of a palette), "bit" (1-bit images), "palette" (DAVIS's colors), "colors", "alpha", "threshold", or
+            "empty" where no mask shows anything.
+        colors: the color of object 1, 2, ... as 0xRRGGBB.
+        color: whether the masks are color images.
+        threshold: the least level of the object.
+    """
+
+    kind: str
+    colors: tuple[int, ...] = ()
+    color: bool = False
+    threshold: int = 0
+
+    def __str__(self) -> str:
+        numbered = ", ".join(f"{n} = #{code:06X}" for n, code in enumerate(self.colors, 1))
+        return {"empty": "nothing in it", "bit": "1 bit, white on black", "ids": "by id, a value an object",
+                "indices": "palette indices 0 and 255: 255 is the object", "binary": "white on black" if self.color else "0 and 255: 255 is the object",
+                "palette": "by color, DAVIS's palette", "colors": f"by color: {numbered}",
+                "alpha": "by transparency: what is opaque is the object",
+                "threshold": f"levels from {self.threshold} to 255 are the object"}[self.kind]
+
+
+def read_mask(path: Path | str, reading: Reading | None = None) -> UInt8[np.ndarray, "height width"]:
+    """Labels of a mask image.
+
+    Args:
+        path: an image file.
+        reading: how the masks of its clip are read (`reading_of`); None for a mask that stands alone.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: damaged, of samples instead of ids, ambiguous, or of another kind than the clip's others.
+    """
+    path = Path(path)
+    if reading is not None and reading.kind == "threshold":
+        return (intensity(path) >= reading.threshold).astype(np.uint8)
+    content = content_of(path)
+    if reading is None:
+        if content.color and not content.values.any():
+            raise ValueError(f"{path}: mask is a color image (mode {content.mode}), black throughout; it holds no object")
+        reading = reading_of([path])
+    if content.kind in ("samples", "gray", "color"):
+        refuse_samples(path, content)
+    if content.kind == "alpha" or reading.kind == "alpha":
+        if content.kind != reading.kind and content.values.any():
+            raise ValueError(f"{path}: mask is read {reading}, as the clip's first, but shows its objects otherwise; save all alike")
+        return (content.values > 0).astype(np.uint8)
+    if content.color != reading.color and reading.kind != "empty":
+        raise ValueError(f"{path}: mask is {'a color image' if content.color else 'gray or by index'} (mode {content.mode}), "
+                         f"but the clip's first one is not (read {reading}); save all masks of a clip alike")
+    if reading.kind in ("palette", "colors"):
+        return _by_color(path, content, reading)
+    return _by_value(path, content, reading)
+
+
+def reading_of(masks: Iterable[Path], threshold: int | None = None) -> Reading:
+    """How the masks of one clip are read: the first that shows anything decides, as it gives the objects.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: a mask that is refused (`read_mask`), or a threshold outside 1..255.
+    """
+    if threshold is not None:
+        if not 1 <= threshold <= VOID:
+            raise ValueError(f"the threshold is {threshold}; give a level from 1 to {VOID}")
+        return Reading("threshold", threshold=threshold)
+    masks, undecided = list(masks), Reading("empty")
+    for path in masks:
+        content = content_of(path)
+        if content.color and content.values.any():
+            return _color_reading(masks)
+        reading = _plain_reading(path, content)
+        if reading is not None and reading.kind not in ("bit", "indices"):
+            return reading
+        undecided = reading or undecided  # 1-bit masks go with any; indices 0 and 255 alone may be a frame of void alone
+    return undecided
+
+
+def _plain_reading(path: Path, content: Content) -> Reading | None:
+    """What one image that is not in color says about its clip; None where it says nothing."""
+    if content.kind in ("samples", "gray"):
+        refuse_samples(path, content)
+    levels = [level for level in present(content.values) if level]
+    if not levels:
+        return None
+    if content.kind in ("alpha", "bit"):
+        return Reading(content.kind)
+    if levels == [VOID] and not written_here(path):
+        return None if content.values.all() else Reading("indices" if content.kind == "index" else "binary")
+    return Reading("ids")
+
+
+def _color_reading(masks: list[Path]) -> Reading:
+    """How color masks are read: from the colors of all of them together."""
+    codes: set[int] = set()
+    for path in masks:
+        content = content_of(path)
+        if content.color:
+            refuse_samples(path, content)
+            codes |= set(np.unique(content.codes).tolist())
+    if 0 not in codes:
+        raise ValueError(f"{masks[0]}: mask is a color image (mode {content.mode}) without a black or transparent background, so it "
+                         "cannot be known what of it is object; paint the background black")
+    codes -= {0}
+    if all(code % 0x010101 == 0 for code in codes):
+        return Reading("binary" if codes == {0xFFFFFF} else "ids", color=True)
+    if codes <= PALETTE_IDS.keys():
+        return Reading("palette", color=True)
+    if len(codes) > MOST_COLORS:
+        raise ValueError(f"{masks[0]}: the masks of this clip have {len(codes)} colors; expected at most {MOST_COLORS}, each an object")
+    return Reading("colors", tuple(sorted(codes)), color=True)
+
+
+def _by_color(path: Path, content: Content, reading: Reading) -> UInt8[np.ndarray, "height width"]:
+    """Labels of a color image by the colors of its clip."""
+    ids = PALETTE_IDS if reading.kind == "palette" else {code: n for n, code in enumerate(reading.colors, 1)}
+    codes, places = np.unique(content.codes, return_inverse=True)
+    unknown = [code for code in codes.tolist() if code and code not in ids]
+    if unknown:
+        raise ValueError(f"{path}: mask has color #{unknown[0]:06X}, which the clip's reading does not know ({reading})")
+    return np.array([ids.get(code, 0) for code in codes.tolist()], np.uint8)[places].reshape(content.values.shape)
+
+
+def _by_value(path: Path, content: Content, reading: Reading) -> UInt8[np.ndarray, "height width"]:
+    """Labels of an image by index or level."""
+    if content.kind == "color":
+        raise ValueError(f"{path}: mask is a color image (mode {content.mode}), but the clip's first one is gray; save all alike")
+    if content.kind == "bit" or reading.kind == "ids":
+        return content.values
+    others = sorted(set(present(content.values)) - {0, VOID})
+    if others:
+        raise ValueError(f"{path}: mask has value {others[0]}, but the clip's first one is binary (0 and 255 alone); "
+                         "save all of them binary, or all by id")
+    return content.values & 1
+
+
+def areas(labels: UInt8[np.ndarray, "height width"]) -> str:
+    """What a mask was taken for, in words: its objects with their pixels."""
+    counts = np.bincount(labels.ravel(), minlength=256)
+    ids = [n for n in np.flatnonzero(counts).tolist() if n not in (0, VOID)]
+    void = f"; void (255): {counts[VOID]:,} pixels" if counts[VOID] else ""
+    told = ", ".join(f"{n} = {counts[n]:,} pixels" for n in ids)
+    return (f"{len(ids)} object{'s' if len(ids) > 1 else ''}: {told}" if ids else "no object") + void
+
+
+def write_mask(path: Path | str, labels: Shaped[np.ndarray, "height width"]) -> None:
+    """Writes labels as palette PNG in DAVIS's colors; the file appears whole or not at all.
+
+    Raises:
+        ValueError: ids outside 0..255.
+    """
+    if labels.size and (labels.min() < 0 or labels.max() > VOID):
+        raise ValueError(f"{path}: labels go from {labels.min()} to {labels.max()}; a palette PNG holds 0..255")
+    signed = PngInfo()
+    signed.add_text(*SIGNED)
+    with written_aside(path) as file:
+        mask_image(labels.astype(np.uint8)).save(file, format="PNG", pnginfo=signed)
+
+
+def written_here(path: Path) -> bool:
+    """Whether `write_mask` wrote a file."""
+    try:
+        with Image.open(path) as image:
+            return image.info.get(SIGNED[0]) == SIGNED[1]
+    except (OSError, ValueError, SyntaxError):
+        return False
+
+
+def mask_image(labels: UInt8[np.ndarray, "height width"]) -> Image.Image:
+    """Labels as a palette image in DAVIS's colors."""
+    image = Image.fromarray(labels)
+    image.putpalette(palette().tobytes())
+    return image

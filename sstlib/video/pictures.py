@@ -1,0 +1,147 @@
+"""Image files: which of a folder they are, in which order, and how each is decoded as viewers show it."""
+
+import os
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from sstlib.shapes import UInt8
+
+FRAME_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm"})
+ORIENTATION = 0x0112  # the tag of EXIF
+UPRIGHT = {2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
+           5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
+           8: Image.Transpose.ROTATE_90}  # what turns a picture of each orientation upright
+
+
+def name_order(name: str) -> list[tuple[int, int, str]]:
+    """Sorting key by name in which runs of digits count as numbers: frame2 comes before frame10."""
+    return [(0, int(part), part) if part.isdecimal() and part.isascii() else (1, 0, part)
+            for part in re.findall(r"\d+|\D+", name)]
+
+
+def same_number(name: str) -> tuple[tuple[int, str], ...]:
+    """What names have in common that differ in leading zeros alone: 8, 08 and 00008."""
+    return tuple((number, "" if kind == 0 else part) for kind, number, part in name_order(name))
+
+
+def is_picture(entry: Path | os.DirEntry) -> bool:
+    """Whether a folder's entry is one of its pictures: hidden files, other kinds and folders are none."""
+    name = Path(entry.name)
+    return not entry.name.startswith(".") and name.suffix.lower() in FRAME_SUFFIXES and not entry.is_dir()
+
+
+def images(folder: Path, what: str = "frames", within: Path | None = None) -> dict[str, Path]:
+    """Image files of a folder by stem, in the order of the numbers in their names: the one listing of frames and masks.
+
+    Args:
+        within: where given, a folder that links must not leave.
+
+    Raises:
+        FileNotFoundError: the folder is missing or holds no image.
+        ValueError: two images share a name or a number, or a link leads outside.
+    """
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder}: no such folder of {what}")
+    with os.scandir(folder) as entries:
+        pictures = [(Path(entry.path), entry.is_symlink() or folder.is_symlink()) for entry in entries if is_picture(entry)]
+    listed: dict[str, Path] = {}
+    numbers: dict[tuple, Path] = {}
+    for path, linked in sorted(pictures, key=lambda pair: (name_order(pair[0].stem), pair[0].name)):
+        twin = numbers.setdefault(same_number(path.stem), path)
+        if twin != path:
+            shared = "name" if twin.stem == path.stem else "number"
+            raise ValueError(f"{path}: {twin.name} has the same {shared}; keep one of them")
+        if linked and within is not None and not path.resolve().is_relative_to(within.resolve()):
+            raise ValueError(
+                f"{path}: a link that leads out of {within}, to {path.resolve()}; put the file itself there"
+            )
+        listed[path.stem] = path
+    if not listed:
+        raise FileNotFoundError(
+            f"{folder}: no images in this folder of {what} (looked for {', '.join(sorted(FRAME_SUFFIXES))})"
+        )
+    return listed
+
+
+@contextmanager
+def damage_told(path: Path) -> Iterator[None]:
+    """Turns whatever Pillow makes of a damaged file into one error that names it.
+
+    Its plugins raise nearly everything on bytes that they do not expect, and warn of what is an error one step later.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            yield
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path}: no such image") from None
+    except UnidentifiedImageError:
+        raise ValueError(f"{path}: not an image, or damaged at its start; copy or extract it again") from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise ValueError(f"{path}: claims to hold more than {Image.MAX_IMAGE_PIXELS / 1e6:.0f} million pixels; "
+                         "make it smaller, or copy it again if it is not that large") from None
+    except Exception as error:
+        raise ValueError(f"{path}: cannot be decoded ({error or type(error).__name__}); copy or extract it again") from None
+
+
+def load_picture(path: Path) -> Image.Image:
+    """A still picture, decoded whole and turned upright as its EXIF orientation says.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not an image, damaged, larger than Pillow's bound, or an animation.
+    """
+    with damage_told(path), open(path, "rb") as file, Image.open(file) as image:  # by name, Pillow maps raw TIFF as if it were upright
+        pictures = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)  # MPO: a phone's JPEG with a preview
+        image.load()
+        turn = UPRIGHT.get(_orientation(image))
+        upright = image.transpose(turn) if turn is not None else image
+    if pictures > 1:
+        raise ValueError(f"{path}: holds {pictures} pictures, an animation or pages; save the one that is meant")
+    return upright
+
+
+def picture_size(path: Path) -> tuple[int, int]:
+    """Height and width of a picture as it is shown, from its header alone."""
+    with damage_told(path), Image.open(path) as image:
+        width, height = image.size
+        turned = image.format != "TIFF" and _orientation(image) >= 5  # Pillow itself turns TIFF, its size too
+    return (width, height) if turned else (height, width)
+
+
+def _orientation(image: Image.Image) -> int:
+    """The orientation that EXIF tells, 1 (upright) where it tells none or is damaged: viewers show those as they are."""
+    try:
+        value = image.getexif().get(ORIENTATION, 1)
+    except Exception:
+        return 1
+    return value if isinstance(value, int) else 1
+
+
+def read_frame(path: Path | str) -> UInt8[np.ndarray, "height width 3"]:
+    """One frame in RGB, as viewers show it: upright, 16-bit gray scaled to 8.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not an image, damaged, of numbers without a known white (float, 32-bit), or with transparent pixels.
+    """
+    path = Path(path)
+    image = load_picture(path)
+    if image.mode.startswith("I;16"):
+        return np.repeat((np.asarray(image) >> 8).astype(np.uint8)[..., None], 3, axis=2)
+    if image.mode in ("I", "F"):
+        raise ValueError(f"{path}: the frame holds {'32-bit' if image.mode == 'I' else 'float'} numbers, whose white is not "
+                         "known; save frames with 8 or 16 bits a channel")
+    with damage_told(path):
+        opaque = not image.has_transparency_data or image.convert("RGBA").getchannel("A").getextrema()[0] == 255
+        frame = np.array(image.convert("RGB"))
+    if not opaque:
+        raise ValueError(f"{path}: the frame has transparent pixels, and what shows through them is not known; save it opaque")
+    return frame

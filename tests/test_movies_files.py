@@ -1,0 +1,239 @@
+"""Video files that people have: frames are what the decoder emits, in whichever order they are asked for; sound is kept."""
+
+import warnings
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+
+from sstlib import movies
+from sstlib.movies import reading
+
+HEIGHT, WIDTH = 48, 80
+KINDS = {  # suffix, codec, pixel format, options of the encoder
+    "H.264 with B-frames": (".mp4", "libx264", "yuv420p", {"bf": "3", "g": "12"}),
+    "H.264 open GOP": (".mp4", "libx264", "yuv420p", {"bf": "3", "g": "14", "x264-params": "open-gop=1:scenecut=0"}),
+    "H.264 refreshed bit by bit": (".mkv", "libx264", "yuv420p", {"x264-params": "intra-refresh=1:keyint=12"}),
+    "H.264 in 10 bits": (".mkv", "libx264", "yuv420p10le", {"g": "12"}),
+    "H.265 open GOP": (".mp4", "libx265", "yuv420p", {"x265-params": "open-gop=1:keyint=15:bframes=4:scenecut=0:log-level=none:pools=1"}),
+    "MPEG-2 program stream": (".mpg", "mpeg2video", "yuv420p", {"bf": "2", "g": "12"}),
+    "MPEG-2 transport stream": (".ts", "mpeg2video", "yuv420p", {"bf": "2", "g": "12"}),
+    "H.264 transport stream": (".ts", "libx264", "yuv420p", {"bf": "2", "g": "12"}),
+    "Motion JPEG": (".avi", "mjpeg", "yuvj420p", {}),
+    "MPEG-4 in AVI": (".avi", "mpeg4", "yuv420p", {"g": "12"}),
+    "VP9": (".webm", "libvpx-vp9", "yuv420p", {"g": "12", "lag-in-frames": "8", "auto-alt-ref": "1", "deadline": "realtime", "cpu-used": "8"}),
+    "GIF": (".gif", "gif", "rgb8", {}),
+}
+COUNT = 50
+
+
+def pictures(count=COUNT):
+    """Frames of which each says which it is: a bright square goes along over a ramp that brightens."""
+    frames = np.zeros((count, HEIGHT, WIDTH, 3), np.uint8)
+    for t in range(count):
+        frames[t] = np.linspace(0, 100, WIDTH)[None, :, None] + 2 * t
+        frames[t, 4 + t % 30:16 + t % 30, t:t + 16] = (230, 60 + 3 * t, 40)
+    return frames
+
+
+def encoded(path, codec="libx264", pixels="yuv420p", options=None, frames=None, rate=25, stamps=None, rotation=None):
+    """A video written by PyAV alone; `stamps` are milliseconds."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=rate, width=WIDTH, height=HEIGHT, pix_fmt=pixels, options=options or {})
+        if stamps is not None:
+            stream.codec_context.time_base = Fraction(1, 1000)
+        for t, picture in enumerate(pictures() if frames is None else frames):
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            if stamps is not None:
+                frame.pts, frame.time_base = stamps[t], Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
+def copied(source, target, first=0, shift=Fraction(0), left_out=()):
+    """Packets of a video from number `first` on, copied with their times shifted by seconds, as `-c copy` does."""
+    with av.open(str(source)) as old, av.open(str(target), "w") as new:
+        stream = new.add_stream_from_template(old.streams.video[0])
+        for n, packet in enumerate(old.demux(old.streams.video[0])):
+            if packet.dts is None or n < first or n in left_out:
+                continue
+            packet.pts += int(shift / packet.time_base)
+            packet.dts += int(shift / packet.time_base)
+            packet.stream = stream
+            new.mux(packet)
+    return target
+
+
+def emitted(path):
+    """What the decoder emits from the start, in its order, on one thread."""
+    with av.open(str(path)) as container:
+        container.streams.video[0].thread_type = "NONE"
+        return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+
+
+def check(path, monkeypatch, seed=0):
+    """Frames in any order are those in the decoder's; nothing is warned of."""
+    expected = emitted(path)
+    monkeypatch.setattr(reading, "CACHE_BYTES", 4 * HEIGHT * WIDTH * 3)
+    monkeypatch.setattr(reading, "RUN_ON", 5)
+    video = movies.VideoSequence(path)
+    assert len(video) == len(expected)
+    order = [*range(len(video)), *range(len(video) - 1, -1, -1), *np.random.default_rng(seed).permutation(len(video)).tolist()]
+    for t in order:
+        np.testing.assert_array_equal(video.frame(t), expected[t], err_msg=f"frame {t}")
+        assert len(video._cache) <= 4
+    return video
+
+
+@pytest.mark.parametrize("suffix, codec, pixels, options", KINDS.values(), ids=KINDS)
+def test_any_order_gives_the_frames_that_the_decoder_emits(tmp_path, monkeypatch, suffix, codec, pixels, options):
+    check(encoded(tmp_path / f"clip{suffix}", codec, pixels, options), monkeypatch)
+
+
+def test_every_frame_is_where_it_was_filmed(tmp_path):
+    video = movies.VideoSequence(encoded(tmp_path / "clip.mp4", options={"bf": "3", "g": "12", "crf": "10"}))
+    for t, picture in enumerate(pictures()):
+        assert np.abs(video.frame(t).astype(int) - picture).mean() < 6, t
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mov"])
+@pytest.mark.parametrize("cut", [16, 23])
+def test_a_trimmed_video_starts_where_it_was_trimmed(tmp_path, monkeypatch, suffix, cut):
+    whole = encoded(tmp_path / "whole.mp4", options={"bf": "2", "g": "12"})
+    trimmed = copied(whole, tmp_path / f"trim{suffix}", first=12, shift=Fraction(-cut, 25))
+    video = check(trimmed, monkeypatch)
+    assert len(video) == COUNT - cut
+    np.testing.assert_array_equal(video.frame(0), emitted(whole)[cut])
+
+
+@pytest.mark.parametrize("suffix", [".ts", ".mkv", ".mpg"])
+def test_a_recording_that_begins_within_a_group_starts_at_its_first_whole_frame(tmp_path, monkeypatch, suffix):
+    codec = "mpeg2video" if suffix == ".mpg" else "libx264"
+    whole = encoded(tmp_path / f"whole{suffix.replace('mkv', 'mp4')}", codec, options={"bf": "2", "g": "12"})
+    check(copied(whole, tmp_path / f"late{suffix}", first=5), monkeypatch)
+
+
+def test_a_video_that_starts_late_is_whole(tmp_path, monkeypatch):
+    whole = encoded(tmp_path / "whole.mp4", options={"bf": "2", "g": "12"})
+    video = check(copied(whole, tmp_path / "late.mkv", shift=Fraction(5)), monkeypatch)
+    assert len(video) == COUNT and video.times[:2] == [0, Fraction(1, 25)]
+
+
+def test_frames_at_no_constant_rate_keep_their_times(tmp_path, monkeypatch):
+    stamps = np.random.default_rng(1).integers(20, 200, COUNT).cumsum().tolist()
+    video = check(encoded(tmp_path / "uneven.mp4", stamps=stamps), monkeypatch)
+    expected = [Fraction(stamp - stamps[0], 1000) for stamp in stamps]
+    assert video.times == expected
+    movies.write_video(tmp_path / "written.mp4", (video.frame(t) for t in range(COUNT)), source=video)
+    assert [round(time * 1000) for time in movies.VideoSequence(tmp_path / "written.mp4").times] == [time * 1000 for time in expected]
+
+
+def test_frames_of_two_sizes_are_refused_when_opened(tmp_path):
+    first, second = tmp_path / "first.ts", tmp_path / "second.ts"
+    encoded(first, frames=pictures(10))
+    with av.open(str(second), "w") as container:
+        stream = container.add_stream("libx264", rate=25, width=64, height=32, pix_fmt="yuv420p")
+        for picture in pictures(10):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(picture[:32, :64]), format="rgb24")))
+        container.mux(stream.encode())
+    both = tmp_path / "both.ts"
+    both.write_bytes(first.read_bytes() + second.read_bytes())
+    with pytest.raises(ValueError, match="both.ts: from frame 10 on frames are 64x32, those before are 80x48"):
+        movies.VideoSequence(both)
+
+
+def test_decoded_frames_are_bounded_in_bytes(tmp_path, monkeypatch):
+    monkeypatch.setattr(reading, "CACHE_BYTES", 10 * HEIGHT * WIDTH * 3 + 7)
+    video = movies.VideoSequence(encoded(tmp_path / "clip.mp4"))
+    for t in range(COUNT):
+        video.frame(t)
+    assert sum(frame.nbytes for frame in video._cache.values()) == 10 * HEIGHT * WIDTH * 3
+    monkeypatch.setattr(reading, "CACHE_BYTES", 1)  # 8K: one is always kept
+    assert video.frame(3).shape == (HEIGHT, WIDTH, 3) and list(video._cache) == [3]
+    assert reading.CACHE_BYTES < 2 ** 30
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".avi"])
+def test_only_a_file_that_ends_early_is_said_to_be_cut_off(tmp_path, suffix):
+    whole = encoded(tmp_path / f"whole{suffix}", "mpeg4", options={"g": "12"})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert len(movies.VideoSequence(whole)) == COUNT
+    if suffix == ".mp4":
+        return  # its index is at its end: test_movies has it refused
+    content = whole.read_bytes()
+    (tmp_path / f"cut{suffix}").write_bytes(content[:len(content) * 2 // 3])
+    with pytest.warns(UserWarning, match="the header tells of 50 frames, .* may be cut off"):
+        video = movies.VideoSequence(tmp_path / f"cut{suffix}")
+    for t, expected in zip(range(len(video)), emitted(whole)):
+        np.testing.assert_array_equal(video.frame(t), expected)
+
+
+SOUND = {"AAC": (".mp4", "libx264", "aac", 48_000, "stereo"), "Opus": (".mkv", "libx264", "libopus", 48_000, "stereo"),
+         "PCM": (".mov", "libx264", "pcm_s16le", 44_100, "mono"), "MP3": (".avi", "mpeg4", "mp3", 44_100, "stereo"),
+         "in a transport stream": (".ts", "libx264", "aac", 48_000, "stereo"), "96 kHz": (".mkv", "libx264", "flac", 96_000, "mono")}
+
+
+def with_sound(path, codec, sound, rate, layout):
+    """COUNT frames at 25 a second and a tone of which the first half second is silent."""
+    time = np.arange(COUNT * rate // 25) / rate
+    tone = np.where(time < 0.5, 0, 0.3 * np.sin(2 * np.pi * 440 * time)).astype(np.float32)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=25, width=WIDTH, height=HEIGHT, pix_fmt="yuv420p")
+        heard = container.add_stream(sound, rate=rate, layout=layout)
+        for picture in pictures():
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode())
+        frame = av.AudioFrame.from_ndarray(np.stack([tone] * (2 if layout == "stereo" else 1)), format="fltp", layout=layout)
+        frame.sample_rate, frame.pts, frame.time_base = rate, 0, Fraction(1, rate)
+        container.mux(heard.encode(frame))
+        container.mux(heard.encode())
+    return path
+
+
+def heard(path):
+    """Rate, and the sound's first channel from the first frame of the video on."""
+    with av.open(str(path)) as container:
+        start = min(float(frame.pts * frame.time_base) for frame in container.decode(video=0))
+    with av.open(str(path)) as container:
+        stream = container.streams.audio[0]
+        resampler, samples, first = av.AudioResampler(format="fltp", layout="mono", rate=stream.rate), [], None
+        for frame in container.decode(stream):
+            for piece in resampler.resample(frame):
+                first = float(piece.pts * piece.time_base) - start if first is None else first
+                samples.append(piece.to_ndarray()[0])
+    samples = np.concatenate(samples)
+    return stream.rate, np.r_[np.zeros(max(0, round(first * stream.rate))), samples][max(0, -round(first * stream.rate)):]
+
+
+@pytest.mark.parametrize("suffix, codec, sound, rate, layout", SOUND.values(), ids=SOUND)
+def test_sound_goes_with_the_frames(tmp_path, suffix, codec, sound, rate, layout):
+    source = movies.VideoSequence(with_sound(tmp_path / f"clip{suffix}", codec, sound, rate, layout))
+    movies.write_video(tmp_path / "out.mp4", (source.frame(t) for t in range(len(source))), source=source)
+    written = movies.VideoSequence(tmp_path / "out.mp4")
+    assert len(written) == len(source) and written.times == source.times
+    (old, before), (new, after) = heard(source.path), heard(tmp_path / "out.mp4")
+    assert new == min(old, 48_000)
+    assert abs(len(after) / new - len(before) / old) < 0.03  # AAC comes in blocks of 1,024 samples
+    onset = [np.flatnonzero(np.abs(tone) > 0.1)[0] / rate for tone, rate in ((before, old), (after, new))]
+    assert abs(onset[0] - onset[1]) < 0.005
+    loud = [np.sqrt(np.mean(tone[rate:] ** 2)) for tone, rate in ((before, old), (after, new))]
+    assert loud[0] == pytest.approx(loud[1], rel=0.05) and loud[0] > 0.2
+
+
+def test_a_trimmed_video_keeps_its_sound_in_step(tmp_path):
+    whole = with_sound(tmp_path / "whole.mp4", "libx264", "aac", 48_000, "mono")
+    with av.open(str(whole)) as old, av.open(str(tmp_path / "trim.mp4"), "w") as new:
+        streams = {one.index: new.add_stream_from_template(one) for one in old.streams}
+        for packet in old.demux():
+            if packet.dts is not None:
+                shift = int(Fraction(-10, 25) / packet.time_base)
+                packet.pts, packet.dts, packet.stream = packet.pts + shift, packet.dts + shift, streams[packet.stream.index]
+                new.mux(packet)
+    source = movies.VideoSequence(tmp_path / "trim.mp4")
+    assert len(source) == COUNT - 10
+    movies.write_video(tmp_path / "out.mp4", (source.frame(t) for t in range(len(source))), source=source)
+    rate, tone = heard(tmp_path / "out.mp4")
+    assert abs(np.flatnonzero(np.abs(tone) > 0.1)[0] / rate - 0.1) < 0.005
