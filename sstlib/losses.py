@@ -1,8 +1,9 @@
-"""What training minimises: bootstrapped cross-entropy (CFBI) and a soft-Jaccard term (AOT)."""
+"""What training minimises: bootstrapped cross-entropy (CFBI), a soft-Jaccard term (AOT), and what is told of presence."""
 
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from sstlib.shapes import Bool, Float, Int
@@ -73,6 +74,26 @@ def soft_jaccard(
     An image without a visible object adds nothing: cross-entropy alone judges an empty frame.
     """
     return _Pixels.of(logits, labels).jaccard()
+
+
+def presence_loss(presence: Float[Tensor, "batch later object 2"], logits: Float[Tensor, "batch later object height width"],
+                  labels: Int[Tensor, "batch time height width"]) -> Float[Tensor, ""]:
+    """Cross-entropy of what is told of each object: that it is in sight, and that the mask made of it has a J of at least one half.
+
+    Args:
+        presence: logits of both, for every frame after the first.
+        logits: the masks.
+        labels: truth of all frames. Objects that the first one does not show do not count.
+    """
+    ids = torch.arange(1, logits.shape[2], device=labels.device).view(-1, 1, 1)
+    truth, valid = labels[:, 1:, None] == ids, labels[:, 1:, None] != IGNORED
+    claimed = (logits.detach().argmax(2)[:, :, None] == ids) & valid
+    union = (truth | claimed).sum((3, 4))
+    good = 2 * (truth & claimed).sum((3, 4)) >= union
+    asked = (labels[:, :1, None] == ids).any(4).any(3).expand_as(good).float()
+    wanted = torch.stack([truth.any(4).any(3), good], 3).float()
+    per_object = F.binary_cross_entropy_with_logits(presence[:, :, 1:].float(), wanted, reduction="none").sum(3)
+    return (per_object * asked).sum() / asked.sum().clamp(min=1)
 
 
 def segmentation_loss(

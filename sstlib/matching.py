@@ -16,6 +16,9 @@ QUERIES = 1024  # cells compared with all keys at a time
 CACHED = 128  # likewise, where the scores of so many stay in a processor's cache: three times as fast as going through memory
 
 
+WIDEST = 112  # channels in which centered features are compared: those of EfficientNet-Lite0 at its stride 16
+
+
 def best_other(scores: Float[Tensor, "batch object *rest"]) -> Float[Tensor, "batch object *rest"]:
     """For each object the largest score that any other object has; 0 where there is no other."""
     if scores.shape[1] == 1:
@@ -32,26 +35,38 @@ class ReferenceMatching(nn.Module):
 
     Gives each object four maps: the reference memberships read by softmax, its best similarity, and both for the other objects.
     30 x 54 cells at 480p are 2.6 million pairs: a thousandth of dense attention over four frames at stride 8.
+
+    Args:
+        channels: of the coarse features.
+        centered: compare the features less their mean over the frame, by a projection that starts as the identity: pretrained ones tell
+            what belongs together best so, and are there from the first step.
+        landmarks: there are other frames to match with too.
     """
 
     maps = 4
 
-    def __init__(self, channels: int, width: int = 64):
+    def __init__(self, channels: int, centered: bool = False, landmarks: bool = False):
         super().__init__()
-        self.key = nn.Conv2d(channels, width, 1)
+        self.centered = centered
+        self.key = nn.Conv2d(channels, WIDEST if centered else 64, 1, bias=not centered)
+        if centered:
+            nn.init.dirac_(self.key.weight)
         self.sharpness = nn.Parameter(torch.tensor(10.0))
+        self.landmark_sharpness = nn.Parameter(torch.tensor(10.0)) if landmarks else None
 
     def keys(self, coarse: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch key height width"]:
         """Unit vectors to be compared by their cosine."""
+        if self.centered:
+            coarse = coarse - coarse.mean((2, 3), keepdim=True)
         return F.normalize(self.key(coarse), dim=1)
 
     def forward(self, query: Float[Tensor, "batch key height width"], keys: Float[Tensor, "batch key cells"],
-                memberships: Float[Tensor, "batch object cells"]) -> Float[Tensor, "batch object 4 height width"]:
-        """Matches against `keys`, the cells of all reference frames, whose objects are `memberships`."""
-        read, best = [], []
+                memberships: Float[Tensor, "batch object cells"], landmarks: bool = False) -> Float[Tensor, "batch object 4 height width"]:
+        """Matches against `keys`, the cells of all reference frames, or of all landmarks, whose objects are `memberships`."""
+        read, best, sharpness = [], [], self.landmark_sharpness if landmarks else self.sharpness
         for part in query.flatten(2).mT.split(CACHED if query.device.type == "cpu" else QUERIES, 1):  # a GPU pays for launches
             cosine = part @ keys
-            weights = (cosine * self.sharpness).softmax(-1)
+            weights = (cosine * sharpness).softmax(-1)
             read.append(memberships @ weights.mT)
             similarity = (1 + cosine) / 2
             best.append(torch.stack([(similarity * memberships[:, None, o]).amax(-1) for o in range(memberships.shape[1])], 1))

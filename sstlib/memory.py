@@ -18,6 +18,7 @@ class Features:
     embedding: Float[Tensor, "batch embedding height width"]
     derived: dict[str, Tensor]  # what a method computes from the embedding alone, e.g. SST's tokens
     size: tuple[int, int]  # height and width of the image
+    presence: Float[Tensor, "batch object 2"] | None = None  # logits that it is in sight and that its mask is good, left by `segment`
     encoded: tuple | None = None  # (memory, result) of the encoder, left by `segment` so that `remember` need not repeat it
 
     def split(self, frames: int) -> list["Features"]:
@@ -47,6 +48,7 @@ class Memory:
     reference: Float[Tensor, "batch object 2 channels"]  # embeddings summed in and outside each object over the given frames, and areas
     previous: Float[Tensor, "batch object 2 channels"]  # likewise over the latest frame
     state: dict[str, Tensor]  # what a recurrent method carries; objects on axis 1
+    landmarks: tuple[Remembered, ...] = ()  # earlier frames for dense matching, oldest first; their content is `match`, at its resolution
 
     @property
     def objects(self) -> int:
@@ -56,9 +58,10 @@ class Memory:
     def map_objects(self, change: Callable[[Tensor, bool], Tensor]) -> "Memory":
         """A memory with `change(tensor, is_membership)` applied to every tensor that has an object axis."""
         changed = {id(r): dataclasses.replace(r, memberships=change(r.memberships, True), objects={k: change(v, False) for k, v in r.objects.items()})
-                   for r in (*self.references, *self.recent)}
+                   for r in (*self.references, *self.recent, *self.landmarks)}
         return Memory(self.time, tuple(changed[id(r)] for r in self.references), tuple(changed[id(r)] for r in self.recent),
-                      change(self.reference, False), change(self.previous, False), {k: change(v, False) for k, v in self.state.items()})
+                      change(self.reference, False), change(self.previous, False), {k: change(v, False) for k, v in self.state.items()},
+                      tuple(changed[id(r)] for r in self.landmarks))
 
     def grow(self, objects: int) -> "Memory":
         """A memory with room for more objects, which were nowhere so far."""

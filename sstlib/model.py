@@ -8,16 +8,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sstlib.attention import sparse_attention
-from sstlib.backbone import FilterResponseNorm, Levels, build_backbone, enlarge
+from sstlib.backbone import Levels, build_backbone, enlarge
 from sstlib.config import MODELS, ModelConfig
-from sstlib.connectivity import parse
-from sstlib.convolution import projected
-from sstlib.decoder import build_decoder
+from sstlib.decoder import PresenceHead, build_decoder
+from sstlib.encoder import EncoderLayer
 from sstlib.encoding import PositionalEncoding
-from sstlib.matching import FeatureMatching, ReferenceMatching, best_other
+from sstlib.matching import FeatureMatching, ReferenceMatching
 from sstlib.memory import Features, Memory, Remembered, pool_instances
-from sstlib.shapes import Float, Int
+from sstlib.shapes import Float
 
 __all__ = ["MODELS", "SST", "Features", "Memory", "Propagator", "Remembered", "build", "own_memberships", "unroll"]
 
@@ -40,9 +38,10 @@ class Propagator(nn.Module):
         self.config = config
         self.backbone = build_backbone(config)
         low, _, coarse = self.backbone.channels
-        self.matching = ReferenceMatching(coarse) if config.matching == "reference" else None
-        matched = ReferenceMatching.maps if self.matching else 0
+        self.matching = None if config.matching == "none" else ReferenceMatching(coarse, config.matching == "centered", config.landmarks > 0)
+        matched = ReferenceMatching.maps * (1 + (config.landmarks > 0)) if self.matching else 0
         self.decoder = build_decoder(config, shared, features, maps + 2 + matched, low)
+        self.presence = PresenceHead(2 * config.decoder_width) if config.presence else None
 
     @classmethod
     def from_pretrained(cls, name_or_path: str, device: str | torch.device = "cpu") -> "Propagator":
@@ -62,7 +61,7 @@ class Propagator(nn.Module):
     @property
     def centred(self) -> bool:
         """Whether cells sit on every s-th pixel, as ResNet's padding puts them, and not on blocks of s pixels."""
-        return self.config.backbone != "small"
+        return self.config.backbone.startswith("resnet")
 
     def fitting(self, length: int) -> int:
         """The side nearest to `length` whose cells reach exactly to the border: 16 k + 1 for centred cells (CFBI), else any."""
@@ -104,31 +103,49 @@ class Propagator(nn.Module):
         references = (*grown.references, frame) if given else grown.references
         references = references[:1] + references[1:][-(REFERENCES - 1):]
         reference = grown.reference + pooled if given else grown.reference
-        return Memory(grown.time + 1, references, self.select_recent((*grown.recent, frame)), reference, pooled, state)
+        landmarks = grown.landmarks
+        if self.config.landmarks and frame.time % self.config.landmark_every == 0:
+            landmarks = (*landmarks, _landmark(frame))[-self.config.landmarks:]
+        return Memory(grown.time + 1, references, self.select_recent((*grown.recent, frame)), reference, pooled, state, landmarks)
 
     def segment(self, features: Features, memory: Memory) -> Float[Tensor, "batch object height width"]:
-        """Logits of every object, the background first, at every pixel of the frame."""
+        """Logits of every object, the background first, at every pixel of the frame.
+
+        With a presence head they are less by the logarithm of the probability that the object is in sight, and `features.presence` is left
+        to be read: (batch, object, 2) logits that it is in sight and that its mask is good (J of at least one half).
+        """
         shared, evidence = self.evidence(features, memory)
         previous = memory.recent[-1].memberships
         maps = [evidence, torch.stack([previous, 1 - previous], 2)]
         if self.matching:
-            maps.append(self._matched(features, memory))
+            maps += self._matched(features, memory)
         averages = [x[..., :-1] / (x[..., -1:] + 1e-5) for x in (memory.reference, memory.previous)]
         instance = torch.cat(averages, 2).flatten(2)
         known = memory.reference[:, :, 0, -1] > 0
         known[:, 0] = True
-        logits = self.decoder(features.low, shared, torch.cat(maps, 2), instance, known)
+        if self.presence is None:
+            logits = self.decoder(features.low, shared, torch.cat(maps, 2), instance, known)
+        else:
+            logits, around = self.decoder.decoded(features.low, shared, torch.cat(maps, 2), instance)
+            features.presence = self.presence(around, logits)
+            logits = logits + _unseen(features.presence)
         logits = enlarge(logits, features.size, 4, self.centred)
         return logits.masked_fill(~known[:, :, None, None], ABSENT)
 
-    def _matched(self, features: Features, memory: Memory) -> Tensor:
-        """Maps of the dense matching with the reference frames, at the feature resolution."""
+    def _matched(self, features: Features, memory: Memory) -> list[Tensor]:
+        """Maps of the dense matching with the reference frames and with landmarks, at the feature resolution."""
         query = features.derived["match"]
         keys = torch.cat([r.content["match"].flatten(2) for r in memory.references], 2)
         memberships = torch.cat([F.avg_pool2d(r.memberships, 2, ceil_mode=True).flatten(2) for r in memory.references], 2)
-        maps = self.matching(query, keys, memberships).flatten(1, 2)
-        maps = enlarge(maps, features.embedding.shape[-2:])
-        return maps.unflatten(1, (-1, ReferenceMatching.maps))
+        found = [self.matching(query, keys, memberships)]
+        if memory.landmarks:
+            keys, memberships = (torch.cat([x.flatten(2) for x in kept], 2) for kept in zip(
+                *((r.content["match"], r.memberships) for r in memory.landmarks), strict=True))
+            found.append(self.matching(query, keys, memberships, landmarks=True))
+        elif self.config.landmarks:
+            found.append(torch.zeros_like(found[0]))
+        size = features.embedding.shape[-2:]
+        return [enlarge(maps.flatten(1, 2), size).unflatten(1, (-1, ReferenceMatching.maps)) for maps in found]
 
     def feature_matches(self, matching: FeatureMatching, features: Features, memory: Memory) -> tuple[Tensor, Tensor]:
         """CFBI's evidence about each object: the latest embedding inside and outside of it, and the maps of `matching`.
@@ -159,72 +176,16 @@ class Propagator(nn.Module):
         raise NotImplementedError
 
 
-class EncoderLayer(nn.Module):
-    """g_l of Eq. 3: sparse multi-head attention and a position-wise network, each added and then normalized (post-norm, Fig. 2)."""
+def _landmark(frame: Remembered) -> Remembered:
+    """What dense matching keeps of a frame: keys and memberships averaged over 2x2 of its cells, 16 bytes of 100 at stride 8."""
+    match = F.normalize(F.avg_pool2d(frame.content["match"], 2, ceil_mode=True), dim=1)
+    return Remembered(frame.time, F.avg_pool2d(frame.memberships, 4, ceil_mode=True), {"match": match}, {})
 
-    def __init__(self, config: ModelConfig, connectivity: str):
-        super().__init__()
-        self.config, self.connectivity, self.attention = config, parse(connectivity), sparse_attention
-        width, hidden = config.width, config.width * config.feedforward
-        self.query, self.key, self.value, self.out = (nn.Linear(width, width) for _ in range(4))
-        # Queries start as keys: attention is a similarity from the first step, so that masks find their way before anything is learned.
-        self.key.load_state_dict(self.query.state_dict())
-        frn = config.norm == "frn"
-        self.norm1, self.norm2 = (FilterResponseNorm(width, last=True) if frn else nn.LayerNorm(width) for _ in range(2))
-        nonlinearity = FilterResponseNorm(hidden, threshold=True, last=True) if frn else nn.ReLU(inplace=True)
-        self.feedforward = nn.Sequential(nn.Linear(width, hidden), nonlinearity, nn.Linear(hidden, width))
 
-    def heads(self, x: Float[Tensor, "batch time height width channels"]) -> Float[Tensor, "batch head time height width dim"]:
-        """Channels dealt out to the heads."""
-        return x.unflatten(-1, (self.config.heads, -1)).permute(0, 4, 1, 2, 3, 5).contiguous()
-
-    def keys_and_values(self, x: Float[Tensor, "batch time height width channels"]) -> tuple[Tensor, Tensor]:
-        """Key and value of every cell."""
-        return self.heads(projected(self.key, x)), self.heads(projected(self.value, x))
-
-    def forward(self, x: Float[Tensor, "batch queries height width channels"], key: Float[Tensor, "batch head time height width dim"],
-                value: Float[Tensor, "batch head time height width dim"], memberships: Float[Tensor, "batch object time height width"] | None,
-                labels: Int[Tensor, "batch time height width"] | None) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        """Cells of the last frames after attending to all frames, and the last frame's evidence about objects: maps and features.
-
-        Maps are (batch, object, 2 or 4 * head, height, width): affinity to the object, best affinity to another, and the masks warped from
-        its cells and from those of others; features, if they are what is warped, likewise both. None without memberships.
-        """
-        attended, affinity, warped = self.attend(x, key, value, memberships, labels)
-        x = self.norm1(x + attended)
-        first, nonlinearity, second = self.feedforward
-        rectified = isinstance(nonlinearity, nn.ReLU)
-        hidden = projected(first, x, rectified)
-        x = self.norm2(x + projected(second, hidden if rectified else nonlinearity(hidden)))
-        if memberships is None:
-            return x, None, None
-        warped = torch.cat([warped, warped.sum(1, keepdim=True) - warped], 2)
-        maps = torch.cat([affinity, best_other(affinity)], 2)
-        return (x, maps, warped) if self.config.warped == "features" else (x, torch.cat([maps, warped], 2), None)
-
-    def attend(self, x: Tensor, key: Tensor, value: Tensor, memberships: Tensor | None,
-               labels: Tensor | None) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        """What cells read from all frames, and of the last frame's, for each object: affinities (Eq. 4), and what its past cells carry.
-
-        The latter rides as further value channels, so that one pass over the keys gives it all.
-        """
-        config, dim = self.config, value.shape[-1]
-        objects = None
-        if memberships is not None:
-            objects = memberships.shape[1]
-            rider = memberships.to(value.dtype).permute(0, 2, 3, 4, 1)[:, None].expand(-1, config.heads, -1, -1, -1, -1)
-            if config.warped == "features":
-                rider = (rider[..., None] * value[..., None, :]).flatten(-2)
-            value = torch.cat([value, rider], -1)
-        query = self.heads(projected(self.query, x))
-        with torch.autocast("cuda" if x.is_cuda else "cpu", enabled=False):  # the operators choose their own precisions
-            attended = self.attention(query, key, value, self.connectivity, labels=labels, objects=objects, affinity=config.affinity,
-                                      scale=dim**-0.5 if config.scaled else None)
-        merged = projected(self.out, attended.output[..., :dim].permute(0, 2, 3, 4, 1, 5).flatten(-2))
-        if memberships is None:
-            return merged, None, None
-        warped = attended.output[:, :, -1, ..., dim:].unflatten(-1, (objects, -1)).permute(0, 4, 1, 5, 2, 3).flatten(2, 3)
-        return merged, attended.affinity[:, :, :, -1].transpose(1, 2), warped
+def _unseen(presence: Float[Tensor, "batch object 2"]) -> Float[Tensor, "batch object 1 1"]:
+    """What an object's logits lose for its not being in sight; the background never is out of it."""
+    lost = F.logsigmoid(presence[..., 0].float())
+    return torch.cat([torch.zeros_like(lost[:, :1]), lost[:, 1:]], 1)[:, :, None, None]
 
 
 class SST(Propagator):
@@ -325,6 +286,12 @@ def unroll(network: Propagator, frames: Float[Tensor, "batch time 3 height width
         memberships: of the first frame.
         teacher: true memberships of all frames, remembered in place of the network's own (CFBI's first half of training).
     """
+    return unroll_all(network, frames, memberships, teacher)[0]
+
+
+def unroll_all(network: Propagator, frames: Float[Tensor, "batch time 3 height width"], memberships: Float[Tensor, "batch object height width"],
+               teacher: Float[Tensor, "batch time object height width"] | None = None) -> tuple[Tensor, Tensor | None]:
+    """As `unroll`, and what the presence head says of every frame after the first (batch, later, object, 2), if there is one."""
     batch, time = frames.shape[:2]
     features = network.extract(frames.transpose(0, 1).flatten(0, 1)).split(batch)
     memory = network.remember(None, features[0], memberships)
@@ -333,7 +300,8 @@ def unroll(network: Propagator, frames: Float[Tensor, "batch time 3 height width
         logits.append(network.segment(features[t], memory))
         if t < time - 1:
             memory = network.remember(memory, features[t], own_memberships(logits[-1]) if teacher is None else teacher[:, t])
-    return torch.stack(logits, 1)
+    told = [seen.presence for seen in features[1:]]
+    return torch.stack(logits, 1), None if told[0] is None else torch.stack(told, 1)
 
 
 def build(config: ModelConfig) -> Propagator:

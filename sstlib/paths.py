@@ -33,6 +33,22 @@ def davis() -> Path | None:
     return folder if folder.is_dir() else None
 
 
+def photographs() -> Path | None:
+    """The photographs with masks that `SST_PHOTOGRAPHS`, `data/photographs` or `data/photographs.zip` name, or None where there are none.
+
+    Raises:
+        FileNotFoundError: `SST_PHOTOGRAPHS` is set but is neither a folder nor a file.
+    """
+    named = os.environ.get("SST_PHOTOGRAPHS")
+    if named:
+        place = Path(named).expanduser()
+        if not place.exists():
+            raise FileNotFoundError(f"SST_PHOTOGRAPHS names {place}, which does not exist; point it at the folder or the zip file with "
+                                    "SET/JPEGImages and SET/Annotations")
+        return place
+    return next((place for place in (DATA / "photographs", DATA / "photographs.zip") if place.exists()), None)
+
+
 def commit() -> str:
     """The commit of the checkout, with `+changes` where the library differs from it; `unknown` outside git."""
     def git(*words: str) -> str:

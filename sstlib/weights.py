@@ -137,6 +137,35 @@ def load(name_or_path: str | Path, device: str | torch.device = "cpu") -> Propag
     return network.to(device).eval()
 
 
+def graft(network: nn.Module, name_or_path: str | Path) -> list[str]:
+    """Takes over what fits of the weights of another model: tensors of the same name and shape; and of a convolution that reads further
+    channels behind the same ones, the part that reads these, the rest being 0 until it is learned.
+
+    Returns:
+        The names taken over.
+
+    Raises:
+        ValueError: nothing fits.
+    """
+    from safetensors.torch import load_file
+
+    path, taken = find(name_or_path), []
+    own = network.state_dict()
+    for name, tensor in load_file(path).items():
+        target = own.get(name)
+        if target is None or target.ndim != tensor.ndim:
+            continue
+        if target.shape != tensor.shape:
+            if target.ndim != 4 or target.shape[0] != tensor.shape[0] or target.shape[2:] != tensor.shape[2:] or target.shape[1] < tensor.shape[1]:
+                continue
+            tensor = torch.cat([tensor, tensor.new_zeros(tensor.shape[0], target.shape[1] - tensor.shape[1], *tensor.shape[2:])], 1)
+        target.copy_(tensor)
+        taken.append(name)
+    if not taken:
+        raise ValueError(f"{path}: nothing in it fits the network")
+    return taken
+
+
 def load_tensors(network: nn.Module, tensors: dict[str, torch.Tensor], source: str) -> None:
     """Copies `tensors` into the network, all or nothing.
 

@@ -10,7 +10,8 @@ from PIL import Image
 from torch import Tensor
 
 from sstlib.config import DataConfig
-from sstlib.datasets import augmentation
+from sstlib.datasets import augmentation, composing
+from sstlib.datasets.photographs import open_photographs
 from sstlib.shapes import Float, Int, UInt8
 from sstlib.synthetic import Clip, ClipSpec, random_spec, render_batch
 from sstlib.video import Sequence
@@ -18,6 +19,7 @@ from sstlib.video import Sequence
 LEAST_VISIBLE = 0.001  # share of the reference frame that an object must cover to be asked for
 TRIES = 8
 PASTED = 0.5  # probability that objects of another clip are laid over a real one
+OVERLAID = 0.5  # probability that cut-outs of photographs are laid over a real clip, where there are photographs
 COMPRESSED = 0.4  # probability that a generated clip goes through JPEG, as real frames did
 
 Sample = tuple[UInt8[np.ndarray, "time height width 3"], UInt8[np.ndarray, "time height width"]]
@@ -55,8 +57,11 @@ def training_samples(
         drawn, wishes = {}, {}
         rngs = {index: np.random.default_rng((seed, index, attempt)) for index in left}
         for index, rng in rngs.items():
-            if rng.random() < data.real_ratio:
+            kind = rng.random()
+            if kind < data.real_ratio:
                 drawn[index] = _real(rng, data)
+            elif kind < data.real_ratio + data.photo_ratio:
+                drawn[index] = _composed(rng, data)
             else:
                 wishes[index] = _wish(rng, data)
         clips = render_batch(list(wishes.values()), [(seed, index, attempt) for index in wishes], device)
@@ -95,19 +100,33 @@ def _compressed(frame: UInt8[np.ndarray, "height width 3"], quality: int) -> UIn
 
 
 def _real(rng: np.random.Generator, data: DataConfig) -> Sample:
-    """A clip cut from one sequence, half the time with another's objects over it, then relit."""
+    """A clip cut from one sequence, half the time with another's objects over it (or with photographs' where there are), then relit."""
     sequences = real_sequences(data.real, data.held_out)
+
+    gap = int(rng.integers(1, data.max_gap + 1)) if data.photo_ratio else data.max_gap  # slow and fast clips
 
     def cut() -> Sample:
         sequence = sequences[int(rng.integers(len(sequences)))]
         return augmentation.cut_clip(
-            rng, sequence, data.frames, data.height, data.width, data.max_gap, data.reference == "anywhere"
+            rng, sequence, data.frames, data.height, data.width, gap, data.reference == "anywhere"
         )
 
     clip = cut()
-    if rng.random() < PASTED:
+    if data.photo_ratio and rng.random() < OVERLAID:
+        clip = composing.overlaid(rng, open_photographs(), clip, data.objects)
+    elif rng.random() < PASTED:
         clip = augmentation.paste(rng, clip, cut(), labelled=data.objects > 1 and rng.random() < 0.6)
     return augmentation.relight(rng, clip[0]), clip[1]
+
+
+def _composed(rng: np.random.Generator, data: DataConfig) -> Sample:
+    """A clip composed of photographs, relit, now and then with the marks of JPEG."""
+    frames, labels = composing.compose(rng, open_photographs(), data.frames, data.height, data.width, data.objects)
+    frames = augmentation.relight(rng, frames)
+    if rng.random() < COMPRESSED:
+        quality = int(rng.integers(25, 90))
+        frames = np.stack([_compressed(frame, quality) for frame in frames])
+    return frames, labels
 
 
 @functools.cache

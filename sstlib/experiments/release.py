@@ -11,7 +11,7 @@ import pandas as pd
 from sstlib import paths, weights
 from sstlib.experiments.card import write_card
 from sstlib.files import written_aside
-from sstlib.training.loop import BACKBONE
+from sstlib.training.start import BACKBONE
 
 CURVE_ROWS = 300
 TERMS = {

@@ -20,22 +20,22 @@ from tqdm import tqdm
 from sstlib import weights
 from sstlib.config import DataConfig, RunConfig
 from sstlib.datasets import training_sample
+from sstlib.datasets.photographs import open_photographs
 from sstlib.datasets.training import real_sequences
 from sstlib.files import written_aside
-from sstlib.losses import segmentation_loss
+from sstlib.losses import presence_loss, segmentation_loss
 from sstlib.metrics import region_similarity
-from sstlib.model import Propagator, build, unroll
+from sstlib.model import Propagator, build, unroll, unroll_all
 from sstlib.provenance import provenance
-from sstlib.resnet import load_pretrained
 from sstlib.shapes import Float, Int, UInt8
 from sstlib.synthetic import random_spec
 from sstlib.training import checkpoint, schedule
 from sstlib.training.processes import Place, joined
+from sstlib.training.start import first_network, freeze
 
 PROBE_SEED = 2**31  # far from any training seed: probe clips are never trained on
 PROBE_CLIPS = 8
 HOPELESS, PATIENCE = 10.0, 10  # a loss (in nats; guessing among 8 objects costs 2.1) that no run recovers from, and steps that it must last
-BACKBONE = "backbone:"  # before the published weights of a backbone alone
 
 
 class Diverged(ArithmeticError):
@@ -79,8 +79,8 @@ class Unrolled(nn.Module):
         super().__init__()
         self.network = network
 
-    def forward(self, frames: Tensor, memberships: Tensor, own: bool) -> Tensor:
-        return unroll(self.network, frames, memberships[:, 0], teacher=None if own else memberships)
+    def forward(self, frames: Tensor, memberships: Tensor, own: bool) -> tuple[Tensor, Tensor | None]:
+        return unroll_all(self.network, frames, memberships[:, 0], teacher=None if own else memberships)
 
 
 def one_hot(labels: Int[Tensor, "batch time height width"]) -> Float[Tensor, "batch time object height width"]:
@@ -120,10 +120,11 @@ class _Run:
     def __init__(self, config: RunConfig, folder: Path, place: Place) -> None:
         self.config, self.folder, self.place = config, folder, place
         torch.manual_seed(config.training.seed)
-        self.step, self.curve, self.seconds, self.ancestry = 0, [], 0.0, []
+        self.step, self.curve, self.seconds = 0, [], 0.0
         state = checkpoint.load(self.checkpoint_path, config)
         self._require_data(state)
-        self.network = (build(config.model) if state else self._first_network()).to(place.device)
+        self.network, self.ancestry = (build(config.model), []) if state else first_network(config)
+        self.network = freeze(self.network, config.training.freeze).to(place.device)
         self.average = copy.deepcopy(self.network).eval()
         self.optimizer = schedule.optimizer(config.training, self.network)
         if state:
@@ -143,26 +144,13 @@ class _Run:
         try:
             if data.real:
                 real_sequences(data.real, data.held_out)
+            if data.photo_ratio:
+                open_photographs()
         except (OSError, ValueError) as error:
             if state is None:
                 raise
             self.step = state["step"]
             raise self._stopped("a clip cannot be read", "when the data are back", error) from error
-
-    def _first_network(self) -> Propagator:
-        """Random weights, or those that the configuration starts from, which must be of the same model or of its backbone."""
-        start = self.config.training.start
-        if not start:
-            return build(self.config.model)
-        if start.startswith(BACKBONE):
-            network = build(self.config.model)
-            load_pretrained(network.backbone, start.removeprefix(BACKBONE))
-            return network
-        network = weights.load(start)
-        if network.config != self.config.model:
-            raise ValueError(f"training.start {start!r} is of another model than this run's: {network.config} is not {self.config.model}")
-        self.ancestry = weights.lineage(start)
-        return network
 
     def go(self, workers: int, until: int, quiet: bool) -> Propagator:
         """Steps until the end, with a checkpoint and a probe at every interval."""
@@ -254,9 +242,10 @@ class _Run:
     def _loss(self, frames: Tensor, labels: Tensor) -> Tensor:
         training = self.config.training
         with torch.autocast(frames.device.type, torch.bfloat16, enabled=training.precision == "bfloat16"):
-            logits = self.unrolled(frames, one_hot(labels), schedule.own_masks(training, self.step)).float()
-        share = schedule.hardest_share(training, self.step)
-        return segmentation_loss(logits.flatten(0, 1), labels[:, 1:].flatten(0, 1), share, training.jaccard)
+            logits, presence = self.unrolled(frames, one_hot(labels), schedule.own_masks(training, self.step))
+        share, logits = schedule.hardest_share(training, self.step), logits.float()
+        loss = segmentation_loss(logits.flatten(0, 1), labels[:, 1:].flatten(0, 1), share, training.jaccard)
+        return loss if presence is None else loss + training.presence * presence_loss(presence, logits, labels)
 
     @torch.no_grad()
     def _blend(self) -> None:
@@ -327,7 +316,7 @@ class _Run:
 def probe_masks(network: Propagator, data: DataConfig, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Frames, true labels and the network's labels of a held-out generated clip, each (time, height, width[, 3]) uint8."""
     device = next(network.parameters()).device
-    pixels, truth = training_clip(data.replace(real="", real_ratio=0.0), PROBE_SEED, index)
+    pixels, truth = training_clip(data.replace(real="", real_ratio=0.0, photo_ratio=0.0), PROBE_SEED, index)
     frames, labels = as_read(pixels[None], truth[None], device)
     logits = unroll(network, frames, one_hot(labels)[:, 0])
     predicted = torch.cat([truth[:1], logits[0].argmax(1).to(torch.uint8).cpu()])

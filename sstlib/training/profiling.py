@@ -15,8 +15,8 @@ import torch
 from torch.profiler import ProfilerActivity, profile, record_function
 
 from sstlib.config import RunConfig
+from sstlib.encoder import EncoderLayer
 from sstlib.matching import ReferenceMatching
-from sstlib.model import EncoderLayer
 from sstlib.provenance import provenance
 from sstlib.training.loop import _Run
 from sstlib.training.processes import joined

@@ -1,0 +1,190 @@
+"""Clips composed of photographs with masks: a background that the camera pans over, objects that move, grow, turn and bend, others
+like them, and occluders that hide an object in full for some frames, after which it is seen again."""
+
+import numpy as np
+import torch
+from PIL import Image
+
+from sstlib.datasets.layers import Frames, Labels, Layer, Path, draw_path, lay, warped
+from sstlib.datasets.photographs import Photograph, Photographs
+from sstlib.video import VOID
+
+SLOWEST, FASTEST = 0.003, 0.1  # of the width, a frame
+SMALLEST, LARGEST = 0.12, 0.95  # of the height: the length of an object, its root of width times height
+HIDDEN = 0.5  # probability that an object is hidden in full for a time
+BROADEST = 0.7  # of the frame, both ways: what is larger would be hidden by something that fills it
+TWIN = 0.3  # probability that something that looks alike is there too
+
+Composed = tuple[Frames, Labels]
+
+
+def compose(rng: np.random.Generator, photographs: Photographs, frames: int, height: int, width: int, objects: int) -> Composed:
+    """A clip of photographs alone, with at most `objects` labeled objects."""
+    size = (height, width)
+    behind = photographs[int(rng.integers(len(photographs)))]
+    clip, labels = _background(rng, behind, frames, size)
+    below = int(labels.max(initial=0, where=labels != VOID))
+    if rng.random() < 0.5 and below:  # what is in the photograph is an object; or part of the background
+        labels[(labels > objects) & (labels != VOID)] = 0
+    else:
+        labels[:] = 0
+    add_objects(rng, photographs, clip, labels, objects, behind)
+    return _bytes(clip), labels
+
+
+def overlaid(rng: np.random.Generator, photographs: Photographs, below: Composed, objects: int) -> Composed:
+    """A clip with cut-outs of photographs over it, as compose lays them; its own objects may be hidden by them."""
+    clip = torch.from_numpy(below[0].copy()).permute(0, 3, 1, 2).float()
+    labels = below[1].copy()
+    add_objects(rng, photographs, clip, labels, objects, None)
+    return _bytes(clip), labels
+
+
+def add_objects(rng: np.random.Generator, photographs: Photographs, clip: torch.Tensor, labels: Labels, objects: int,
+                behind: Photograph | None) -> None:
+    """Objects up to a random number, perhaps a look-alike of one of them, and perhaps an occluder, in place."""
+    frames, size = len(labels), labels.shape[1:]
+    first = int(labels.max(initial=0, where=labels != VOID))
+    wanted = int(rng.integers(0 if first else 1, max(objects - first, 1) + 1)) if objects > first else 0
+    layers = [_object(rng, photographs, frames, size) for _ in range(wanted)]
+    for number, layer in enumerate(layers, first + 1):
+        lay(clip, labels, layer, number, float(np.exp(rng.normal(0, 0.15))))
+    if rng.random() < TWIN and (layers or behind is not None):
+        twin = _twin(rng, layers, behind, frames, size)
+        if twin is not None:
+            lay(clip, labels, twin, 0, float(np.exp(rng.normal(0, 0.15))))
+    if rng.random() < HIDDEN and frames > 2:
+        _hide(rng, photographs, clip, labels)
+
+
+def _background(rng: np.random.Generator, photograph: Photograph, frames: int, size: tuple[int, int]) -> tuple[torch.Tensor, Labels]:
+    """A photograph under a camera that pans, zooms and rolls, mirrored where it ends."""
+    height, width = size
+    rows, columns = photograph.labels.shape
+    fit = max(height / rows, width / columns) * np.exp(rng.uniform(0.05, 0.5))
+    half = (columns * fit / 2, rows * fit / 2)
+    speed = width * np.exp(rng.uniform(np.log(0.001), np.log(0.04)))
+    path = draw_path(rng, frames, size, speed, np.array([width, height]) * rng.uniform(0.4, 0.6, 2), calm=0.5)
+    mask = np.ones((rows, columns), bool)
+    clip = warped(Layer(photograph.pixels, mask, half, path), size, "reflection")[0]
+    labels = np.zeros((frames, *size), np.uint8)
+    for number, identity in enumerate(photograph.objects(), 1):
+        own = photograph.labels == identity
+        # Where the photograph is mirrored its objects are too: they are the same objects there.
+        covered = warped(Layer(photograph.pixels, own, half, path), size, "reflection")[1]
+        labels[covered.numpy() > 0.5] = number
+    if rng.random() < 0.5:
+        clip, labels = clip.flip(3), labels[:, :, ::-1].copy()
+    return clip, labels
+
+
+def _object(rng: np.random.Generator, photographs: Photographs, frames: int, size: tuple[int, int]) -> Layer:
+    """A cut-out that starts in the frame."""
+    pixels, mask = _cut(rng, photographs)
+    height, width = size
+    length = height * np.exp(rng.uniform(np.log(SMALLEST), np.log(LARGEST)))
+    start = np.array([width, height]) * rng.uniform(0.15, 0.85, 2)
+    speed = width * np.exp(rng.uniform(np.log(SLOWEST), np.log(FASTEST)))
+    return Layer(pixels, mask, _half(mask, length), draw_path(rng, frames, size, speed, start))
+
+
+def _cut(rng: np.random.Generator, photographs: Photographs) -> tuple[np.ndarray, np.ndarray]:
+    """An object of some photograph, mirrored half the time."""
+    while True:
+        photograph = photographs[int(rng.integers(len(photographs)))]
+        if there := photograph.objects():
+            pixels, mask = photograph.cut(there[int(rng.integers(len(there)))])
+            return (pixels[:, ::-1], mask[:, ::-1]) if rng.random() < 0.5 else (pixels, mask)
+
+
+def _half(mask: np.ndarray, length: float) -> tuple[float, float]:
+    """Half width and height of a cut-out whose root of width times height is `length`."""
+    rows, columns = mask.shape
+    scale = length / np.sqrt(rows * columns) / 2
+    return max(columns * scale, 1.0), max(rows * scale, 1.0)
+
+
+def _twin(rng: np.random.Generator, layers: list[Layer], behind: Photograph | None, frames: int, size: tuple[int, int]) -> Layer | None:
+    """The same picture as one of the objects, elsewhere, on a path of its own."""
+    if layers:
+        model = layers[int(rng.integers(len(layers)))]
+        pixels, mask, half = model.pixels, model.mask, model.half
+    elif there := behind.objects():
+        pixels, mask = behind.cut(there[int(rng.integers(len(there)))])
+        half = _half(mask, size[0] * rng.uniform(0.2, 0.7))
+    else:
+        return None
+    half = tuple(x * np.exp(rng.normal(0, 0.2)) for x in half)
+    start = np.array(size[::-1]) * rng.uniform(0, 1, 2)
+    speed = size[1] * np.exp(rng.uniform(np.log(SLOWEST), np.log(FASTEST)))
+    return Layer(pixels, mask, half, draw_path(rng, frames, size, speed, start))
+
+
+def _hide(rng: np.random.Generator, photographs: Photographs, clip: torch.Tensor, labels: Labels) -> None:
+    """Something crosses in front of an object and hides all of it for some frames; seen again in the last one at least, if it still is there."""
+    frames, height, width = labels.shape
+    shown = [o for o in np.unique(labels[0]) if o not in (0, VOID)]
+    if not shown:
+        return
+    target = labels == shown[int(rng.integers(len(shown)))]
+    onset = int(rng.integers(1, frames - 1))
+    until = int(rng.integers(onset + 1, frames))  # the first frame in which it is to be seen again
+    boxes = [_box(target[t]) for t in range(frames)]
+    last, places = boxes[0], []
+    for box in boxes:
+        last = box or last
+        places.append(last)
+    center = np.array([[(x0 + x1) / 2, (y0 + y1) / 2] for x0, y0, x1, y1 in places])
+    extent = np.array([[x1 - x0, y1 - y0] for x0, y0, x1, y1 in places])[onset:until].max(0)
+    if (extent > np.multiply(BROADEST, (width, height))).all():
+        return
+    pixels, mask, half = _occluder(rng, photographs, extent, (height, width))
+    heading = rng.uniform(0, 2 * np.pi)
+    away = np.array([np.cos(heading), np.sin(heading)]) * (extent + 2 * np.array(half)) * rng.uniform(0.35, 0.9)
+    early, late = np.maximum(onset - np.arange(frames), 0), np.maximum(np.arange(frames) - until + 1, 0)
+    path = Path(center + (late - early)[:, None] * away, np.ones(frames), np.zeros(frames), np.ones(frames), np.zeros((frames, 2)), 0.0)
+    lay(clip, labels, Layer(pixels, mask, half, path), 0, float(np.exp(rng.normal(0, 0.15))))
+
+
+def _box(mask: np.ndarray) -> tuple[int, int, int, int] | None:
+    """Left, upper, right, lower of a mask; None of an empty one."""
+    rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
+    return (int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1) if len(rows) else None
+
+
+def _occluder(rng: np.random.Generator, photographs: Photographs, extent: np.ndarray,
+              size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, tuple[float, float]]:
+    """A picture that hides a box of `extent`: an object's cut-out grown until it does, or a piece of a photograph, round or a bar."""
+    if rng.random() < 0.5:
+        pixels, mask = _cut(rng, photographs)
+        rows, columns = mask.shape
+        # The largest box around the middle that the object fills, found by shrinking the whole.
+        share = next((s for s in np.linspace(0.95, 0.2, 16) if mask[_middle(rows, s), _middle(columns, s)].mean() > 0.97), None)
+        if share is not None:
+            scale = float((extent / share / (columns, rows)).max()) * rng.uniform(1.02, 1.2) / 2
+            return pixels, mask, (columns * scale, rows * scale)
+    photograph = photographs[int(rng.integers(len(photographs)))]
+    height, width = size
+    half = extent / 2 * rng.uniform(1.05, 1.4)
+    if rng.random() < 0.4:
+        half[1] = height  # a post or a wall
+        mask = np.ones((64, 64), bool)
+    else:
+        y, x = np.mgrid[-1:1:64j, -1:1:64j]
+        mask = np.abs(x) ** 4 + np.abs(y) ** 4 <= 1
+        half = half * 2 ** 0.25
+    rows, columns = photograph.labels.shape
+    share = rng.uniform(0.3, 1)
+    top, left = int(rng.uniform(0, 1 - share) * rows), int(rng.uniform(0, 1 - share) * columns)
+    part = photograph.pixels[top:top + max(2, int(share * rows)), left:left + max(2, int(share * columns))]
+    shape = part.shape[1::-1]
+    return part, np.asarray(Image.fromarray(mask).resize(shape)), (float(half[0]), float(half[1]))
+
+
+def _middle(length: int, share: float) -> slice:
+    margin = int(length * (1 - share) / 2)
+    return slice(margin, max(length - margin, margin + 1))
+
+
+def _bytes(clip: torch.Tensor) -> Frames:
+    return clip.clamp(0, 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()

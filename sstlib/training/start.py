@@ -1,0 +1,59 @@
+"""What a run starts from: random weights, released ones, or parts of others; and what of them stays as it is."""
+
+from typing import Any
+
+from sstlib import weights
+from sstlib.config import RunConfig
+from sstlib.efficientnet import load_published, published
+from sstlib.model import Propagator, build
+from sstlib.resnet import load_pretrained
+
+BACKBONE = "backbone:"  # before the published weights of a backbone alone
+PARTS = "parts:"  # before weights of another model, of which is taken what fits
+
+
+def first_network(config: RunConfig) -> tuple[Propagator, list[dict[str, Any]]]:
+    """The network that `training.start` describes, and the runs that its weights come from.
+
+    Raises:
+        ValueError: weights of another model, or that do not fit.
+        FileNotFoundError: there are none.
+    """
+    start = config.training.start
+    if not start or start.startswith((BACKBONE, PARTS)):
+        network, ancestry = build(config.model), []
+        for part in start.split(",") if start else ():
+            if part.startswith(PARTS):
+                weights.graft(network, part.removeprefix(PARTS))
+                ancestry = weights.lineage(part.removeprefix(PARTS))
+            else:
+                _load_backbone(network, part.removeprefix(BACKBONE))
+        return network, ancestry
+    network = weights.load(start)
+    if network.config != config.model:
+        raise ValueError(f"training.start {start!r} is of another model than this run's: {network.config} is not {config.model}")
+    return network, weights.lineage(start)
+
+
+def _load_backbone(network: Propagator, source: str) -> None:
+    trunk = getattr(network.backbone, "trunk", None)
+    if trunk is None:
+        load_pretrained(network.backbone, source)
+    else:
+        load_published(trunk, published(trunk.name, source), source)
+
+
+def freeze(network: Propagator, beginnings: tuple[str, ...]) -> Propagator:
+    """Lets no parameter learn whose name begins so.
+
+    Raises:
+        ValueError: no parameter's does.
+    """
+    for beginning in beginnings:
+        frozen = [parameter for name, parameter in network.named_parameters() if name.startswith(beginning)]
+        if not frozen:
+            parts = sorted({name.rpartition(".")[0] for name, _ in network.named_parameters() if name.count(".") <= 2})
+            raise ValueError(f"training.freeze names {beginning!r}, with which no parameter's name begins; some that there are: {', '.join(parts[:12])}")
+        for parameter in frozen:
+            parameter.requires_grad_(False)
+    return network
