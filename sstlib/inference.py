@@ -1,7 +1,8 @@
 """A segmenter that takes a frame and gives its masks: bounded memory, objects that join, are corrected or leave at any frame."""
 
 import copy
-from collections.abc import Iterator, Mapping
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,12 +12,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sstlib import video
-from sstlib.config import require
-from sstlib.model import Memory, Propagator
+from sstlib.config import ModelConfig, require
+from sstlib.model import Features, Memory, Propagator
 from sstlib.shapes import Float, Shaped, UInt8
+from sstlib.values import Number, Whole
 
 LARGEST_ID = 254  # 255 is void
 AGGREGATIONS = ("naive", "hard", "soft")
+SHORTEST = 16  # pixels; the least cap on a frame's longer side
 
 
 @dataclass(frozen=True)
@@ -24,70 +27,104 @@ class Prediction:
     """Masks of one frame, in the caller's ids and size."""
 
     labels: UInt8[np.ndarray, "height width"]
-    probabilities: Float[np.ndarray, "object height width"]  # of the background and each object, in the order of `ids`
+    memberships: Float[np.ndarray, "object working_height working_width"]  # probabilities at the size that the network works at
     ids: tuple[int, ...]  # 0 for the background, then the caller's ids
     confidence: dict[int, float]  # an object's mean probability over its mask; of one with an empty mask, that it is nowhere
+
+    @property
+    def probabilities(self) -> Float[np.ndarray, "object height width"]:
+        """Of the background and each object, in the order of `ids`; computed when asked for where the frame is larger than the working size."""
+        if self.memberships.shape[1:] == self.labels.shape:
+            return self.memberships
+        return enlarged(torch.from_numpy(self.memberships), self.labels.shape).softmax(0).numpy()
 
 
 class Segmenter:
     """Carries masks through a video one frame at a time, with a memory that does not grow.
 
+    The network stays as it is: the segmenter works on modules of its own, which share its parameters and buffers, always in evaluation
+    mode. What further training does to the weights counts from the next frame on.
+
     Args:
         network: trained weights (`sstlib.weights.load`).
-        longest: cap on the frame's longer side inside the network, in pixels; masks come back in full size. None: no cap.
+        longest: cap on the frame's longer side inside the network, in pixels; masks come back in full size. None: what the weights were
+            trained for (`network.longest`); 0: no cap. Smaller frames are never enlarged.
         flip: average with the prediction on the mirrored frame.
         scales: average over these sizes of the frame (CFBI's multi-scale test uses 1, 1.15, 1.3, 1.5).
         aggregation: `naive`, the largest probability wins (section 3.1) and later frames see the probabilities, as in training;
             `hard`, likewise, but later frames see the winner alone (CFBI); `soft`, objects as independent, the background what none of
             them claims (STM, Cutie).
-        keep_reference: overrides the configuration's choice whether the given frames stay in the buffer.
+        keep_reference, history: override the configuration's choice whether the given frames stay in the buffer, and of how many frames
+            it is.
+
+    Raises:
+        ValueError: an option out of its range.
     """
 
     def __init__(self, network: Propagator, *, longest: int | None = None, flip: bool = False, scales: tuple[float, ...] = (1.0,),
-                 aggregation: str = "naive", keep_reference: bool | None = None):
+                 aggregation: str = "naive", keep_reference: bool | None = None, history: int | None = None):
         require(aggregation, "aggregation", AGGREGATIONS)
-        if longest is not None and longest < 16:
-            raise ValueError(f"longest is {longest} pixels; make it at least 16")
-        if not scales or min(scales) <= 0:
-            raise ValueError(f"scales are {scales}; give one or more positive numbers")
-        self.network = copy.copy(network).eval()  # shares the weights; its configuration is its own
-        if keep_reference is not None:
-            self.network.config = network.config.replace(keep_reference=keep_reference)
+        longest = Whole().check(longest, "longest") if longest is not None else network.longest or 0
+        if 0 < longest < SHORTEST:
+            raise ValueError(f"longest is {longest} pixels; make it at least {SHORTEST}, or 0 for no cap")
+        scales = [Number(0, above=True).check(scale, "a scale") for scale in scales]
+        if not scales:
+            raise ValueError("scales are empty; give one or more positive numbers")
+        options = {"keep_reference": keep_reference, "history": history}
+        self.network = sharing_weights(network, **{name: value for name, value in options.items() if value is not None}).eval()
         self.device = next(network.parameters()).device
-        self.longest, self.aggregation = longest, aggregation
+        self.longest, self.aggregation = longest or None, aggregation
         self.views = [(scale, mirrored) for scale in scales for mirrored in ((False, True) if flip else (False,))]
         self.memories: list[Memory | None] = [None] * len(self.views)
         self.ids: list[int] = [0]
         self.size: tuple[int, int] | None = None
 
+    @property
+    def working_size(self) -> tuple[int, int]:
+        """Height and width at which masks are computed, in pixels; known from the first frame on."""
+        return tuple(max(1, round(side * self._shrink())) for side in self.size)
+
     @torch.inference_mode()
-    def step(self, frame: Shaped[np.ndarray, "..."], labels: Shaped[np.ndarray, "..."] | None = None) -> Prediction:
+    def step(self, frame: Shaped[np.ndarray, "..."], labels: Shaped[np.ndarray, "..."] | None = None,
+             absent: Iterable[int] = ()) -> Prediction:
         """Masks of the next frame.
 
         Args:
             frame: RGB, uint8 (height, width, 3); every frame of the size of the first.
             labels: masks given for this frame; needed for the first. Ids not seen before join; an id seen before is corrected: its mask
-                becomes the given one. Ids that are not in `labels` keep their prediction where nothing is given; so does void (255).
+                becomes the given one, which replaces all that was remembered of it. Ids that are not in `labels` keep their prediction
+                where nothing is given, and what is remembered of them; so does every id in void (255).
+            absent: ids that are nowhere in this frame, whatever was predicted; what they look like stays known, so that they may return.
 
         Raises:
-            ValueError: a first frame without objects, labels of another size or with ids above 254, a frame of another size or kind.
+            ValueError: a first frame without objects, labels of another size or with ids above 254, a frame of another size or kind,
+                an absent id that is no object or has a mask.
         """
-        self._check(frame, labels)
-        pixels = torch.from_numpy(frame.copy()).to(self.device).permute(2, 0, 1)[None].float() / 255
-        features = [self.network.extract(self._view(pixels, *view)) for view in self.views]
-        predicted = None
-        if self.size is not None:
+        absent = set(absent)
+        self._check(frame, labels, absent)
+        whole = torch.from_numpy(frame.copy()).permute(2, 0, 1)[None]
+        given = None if labels is None else torch.from_numpy(labels.astype(np.uint8)).to(self.device)
+        first, self.size = self.size is None, frame.shape[:2]
+        features = [self.network.extract(self._seen(whole, *view)) for view in self.views]
+        memberships = None
+        if not first:
             logits = [self.network.segment(*pair) for pair in zip(features, self.memories)]
-            predicted = self._merge([self._unview(x, mirrored, frame.shape[:2]).float().softmax(1)
-                                     for x, (_, mirrored) in zip(logits, self.views)])
-        self.size = frame.shape[:2]
-        memberships = predicted if labels is None else self._given(torch.from_numpy(labels.astype(np.int64)).to(self.device), predicted)
-        kept = memberships
+            memberships = self._merge([self._unview(x, mirrored).float().softmax(1) for x, (_, mirrored) in zip(logits, self.views)])
+        changed = set()
+        if given is not None or absent:
+            memberships, changed = self._given(given, memberships, absent)
+        self._remember(features, memberships, changed - absent, absent)
+        return self._prediction(memberships[0], given, changed, first)
+
+    def _remember(self, features: list[Features], memberships: Tensor, given: set[int], absent: set[int]) -> None:
+        """Takes the frame into every view's memory."""
         if self.aggregation == "hard":
-            kept = F.one_hot(memberships.max(1).indices, len(self.ids)).permute(0, 3, 1, 2).to(memberships.dtype)
-        self.memories = [self.network.remember(memory, seen, self._view(kept, *view, like=seen.size), labels is not None)
-                         for memory, seen, view in zip(self.memories, features, self.views)]
-        return self._prediction(memberships[0])
+            memberships = F.one_hot(memberships.max(1).indices, len(self.ids)).permute(0, 3, 1, 2).to(memberships.dtype)
+        channels = [channel for channel, identity in enumerate(self.ids) if identity in given]
+        if absent:
+            self.memories = [dataclasses.replace(memory, recent=(), landmarks=()) for memory in self.memories]
+        self.memories = [self.network.remember(memory, seen, self._resized(memberships, seen.size, mirrored), channels)
+                         for memory, seen, (_, mirrored) in zip(self.memories, features, self.views)]
 
     def remove(self, identity: int) -> None:
         """Forgets an object; what it covered counts as background from now on.
@@ -102,17 +139,26 @@ class Segmenter:
             self.memories = [memory.select(kept) for memory in self.memories]
         self.ids = [self.ids[channel] for channel in kept]
 
-    def _check(self, frame: np.ndarray, labels: np.ndarray | None) -> None:
+    def _check(self, frame: np.ndarray, labels: np.ndarray | None, absent: set[int]) -> None:
+        for name, array in (("frame", frame), ("labels", labels)):
+            if array is not None and not isinstance(array, np.ndarray):
+                raise ValueError(f"{name} came as {type(array).__name__}; give a numpy array (np.asarray makes one)")
+        if frame is None or frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3 or not frame.size:
+            given = "missing" if frame is None else f"{frame.dtype} of shape {frame.shape}"
+            raise ValueError(f"the frame is {given}; give RGB as uint8 of shape (height, width, 3), values 0..255")
         size = frame.shape[:2]
-        if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
-            raise ValueError(f"the frame is {frame.dtype} of shape {frame.shape}; give RGB as uint8 of shape (height, width, 3), values 0..255")
         if self.size is not None and size != self.size:
             raise ValueError(f"this frame is {size[1]}x{size[0]} pixels, the ones before were {self.size[1]}x{self.size[0]}; "
                              "a video has one size: resize the frame, or start a new Segmenter")
+        if unknown := sorted(absent - set(self.ids[1:])):
+            raise ValueError(f"object {unknown[0]} is said to be absent; the objects are {self.ids[1:]}")
         if labels is None:
             if self.size is None:
                 raise ValueError("the first frame came without labels; give the masks of the objects to follow")
             return
+        self._check_labels(labels, size, absent)
+
+    def _check_labels(self, labels: np.ndarray, size: tuple[int, int], absent: set[int]) -> None:
         if labels.shape != size:
             raise ValueError(f"labels have shape {labels.shape}, the frame {size}; resize the masks by nearest neighbor")
         if not np.issubdtype(labels.dtype, np.integer) and labels.dtype != bool:
@@ -122,23 +168,32 @@ class Segmenter:
             raise ValueError(f"labels go from {least} to {largest}; ids are 0..{LARGEST_ID}, 255 is void: renumber the objects")
         if self.size is None and largest == 0:
             raise ValueError("the labels of the first frame hold no object; give the mask of at least one to follow")
+        if both := [identity for identity in sorted(absent) if (labels == identity).any()]:
+            raise ValueError(f"object {both[0]} is said to be absent and has a mask in the labels; give one of them")
 
-    def _given(self, labels: Tensor, predicted: Tensor | None) -> Tensor:
-        """Memberships of a frame with given labels: the given objects as they are, the others as predicted outside of them."""
-        here = [i for i in labels.unique().tolist() if i not in (0, video.VOID)]
+    def _given(self, labels: Tensor | None, predicted: Tensor | None, absent: set[int]) -> tuple[Tensor, set[int]]:
+        """Memberships of a frame with given labels, and whose they are: these objects as given, the others as predicted outside of them."""
+        shown = set() if labels is None else set(labels.unique().tolist()) - {0, video.VOID}
         known = len(self.ids)
-        self.ids += [i for i in here if i not in self.ids]
-        channels = torch.tensor(self.ids, device=self.device)
-        given = (labels == channels[:, None, None]).to(torch.float32)[None]
+        self.ids += sorted(shown - set(self.ids))
         if predicted is None:
-            return given
-        blank = predicted.new_zeros(1, len(self.ids) - known, *labels.shape)
-        kept = torch.cat([predicted, blank], 1)
-        corrected = torch.isin(channels, torch.tensor(here, device=self.device))
-        corrected[0] = False
-        kept[:, 0] += kept[:, corrected].sum(1) * (labels != video.VOID)
-        kept[:, corrected] *= (labels == video.VOID)
-        return torch.where((labels > 0) & (labels != video.VOID), given, kept)
+            return torch.cat([self._share(labels, identity) for identity in self.ids], 1), shown
+        memberships = torch.cat([predicted, predicted.new_zeros(1, len(self.ids) - known, *predicted.shape[2:])], 1)
+        claimed, void = torch.zeros_like(predicted[:, :1]), 0.0 if labels is None else self._share(labels, video.VOID)
+        for channel in [channel for channel, identity in enumerate(self.ids) if identity in shown | absent]:
+            memberships[:, :1] += memberships[:, channel, None] * (1 - void)
+            memberships[:, channel, None] *= void
+        shares = {self.ids.index(identity): self._share(labels, identity) for identity in shown}
+        for share in shares.values():
+            claimed += share
+        memberships *= 1 - claimed
+        for channel, share in shares.items():
+            memberships[:, channel, None] += share
+        return memberships, shown | absent
+
+    def _share(self, labels: UInt8[Tensor, "height width"], identity: int) -> Float[Tensor, "1 1 working_height working_width"]:
+        """How much of each pixel of the working size an id covers."""
+        return self._resized((labels == identity).to(torch.float32)[None, None], self.working_size)
 
     def _merge(self, probabilities: list[Tensor]) -> Tensor:
         """One set of probabilities from those of all views."""
@@ -149,35 +204,77 @@ class Segmenter:
         parts = torch.cat([(1 - foreground).prod(1, keepdim=True), foreground], 1).clamp(1e-7, 1 - 1e-7)
         return parts.logit().softmax(1)
 
-    def _view(self, image: Tensor, scale: float, mirrored: bool, like: tuple[int, int] | None = None) -> Tensor:
-        """The frame, or memberships, as one view of the network sees them."""
-        height, width = size = tuple(image.shape[-2:])
-        if like is None:
-            shrink = scale * min(1.0, self.longest / max(size)) if self.longest else scale
-            like = (self.network.fitting(max(1, round(height * shrink))), self.network.fitting(max(1, round(width * shrink))))
-            if shrink == 1.0 and not self.network.centred:
-                like = size
-        if like != size:
-            image = F.interpolate(image, like, mode="bilinear", align_corners=False, antialias=True)
+    def _shrink(self) -> float:
+        return min(1.0, self.longest / max(self.size)) if self.longest else 1.0
+
+    def _seen(self, frame: UInt8[Tensor, "1 3 height width"], scale: float, mirrored: bool) -> Float[Tensor, "1 3 view_height view_width"]:
+        """The frame as one view of the network sees it, in [0, 1]."""
+        shrink = scale * self._shrink()
+        size = tuple(self.network.fitting(max(1, round(side * shrink))) for side in self.size)
+        if shrink == 1.0 and not self.network.centred:
+            size = self.size
+        if self._shrink() < 1 and shrink < 1:  # as bytes: a tenth of the time and a quarter of the memory, which counts for large frames
+            frame = self._resized(frame, size)
+        return self._resized(frame.to(self.device).float() / 255, size, mirrored)
+
+    def _resized(self, image: Tensor, size: tuple[int, int], mirrored: bool = False) -> Tensor:
+        if tuple(image.shape[-2:]) != size:
+            image = F.interpolate(image, size, mode="bilinear", align_corners=False, antialias=True)
         return image.flip(-1) if mirrored else image
 
-    def _unview(self, logits: Tensor, mirrored: bool, size: tuple[int, int]) -> Tensor:
-        """Logits of a view at the frame's own size."""
-        logits = logits.flip(-1) if mirrored else logits
+    def _unview(self, logits: Tensor, mirrored: bool) -> Tensor:
+        """Logits of a view at the working size."""
+        logits, size = logits.flip(-1) if mirrored else logits, self.working_size
         return logits if logits.shape[-2:] == size else F.interpolate(logits, size, mode="bilinear", align_corners=False)
 
-    def _prediction(self, memberships: Float[Tensor, "object height width"]) -> Prediction:
-        best = memberships.amax(0)
-        labels = torch.zeros_like(best, dtype=torch.uint8)
-        for channel, identity in reversed(list(enumerate(self.ids))):  # the first wins among equals; argmax takes ten times as long
-            won = memberships[channel] == best
-            labels.mul_(~won).add_(won, alpha=identity)
+    def _prediction(self, memberships: Float[Tensor, "object working_height working_width"], given: UInt8[Tensor, "height width"] | None,
+                    changed: set[int], first: bool) -> Prediction:
+        small, best = winners(memberships, self.ids)
         confidence = {}
         for channel, identity in enumerate(self.ids[1:], 1):
-            mask = labels == identity
+            mask = small == identity
             area = int(mask.count_nonzero())
             confidence[identity] = float((best * mask).sum()) / area if area else 1 - float(memberships[channel].max())
+        labels = small if small.shape == self.size else winners(memberships, self.ids, self.size)[0]
+        if given is not None:  # as given to the pixel, whatever the working size
+            free = (given == 0) | (given == video.VOID)
+            own = torch.isin(labels, torch.tensor(sorted(changed), dtype=torch.uint8, device=self.device)) & ((given == 0) | first)
+            labels = torch.where(free, labels.masked_fill(own, 0), given)
         return Prediction(labels.cpu().numpy(), memberships.cpu().numpy(), tuple(self.ids), confidence)
+
+
+def sharing_weights(network: Propagator, **options: object) -> Propagator:
+    """A network of the same parameters and buffers, but of modules and a configuration of its own, with some fields changed."""
+    twin = copy.deepcopy(network, {id(tensor): tensor for tensor in (*network.parameters(), *network.buffers())})
+    config = network.config.replace(**options)
+    for module in twin.modules():
+        if isinstance(getattr(module, "config", None), ModelConfig):
+            module.config = config
+    return twin
+
+
+def enlarged(memberships: Float[Tensor, "... working_height working_width"], size: tuple[int, int]) -> Float[Tensor, "... height width"]:
+    """Logits at another size whose softmax is the memberships'; nobody's pixels are everybody's."""
+    logits = memberships.clamp_min(torch.finfo(torch.float32).tiny).log().reshape(1, -1, *memberships.shape[-2:])
+    return F.interpolate(logits, size, mode="bilinear", align_corners=False).reshape(*memberships.shape[:-2], *size)
+
+
+def winners(memberships: Float[Tensor, "object working_height working_width"], ids: list[int],
+            size: tuple[int, int] | None = None) -> tuple[UInt8[Tensor, "height width"], Float[Tensor, "height width"]]:
+    """The id of the largest membership of each pixel, the first among equals, and that membership.
+
+    Args:
+        memberships: of the background and each object.
+        ids: of each.
+        size: of the labels; where given, logits at this size are compared, one object at a time, so that memory does not grow with them.
+    """
+    planes = (enlarged(plane, size) if size else plane for plane in memberships)
+    best = next(planes).clone()
+    labels = torch.full_like(best, ids[0], dtype=torch.uint8)
+    for identity, plane in zip(ids[1:], planes):
+        labels.masked_fill_(plane > best, identity)
+        torch.maximum(best, plane, out=best)
+    return labels, best
 
 
 def segment_sequence(network: Propagator, sequence: video.Sequence, given: Mapping[int, np.ndarray] | None = None,

@@ -1,13 +1,16 @@
 """What is kept of earlier frames, whatever the method: where objects were, what they looked like, and room for those that join."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from sstlib.shapes import Float
+from sstlib.shapes import Float, Int
+
+REFERENCES = 4  # given frames kept whole: the first and the latest three
 
 
 @dataclass
@@ -36,6 +39,29 @@ class Remembered:
     memberships: Float[Tensor, "batch object height width"]  # averaged onto feature cells
     content: dict[str, Tensor]  # without an object axis
     objects: dict[str, Tensor]  # objects on axis 1
+
+    @property
+    def held(self) -> tuple[bool, ...]:
+        """Whether each object is anywhere in the frame."""
+        return tuple((self.memberships.sum((0, 2, 3)) > 0).tolist())
+
+    @property
+    def labels(self) -> Int[Tensor, "batch height width"]:
+        """The object of each cell; -1 where nobody is."""
+        most, owner = self.memberships.max(1)  # argmax takes ten times as long
+        return torch.where(most > 0, owner, -1)
+
+    def only(self, objects: Sequence[int]) -> "Remembered":
+        """The frame as far as it shows these objects and the background: what others cover belongs to nobody.
+
+        Cells that are mostly nobody's keep no key for dense matching: they would outvote those where the same thing is somebody."""
+        shown = torch.zeros(self.memberships.shape[1], device=self.memberships.device)
+        shown[[0, *objects]] = 1
+        memberships = self.memberships * shown[:, None, None]
+        content = dict(self.content)
+        if "match" in content:
+            content["match"] = content["match"] * (F.avg_pool2d(memberships, 2, ceil_mode=True).sum(1, keepdim=True) >= 0.5)
+        return dataclasses.replace(self, memberships=memberships, content=content)
 
 
 @dataclass(frozen=True)
@@ -70,6 +96,18 @@ class Memory:
             raise ValueError(f"memberships of {objects} objects were given to a memory of {self.objects}; objects leave by Memory.select")
         return self if missing == 0 else self.map_objects(lambda x, _: torch.cat([x, x.new_zeros(x.shape[0], missing, *x.shape[2:])], 1))
 
+    def forget(self, objects: Sequence[int]) -> "Memory":
+        """A memory without any earlier mask or state of some objects, whose masks are given anew; the others keep their given masks and state.
+
+        Recent frames and landmarks go altogether: their background lies where the forgotten objects may have been, and would outvote the new masks. So does
+        the background where all objects are forgotten.
+        """
+        others = [o for o in range(1, self.objects) if o not in objects]
+        index = torch.tensor([*objects, *([] if others else [0])], device=self.reference.device)
+        cleared = self.map_objects(lambda x, _: x.index_fill(1, index, 0))
+        references = tuple(r.only(others) for r in cleared.references if any(r.held[o] for o in others))
+        return dataclasses.replace(cleared, references=references, recent=(), landmarks=())
+
     def select(self, objects: list[int]) -> "Memory":
         """A memory of some objects only, in that order; what belonged to the others becomes background."""
         if objects[:1] != [0]:
@@ -82,6 +120,17 @@ class Memory:
                 kept[:, 0] += x[:, dropped].sum(1)
             return kept
         return self.map_objects(change)
+
+
+def enough(references: tuple[Remembered, ...]) -> tuple[Remembered, ...]:
+    """The first and the latest given frames, and of those between the ones that alone show some object."""
+    held = [r.held for r in references]
+    middle = range(1, len(references) - REFERENCES + 1)
+    for number in middle:
+        others = [shown for other, shown in enumerate(held) if other != number and shown]
+        if all(any(shown[o] for shown in others) for o, there in enumerate(held[number]) if there):
+            held[number] = ()
+    return tuple(r for r, shown in zip(references, held) if shown)
 
 
 def pool_instances(embedding: Float[Tensor, "batch channels height width"],

@@ -4,6 +4,8 @@ A `Propagator` carries masks from frame to frame in three steps: `extract` the f
 earlier frames, `remember` it with its masks. Methods differ only in what they remember and what evidence they draw from it.
 """
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -14,13 +16,12 @@ from sstlib.decoder import PresenceHead, build_decoder
 from sstlib.encoder import EncoderLayer
 from sstlib.encoding import PositionalEncoding
 from sstlib.matching import FeatureMatching, ReferenceMatching
-from sstlib.memory import Features, Memory, Remembered, pool_instances
+from sstlib.memory import Features, Memory, Remembered, enough, pool_instances
 from sstlib.shapes import Float
 
 __all__ = ["MODELS", "SST", "Features", "Memory", "Propagator", "Remembered", "build", "own_memberships", "unroll"]
 
 ABSENT = -20.0  # logit of an object that no given mask has shown yet: no probability, yet a finite loss
-REFERENCES = 4  # given frames kept whole: the first and the latest three
 
 
 class Propagator(nn.Module):
@@ -32,6 +33,8 @@ class Propagator(nn.Module):
         features: channels of each object's evidence that are features; they come first.
         maps: channels of its evidence that are scores and masks, the previous mask's two not counted.
     """
+
+    longest: int | None = None  # pixels of a frame's longer side that the weights were trained for; None: nothing is known
 
     def __init__(self, config: ModelConfig, shared: int, features: int, maps: int):
         super().__init__()
@@ -76,16 +79,17 @@ class Propagator(nn.Module):
         return Features(levels.low, levels.embedding, derived, tuple(frame.shape[-2:]))
 
     def remember(self, memory: Memory | None, features: Features, memberships: Float[Tensor, "batch object height width"],
-                 given: bool = False) -> Memory:
+                 given: bool | Sequence[int] = False) -> Memory:
         """A memory that also holds this frame.
 
         Args:
             memory: what was remembered so far; None at the first frame.
             features: of the frame.
             memberships: of each pixel in each object, object 0 the background; more objects than before means that some joined.
-            given: the masks come from the user, not from `segment`; always so at the first frame.
+            given: the objects whose masks come from the user, not from `segment`; True for all of them, as always at the first frame.
+                These masks replace all that was remembered of their objects.
         """
-        given = given or memory is None
+        given = range(1, memberships.shape[1]) if given is True else given or ()
         if tuple(memberships.shape[-2:]) != features.size:
             raise ValueError(f"memberships are {tuple(memberships.shape[-2:])} pixels, the frame {features.size}; resize the masks by nearest neighbor")
         if self.centred:
@@ -94,15 +98,19 @@ class Propagator(nn.Module):
             cells = F.avg_pool2d(memberships, self.config.output_stride, ceil_mode=True)
         pooled = pool_instances(features.embedding, cells)
         grown = memory.grow(memberships.shape[1]) if memory is not None else None
+        if grown is not None and given:
+            memory = grown = grown.forget(given)
         content, objects, state = self.store(features, cells, memory, grown)
         if self.matching:
             content["match"] = features.derived["match"]
         frame = Remembered(memory.time if memory is not None else 0, cells, content, objects)
         if grown is None:
             return Memory(1, (frame,), (frame,), pooled, pooled, state)
-        references = (*grown.references, frame) if given else grown.references
-        references = references[:1] + references[1:][-(REFERENCES - 1):]
-        reference = grown.reference + pooled if given else grown.reference
+        references, reference = grown.references, grown.reference
+        if given:
+            references = enough((*references, frame.only(given)))
+            channels = torch.tensor([0, *given], device=reference.device)
+            reference = reference.index_add(1, channels, pooled[:, channels])
         landmarks = grown.landmarks
         if self.config.landmarks and frame.time % self.config.landmark_every == 0:
             landmarks = (*landmarks, _landmark(frame))[-self.config.landmarks:]
@@ -151,7 +159,7 @@ class Propagator(nn.Module):
         """CFBI's evidence about each object: the latest embedding inside and outside of it, and the maps of `matching`.
 
         The frames in memory must hold their `embedding`."""
-        kept = [(r.content["embedding"], r.memberships.argmax(1)) for r in (*memory.references, memory.recent[-1])]
+        kept = [(r.content["embedding"], r.labels) for r in (*memory.references, memory.recent[-1])]
         maps = matching(features.embedding, kept[:-1], kept[-1], memory.objects)
         inside = memory.recent[-1].memberships[:, :, None]
         return torch.cat([kept[-1][0][:, None] * inside, kept[-1][0][:, None] * (1 - inside)], 2), maps
@@ -228,7 +236,8 @@ class SST(Propagator):
         """The earlier frames that the current one attends to, in the order of time."""
         if memory is None:
             return ()
-        kept = [r for r in memory.references if r.time < memory.recent[0].time] if self.config.keep_reference else []
+        oldest = memory.recent[0].time if memory.recent else memory.time
+        kept = [r for r in memory.references if r.time < oldest] if self.config.keep_reference else []
         return (*kept, *memory.recent)
 
     def encode(self, features: Features, memory: Memory | None) -> tuple[Tensor, tuple[list[Tensor], list[Tensor]], dict[str, Tensor]]:
@@ -241,7 +250,7 @@ class SST(Propagator):
             seen = torch.stack([r.memberships for r in past], 2)
             unknown = torch.zeros_like(seen[:, :, :1])
             memberships = torch.cat([seen, unknown], 2)
-            labels = torch.cat([seen.max(1).indices, torch.full_like(unknown[:, 0], -1, dtype=torch.long)], 1)  # argmax is slow
+            labels = torch.cat([*(r.labels[:, None] for r in past), torch.full_like(unknown[:, 0], -1, dtype=torch.long)], 1)
         x = features.derived["tokens"]
         if not self.config.causal:
             x = torch.cat([*(r.content["tokens"] for r in past), x], 1)

@@ -14,19 +14,24 @@ from sstlib import paths
 from sstlib.config import ModelConfig
 from sstlib.files import written_aside
 from sstlib.model import Propagator, build
-from sstlib.values import parse_json
+from sstlib.values import Whole, parse_json
 
 SUFFIX = ".safetensors"
 HUB_FILE = f"model{SUFFIX}"  # its name in a repository of the Hugging Face hub
+# Pixels of a frame's longer side where a file does not say `longest`: DAVIS at 480p, at which the released weights were scored. They were
+# trained on clips of 256 to 512 pixels, and lose on frames larger than this.
+LONGEST = 854
 
 
 def save(network: nn.Module, path: Path | str, **facts: object) -> Path:
-    """Writes the network's parameters with its configuration and any further facts (JSON values), aside and then renamed."""
+    """Writes the network's parameters with its configuration, the size it was trained for (`network.longest`, where known) and any further
+    facts (JSON values), aside and then renamed."""
     from safetensors.torch import save as serialize
 
     path = Path(path)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-    metadata = {"config": json.dumps(network.config.to_dict()), **{key: json.dumps(value) for key, value in facts.items()}}
+    known = {} if network.longest is None else {"longest": network.longest}
+    metadata = {key: json.dumps(value) for key, value in {"config": network.config.to_dict(), **known, **facts}.items()}
     with written_aside(path) as file:
         file.write(_in_order(serialize(tensors, metadata)))
     return path
@@ -117,14 +122,15 @@ def lineage(name_or_path: str | Path) -> list[dict[str, object]]:
 
 
 def load(name_or_path: str | Path, device: str | torch.device = "cpu") -> Propagator:
-    """The network of a weights file, in evaluation mode.
+    """The network of a weights file, in evaluation mode, with the size that it is for as `longest`.
 
     Raises:
         FileNotFoundError: no such file or released name.
         ValueError: not a weights file of sstlib, or its tensors are not those of its configuration, or not all finite.
     """
     path = find(name_or_path)
-    config = ModelConfig.from_dict(facts(path)["config"], f"{path}: config.")
+    known = facts(path)
+    config = ModelConfig.from_dict(known["config"], f"{path}: config.")
     with _opened(path) as file:
         shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}
         try:
@@ -134,6 +140,7 @@ def load(name_or_path: str | Path, device: str | torch.device = "cpu") -> Propag
             raise ValueError(str(error) if str(path) in str(error) else f"{path}: config.{error}") from error
         network = build(config)
         load_tensors(network, {name: file.get_tensor(name) for name in shapes}, str(path))
+    network.longest = Whole(16).check(known.get("longest", LONGEST), f"{path}: longest")
     return network.to(device).eval()
 
 

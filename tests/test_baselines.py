@@ -87,12 +87,12 @@ def test_reference_matching_reads_the_reference_mask():
 def test_stm_keeps_the_given_every_fifth_and_the_latest_frame():
     network = build(named_model("stm-tiny")).eval()
     features = network.extract(torch.rand(1, 3, 33, 49))
-    masks = torch.zeros(1, 2, 33, 49)
-    masks[:, 1, 4:20, 6:30] = 1
-    masks[:, 0] = 1 - masks[:, 1]
+    masks = torch.zeros(1, 3, 33, 49)
+    masks[:, 1, 4:20, 6:30] = masks[:, 2, 22:30, 6:30] = 1
+    masks[:, 0] = 1 - masks[:, 1] - masks[:, 2]
     memory = None
     for t in range(64):
-        memory = network.remember(memory, features, masks, given=t == 3)
+        memory = network.remember(memory, features, masks, given=[1] if t == 3 else ())
     assert [r.time for r in memory.recent] == [25, 30, 35, 40, 45, 50, 55, 60, 63]
     assert len(memory.recent) == STM.KEPT + 1
     assert [r.time for r in memory.references] == [0, 3]

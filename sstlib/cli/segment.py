@@ -35,7 +35,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--weights", default="sst-small", metavar="NAME", help="released weights by name, or a file (default sst-small)")
     parser.add_argument("--overlay", action="store_true", help="also write overlay.mp4, the video tinted with its masks, with its sound")
     parser.add_argument("--sheet", type=Path, metavar="FILE.png", help="also write a contact sheet: two dozen such frames side by side")
-    parser.add_argument("--longest", type=int, metavar="PIXELS", help="work on frames of at most this long a side; masks keep the full size")
+    parser.add_argument("--longest", type=int, metavar="PIXELS", help="work on frames of at most this long a side, 0 for any; masks keep the "
+                        "full size (default: what the weights were trained for)")
     parser.add_argument("--flip", action="store_true", help="average with the mirrored frame: twice the time")
     parser.add_argument("--scales", type=float, nargs="+", default=[1.0], metavar="S", help="average over these sizes (default 1)")
     parser.add_argument("--aggregation", choices=["naive", "hard", "soft"], default="naive",
