@@ -140,12 +140,8 @@ class Segmenter:
         self.ids = [self.ids[channel] for channel in kept]
 
     def _check(self, frame: np.ndarray, labels: np.ndarray | None, absent: set[int]) -> None:
-        for name, array in (("frame", frame), ("labels", labels)):
-            if array is not None and not isinstance(array, np.ndarray):
-                raise ValueError(f"{name} came as {type(array).__name__}; give a numpy array (np.asarray makes one)")
-        if frame is None or frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3 or not frame.size:
-            given = "missing" if frame is None else f"{frame.dtype} of shape {frame.shape}"
-            raise ValueError(f"the frame is {given}; give RGB as uint8 of shape (height, width, 3), values 0..255")
+        if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3 or not frame.size:
+            raise ValueError(f"the frame is {frame.dtype} of shape {frame.shape}; give RGB as uint8 of shape (height, width, 3), values 0..255")
         size = frame.shape[:2]
         if self.size is not None and size != self.size:
             raise ValueError(f"this frame is {size[1]}x{size[0]} pixels, the ones before were {self.size[1]}x{self.size[0]}; "

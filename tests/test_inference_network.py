@@ -1,0 +1,154 @@
+"""What a segmenter does with a network that is not its own: shares the weights, changes nothing; and the size that it works at."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from sstlib import weights
+from sstlib.config import named_model
+from sstlib.inference import Segmenter, enlarged, winners
+from sstlib.model import build
+
+HEIGHT, WIDTH = 41, 67
+RNG = np.random.default_rng(3)
+FRAMES = RNG.integers(0, 256, (6, HEIGHT, WIDTH, 3), dtype=np.uint8)
+GIVEN = np.zeros((HEIGHT, WIDTH), np.uint8)
+GIVEN[3:18, 5:20], GIVEN[20:35, 40:55] = 1, 2
+OPTIONS = [{}, {"keep_reference": True}, {"history": 1}, {"history": 5, "flip": True}]
+
+
+@pytest.fixture
+def network():
+    torch.manual_seed(0)
+    return build(named_model("sst-tiny").replace(matching="reference"))
+
+
+def carried(segmenter: Segmenter, frames=FRAMES) -> list[np.ndarray]:
+    return [segmenter.step(frame, GIVEN if t == 0 else None).memberships for t, frame in enumerate(frames)]
+
+
+def unrolled(network, **changes) -> list[np.ndarray]:
+    """The same from a network that was built with other options."""
+    other = build(network.config.replace(**changes)).eval()
+    other.load_state_dict(network.state_dict())
+    return carried(Segmenter(other))
+
+
+@pytest.mark.parametrize("options", OPTIONS)
+@pytest.mark.parametrize("training", [True, False])
+def test_the_callers_network_stays_as_it_is(network, options, training):
+    network.train(training)
+    network.backbone.eval()  # some parts in another mode, as with frozen normalization
+    modes, config = {name: module.training for name, module in network.named_modules()}, network.config
+    state = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    carried(Segmenter(network, **options))
+    assert {name: module.training for name, module in network.named_modules()} == modes
+    assert network.config is config and all(layer.config is config for layer in network.layers)
+    assert all(torch.equal(tensor, state[name]) for name, tensor in network.state_dict().items())
+
+
+def test_a_segmenter_computes_in_evaluation_mode_whatever_the_caller_does(network):
+    network.decoder.low = nn.Sequential(network.decoder.low, nn.Dropout(0.5))
+    expected = carried(Segmenter(network.eval()))
+    segmenter = Segmenter(network.train())
+    network.train()
+    np.testing.assert_array_equal(carried(segmenter), expected)
+
+
+def test_weights_are_shared_and_training_goes_on(network):
+    segmenter = Segmenter(network.train())
+    before = carried(segmenter)[1]
+    sum(p.square().sum() for p in network.parameters()).backward()
+    torch.optim.SGD(network.parameters(), 0.1).step()
+    segmenter.memories, segmenter.size, segmenter.ids = [None], None, [0]
+    after = carried(segmenter)[1]
+    np.testing.assert_array_equal(carried(Segmenter(network))[1], after)
+    assert not np.array_equal(before, after)
+
+
+@pytest.mark.parametrize("options", [{"keep_reference": True}, {"history": 1}, {"history": 4}])
+def test_options_reach_every_module_and_do_what_the_configuration_does(network, options):
+    segmenter = Segmenter(network, **options)
+    np.testing.assert_array_equal(carried(segmenter), unrolled(network, **options))
+    assert all(module.config == network.config.replace(**options) for module in segmenter.network.modules() if hasattr(module, "config"))
+
+
+def test_segmenters_of_one_network_are_independent(network):
+    alone = [carried(Segmenter(network, **options)) for options in OPTIONS]
+    together = [Segmenter(network, **options) for options in OPTIONS]
+    for t, frame in enumerate(FRAMES):
+        for expected, segmenter in zip(alone, together):
+            np.testing.assert_array_equal(segmenter.step(frame, GIVEN if t == 0 else None).memberships, expected[t])
+
+
+def test_a_network_that_has_computed_may_be_shared(network):
+    """Filters that a network keeps, made in whatever mode, are no hindrance."""
+    with torch.inference_mode():
+        network.eval().extract(torch.rand(1, 3, HEIGHT, WIDTH))
+    network.extract(torch.rand(1, 3, HEIGHT, WIDTH))
+    np.testing.assert_array_equal(carried(Segmenter(network)), carried(Segmenter(network)))
+
+
+@pytest.mark.parametrize("options, message", [
+    ({"history": 0}, "history is 0"), ({"longest": 9}, "at least 16, or 0"),
+    ({"longest": -3}, "longest is -3"), ({"scales": ()}, "one or more"),
+    ({"scales": (1.0, float("inf"))}, "a scale is inf"), ({"scales": (0.0,)}, "a scale is 0.0")])
+def test_options_out_of_range_are_refused(network, options, message):
+    with pytest.raises(ValueError, match=message):
+        Segmenter(network, **options)
+
+
+def test_the_working_size_is_what_the_weights_are_for(network, tmp_path):
+    assert weights.load("sst-small").longest == weights.LONGEST == 854
+    network.longest = 48
+    loaded = weights.load(weights.save(network, tmp_path / "small.safetensors"))
+    assert loaded.longest == 48
+    segmenter, asked, whole = Segmenter(loaded), Segmenter(loaded, longest=32), Segmenter(loaded, longest=0)
+    for one, expected in ((segmenter, (29, 48)), (asked, (20, 32)), (whole, (HEIGHT, WIDTH))):
+        prediction = one.step(FRAMES[0], GIVEN)
+        assert one.working_size == prediction.memberships.shape[1:] == expected
+        assert np.array_equal(prediction.labels, GIVEN)  # to the pixel, whatever the working size
+        prediction = one.step(FRAMES[1])
+        assert prediction.labels.shape == prediction.probabilities.shape[1:] == (HEIGHT, WIDTH)
+        np.testing.assert_array_equal(prediction.labels, prediction.probabilities.argmax(0))
+    small = Segmenter(loaded)
+    small.step(FRAMES[0, :20, :30], GIVEN[:20, :30])
+    assert small.working_size == (20, 30)  # never enlarged
+
+
+@pytest.mark.parametrize("longest", ["854", 3, -1, None, True, 8.5])
+def test_a_file_with_a_working_size_that_is_none_is_refused(network, tmp_path, longest):
+    with pytest.raises(ValueError, match="other.safetensors: longest is"):
+        weights.load(weights.save(network, tmp_path / "other.safetensors", longest=longest))
+
+
+def test_winners_at_another_size_are_those_of_the_enlarged_logits():
+    memberships = torch.rand(4, 7, 9).softmax(0)
+    memberships[:, 0, 0] = 0  # void: nobody's
+    ids, size = [0, 7, 3, 200], (23, 31)
+    labels, _ = winners(memberships, ids, size)
+    expected = torch.tensor(ids, dtype=torch.uint8)[enlarged(memberships, size).argmax(0)]
+    assert torch.equal(labels, expected)
+    memberships[:, 3, 3] = 0.25
+    labels, best = winners(memberships, ids)
+    assert labels[3, 3] == 0 == labels[0, 0] and torch.equal(best, memberships.amax(0))
+    assert torch.equal(labels, torch.tensor(ids, dtype=torch.uint8)[memberships.argmax(0)])
+
+
+def test_masks_given_on_a_large_frame_are_kept_to_the_pixel(network):
+    """Thin things that the working size cannot show, void and objects that are corrected among them."""
+    network.longest = 20
+    segmenter = Segmenter(network)
+    thin = np.zeros((HEIGHT, WIDTH), np.uint8)
+    thin[::2, 10] = 9
+    thin[30:38, 30:50], thin[:, 60:] = 4, 255
+    first = segmenter.step(FRAMES[0], thin)
+    assert np.array_equal(first.labels, np.where(thin == 255, 0, thin)) and first.ids == (0, 4, 9)
+    np.testing.assert_allclose(first.memberships[:, :, :15].sum(0), 1, atol=1e-5)
+    segmenter.step(FRAMES[1])
+    moved = np.zeros_like(thin)
+    moved[5, 3:40], moved[:, 60:] = 9, 255
+    corrected = segmenter.step(FRAMES[2], moved)
+    assert np.array_equal(corrected.labels[:, :60] == 9, moved[:, :60] == 9)
+    np.testing.assert_allclose(corrected.memberships.sum(0), 1, atol=1e-5)
