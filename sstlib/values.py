@@ -3,6 +3,7 @@
 import json
 import math
 import numbers
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -221,3 +222,21 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ValueError(f"{path} holds {shown(content)}; expected a JSON object, {{...}}")
     return content
+
+
+def require_place(path: Path | str, folder: bool = False) -> Path:
+    """A path at which a file (or a folder) can be written, checked before there is anything to write.
+
+    Raises:
+        ValueError: a folder stands where a file shall be, or a file where a folder; names it.
+        PermissionError: the nearest folder that is there cannot be written into.
+    """
+    path = Path(path)
+    if path.exists() and path.is_dir() != folder:
+        raise ValueError(f"{path} is a {'file; expected a folder' if folder else 'folder; expected a file'} to write; name another place")
+    nearest = next(parent for parent in (*[path] * folder, *path.absolute().parents) if parent.exists())
+    if not nearest.is_dir():
+        raise ValueError(f"{path} cannot be written: {nearest} is a file; name another place")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise PermissionError(f"{path} cannot be written: {nearest} may not be written into; name another place")
+    return path

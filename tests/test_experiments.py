@@ -219,6 +219,44 @@ def test_an_unfinished_run_is_not_released(finished):
         release.release(finished, "sst-test", "imagenet")
 
 
+@pytest.mark.parametrize("name", ["", ".", "..", "../figures", "a/b", "/tmp/x", "-x y", ".hidden"])
+def test_a_release_is_named_as_one_file_or_nothing_is_touched(finished, monkeypatch, tmp_path, name):
+    monkeypatch.setattr(paths, "FIGURES", tmp_path / "figures")
+    (tmp_path / "figures" / "of-another").mkdir(parents=True)
+    assert main(["release", "--data", "generated", "--", str(finished), name]) == 2
+    assert (tmp_path / "figures" / "of-another").is_dir()
+
+
+def test_a_run_that_cannot_be_released_loses_nothing_of_the_release_before_it(finished, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(paths, "FIGURES", tmp_path / "figures")
+    release.release(finished, "sst-test", "generated")
+    (tmp_path / "figures" / "sst-test").mkdir(parents=True)
+    before = {path: path.read_bytes() for path in paths.WEIGHTS.iterdir()}
+    facts = weights.facts(finished / "weights.safetensors")
+    network = build(MODELS["sst-tiny"])
+    for damage, message in ((lambda: weights.save(network, finished / "weights.safetensors", step=700), "tells of no run: its metadata lacks run, origin"),
+                            (lambda: weights.save(network, finished / "weights.safetensors", **facts | {"run": 5}), "run.the configuration is 5"),
+                            (lambda: (finished / "curve.csv").write_text("step,loss\n"), "curve.csv lacks step, loss")):
+        weights.save(network, finished / "weights.safetensors", **{key: value for key, value in facts.items() if key != "config"})
+        damage()
+        assert main(["release", str(finished), "sst-test", "--data", "generated"]) == 2
+        assert message in capsys.readouterr().err
+    network.decoder.get_parameter(next(name for name, _ in network.decoder.named_parameters())).data.fill_(float("nan"))
+    write_curve(finished / "curve.csv", [{"step": 700, "loss": 1.0, "gradient_norm": 1.0, "learning_rate": 0.1, "seconds": 2.0}])
+    weights.save(network, finished / "weights.safetensors", **{key: value for key, value in facts.items() if key != "config"})
+    assert main(["release", str(finished), "sst-test", "--data", "generated"]) == 2
+    assert "not finite" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in paths.WEIGHTS.iterdir()} == before and (tmp_path / "figures" / "sst-test").is_dir()
+
+
+def test_a_release_is_not_made_from_itself(finished, capsys):
+    (paths.WEIGHTS).mkdir()
+    shutil.copyfile(finished / "curve.csv", paths.WEIGHTS / "curve.csv")
+    shutil.copyfile(finished / "weights.safetensors", paths.WEIGHTS / "weights.safetensors")
+    assert main(["release", str(paths.WEIGHTS), "weights", "--data", "generated"]) == 2
+    assert "which is read" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("name", ["davis2016", "releases"])
 def test_the_tables_of_the_readme_are_those_made_from_records(name):
     table = getattr(tables, name)()

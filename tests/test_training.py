@@ -154,6 +154,43 @@ def test_checkpoint_of_another_configuration_is_refused_by_name(undisturbed):
         train(CONFIG.replace(training=CONFIG.training.replace(learning_rate=0.5)), undisturbed, quiet=True)
 
 
+@pytest.mark.parametrize("place", ["file", "file/run"])
+def test_a_folder_that_cannot_be_is_refused_before_the_first_step(tmp_path, monkeypatch, capsys, place):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("kept")
+    monkeypatch.setattr(loop.Clips, "__getitem__", lambda *_: pytest.fail("a clip was drawn"))
+    assert main(["train", "tiny", "--out", place]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "file" in said and "name another place" in said
+    assert (tmp_path / "file").read_text() == "kept" and len(list(tmp_path.iterdir())) == 1
+
+
+def test_what_a_run_starts_from_is_not_overwritten_by_it(undisturbed, tmp_path, capsys):
+    shutil.copyfile(undisturbed / "weights.safetensors", tmp_path / "weights.safetensors")
+    before = (tmp_path / "weights.safetensors").read_bytes()
+    (tmp_path / "link").symlink_to(tmp_path)
+    for start in (str(tmp_path / "weights.safetensors"), str(tmp_path / "link" / "weights.safetensors"), str(tmp_path),
+                  f"backbone:{tmp_path / 'weights.safetensors'}"):
+        config = tmp_path / "config.json"
+        config.write_text(json.dumps(CONFIG.replace(training=CONFIG.training.replace(start=start)).to_dict()))
+        assert main(["train", str(config), "--out", str(tmp_path)]) == 2
+        assert "which is read" in capsys.readouterr().err
+    assert (tmp_path / "weights.safetensors").read_bytes() == before and not (tmp_path / "checkpoint").exists()
+
+
+@pytest.mark.parametrize("command", [["train", "run.json", "--profile", "1", "--json"], ["bench", "attention", "--json"], ["model", "sst-tiny", "--json"]],
+                         ids=lambda command: command[0])
+def test_a_record_that_cannot_be_written_is_refused_before_anything_is_measured(tmp_path, monkeypatch, capsys, command):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "run.json").write_text("{}")
+    (tmp_path / "folder").mkdir()
+    for target in ("folder", "run.json/record.json", *["run.json"] * (command[0] == "train")):
+        assert main([*command, target]) == 2
+        said = capsys.readouterr().err
+        assert said.count("\n") == 1 and target.split("/")[0] in said
+    assert (tmp_path / "run.json").read_text() == "{}" and len(list(tmp_path.iterdir())) == 2
+
+
 def test_a_damaged_checkpoint_is_named(tmp_path):
     path = tmp_path / "checkpoint" / "last.pt"
     path.parent.mkdir()

@@ -2,9 +2,10 @@
 
 import argparse
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-from sstlib.values import LARGEST, Kind, Number, Whole
+from sstlib.values import LARGEST, Kind, Number, Whole, require_place
 
 MOST = 1024  # threads or processes
 
@@ -31,6 +32,14 @@ def number(least: float | int, most: float | int, above: bool = False) -> Callab
 
 threads = whole(1, MOST)
 """The type of an option that says how many threads or processes; at least one."""
+
+
+def new_file(text: str) -> Path:
+    """The type of an option that names a file to write, which nothing stands in the way of."""
+    try:
+        return require_place(text)
+    except (ValueError, OSError) as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def usable_device(name: str | None) -> str:

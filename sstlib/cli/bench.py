@@ -2,8 +2,9 @@
 
 import argparse
 import sys
-from pathlib import Path
 from typing import Any
+
+from sstlib.cli import _arguments
 
 HELP = "measure attention: every pattern and implementation beside dense attention, time and memory, as a record"
 
@@ -11,7 +12,7 @@ HELP = "measure attention: every pattern and implementation beside dense attenti
 def configure(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     parser.add_argument("what", choices=["attention"], help="what to measure")
-    parser.add_argument("--json", metavar="FILE", type=Path, required=True, help="where the record goes; written whole, after each size")
+    parser.add_argument("--json", metavar="FILE", type=_arguments.new_file, required=True, help="where the record goes; written whole, after each size")
     parser.add_argument("--sizes", metavar="SIZE", nargs="+", default=["S1", "S2", "S3", "S4", "growth", "memory"],
                         help="which of S1 S2 S3 S4 growth memory (default: all)")
     parser.add_argument("--merge", action="store_true", help="keep what FILE has of the other sizes: a long benchmark in pieces")
@@ -28,7 +29,6 @@ def run(arguments: argparse.Namespace) -> int:
         ValueError: an unknown size, a device that this machine lacks, or a record that cannot be merged with.
     """
     from sstlib import benchmarks
-    from sstlib.cli._arguments import usable_device
     from sstlib.files import written_aside
     from sstlib.native import keep_freed_memory
     from sstlib.values import read_json
@@ -37,7 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
     unknown = [name for name in arguments.sizes if name not in benchmarks.PARTS]
     if unknown:
         raise ValueError(f"no size {unknown[0]!r}; known sizes: {', '.join(benchmarks.PARTS)}")
-    usable_device(arguments.device)
+    _arguments.usable_device(arguments.device)
     earlier = read_json(arguments.json) if arguments.merge and arguments.json.exists() else None
     if earlier and "parts" not in earlier:
         raise ValueError(f"{arguments.json} is a record without parts, which cannot be merged with; leave --merge out to write it anew")

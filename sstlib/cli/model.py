@@ -45,8 +45,15 @@ def run(arguments: argparse.Namespace) -> int:
             print(f"{name:<28}{config.method} on {config.backbone}{own}")
         return 0
     from sstlib.anatomy import anatomy
+    from sstlib.files import refuse_inputs
     from sstlib.provenance import processor, provenance
+    from sstlib.values import require_place
 
+    if arguments.json not in (None, "-"):
+        require_place(arguments.json)
+    if arguments.figure:
+        require_place(arguments.figure)
+    refuse_inputs({"--json": None if arguments.json == "-" else arguments.json, "--figure": arguments.figure}, [])
     config = named_model(arguments.name).with_changes(arguments.changes)
     height, width = parse_size(arguments.size)
     rows = anatomy(config, height, width, arguments.objects[0], arguments.depth)

@@ -36,6 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
         torch.set_num_threads(arguments.threads)
     if arguments.folder:
         print(*release.release(arguments.folder, arguments.name, arguments.data, arguments.start), sep="\n")
+    release.require_name(arguments.name)
     weights.find(arguments.name)
     if arguments.score:
         for benchmark in scoring.BENCHMARKS:

@@ -9,6 +9,7 @@ from pathlib import Path
 from sstlib import paths
 from sstlib.cli import FAILED, _arguments
 from sstlib.config import RunConfig
+from sstlib.files import refuse_inputs
 from sstlib.values import read_json
 
 HELP = "train a network from a preset or a JSON configuration; started again it goes on where it stopped"
@@ -22,7 +23,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workers", type=_arguments.whole(0, _arguments.MOST), default=1, help="processes that render clips (default 1)")
     parser.add_argument("--threads", type=_arguments.threads, help="threads of this process (default: PyTorch's choice)")
     parser.add_argument("--profile", type=_arguments.whole(1, 100_000), metavar="STEPS", help="train nothing: time so many steps and say where the time goes")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="with --profile: write the record there")
+    parser.add_argument("--json", type=_arguments.new_file, metavar="FILE", help="with --profile: write the record there")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -36,8 +37,11 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     config = read_config(arguments.config).with_changes(arguments.changes)
+    refuse_inputs({"--json": arguments.json}, [arguments.config])
     if arguments.profile is not None:
         return _profile(config, arguments)
+    if arguments.json:
+        raise ValueError("--json is where the record of --profile goes; leave it out, or add --profile STEPS")
     folder = arguments.out or paths.RESULTS / "training" / Path(arguments.config).stem
     try:
         train(config, folder, workers=arguments.workers)

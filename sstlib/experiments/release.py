@@ -9,9 +9,11 @@ from typing import Any
 import pandas as pd
 
 from sstlib import paths, weights
+from sstlib.config import RunConfig
 from sstlib.experiments.card import write_card
-from sstlib.files import written_aside
+from sstlib.files import refuse_inputs, written_aside
 from sstlib.training.start import BACKBONE
+from sstlib.values import Whole
 
 CURVE_ROWS = 300
 TERMS = {
@@ -33,22 +35,49 @@ def release(run: Path, name: str, data: str, start: str | None = None) -> list[P
     Raises:
         ValueError: unknown data; a run that has not finished; weights that the run cannot have started from.
     """
+    require_name(name)
+    target = paths.WEIGHTS / f"{name}{weights.SUFFIX}"
+    refuse_inputs({"the release": target}, [run / "weights.safetensors", start and weights.find(start)])
     if data not in TERMS:
         raise ValueError(f"weights trained on {data!r} have no stated terms; known: {', '.join(TERMS)}")
-    facts = weights.facts(run / "weights.safetensors")
+    facts, curve = _finished(run)
+    network = weights.load(run / "weights.safetensors")
     if facts["step"] < facts["run"]["training"]["steps"]:
         raise ValueError(f"{run} stopped at step {facts['step']} of {facts['run']['training']['steps']}; finish it before it is released")
-    curve = pd.read_csv(run / "curve.csv")
     facts |= {"trained_on": data, "terms": TERMS[data], "training_seconds": float(curve["seconds"].iloc[-1])}
     facts["ancestry"] = ancestry(facts, name, start)
     _name_starts([*facts["ancestry"], facts])
     facts.pop("config")
     shutil.rmtree(paths.FIGURES / name, ignore_errors=True)  # pictures of what the weights before these did
-    path = weights.save(weights.load(run / "weights.safetensors"), paths.WEIGHTS / f"{name}{weights.SUFFIX}", **facts)
+    path = weights.save(network, target, **facts)
     thin = paths.RUNS / "releases" / f"{name}-curve.csv"
     with written_aside(thin, "w") as file:
         thinned(curve).to_csv(file, index=False)
     return [path, thin, write_card(name)]
+
+
+def require_name(name: str) -> None:
+    """Raises a ValueError for a release's name that would not be that of one file in results/weights and one folder of figures."""
+    if not re.fullmatch(r"\w[\w.-]*", name):
+        raise ValueError(f"a release is named by letters, digits, '-', '_' and '.', for example sst-small; given {name!r}")
+
+
+def _finished(run: Path) -> tuple[dict[str, Any], pd.DataFrame]:
+    """What the weights of a run's folder tell of it, and its curve.
+
+    Raises:
+        ValueError: weights that tell of no run, or a curve without its columns.
+    """
+    file, table = run / "weights.safetensors", run / "curve.csv"
+    facts = weights.facts(file)
+    if lacking := [key for key in ("run", "step", "origin") if key not in facts]:
+        raise ValueError(f"{file} tells of no run: its metadata lacks {', '.join(lacking)}; give a folder that `sst train` made")
+    RunConfig.from_dict(facts["run"], f"{file}: run.")
+    Whole().check(facts["step"], f"{file}: step")
+    curve = pd.read_csv(table)
+    if lacking := [name for name in ("step", "loss", "gradient_norm", "learning_rate", "seconds") if name not in curve or not len(curve)]:
+        raise ValueError(f"{table} lacks {', '.join(lacking)}; expected the curve that `sst train` wrote")
+    return facts, curve
 
 
 def ancestry(facts: dict[str, Any], name: str, start: str | None = None) -> list[dict[str, Any]]:

@@ -22,7 +22,7 @@ from sstlib.config import DataConfig, RunConfig
 from sstlib.datasets import training_sample
 from sstlib.datasets.photographs import open_photographs
 from sstlib.datasets.training import real_sequences
-from sstlib.files import written_aside
+from sstlib.files import refuse_inputs, written_aside
 from sstlib.losses import presence_loss, segmentation_loss
 from sstlib.metrics import region_similarity
 from sstlib.model import Propagator, build, unroll, unroll_all
@@ -31,7 +31,8 @@ from sstlib.shapes import Float, Int, UInt8
 from sstlib.synthetic import random_spec
 from sstlib.training import checkpoint, schedule
 from sstlib.training.processes import Place, joined
-from sstlib.training.start import first_network, freeze
+from sstlib.training.start import first_network, freeze, source_files
+from sstlib.values import require_place
 
 PROBE_SEED = 2**31  # far from any training seed: probe clips are never trained on
 PROBE_CLIPS = 8
@@ -108,10 +109,10 @@ def train(config: RunConfig, folder: Path | str, *, workers: int = 0, until: int
     Raises:
         Diverged: the loss is no number any more.
         Stopped: the disk is full, the data are gone or a worker died; started again the run goes on from its last checkpoint.
-        ValueError: the folder holds a checkpoint of another configuration, or the batch does not divide.
+        ValueError: the folder holds a checkpoint of another configuration or the weights to start from, or the batch does not divide.
     """
     with joined() as place:
-        return _Run(config, Path(folder), place).go(workers, until or config.training.steps, quiet)
+        return _Run(config, require_place(folder, folder=True), place).go(workers, until or config.training.steps, quiet)
 
 
 class _Run:
@@ -123,6 +124,8 @@ class _Run:
         self.step, self.curve, self.seconds = 0, [], 0.0
         state = checkpoint.load(self.checkpoint_path, config)
         self._require_data(state)
+        if not state:
+            refuse_inputs({"the run": folder / "weights.safetensors"}, source_files(config.training.start))
         self.network, self.ancestry = (build(config.model), []) if state else first_network(config)
         self.network = freeze(self.network, config.training.freeze).to(place.device)
         self.average = copy.deepcopy(self.network).eval()

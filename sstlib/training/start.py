@@ -1,5 +1,6 @@
 """What a run starts from: random weights, released ones, or parts of others; and what of them stays as it is."""
 
+from pathlib import Path
 from typing import Any
 
 from sstlib import weights
@@ -33,6 +34,16 @@ def first_network(config: RunConfig) -> tuple[Propagator, list[dict[str, Any]]]:
     if network.config != config.model:
         raise ValueError(f"training.start {start!r} is of another model than this run's: {network.config} is not {config.model}")
     return network, weights.lineage(start)
+
+
+def source_files(start: str) -> list[Path]:
+    """The files that `training.start` reads, those of released names, too; what is fetched is none.
+
+    Raises:
+        FileNotFoundError: no such weights.
+    """
+    parts = start.split(",") if start.startswith((BACKBONE, PARTS)) else [start] * bool(start)
+    return [Path(part.removeprefix(BACKBONE)) if part.startswith(BACKBONE) else weights.find(part.removeprefix(PARTS)) for part in parts]
 
 
 def _load_backbone(network: Propagator, source: str) -> None:
