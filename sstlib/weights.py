@@ -152,13 +152,14 @@ def graft(network: nn.Module, name_or_path: str | Path) -> list[str]:
         The names taken over.
 
     Raises:
-        ValueError: nothing fits.
+        ValueError: nothing fits, or the file is no safetensors file, or not all of its numbers are finite.
     """
-    from safetensors.torch import load_file
-
     path, taken = find(name_or_path), []
     own = network.state_dict()
-    for name, tensor in load_file(path).items():
+    with _opened(path) as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}
+    _require_finite(tensors, str(path))
+    for name, tensor in tensors.items():
         target = own.get(name)
         if target is None or target.ndim != tensor.ndim:
             continue
@@ -183,8 +184,7 @@ def load_tensors(network: nn.Module, tensors: dict[str, torch.Tensor], source: s
     _require_shapes(own, {name: tuple(tensor.shape) for name, tensor in tensors.items()}, source)
     wrong = [f"{name} holds {tensor.dtype}, expected {own[name].dtype}" for name, tensor in tensors.items() if tensor.dtype != own[name].dtype]
     _require_none(wrong, f"{source} does not fit the network of its configuration")
-    wrong = [f"{name} has {int((~tensor.isfinite()).sum())} of {tensor.numel()}" for name, tensor in tensors.items() if not tensor.isfinite().all()]
-    _require_none(wrong, f"{source} holds numbers that are not finite, so that it is damaged or of a run that diverged")
+    _require_finite(tensors, source)
     network.load_state_dict(tensors)
 
 
@@ -194,6 +194,12 @@ def _require_shapes(own: Mapping[str, torch.Tensor], shapes: Mapping[str, tuple[
     wrong += [f"unexpected {name}" for name in shapes if name not in own]
     wrong += [f"{name} is {shapes[name]}, expected {tuple(own[name].shape)}" for name in own if name in shapes and shapes[name] != own[name].shape]
     _require_none(wrong, f"{source} does not fit the network of its configuration")
+
+
+def _require_finite(tensors: Mapping[str, torch.Tensor], source: str) -> None:
+    """Raises a ValueError that lists which tensors hold numbers that are not finite."""
+    wrong = [f"{name} has {int((~tensor.isfinite()).sum())} of {tensor.numel()}" for name, tensor in tensors.items() if not tensor.isfinite().all()]
+    _require_none(wrong, f"{source} holds numbers that are not finite, so that it is damaged or of a run that diverged")
 
 
 def _require_none(wrong: list[str], what: str) -> None:
