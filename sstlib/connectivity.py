@@ -2,62 +2,90 @@
 
 Each pattern is a union of products of three relations, one an axis: a key is connected when, in one of the products,
 its time, its row and its column are all related to the query's. `relations` writes that down as three small boolean
-matrices; masks, neighbours and hops all follow from it, and only the pair counts have closed forms of their own.
-Axes are (time, height, width) and a cell is (t, y, x) everywhere.
+matrices; masks, neighbors, hops and pair counts all follow from it. Axes are (time, height, width) and a cell is
+(t, y, x) everywhere.
+
+A subclass is a pattern by itself: its name in lower case is its text in configurations, and what computes attention
+takes a general path for it (attention/general.py). Files of patterns named in the environment variable SST_PATTERNS
+are read before a text is, so that commands know them, too.
 """
 
 import ast
 import dataclasses
+import functools
+import importlib.util
+import os
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy
 import torch
 from torch import Tensor
 
+from sstlib.products import Product, Size, checked, count, disjoint, fits, served
 from sstlib.shapes import Bool
 
-Size = tuple[int, int, int]
 Cell = tuple[int, int, int]
 PATTERNS: dict[str, type["Connectivity"]] = {}
+_fits = torch.compiler.assume_constant_result(fits)  # types are not for torch.compile to trace
 
 
 @dataclass(frozen=True)
 class Connectivity:
-    """A pattern of connected cells. A subclass says how the axes are related and how many pairs that makes."""
+    """A pattern of connected cells. A subclass is a frozen dataclass that says how the axes are related."""
 
     causal: bool = dataclasses.field(default=False, kw_only=True)  # only keys of the same or earlier frames
     shown: ClassVar[tuple[str, ...]] = ()  # fields that the name always shows; the others only when they are not the default
 
     def __init_subclass__(cls) -> None:
-        PATTERNS[cls.__name__.lower()] = cls
+        name = cls.__name__.lower()
+        taken = PATTERNS.get(name)
+        if taken is not None and taken.__module__ == __name__ != cls.__module__:
+            raise ValueError(f"class {cls.__name__}: {name!r} is sstlib's own pattern in every configuration; give yours another name")
+        if "relations" in cls.__dict__ and "pairs" not in cls.__dict__:
+            cls.pairs = Connectivity.pairs  # a closed form is of the relations that it was found for
+        PATTERNS[name] = cls
 
-    def relations(self, size: Size) -> list[tuple[numpy.ndarray, numpy.ndarray, numpy.ndarray]]:
-        """Products of boolean (query, key) matrices over time, height and width whose union is the pattern."""
-        raise NotImplementedError
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            if not _fits(type(self), field.name, value := getattr(self, field.name)):
+                raise ValueError(f"{type(self).__name__}: {field.name} is {value!r}; expected {getattr(field.type, '__name__', field.type)}")
+
+    def relations(self, size: Size) -> Sequence[Product]:
+        """Products of boolean (query, key) matrices over time, height and width whose union is the pattern.
+
+        They depend on the size and the fields alone. `causal` is not theirs to obey: it is applied to every pattern alike.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not say how its axes are related: define relations(self, size)")
 
     def pairs(self, size: Size) -> int:
-        """How many (query, key) pairs a buffer of this size has, in closed form."""
-        raise NotImplementedError
+        """How many (query, key) pairs a buffer of this size has, one that several products hold counted once."""
+        return pairs_of_last(size[0], self, size)
 
     def mask(self, time: int, height: int, width: int) -> Bool[Tensor, "queries keys"]:
         """Which keys each query has, cells in raster order: the definition, for small sizes (its size is cells squared)."""
         joined = numpy.zeros((time * height * width,) * 2, dtype=bool)
-        for along_time, along_y, along_x in self.relations((time, height, width)):
+        for along_time, along_y, along_x in products(self, (time, height, width)):
             joined |= numpy.kron(numpy.kron(along_time, along_y), along_x)
         return torch.from_numpy(joined)
 
-    def neighbours(self, cell: Cell, size: Size) -> list[Cell]:
-        """The keys of one query (I_p of Eq. 6), in raster order and including itself."""
-        return [tuple(int(i) for i in found) for found in numpy.argwhere(self.reach(cell, 1, size))]
+    def neighbors(self, cell: Cell, size: Size) -> list[Cell]:
+        """The keys of one query (I_p of Eq. 6), in raster order."""
+        keys = numpy.zeros(size, dtype=bool)
+        for product in products(self, size):
+            along_time, along_y, along_x = (relation[place] for relation, place in zip(product, _inside(cell, size)))
+            keys |= along_time[:, None, None] & along_y[:, None] & along_x
+        return [tuple(int(i) for i in key) for key in numpy.argwhere(keys)]
 
     def reach(self, cell: Cell, hops: int, size: Size) -> numpy.ndarray:
         """Cells whose content arrives at `cell` after at most `hops` layers of this pattern, as booleans over the buffer."""
         return reach([self] * hops, cell, size)
 
     def _text(self, title: str) -> str:
-        given = [f"{f.name}={getattr(self, f.name)}" for f in sorted(dataclasses.fields(self), key=lambda f: f.kw_only)
+        given = [f"{f.name}={getattr(self, f.name)!r}" for f in sorted(dataclasses.fields(self), key=lambda f: f.kw_only)
                  if f.name in self.shown or getattr(self, f.name) != f.default]
         return f"{title}({', '.join(given)})" if given else title
 
@@ -70,19 +98,14 @@ class Connectivity:
         """For configurations: 'local(radius=7)', which `parse` reads back."""
         return self._text(type(self).__name__.lower())
 
-    def _time(self, time: int, related: numpy.ndarray | None = None) -> numpy.ndarray:
-        related = numpy.ones((time, time), dtype=bool) if related is None else related
-        return numpy.tril(related) if self.causal else related
-
 
 @dataclass(frozen=True)
 class Dense(Connectivity):
     """Every cell of the buffer (Eq. 5)."""
 
-    def relations(self, size: Size) -> list[tuple[numpy.ndarray, numpy.ndarray, numpy.ndarray]]:
+    def relations(self, size: Size) -> list[Product]:
         """All cells."""
-        time, height, width = size
-        return [(self._time(time), *(numpy.ones((n, n), dtype=bool) for n in (height, width)))]
+        return [tuple(numpy.ones((n, n), dtype=bool) for n in size)]
 
     def pairs(self, size: Size) -> int:
         """(T H W)^2, or T (T + 1) / 2 (H W)^2 when causal."""
@@ -94,10 +117,10 @@ class Dense(Connectivity):
 class Grid(Connectivity):
     """The cells that share two of the three coordinates: three axis lines, the cell itself once (section 3.2, Eq. 7-9)."""
 
-    def relations(self, size: Size) -> list[tuple[numpy.ndarray, numpy.ndarray, numpy.ndarray]]:
+    def relations(self, size: Size) -> list[Product]:
         """One product an axis: anything along it, equal along the two others."""
         one, all_ = ([numpy.eye(n, dtype=bool) for n in size], [numpy.ones((n, n), dtype=bool) for n in size])
-        return [(self._time(size[0]), one[1], one[2]), (one[0], all_[1], one[2]), (one[0], one[1], all_[2])]
+        return [(all_[0], one[1], one[2]), (one[0], all_[1], one[2]), (one[0], one[1], all_[2])]
 
     def pairs(self, size: Size) -> int:
         """T H W (T + H + W - 2), with (T + 1) / 2 in place of T when causal."""
@@ -114,11 +137,12 @@ class Local(Connectivity):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "radius", _one_or_two("Local", "radius", self.radius, 0))
+        super().__post_init__()
 
-    def relations(self, size: Size) -> list[tuple[numpy.ndarray, numpy.ndarray, numpy.ndarray]]:
+    def relations(self, size: Size) -> list[Product]:
         """Rows and columns at most the radius apart."""
         offsets = [numpy.abs(numpy.subtract.outer(numpy.arange(n), numpy.arange(n))) for n in size[1:]]
-        return [(self._time(size[0]), *(d <= r for d, r in zip(offsets, self.radii)))]
+        return [(numpy.ones((size[0],) * 2, dtype=bool), *(d <= r for d, r in zip(offsets, self.radii)))]
 
     def pairs(self, size: Size) -> int:
         """A product over the axes; n (2 r + 1) - r (r + 1) along one of length n > r."""
@@ -142,12 +166,12 @@ class Strided(Connectivity):
     def __post_init__(self) -> None:
         object.__setattr__(self, "stride", _one_or_two("Strided", "stride", self.stride, 1))
         _one_or_two("Strided", "temporal_stride", self.temporal_stride, 1, only_one=True)
+        super().__post_init__()
 
-    def relations(self, size: Size) -> list[tuple[numpy.ndarray, numpy.ndarray, numpy.ndarray]]:
+    def relations(self, size: Size) -> list[Product]:
         """Equal residues along every axis."""
         residues = [numpy.arange(n) % h for n, h in zip(size, (self.temporal_stride, *self.strides))]
-        along_time, along_y, along_x = (numpy.equal.outer(r, r) for r in residues)
-        return [(self._time(size[0], along_time), along_y, along_x)]
+        return [tuple(numpy.equal.outer(r, r) for r in residues)]
 
     def pairs(self, size: Size) -> int:
         """A product over the axes of the sum of squared class sizes."""
@@ -160,8 +184,8 @@ class Strided(Connectivity):
         return _both(self.stride)
 
 
-def parse(text: str) -> Connectivity:
-    """The pattern that a text such as 'local(radius=7)' or 'grid' names.
+def parse(text: str, kind: type[Connectivity] | None = None) -> Connectivity:
+    """The pattern that a text such as 'local(radius=7)' or 'grid' names, or one of a given class, whatever the name.
 
     Raises:
         ValueError: no such pattern, or arguments that it does not take.
@@ -171,11 +195,11 @@ def parse(text: str) -> Connectivity:
         name, positional, keywords = tree, [], []
         if isinstance(tree, ast.Call):
             name, positional, keywords = tree.func, tree.args, tree.keywords
-        pattern = PATTERNS[name.id.lower()]
+        pattern = kind or registered()[name.id.lower()]
         arguments = [ast.literal_eval(a) for a in positional]
         named = {k.arg: ast.literal_eval(k.value) for k in keywords}
     except (SyntaxError, AttributeError, KeyError, ValueError):
-        known = ", ".join(str(p()) for p in PATTERNS.values())
+        known = ", ".join(map(_with_defaults, PATTERNS.values()))
         raise ValueError(f"unknown connectivity {text!r}; known patterns, with their defaults: {known}") from None
     try:
         return pattern(*arguments, **named)
@@ -184,23 +208,96 @@ def parse(text: str) -> Connectivity:
         raise ValueError(f"{text!r}: {name.id} takes {fields}") from None
 
 
+def registered() -> dict[str, type[Connectivity]]:
+    """All patterns by their names in texts: the library's, those that a program defines, and those in files of SST_PATTERNS.
+
+    Raises:
+        ValueError: a file that is not there.
+    """
+    _read(os.environ.get("SST_PATTERNS", ""))
+    return PATTERNS
+
+
+@functools.cache
+def _read(files: str) -> None:
+    for file in filter(None, files.split(os.pathsep)):
+        if not os.path.isfile(file):
+            raise ValueError(f"SST_PATTERNS names {file!r}, which is no file; name Python files that define patterns, with {os.pathsep!r} between")
+        spec = importlib.util.spec_from_file_location(f"patterns_of_{Path(file).stem}", file)
+        sys.modules[spec.name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[spec.name])
+
+
+def _with_defaults(pattern: type[Connectivity]) -> str:
+    """The text of a pattern with its defaults, or with the names of what it cannot be made without."""
+    needed = [f.name for f in dataclasses.fields(pattern) if f.default is f.default_factory is dataclasses.MISSING]
+    return f"{pattern.__name__.lower()}({', '.join(needed)})" if needed else str(pattern())
+
+
+def products(pattern: Connectivity, size: Size) -> list[Product]:
+    """`relations` once checked and, where the pattern is causal, without keys of later frames.
+
+    Raises:
+        ValueError: fields of another type than they are declared with, or relations that are no boolean matrices of this size.
+    """
+    Connectivity.__post_init__(pattern)
+    if type(pattern).mask is not Connectivity.mask:
+        raise ValueError(f"{pattern.name} defines a mask of its own, which only `relations` may decide; define relations instead")
+    found = checked(pattern.name, pattern.relations(size), size)
+    return [(numpy.tril(along_time), *rest) for along_time, *rest in found] if pattern.causal else found
+
+
+def attended(queried: int, pattern: Connectivity, size: Size) -> list[Product]:
+    """The products of the queries of the last frames, who attend to something each.
+
+    Raises:
+        ValueError: one has no key at all.
+    """
+    last = [(along_time[-queried:], *rest) for along_time, *rest in products(pattern, size)]
+    lonely = numpy.argwhere(~served((queried, *size[1:]), last))
+    if len(lonely):
+        cell = (size[0] - queried + int(lonely[0, 0]), *lonely[0, 1:].tolist())
+        raise ValueError(f"{pattern.name} connects cell {cell} of a buffer of {tuple(size)} to no key, and softmax over nothing is undefined; "
+                         "relate every cell to one key at least, such as itself")
+    return last
+
+
+def pairs_of_last(queried: int, pattern: Connectivity, size: Size) -> int:
+    """How many pairs the queries of the last frames have, counted without a mask."""
+    return count(disjoint([(along_time[-queried:], *rest) for along_time, *rest in products(pattern, size)]))
+
+
 def reach(layers: Sequence[Connectivity], cell: Cell, size: Size) -> numpy.ndarray:
     """Cells whose content arrives at `cell` through a stack of layers (Fig. 1), as booleans over (time, height, width).
 
     The cell is one of the last layer's output, so the hops are followed from the last layer back to the first.
     """
+    return _spread([[tuple(relation.T for relation in product) for product in products(layer, size)] for layer in reversed(layers)], cell, size)
+
+
+def arrive(layers: Sequence[Connectivity], cell: Cell, size: Size) -> numpy.ndarray:
+    """Cells at which the content of one cell of the first layer's input arrives through a stack of layers: `reach` the other way round."""
+    return _spread([products(layer, size) for layer in layers], cell, size)
+
+
+def _spread(steps: Sequence[Sequence[Product]], cell: Cell, size: Size) -> numpy.ndarray:
+    """Cells that relations (to, from) lead to from one cell, each step from all cells of the step before, which stay."""
+    reached = numpy.zeros(size, dtype=bool)
+    reached[_inside(cell, size)] = True
+    for union in steps:
+        start, reached = reached.astype(numpy.float32), reached.copy()
+        for product in union:
+            along_time, along_y, along_x = (relation.astype(numpy.float32) for relation in product)
+            hop = numpy.einsum("kt,tyx->kyx", along_time, start)
+            hop = numpy.matmul(along_y, numpy.minimum(hop, 1))
+            reached |= numpy.matmul(numpy.minimum(hop, 1), along_x.T) > 0
+    return reached
+
+
+def _inside(cell: Cell, size: Size) -> Cell:
     if len(cell) != 3 or not all(0 <= i < n for i, n in zip(cell, size)):
         raise ValueError(f"cell {cell} lies outside a buffer of (time, height, width) {tuple(size)}")
-    reached = numpy.zeros(size, dtype=bool)
-    reached[tuple(cell)] = True
-    for layer in reversed(layers):
-        start, reached = reached.astype(numpy.float32), reached.copy()
-        for relation in layer.relations(size):
-            along_time, along_y, along_x = (r.astype(numpy.float32) for r in relation)
-            hop = numpy.einsum("tyx,tk->kyx", start, along_time)
-            hop = numpy.matmul(along_y.T, numpy.minimum(hop, 1))
-            reached |= numpy.matmul(numpy.minimum(hop, 1), along_x) > 0
-    return reached
+    return tuple(cell)
 
 
 def _both(value: int | tuple[int, int]) -> tuple[int, int]:

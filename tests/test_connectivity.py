@@ -1,4 +1,4 @@
-"""Connectivity: masks, neighbours, hops and pair counts against each other and against the definitions by hand."""
+"""Connectivity: masks, neighbors, hops and pair counts against each other and against the definitions by hand."""
 
 import dataclasses
 
@@ -28,13 +28,13 @@ def connected(pattern: Connectivity, query: tuple, key: tuple) -> bool:
 
 @pytest.mark.parametrize("pattern", EVERY, ids=str)
 @pytest.mark.parametrize("size", SIZES, ids=str)
-def test_mask_pairs_and_neighbours_follow_the_definition(pattern, size):
+def test_mask_pairs_and_neighbors_follow_the_definition(pattern, size):
     cells = list(numpy.ndindex(size))
     expected = numpy.array([[connected(pattern, q, k) for k in cells] for q in cells])
     numpy.testing.assert_array_equal(pattern.mask(*size).numpy(), expected)
     assert pattern.pairs(size) == expected.sum()
     for row in {0, len(cells) // 2, len(cells) - 1}:
-        assert pattern.neighbours(cells[row], size) == [c for c, on in zip(cells, expected[row]) if on]
+        assert pattern.neighbors(cells[row], size) == [c for c, on in zip(cells, expected[row]) if on]
 
 
 @pytest.mark.parametrize("layers", [[Grid()] * 2, [Local(1), Strided(3)], [Strided(2, 2), Grid(causal=True)], [Local(1, causal=True)] * 3])
@@ -78,4 +78,4 @@ def test_bad_patterns_are_refused_by_name(text, part):
 
 def test_a_cell_outside_is_refused():
     with pytest.raises(ValueError, match=r"\(3, 0, 0\) lies outside"):
-        Grid().neighbours((3, 0, 0), (3, 4, 5))
+        Grid().neighbors((3, 0, 0), (3, 4, 5))

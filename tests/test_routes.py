@@ -35,7 +35,7 @@ def features():
     return np.random.default_rng(0).standard_normal((2, 3, 4, 5))
 
 
-def grid_neighbours(cell, size):
+def grid_neighbors(cell, size):
     """Definition of section 3.2, written out: two of three coordinates shared."""
     return [q for q in product(*map(range, size)) if sum(a != b for a, b in zip(cell, q)) <= 1]
 
@@ -58,9 +58,9 @@ def test_one_layer_is_equation_9(features):
 def test_three_layers_are_the_sum_over_walks_and_equation_7_is_part_of_it(features):
     size, start = features.shape[:3], (1, 0, 2)
     total, displayed = np.zeros(5), np.zeros(5)
-    for a in grid_neighbours(start, size):
-        for b in grid_neighbours(a, size):
-            for c in grid_neighbours(b, size):
+    for a in grid_neighbors(start, size):
+        for b in grid_neighbors(a, size):
+            for c in grid_neighbors(b, size):
                 term = (features[start] @ features[a]) * (features[a] @ features[b]) * (features[b] @ features[c]) * features[c]
                 total += term
                 t, y, x = start

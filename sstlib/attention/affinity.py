@@ -62,11 +62,7 @@ class Wanted(NamedTuple):
     def ranking(self, query: Tensor, key: Tensor, scale: float) -> Ranking:
         """How queries and keys (batch, head, time, height, width, dim) rank (see the table)."""
         kind, wide = self.kind, torch.promote_types(query.dtype, torch.float32)
-        if self.soft:
-            members = self.labels.flatten(2).to(wide)
-        else:
-            numbers = torch.arange(self.objects, device=key.device)[:, None]
-            members = (self.labels.flatten(1)[:, None] == numbers).to(wide)
+        members = memberships(self.labels, self.objects, wide)
         flat_key = key.to(wide).flatten(0, 1).flatten(1, 3)
         heads = key.shape[1]
         if kind == "cosine":
@@ -94,6 +90,13 @@ class Wanted(NamedTuple):
         else:
             value = best
         return value.clamp_min(0).to(query.dtype)
+
+
+def memberships(labels: Tensor, objects: int, dtype: torch.dtype) -> Tensor:
+    """Memberships (batch, object, cell) of labels: themselves, or zeros and ones for numbers."""
+    if labels.dtype.is_floating_point:
+        return labels.flatten(2).to(dtype)
+    return (labels.flatten(1)[:, None] == torch.arange(objects, device=labels.device)[:, None]).to(dtype)
 
 
 def _logs(members: Tensor) -> Tensor:

@@ -71,7 +71,7 @@ class Pieces(NamedTuple):
 def _along(pattern: Connectivity, axis: int, relation: numpy.ndarray, step: int) -> list[tuple[numpy.ndarray, numpy.ndarray, numpy.ndarray]]:
     """Pieces of one axis by shape: (piece, query), (piece, key) and their common relation (query, key)."""
     length = len(relation)
-    if isinstance(pattern, Strided):
+    if type(pattern) is Strided:
         parts = [numpy.arange(c, length, pattern.strides[axis]) for c in range(min(length, pattern.strides[axis]))]
     else:
         parts = [numpy.arange(s, min(s + step, length)) for s in range(0, length, step)]
@@ -88,7 +88,7 @@ def pieces(pattern: Connectivity, size: Size, queried: int, fused: bool, dtype: 
     """All pieces of a pattern over a buffer whose last `queried` frames are queried."""
     time, height, width = size
     _, along_y, along_x = pattern.relations((1, height, width))[0]
-    rows, columns = TILE if isinstance(pattern, Local) else (height if fused else max(1, 256 // width), width)
+    rows, columns = TILE if type(pattern) is Local else (height if fused else max(1, 256 // width), width)
     split = _along(pattern, 0, along_y, rows), _along(pattern, 1, along_x, columns)
     place = lambda y, x: torch.from_numpy((y[:, None, :, None] * width + x[None, :, None, :]).reshape(len(y) * len(x), -1)).to(device)
     found = []
@@ -266,7 +266,7 @@ def backward(query: Tensor, key: Tensor, value: Tensor, output: Tensor, lse: Ten
     delta = delta if grad_lse is None else delta - grad_lse[..., None]
     norm = lse[..., None] if fused else lse[..., None] * LOG2E
     grad_query = torch.empty_like(query)
-    shared = not isinstance(pattern, Strided)  # whether pieces have keys in common
+    shared = type(pattern) is not Strided  # whether pieces have keys in common
     every = before == 0 and not shared  # then each key is written, and once
     grad_key, grad_value = ((torch.empty_like if every else torch.zeros_like)(t, dtype=dtype) for t in (key, value))
     plane = size[1] * size[2]

@@ -11,7 +11,7 @@ from typing import Any, no_type_check
 import torch
 from torch import Tensor
 
-from sstlib.connectivity import Connectivity, Grid, Local, Size, Strided
+from sstlib.connectivity import Connectivity, Dense, Grid, Local, Size, Strided
 
 SIDE = 8  # of a tile
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
@@ -21,8 +21,10 @@ def lacks(pattern: Connectivity, dtype: torch.dtype, device: torch.device) -> st
     """Why FlexAttention cannot do this, or an empty text."""
     if torch.__version__ < "2.9":
         return f"it needs PyTorch 2.9 or later for the log-sum-exp, not {torch.__version__}"
-    if isinstance(pattern, Grid):
+    if type(pattern) is Grid:
         return "blocks of cells of a grid's lines hold almost nothing"
+    if type(pattern) not in (Dense, Local, Strided):
+        return f"it has no mask for {pattern.name}"
     if device.type == "cuda" and dtype not in DTYPES:
         return f"it computes in float32, not {str(dtype).removeprefix('torch.')}"
     return ""
@@ -33,9 +35,9 @@ def _order(pattern: Connectivity, size: Size, device: torch.device) -> tuple[Ten
     """Cells of one frame in tile order, by their place in raster order, and the other way round."""
     _, height, width = size
     y, x = (t.flatten() for t in torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij"))
-    sides = pattern.strides if isinstance(pattern, Strided) else (SIDE, SIDE)
+    sides = pattern.strides if type(pattern) is Strided else (SIDE, SIDE)
     coarse, fine = (y // sides[0], x // sides[1]), (y % sides[0], x % sides[1])
-    first, second = (fine, coarse) if isinstance(pattern, Strided) else (coarse, fine)
+    first, second = (fine, coarse) if type(pattern) is Strided else (coarse, fine)
     number = ((first[0] * width + first[1]) * height + second[0]) * width + second[1]
     order = number.argsort().to(device)
     return order, order.argsort()
@@ -49,8 +51,8 @@ def _mask(pattern: Connectivity, size: Size, queried: int, device: torch.device)
     time, height, width = size
     plane, order = height * width, _order(pattern, size, device)[0]
     rows, columns = order // width, order % width
-    radii = pattern.radii if isinstance(pattern, Local) else (height, width)
-    strides = pattern.strides if isinstance(pattern, Strided) else (1, 1)
+    radii = pattern.radii if type(pattern) is Local else (height, width)
+    strides = pattern.strides if type(pattern) is Strided else (1, 1)
     every, latest = getattr(pattern, "temporal_stride", 1), 0 if pattern.causal else time
 
     @no_type_check  # FlexAttention counts the arguments of the function itself

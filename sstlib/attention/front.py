@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from sstlib.attention import affinity as affinities
-from sstlib.attention import flex, ops, reference
-from sstlib.connectivity import Connectivity
+from sstlib.attention import flex, ops, portable, reference
+from sstlib.connectivity import Connectivity, attended
 from sstlib.shapes import Float, Shaped
 
 IMPLEMENTATIONS = ("auto", "reference", *ops.FASTEST, "flex")
@@ -54,7 +54,7 @@ def sparse_attention(query: Float[Tensor, "batch head time_q height width dim"],
         ValueError: shapes, labels, kinds, precisions or implementations that do not go together.
     """
     scale = 1.0 if scale is None else float(scale)
-    if torch.is_autocast_enabled(query.device.type) and len({query.dtype, key.dtype, value.dtype}) > 1:
+    if ops.autocast(query.device.type) and len({query.dtype, key.dtype, value.dtype}) > 1:
         query, key, value = (t.to(torch.get_autocast_dtype(query.device.type)) for t in (query, key, value))
     _check_tensors(query, key, value, scale)
     labels, objects = _check_labels(labels, objects, key, affinity)
@@ -78,19 +78,28 @@ def sparse_attention(query: Float[Tensor, "batch head time_q height width dim"],
 
 def explain(query: Float[Tensor, "batch head time_q height width dim"], key: Float[Tensor, "batch head time height width dim"],
             value: Float[Tensor, "batch head time height width dim_v"], connectivity: Connectivity | str) -> tuple[str, str]:
-    """Which implementation `auto` takes for these tensors and this pattern, and why."""
-    return ops.choose(_pattern(connectivity), query.dtype, query.device)
+    """Which implementation `auto` takes for these tensors and this pattern; why, and how many pairs that is.
+
+    Raises:
+        ValueError: shapes and precisions that do not go together, or a pattern that leaves a query without a key.
+    """
+    _check_tensors(query, key, value, 1.0)
+    pattern, size = _pattern(connectivity), tuple(key.shape[2:5])
+    attended(query.shape[2], pattern, size)
+    name, reason = ops.choose(pattern, query.dtype, query.device)
+    return name, f"{reason}; {ops.cost(name, pattern, size, query.shape[2])}"
 
 
-def _one_pattern(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, pattern: Connectivity, labels: Tensor | None,
+def _one_pattern(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, pattern: Connectivity | str, labels: Tensor | None,
                  objects: int, kind: str, scale: float, implementation: str) -> Attended:
     """Attention of heads that share a pattern."""
-    soft = labels is not None and labels.dtype.is_floating_point
+    if torch.compiler.is_dynamo_compiling():
+        if implementation in ("reference", "flex"):
+            raise ValueError(f"implementation {implementation!r} cannot do this: it is not for torch.compile; use 'torch' or 'auto'")
+    elif isinstance(pattern, str):  # a graph that was broken leaves it unread
+        pattern = ops.parse(pattern)
     if implementation == "reference":
-        members = labels
-        if labels is not None and not soft:
-            members = (labels[:, None] == torch.arange(objects, device=labels.device).view(1, -1, 1, 1, 1)).to(query.dtype)
-        return Attended(*reference.attention(query, key, value, pattern, scale, kind, bias, members))
+        return Attended(*reference.attention(query, key, value, pattern, scale, kind, bias, labels, objects))
     if implementation == "flex":
         why = "it ranks nothing, so it gives no object affinity" if labels is not None else flex.lacks(pattern, query.dtype, query.device)
         if why:
@@ -98,25 +107,43 @@ def _one_pattern(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None,
         output, lse = flex.attention(query, key, value, pattern, scale)
         return Attended(output, None, lse)
     bias = None if bias is None else bias[..., None, None]
+    if ops.differentiated():
+        if torch.compiler.is_compiling():
+            raise ValueError(ops.FORWARD_MODE)
+        if implementation not in ("auto", "torch"):
+            raise ValueError(f"implementation {implementation!r} cannot do this: forward-mode derivatives and those of torch.func go through "
+                             "PyTorch's own operations; use 'torch' or 'auto'")
+        return Attended(*ops.transparent(query, key, value, pattern, scale, kind, bias, labels, objects))
     given = [t for t in (query, key, value, bias, labels) if t is not None]
     learns = torch.is_grad_enabled() and any(t.requires_grad for t in given)
     if learns or ops.watched(given):
         remember = learns and labels is not None and any(t.requires_grad for t in (query, key, bias, labels))
-        output, lse, found, _ = ops.attend(query, key, value, bias, labels, str(pattern), scale, implementation, kind, objects, remember)
+        text = pattern if isinstance(pattern, str) else ops.text_of(pattern)
+        output, lse, found, _ = ops.attend(query, key, value, bias, labels, text, scale, implementation, kind, objects, remember)
     else:
         output, lse, found, _ = ops.compute(query, key, value, bias, labels, pattern, scale, implementation, kind, objects, False)
     return Attended(output, None if labels is None else found, lse)
 
 
-def _pattern(connectivity: Any) -> Connectivity:
+def _pattern(connectivity: Any) -> Connectivity | str:
     if isinstance(connectivity, str):
-        return ops.parse(connectivity)
+        return connectivity if torch.compiler.is_dynamo_compiling() else ops.parse(connectivity)  # the operator reads it, where tracing does not look
     if not isinstance(connectivity, Connectivity):
         raise ValueError(f"connectivity is {connectivity!r}; expected a pattern or its text, such as 'local(radius=7)', or a list of one a head")
+    if type(connectivity) not in portable.PATHS:
+        _check_hash(connectivity)
     return connectivity
 
 
-def _patterns(connectivity: Sequence[Any], heads: int) -> list[Connectivity]:
+def _check_hash(pattern: Connectivity) -> None:
+    """What is found out about a pattern is kept by its fields."""
+    try:
+        hash(pattern)
+    except TypeError as error:
+        raise ValueError(f"{type(pattern).__name__} cannot be told from others by its fields ({error}); let them be numbers, texts or tuples") from None
+
+
+def _patterns(connectivity: Sequence[Any], heads: int) -> list[Connectivity | str]:
     """One pattern a head, from texts or patterns."""
     if len(connectivity) != heads:
         raise ValueError(f"connectivity has {len(connectivity)} patterns for {heads} heads; give one, or one a head")
@@ -130,7 +157,7 @@ def _check_tensors(query: Tensor, key: Tensor, value: Tensor, scale: float) -> N
              "query and key differ in more than time" if shape[:2] != keys[:2] or shape[3:] != keys[3:] else
              "key and value differ in more than dim" if keys[:5] != values[:5] else
              f"queries are the last frames of the buffer, at least 1 and at most its {keys[2]}" if not 1 <= shape[2] <= keys[2] else
-             "no axis may be empty" if 0 in shape or 0 in values else "")
+             "no axis but the batch may be empty" if 0 in shape[1:] or 0 in values[1:] else "")
     if wrong:
         raise ValueError(f"query {tuple(shape)}, key {tuple(keys)}, value {tuple(values)}: {wrong}")
     if not query.dtype == key.dtype == value.dtype or query.dtype not in DTYPES:
@@ -169,7 +196,7 @@ def _bias(bias: float | Tensor, query: Tensor) -> Tensor:
     """(batch, head, 1), from a number, a tensor with one, or one a head."""
     batch, heads = query.shape[:2]
     if not isinstance(bias, Tensor):
-        return torch.full((batch, heads, 1), float(bias), device=query.device)
+        return torch.full((batch, heads, 1), float(bias), device=query.device, dtype=torch.promote_types(query.dtype, torch.float32))
     if bias.numel() not in (1, heads):
         raise ValueError(f"affinity_bias has shape {tuple(bias.shape)}; expected one number, or one for each of {heads} heads")
     return bias.reshape(1, -1, 1).expand(batch, heads, 1)

@@ -43,14 +43,15 @@ def library(name: str) -> ctypes.CDLL | None:
 
 
 def _kernel(pattern: Connectivity) -> tuple[str, tuple[int, int, int]] | None:
-    """The file of a pattern and its three numbers there."""
-    if isinstance(pattern, Local):
+    """The file of a pattern and its three numbers there; of a subclass, which may be any other pattern, none."""
+    kind = type(pattern)
+    if kind is Local:
         return "local", (*pattern.radii, 0)
-    if isinstance(pattern, Strided):
+    if kind is Strided:
         return "strided", (*pattern.strides, pattern.temporal_stride)
-    if isinstance(pattern, Dense):
+    if kind is Dense:
         return "strided", (1, 1, 1)
-    return ("grid", (0, 0, 0)) if isinstance(pattern, Grid) else None
+    return ("grid", (0, 0, 0)) if kind is Grid else None
 
 
 def forward(query: Tensor, key: Tensor, value: Tensor, pattern: Connectivity, scale: float, wanted: Wanted | None,

@@ -1,7 +1,8 @@
-"""The implementations behind custom operators, so that torch.compile, autocast and autograd go through them.
+"""The implementations behind custom operators, so that torch.compile, vmap, autocast and autograd go through them.
 
-`sstlib::attend` gives output, log-sum-exp and object affinities; it has a fake kernel (shapes for tracing) and gradients that are
-operators themselves.
+`sstlib::attend` gives output, log-sum-exp and object affinities; it has a fake kernel (shapes for tracing), a rule for vmap and
+gradients that are operators themselves. Derivatives of gradients are those of general.attention, and forward-mode ones, too, which
+the front door sends there: an operator would drop them without a word, so it refuses them.
 """
 
 import contextlib
@@ -9,15 +10,17 @@ import functools
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 from torch.nn import Parameter
 
 from sstlib import connectivity
 from sstlib.attention import affinity as affinities
-from sstlib.attention import flex, native, portable, tiles
+from sstlib.attention import flex, general, native, portable, tiles
 from sstlib.attention.affinity import Wanted
-from sstlib.connectivity import Connectivity
+from sstlib.attention.plan import computed
+from sstlib.connectivity import PATTERNS, Connectivity, pairs_of_last
+from sstlib.products import Size
 
-parse = functools.lru_cache(maxsize=64)(connectivity.parse)  # operators take a pattern as text; reading it takes longer than a small call
 TENSORS = "Tensor query, Tensor key, Tensor value"
 HOW = "str pattern, float scale, str implementation"
 FASTEST = {  # where several can, the first is taken; each is a module with lacks, forward and backward
@@ -25,6 +28,53 @@ FASTEST = {  # where several can, the first is taken; each is a module with lack
     "triton": (tiles, "the Triton kernels are the fastest measured for every pattern on a GPU"),
     "torch": (portable, "PyTorch can do everything"),
 }
+MARK = "  # class "
+FORWARD_MODE = "sparse_attention has no forward-mode derivatives in a compiled or exported graph; take them outside of torch.compile"
+_classes: list[type[Connectivity]] = []  # of one's own, by the numbers behind their texts
+_held: dict[str, Connectivity] = {}  # patterns whose text does not read as them
+
+
+def parse(text: str) -> Connectivity:
+    """The pattern of a text. Reading one takes longer than a small call, so that it is done once, until its name means another class."""
+    return _held.get(text) or _parse(text, PATTERNS.get(text.partition("(")[0].strip().lower()))
+
+
+@functools.lru_cache(maxsize=64)
+def _parse(text: str, latest: type[Connectivity] | None) -> Connectivity:
+    _, mark, number = text.rpartition(MARK)
+    return connectivity.parse(text, _classes[int(number)] if mark and int(number) < len(_classes) else None)
+
+
+def text_of(pattern: Connectivity) -> str:
+    """A text that `parse` reads as this very pattern, since operators take no other objects.
+
+    The name of a class of one's own may come to mean another, so that a number follows, in what Python takes for a comment: where a
+    process does not know it, as that which loads an exported graph, the name is what counts.
+    """
+    if torch.compiler.is_dynamo_compiling():  # which would make another pattern of what it holds for a constant
+        return _marked(str(pattern), type(pattern))
+    return _text_of(pattern)
+
+
+@functools.lru_cache(maxsize=256)
+def _text_of(pattern: Connectivity) -> str:
+    with contextlib.suppress(ValueError):
+        if parse(text := _marked(str(pattern), type(pattern))) == pattern:
+            return text
+    text = f"{type(pattern).__name__} held as number {len(_held)}"
+    _held[text] = pattern
+    return text
+
+
+@torch.compiler.assume_constant_result
+def _marked(text: str, kind: type[Connectivity]) -> str:
+    if kind.__module__ == connectivity.__name__:
+        return text
+    if kind.__str__ is not Connectivity.__str__:
+        raise ValueError(f"{kind.__name__} has a text of its own, which may not tell all of its fields; leave __str__ as it is")
+    if kind not in _classes:
+        _classes.append(kind)
+    return f"{text}{MARK}{_classes.index(kind)}"
 
 
 def lacks(name: str, pattern: Connectivity, dtype: torch.dtype, device: torch.device) -> str:
@@ -49,6 +99,16 @@ def choose(pattern: Connectivity, dtype: torch.dtype, device: torch.device) -> t
     raise AssertionError("the last one can do everything")
 
 
+def cost(name: str, pattern: Connectivity, size: Size, queried: int) -> str:
+    """How many pairs a head has, and what the general path makes of them."""
+    count, cells = pairs_of_last(queried, pattern, size), size[0] * size[1] * size[2]
+    text = f"{count:,} pairs a head, {count * size[0] / (queried * cells**2):.2%} of dense attention's"
+    if name != "torch" or portable.path(pattern) is not general:
+        return text
+    made, products, shapes = computed(pattern, size, queried)
+    return (f"by the general path: {products} disjoint products in blocks of {shapes} shapes, which compute {made / count:.2f} times the pairs; {text}")
+
+
 def _module(implementation: str, pattern: Connectivity, query: Tensor):
     """The implementation that runs. Decided here, inside the operators, where tracing does not look."""
     if implementation == "auto":
@@ -58,31 +118,67 @@ def _module(implementation: str, pattern: Connectivity, query: Tensor):
     return FASTEST[implementation][0]
 
 
+def autocast(device: str) -> bool:
+    """Whether autocast is on for a device; the one without data has none, and PyTorch cannot be asked about it."""
+    return device != "meta" and torch.is_autocast_enabled(device)
+
+
 def _own_precision(device: str) -> contextlib.AbstractContextManager:
     """An operator chooses its precision itself: half scores would cost accuracy."""
-    return torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else contextlib.nullcontext()
+    return torch.autocast(device, enabled=False) if autocast(device) else contextlib.nullcontext()
+
+
+def differentiated() -> bool:
+    """Whether derivatives are taken that an operator has none for: forward-mode ones, or those of torch.func."""
+    if forward_ad._current_level >= 0:
+        return True
+    if torch.compiler.is_compiling() or torch._C._functorch.peek_interpreter_stack() is None:
+        return False
+    return any(level.key() != torch._C._functorch.TransformType.Vmap for level in torch._C._functorch.get_interpreter_stack())
+
+
+def transparent(query, key, value, pattern, scale, kind, bias, labels, objects):
+    """Output, affinity and log-sum-exp by operations that every transform sees."""
+    with _own_precision(query.device.type):
+        return general.attention(query, key, value, pattern, scale, kind, bias, labels, objects)
 
 
 def watched(tensors: list[Tensor]) -> bool:
-    """Whether somebody has to see an operator here: a tracer, a transform, a mode or a tensor of a class of its own."""
+    """Whether somebody has to see an operator here: a tracer, a transform, a mode, a tensor without data or of a class of its own."""
     return (torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None or torch._C._len_torch_dispatch_stack() > 0
             or torch._C._len_torch_function_stack() > 0 or torch._C._functorch.peek_interpreter_stack() is not None
-            or any(type(t) not in (Tensor, Parameter) for t in tensors))
+            or tensors[0].is_meta or any(type(t) not in (Tensor, Parameter) for t in tensors))
 
 
 def compute(query, key, value, bias, labels, pattern, scale, implementation, kind, objects, remember):
     """What `attend` computes, without PyTorch's dispatcher, which takes as long as a small call: output, log-sum-exp, affinities or None,
     and the keys that gave them."""
+    if not query.shape[0]:
+        return _made(query, value, labels, objects, remember)
     wanted = None if labels is None else Wanted(kind, labels, objects, bias)
     with _own_precision(query.device.type):
         output, lse, affinity, argmax = _module(implementation, pattern, query).forward(query, key, value, pattern, scale, wanted, remember)
     return output, lse, None if wanted is None else affinity, argmax
 
 
+def _made(query, value, labels, objects, remember):
+    """Tensors for what `attend` gives, whose elements are yet to be computed."""
+    shape, wide = query.shape[:5], torch.promote_types(query.dtype, torch.float32)
+    ranks = 0 if labels is None else (*shape[:2], objects, *shape[2:])
+    return (query.new_empty(*shape, value.shape[-1]), query.new_empty(shape, dtype=wide), query.new_empty(ranks),
+            query.new_empty(ranks if remember else 0, dtype=torch.int32))
+
+
+def _refuse_forward_mode():
+    if forward_ad._current_level >= 0:
+        raise ValueError(FORWARD_MODE)
+
+
 @torch.library.custom_op("sstlib::attend", mutates_args=(), schema=(
     f"({TENSORS}, Tensor? bias, Tensor? labels, {HOW}, str kind, int objects, bool remember) -> (Tensor, Tensor, Tensor, Tensor)"))
 def attend(query, key, value, bias, labels, pattern, scale, implementation, kind, objects, remember):
     """Sparse attention (Eq. 6) by one implementation, with affinities (Eq. 4) and the keys that gave them where labels are given."""
+    _refuse_forward_mode()
     output, lse, affinity, argmax = compute(query, key, value, bias, labels, parse(pattern), scale, implementation, kind, objects, remember)
     if affinity is None:
         affinity = query.new_empty(0)
@@ -91,16 +187,16 @@ def attend(query, key, value, bias, labels, pattern, scale, implementation, kind
 
 @attend.register_fake
 def _(query, key, value, bias, labels, pattern, scale, implementation, kind, objects, remember):
-    shape, wide = query.shape[:5], torch.promote_types(query.dtype, torch.float32)
-    ranks = 0 if labels is None else (*shape[:2], objects, *shape[2:])
-    return (query.new_empty(*shape, value.shape[-1]), query.new_empty(shape, dtype=wide), query.new_empty(ranks),
-            query.new_empty(ranks if remember else 0, dtype=torch.int32))
+    _refuse_forward_mode()
+    return _made(query, value, labels, objects, remember)
 
 
 @torch.library.custom_op("sstlib::attend_backward", mutates_args=(), schema=(
     f"({TENSORS}, Tensor output, Tensor lse, Tensor grad, Tensor? grad_lse, {HOW}) -> (Tensor, Tensor, Tensor)"))
 def attend_backward(query, key, value, output, lse, grad, grad_lse, pattern, scale, implementation):
     """Gradients of query, key and value."""
+    if not query.shape[0]:
+        return tuple(torch.zeros_like(t) for t in (query, key, value))
     pattern = parse(pattern)
     with _own_precision(query.device.type):
         return _module(implementation, pattern, query).backward(query, key, value, output, lse, grad, grad_lse, pattern, scale)
@@ -126,17 +222,19 @@ def _(grad, query, key, lse, members, bias, argmax, kind, scale):
 
 
 def _save(ctx, inputs, output):
-    query, key, value, bias, labels, ctx.pattern, ctx.scale, ctx.implementation, ctx.kind, *_ = inputs
-    members = labels if labels is not None and labels.dtype.is_floating_point else None
-    ctx.save_for_backward(query, key, value, bias, members, output[0], output[1], output[3])
+    query, key, value, bias, labels, ctx.pattern, ctx.scale, ctx.implementation, ctx.kind, ctx.objects, _ = inputs
+    ctx.save_for_backward(query, key, value, bias, labels, output[0], output[1], output[3])
     ctx.mark_non_differentiable(output[3])
     ctx.set_materialize_grads(False)
 
 
 def _gradient(ctx, grad, grad_lse, grad_affinity, _):
-    query, key, value, bias, members, output, lse, argmax = ctx.saved_tensors
+    if torch.is_grad_enabled():  # this gradient will be differentiated
+        return *_differentiable(ctx, [grad, grad_affinity, grad_lse]), *[None] * 6
+    query, key, value, bias, labels, output, lse, argmax = ctx.saved_tensors
     to_members = to_bias = None
     if grad_affinity is not None and argmax.numel():
+        members = labels if labels.dtype.is_floating_point else None
         to_query, to_key, to_lse, to_members, to_bias = affinity_backward(grad_affinity, query, key, lse, members, bias, argmax, ctx.kind, ctx.scale)
         to_members = None if members is None else to_members
         if ctx.kind == "weight":  # the only one that knows of the log-sum-exp
@@ -148,4 +246,30 @@ def _gradient(ctx, grad, grad_lse, grad_affinity, _):
     return *grads, to_bias, to_members, *[None] * 6
 
 
+def _differentiable(ctx, grads):
+    """The gradients of query, key, value, bias and labels by ordinary operations, which have gradients themselves."""
+    query, key, value, bias, labels, *_ = given = ctx.saved_tensors
+    found = transparent(query, key, value, parse(ctx.pattern), ctx.scale, ctx.kind, bias, labels, ctx.objects)
+    outputs, upstream = zip(*((t, g) for t, g in zip(found, grads, strict=True) if g is not None and t.requires_grad), strict=True)
+    wanted = [t for t, needed in zip(given, ctx.needs_input_grad[:5]) if needed]
+    results = iter(torch.autograd.grad(outputs, wanted, upstream, create_graph=True, allow_unused=True))
+    return [next(results) if needed else None for needed in ctx.needs_input_grad[:5]]
+
+
 attend.register_autograd(_gradient, setup_context=_save)
+
+
+def _join_batches(operator):
+    """Registers what vmap does with an operator: what it maps over joins the batch, the first axis of every tensor."""
+    def rule(info, in_dims, *arguments):
+        count = info.batch_size
+        joined = [a if not isinstance(a, Tensor) else (a.expand(count, *a.shape) if dim is None else a.movedim(dim, 0)).flatten(0, 1)
+                  for a, dim in zip(arguments, in_dims, strict=True)]
+        found = operator(*joined)
+        mapped = [t.ndim > 1 for t in found]  # others stand for what was not asked for
+        return tuple(t.unflatten(0, (count, -1)) if m else t for t, m in zip(found, mapped)), tuple(0 if m else None for m in mapped)
+    operator.register_vmap(rule)
+
+
+for _operator in (attend, attend_backward, affinity_backward):
+    _join_batches(_operator)

@@ -1,16 +1,25 @@
 """Sparse attention in PyTorch alone: any device, any precision."""
 
+from types import ModuleType
+
 import torch
 from torch import Tensor
 
-from sstlib.attention import blocks, grid
+from sstlib.attention import blocks, general, grid
 from sstlib.attention.affinity import Wanted
-from sstlib.connectivity import Connectivity, Grid
+from sstlib.connectivity import Connectivity, Dense, Grid, Local, Strided
+
+PATHS = {Grid: grid, Dense: blocks, Local: blocks, Strided: blocks}  # written for these very patterns; any other takes the general path
 
 
 def lacks(pattern: Connectivity, dtype: torch.dtype, device: torch.device) -> str:
-    """An empty text: this can do everything."""
+    """An empty text: the general path takes every pattern."""
     return ""
+
+
+def path(pattern: Connectivity) -> ModuleType:
+    """The file that computes a pattern."""
+    return PATHS.get(type(pattern), general)
 
 
 def _flat(tensor: Tensor) -> Tensor:
@@ -23,8 +32,8 @@ def forward(query: Tensor, key: Tensor, value: Tensor, pattern: Connectivity, sc
     rank = wanted.ranking(query, key, scale) if wanted else None
     if rank is not None and rank.terms.shape[0] != query.shape[0] * query.shape[1]:
         rank = rank._replace(terms=rank.terms.repeat_interleave(query.shape[1], 0))
-    shape, file = query.shape[:5], grid if isinstance(pattern, Grid) else blocks
-    output, lse, best, argmax = file.forward(_flat(query), _flat(key), _flat(value), pattern, tuple(key.shape[2:5]), scale, rank, remember)
+    shape = query.shape[:5]
+    output, lse, best, argmax = path(pattern).forward(_flat(query), _flat(key), _flat(value), pattern, tuple(key.shape[2:5]), scale, rank, remember)
     output, lse = output.view(*shape, -1), lse.view(shape)
     if rank is None:
         return output, lse, None, None
@@ -36,7 +45,6 @@ def backward(query: Tensor, key: Tensor, value: Tensor, output: Tensor, lse: Ten
              pattern: Connectivity, scale: float) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of query, key and value."""
     flat = [_flat(t) for t in (query, key, value, output)]
-    file = grid if isinstance(pattern, Grid) else blocks
     lse, grad_lse = (t if t is None else t.flatten(0, 1).flatten(1) for t in (lse, grad_lse))
-    grads = file.backward(*flat, lse, _flat(grad), grad_lse, pattern, tuple(key.shape[2:5]), scale)
+    grads = path(pattern).backward(*flat, lse, _flat(grad), grad_lse, pattern, tuple(key.shape[2:5]), scale)
     return tuple(g.view(t.shape) for g, t in zip(grads, (query, key, value)))

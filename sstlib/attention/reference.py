@@ -6,21 +6,25 @@ It holds the whole attention map, so it is for small buffers: every other implem
 import torch
 from torch import Tensor
 
-from sstlib.attention.affinity import TINY
-from sstlib.connectivity import Connectivity
+from sstlib.attention.affinity import TINY, memberships
+from sstlib.connectivity import Connectivity, attended
 from sstlib.shapes import Bool, Float
 
 INFINITY = float("inf")
 
 
 def attention(query: Tensor, key: Tensor, value: Tensor, pattern: Connectivity, scale: float, kind: str, bias: Tensor | None,
-              members: Tensor | None) -> tuple[Tensor, Tensor | None, Tensor]:
+              labels: Tensor | None, objects: int) -> tuple[Tensor, Tensor | None, Tensor]:
     """Output, affinity and log-sum-exp over tensors (batch, head, time, height, width, dim).
 
-    `members` are memberships (batch, object, time, height, width); hard labels are given as zeros and ones. Without them there is no
+    `labels` are numbers (batch, time, height, width) or memberships (batch, object, time, height, width). Without them there is no
     affinity, and no bias.
+
+    Raises:
+        ValueError: a query without a key.
     """
     queried, size = query.shape[2], tuple(key.shape[2:5])
+    attended(queried, pattern, size)
     connected = pattern.mask(*size).to(query.device)[-queried * size[1] * size[2]:]
     q, k, v = (t.flatten(2, 4) for t in (query, key, value))
     scores = (q @ k.mT) * scale
@@ -29,13 +33,21 @@ def attention(query: Tensor, key: Tensor, value: Tensor, pattern: Connectivity, 
     weights = (masked - logsumexp[..., None]).exp()
     output = (weights @ v).unflatten(2, query.shape[2:5])
     affinity = None
-    if members is not None:
-        values = {"weight": lambda: weights, "dot": lambda: scores, "cosine": lambda: cosine(q, k),
-                  "distance": lambda: 2 * torch.sigmoid(-(squared_distance(q, k) + bias[..., None]))}[kind]()
+    if labels is not None:
+        values = affinities(kind, q, k, scores, logsumexp, None if bias is None else bias[..., None])
         allowed = connected & earlier(size, queried).to(query.device)
-        weighed = values[:, :, None] * members.flatten(2)[:, None, :, None]
+        weighed = values[:, :, None] * memberships(labels, objects, q.dtype)[:, None, :, None]
         affinity = weighed.masked_fill(~allowed, 0).amax(-1).clamp_min(0).unflatten(3, query.shape[2:5])
     return output, affinity, logsumexp.unflatten(2, query.shape[2:5])
+
+
+def affinities(kind: str, q: Tensor, k: Tensor, scores: Tensor, logsumexp: Tensor, bias: Tensor | None) -> Tensor:
+    """The affinity of each query to each key (..., query, key), whether connected or not, given their scores."""
+    if kind == "weight":
+        return (scores - logsumexp[..., None]).exp()
+    if kind == "distance":
+        return 2 * torch.sigmoid(-(squared_distance(q, k) + bias))
+    return scores if kind == "dot" else cosine(q, k)
 
 
 def earlier(size: tuple[int, int, int], queried: int) -> Bool[Tensor, "queries keys"]:

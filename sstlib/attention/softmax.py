@@ -22,9 +22,11 @@ def wide(tensor: Tensor) -> Tensor:
 
 
 def scores(q: Tensor, k: Tensor, mask: Tensor | None) -> Tensor:
-    """Scores (..., query, key), -inf where the mask is: it may be smaller, and repeats along both axes."""
+    """Scores (..., query, key), -inf where the mask is: one of each block, or one that may be smaller, and repeats along both axes."""
     found = q @ k.mT
-    if mask is not None:  # to add is vectorised where to fill under a mask is not
+    if mask is not None and mask.ndim > 2:
+        found.add_(mask)
+    elif mask is not None:  # to add is vectorised where to fill under a mask is not
         times = [n // m for n, m in zip(found.shape[-2:], mask.shape)]
         found.unflatten(-1, (times[1], -1)).unflatten(-3, (times[0], -1)).add_(mask[:, None, :])
     return found

@@ -52,7 +52,7 @@ def lacks(pattern: Connectivity, dtype: torch.dtype, device: torch.device) -> st
         return f"it runs on an NVIDIA GPU, not on {device.type}"
     if dtype not in DTYPES:
         return f"it computes in float32, not {str(dtype).removeprefix('torch.')}"
-    return "" if isinstance(pattern, Dense | Grid | Local | Strided) else f"it has no kernel for {pattern.name}"
+    return "" if type(pattern) in (Dense, Grid, Local, Strided) else f"it has no kernel for {pattern.name}"
 
 
 class Line(NamedTuple):
@@ -92,12 +92,12 @@ def _power(number: int) -> int:
 def _lines(pattern: Connectivity, size: Size) -> list[Line]:
     """The launches that a pattern takes; Grid's time line, after them, has kernels of its own."""
     _, height, width = size
-    if isinstance(pattern, Grid):
+    if type(pattern) is Grid:
         return [Line("row", rx=width, own_frame=True), Line("column", ry=height, own_frame=True, itself=False)]
-    if isinstance(pattern, Local):
+    if type(pattern) is Local:
         ry, rx = (min(r, n) for r, n in zip(pattern.radii, size[1:]))
         return [Line("local", ry=ry, rx=rx)]
-    st, sy, sx = (pattern.temporal_stride, *pattern.strides) if isinstance(pattern, Strided) else (1, 1, 1)
+    st, sy, sx = (pattern.temporal_stride, *pattern.strides) if type(pattern) is Strided else (1, 1, 1)
     return [Line("strided", st, sy, sx, height, width)]
 
 
@@ -214,7 +214,7 @@ def forward(query: Tensor, key: Tensor, value: Tensor, pattern: Connectivity, sc
         here = ranks if len(lines) == 1 else unranked  # of Grid only the time line leaves the query's frame
         problem.tiles("forward", line, [*inputs, partial, lse, *here.tensors, here.best, here.argmax], inputs, [here.slope, shape[1], here.per_head],
                       shape[2], CONTINUE=number > 0, **here.constants)
-    if isinstance(pattern, Grid):
+    if type(pattern) is Grid:
         problem.time_line("forward", [*inputs, partial, lse, output, *ranks.tensors, ranks.best, ranks.argmax], inputs,
                      [ranks.slope, shape[1], ranks.per_head], **ranks.constants)
     return output, lse, wanted.affinity(query, lse, ranks.best, scale) if wanted else None, ranks.argmax
@@ -229,14 +229,14 @@ def backward(query: Tensor, key: Tensor, value: Tensor, output: Tensor, lse: Ten
     delta = (delta if grad_lse is None else delta.sub_(grad_lse)).contiguous()
     read = [*inputs, lse.contiguous(), delta]
     grads = [torch.empty(t.shape, dtype=t.dtype, device=t.device) for t in (q, k, v)]
-    partial = [torch.empty_like(t, dtype=torch.float32) for t in grads] if isinstance(pattern, Grid) else grads
+    partial = [torch.empty_like(t, dtype=torch.float32) for t in grads] if type(pattern) is Grid else grads
     for number, line in enumerate(_lines(pattern, problem.size)):
-        if isinstance(pattern, Grid) and max(problem.size[1:]) <= ROW:
+        if type(pattern) is Grid and max(problem.size[1:]) <= ROW:
             problem.rows(line, [*read, *partial], inputs, number > 0)
             continue
         problem.tiles("backward_query", line, [*read, partial[0]], inputs, [q.shape[1]], frames[0], CONTINUE=number > 0)
         problem.tiles("backward_key", line, [*read, *partial[1:]], inputs, [q.shape[1]], frames[1], CONTINUE=number > 0)
-    if isinstance(pattern, Grid):
+    if type(pattern) is Grid:
         problem.time_line("backward", [*read, *partial, *grads], inputs, [q.shape[1]])
     return tuple(grads)
 

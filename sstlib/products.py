@@ -1,0 +1,110 @@
+"""Unions of products of three relations, one an axis: checked, split into products that share no pair, and counted.
+
+A product (time, height, width) of boolean matrices relates a query to a key where all three do. Nothing here is as large as a mask.
+"""
+
+import functools
+import types
+import typing
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy
+
+Size = tuple[int, int, int]
+Product = tuple[numpy.ndarray, numpy.ndarray, numpy.ndarray]  # boolean (query, key) matrices over time, height and width
+AXES = ("time", "height", "width")
+
+
+def checked(name: str, relations: Any, size: Size) -> list[Product]:
+    """The products as NumPy arrays.
+
+    Raises:
+        ValueError: what is no sequence of three boolean matrices each, square along their axes.
+    """
+    products = []
+    for number, product in enumerate(relations if isinstance(relations, Sequence | Iterator) else [relations], start=1):
+        if not isinstance(product, Sequence) or len(product) != len(AXES):
+            raise ValueError(f"{name}: relations gives {type(product).__name__} as product {number}; expected a list of products, "
+                             "each of three boolean matrices (over time, height, width)")
+        try:
+            matrices = [numpy.asarray(relation) for relation in product]
+        except (TypeError, ValueError) as error:  # rows of several lengths, or tensors of a GPU
+            raise ValueError(f"{name}: product {number} of relations holds no matrices: {error}") from None
+        for axis, relation, length in zip(AXES, matrices, size):
+            if relation.dtype != bool or relation.shape != (length, length):
+                raise ValueError(f"{name}: the relation over {axis} of product {number} is {relation.dtype} of shape {relation.shape}; "
+                                 f"expected bool (query, key) of shape {(length, length)}")
+        products.append(tuple(matrices))
+    return products
+
+
+def disjoint(products: Sequence[Product]) -> list[Product]:
+    """Products of the same union that share no pair, none of them empty.
+
+    Each pair of frames is in some of the products over time; each pair of rows in some of these, and its columns are related when one
+    of them relates them. So pairs of frames, and then pairs of rows, are taken together that are in the same products.
+    """
+    found: dict[tuple[bytes, bytes], Product] = {}
+    for members, along_time in _alike([product[0] for product in products]):
+        for rows, along_y in _alike([products[member][1] for member in members]):
+            along_x = numpy.logical_or.reduce([products[members[row]][2] for row in rows])
+            if along_x.any():
+                same = along_y.tobytes(), along_x.tobytes()
+                along_time_too = found[same][0] | along_time if same in found else along_time
+                found[same] = along_time_too, along_y, along_x
+    return list(found.values())
+
+
+def _alike(relations: Sequence[numpy.ndarray]) -> Iterator[tuple[list[int], numpy.ndarray]]:
+    """Which of the relations hold together, and for which pairs exactly these do."""
+    if not relations:
+        return
+    together = numpy.stack(relations, -1)
+    codes, which = numpy.unique(numpy.packbits(together, axis=-1).reshape(-1, -(-len(relations) // 8)), axis=0, return_inverse=True)
+    for number, code in enumerate(codes):
+        if code.any():
+            yield numpy.flatnonzero(numpy.unpackbits(code)).tolist(), (which == number).reshape(relations[0].shape)
+
+
+def count(products: Sequence[Product]) -> int:
+    """How many pairs disjoint products have."""
+    return sum(int(along_time.sum()) * int(along_y.sum()) * int(along_x.sum()) for along_time, along_y, along_x in products)
+
+
+def served(queries: Size, products: Sequence[Product]) -> numpy.ndarray:
+    """Which queries (time, height, width) have a key in any of the products."""
+    some = numpy.zeros(queries, dtype=bool)
+    for product in products:
+        along_time, along_y, along_x = (relation.any(1) for relation in product)
+        some |= along_time[:, None, None] & along_y[:, None] & along_x
+    return some
+
+
+def fits(owner: type, name: str, value: Any) -> bool:
+    """Whether a value is of the type that a class declares a field with; what a declaration leaves open fits."""
+    return name not in _hints(owner) or _is(value, _hints(owner)[name])
+
+
+@functools.lru_cache(maxsize=64)
+def _hints(owner: type) -> dict[str, Any]:
+    try:
+        return typing.get_type_hints(owner)
+    except NameError:  # a name that is known only where the class was defined
+        return {}
+
+
+def _is(value: Any, hint: Any) -> bool:
+    origin, of = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (types.UnionType, typing.Union):
+        return any(_is(value, one) for one in of)
+    if origin is typing.Literal:
+        return value in of
+    if origin is tuple:
+        repeated = of[:1] * len(value) if of[-1:] == (...,) and isinstance(value, tuple) else of
+        return isinstance(value, tuple) and len(value) == len(repeated) and all(map(_is, value, repeated))
+    if hint is float:
+        hint = int | float
+    if isinstance(value, bool):  # which Python takes for a number
+        return hint in (bool, Any, object)
+    return not isinstance(hint, type | types.UnionType) or isinstance(value, hint)
