@@ -182,7 +182,8 @@ def load_tensors(network: nn.Module, tensors: dict[str, torch.Tensor], source: s
     """
     own = network.state_dict()
     _require_shapes(own, {name: tuple(tensor.shape) for name, tensor in tensors.items()}, source)
-    wrong = [f"{name} holds {tensor.dtype}, expected {own[name].dtype}" for name, tensor in tensors.items() if tensor.dtype != own[name].dtype]
+    wrong = [f"{name} holds {tensor.dtype}, expected {own[name].dtype}" for name, tensor in tensors.items()
+             if tensor.dtype not in (own[name].dtype, torch.float16)]  # in half precision a file is half as large
     _require_none(wrong, f"{source} does not fit the network of its configuration")
     _require_finite(tensors, source)
     network.load_state_dict(tensors)

@@ -73,7 +73,23 @@ def _list(arguments: argparse.Namespace) -> int:
             f"  terms: {origin.terms if origin else 'generated, no restrictions'}"
             + (f"\n  from: {origin.page}" if origin else "")
         )
+    _list_photographs()
     return 0
+
+
+def _list_photographs() -> None:
+    """The photographs that training clips are composed of: anyone's own, so that they have no terms of ours."""
+    from sstlib.datasets.photographs import open_photographs
+
+    print("photographs")
+    try:
+        found = open_photographs()
+        print(f"  {len(found)} pictures with masks in {found.place}")
+    except FileNotFoundError as error:
+        print(f"  not there: {error}")
+    except ValueError as error:
+        print(f"  damaged ({error})")
+    print("  terms: those of whoever made them; weights trained with them state them (see the cards)")
 
 
 def _fetch(arguments: argparse.Namespace) -> int:

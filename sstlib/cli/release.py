@@ -13,6 +13,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME", help="name to load it by, for example sst-small")
     parser.add_argument("--data", help="with RUN: what it was trained on, generated or davis2016; decides its terms")
     parser.add_argument("--start", metavar="FILE", help="with RUN: the weights it started from, where its file does not tell of them")
+    parser.add_argument("--stage", action="store_true", help="with RUN: only its weights as they are now, in half precision, into "
+                        "results/weights/stages, for the next leg to start from")
     parser.add_argument("--score", action="store_true", help="segment and score SST-Occlusion's test clips, and DAVIS-2016 validation where it is "
                         "at hand: minutes; stopped, it goes on where it was")
     parser.add_argument("--push", metavar="OWNER/NAME", help="put it on the Hugging Face hub (needs sstlib[hub] and a login there)")
@@ -30,6 +32,11 @@ def run(arguments: argparse.Namespace) -> int:
     from sstlib import paths, weights
     from sstlib.experiments import card, release, scoring, tables
 
+    if arguments.stage:
+        if arguments.folder is None or arguments.data or arguments.start or arguments.score or arguments.push:
+            raise ValueError("--stage goes with RUN and NAME alone")
+        print(release.stage(arguments.folder, arguments.name))
+        return 0
     if (arguments.folder is None) != (arguments.data is None) or (arguments.start and arguments.folder is None):
         raise ValueError("RUN and --data go together: a run to release, and what it was trained on; --start only with them")
     if arguments.threads:

@@ -12,7 +12,7 @@ from sstlib.metrics import region_similarity
 from sstlib.plots import jpeg, png
 from sstlib.plots.curves import score_by_occlusion, side_by_side
 from sstlib.plots.scores import Shown, sequences_in_outline
-from sstlib.training.loop import BACKBONE
+from sstlib.training.start import BACKBONE
 from sstlib.video import read_mask
 
 FAILURES = 3  # worst clips that are shown
@@ -55,6 +55,9 @@ def _training(facts: dict[str, Any]) -> list[str]:
     if start:
         kind = "published weights of its backbone" if start.startswith(BACKBONE) else "the weights"
         first = f"Begins with {kind}, {Path(start).stem}, of which this file does not tell more."
+    for number, run in enumerate(chain, 1):
+        if number > 1 and BACKBONE in run["run"]["training"]["start"]:
+            first += f" From run {number} on the published weights (ImageNet) of {run['run']['model']['backbone'].rpartition('+')[2]} are part of it."
     rows = [first, "", "| run | data | steps | clips a step | size | minutes | machine | commit |", "| --- | --- | --- | --- | --- | --- | --- | --- |"]
     for number, run in enumerate(chain, 1):
         training, data, origin = run["run"]["training"], run["run"]["data"], run["origin"]
@@ -66,7 +69,9 @@ def _training(facts: dict[str, Any]) -> list[str]:
 
 def _data(data: dict[str, Any]) -> str:
     generated = f"generated clips ({data['difficulty']}), from seeds"
-    return f"{data['real_ratio']:.0%} {data['real']} training sequences, the rest {generated}" if data["real"] else f"{generated}; no real frame"
+    photographs = f", {data['photo_ratio']:.0%} clips composed of photographs" if data.get("photo_ratio") else ""
+    real = f"{data['real_ratio']:.0%} {data['real']} training sequences{photographs}, the rest {generated}"
+    return real if data["real"] or photographs else f"{generated}; no real frame"
 
 
 def _scores(found: dict[str, records.RunRecord]) -> list[str]:

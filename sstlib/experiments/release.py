@@ -12,15 +12,18 @@ from sstlib import paths, weights
 from sstlib.config import RunConfig
 from sstlib.experiments.card import write_card
 from sstlib.files import refuse_inputs, written_aside
-from sstlib.training.start import BACKBONE
+from sstlib.training.start import BACKBONE, PARTS
 from sstlib.values import Whole
 
 CURVE_ROWS = 300
 TERMS = {
     "generated": "Free of data terms: no real image was seen in training. MIT, as the code.",
+    "davis2016+photographs": "Non-commercial research only, with attribution: trained on DAVIS 2016 (CC BY-NC 4.0; Perazzi et al., CVPR 2016) and on "
+                             "photographs with masks of ECSSD (Yan et al., CVPR 2013), COCO 2017 (annotations CC BY 4.0, photographs under their "
+                             "authors' licenses) and DAVIS 2017's test-challenge; features of EfficientNet-Lite0 (ImageNet; Apache-2.0).",
     "davis2016": "Non-commercial research only, with attribution, as DAVIS 2016 (CC BY-NC 4.0; Perazzi et al., CVPR 2016) asks of what is made from it.",
 }
-LICENSES = {"generated": "mit", "davis2016": "cc-by-nc-4.0"}  # as the hub names them
+LICENSES = {"generated": "mit", "davis2016": "cc-by-nc-4.0", "davis2016+photographs": "cc-by-nc-4.0"}  # as the hub names them
 
 
 def release(run: Path, name: str, data: str, start: str | None = None) -> list[Path]:
@@ -80,6 +83,24 @@ def _finished(run: Path) -> tuple[dict[str, Any], pd.DataFrame]:
     return facts, curve
 
 
+def stage(run: Path, name: str) -> Path:
+    """The averaged weights of a run as far as it is, in half precision, as results/weights/stages/NAME: what the next leg starts from,
+    on any machine (`training.start` stages/NAME).
+
+    Raises:
+        ValueError: no name of a file, or data whose terms are not known.
+    """
+    require_name(name)
+    facts = weights.facts(run / "weights.safetensors")
+    facts.pop("config")
+    data = facts["run"]["data"]
+    used = "generated" if not data["real"] else data["real"] + "+photographs" * (data.get("photo_ratio", 0) > 0)
+    if used not in TERMS:
+        raise ValueError(f"weights trained on {used!r} have no stated terms; known: {', '.join(TERMS)}")
+    facts |= {"trained_on": used, "terms": TERMS[used]}
+    return weights.save(weights.load(run / "weights.safetensors").half(), paths.WEIGHTS / "stages" / f"{name}{weights.SUFFIX}", **facts)
+
+
 def ancestry(facts: dict[str, Any], name: str, start: str | None = None) -> list[dict[str, Any]]:
     """The runs before the one of `facts`, the first one first: as the file tells, and before these those of the weights at `start`.
 
@@ -109,7 +130,8 @@ def ancestry(facts: dict[str, Any], name: str, start: str | None = None) -> list
 def _name_starts(chain: list[dict[str, Any]]) -> None:
     """Names each run's start by the run before it: a path is of one machine, and a name may mean other weights later."""
     for before, run in zip(chain, chain[1:]):
-        run["run"]["training"]["start"] = before["name"]
+        if not run["run"]["training"]["start"].startswith(PARTS):  # which names them beside other parts
+            run["run"]["training"]["start"] = before["name"]
 
 
 def thinned(curve: pd.DataFrame) -> pd.DataFrame:
