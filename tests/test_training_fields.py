@@ -19,6 +19,7 @@ from sstlib.datasets import training_batch
 from sstlib.losses import segmentation_loss
 from sstlib.model import build, unroll
 from sstlib.training import loop, train
+from test_photographs import write_photographs
 
 MODEL = MODELS["sst-tiny"].replace(layers=("local(radius=1)",), history=1, width=8, embedding=8, decoder_width=8)
 TRAINING = TrainingConfig(steps=4, batch=2, warmup=1, learning_rate=0.01, weight_decay=0.1, clip_norm=0.2, ema=0.15, hardest=0.2,
@@ -61,7 +62,7 @@ def same(one, other):
 FIRST_STEPS = {  # a field of training: another value, and the first step of which something must differ; STEPS: the averaged weights alone
     "steps": (9, 1), "batch": (1, 0), "optimizer": ("sgd", 1), "learning_rate": (0.02, 0), "schedule": ("poly", 2), "warmup": (2, 0),
     "weight_decay": (0.5, 1), "clip_norm": (100.0, 1), "ema": (0.05, STEPS), "precision": ("bfloat16", 0), "jaccard": (0.1, 0),
-    "hardest": (0.9, 1), "own_masks_from": (1.0, 2),
+    "hardest": (0.9, 1), "own_masks_from": (1.0, 2), "freeze": (("backbone.",), 0),
 }
 
 
@@ -113,7 +114,15 @@ def test_checkpoint_every_is_how_often_a_run_is_saved(monkeypatch, tmp_path, eve
     assert saved == written
 
 
+def test_presence_weighs_the_loss_of_its_head(first_steps):
+    """By as much as the weights differ, in the first step."""
+    losses = [first_steps(with_training(presence=weight).replace(model=MODEL.replace(presence=True)))["rows"][0][0] for weight in (0.0, 0.1, 0.4)]
+    assert losses[1] > losses[0]
+    np.testing.assert_allclose(losses[2] - losses[0], 4 * (losses[1] - losses[0]), rtol=1e-3)
+
+
 ELSEWHERE = {
+    "presence": test_presence_weighs_the_loss_of_its_head,
     "start": test_start_and_seed_change_the_first_loss_each_in_its_way, "seed": test_start_and_seed_change_the_first_loss_each_in_its_way,
     "accumulate": test_accumulate_is_the_number_of_backward_passes_a_step, "checkpoint_every": test_checkpoint_every_is_how_often_a_run_is_saved,
 }
@@ -179,6 +188,7 @@ REAL = {"real": "davis2016", "real_ratio": 1.0}
 CLIPS = {  # a field of data: another value, and what else differs from RUN.data in both
     "height": (28, {}), "width": (40, {}), "frames": (2, {}), "objects": (1, {"objects": 3}), "difficulty": ("hard", {}), "real": ("davis2017", REAL),
     "real_ratio": (0.3, REAL), "max_gap": (6, REAL), "reference": ("anywhere", REAL), "held_out": (("bear",), REAL),
+    "photo_ratio": (1.0, {}),
 }
 
 
@@ -198,6 +208,7 @@ def davis(tmp_path, monkeypatch):
         (tmp_path / "ImageSets" / year).mkdir(parents=True)
         (tmp_path / "ImageSets" / year / "train.txt").write_text(listed)
     monkeypatch.setenv("SST_DAVIS", str(tmp_path))
+    monkeypatch.setenv("SST_PHOTOGRAPHS", str(write_photographs(tmp_path / "photographs")))
     drawing.real_sequences.cache_clear()
     yield
     drawing.real_sequences.cache_clear()
@@ -225,6 +236,7 @@ NETWORKS = {  # a field of the model: another value, and what else differs from 
     "width": (16, {}), "feedforward": (3, {}), "scaled": (True, {}), "causal": (True, {"layers": ("local(radius=1)",) * 2, "history": 2}),
     "norm": ("frn", {}), "profile": ("cfbi+sst", {}), "warped": ("features", {}), "matching": ("reference", {}), "backbone": ("resnet18", {}),
     "backbone_width": (16, {}), "embedding": (16, {}), "backbone_norm": ("group", {"backbone": "resnet18"}),
+    "landmarks": (1, {"matching": "centered"}), "landmark_every": (1, {"matching": "centered", "landmarks": 1}), "presence": (True, {}),
     "output_stride": (16, {"backbone": "resnet18"}), "decoder": ("ensembler", {}), "decoder_width": (16, {}),
 }
 
