@@ -20,7 +20,7 @@ reproduce: $(STAMP)
 
 test: $(STAMP)
 	$(PYTEST) tests
-	$(PYTEST) --nbval --nbval-current-env --nbval-cell-timeout=120 --nbval-sanitize-with tests/nbval_sanitize.cfg notebooks
+	$(PYTEST) --nbval --nbval-current-env --nbval-cell-timeout=600 --nbval-sanitize-with tests/nbval_sanitize.cfg notebooks
 
 notebooks: $(STAMP)
 	$(BIN)/sst reproduce --in-place

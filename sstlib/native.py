@@ -25,7 +25,10 @@ M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # malloc.h of glibc
 @functools.cache
 def compiler() -> str | None:
     """Path of the C++ compiler ($CXX, c++, g++ or clang++), or None, with one line of notice saying what that costs."""
-    if os.environ.get("SST_NATIVE") == "0":
+    wanted = os.environ.get("SST_NATIVE") or "1"
+    if wanted not in ("0", "1"):
+        raise ValueError(f"SST_NATIVE is {wanted!r}; expected 0 (no C++) or 1")
+    if wanted == "0":
         return None
     for name in filter(None, (os.environ.get("CXX"), "c++", "g++", "clang++")):
         if found := shutil.which(name):
@@ -69,8 +72,11 @@ def _identity(cxx: str) -> bytes:
 
 def _compile(cxx: str, source: Path, flags: tuple[str, ...], library: Path) -> str | None:
     """Builds beside the final name, then renames: two processes may compile at once and neither sees half a file."""
-    library.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, scratch = tempfile.mkstemp(dir=library.parent, suffix=".so")
+    try:
+        library.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, scratch = tempfile.mkstemp(dir=library.parent, suffix=".so")
+    except OSError as error:
+        return f"the cache cannot be written, {error}; SST_CACHE names another"
     os.close(descriptor)
     run = subprocess.run([cxx, *FLAGS, *flags, str(source), "-o", scratch], capture_output=True, text=True)
     if run.returncode:

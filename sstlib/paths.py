@@ -4,17 +4,30 @@ import os
 import subprocess
 from pathlib import Path
 
-ROOT = Path(os.environ.get("SSTVOS_HOME", Path(__file__).resolve().parents[1]))
+
+def _named(variable: str, default: Path) -> Path:
+    """The folder that an environment variable names, whether it is there or not; the default where it is not set, or empty.
+
+    Raises:
+        ValueError: it names a file.
+    """
+    folder = Path(os.environ.get(variable) or default).expanduser().absolute()
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{variable} names {folder}, which is a file; name a folder, or leave {variable} out")
+    return folder
+
+
+ROOT = _named("SSTVOS_HOME", Path(__file__).resolve().parents[1])
 NOTEBOOKS = ROOT / "notebooks"
 DATA = ROOT / "data"
 RESULTS = ROOT / "results"
 RUNS = RESULTS / "runs"
 TABLES = RESULTS / "tables"
-FIGURES = Path(os.environ.get("SST_FIGURES", RESULTS / "figures"))  # elsewhere for a notebook that runs with other parameters
+FIGURES = _named("SST_FIGURES", RESULTS / "figures")  # elsewhere for a notebook that runs with other parameters
 WEIGHTS = RESULTS / "weights"
 EXECUTED = RESULTS / "executed"
 REPORT = RESULTS / "report"
-CACHE = Path(os.environ.get("SST_CACHE", Path.home() / ".cache" / "sstlib"))
+CACHE = _named("SST_CACHE", Path("~/.cache/sstlib"))
 
 
 def davis() -> Path | None:

@@ -64,7 +64,7 @@ def find(name_or_path: str | Path) -> Path:
     if re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*(@[\w.-]+)?", str(name_or_path)) and given.suffix != SUFFIX and not given.parent.is_dir():
         return _from_hub(str(name_or_path))
     raise FileNotFoundError(f"no weights {str(name_or_path)!r}; give a {SUFFIX} file, a folder with one, a repository of the Hugging Face hub "
-                            f"(owner/name), or a released name: {', '.join(released()) or 'none is released yet'}")
+                            f"(owner/name), or a released name: {', '.join(released()) or f'none is in {paths.WEIGHTS}'}")
 
 
 def _from_hub(repository: str) -> Path:

@@ -1,12 +1,22 @@
 """Every command explains itself; bad input ends with one line and exit status 2; a run is told apart by sweep, variant and seed."""
 
 import json
+import os
+import re
+import struct
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
 
 import pytest
+import torch
 
-from sstlib import cli, experiments, paths
+from sstlib import cli, experiments, native, paths
 from sstlib.cli import sweep
 from sstlib.experiments import SWEEPS, RunRecord
+
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.mark.parametrize("command", cli.commands())
@@ -44,6 +54,53 @@ def test_a_davis_folder_that_is_none_is_found_before_anything_runs(monkeypatch, 
     monkeypatch.setenv("SST_DAVIS", str(tmp_path / "typo"))
     assert cli.main(["reproduce", "--only", "01_connectivity"]) == 2
     assert "typo" in capsys.readouterr().err
+
+
+ENVIRONMENT = {
+    "SSTVOS_HOME": ("file", ["model"], "SSTVOS_HOME names .*file, which is a file; name a folder"), "SST_CACHE": ("file", ["model"], "SST_CACHE names .*file"),
+    "SST_FIGURES": ("file", ["model"], "SST_FIGURES names .*file"), "SST_NATIVE": ("perhaps", ["model", "sst-tiny", "--size", "32x48", "--time"], "SST_NATIVE is"),
+    "WORLD_SIZE": ("two", ["train", "tiny", "--out", "run"], "WORLD_SIZE, which torchrun sets, is 'two'; expected a whole number"),
+    "LOCAL_RANK": ("-1", ["train", "tiny", "--out", "run"], "LOCAL_RANK, which torchrun sets, is -1; expected a whole number"),
+}
+
+
+@pytest.mark.parametrize("name", ENVIRONMENT)
+def test_a_bad_environment_ends_with_one_line_and_status_2(name, tmp_path):
+    value, arguments, message = ENVIRONMENT[name]
+    (tmp_path / "file").write_text("")
+    environment = os.environ | {"PYTHONPATH": str(ROOT), name: str(tmp_path / value) if value == "file" else value}
+    done = subprocess.run([sys.executable, "-m", "sstlib", *arguments], env=environment, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1 and re.search(message, done.stderr), done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_cache_that_cannot_be_written_costs_speed_alone(tmp_path, monkeypatch, capsys):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(paths, "CACHE", tmp_path / "file" / "cache")
+    (tmp_path / "code.cpp").write_text("extern \"C\" int one() { return 1; }")
+    assert native.load.__wrapped__(tmp_path / "code.cpp") is None
+    assert "the cache cannot be written" in capsys.readouterr().err or native.compiler() is None
+
+
+@pytest.mark.parametrize("error, status, said", [
+    (ValueError("a line\n  and another"), 2, "sst model: a line; and another"), (KeyError("J&F"), 2, "KeyError: 'J&F' (something that was read is damaged"),
+    (RecursionError("maximum"), 2, "SST_DEBUG=1 shows the traceback"), (MemoryError(), 2, "not enough memory"), (struct.error("unpack"), 2, "damaged"),
+    (zipfile.BadZipFile("no zip"), 2, "damaged"), (UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid"), 2, "invalid"),
+    (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"), 2, "not enough memory"),
+    (torch.OutOfMemoryError("CUDA out of memory"), 2, "not enough memory"), (AssertionError("never"), 1, "AssertionError: never (this is a fault of sstlib; SST_DEBUG=1"),
+    (RuntimeError("mat1 and mat2"), 1, "this is a fault of sstlib"), (AttributeError("no x"), 1, "this is a fault of sstlib")], ids=repr)
+def test_what_nobody_expected_is_one_line_and_all_of_it_when_asked(error, status, said, monkeypatch, capsys):
+    def fails(arguments):
+        raise error
+
+    monkeypatch.setattr("sstlib.cli.model.run", fails)
+    monkeypatch.delenv("SST_DEBUG", raising=False)
+    assert cli.main(["model"]) == status
+    printed = capsys.readouterr().err
+    assert printed.count("\n") == 1 and said in printed
+    monkeypatch.setenv("SST_DEBUG", "1")
+    with pytest.raises(type(error)):
+        cli.main(["model"])
 
 
 def record_of(run):

@@ -79,6 +79,14 @@ def test_continuous_integration_runs_the_tests_of_the_readme():
         assert command in readme, command
 
 
+def test_the_readme_tests_what_make_tests():
+    """The same words, but for what make runs in two processes; with a limit a cell that a busy machine keeps, too."""
+    readme, makefile = (ROOT / "README.md").read_text(), (ROOT / "Makefile").read_text()
+    rules = re.findall(r"^\t\$\(PYTEST\) (.+)$", makefile, re.MULTILINE)
+    assert len(rules) == 2 and " && ".join(f".venv/bin/python -m pytest {rule}" for rule in rules) in readme
+    assert int(re.search(r"--nbval-cell-timeout=(\d+)", makefile)[1]) >= 600
+
+
 def test_links_of_the_readme_lead_somewhere():
     targets = re.findall(r"\]\(([^)#\s]+)", (ROOT / "README.md").read_text())
     missing = [target for target in targets if "://" not in target and not (ROOT / target).exists()]

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 import torch.distributed as dist
 
+from sstlib.values import Whole
+
 
 @dataclass(frozen=True)
 class Place:
@@ -48,8 +50,9 @@ def joined() -> Iterator[Place]:
     Raises:
         RuntimeError: the group has another size than torchrun announced: the run would silently train something else.
     """
-    world = int(os.environ.get("WORLD_SIZE", "1"))
-    local = int(os.environ.get("LOCAL_RANK", "0"))
+    number = Whole(most=100_000)
+    world, local = (number.check(number.read(os.environ.get(name) or default), f"{name}, which torchrun sets,")
+                    for name, default in (("WORLD_SIZE", "1"), ("LOCAL_RANK", "0")))
     device = torch.device("cuda", local) if torch.cuda.is_available() else torch.device("cpu")
     if device.type == "cuda":
         torch.cuda.set_device(device)
