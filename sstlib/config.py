@@ -80,15 +80,16 @@ class Config:
         """Plain values: dictionaries, lists, strings and numbers, ready for JSON."""
         return {f.name: _field_to_plain(getattr(self, f.name)) for f in dataclasses.fields(self)}
 
-    def difference(self: C, other: C) -> tuple[str, Any, Any] | None:
-        """The first field in which another configuration differs: its name (PART.KEY), its value here, its value there."""
+    def differences(self: C, other: C) -> dict[str, tuple[Any, Any]]:
+        """The fields in which another configuration differs, as PART.KEY: the value here and the value there."""
+        found = {}
         for name in kinds(type(self)):
             own, others = getattr(self, name), getattr(other, name)
-            if isinstance(own, Config) and (inner := own.difference(others)):
-                return f"{name}.{inner[0]}", inner[1], inner[2]
-            if own != others:
-                return name, own, others
-        return None
+            if isinstance(own, Config):
+                found |= {f"{name}.{key}": values for key, values in own.differences(others).items()}
+            elif own != others:
+                found[name] = own, others
+        return found
 
     def replace(self: C, **changes: Any) -> C:
         """A copy with some fields changed."""

@@ -56,6 +56,11 @@ def test_a_davis_folder_that_is_none_is_found_before_anything_runs(monkeypatch, 
     assert "typo" in capsys.readouterr().err
 
 
+def test_the_readme_lists_every_command():
+    listed = re.search(r"`sst --help` lists the commands: (.+)\.", (ROOT / "README.md").read_text())[1]
+    assert sorted(listed.split(", ")) == cli.commands()
+
+
 ENVIRONMENT = {
     "SSTVOS_HOME": ("file", ["model"], "SSTVOS_HOME names .*file, which is a file; name a folder"), "SST_CACHE": ("file", ["model"], "SST_CACHE names .*file"),
     "SST_FIGURES": ("file", ["model"], "SST_FIGURES names .*file"), "SST_NATIVE": ("perhaps", ["model", "sst-tiny", "--size", "32x48", "--time"], "SST_NATIVE is"),

@@ -13,7 +13,7 @@ from sstlib import paths, runner, weights
 from sstlib.cli import main, sweep
 from sstlib.config import MODELS, RunConfig, TrainingConfig
 from sstlib.datasets import occlusion
-from sstlib.experiments import SWEEPS, RunRecord, findings, missing, records, release, run, scoring, tables
+from sstlib.experiments import SWEEPS, RunRecord, card, findings, missing, records, release, run, scoring, tables
 from sstlib.experiments.sweeps import SEEDS, VARIANTS
 from sstlib.model import build
 from sstlib.provenance import provenance
@@ -319,6 +319,21 @@ def test_a_start_that_was_made_after_the_run_is_no_start_of_it(started):
     assert [run["name"] for run in weights.lineage("sst-new")] == ["kept", "sst-new"]
 
 
+def test_a_card_says_in_what_its_network_is_not_the_papers(finished):
+    release.release(finished, "sst-test", "generated")
+    text = (paths.WEIGHTS / "sst-test.md").read_text()
+    rows = {line.split(" | ")[0].strip("| "): line for line in text.split("the paper's |")[1].splitlines() if line.startswith("| ")}
+    differing = {name for name, value in MODELS["sst-tiny"].to_dict().items() if value != MODELS["sst-r101-paper"].to_dict()[name]}
+    assert set(rows) - {"---", "run", "1"} == differing and rows["norm"] == "| norm | layer | frn |"
+    assert "no step was picked by a score" in text and "The recipe was" not in text
+
+
+@pytest.mark.parametrize("name", ["sst-small", "sst-small-davis2016"])
+def test_the_cards_are_those_made_from_records(name):
+    path = paths.WEIGHTS / f"{name}.md"
+    assert card.card(name) == path.read_text(), "`sst release NAME` writes the card"
+
+
 def small_benchmark():
     clips = [clip for clip in occlusion.clips("mini") if clip.value in (0, 2)]
     return scoring.Benchmark("mini", lambda: clips, lambda folder, names: scoring.evaluate_clips(folder, "mini", sequences=names))
@@ -350,6 +365,11 @@ def test_a_stopped_scoring_goes_on_and_its_record_makes_the_card(finished, tmp_p
     assert "../figures/sst-test/failure-2.jpg" in text and not list((tmp_path / "runs").glob("sst-occlusion/.*"))
     weights.save(build(MODELS["sst-tiny"]), paths.WEIGHTS / "sst-test.safetensors", step=1)
     assert scoring.record_of("sst-test", "sst-occlusion") is None, "a record is of the very weights"
+    release.release(finished, "sst-test", "generated", None)
+    weights.save(build(MODELS["sst-tiny"]), paths.WEIGHTS / "sst-test.safetensors", **{k: v for k, v in weights.facts("sst-test").items() if k != "config"})
+    scoring.score("sst-test", "sst-occlusion")
+    assert [one["J&F"] for one in scoring.earlier("sst-test", "sst-occlusion")] == [record.metrics["J&F"]]
+    assert f"before these weights were scored on the same sequences (mini: J&F {100 * record.metrics['J&F']:.1f})" in card.card("sst-test")
 
 
 def test_masks_of_others_become_a_row(runs, tmp_path):

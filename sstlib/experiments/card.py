@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from sstlib import paths, weights
+from sstlib.config import MODELS, ModelConfig, RunConfig
 from sstlib.experiments import records, scoring, tables
 from sstlib.files import written_aside
 from sstlib.metrics import region_similarity
@@ -29,20 +30,51 @@ def write_card(name: str) -> Path:
 def card(name: str) -> str:
     """The model card as Markdown: what it is, how it was trained, what it scores, what it fails at, its terms."""
     facts = weights.facts(name)
-    model, data, training = (facts["run"][part] for part in ("model", "data", "training"))
+    run = RunConfig.from_dict(facts["run"], f"{name}: run.")
+    model, data, training = run.model, run.data, run.training
     parameters = sum(p.numel() for p in weights.load(name).parameters())
     found = {benchmark: record for benchmark in scoring.BENCHMARKS if (record := scoring.record_of(name, benchmark))}
     lines = [
         f"# {name}", "",
-        f"A {model['method'].upper()} of {parameters / 1e6:.1f} million parameters: layers {', '.join(model['layers'])}, "
-        f"history {model['history']}, features at stride {model['output_stride']}.", "",
+        f"A {model.method.upper()} of {parameters / 1e6:.1f} million parameters: layers {', '.join(model.layers)}, "
+        f"history {model.history}, features at stride {model.output_stride}.", "", *_beside_the_paper(model),
         "## Training", "", *_training(facts), "",
-        "- **Selection**: none; these are the averaged weights at the last step.",
-        f"- **Last run**: {training['optimizer']}, learning rate {training['learning_rate']:g} ({training['schedule']}), {training['precision']}, "
-        f"clips of {data['frames']} frames, own masks from {training['own_masks_from']:.0%} of the steps, seed {training['seed']}.", "",
+        _selection(name, data.held_out),
+        f"- **Last run**: {training.optimizer}, learning rate {training.learning_rate:g} ({training.schedule}), {training.precision}, "
+        f"clips of {data.frames} frames, own masks from {training.own_masks_from:.0%} of the steps, seed {training.seed}.", "",
         "## Scores", "", *_scores(found), "", *_occlusion(name, found.get("sst-occlusion")), *_failures(name, found),
         "## Terms", "", facts["terms"], ""]
     return "\n".join(lines)
+
+
+def _beside_the_paper(model: ModelConfig) -> list[str]:
+    """A table row a field in which the network is another than the paper's, or than the rival of the paper's size."""
+    paper = "sst-r101-paper" if model.method == "sst" else f"{model.method}-r101"
+    differing = model.differences(MODELS[paper])
+    if not differing:
+        return []
+    rows = [f"| {field} | {_value(own)} | {_value(others)} |" for field, (own, others) in differing.items()]
+    return [f"It is another model than the paper's (`{paper}`, fields of `sstlib.config.ModelConfig`):", "", "| field | here | the paper's |",
+            "| --- | --- | --- |", *rows, ""]
+
+
+def _value(value: Any) -> str:
+    return ", ".join(value) if isinstance(value, tuple) else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _selection(name: str, held_out: tuple[str, ...]) -> str:
+    """What was compared before these weights were released, as far as records tell."""
+    before = {scoring.BENCHMARKS[benchmark].data: ", then ".join(f"{100 * one['J&F']:.1f}" for one in known)
+              for benchmark in scoring.BENCHMARKS if (known := scoring.earlier(name, benchmark))}
+    text = "- **Selection**: the averaged weights at the last step; no step was picked by a score."
+    if held_out:
+        text += f" Training sequences held out to choose by: {', '.join(held_out)}."
+    if before:
+        scores = "; ".join(f"{data}: J&F {scores}" for data, scores in before.items())
+        text += (f" The recipe was: releases of this name before these weights were scored on the same sequences ({scores}), "
+                 f"{'beside those held out' if held_out else 'and none were held out to choose by'}, so the scores below are to be expected above those on sequences "
+                 "never looked at, by an unknown amount.")
+    return text
 
 
 def _training(facts: dict[str, Any]) -> list[str]:

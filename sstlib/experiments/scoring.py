@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -80,7 +81,30 @@ def score(name: str, benchmark: str) -> Path:
     cost = {"frames_per_second": frames / seconds, "peak_megabytes": peak_megabytes()}
     config = {"weights": fingerprint(name), "model": facts["config"]}
     metrics = measured(evaluation) | {"trained_on": facts.get("trained_on", "")}
+    _keep_earlier(name, benchmark)
     return records.RunRecord(benchmark, name, 0, config, metrics, cost, provenance(chosen.data)).write()
+
+
+def earlier(name: str, benchmark: str) -> list[dict[str, Any]]:
+    """What weights released under this name before scored on a benchmark: J&F (0..1), fingerprint and commit of each, the oldest first."""
+    path = _earlier_path(name)
+    return read_json(path).get(benchmark, []) if path.exists() else []
+
+
+def _earlier_path(name: str) -> Path:
+    return paths.RUNS / "releases" / f"{name}-earlier.json"
+
+
+def _keep_earlier(name: str, benchmark: str) -> None:
+    """Keeps the score of the weights before, whose record is about to be replaced: what a recipe was chosen by belongs into the card."""
+    path = records.record_path(benchmark, name, 0)
+    before = records.read(path) if path.exists() else None
+    if before is None or before.config.get("weights") == fingerprint(name):
+        return
+    one = {"J&F": before.score("J&F"), "weights": before.config.get("weights", ""), "commit": before.provenance.get("commit", "")}
+    known = read_json(_earlier_path(name)) if _earlier_path(name).exists() else {}
+    with written_aside(_earlier_path(name), "w") as file:
+        file.write(json.dumps(known | {benchmark: [*known.get(benchmark, []), one]}, indent=1) + "\n")
 
 
 def measured(evaluation: Evaluation) -> dict[str, object]:

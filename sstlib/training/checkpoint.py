@@ -43,8 +43,7 @@ def load(path: Path, config: RunConfig) -> dict[str, Any] | None:
     if not isinstance(state, dict) or (lacking := [key for key, kind in CONTENT.items() if not isinstance(state.get(key), kind)]):
         raise ValueError(f"{path} is damaged, or no checkpoint: it lacks {', '.join(lacking) if isinstance(state, dict) else 'all keys'}{REMEDY}")
     stored = RunConfig.from_dict(state["config"], f"{path}: config.")
-    if difference := config.difference(stored):
-        key, given, other = difference
+    for key, (given, other) in config.differences(stored).items():
         raise ValueError(f"{path} is of a run with {key} = {other!r}, this one has {given!r}; "
                          "give another folder, or delete the checkpoint to start again")
     return state
