@@ -25,35 +25,35 @@ def cells(height, width):
     return [(y, x) for y in range(height) for x in range(width)]
 
 
-def convolution(x, layer):
-    """A convolution of stride 1: what lies outside of the picture is 0."""
+def convolution(x, layer, apart=1, stride=1):
+    """The kernel lies centered on every `stride`-th cell, its own cells `apart` from each other; outside of the picture is 0."""
     weight, bias = numbers(layer.weight), 0 if layer.bias is None else numbers(layer.bias)
-    (pad, _), (apart, _), (_, height, width) = layer.padding, layer.dilation, x.shape
-    out = np.zeros((len(weight), height, width))
-    for row, column in cells(height, width):
+    (_, height, width), side = x.shape, weight.shape[2]
+    out = np.zeros((len(weight), -(-height // stride), -(-width // stride)))
+    for row, column in cells(*out.shape[1:]):
         out[:, row, column] = bias
-        for j, i in cells(*weight.shape[2:]):
-            y, z = row + apart * j - pad, column + apart * i - pad
+        for j, i in cells(side, side):
+            y, z = stride * row + apart * (j - side // 2), stride * column + apart * (i - side // 2)
             if 0 <= y < height and 0 <= z < width:
                 out[:, row, column] += weight[:, :, j, i] @ x[:, y, z]
     return out
 
 
-def group_norm(x, layer):
+def group_norm(x, layer, groups=None):
+    """Eight groups of channels, as far as they divide into so many, unless it is said how many."""
     weight, bias, out = numbers(layer.weight), numbers(layer.bias), np.empty_like(x)
-    each = len(x) // layer.num_groups
+    each = len(x) // (groups or math.gcd(len(x), 8))
     for c in range(len(x)):
         group = x[c // each * each:(c // each + 1) * each]
         out[c] = (x[c] - group.mean()) / math.sqrt(group.var() + layer.eps) * weight[c] + bias[c]
     return out
 
 
-def residual_block(x, block):
-    """relu(skip + norm(conv(relu(norm(conv))))), of the halved input if it halves."""
-    x = halved(x) if block.halve else x
+def residual_block(x, block, apart=1):
+    """relu(skip + norm(conv(relu(norm(conv))))); the second convolution may be dilated."""
     y = np.maximum(group_norm(convolution(x, block.conv1), block.norm1), 0)
     skip = convolution(x, block.skip) if hasattr(block.skip, "weight") else x
-    return np.maximum(group_norm(convolution(y, block.conv2), block.norm2) + skip, 0)
+    return np.maximum(group_norm(convolution(y, block.conv2, apart), block.norm2) + skip, 0)
 
 
 def halved(x):
@@ -94,6 +94,23 @@ def stretched(x, size):
     out = np.empty((*x.shape[:-2], *size))
     for row, column in cells(*size):
         out[..., row, column] = between(x, row * steps[0], column * steps[1])
+    return out
+
+
+def stretched_smoothly(x, size):
+    """As `stretched`, by Keys' cubic with a = -0.75 through sixteen cells; the border is repeated."""
+    def weigh(d):
+        d = abs(d)
+        return 1.25 * d ** 3 - 2.25 * d ** 2 + 1 if d <= 1 else -0.75 * (d ** 3 - 5 * d ** 2 + 8 * d - 4) if d < 2 else 0.0
+
+    height, width = x.shape[-2:]
+    steps = [(old - 1) / (new - 1) for old, new in zip((height, width), size)]
+    out = np.zeros((*x.shape[:-2], *size))
+    for row, column in cells(*size):
+        y, z = row * steps[0], column * steps[1]
+        for j, i in cells(4, 4):
+            v, u = int(y) + j - 1, int(z) + i - 1
+            out[..., row, column] += weigh(y - v) * weigh(z - u) * x[..., min(max(v, 0), height - 1), min(max(u, 0), width - 1)]
     return out
 
 
