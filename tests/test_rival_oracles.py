@@ -313,3 +313,13 @@ def test_of_the_given_frames_the_first_and_the_latest_three_stay():
         memory = network.remember(memory, features, mask, given=t not in (2, 6))
     assert [frame.time for frame in memory.references] == [0, 4, 5, 7]
     assert [frame.time for frame in memory.recent] == [7]
+
+
+@torch.no_grad()
+def test_an_object_smaller_than_a_cell_is_known():
+    network, mask = lively("cfbi-tiny"), torch.zeros(1, 2, *SIZE, dtype=torch.float64)
+    mask[:, 1, 10:13, 10:13] = 1
+    mask[:, 0] = 1 - mask[:, 1]
+    memory = network.remember(None, network.extract(pixels(1)[0]), mask)
+    embedding = numbers(network.extract(pixels(1)[0]).embedding[0])
+    near(memory.reference[0, 1, 0], [*(embedding[:, 1, 1] * 9 / 64), 9 / 64])

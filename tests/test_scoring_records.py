@@ -1,0 +1,90 @@
+"""What records keep and tell of a scoring: frames and seconds, measures after an occlusion, the curve over its lengths, the extremes."""
+
+import types
+
+import numpy as np
+import pytest
+
+from sstlib import paths, weights
+from sstlib.config import named_model
+from sstlib.experiments import execute, records, scoring
+from sstlib.metrics import bootstrap
+from sstlib.model import build
+from sstlib.video import ArraySequence, read_mask
+
+SEQUENCES = {"a": 0.2, "b": 0.9, "c": 0.5, "d": 0.6, "e": 0.3}
+
+
+def record(**metrics):
+    return records.RunRecord("davis2016", "sst-test", 0, {}, metrics, {})
+
+
+def test_best_median_and_worst_and_the_interval_over_sequences():
+    scored = record(sequences={name: {"J&F": value} for name, value in SEQUENCES.items()})
+    assert scoring.extremes(scored) == {"best": "b", "median": "c", "worst": "a"}
+    mean, low, high = scoring.interval(scored)
+    assert 20 <= low < mean < high <= 90 and mean == pytest.approx(50)
+
+
+def test_masks_and_frames_of_a_scoring_are_counted_once(tmp_path, monkeypatch):
+    """The first frame is given and costs nothing; a sequence that is done is not segmented again."""
+    sequences = [ArraySequence(np.zeros((n, 8, 12, 3), np.uint8), np.ones((8, 12), np.uint8), name=f"clip{n}") for n in (4, 3)]
+    asked = []
+
+    def segment(network, sequence):
+        asked.append(sequence.name)
+        for t in range(len(sequence)):
+            yield t, types.SimpleNamespace(labels=np.full((8, 12), t, np.uint8))
+
+    monkeypatch.setattr(scoring, "segment_sequence", segment)
+    first, frames = scoring.predict(None, sequences[:1], tmp_path)
+    assert frames == 3 and first > 0
+    both, frames = scoring.predict(None, sequences, tmp_path)
+    assert frames == 5 and both > first and asked == ["clip4", "clip3"]
+    assert read_mask(tmp_path / "clip4" / f"{sequences[0].frame_names[2]}.png").max() == 2
+
+
+def test_a_record_is_of_the_very_bytes_of_the_weights(tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "RUNS", tmp_path / "runs")
+    monkeypatch.setattr(paths, "WEIGHTS", tmp_path)
+    network = build(named_model("sst-tiny"))
+    weights.save(network, tmp_path / "sst-test.safetensors")
+    assert scoring.record_of("sst-test", "davis2016") is None
+    path = records.RunRecord("davis2016", "sst-test", 0, {"weights": scoring.fingerprint("sst-test")}, {}, {}).write()
+    assert scoring.record_of("sst-test", "davis2016") == records.read(path)
+    weights.save(network, tmp_path / "sst-test.safetensors", step=1)
+    assert scoring.record_of("sst-test", "davis2016") is None
+
+
+def test_the_curve_has_a_row_for_each_length_of_occlusion(monkeypatch):
+    clips = [types.SimpleNamespace(name=f"clip{n}", value=value) for n, value in enumerate((8, 2, 8, 2, 2))]
+    monkeypatch.setattr(scoring.occlusion, "clips", lambda split: clips)
+    values = dict(zip((clip.name for clip in clips), (0.1, 0.7, 0.3, 0.5, 0.6)))
+    measured = {f"length {length}": {"by_visible_share": [{"J": base}, {"J": None}, {"J": 0.9}], "after_reappearance": {"mean": back}}
+                for length, base, back in ((2, 0.4, 0.25), (8, None, 0.15))}
+    curve = scoring.occlusion_curve(record(sequences={name: {"J&F": value} for name, value in values.items()}, occlusion=measured))
+    assert curve["frames hidden"].tolist() == [2, 8] and curve["clips"].tolist() == [3, 2]
+    np.testing.assert_allclose(curve["J&F"], [60, 20])
+    for row, length in ((0, 2), (1, 8)):
+        expected = bootstrap({clip.name: [100 * values[clip.name]] for clip in clips if clip.value == length})
+        np.testing.assert_allclose(curve.loc[row, ["low", "high"]].astype(float), [expected.low, expected.high])
+    np.testing.assert_allclose(curve["J, at most a quarter visible"], [40, np.nan])
+    np.testing.assert_allclose(curve["J, first five frames back"], [25, 15])
+
+
+def test_what_is_left_after_an_occlusion_is_that_of_the_target_in_the_last_frames(monkeypatch):
+    """J of object 1 over the last frames of each clip, averaged over clips of a length; the other object is lost throughout."""
+    rng, predictions, clips = np.random.default_rng(0), [], []
+    for length, frames in ((0, 7), (0, 8), (4, 9)):
+        truth = np.zeros((frames, 9, 13), np.uint8)
+        truth[:, 1:5, 2:8], truth[:, 6:, 3:9] = 1, 2
+        predicted = np.where((truth == 1) & (rng.random(truth.shape) < 0.5), 1, 0).astype(np.uint8)
+        predicted[0] = truth[0]
+        predictions.append(predicted)
+        clips.append((length, types.SimpleNamespace(frames=None, labels=truth, visible_share=np.ones((frames, 2)))))
+    left = iter(predictions)
+    monkeypatch.setattr(execute, "segmented", lambda network, frames, first: next(left))
+    metrics, seconds, frames = execute.score_occlusions(None, clips)
+    assert frames == 6 + 7 + 8 and seconds > 0
+    each = [np.mean([(p[t] == 1).sum() / 24 for t in range(len(p) - 4, len(p))]) for p in predictions]
+    assert metrics["after"] == pytest.approx({"0": (each[0] + each[1]) / 2, "4": each[2]})
