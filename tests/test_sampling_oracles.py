@@ -1,6 +1,4 @@
-"""Training clips against the recipe, one pixel and one draw at a time: which frames, which part of them, what is laid over them, which light."""
-
-import types
+"""Training clips against the recipe, one pixel and one draw at a time: frames, crops, what is pasted, which light."""
 
 import numpy as np
 import pytest
@@ -8,6 +6,7 @@ import pytest
 from sstlib.config import DataConfig
 from sstlib.datasets import augmentation, training
 from sstlib.datasets.augmentation import LARGEST_SCALE, REFERENCE_PIXELS
+from sstlib.synthetic import random_spec, render
 from sstlib.video import VOID, ArraySequence
 
 HEIGHT, WIDTH = 90, 120
@@ -138,18 +137,21 @@ def test_light_is_a_gamma_a_gain_a_contrast_and_a_saturation():
     assert 0 < gray < 20
 
 
-def test_four_in_ten_generated_clips_have_been_through_jpeg():
-    frames, labels = drawn(0).integers(0, 256, (2, 16, 24, 3), np.uint8), np.zeros((2, 16, 24), np.uint8)
-    clip = types.SimpleNamespace(frames=frames, labels=labels)
-    changed = np.mean([(training._filmed(drawn((seed, 5)), clip)[0] != frames).any() for seed in range(400)])
+@pytest.fixture(scope="module")
+def generated():
+    return render(random_spec("easy", drawn(0), frames=2, height=24, width=32, objects=1), 0)
+
+
+def test_four_in_ten_generated_clips_have_been_through_jpeg(generated):
+    changed = np.mean([(training._filmed(drawn((seed, 5)), generated)[0] != generated.frames).any() for seed in range(400)])
     assert abs(changed - training.COMPRESSED) < 0.06
 
 
-def test_real_clips_and_numbers_of_objects_come_as_often_as_the_configuration_says(monkeypatch):
-    sample, asked = (np.zeros((2, 8, 8, 3), np.uint8), np.ones((2, 8, 8), np.uint8)), []
-    monkeypatch.setattr(training, "_real", lambda rng, data: asked.append("real") or sample)
-    monkeypatch.setattr(training, "random_spec", lambda *_, objects, **__: asked.append(objects))
-    monkeypatch.setattr(training, "render_batch", lambda specs, *_: [types.SimpleNamespace(frames=sample[0], labels=sample[1])] * len(specs))
+def test_real_clips_and_numbers_of_objects_come_as_often_as_the_configuration_says(generated, monkeypatch):
+    asked = []
+    monkeypatch.setattr(training, "_real", lambda rng, data: asked.append("real") or (generated.frames, generated.labels))
+    monkeypatch.setattr(training, "random_spec", lambda *_, objects, **__: asked.append(objects) or generated.spec)
+    monkeypatch.setattr(training, "render_batch", lambda specs, *_: [generated] * len(specs))
     training.training_samples(DataConfig(frames=2, objects=3, real="davis2016", real_ratio=0.25), 0, range(400))
     shares = {what: asked.count(what) / len(asked) for what in set(asked)}
     assert shares.keys() == {"real", 1, 2, 3} and len(asked) == 400

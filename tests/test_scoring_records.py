@@ -12,6 +12,7 @@ from sstlib.metrics import bootstrap
 from sstlib.model import build
 from sstlib.video import ArraySequence, read_mask
 
+NETWORK = build(named_model("sst-tiny"))
 SEQUENCES = {"a": 0.2, "b": 0.9, "c": 0.5, "d": 0.6, "e": 0.3}
 
 
@@ -37,9 +38,9 @@ def test_masks_and_frames_of_a_scoring_are_counted_once(tmp_path, monkeypatch):
             yield t, types.SimpleNamespace(labels=np.full((8, 12), t, np.uint8))
 
     monkeypatch.setattr(scoring, "segment_sequence", segment)
-    first, frames = scoring.predict(None, sequences[:1], tmp_path)
+    first, frames = scoring.predict(NETWORK, sequences[:1], tmp_path)
     assert frames == 3 and first > 0
-    both, frames = scoring.predict(None, sequences, tmp_path)
+    both, frames = scoring.predict(NETWORK, sequences, tmp_path)
     assert frames == 5 and both > first and asked == ["clip4", "clip3"]
     assert read_mask(tmp_path / "clip4" / f"{sequences[0].frame_names[2]}.png").max() == 2
 
@@ -47,12 +48,11 @@ def test_masks_and_frames_of_a_scoring_are_counted_once(tmp_path, monkeypatch):
 def test_a_record_is_of_the_very_bytes_of_the_weights(tmp_path, monkeypatch):
     monkeypatch.setattr(paths, "RUNS", tmp_path / "runs")
     monkeypatch.setattr(paths, "WEIGHTS", tmp_path)
-    network = build(named_model("sst-tiny"))
-    weights.save(network, tmp_path / "sst-test.safetensors")
+    weights.save(NETWORK, tmp_path / "sst-test.safetensors")
     assert scoring.record_of("sst-test", "davis2016") is None
     path = records.RunRecord("davis2016", "sst-test", 0, {"weights": scoring.fingerprint("sst-test")}, {}, {}).write()
     assert scoring.record_of("sst-test", "davis2016") == records.read(path)
-    weights.save(network, tmp_path / "sst-test.safetensors", step=1)
+    weights.save(NETWORK, tmp_path / "sst-test.safetensors", step=1)
     assert scoring.record_of("sst-test", "davis2016") is None
 
 
@@ -84,7 +84,7 @@ def test_what_is_left_after_an_occlusion_is_that_of_the_target_in_the_last_frame
         clips.append((length, types.SimpleNamespace(frames=None, labels=truth, visible_share=np.ones((frames, 2)))))
     left = iter(predictions)
     monkeypatch.setattr(execute, "segmented", lambda network, frames, first: next(left))
-    metrics, seconds, frames = execute.score_occlusions(None, clips)
+    metrics, seconds, frames = execute.score_occlusions(NETWORK, iter(clips))
     assert frames == 6 + 7 + 8 and seconds > 0
     each = [np.mean([(p[t] == 1).sum() / 24 for t in range(len(p) - 4, len(p))]) for p in predictions]
     assert metrics["after"] == pytest.approx({"0": (each[0] + each[1]) / 2, "4": each[2]})

@@ -14,10 +14,10 @@ from safetensors.torch import load_file
 from sstlib.config import MODELS, DataConfig, RunConfig, TrainingConfig
 from sstlib.datasets import training_sample
 from sstlib.model import build, unroll
-from sstlib.training import loop, train
+from sstlib.training import loop, schedule, train
 
 MODEL = MODELS["sst-tiny"].replace(layers=("local(radius=1)",), history=1, width=8, embedding=8, decoder_width=8)
-RUN = RunConfig(MODEL, TrainingConfig(steps=7, batch=2, warmup=2, learning_rate=0.01, weight_decay=0.1, clip_norm=0.5, ema=0.25, jaccard=0.3,
+RUN = RunConfig(MODEL, TrainingConfig(steps=7, batch=2, warmup=2, learning_rate=0.01, weight_decay=0.1, clip_norm=0.5, ema=0.999, jaccard=0.3,
                                       hardest=0.2, own_masks_from=0.5, checkpoint_every=100, seed=5),
                 DataConfig(height=24, width=32, frames=3, objects=2))
 
@@ -101,9 +101,15 @@ def trained(config):
     return np.array(rows), average
 
 
+def test_the_average_forgets_its_start_before_it_is_slow():
+    """Decay (1 + step) / (10 + step), until that is more than the decay of the run."""
+    decays = [schedule.ema_decay(RUN.training.replace(ema=0.5), step) for step in (0, 1, 4, 8, 9, 100)]
+    assert decays == pytest.approx([1 / 10, 2 / 11, 5 / 14, 0.5, 0.5, 0.5])
+
+
 RECIPES = {
     "modern": {},
-    "cfbi": {"optimizer": "sgd", "schedule": "poly", "jaccard": 0.0, "own_masks_from": 0.3, "accumulate": 2, "ema": 0.0},
+    "cfbi": {"optimizer": "sgd", "schedule": "poly", "jaccard": 0.0, "own_masks_from": 0.3, "accumulate": 2, "ema": 0.3},
 }
 
 
