@@ -4,6 +4,7 @@ import ctypes
 import functools
 import struct
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -49,26 +50,43 @@ def decode(content: bytes) -> tuple[UInt8[np.ndarray, "height width"], str] | No
 
 
 def _chunks(content: bytes) -> dict[bytes, bytes]:
-    """Header, palette and compressed pixels by chunk name; these have a checksum of their own, the others' are verified.
+    """Header, palette and compressed pixels by chunk name; the pixels have a checksum of their own, the others' are verified.
 
     Raises:
         KeyError: chunks that are not understood here.
         zlib.error: a wrong checksum.
     """
-    at, chunks, pixels = len(SIGNATURE), {}, []
-    while at + 8 <= len(content):
-        size, name = struct.unpack_from(">I4s", content, at)
+    chunks, pixels = {}, []
+    for name, data, checksum in _split(content):
         if name in ELSEWHERE or name in chunks or (name == b"IHDR") != (not chunks):
             raise KeyError(name)
         if name == b"IDAT":
-            pixels.append(content[at + 8:at + 8 + size])
-        else:
-            if zlib.crc32(content[at + 4:at + 8 + size]) != int.from_bytes(content[at + 8 + size:at + 12 + size]):
-                raise zlib.error(f"checksum of {name!r}")
-            if name in (b"IHDR", b"PLTE"):
-                chunks[name] = content[at + 8:at + 8 + size]
-        at += size + 12
+            pixels.append(data)
+        elif zlib.crc32(data, zlib.crc32(name)) != checksum:
+            raise zlib.error(f"checksum of {name!r}")
+        elif name in (b"IHDR", b"PLTE"):
+            chunks[name] = data
     return chunks | {b"IDAT": b"".join(pixels)}
+
+
+def damage(content: bytes) -> str:
+    """What is wrong with the bytes of a PNG of any kind by its own checksums, which general readers do not all verify; "" if nothing."""
+    last = b""
+    for last, data, checksum in _split(content):
+        if last[0] & 32 == 0 and zlib.crc32(data, zlib.crc32(last)) != checksum:  # a capital: needed for the picture
+            return f"wrong checksum of its part {last.decode('latin-1')}"
+    return "" if last == b"IEND" else "cut off"
+
+
+def _split(content: bytes) -> Iterator[tuple[bytes, bytes, int]]:
+    """The chunks of a PNG: name, data and checksum; what is cut off has less data and another checksum."""
+    at = len(SIGNATURE)
+    while at + 8 <= len(content):
+        size, name = struct.unpack_from(">I4s", content, at)
+        yield name, content[at + 8:at + 8 + size], int.from_bytes(content[at + 8 + size:at + 12 + size])
+        at += size + 12
+        if name == b"IEND":
+            return
 
 
 @functools.cache

@@ -13,7 +13,7 @@ from sstlib.cli import main
 from sstlib.datasets import open_dataset
 from sstlib.evaluation import Evaluation, benchmark, compare, evaluate, youtube_groups
 from sstlib.evaluation import folders as folders_module
-from sstlib.metrics.scores import count_frame
+from sstlib.metrics.scores import count_frame, score_sequence
 from sstlib.video import read_mask, write_mask
 
 GOLDENS = Path(__file__).parent / "goldens"
@@ -90,6 +90,105 @@ def test_binary_masks_are_one_object_however_they_are_written(tmp_path, true, pr
         assert result.overall()["J"].mean == result.overall()["F"].mean == 1.0
     assert (result.protocol.name == "davis2016") == (true != ("P", 1) or predicted == ("P", 255))
     assert not result.protocol.single_object or "binary" in result.notes[0]
+
+
+def numbered(folder, labels, names, mode="P"):
+    """Masks under names of one's own."""
+    folder.mkdir(parents=True)
+    for frame, name in zip(labels, names, strict=True):
+        image = Image.fromarray(frame)
+        (image.convert("P") if mode == "P" else image).save(folder / f"{name}.png")
+
+
+def moving(count=12, start=0):
+    """A square that goes along, and a prediction that is the worse the later."""
+    truth, prediction = np.zeros((2, count, 40, 60), np.uint8)
+    for t in range(count):
+        truth[t, 10:20, 3 * t:3 * t + 12] = prediction[t, 10 - t // 2:20, 3 * t + t // 2:3 * t + 12] = 1
+    return truth, prediction
+
+
+@pytest.mark.parametrize("first", [0, 8, 95])
+def test_frames_are_in_the_order_of_their_numbers_however_they_are_written(tmp_path, first):
+    truth, prediction = moving()
+    truth[2:, 30:, 40:], prediction[2:, 30:, 40:] = 2, 2  # an object that joins later, and is not scored by davis2017
+    results = []
+    for kind, width in (("plain", 0), ("padded", 5)):
+        names = [f"{first + t:0{width}d}" for t in range(len(truth))]
+        numbered(tmp_path / kind / "truth" / "clip", truth, names)
+        numbered(tmp_path / kind / "prediction" / "clip", prediction, names)
+        results.append(evaluate(tmp_path / kind / "prediction", tmp_path / kind / "truth"))
+    plain, padded = (result.to_dict()["global"] for result in results)
+    assert plain == padded and 0 < plain["J"]["mean"] < 1 and plain["J"]["decay"] > 0.1
+    expected = score_sequence(prediction, truth)
+    np.testing.assert_array_equal(results[0].sequences["clip"].similarity, expected.similarity)
+
+
+def test_predictions_named_by_the_same_numbers_are_not_paired_but_named(tmp_path):
+    truth, prediction = moving(5)
+    numbered(tmp_path / "truth" / "clip", truth, [f"{t:05d}" for t in range(5)])
+    numbered(tmp_path / "prediction" / "clip", prediction, range(5))
+    with pytest.raises(ValueError, match=r"clip/0.png: its annotation is named 00000.png.*rename it 00000.png"):
+        evaluate(tmp_path / "prediction", tmp_path / "truth")
+    (tmp_path / "truth" / "clip" / "2.png").write_bytes((tmp_path / "truth" / "clip" / "00002.png").read_bytes())
+    with pytest.raises(ValueError, match="00002.png has the same number|2.png has the same number"):
+        evaluate(tmp_path / "prediction", tmp_path / "truth")
+
+
+@pytest.mark.parametrize("sides", [("truth",), ("prediction",), ("truth", "prediction")])
+def test_255_is_decided_once_a_clip(tmp_path, sides):
+    """As the official code has it: 255 is void, also in a frame of a gray clip that holds nothing beside."""
+    truth = np.zeros((6, 40, 60), np.uint8)
+    truth[:, 5:20, 5:30] = 1
+    prediction = truth.copy()
+    for side in sides:
+        labels = {"truth": truth, "prediction": prediction}[side]
+        labels[2:4, 25:, 40:] = 255
+    truth[3] = np.where(truth[3] == 1, 0, truth[3])  # the object is gone, void is not
+    prediction[3] = np.where(prediction[3] == 1, 0, prediction[3])
+    for side, labels in (("truth", truth), ("prediction", prediction)):
+        numbered(tmp_path / side / "clip", labels, range(6), mode="L")
+    result = evaluate(tmp_path / "prediction", tmp_path / "truth")
+    assert result.protocol.name == "davis2017"
+    assert result.sequences["clip"].similarity.tolist() == [[1, 1, 1, 1]]
+    assert result.sequences["clip"].objects == (1,)
+    for protocol in ("davis2016", "youtube"):
+        assert (evaluate(tmp_path / "prediction", tmp_path / "truth", protocol=protocol).sequences["clip"].similarity == 1).all()
+
+
+@pytest.mark.parametrize("protocol", ["davis2016", "davis2017", "youtube"])
+def test_a_clip_whose_first_masks_are_empty_is_scored_from_its_first_object_on(tmp_path, protocol):
+    truth, prediction = moving(8)
+    truth[:3] = 0
+    numbered(tmp_path / "truth" / "clip", truth, range(8))
+    numbered(tmp_path / "prediction" / "clip", prediction, range(8))
+    result = evaluate(tmp_path / "prediction", tmp_path / "truth", protocol=protocol)
+    scored = slice(4, 8 if protocol == "youtube" else 7)
+    values = result.sequences["clip"].similarity[0]
+    expected = [(p & t).sum() / (p | t).sum() for p, t in zip(prediction[scored] > 0, truth[scored] > 0)]
+    np.testing.assert_allclose(values[~np.isnan(values)], expected)
+    assert protocol == "youtube" or "sequence clip: the frames before 3 show no object; it starts there" in result.notes
+
+
+def test_masks_in_color_are_scored_as_those_by_id(tmp_path):
+    truth, prediction = moving(6)
+    numbered(tmp_path / "truth" / "clip", truth, range(6))
+    numbered(tmp_path / "prediction" / "clip", prediction, range(6))
+    numbered(tmp_path / "white" / "clip", np.repeat(prediction[..., None] * np.uint8(255), 3, axis=3), range(6), mode="RGB")
+    by_id, white = (evaluate(tmp_path / side, tmp_path / "truth").to_dict()["global"] for side in ("prediction", "white"))
+    assert by_id == white
+
+
+@pytest.mark.parametrize("option", ["--json", "--csv"])
+@pytest.mark.parametrize("place", ["predictions/vanish/00004.png", "Annotations/vanish/00004.png", "meta.json", "link.png"])
+def test_no_result_is_written_over_what_is_scored(folders, tmp_path, option, place, capsys):
+    (tmp_path / "link.png").symlink_to(folders[1] / "vanish" / "00002.png")
+    (tmp_path / "meta.json").write_text('{"videos": {}}')
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    meta = ["--meta", str(tmp_path / "meta.json"), "--seen", str(tmp_path / "meta.json")]
+    assert main(["evaluate", *map(str, folders), *meta, "--processes", "1", option, str(tmp_path / place)]) == 2
+    assert "which is read" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
 def test_a_void_pixel_does_not_make_a_folder_binary(folders):

@@ -202,3 +202,82 @@ def test_overlay_tints_objects_and_leaves_the_rest():
     np.testing.assert_array_equal(shown[labels != 1], 100)
     np.testing.assert_array_equal(shown[2, 4], (114, 50, 50))
     np.testing.assert_array_equal(frame, 100)
+
+
+def test_a_listing_holds_pictures_alone_in_the_order_of_their_numbers(tmp_path):
+    for name in ("10.PNG", "9.png", "a7.Png", "100.png", ".hidden.png", "._9.png", "Thumbs.db", "notes.txt"):
+        Image.new("RGB", (4, 3)).save(tmp_path / name, format="PNG")
+    (tmp_path / "1.png").mkdir()
+    assert list(video.images(tmp_path)) == ["9", "10", "100", "a7"]
+
+
+@pytest.mark.parametrize("names, word", [(("1.jpg", "1.png"), "name"), (("1.png", "01.png"), "number"), (("f2-1.png", "f02-1.jpg"), "number"),
+                                         (("1.PNG", "1.png"), "name")])
+def test_two_pictures_of_one_number_are_refused(tmp_path, names, word):
+    for name in names:
+        Image.new("RGB", (4, 3)).save(tmp_path / name)
+    with pytest.raises(ValueError, match=rf"{'|'.join(names)}.*has the same {word}; keep one of them"):
+        video.images(tmp_path)
+
+
+def test_frames_of_several_sizes_are_named_when_a_folder_is_opened(tmp_path):
+    from sstlib.movies import open_clip
+
+    frames = tree(tmp_path)
+    Image.fromarray(np.zeros((10, 6, 3), np.uint8)).save(frames / "f11.png")
+    with pytest.raises(ValueError, match="f11.png: the frame is 6x10, the first one, f1.png, is 10x6"):
+        open_clip(frames)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(np.zeros((10, 6, 3), np.uint8)).save(frames / "f11.png", exif=exif)  # a phone held upright for one frame
+    assert open_clip(frames).size == (6, 10)
+
+
+ORIENTED = {1: lambda p: p, 2: lambda p: p[:, ::-1], 3: lambda p: p[::-1, ::-1], 4: lambda p: p[::-1], 5: lambda p: p.transpose(1, 0, 2),
+            6: lambda p: np.rot90(p), 7: lambda p: p[::-1, ::-1].transpose(1, 0, 2), 8: lambda p: np.rot90(p, -1)}
+
+
+@pytest.mark.parametrize("orientation", ORIENTED)
+@pytest.mark.parametrize("suffix", ["png", "jpg", "tif", "webp"])
+def test_frames_are_shown_upright(tmp_path, orientation, suffix):
+    upright = np.zeros((32, 48, 3), np.uint8)
+    upright[:16, :24], upright[:16, 24:], upright[16:, :24] = (250, 10, 10), (10, 250, 10), (10, 10, 250)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / f"f.{suffix}"
+    stored = Image.fromarray(np.ascontiguousarray(ORIENTED[orientation](upright)))
+    stored.save(path, **({"tiffinfo": {0x0112: orientation}} if suffix == "tif" else {"exif": exif, "quality": 95}))
+    assert np.abs(video.read_frame(path).astype(int) - upright).mean() < 4
+    assert video.picture_size(path) == (32, 48)
+
+
+def test_a_damaged_orientation_is_none(tmp_path):
+    frame = np.random.default_rng(0).integers(0, 256, (6, 10, 3), np.uint8)
+    Image.fromarray(frame).save(tmp_path / "f.png", exif=b"Exif\0\0II*\0\xff\xff\xff\x7f")
+    np.testing.assert_array_equal(video.read_frame(tmp_path / "f.png"), frame)
+
+
+def test_frames_of_every_mode_keep_their_brightness(tmp_path):
+    gray = np.random.default_rng(0).integers(0, 256, (6, 10), np.uint8)
+    rgb = np.repeat(gray[..., None], 3, axis=2)
+    opaque = Image.merge("LA", [Image.fromarray(gray), Image.new("L", (10, 6), 255)])
+    for name, image in {"16.png": Image.fromarray(gray.astype(np.uint16) * 257), "8.png": Image.fromarray(gray), "la.png": opaque,
+                        "rgba.png": opaque.convert("RGBA"), "p.png": Image.fromarray(gray).convert("P"), "cmyk.tif": Image.fromarray(rgb).convert("CMYK")}.items():
+        image.save(tmp_path / name)
+        np.testing.assert_array_equal(video.read_frame(tmp_path / name), rgb, err_msg=name)
+    Image.fromarray(gray > 99).save(tmp_path / "1.png")
+    np.testing.assert_array_equal(video.read_frame(tmp_path / "1.png")[..., 0], (gray > 99) * 255)
+
+
+def test_frames_whose_white_or_ground_is_not_known_are_refused(tmp_path):
+    gray = np.arange(60, dtype=np.uint8).reshape(6, 10)
+    seen = Image.merge("LA", [Image.fromarray(gray), Image.fromarray(gray)])
+    hole = Image.fromarray(gray).convert("P")
+    pictures = {"f.tif": Image.fromarray(gray.astype(np.float32)), "i.tif": Image.fromarray(gray.astype(np.int32)), "la.png": seen,
+                "rgba.png": seen.convert("RGBA")}
+    for name, image in pictures.items():
+        image.save(tmp_path / name)
+    hole.save(tmp_path / "p.png", transparency=7)
+    for name in (*pictures, "p.png"):
+        with pytest.raises(ValueError, match=f"{name}: the frame (holds|has)"):
+            video.read_frame(tmp_path / name)

@@ -8,6 +8,8 @@ import os
 import sys
 from pathlib import Path
 
+from sstlib.cli import _arguments
+
 HELP = "list data sets, fetch or unpack them, write the SST-Occlusion benchmark, pack a submission, time the generator"
 
 
@@ -23,25 +25,25 @@ def configure(parser: argparse.ArgumentParser) -> None:
     fetch.add_argument("--sha256", action="append", default=[], help="expected checksum of each zip, in order")
     fetch.add_argument("--into", type=Path, help="folder to unpack into (default: where sst looks for it)")
     manifest = actions.add_parser("manifest", help="render SST-Occlusion anew and state each clip's content, as its version does")
-    manifest.add_argument("--out", type=Path, required=True, metavar="FILE", help="file to write; compare it with datasets/sst_occlusion.json")
+    manifest.add_argument("--out", type=_arguments.new_file, required=True, metavar="FILE", help="file to write; compare it with datasets/sst_occlusion.json")
     packed = actions.add_parser("submission", help="check predicted masks and pack them into the zip that YouTube-VOS's server takes")
     packed.add_argument("name", help="youtube2018 or youtube2019")
     packed.add_argument("masks", type=Path, help="folder with VIDEO/FRAME.png, as sst evaluate writes it")
     packed.add_argument("--split", default="valid", help="valid (default), test, or either with _all_frames")
     packed.add_argument("--folder", type=Path, help="where the data set is (default: where sst looks for it)")
-    packed.add_argument("--out", type=Path, required=True, metavar="ZIP", help="zip to write")
+    packed.add_argument("--out", type=_arguments.new_file, required=True, metavar="ZIP", help="zip to write")
     speed = actions.add_parser("speed", help="measure how fast clips are rendered")
     speed.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu, on one thread)")
-    speed.add_argument("--clips", type=int, default=4, metavar="N", help="clips rendered in one call (default 4; on a GPU try 16)")
+    speed.add_argument("--clips", type=_arguments.whole(1, 10_000), default=4, metavar="N", help="clips rendered in one call (default 4; on a GPU try 16)")
     speed.add_argument("--preset", default="small", help="the training run whose batches are timed, too (default: small); its steps: sst train --profile")
-    speed.add_argument("--json", type=Path, help="also write the record to this file")
+    speed.add_argument("--json", type=_arguments.new_file, help="also write the record to this file")
     write = actions.add_parser("occlusion", help="write SST-Occlusion in DAVIS layout")
     write.add_argument("--out", type=Path, required=True, help="folder to write")
     write.add_argument(
         "--split", action="append", choices=("train", "val", "test"), help="only this split (default: all)"
     )
     write.add_argument(
-        "--processes", type=int, default=os.cpu_count() or 1, help="processes to render with (default: one a core)"
+        "--processes", type=_arguments.threads, default=os.cpu_count() or 1, help="processes to render with (default: one a core)"
     )
 
 
@@ -94,6 +96,7 @@ def _list_photographs() -> None:
 
 def _fetch(arguments: argparse.Namespace) -> int:
     from sstlib.datasets import fetching
+    from sstlib.values import require_place
 
     if arguments.name not in fetching.ORIGINS:
         raise ValueError(f"unknown data set {arguments.name!r}; expected one of {', '.join(fetching.ORIGINS)}")
@@ -107,6 +110,7 @@ def _fetch(arguments: argparse.Namespace) -> int:
     if arguments.sha256 and len(arguments.sha256) != wanted:
         raise ValueError(f"{len(arguments.sha256)} checksums for {wanted} zips; give one for each, in order")
     folder = arguments.into or origin.folder
+    require_place(folder, folder=True)
     for n in range(wanted):
         expected = arguments.sha256[n] if arguments.sha256 else None
         if arguments.zip:
@@ -123,7 +127,9 @@ def _occlusion(arguments: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from sstlib.datasets import occlusion
+    from sstlib.values import require_place
 
+    require_place(arguments.out, folder=True)
     splits = arguments.split or ["train", "val", "test"]
     sequences = [sequence for split in splits for sequence in occlusion.clips(split)]
     write = functools.partial(occlusion.write, arguments.out)

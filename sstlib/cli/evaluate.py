@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from sstlib.cli import _arguments
 from sstlib.evaluation import (MISSING, Evaluation, compare, dataset_masks, evaluate, evaluate_clips,
                                youtube_groups)
 from sstlib.files import refuse_inputs
@@ -36,15 +37,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seen", metavar="FILE",
                         help="YouTube-VOS: meta.json of the training set, or a JSON list of seen categories")
     parser.add_argument("--against", metavar="B", help="compare with another result: its folder, or its JSON record")
-    parser.add_argument("--processes", type=int, default=min(8, os.cpu_count() or 1),
+    parser.add_argument("--processes", type=_arguments.threads, default=min(8, os.cpu_count() or 1),
                         help="default: one a core, up to 8")
-    parser.add_argument("--json", metavar="FILE",
+    parser.add_argument("--json", type=_arguments.new_file, metavar="FILE",
                         help="record of everything, per frame too; an unchanged one is read, not made again")
     parser.add_argument("--benchmark", action="store_true",
                         help="time scoring against a plain implementation instead, on the two folders or on made clips")
     parser.add_argument("--row", metavar="METHOD", help="davis2016: also keep the result as a row of the table of real frames, beside the releases")
     parser.add_argument("--trained-on", metavar="TEXT", default="", help="with --row: what the method was trained on, as the table says it")
-    parser.add_argument("--csv", metavar="FILE", help="write the table, a row an object")
+    parser.add_argument("--csv", type=_arguments.new_file, metavar="FILE", help="write the table, a row an object")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -1,7 +1,6 @@
 """`sst segment VIDEO --mask FIRST.png --out DIR`: masks for every frame of a video file or a folder of frames."""
 
 import argparse
-import os
 import sys
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
@@ -11,7 +10,9 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from sstlib.cli import _arguments
 from sstlib.files import refuse_inputs, written_aside
+from sstlib.values import require_place
 from sstlib.video import (FolderSequence, Reading, Sequence, areas, images, is_picture, overlay, read_mask, reading_of, write_mask,
                           written_here)
 
@@ -26,7 +27,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("video", metavar="VIDEO", help="a video file, or a folder of frames")
     parser.add_argument("--mask", required=True, metavar="FILE", help="palette or gray PNG with an id for each object, white on black, or "
                         "a color for each object on black; or a folder of such, named as their frames, when several frames are given")
-    parser.add_argument("--threshold", type=int, metavar="LEVEL", help="read masks with soft edges, too: levels from this one (1..255) on are "
+    parser.add_argument("--threshold", type=_arguments.whole(1, 255), metavar="LEVEL", help="read masks with soft edges, too: levels from this one (1..255) on are "
                         "the one object")
     parser.add_argument("--at", type=int, default=0, metavar="FRAME",
                         help="number of the frame that the mask belongs to (default 0, the first); earlier frames are segmented backward from it")
@@ -34,11 +35,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--overwrite", action="store_true", help="replace what an earlier run left in the folder, and remove its other masks")
     parser.add_argument("--weights", default="sst-small", metavar="NAME", help="released weights by name, or a file (default sst-small)")
     parser.add_argument("--overlay", action="store_true", help="also write overlay.mp4, the video tinted with its masks, with its sound")
-    parser.add_argument("--sheet", type=Path, metavar="FILE.png", help="also write a contact sheet: two dozen such frames side by side")
+    parser.add_argument("--sheet", type=_arguments.new_file, metavar="FILE.png", help="also write a contact sheet: two dozen such frames side by side")
     parser.add_argument("--longest", type=int, metavar="PIXELS", help="work on frames of at most this long a side, 0 for any; masks keep the "
                         "full size (default: what the weights were trained for)")
     parser.add_argument("--flip", action="store_true", help="average with the mirrored frame: twice the time")
-    parser.add_argument("--scales", type=float, nargs="+", default=[1.0], metavar="S", help="average over these sizes (default 1)")
+    parser.add_argument("--scales", type=_arguments.number(0, 8, above=True), nargs="+", default=[1.0], metavar="S", help="average over these sizes (default 1)")
     parser.add_argument("--aggregation", choices=["naive", "hard", "soft"], default="naive",
                         help="the largest probability wins and probabilities go on to later frames (naive, the default); the winner alone goes on "
                         "(hard, as CFBI); objects compete as if independent (soft, as STM)")
@@ -48,20 +49,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Segments the video and says where the masks are."""
-    import torch
-
     from sstlib import weights
     from sstlib.inference import segment_to_folder
 
+    device = _arguments.usable_device(arguments.device)
     sequence = opened(arguments.video)
     files = mask_files(Path(arguments.mask), arguments.at, sequence)
     stale = _checked_outputs(arguments, sequence, files)
     reading = reading_of(files.values(), arguments.threshold)
     masks = given_masks(files, sequence, reading)
     report(arguments.video, sequence, files, masks, reading)
-    device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    if device != "cpu" and not torch.cuda.is_available():
-        raise ValueError(f"no device {device!r} here; leave --device out to segment on the processor")
     network = weights.load(arguments.weights, device)
     options = {"longest": arguments.longest, "flip": arguments.flip, "scales": tuple(arguments.scales),
                "aggregation": arguments.aggregation, "keep_reference": arguments.keep_reference or None}
@@ -184,10 +181,7 @@ def _checked_outputs(arguments: argparse.Namespace, sequence: Sequence, files: M
     Raises:
         ValueError: an output is an input; or something is left there, and it is not to be overwritten.
     """
-    out = arguments.out
-    place = next(folder for folder in (out, *out.resolve().parents) if folder.exists())
-    if not place.is_dir() or not os.access(place, os.W_OK):
-        raise ValueError(f"--out {out}: {place} is not a folder that can be written to")
+    out = require_place(arguments.out, folder=True)
     inputs = [arguments.video, arguments.mask, arguments.weights, *files.values(), *getattr(sequence, "paths", ())]
     outputs = {f"--out, frame {name}": out / f"{name}.png" for name in sequence.frame_names}
     outputs |= {"--overlay": out / OVERLAY if arguments.overlay else None, "--sheet": arguments.sheet}

@@ -1,5 +1,6 @@
 """Where data sets come from, under which terms, and how their archives are fetched and unpacked without harm."""
 
+import errno
 import hashlib
 import lzma
 import os
@@ -19,6 +20,7 @@ from tqdm import tqdm
 from sstlib import paths
 
 CHUNK = 1 << 20
+DAMAGED = (errno.EINVAL, errno.EEXIST, errno.ENOTDIR, errno.EISDIR)  # places outside of a zip, and files that are folders, too
 MOST_FILES = 2_000_000
 SPLITS = "train valid test train_all_frames valid_all_frames test_all_frames"
 PARTS = frozenset(["JPEGImages", "Annotations", "ImageSets", *SPLITS.split()])  # outer folders that are kept
@@ -160,7 +162,9 @@ def unpack(archive: Path | str, folder: Path, most: int) -> int:
                     shutil.copyfileobj(source, file, CHUNK)
         _move_into(scratch, folder)
     except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, RuntimeError, OverflowError, struct.error,
-            UnicodeDecodeError, FileExistsError, NotADirectoryError, IsADirectoryError) as error:
+            UnicodeDecodeError, OSError) as error:
+        if isinstance(error, OSError) and error.errno not in DAMAGED:
+            raise
         raise ValueError(f"{archive}: not a whole zip ({error}); download it again") from None
     finally:
         shutil.rmtree(scratch, ignore_errors=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from sstlib import png
 from sstlib.shapes import UInt8
 
 FRAME_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm"})
@@ -103,6 +104,8 @@ def load_picture(path: Path) -> Image.Image:
         image.load()
         turn = UPRIGHT.get(_orientation(image))
         upright = image.transpose(turn) if turn is not None else image
+        if image.format == "PNG" and (wrong := png.damage(path.read_bytes())):
+            raise ValueError(wrong)
     if pictures > 1:
         raise ValueError(f"{path}: holds {pictures} pictures, an animation or pages; save the one that is meant")
     return upright

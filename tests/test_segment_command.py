@@ -1,0 +1,246 @@
+"""`sst segment`: what it says of its input before it starts, and that nothing of a user's is lost."""
+
+import os
+import re
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from sstlib import weights
+from sstlib.cli import main
+from sstlib.cli import segment as command
+from sstlib.config import named_model
+from sstlib.model import build
+from sstlib.movies import VideoSequence, write_video
+from sstlib.video import read_mask, write_mask
+
+SHAPE = (32, 48)
+FRAMES = np.random.default_rng(0).integers(0, 256, (5, *SHAPE, 3), np.uint8)
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory):
+    """A file of small weights."""
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
+    weights.save(build(named_model("sst-tiny").replace(matching="reference")).eval(), path)
+    return path
+
+
+def square(identity=1, column=5):
+    labels = np.zeros(SHAPE, np.uint8)
+    labels[8:20, column:column + 12] = identity
+    return labels
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """frames/ of five PNG files, mask.png for the first, in the current folder."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "frames").mkdir()
+    for t, frame in enumerate(FRAMES):
+        Image.fromarray(frame).save(tmp_path / "frames" / f"{t:05d}.png")
+    write_mask(tmp_path / "mask.png", square())
+    return tmp_path
+
+
+@pytest.fixture
+def sst(network, capsys):
+    """Runs the command; its exit status and what it says."""
+    def run(video="frames", mask="mask.png", out="out", *more):
+        status = main(["segment", str(video), "--mask", str(mask), "--out", str(out), "--weights", str(network), *map(str, more)])
+        said = capsys.readouterr()
+        return status, said.out, said.err
+    return run
+
+
+def content(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_what_was_read_is_said_before_work_starts(folder, sst, monkeypatch):
+    write_video("clip.mp4", FRAMES, 30000 / 1001)
+    labels = square()
+    labels[25:30, 30:40] = 2
+    write_mask("two.png", labels)
+    monkeypatch.setattr(weights, "load", lambda *given: pytest.fail("said too late"))
+    with pytest.raises(pytest.fail.Exception):
+        sst("clip.mp4", "two.png")
+    monkeypatch.undo()
+    os.chdir(folder)
+    status, out, _ = sst("clip.mp4", "two.png")
+    assert status == 0
+    assert "clip.mp4: video of 5 frames, 48x32, 29.97 frames a second\n" in out
+    assert "two.png: for frame 00000, 2 objects: 1 = 144 pixels, 2 = 50 pixels; read as: by id, a value an object\n" in out
+    Image.fromarray(square() * 255).convert("RGB").save("white.png")
+    assert "frames: folder of 5 frames, 48x32\nwhite.png: for frame 00002, 1 object: 1 = 144 pixels; read as: white on black\n" in sst(
+        "frames", "white.png", "other", "--at", 2)[1]
+
+
+OWN = {  # an output in place of an input, by what is given
+    "the folder of frames": ("frames", "mask.png", "frames"),
+    "the folder of frames, by a link": ("frames", "mask.png", "link"),
+    "the folder of frames, by its whole path": ("frames", "mask.png", "{here}/frames"),
+    "the folder of frames, round about": ("frames", "mask.png", "out/../frames"),
+    "the mask among the frames": ("frames", "frames/00002.png", "frames"),
+    "the folder of masks": ("frames", "masks", "masks"),
+    "the mask": ("frames", "masks/00000.png", "masks"),
+    "a frame by a link in the folder": ("frames", "mask.png", "linked"),
+    "a mask by a hard link in the folder": ("frames", "mask.png", "hard"),
+    "the video": ("clip.mp4", "mask.png", "out", "--sheet", "clip.mp4"),
+    "the video as its own overlay": ("own/overlay.mp4", "mask.png", "own", "--overlay"),
+    "the mask as the sheet": ("frames", "mask.png", "out", "--sheet", "mask.png"),
+    "a frame as the sheet": ("frames", "mask.png", "out", "--sheet", "frames/00003.png"),
+    "the weights": ("frames", "mask.png", "out", "--sheet", "{weights}"),
+    "the sheet among the masks": ("frames", "mask.png", "out", "--sheet", "out/00001.png"),
+}
+
+
+@pytest.mark.parametrize("given", OWN.values(), ids=OWN)
+@pytest.mark.parametrize("more", [[], ["--overwrite"]], ids=["", "overwrite"])
+def test_nothing_that_is_read_is_written_over(folder, sst, network, given, more):
+    (folder / "masks").mkdir()
+    write_mask(folder / "masks" / "00000.png", square(3))
+    (folder / "link").symlink_to(folder / "frames")
+    for name in ("linked", "hard", "out", "own"):
+        (folder / name).mkdir()
+    (folder / "linked" / "00001.png").symlink_to(folder / "frames" / "00001.png")
+    os.link(folder / "mask.png", folder / "hard" / "00001.png")
+    write_video(folder / "clip.mp4", FRAMES)
+    write_video(folder / "own" / "overlay.mp4", FRAMES)
+    before = content(folder)
+    status, out, error = sst(*(str(part).format(here=folder, weights=network) for part in given), *more)
+    assert status == 2 and error.count("\n") == 1 and ("which is read" in error or "would both write" in error)
+    assert content(folder) == before and "masks are in" not in out
+
+
+def test_what_an_earlier_run_left_is_named_and_kept(folder, sst):
+    write_video("long.mp4", np.concatenate([FRAMES, FRAMES[:3]]))
+    write_video("short.mp4", FRAMES[:3])
+    assert sst("long.mp4", "mask.png", "out", "--overlay")[0] == 0
+    (folder / "out" / "notes.txt").write_text("mine")
+    Image.fromarray(FRAMES[0]).save(folder / "out" / "photo.jpg")
+    before = content(folder)
+    status, _, error = sst("short.mp4")
+    assert status == 2 and "out holds 10 files already" in error and "00000.png" in error and "--overwrite" in error
+    assert content(folder) == before
+    status, out, _ = sst("short.mp4", "mask.png", "out", "--overwrite")
+    assert status == 0 and "left in out: photo.jpg" in out
+    assert sorted(path.name for path in (folder / "out").iterdir()) == ["00000.png", "00001.png", "00002.png", "notes.txt", "photo.jpg"]
+
+
+def test_a_mask_that_lies_in_the_folder_is_not_removed(folder, sst):
+    write_mask("out/given.png", square())
+    status, _, error = sst("frames", "out/given.png")
+    assert status == 2 and "given.png" in error
+    assert sst("frames", "out/given.png", "out", "--overwrite")[0] == 0
+    np.testing.assert_array_equal(read_mask("out/given.png"), square())
+
+
+BAD = {  # what is done to the last mask, or the frames; words of the error
+    "another size": (lambda: write_mask("masks/00004.png", square()[:-2]), "00004.png: the mask is 48x30 pixels .*48x32"),
+    "cut off": (lambda: cut("masks/00004.png"), "00004.png: cannot be decoded"),
+    "soft": (lambda: Image.fromarray(FRAMES[0, :, :, 0]).save("masks/00004.png"), "00004.png: mask holds the samples"),
+    "of another kind": (lambda: Image.fromarray(square()).convert("RGB").save("masks/00004.png"), "00004.png: mask is a color image"),
+    "of no frame": (lambda: write_mask("masks/00009.png", square()), "00009.png: frames has no frame '00009'"),
+    "a frame of another size": (lambda: Image.fromarray(FRAMES[0, :-2]).save("frames/00004.png"), "00004.png: the frame is 48x30, the first.*48x32"),
+}
+
+
+def cut(name):
+    with open(name, "rb") as file:
+        whole = file.read()
+    with open(name, "wb") as file:
+        file.write(whole[:len(whole) // 2])
+
+
+@pytest.mark.parametrize("damage, words", BAD.values(), ids=BAD)
+def test_all_that_is_given_is_checked_before_the_first_frame(folder, sst, damage, words):
+    for t in (0, 4):
+        write_mask(f"masks/{t:05d}.png", square())
+    damage()
+    status, out, error = sst("frames", "masks")
+    assert status == 2 and error.count("\n") == 1 and not (folder / "out").exists()
+    assert re.search(words, error)
+
+
+@pytest.mark.parametrize("labels, words", [
+    (np.zeros(SHAPE, np.uint8), "hold no object, only background;"),
+    (np.full(SHAPE, 255, np.uint8), "one object throughout and has no background"),
+])
+def test_masks_without_an_object_or_a_background_are_refused(folder, sst, labels, words):
+    Image.fromarray(labels).save("mask.png")
+    status, _, error = sst()
+    assert status == 2 and words in error and not (folder / "out").exists()
+
+
+def test_a_clip_whose_first_masks_are_empty_starts_at_its_first_object(folder, sst):
+    for t, labels in ((0, 0 * square()), (1, 0 * square()), (3, square(7)), (4, square(7, 20))):
+        write_mask(f"masks/{t:05d}.png", labels)
+    status, out, _ = sst("frames", "masks")
+    assert status == 0 and "no object before frame 00002" in out and "5 masks are in" in out
+    assert not read_mask("out/00000.png").any() and not read_mask("out/00001.png").any()
+    np.testing.assert_array_equal(read_mask("out/00003.png"), square(7))
+
+
+def test_a_soft_mask_is_one_object_where_a_threshold_is_given(folder, sst):
+    soft = Image.fromarray(square() * 255).resize((12, 8), Image.Resampling.BOX).resize(SHAPE[::-1], Image.Resampling.BILINEAR)
+    soft.save("mask.png")
+    status, _, error = sst()
+    assert status == 2 and "--threshold" in error
+    status, out, _ = sst("frames", "mask.png", "out", "--threshold", 128)
+    assert status == 0 and "read as: levels from 128 to 255 are the object" in out
+    np.testing.assert_array_equal(read_mask("out/00000.png"), np.asarray(soft) >= 128)
+
+
+@pytest.mark.parametrize("at", [-1, 5])
+def test_a_frame_that_is_not_there_has_no_mask(folder, sst, at):
+    status, _, error = sst("frames", "mask.png", "out", "--at", at)
+    assert status == 2 and "frames has frames 0..4" in error
+
+
+def test_an_interrupt_or_a_full_disk_leaves_whole_files_alone(folder, sst, monkeypatch):
+    written = []
+
+    def failing(path, labels):
+        if len(written) == 2:
+            raise OSError(28, "No space left on device")
+        written.append(path)
+        return write_mask(path, labels)
+
+    monkeypatch.setattr("sstlib.video.write_mask", failing)
+    status, _, error = sst()
+    assert status == 2 and "No space left" in error and error.count("\n") <= 2
+    assert sorted(path.name for path in (folder / "out").iterdir()) == ["00000.png", "00001.png"]
+    np.testing.assert_array_equal(read_mask("out/00000.png"), square())
+
+
+def test_what_a_reader_warns_of_is_a_line(folder, sst):
+    import av
+
+    with av.open("whole.mkv", "w") as container:
+        stream = container.add_stream("mpeg4", rate=25, width=48, height=32, pix_fmt="yuv420p")
+        for _ in range(8):
+            for frame in FRAMES:
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(frame)))
+        container.mux(stream.encode())
+    whole = (folder / "whole.mkv").read_bytes()
+    (folder / "cut.mkv").write_bytes(whole[:len(whole) // 2])
+    status, _, error = sst("cut.mkv")
+    assert status == 0 and error.startswith("note: cut.mkv: the header tells of 40 frames, ") and ".py" not in error
+
+
+def test_the_overlay_has_the_times_of_its_video(folder, sst):
+    write_video("clip.mp4", FRAMES, 12.5)
+    assert sst("clip.mp4", "mask.png", "out", "--overlay", "--sheet", "sheet.png")[0] == 0
+    assert VideoSequence("out/overlay.mp4").rate == VideoSequence("clip.mp4").rate == 12.5
+    assert (folder / "sheet.png").is_file()
+
+
+def test_the_rest_of_a_sequence_has_its_own_numbers(folder):
+    rest = command.Rest(command.opened("frames"), 2)
+    assert len(rest) == 3 and rest.frame_names == ["00002", "00003", "00004"] and rest.label(0) is None
+    np.testing.assert_array_equal(rest.frame(-1), FRAMES[4])
+    np.testing.assert_array_equal(rest.frame(0), FRAMES[2])
