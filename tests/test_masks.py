@@ -274,3 +274,10 @@ def test_the_fast_reader_takes_davis_palettes_and_no_others():
         content = io.BytesIO()
         indexed(DISK, colors).save(content, format="PNG")
         assert (png.decode(content.getvalue()) is not None) == fast
+
+
+def test_a_clip_of_1_bit_may_have_a_gray_frame_of_the_same(tmp_path):
+    paths = saved(tmp_path / "clip", Image.fromarray(DISK), Image.fromarray(np.uint8(BAR) * 255), Image.fromarray(0 * TWO))
+    reading, labels = read_clip(paths)
+    assert str(reading) == "1 bit, white on black"
+    np.testing.assert_array_equal(np.stack(labels), np.stack([DISK, BAR, 0 * DISK]))

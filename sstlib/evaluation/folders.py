@@ -319,8 +319,10 @@ def _count(task: tuple[Clip, bool]) -> list[FrameCounts]:
     for path, other in clip.pairs:
         truth = read_mask(path, clip.truth)
         prediction = np.zeros_like(truth) if other is None else read_mask(other, clip.prediction)
-        if single:
-            prediction, truth = one_object(prediction, void=True), one_object(truth, void=True)
+        if single and clip.prediction.kind not in ONE_OBJECT:
+            prediction = one_object(prediction, void=True)
+        if single and clip.truth.kind not in ONE_OBJECT:
+            truth = one_object(truth, void=True)
         try:
             counted.append(count_frame(prediction, truth))
         except ValueError as error:

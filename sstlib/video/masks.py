@@ -104,9 +104,9 @@ def reading_of(masks: Iterable[Path], threshold: int | None = None) -> Reading:
         if content.color and content.values.any():
             return _color_reading(masks)
         reading = _plain_reading(path, content)
-        if reading is not None and reading.kind not in ("bit", "indices"):
+        if reading is not None and reading.kind != "indices":
             return reading
-        undecided = reading or undecided  # 1-bit masks go with any; indices 0 and 255 alone may be a frame of void alone
+        undecided = reading or undecided  # indices 0 and 255 alone may be a frame of void alone
     return undecided
 
 
