@@ -131,6 +131,17 @@ def test_what_an_earlier_run_left_is_named_and_kept(folder, sst):
     assert sorted(path.name for path in (folder / "out").iterdir()) == ["00000.png", "00001.png", "00002.png", "notes.txt", "photo.jpg"]
 
 
+def test_nothing_is_removed_by_a_run_that_is_refused(folder, sst, tmp_path):
+    for t in range(7):
+        write_mask(f"out/{t:05d}.png", square())
+    before = content(folder)
+    assert sst("frames", "mask.png", "out", "--overwrite", "--weights", "nowhere")[0] == 2
+    assert sst("frames", "mask.png", "out", "--overwrite", "--longest", "3")[0] == 2
+    assert content(folder) == before
+    assert sst("frames", "mask.png", "out", "--overwrite")[0] == 0
+    assert len(list((folder / "out").iterdir())) == 5
+
+
 def test_a_mask_that_lies_in_the_folder_is_not_removed(folder, sst):
     write_mask("out/given.png", square())
     status, _, error = sst("frames", "out/given.png")

@@ -87,11 +87,11 @@ def _refuse_inputs(arguments: argparse.Namespace) -> None:
     refuse_inputs(outputs, inputs)
 
 
-def _scorer(arguments: argparse.Namespace) -> Callable[[str | Path, str | None], Evaluation]:
+def _scorer(arguments: argparse.Namespace) -> Callable[[str | Path, Path | None], Evaluation]:
     """What scores a folder of predictions, and keeps the record where one is asked for, by the command's settings."""
     settings = {"sequences": arguments.sequences, "missing": arguments.missing, "progress": True}
     if arguments.dataset == GENERATED:
-        def clips(predictions: str | Path, record: str | None) -> Evaluation:
+        def clips(predictions: str | Path, record: Path | None) -> Evaluation:
             result = evaluate_clips(predictions, arguments.split or "test", **settings)
             if record:
                 result.write(record)

@@ -62,15 +62,17 @@ def run(arguments: argparse.Namespace) -> int:
     network = weights.load(arguments.weights, device)
     options = {"longest": arguments.longest, "flip": arguments.flip, "scales": tuple(arguments.scales),
                "aggregation": arguments.aggregation, "keep_reference": arguments.keep_reference or None}
-    for path in stale:
-        path.unlink()
     before = _without_objects(masks)
-    for t in range(before):
-        write_mask(arguments.out / f"{sequence.frame_names[t]}.png", np.zeros_like(next(iter(masks.values()))))
     given = {t - before: labels for t, labels in masks.items() if t >= before}
     predictions = segment_to_folder(network, Rest(sequence, before), arguments.out, given, **options)
-    count = sum(1 for _ in tqdm(predictions, total=len(sequence) - before, unit="frame", ascii=True, desc=sequence.name, disable=None))
-    print(f"{before + count} masks are in {arguments.out}")
+    count = before
+    for _ in tqdm(predictions, total=len(sequence) - before, unit="frame", ascii=True, desc=sequence.name, disable=None):
+        count += 1
+        while stale:  # not before a first mask is there: until then all may still be refused
+            stale.pop().unlink()
+    for name in sequence.frame_names[:before]:
+        write_mask(arguments.out / f"{name}.png", np.zeros_like(masks[before - 1]))
+    print(f"{count} masks are in {arguments.out}")
     if arguments.overlay:
         write_overlay(sequence, arguments.out)
         print(f"and {arguments.out / OVERLAY}")
