@@ -15,6 +15,7 @@ from sstlib import video
 from sstlib.config import ModelConfig, require
 from sstlib.model import Features, Memory, Propagator
 from sstlib.shapes import Float, Shaped, UInt8
+from sstlib.threads import Pace
 from sstlib.values import Number, Whole
 
 LARGEST_ID = 254  # 255 is void
@@ -277,7 +278,8 @@ def segment_sequence(network: Propagator, sequence: video.Sequence, given: Mappi
                      **options: object) -> Iterator[tuple[int, Prediction]]:
     """Masks of every frame of a sequence, as they come; frames are read one at a time.
 
-    The first given frame and those after it come first, in order; then, backward from it, the frames before it.
+    The first given frame and those after it come first, in order; then, backward from it, the frames before it. Steps take one thread or as
+    many as PyTorch is set to, whichever is faster at present (`threads.Pace`).
 
     Args:
         network: trained weights.
@@ -296,12 +298,14 @@ def segment_sequence(network: Propagator, sequence: video.Sequence, given: Mappi
     start = min(given)
     for direction in (range(start, len(sequence)), range(start, -1, -1)):
         segmenter = Segmenter(network, **options)
+        pace = Pace(None if segmenter.device.type == "cpu" else 1)
         for t in direction:
             if t == start and direction.step < 0 and start == 0:
                 return
             frame = sequence.frame(t)
             try:
-                prediction = segmenter.step(frame, given.get(t))
+                with pace.step(usual=t not in given):
+                    prediction = segmenter.step(frame, given.get(t))
             except ValueError as error:
                 raise ValueError(f"{sequence.name}, frame {sequence.frame_names[t]}: {error}") from error
             if direction.step > 0 or t < start:
