@@ -83,7 +83,7 @@ class Segmenter:
     @property
     def working_size(self) -> tuple[int, int]:
         """Height and width at which masks are computed, in pixels; known from the first frame on."""
-        return tuple(max(1, round(side * self._shrink())) for side in self.size)
+        return working_size(self.size, self.longest)
 
     @torch.inference_mode()
     def step(self, frame: Shaped[np.ndarray, "..."], labels: Shaped[np.ndarray, "..."] | None = None,
@@ -201,16 +201,14 @@ class Segmenter:
         parts = torch.cat([(1 - foreground).prod(1, keepdim=True), foreground], 1).clamp(1e-7, 1 - 1e-7)
         return parts.logit().softmax(1)
 
-    def _shrink(self) -> float:
-        return min(1.0, self.longest / max(self.size)) if self.longest else 1.0
-
     def _seen(self, frame: UInt8[Tensor, "1 3 height width"], scale: float, mirrored: bool) -> Float[Tensor, "1 3 view_height view_width"]:
         """The frame as one view of the network sees it, in [0, 1]."""
-        shrink = scale * self._shrink()
+        capped = shrinking(self.size, self.longest)
+        shrink = scale * capped
         size = tuple(self.network.fitting(max(1, round(side * shrink))) for side in self.size)
         if shrink == 1.0 and not self.network.centred:
             size = self.size
-        if self._shrink() < 1 and shrink < 1:  # as bytes: a tenth of the time and a quarter of the memory, which counts for large frames
+        if capped < 1 and shrink < 1:  # as bytes: a tenth of the time and a quarter of the memory, which counts for large frames
             frame = self._resized(frame, size)
         return self._resized(frame.to(self.device).float() / 255, size, mirrored)
 
@@ -238,6 +236,16 @@ class Segmenter:
             own = torch.isin(labels, torch.tensor(sorted(changed), dtype=torch.uint8, device=self.device)) & ((given == 0) | first)
             labels = torch.where(free, labels.masked_fill(own, 0), given)
         return Prediction(labels.cpu().numpy(), memberships.cpu().numpy(), tuple(self.ids), confidence)
+
+
+def shrinking(size: tuple[int, int], longest: int | None) -> float:
+    """The factor by which frames become smaller so that their longer side is at most `longest`; None or 0 for no cap."""
+    return min(1.0, longest / max(size)) if longest else 1.0
+
+
+def working_size(size: tuple[int, int], longest: int | None) -> tuple[int, int]:
+    """Height and width at which frames of a size are worked on."""
+    return tuple(max(1, round(side * shrinking(size, longest))) for side in size)
 
 
 def sharing_weights(network: Propagator, **options: object) -> Propagator:

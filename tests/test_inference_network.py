@@ -3,12 +3,15 @@
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from sstlib import weights
+from sstlib.cli import main
 from sstlib.config import named_model
 from sstlib.inference import Segmenter, enlarged, winners
 from sstlib.model import build
+from sstlib.video import read_mask, write_mask
 
 HEIGHT, WIDTH = 41, 67
 RNG = np.random.default_rng(3)
@@ -152,3 +155,21 @@ def test_masks_given_on_a_large_frame_are_kept_to_the_pixel(network):
     corrected = segmenter.step(FRAMES[2], moved)
     assert np.array_equal(corrected.labels[:, :60] == 9, moved[:, :60] == 9)
     np.testing.assert_allclose(corrected.memberships.sum(0), 1, atol=1e-5)
+
+
+def test_the_command_says_at_which_size_it_works(network, tmp_path, capsys):
+    (tmp_path / "frames").mkdir()
+    for t, frame in enumerate(FRAMES[:2]):
+        Image.fromarray(frame).save(tmp_path / "frames" / f"{t}.png")
+    write_mask(tmp_path / "first.png", GIVEN)
+    network.longest = 48
+    weights.save(network, tmp_path / "small.safetensors")
+    told = {}
+    for extra in ((), ("--longest", "0"), ("--longest", "32"), ("--threads", "1")):
+        out = tmp_path / "-".join(["out", *extra])
+        assert main(["segment", str(tmp_path / "frames"), "--mask", str(tmp_path / "first.png"), "--weights", str(tmp_path / "small.safetensors"),
+                     "--out", str(out), *extra]) == 0
+        told[extra] = capsys.readouterr().out
+        assert read_mask(out / "1.png").shape == (HEIGHT, WIDTH)
+    assert "frames of 67x41 are worked on at 48x29, the size that the weights are for; --longest 0 takes them in full" in told[()]
+    assert "worked on" not in told["--longest", "0"] and "at 32x20, as --longest says" in told["--longest", "32"]

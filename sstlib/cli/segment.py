@@ -44,13 +44,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
                         help="the largest probability wins and probabilities go on to later frames (naive, the default); the winner alone goes on "
                         "(hard, as CFBI); objects compete as if independent (soft, as STM)")
     parser.add_argument("--keep-reference", action="store_true", help="let every frame also attend to the given ones")
+    parser.add_argument("--threads", type=_arguments.threads, metavar="N", help="take at most so many threads (default: all cores), and one while other "
+                        "programs use the cores; results are equal to the bit with 1 only")
     parser.add_argument("--device", help="cpu or cuda (default: cuda where there is one)")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Segments the video and says where the masks are."""
+    import torch
+
     from sstlib import weights
-    from sstlib.inference import segment_to_folder
+    from sstlib.inference import segment_to_folder, working_size
 
     device = _arguments.usable_device(arguments.device)
     sequence = opened(arguments.video)
@@ -60,6 +64,14 @@ def run(arguments: argparse.Namespace) -> int:
     masks = given_masks(files, sequence, reading)
     report(arguments.video, sequence, files, masks, reading)
     network = weights.load(arguments.weights, device)
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    longest = network.longest if arguments.longest is None else arguments.longest
+    size = next(iter(masks.values())).shape
+    height, width = working_size(size, longest)
+    if (height, width) != size:
+        why = "the size that the weights are for; --longest 0 takes them in full" if arguments.longest is None else "as --longest says"
+        print(f"frames of {size[1]}x{size[0]} are worked on at {width}x{height}, {why}")
     options = {"longest": arguments.longest, "flip": arguments.flip, "scales": tuple(arguments.scales),
                "aggregation": arguments.aggregation, "keep_reference": arguments.keep_reference or None}
     before = _without_objects(masks)
