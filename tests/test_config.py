@@ -209,6 +209,14 @@ def test_options_are_checked_while_they_are_read(arguments, tmp_path, monkeypatc
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("text", ["[]", "{}", '{"parts": {}, "left_out": {}, "rows": 5}', '{"parts": {}, "left_out": {}, "rows": [{"part": "S1"}]}',
+                                  '{"parts": [], "left_out": {}, "rows": []}', "{"])
+def test_a_record_that_cannot_be_merged_with_is_refused_before_anything_is_measured(text, tmp_path, capsys):
+    (tmp_path / "record.json").write_text(text)
+    assert main(["bench", "attention", "--quick", "--sizes", "S1", "--merge", "--json", str(tmp_path / "record.json")]) == 2
+    assert "record.json" in one_line(capsys) and (tmp_path / "record.json").read_text() == text
+
+
 def test_kinds_say_what_they_expect():
     assert Number().says == "a finite number" and Number(0, 1).says == "a number of at least 0 and at most 1"
     assert Whole(2).says == "a whole number of at least 2" and Text().says == "a text"

@@ -25,7 +25,7 @@ from sstlib.resnet import ResNet
 from sstlib.datasets import training as training_data
 from sstlib.model import SST
 from sstlib.training import Diverged, Stopped, checkpoint, loop, profiling, schedule, train
-from sstlib.training.processes import Place
+from sstlib.training.processes import Place, Positions
 
 CONFIG = RunConfig(MODELS["sst-tiny"], TrainingConfig(steps=6, batch=2, checkpoint_every=2, warmup=2, own_masks_from=0.5, ema=0.9),
                    DataConfig(height=40, width=56, frames=3, objects=2))
@@ -288,6 +288,11 @@ def test_a_vanished_data_folder_ends_the_run_which_goes_on_later(tmp_path, monke
 def test_a_batch_that_does_not_divide_is_refused():
     with pytest.raises(ValueError, match="batch of 3 clips does not divide over 2 processes"):
         Place(0, 2, torch.device("cpu")).share(3)
+
+
+def test_positions_of_a_run_are_those_of_each_step_after_another():
+    assert list(Positions(range(3, 6), 4, range(2, 4))) == [14, 15, 18, 19, 22, 23]
+    assert len(Positions(range(10**9), 4, range(4))) == 4 * 10**9, "a long run takes no memory before its first step"
 
 
 def test_shares_of_the_processes_are_the_batch():

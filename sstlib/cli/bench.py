@@ -2,10 +2,13 @@
 
 import argparse
 import sys
+from pathlib import Path
 from typing import Any
 
 from sstlib.cli import _arguments
+from sstlib.values import Fields, read_json, shown
 
+ROW = ("part", "size", "pattern", "implementation", "direction", "milliseconds", "ratio_to_dense")  # what a row must have
 HELP = "measure attention: every pattern and implementation beside dense attention, time and memory, as a record"
 
 
@@ -22,6 +25,29 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quick", action="store_true", help="one round and small buffers: a minute, to see that it works")
 
 
+def _read_earlier(path: Path) -> dict[str, Any]:
+    """The record to merge with.
+
+    Raises:
+        ValueError: it is none of this benchmark.
+    """
+    record = read_json(path)
+    try:
+        for field in ("parts", "left_out"):
+            Fields().check(record.get(field), field)
+        rows = record.get("rows")
+        if not isinstance(rows, list):
+            raise ValueError(f"rows is {shown(rows)}; expected a list")
+        for row in rows:
+            Fields().check(row, "a row")
+            for key in ROW:
+                if key not in row:
+                    raise ValueError(f"a row lacks {key}")
+    except ValueError as error:
+        raise ValueError(f"{path} is no record that can be merged with ({error}); leave --merge out to write it anew") from error
+    return record
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Measures, writes the record, prints what was fastest.
 
@@ -31,16 +57,13 @@ def run(arguments: argparse.Namespace) -> int:
     from sstlib import benchmarks
     from sstlib.files import written_aside
     from sstlib.native import keep_freed_memory
-    from sstlib.values import read_json
 
     keep_freed_memory()  # else the pages of large outputs are cleared in some rounds and not in others; peaks have processes of their own
     unknown = [name for name in arguments.sizes if name not in benchmarks.PARTS]
     if unknown:
         raise ValueError(f"no size {unknown[0]!r}; known sizes: {', '.join(benchmarks.PARTS)}")
     _arguments.usable_device(arguments.device)
-    earlier = read_json(arguments.json) if arguments.merge and arguments.json.exists() else None
-    if earlier and "parts" not in earlier:
-        raise ValueError(f"{arguments.json} is a record without parts, which cannot be merged with; leave --merge out to write it anew")
+    earlier = _read_earlier(arguments.json) if arguments.merge and arguments.json.exists() else None
 
     def keep(record: dict[str, Any]) -> None:
         with written_aside(arguments.json, "w") as file:

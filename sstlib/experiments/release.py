@@ -13,7 +13,7 @@ from sstlib.config import RunConfig
 from sstlib.experiments.card import write_card
 from sstlib.files import refuse_inputs, written_aside
 from sstlib.training.start import BACKBONE, PARTS
-from sstlib.values import Whole
+from sstlib.values import Fields, Number, Text, Whole, shown
 
 CURVE_ROWS = 300
 TERMS = {
@@ -75,8 +75,12 @@ def _finished(run: Path) -> tuple[dict[str, Any], pd.DataFrame]:
     facts = weights.facts(file)
     if lacking := [key for key in ("run", "step", "origin") if key not in facts]:
         raise ValueError(f"{file} tells of no run: its metadata lacks {', '.join(lacking)}; give a folder that `sst train` made")
-    RunConfig.from_dict(facts["run"], f"{file}: run.")
-    Whole().check(facts["step"], f"{file}: step")
+    _require_told(facts, f"{file}: ")
+    if not isinstance(facts.get("ancestry", []), list):
+        raise ValueError(f"{file}: ancestry is {shown(facts['ancestry'])}; expected a list of the runs before")
+    for number, one in enumerate(facts.get("ancestry", [])):
+        _require_told(Fields().check(one, f"{file}: ancestry[{number}]"), f"{file}: ancestry[{number}].")
+        Text().check(one.get("name"), f"{file}: ancestry[{number}].name")
     curve = pd.read_csv(table)
     if lacking := [name for name in ("step", "loss", "gradient_norm", "learning_rate", "seconds") if name not in curve or not len(curve)]:
         raise ValueError(f"{table} lacks {', '.join(lacking)}; expected the curve that `sst train` wrote")
@@ -99,6 +103,17 @@ def stage(run: Path, name: str) -> Path:
         raise ValueError(f"weights trained on {used!r} have no stated terms; known: {', '.join(TERMS)}")
     facts |= {"trained_on": used, "terms": TERMS[used]}
     return weights.save(weights.load(run / "weights.safetensors").half(), paths.WEIGHTS / "stages" / f"{name}{weights.SUFFIX}", **facts)
+
+
+def _require_told(one: dict[str, Any], source: str) -> None:
+    """Raises a ValueError where what a weights file tells of a run is not what training writes."""
+    RunConfig.from_dict(one.get("run"), f"{source}run.")
+    Whole().check(one.get("step"), f"{source}step")
+    origin = Fields().check(one.get("origin"), f"{source}origin")
+    for key in ("device", "torch", "commit", "finished"):
+        Text().check(origin.get(key), f"{source}origin.{key}")
+    if "training_seconds" in one:
+        Number(0).check(one["training_seconds"], f"{source}training_seconds")
 
 
 def ancestry(facts: dict[str, Any], name: str, start: str | None = None) -> list[dict[str, Any]]:

@@ -6,7 +6,7 @@ import csv
 import importlib.util
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ from sstlib.provenance import provenance
 from sstlib.shapes import Float, Int, UInt8
 from sstlib.synthetic import random_spec
 from sstlib.training import checkpoint, schedule
-from sstlib.training.processes import Place, joined
+from sstlib.training.processes import Place, Positions, joined
 from sstlib.training.start import first_network, freeze, source_files
 from sstlib.values import require_place
 
@@ -50,7 +50,7 @@ class Stopped(RuntimeError):
 class Clips(Dataset):
     """Training clips by their position in the run: position i is the same clip on any worker, process or restart."""
 
-    def __init__(self, data: DataConfig, seed: int, positions: list[int]) -> None:
+    def __init__(self, data: DataConfig, seed: int, positions: Sequence[int]) -> None:
         self.data, self.seed, self.positions = data, seed, positions
 
     def __len__(self) -> int:
@@ -131,7 +131,8 @@ class _Run:
         self.average = copy.deepcopy(self.network).eval()
         self.optimizer = schedule.optimizer(config.training, self.network)
         if state:
-            self._restore(state)
+            with checkpoint.read_from(self.checkpoint_path):
+                self._restore(state)
         unrolled = Unrolled(self.network)
         self.unrolled = DistributedDataParallel(unrolled) if place.world > 1 else unrolled
 
@@ -193,8 +194,7 @@ class _Run:
 
     def _loader(self, workers: int, until: int) -> Any:
         batch, mine = self.config.training.batch, self.place.share(self.config.training.batch)
-        positions = [step * batch + i for step in range(self.step, until) for i in mine]
-        clips = Clips(self.config.data, self.config.training.seed, positions)
+        clips = Clips(self.config.data, self.config.training.seed, Positions(range(self.step, until), batch, mine))
         parts = self.config.training.accumulate
         if len(mine) % parts:
             raise ValueError(f"{len(mine)} clips a process do not divide into {parts} accumulated parts; make batch a multiple")
@@ -309,7 +309,7 @@ class _Run:
     def _restore(self, state: dict[str, Any]) -> None:
         self.network.load_state_dict(state["network"])
         self.average.load_state_dict(state["average"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        checkpoint.restore_optimizer(self.optimizer, state["optimizer"])
         self.step, self.curve, self.seconds = state["step"], state["curve"], state["seconds"]
         self.ancestry = state.get("ancestry", [])
         torch.set_rng_state(state["random"])

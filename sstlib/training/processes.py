@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -41,6 +41,22 @@ class Place:
             dist.all_reduce(values)
             values = values / self.world
         return values
+
+
+@dataclass(frozen=True)
+class Positions(Sequence):
+    """Positions in the run of the clips that a process draws, those of each step after another, without a list of a long run's."""
+
+    steps: range
+    batch: int
+    mine: range
+
+    def __len__(self) -> int:
+        return len(self.steps) * len(self.mine)
+
+    def __getitem__(self, index: int) -> int:
+        step, place = divmod(index, len(self.mine))
+        return self.steps[step] * self.batch + self.mine[place]
 
 
 @contextlib.contextmanager
