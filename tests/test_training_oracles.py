@@ -132,14 +132,11 @@ def test_a_run_is_the_one_written_out_here(recipe, tmp_path):
 def test_products_are_computed_in_the_precision_of_the_run_and_losses_in_single(precision, dtype, tmp_path, monkeypatch):
     seen, given = set(), set()
 
-    def watched(config):
-        network = build(config)
-        for module in network.modules():
-            if isinstance(module, torch.nn.Conv2d):
-                module.register_forward_hook(lambda module, inputs, output: seen.add(output.dtype) if output.requires_grad else None)
-        return network
+    def watch(module, inputs, output):
+        if isinstance(module, torch.nn.Conv2d) and output.requires_grad:
+            seen.add(output.dtype)
 
-    monkeypatch.setattr(loop, "build", watched)
     monkeypatch.setattr(loop, "segmentation_loss", lambda logits, *rest: given.add(logits.dtype) or logits.mean())
-    train(RUN.replace(training=RUN.training.replace(precision=precision, steps=1)), tmp_path, quiet=True)
+    with torch.nn.modules.module.register_module_forward_hook(watch):
+        train(RUN.replace(training=RUN.training.replace(precision=precision, steps=1)), tmp_path, quiet=True)
     assert seen == {dtype} and given == {torch.float32}
