@@ -56,7 +56,7 @@ def test_the_encoder_s_work_hardly_depends_on_the_number_of_objects():
 def test_every_named_model_has_an_anatomy(name):
     rows = anatomy(MODELS[name], 96, 160, depth=1)
     assert rows[-1].output == (1, 2, 96, 160)
-    low, high = {"tiny": (0, 3e5), "small": (2e6, 7e6)}.get(name.rsplit("-", 1)[1], (6e7, 7e7))
+    low, high = {"tiny": (0, 3e5), "small": (2e6, 7e6), "photo": (2e6, 3e6)}.get(name.rsplit("-", 1)[1], (6e7, 7e7))
     assert low < rows[-1].parameters < high
 
 
