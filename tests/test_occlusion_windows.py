@@ -1,10 +1,13 @@
 """The cost of an occlusion, against a plain loop over frames and on pairs made by hand."""
 
+import json
+
 import numpy as np
 import pytest
 
 from sstlib.metrics import contour_accuracy, region_similarity
-from sstlib.metrics.occlusion_windows import Windows, first_copied, follow, nothing_predicted, passage, tabulate
+from sstlib.metrics.occlusion_windows import (PassageTable, Windows, first_copied, follow, nothing_predicted, passage,
+                                              tabulate)
 
 HEIGHT, WIDTH = 12, 30
 
@@ -146,7 +149,11 @@ def test_intervals_of_a_loss_are_over_scenes_and_leave_out_those_without_it():
     lost[7:][lost[7:] == 1] = 0
     good, bad = (passage(follow(p, labels, amodal), follow(control, control, amodal)) for p in (labels, lost))
     hidden = passage(follow(*[pair(20)[0]] * 2, amodal), follow(control, control, amodal))
-    same, split, missing = tabulate([[bad, good, bad]] * 5 + [[bad, bad, hidden]] * 5).intervals("back")
+    table = tabulate([[bad, good, bad]] * 5 + [[bad, bad, hidden]] * 5)
+    same, split, missing = table.intervals("back")
     assert (same.low, same.mean, same.high) == (1, 1, 1)
     assert 0 < split.low < split.mean == 0.5 < split.high < 1
     assert (missing.low, missing.high) == (1, 1)
+    again = PassageTable.from_dict(json.loads(json.dumps(table.to_dict())))
+    for name in vars(good):
+        np.testing.assert_array_equal(again[name], table[name])

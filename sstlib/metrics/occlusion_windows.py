@@ -6,7 +6,7 @@ the truth of the hidden one names: before the occluder touches the target, while
 frames after that, and the end of the clip. The other objects, which nobody hides on purpose, are kept apart.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
 
 import numpy as np
@@ -104,6 +104,16 @@ class PassageTable:
 
     def __getitem__(self, name: str) -> Float[np.ndarray, "scene length"]:
         return self.values[name]
+
+    def to_dict(self) -> dict[str, list[list[float | None]]]:
+        """All arrays as JSON values, None for NaN."""
+        return {name: [[None if np.isnan(v) else float(v) for v in row] for row in rows]
+                for name, rows in self.values.items()}
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Sequence[Sequence[float | None]]]) -> "PassageTable":
+        """The table that `to_dict` wrote."""
+        return cls({name: np.array(rows, dtype=float) for name, rows in record.items()})
 
     def loss(self, window: str = "back") -> Float[np.ndarray, "scene length"]:
         """What the occlusion costs in one window: the control's value less that with the occlusion.
