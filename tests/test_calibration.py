@@ -49,7 +49,7 @@ def test_intervals_hold_the_true_area_about_as_often_as_they_say(monkeypatch):
     """Every sequence has its own shift, which frames drawn singly would miss; the true area is known in closed form."""
     monkeypatch.setattr("sstlib.metrics.calibration.SAMPLES", 1000)
     generator = np.random.default_rng(5)
-    inside, expected = 0, 0.760250  # normal scores 1 apart, deviation 1 within either outcome: Phi(1 / sqrt(2))
+    inside, expected = (0, 0.760250)  # normal scores 1 apart, deviation 1 within either outcome: Phi(1 / sqrt(2))
     for _ in range(60):
         outcomes = generator.random((24, 12)) < 0.5
         scores = outcomes + np.sqrt(0.5) * (generator.standard_normal((24, 1)) + generator.standard_normal((24, 12)))
@@ -86,9 +86,9 @@ def test_bad_scores_are_named():
     good = (np.array([0.2, 0.4]), np.array([True, False]))
     with pytest.raises(ValueError, match="2 cases are true and 0 false"):
         roc_area({"a": (good[0], np.array([True, True]))})
-    with pytest.raises(ValueError, match="clip: .* finite"):
+    with pytest.raises(ValueError, match=r"clip: .* finite"):
         roc_area({"a": good, "clip": (np.array([0.2, np.nan]), good[1])})
-    with pytest.raises(ValueError, match="0.2..4 and bins 10"):
+    with pytest.raises(ValueError, match=r"0.2..4 and bins 10"):
         reliability({"a": (np.array([0.2, 4.0]), good[1])})
     with pytest.raises(ValueError, match="no scores"):
         reliability({})

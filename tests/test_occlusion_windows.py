@@ -6,8 +6,15 @@ import numpy as np
 import pytest
 
 from sstlib.metrics import contour_accuracy, region_similarity
-from sstlib.metrics.occlusion_windows import (PassageTable, Windows, first_copied, follow, nothing_predicted, passage,
-                                              tabulate)
+from sstlib.metrics.occlusion_windows import (
+    PassageTable,
+    Windows,
+    first_copied,
+    follow,
+    nothing_predicted,
+    passage,
+    tabulate,
+)
 
 HEIGHT, WIDTH = 12, 30
 
@@ -16,21 +23,23 @@ def pair(length: int, time: int = 24, onset: int = 6, ramp: int = 2):
     """Labels with and without an occluder, and full masks: object 1 wanders right and is covered from the left."""
     amodal = np.zeros((time, HEIGHT, WIDTH), bool)
     for t in range(time):
-        amodal[t, 3:9, 2 + t // 2:10 + t // 2] = True
+        amodal[t, 3:9, 2 + t // 2 : 10 + t // 2] = True
     control = np.where(amodal, 1, 0).astype(np.uint8)
     control[:, 1:11, 25:29] = 2
     occluded = control.copy()
     for t in range(time):
         into, out = t - (onset - ramp) + 1, onset + length + ramp - t
         share = min(max(min(into, out), 0), ramp + 1) / (ramp + 1)
-        occluded[t, :, 2 + t // 2:2 + t // 2 + round(8 * share)] = 0
+        occluded[t, :, 2 + t // 2 : 2 + t // 2 + round(8 * share)] = 0
     return occluded, control, amodal
 
 
 def noisy(labels: np.ndarray, seed: int) -> np.ndarray:
     generator = np.random.default_rng(seed)
     moved = np.roll(labels, int(generator.integers(-2, 3)), axis=2)
-    return np.where(generator.random(labels.shape) < 0.2, generator.integers(0, 3, labels.shape), moved).astype(np.uint8)
+    return np.where(generator.random(labels.shape) < 0.2, generator.integers(0, 3, labels.shape), moved).astype(
+        np.uint8
+    )
 
 
 def loop_passage(predicted, labels, amodal, predicted_control, control):
@@ -39,8 +48,12 @@ def loop_passage(predicted, labels, amodal, predicted_control, control):
     shares = [(labels[t] == 1).sum() / amodal[t].sum() for t in range(time)]
     hidden = [t for t in range(time) if shares[t] == 0]
     back = [t for t in range(hidden[-1] + 1, time) if shares[t] >= 0.98]
-    windows = {"before": [t for t in range(1, hidden[0]) if shares[t] >= 0.98], "back": back[:8], "soon": back[:5],
-               "end": [t for t in back if t >= time - 8]}
+    windows = {
+        "before": [t for t in range(1, hidden[0]) if shares[t] >= 0.98],
+        "back": back[:8],
+        "soon": back[:5],
+        "end": [t for t in back if t >= time - 8],
+    }
 
     def quality(p, t, value):
         return (region_similarity(p == value, t == value) + contour_accuracy(p == value, t == value)) / 2
@@ -115,8 +128,10 @@ def test_relabeling_everything_changes_nothing():
     labels, control, amodal = pair(4)
     predicted, renamed = noisy(labels, 3), np.array([0, 7, 3], np.uint8)
     plain = passage(follow(predicted, labels, amodal), follow(control, control, amodal))
-    again = passage(follow(renamed[predicted], renamed[labels], amodal, target=7),
-                    follow(renamed[control], renamed[control], amodal, target=7))
+    again = passage(
+        follow(renamed[predicted], renamed[labels], amodal, target=7),
+        follow(renamed[control], renamed[control], amodal, target=7),
+    )
     assert again == plain
 
 
@@ -143,7 +158,7 @@ def test_pairs_that_are_none_are_refused():
 
 
 def test_intervals_of_a_loss_are_over_scenes_and_leave_out_those_without_it():
-    """Every scene is drawn whole: losses that are the same in all scenes are sure, whatever the scenes' own level is."""
+    """Every scene is drawn whole: losses that are the same in all scenes are sure, whatever the scenes' own level."""
     labels, control, amodal = pair(3)
     lost = labels.copy()
     lost[7:][lost[7:] == 1] = 0

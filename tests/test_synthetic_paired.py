@@ -1,4 +1,4 @@
-"""Paired scenes: the same clip with an object hidden for any number of frames, and the exact truth of what is hidden."""
+"""Paired scenes: the same clip with an object hidden for any number of frames, and the truth of what is hidden."""
 
 from dataclasses import replace
 
@@ -28,15 +28,15 @@ def test_the_target_is_hidden_from_the_onset_for_the_length_and_is_whole_again_a
     for length, clip in clips.items():
         share = clip.visible_share[:, 0]
         assert np.flatnonzero(share == 0).tolist() == list(range(scene.onset, scene.onset + length))
-        assert (share[:scene.onset - 3] == 1).all() and (share[scene.onset + length + 3:] >= 0.98).all()
+        assert (share[: scene.onset - 3] == 1).all() and (share[scene.onset + length + 3 :] >= 0.98).all()
         if length:
             assert len(Windows.of(share).back) == BACK
 
 
 def test_until_the_target_is_hidden_all_lengths_are_the_same_to_the_byte(scene, clips):
     for length in (5, 12):
-        np.testing.assert_array_equal(clips[length].frames[:scene.onset], clips[1].frames[:scene.onset])
-        np.testing.assert_array_equal(clips[length].labels[:scene.onset], clips[1].labels[:scene.onset])
+        np.testing.assert_array_equal(clips[length].frames[: scene.onset], clips[1].frames[: scene.onset])
+        np.testing.assert_array_equal(clips[length].labels[: scene.onset], clips[1].labels[: scene.onset])
 
 
 def test_away_from_the_occluder_all_lengths_are_the_same_to_the_byte_in_every_frame(clips):
@@ -122,8 +122,8 @@ def test_bad_wishes_are_named(monkeypatch):
         find_scene(SMALL, 0, (1, 2))
     with pytest.raises(ValueError, match="good for occlusions of 0, 1, 5, 12 frames, not 4"):
         PairedScene(SMALL, (0,), 0, SOME).clip(4)
-    with pytest.raises(ValueError, match="34 frames are too few .* expected at least 50"):
+    with pytest.raises(ValueError, match=r"34 frames are too few .* expected at least 50"):
         find_scene(SMALL, 0, LENGTHS)
     monkeypatch.setattr("sstlib.synthetic.paired.TRIES", 2)
-    with pytest.raises(ValueError, match="none of 2 scenes .* make it smaller or slower"):
+    with pytest.raises(ValueError, match=r"none of 2 scenes .* make it smaller or slower"):
         find_scene(replace(SMALL, speed=60.0), 0, SOME)

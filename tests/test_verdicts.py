@@ -16,11 +16,20 @@ VAGUE = Difference(0.5, 1.0, 1.0, 0.1, 5, 20)
 
 
 def test_every_verdict_in_words():
-    claims = [Claim("more", SURE), Claim("less", replace(SURE, mean=-5.0)), Claim("same", NONE, margin=2.5), Claim("vague", VAGUE)]
+    claims = [
+        Claim("more", SURE),
+        Claim("less", replace(SURE, mean=-5.0)),
+        Claim("same", NONE, margin=2.5),
+        Claim("vague", VAGUE),
+    ]
     found = decide(claims)
     texts = {name: verdict.text for name, verdict in found.items()}
-    assert texts == {"more": "seen", "less": "reversed", "same": "equal within 2.5",
-                     "vague": f"undecided (could have seen {found['vague'].detectable:.1f})"}
+    assert texts == {
+        "more": "seen",
+        "less": "reversed",
+        "same": "equal within 2.5",
+        "vague": f"undecided (could have seen {found['vague'].detectable:.1f})",
+    }
     assert found["more"].interval.low > 0 > found["less"].interval.high
     assert -2.5 < found["same"].interval.low < found["same"].interval.high < 2.5
     assert found["vague"].detectable > found["vague"].interval.high - 0.5
@@ -54,8 +63,10 @@ def test_without_margins_the_rule_is_holms(seed):
 def test_with_margins_nothing_is_rejected_that_a_closed_test_would_keep(seed, monkeypatch):
     """Closed testing: every set of nulls that can be true together and holds this one must be refused by Bonferroni."""
     generator = np.random.default_rng(seed)
-    tables = {f"claim {n}": {"difference": float(p), "equality": float(q)}
-              for n, (p, q) in enumerate(np.exp(generator.uniform(math.log(1e-4), 0, (4, 2))))}
+    tables = {
+        f"claim {n}": {"difference": float(p), "equality": float(q)}
+        for n, (p, q) in enumerate(np.exp(generator.uniform(math.log(1e-4), 0, (4, 2))))
+    }
     monkeypatch.setattr(Claim, "probabilities", lambda self: dict(tables[self.name]))
     found = decide([Claim(name, VAGUE, margin=1.0) for name in tables])
     choices = list(itertools.product(*[[None, "difference", "equality"]] * 4))
@@ -88,7 +99,7 @@ def test_what_cannot_be_decided_is_named():
         decide([claim], 2)
     with pytest.raises(ValueError, match="the first look was at other, this one is at one"):
         decide([claim], 2, decide([Claim("other", SURE)]))
-    with pytest.raises(ValueError, match="one: margin is 0.0"):
+    with pytest.raises(ValueError, match=r"one: margin is 0.0"):
         Claim("one", SURE, margin=0.0)
 
 
@@ -100,17 +111,27 @@ EFFECTS = (0.0, 0.0, 0.0, MARGIN, -MARGIN, 0.5, 6.0, -9.0)
 
 def table_of_runs(generator, seeds, heavy, unsteady):
     """Scores (network, seed, sequence), the base first; `unsteady` networks differ mostly by their seeds."""
+
     def noise(*shape):
         return generator.standard_t(3, shape) / math.sqrt(3) if heavy else generator.standard_normal(shape)
 
     low, high = ((1.0, 0.1, 0.5), (3.0, 0.5, 1.5)) if unsteady else ((0.1, 0.5, 1.0), (1.0, 2.0, 3.0))
     seed, sequence, rest = generator.uniform(low, high, (9, 3)).T[..., None, None]
     effects = np.array([0.0, *EFFECTS])[:, None, None]
-    return effects + 60 + 10 * noise(1, 1, 20) + seed * noise(9, seeds, 1) + sequence * noise(9, 1, 20) + rest * noise(9, seeds, 20)
+    return (
+        effects
+        + 60
+        + 10 * noise(1, 1, 20)
+        + seed * noise(9, seeds, 1)
+        + sequence * noise(9, 1, 20)
+        + rest * noise(9, seeds, 20)
+    )
 
 
 def wrong(verdict, effect):
-    return {"seen": effect <= 0, "reversed": effect >= 0, "equal": abs(effect) >= MARGIN, "undecided": False}[verdict.kind]
+    return {"seen": effect <= 0, "reversed": effect >= 0, "equal": abs(effect) >= MARGIN, "undecided": False}[
+        verdict.kind
+    ]
 
 
 def rates(tables, seeds, heavy, unsteady):
@@ -120,13 +141,16 @@ def rates(tables, seeds, heavy, unsteady):
     for _ in range(tables):
         base, *others = table_of_runs(generator, seeds, heavy, unsteady)
 
-        def claims(runs):
+        def claims(runs, base=base, others=others):
             return [Claim(str(n), compare(base[:runs], other[:runs]), MARGIN) for n, other in enumerate(others)]
 
         looks = [decide(claims(3))]
         if seeds > 3:
             looks.append(decide(claims(seeds), 2, looks[0]))
-        false += [any(wrong(verdict, effect) for verdict, effect in zip(look.values(), EFFECTS)) for look in (looks[0], looks[-1])]
+        false += [
+            any(wrong(verdict, effect) for verdict, effect in zip(look.values(), EFFECTS))
+            for look in (looks[0], looks[-1])
+        ]
         decided += sum(verdict.decided for verdict in looks[-1].values())
     return false[0] / tables, false[1] / tables, decided / tables / len(EFFECTS)
 
@@ -142,6 +166,6 @@ def test_few_tables_hold_a_false_decision_and_large_differences_are_seen():
 @pytest.mark.parametrize("seeds", [3, 5, 8])
 def test_false_decisions_are_at_most_the_stated_rate_over_2000_tables(seeds, heavy, unsteady):
     first, both, decided = rates(2000, seeds, heavy, unsteady)
-    print(f"{seeds} seeds, heavy tails {heavy}, unsteady {unsteady}: false {first:.4f} then {both:.4f}, decided {decided:.3f}")
+    print(f"{seeds} seeds, heavy {heavy}, unsteady {unsteady}: false {first:.4f}, {both:.4f}, decided {decided:.3f}")
     assert first <= LOOKS[0]
     assert both <= (sum(LOOKS) if seeds > 3 else LOOKS[0])

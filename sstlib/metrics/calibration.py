@@ -1,7 +1,7 @@
 """How far a network's own numbers can be trusted: do they rank what is true above what is not, and are they shares?
 
-For scores of presence, of doubt, or whatever else foretells an outcome that is known afterwards. Scores come by sequence,
-as in `metrics.uncertainty`: frames of one sequence resemble each other and are drawn together.
+For scores of presence, of doubt, or whatever else foretells an outcome that is known afterwards. Scores come by
+sequence, as in `metrics.uncertainty`: frames of one sequence resemble each other and are drawn together.
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,9 @@ import numpy as np
 from sstlib.metrics.uncertainty import SAMPLES, Interval, bootstrap
 from sstlib.shapes import Bool, Float
 
-Foretold = Mapping[str, tuple[Float[np.ndarray, "frames"], Bool[np.ndarray, "frames"]]]  # scores and outcomes by sequence
+Foretold = Mapping[
+    str, tuple[Float[np.ndarray, "frames"], Bool[np.ndarray, "frames"]]
+]  # scores and outcomes by sequence
 
 
 @dataclass(frozen=True)
@@ -51,8 +53,8 @@ def roc_area(foretold: Foretold, level: float = 0.95, seed: int = 0) -> Interval
     """Area under the curve of true against false positives: how often a true case scores above a false one, ties half.
 
     That is the statistic of Mann and Whitney over all pairs of frames, also of different sequences. The interval is of
-    the bootstrap over sequences: pairs are counted once for each two sequences and weighed by how often these are drawn.
-    Draws without a true or without a false case are left out.
+    the bootstrap over sequences: pairs are counted once for each two sequences and weighed by how often these are
+    drawn. Draws without a true or without a false case are left out.
 
     Raises:
         ValueError: scores that are not finite or not as many as outcomes, or outcomes that are all the same.
@@ -63,7 +65,9 @@ def roc_area(foretold: Foretold, level: float = 0.95, seed: int = 0) -> Interval
     trues, falses = (np.array([len(part) for part in parts], dtype=float) for parts in (true, false))
     if not trues.sum() or not falses.sum():
         raise ValueError(f"{int(trues.sum())} cases are true and {int(falses.sum())} false; ranking needs some of both")
-    above = np.array([[(np.searchsorted(b, a, "left") + np.searchsorted(b, a, "right")).sum() / 2 for b in false] for a in true])
+    above = np.array(
+        [[(np.searchsorted(b, a, "left") + np.searchsorted(b, a, "right")).sum() / 2 for b in false] for a in true]
+    )
     mean = float(above.sum() / (trues.sum() * falses.sum()))
     if len(true) < 2:
         return Interval(mean, np.nan, np.nan, level)
@@ -84,15 +88,19 @@ def reliability(foretold: Foretold, bins: int = 10, level: float = 0.95) -> Reli
     scores = np.concatenate([values for values, _ in foretold.values()])
     outcomes = np.concatenate([values for _, values in foretold.values()])
     if bins < 1 or scores.min() < 0 or scores.max() > 1:
-        raise ValueError(f"scores are {scores.min():g}..{scores.max():g} and bins {bins}; expected probabilities, 0..1, "
-                         "and at least one bin")
+        raise ValueError(
+            f"scores are {scores.min():g}..{scores.max():g} and bins {bins}; expected probabilities, 0..1, "
+            "and at least one bin"
+        )
     rows = []
     for k in range(bins):
         members = {name: _bin(values, bins) == k for name, (values, _) in foretold.items()}
         inside = np.concatenate(list(members.values()))
         if inside.any():
             came = {name: foretold[name][1][at].astype(float).tolist() for name, at in members.items()}
-            rows.append(Bin(k / bins, (k + 1) / bins, float(scores[inside].mean()), bootstrap(came, level), int(inside.sum())))
+            rows.append(
+                Bin(k / bins, (k + 1) / bins, float(scores[inside].mean()), bootstrap(came, level), int(inside.sum()))
+            )
     error = sum(row.count * abs(row.foretold - row.observed.mean) for row in rows) / len(scores)
     return Reliability(tuple(rows), float(error), float(((scores - outcomes) ** 2).mean()))
 
@@ -107,5 +115,7 @@ def _check(foretold: Foretold) -> None:
         raise ValueError("no scores are given; expected some by sequence")
     for name, (scores, outcomes) in foretold.items():
         if scores.shape != outcomes.shape or outcomes.dtype != bool or not np.isfinite(scores).all():
-            raise ValueError(f"{name}: {scores.shape} scores, {outcomes.shape} outcomes of {outcomes.dtype}; expected as "
-                             "many finite scores as outcomes, which are true or false")
+            raise ValueError(
+                f"{name}: {scores.shape} scores, {outcomes.shape} outcomes of {outcomes.dtype}; expected as "
+                "many finite scores as outcomes, which are true or false"
+            )

@@ -1,6 +1,6 @@
 """Two trained networks compared over the same seeds and sequences: the difference, how sure it is, what it could miss.
 
-A difference d of seed i on sequence j is taken for a mean, an effect of the seed, an effect of the sequence, and a rest.
+A difference of seed i on sequence j is taken for a mean, an effect of the seed, an effect of the sequence and a rest.
 The mean over a seeds and b sequences then has the variance A + B - E, where A is the variance of the means of the seeds
 over a, B that of the means of the sequences over b, and E that of the rest over ab (two-way analysis of variance with
 random effects, e.g. Searle, Casella and McCulloch, Variance Components, chapter 4).
@@ -9,9 +9,10 @@ An interval needs more than that, for 3 to 8 seeds say little about A. Here it i
 part is widened by the t of its own degrees of freedom. By Banerjee (Sankhya 22, 1960) its level is at least the stated
 one whatever the true shares of the two: the chance that a normal value lies within is concave in its squared width, so
 it is at least the average of the chances that either part alone gives. Not taking E away keeps to the safe side, as in
-Clark's min F' (J. Verbal Learning 12, 1973). The customary choices do not hold their level with few seeds: where seeds
-make the difference, the crossed bootstrap with 3 of them misses in about a quarter of the cases instead of 5%, and
-Satterthwaite's degrees of freedom decide falsely up to 7 times too often at the levels of 0.001 that Holm asks for.
+Clark's min F' (J. Verbal Learning 12, 1973). The customary choices do not hold their level with few seeds: where
+seeds make the difference, the crossed bootstrap with 3 of them misses in a fifth of the cases instead of 5%, and
+Satterthwaite's degrees of freedom decide falsely some 7 times too often at the levels of 0.001 that Holm asks for (both
+are in the tests).
 """
 
 import functools
@@ -57,15 +58,23 @@ class Difference:
         values = values[~np.isnan(values).all(axis=1)]
         if not np.isfinite(values).all():
             row, column = np.argwhere(~np.isfinite(values))[0].tolist()
-            raise ValueError(f"run {row} has {values[row, column]} for sequence {column}; "
-                             "a run is scored on every sequence, or missing altogether (all NaN)")
+            raise ValueError(
+                f"run {row} has {values[row, column]} for sequence {column}; "
+                "a run is scored on every sequence, or missing altogether (all NaN)"
+            )
         seeds, sequences = values.shape
         if min(seeds, sequences) < 2:
             raise ValueError(f"{seeds} seeds and {sequences} sequences are left; spread is known from two of each on")
         mean, rows, columns = values.mean(), values.mean(axis=1), values.mean(axis=0)
         rest = values - rows[:, None] - columns + mean
-        return cls(float(mean), float(rows.var(ddof=1) / seeds), float(columns.var(ddof=1) / sequences),
-                   float((rest ** 2).sum() / ((seeds - 1) * (sequences - 1) * values.size)), seeds, sequences)
+        return cls(
+            float(mean),
+            float(rows.var(ddof=1) / seeds),
+            float(columns.var(ddof=1) / sequences),
+            float((rest**2).sum() / ((seeds - 1) * (sequences - 1) * values.size)),
+            seeds,
+            sequences,
+        )
 
     def half_width(self, level: float) -> float:
         """Half of the interval that misses the true difference with probability `level` at most."""
@@ -93,8 +102,10 @@ class Difference:
         The interval's half width and the mean are drawn as often as it takes: the difference must reach beyond the one
         by the other's error.
         """
-        parts = [critical(level, count - 1) ** 2 * part * _spreads(count - 1, n)
-                 for n, (count, part) in enumerate(self._parts())]
+        parts = [
+            critical(level, count - 1) ** 2 * part * _spreads(count - 1, n)
+            for n, (count, part) in enumerate(self._parts())
+        ]
         deviation = math.sqrt(max(self.by_seed + self.by_sequence - self.rest, self.by_seed, self.by_sequence))
         return float(np.quantile(np.sqrt(sum(parts)) - deviation * _normals(), power).clip(min=0))
 
@@ -127,6 +138,8 @@ def compare(first: Float[np.ndarray, "seed sequence"], second: Float[np.ndarray,
         ValueError: the two differ in shape, or as `Difference.of`.
     """
     if first.shape != second.shape:
-        raise ValueError(f"{first.shape} and {second.shape} (seeds, sequences) differ; give both networks the same seeds "
-                         "and sequences, with a row of NaN where a run is missing")
+        raise ValueError(
+            f"{first.shape} and {second.shape} (seeds, sequences) differ; give both networks the same seeds "
+            "and sequences, with a row of NaN where a run is missing"
+        )
     return Difference.of(second.astype(float) - first)

@@ -59,8 +59,10 @@ class Windows:
         """
         hidden = np.flatnonzero(visible == 0)
         if not hidden.size:
-            raise ValueError("the target is never hidden in full: its visible share is 0 in no frame; "
-                             "give the clip with the occlusion first and its control second")
+            raise ValueError(
+                "the target is never hidden in full: its visible share is 0 in no frame; "
+                "give the clip with the occlusion first and its control second"
+            )
         whole = np.flatnonzero(visible >= WHOLE)
         whole = whole[whole > 0]
         back = whole[whole > hidden[-1]]
@@ -107,8 +109,10 @@ class PassageTable:
 
     def to_dict(self) -> dict[str, list[list[float | None]]]:
         """All arrays as JSON values, None for NaN."""
-        return {name: [[None if np.isnan(v) else float(v) for v in row] for row in rows]
-                for name, rows in self.values.items()}
+        return {
+            name: [[None if np.isnan(v) else float(v) for v in row] for row in rows]
+            for name, rows in self.values.items()
+        }
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Sequence[Sequence[float | None]]]) -> "PassageTable":
@@ -128,12 +132,18 @@ class PassageTable:
 
     def intervals(self, window: str = "back", level: float = 0.95) -> list[Interval]:
         """Mean loss at each length with its bootstrap interval over scenes; a scene keeps its two clips together."""
-        return [bootstrap({str(scene): [loss] for scene, loss in enumerate(column) if not np.isnan(loss)}, level)
-                for column in self.loss(window).T]
+        return [
+            bootstrap({str(scene): [loss] for scene, loss in enumerate(column) if not np.isnan(loss)}, level)
+            for column in self.loss(window).T
+        ]
 
 
-def follow(predicted: UInt8[np.ndarray, "predicted rows columns"], labels: UInt8[np.ndarray, "time height width"],
-           amodal: Bool[np.ndarray, "known tall wide"], target: int = 1) -> Track:
+def follow(
+    predicted: UInt8[np.ndarray, "predicted rows columns"],
+    labels: UInt8[np.ndarray, "time height width"],
+    amodal: Bool[np.ndarray, "known tall wide"],
+    target: int = 1,
+) -> Track:
     """Reduces one clip's prediction to what is asked of it.
 
     Args:
@@ -146,12 +156,16 @@ def follow(predicted: UInt8[np.ndarray, "predicted rows columns"], labels: UInt8
         ValueError: the three differ in shape, or more of the target is visible than its full mask holds.
     """
     if not predicted.shape == labels.shape == amodal.shape:
-        raise ValueError(f"predicted {predicted.shape}, labels {labels.shape} and amodal {amodal.shape} differ; "
-                         "give the three for the same frames at the same size")
+        raise ValueError(
+            f"predicted {predicted.shape}, labels {labels.shape} and amodal {amodal.shape} differ; "
+            "give the three for the same frames at the same size"
+        )
     seen, full = labels == target, amodal.astype(bool)
     if (seen & ~full).any():
-        raise ValueError(f"label {target} lies outside of the full masks in frame {(seen & ~full).any((1, 2)).argmax()}; "
-                         "amodal must hold all of the target, also what is visible")
+        raise ValueError(
+            f"label {target} lies outside of the full masks in frame {(seen & ~full).any((1, 2)).argmax()}; "
+            "amodal must hold all of the target, also what is visible"
+        )
     area = full.sum((1, 2))
     share = np.full((2, len(labels)), np.nan)
     np.divide([seen.sum((1, 2)), (predicted == target).sum((1, 2))], area, out=share, where=area > 0)
@@ -160,8 +174,9 @@ def follow(predicted: UInt8[np.ndarray, "predicted rows columns"], labels: UInt8
     return Track(quality, share[0], share[1], bystander, np.array([row[2] for row in rows], bool))
 
 
-def _frame(predicted: UInt8[np.ndarray, "height width"], labels: UInt8[np.ndarray, "height width"],
-           target: int) -> tuple[float, float, bool]:
+def _frame(
+    predicted: UInt8[np.ndarray, "height width"], labels: UInt8[np.ndarray, "height width"], target: int
+) -> tuple[float, float, bool]:
     others = [value for value in object_ids(labels) if value != target]
     counts = frame_counts(predicted, labels, [target, *others])
     scores = (similarity(counts) + accuracy(counts)) / 2
@@ -179,11 +194,14 @@ def passage(occluded: Track, control: Track) -> Passage:
         ValueError: the clips differ in length, or it is not the first in which the target is hidden and that alone.
     """
     if len(occluded.quality) != len(control.quality):
-        raise ValueError(f"{len(occluded.quality)} frames with the occlusion and {len(control.quality)} without; "
-                         "a pair has as many")
+        raise ValueError(
+            f"{len(occluded.quality)} frames with the occlusion and {len(control.quality)} without; a pair has as many"
+        )
     if (control.visible == 0).any():
-        raise ValueError(f"the target is hidden in frame {(control.visible == 0).argmax()} of the control too; "
-                         "the control is the same scene with the target never hidden")
+        raise ValueError(
+            f"the target is hidden in frame {(control.visible == 0).argmax()} of the control too; "
+            "the control is the same scene with the target never hidden"
+        )
     windows = Windows.of(occluded.visible)
     frames = {"before": windows.before, "back": windows.back, "soon": windows.back[:SOON], "end": windows.end}
     values = {"claimed": _mean(occluded.claimed[windows.hidden])}

@@ -31,8 +31,11 @@ class Components:
         """
         found = Difference.of(scores)
         seed, sequence = found.by_seed - found.rest, found.by_sequence - found.rest
-        return cls(max(seed * found.seeds, 0) ** 0.5, max(sequence * found.sequences, 0) ** 0.5,
-                   (found.rest * found.seeds * found.sequences) ** 0.5)
+        return cls(
+            max(seed * found.seeds, 0) ** 0.5,
+            max(sequence * found.sequences, 0) ** 0.5,
+            (found.rest * found.seeds * found.sequences) ** 0.5,
+        )
 
     def of_a_difference(self, sequence: float, paired: float = 0.0) -> "Components":
         """Of the difference of two networks that each spread like this one.
@@ -46,8 +49,8 @@ class Components:
 
     def expected(self, seeds: int, sequences: int) -> Difference:
         """The spread that a difference is expected to have with as many runs."""
-        rest = self.rest ** 2 / (seeds * sequences)
-        return Difference(0.0, self.seed ** 2 / seeds + rest, self.sequence ** 2 / sequences + rest, rest, seeds, sequences)
+        rest = self.rest**2 / (seeds * sequences)
+        return Difference(0.0, self.seed**2 / seeds + rest, self.sequence**2 / sequences + rest, rest, seeds, sequences)
 
 
 @dataclass(frozen=True)
@@ -71,12 +74,19 @@ class Plan:
 
     def to_dict(self) -> dict[str, Any]:
         """All as JSON values."""
-        return asdict(self) | {name: {f"{key:g}": value for key, value in getattr(self, name).items()}
-                               for name in ("needed", "detectable")}
+        return asdict(self) | {
+            name: {f"{key:g}": value for key, value in getattr(self, name).items()} for name in ("needed", "detectable")
+        }
 
 
-def plan(components: Components, sequences: int, level: float, power: float = 0.8, effects: Sequence[float] = EFFECTS,
-         seeds: Sequence[int] = SEEDS) -> Plan:
+def plan(
+    components: Components,
+    sequences: int,
+    level: float,
+    power: float = 0.8,
+    effects: Sequence[float] = EFFECTS,
+    seeds: Sequence[int] = SEEDS,
+) -> Plan:
     """How many seeds differences of the given sizes need, and what given numbers of seeds can find.
 
     Args:
@@ -84,6 +94,7 @@ def plan(components: Components, sequences: int, level: float, power: float = 0.
         sequences: number of sequences that the runs are scored on.
         level: of a single claim, such as 0.04 / 8 for the first of eight at a second look.
     """
+
     def least(count: int) -> float:
         return components.expected(count, sequences).detectable(level, power)
 
@@ -96,5 +107,11 @@ def plan(components: Components, sequences: int, level: float, power: float = 0.
             low, high = (middle, high) if least(middle) > effect else (low, middle)
         return high
 
-    return Plan(components, sequences, level, power, {effect: enough(effect) for effect in effects},
-                {count: least(count) for count in seeds})
+    return Plan(
+        components,
+        sequences,
+        level,
+        power,
+        {effect: enough(effect) for effect in effects},
+        {count: least(count) for count in seeds},
+    )

@@ -16,8 +16,8 @@ Numbers = Float[np.ndarray, "*any"] | float
 def tail(t: Numbers, freedom: int) -> Numbers:
     """Two-sided probability of a value beyond +-t under Student's distribution.
 
-    With t = sqrt(freedom) tan(angle) its density is cos(angle)^(freedom - 1) up to a constant (Abramowitz and Stegun 26.7);
-    that is integrated by Gauss's rule over the tail alone, so that small probabilities are as exact as large ones.
+    With t = sqrt(freedom) tan(angle) its density is cos(angle)^(freedom - 1) up to a constant (Abramowitz and Stegun
+    26.7); that is integrated by Gauss's rule over the tail alone, so that small probabilities are exact, too.
 
     Raises:
         ValueError: no degree of freedom.
@@ -34,7 +34,7 @@ def tail(t: Numbers, freedom: int) -> Numbers:
 def critical(level: Numbers, freedom: int) -> Numbers:
     """The t beyond which, on both sides together, lies the probability `level`: the inverse of `tail`, by bisection."""
     level = np.asarray(level, dtype=float)
-    low, high = np.full_like(level, math.log(1e-10)), np.full_like(level, math.log(FARTHEST))
+    low, high = (np.full_like(level, math.log(1e-10)), np.full_like(level, math.log(FARTHEST)))
     for _ in range(60):
         middle = (low + high) / 2
         inside = tail(np.exp(middle), freedom) > level

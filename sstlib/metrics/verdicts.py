@@ -3,9 +3,9 @@
 All claims of a table are decided together, so that the chance of any false decision among them is at most the level of
 the look. Of a claim two things can be held against the data: that there is no difference, and, where a margin is given,
 that the difference is as large as the margin. They cannot both be true, so that one false decision is possible at most.
-Probabilities are taken in ascending order, each against the level over the number of claims about which a false decision
-is still possible, until one fails: Holm's rule (Scand. J. Statist. 6, 1979) with Shaffer's count (J. Am. Statist. Assoc.
-81, 1986). Equality is two one-sided tests (Schuirmann, J. Pharmacokin. Biopharm. 15, 1987).
+Probabilities are taken in ascending order, each against the level over the number of claims about which a false
+decision is still possible, until one fails: Holm's rule (Scand. J. Statist. 6, 1979) with Shaffer's count (J. Am.
+Statist. Assoc. 81, 1986). Equality is two one-sided tests (Schuirmann, J. Pharmacokin. Biopharm. 15, 1987).
 
 Looks are planned: all claims after the runs of the first look, then more seeds for the undecided ones alone, as many as
 was fixed beforehand. Their levels add up, by Bonferroni's inequality, to that of the whole.
@@ -35,7 +35,9 @@ class Claim:
 
     def __post_init__(self) -> None:
         if self.margin is not None and not self.margin > 0:
-            raise ValueError(f"{self.name}: margin is {self.margin}; expected above 0, or None where equality is not asked")
+            raise ValueError(
+                f"{self.name}: margin is {self.margin}; expected above 0, or None where equality is not asked"
+            )
 
     def probabilities(self) -> dict[str, float]:
         """Of data so far off: if there were no difference, and if it were as large as the margin."""
@@ -86,9 +88,16 @@ class Verdict:
 
     def to_dict(self) -> dict[str, Any]:
         """All as JSON values."""
-        return {"claim": self.claim.name, "verdict": self.text, "margin": self.claim.margin, "look": self.look,
-                "level": self.level, "interval": self.interval.to_dict(), "detectable": self.detectable,
-                "difference": self.claim.difference.to_dict()}
+        return {
+            "claim": self.claim.name,
+            "verdict": self.text,
+            "margin": self.claim.margin,
+            "look": self.look,
+            "level": self.level,
+            "interval": self.interval.to_dict(),
+            "detectable": self.detectable,
+            "difference": self.claim.difference.to_dict(),
+        }
 
 
 def decide(claims: Sequence[Claim], look: int = 1, earlier: Mapping[str, Verdict] | None = None) -> dict[str, Verdict]:
@@ -107,10 +116,14 @@ def decide(claims: Sequence[Claim], look: int = 1, earlier: Mapping[str, Verdict
     if len(set(names)) < len(names):
         raise ValueError(f"claims share a name among {', '.join(names)}; name each of them")
     if look not in (1, 2) or (look == 2) != bool(earlier):
-        raise ValueError(f"look is {look} with {len(earlier)} earlier verdicts; the first look has none, the second all")
+        raise ValueError(
+            f"look is {look} with {len(earlier)} earlier verdicts; the first look has none, the second all"
+        )
     if earlier and set(earlier) != set(names):
-        raise ValueError(f"the first look was at {', '.join(earlier)}, this one is at {', '.join(names)}; "
-                         "a table has the same claims at both")
+        raise ValueError(
+            f"the first look was at {', '.join(earlier)}, this one is at {', '.join(names)}; "
+            "a table has the same claims at both"
+        )
     open_claims = {claim.name: claim for claim in claims if not (earlier and earlier[claim.name].decided)}
     rejected, last = _step_down(open_claims, LOOKS[look - 1])
     found = {}

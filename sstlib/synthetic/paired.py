@@ -1,9 +1,9 @@
 """One scene in which an object is hidden for no, a few, or many frames, all else being the same.
 
 Background, objects, paths, camera, light and noise are drawn from the scene's seed, which does not know how long the
-object is hidden. The occluder's coming and going has a stream of its own: until it hides all of the object, clips of all
-lengths are the same to the byte; afterwards they differ only where the occluder, its edge and its shadow are. In the
-clip of length 0, the control, it comes near and never hides the object. A scene is good for all lengths or for none.
+object is hidden. The occluder's coming and going has a stream of its own: until it hides all of the object, clips with
+an occlusion are the same to the byte; afterwards they differ only where the occluder, its edge and its shadow are. In
+the clip of length 0, the control, it comes near and never hides the object. A scene is good for all lengths or none.
 """
 
 import functools
@@ -60,8 +60,9 @@ class PairedScene:
             ValueError: not one of the scene's lengths.
         """
         if length not in self.lengths:
-            raise ValueError(f"the scene is good for occlusions of {', '.join(map(str, self.lengths))} frames, "
-                             f"not {length}")
+            raise ValueError(
+                f"the scene is good for occlusions of {', '.join(map(str, self.lengths))} frames, not {length}"
+            )
         spec = replace(self.spec, occlusion=length)
         return next(clips_of(draw_scenes([spec], [(*self.seed, self.attempt)], crossing=self.crossing)))
 
@@ -74,30 +75,36 @@ def find_scene(spec: ClipSpec, seed: int | tuple[int, ...], lengths: Sequence[in
             does not fit, or none of several scenes is good.
     """
     if spec.occlusion is not None or spec.hidden != 1:
-        raise ValueError(f"occlusion is {spec.occlusion} and hidden {spec.hidden}; leave both as they are by default: "
-                         "a paired scene is hidden in full for each of the given lengths")
+        raise ValueError(
+            f"occlusion is {spec.occlusion} and hidden {spec.hidden}; leave both as they are by default: "
+            "a paired scene is hidden in full for each of the given lengths"
+        )
     if 0 not in lengths or len(set(lengths)) < 2:
         raise ValueError(f"lengths are {tuple(lengths)}; expected 0, the control, and at least one more")
     needed = max(lengths) + BACK - BEFORE + AROUND_OCCLUSION
     if spec.frames < needed:
-        raise ValueError(f"{spec.frames} frames are too few to hide the object for {max(lengths)} and to see it return; "
-                         f"expected at least {needed}")
+        raise ValueError(
+            f"{spec.frames} frames are too few to hide the object for {max(lengths)} and to see it return; "
+            f"expected at least {needed}"
+        )
     seed = seed if isinstance(seed, tuple) else (seed,)
     longest_first = sorted(lengths, reverse=True)  # what fails mostly fails there
     for attempt in range(TRIES):
         scene = PairedScene(spec, seed, attempt, tuple(lengths))
         if all(shows(scene.clip(length), scene.onset) for length in longest_first):
             return scene
-    raise ValueError(f"none of {TRIES} scenes shows the object around each of {tuple(lengths)} hidden frames "
-                     f"(size {spec.size}, speed {spec.speed}); make it smaller or slower")
+    raise ValueError(
+        f"none of {TRIES} scenes shows the object around each of {tuple(lengths)} hidden frames "
+        f"(size {spec.size}, speed {spec.speed}); make it smaller or slower"
+    )
 
 
 def shows(clip: Clip, onset: int) -> bool:
-    """Whether object 1 is hidden as wished, from `onset` on, and whole in `BACK` frames after and all of the control."""
+    """Whether object 1 is hidden as wished from `onset` on, and whole in `BACK` frames after and all of the control."""
     if not as_wished(clip):
         return False
     share, length = clip.visible_share[:, 0], clip.spec.occlusion
     if not length:
         return bool(share.min() >= WHOLE)
     on_time = not share[[onset, onset + length - 1]].any()
-    return on_time and int((share[onset + length:] >= WHOLE).sum()) >= BACK
+    return on_time and int((share[onset + length :] >= WHOLE).sum()) >= BACK
