@@ -285,6 +285,25 @@ def test_a_submission_holds_the_scored_frames_alone(tmp_path):
     np.testing.assert_array_equal(video.read_mask(tmp_path / "one.png"), sequences[0].label(1))
 
 
+def test_a_submission_is_by_palette_and_in_the_order_of_numbers_whatever_it_is_read_from(tmp_path):
+    root = tmp_path / "valid"
+    write_sequence(root / "JPEGImages/0a", root / "Annotations/0a", ["8", "9", "10"], ids=(0, 2), labelled=["8"])
+    known = {"category": "bird", "frames": ["10", "8", "9"]}
+    (root / "meta.json").write_text(json.dumps({"videos": {"0a": {"objects": {"2": known}}}}))
+    [sequence] = open_dataset("youtube2019", "valid", tmp_path)
+    assert sequence.scored == ["8", "9", "10"] and sequence.starts == {2: "8"}
+    (tmp_path / "masks" / "0a").mkdir(parents=True)
+    for name in sequence.scored:
+        video.mask_image(sequence.label(0)).convert("RGB").save(tmp_path / "masks" / "0a" / f"{name}.png")
+    write_submission(tmp_path / "out.zip", tmp_path / "masks", [sequence])
+    with zipfile.ZipFile(tmp_path / "out.zip") as archive:
+        assert archive.namelist() == [f"Annotations/0a/{name}.png" for name in ("8", "9", "10")]
+        for name in archive.namelist():
+            with archive.open(name) as file, Image.open(file) as image:
+                assert image.mode == "P"
+                np.testing.assert_array_equal(np.asarray(image), sequence.label(0))
+
+
 def test_the_command_packs_a_submission(tmp_path, capsys):
     youtube(tmp_path)
     for one in open_dataset("youtube2019", "valid", tmp_path):

@@ -175,8 +175,11 @@ def test_masks_in_color_are_scored_as_those_by_id(tmp_path):
     numbered(tmp_path / "truth" / "clip", truth, range(6))
     numbered(tmp_path / "prediction" / "clip", prediction, range(6))
     numbered(tmp_path / "white" / "clip", np.repeat(prediction[..., None] * np.uint8(255), 3, axis=3), range(6), mode="RGB")
-    by_id, white = (evaluate(tmp_path / side, tmp_path / "truth").to_dict()["global"] for side in ("prediction", "white"))
-    assert by_id == white
+    (tmp_path / "truth" / ".ipynb_checkpoints").mkdir()
+    (tmp_path / "truth" / ".ipynb_checkpoints" / "0.png").write_bytes(b"")
+    by_id, white = (evaluate(tmp_path / side, tmp_path / "truth") for side in ("prediction", "white"))
+    assert by_id.to_dict()["global"] == white.to_dict()["global"] and list(by_id.sequences) == ["clip"]
+    assert by_id.notes == () and white.notes == ("sequence clip: predictions are read white on black",)
 
 
 @pytest.mark.parametrize("option", ["--json", "--csv"])

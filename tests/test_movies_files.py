@@ -1,5 +1,6 @@
 """Video files that people have: frames are what the decoder emits, in whichever order they are asked for; sound is kept."""
 
+import struct
 import warnings
 from fractions import Fraction
 
@@ -37,7 +38,7 @@ def pictures(count=COUNT):
     return frames
 
 
-def encoded(path, codec="libx264", pixels="yuv420p", options=None, frames=None, rate=25, stamps=None, rotation=None):
+def encoded(path, codec="libx264", pixels="yuv420p", options=None, frames=None, rate=25, stamps=None):
     """A video written by PyAV alone; `stamps` are milliseconds."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=rate, width=WIDTH, height=HEIGHT, pix_fmt=pixels, options=options or {})
@@ -92,6 +93,26 @@ def test_any_order_gives_the_frames_that_the_decoder_emits(tmp_path, monkeypatch
     check(encoded(tmp_path / f"clip{suffix}", codec, pixels, options), monkeypatch)
 
 
+MATRICES = {  # of a track's header, as phones write them, and what a player does
+    "upright": ((1, 0, 0, 1), lambda picture: picture), "a quarter to the right": ((0, 1, -1, 0), lambda picture: np.rot90(picture, -1)),
+    "upside down": ((-1, 0, 0, -1), lambda picture: np.rot90(picture, 2)), "a quarter to the left": ((0, -1, 1, 0), lambda picture: np.rot90(picture)),
+}
+
+
+@pytest.mark.parametrize("matrix, shown", MATRICES.values(), ids=MATRICES)
+def test_a_phone_held_otherwise_gives_upright_frames(tmp_path, matrix, shown):
+    path = encoded(tmp_path / "clip.mp4", options={"bf": "3", "g": "12"})
+    expected, content = emitted(path), bytearray(path.read_bytes())
+    a, b, c, d = (value << 16 for value in matrix)
+    at = content.index(b"tkhd") + 44
+    content[at:at + 36] = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
+    path.write_bytes(content)
+    video = movies.VideoSequence(path)
+    assert video.size == shown(expected[0]).shape[:2]
+    for t in (0, 40, 7):
+        np.testing.assert_array_equal(video.frame(t), shown(expected[t]))
+
+
 def test_every_frame_is_where_it_was_filmed(tmp_path):
     video = movies.VideoSequence(encoded(tmp_path / "clip.mp4", options={"bf": "3", "g": "12", "crf": "10"}))
     for t, picture in enumerate(pictures()):
@@ -113,6 +134,32 @@ def test_a_recording_that_begins_within_a_group_starts_at_its_first_whole_frame(
     codec = "mpeg2video" if suffix == ".mpg" else "libx264"
     whole = encoded(tmp_path / f"whole{suffix.replace('mkv', 'mp4')}", codec, options={"bf": "2", "g": "12"})
     check(copied(whole, tmp_path / f"late{suffix}", first=5), monkeypatch)
+
+
+@pytest.mark.parametrize("codec", ["libx264", "mpeg2video"])
+def test_a_stream_taken_from_its_middle_gives_what_can_be_decoded(tmp_path, monkeypatch, codec):
+    content = encoded(tmp_path / "whole.ts", codec, options={"bf": "2", "g": "12"}).read_bytes()
+    start = content.index(b"\x47", len(content) // 3)
+    while content[start + 188] != 0x47:
+        start = content.index(b"\x47", start + 1)
+    (tmp_path / "middle.ts").write_bytes(content[start:])
+    video = movies.VideoSequence(tmp_path / "middle.ts")
+    assert 12 < len(video) < COUNT - 10
+    frames = [video.frame(t).copy() for t in range(len(video))]
+    monkeypatch.setattr(reading, "CACHE_BYTES", 1)
+    for t in reversed(range(len(video))):
+        np.testing.assert_array_equal(video.frame(t), frames[t])
+
+
+def test_a_jump_goes_to_a_key_frame_and_not_to_the_start(tmp_path, monkeypatch):
+    suffix, codec, pixels, options = KINDS["H.264 open GOP"]
+    video = movies.VideoSequence(encoded(tmp_path / f"clip{suffix}", codec, pixels, options))
+    jumps, emitted_from = [], video._emitted
+    monkeypatch.setattr(video, "_emitted", lambda stamp=None: jumps.append(stamp) or emitted_from(stamp))
+    for t in (45, 30, 43):
+        video._cache.clear()
+        video.frame(t)
+    assert jumps and None not in jumps
 
 
 def test_a_video_that_starts_late_is_whole(tmp_path, monkeypatch):

@@ -79,6 +79,8 @@ def evaluate(predictions: str | Path, annotations: str | Path | Masks, *, protoc
     guesses = {name: reading_of([there[name][path.stem] for path in files[1:] if path.stem in there[name]])
                for name, files in annotations.items()}  # the first is not scored: it may be a copy of the annotation
     protocol, notes = _protocol(protocol, annotations, readings, guesses)
+    notes += [f"sequence {name}: {side} are read {reading}" for side, known in (("annotations", readings), ("predictions", guesses))
+              for name, reading in known.items() if reading.color or reading.kind == "alpha"]
     clips = {}
     for name, files in annotations.items():
         start = 0 if protocol.late_objects else _first_object(files, readings[name])
@@ -109,7 +111,8 @@ def folder_masks(folder: Path) -> dict[str, list[Path]]:
         FileNotFoundError: there are none.
         ValueError: two masks of one name or number.
     """
-    places = [place for place in sorted(folder.iterdir()) if place.is_dir() and any(map(is_picture, place.iterdir()))]
+    places = [place for place in sorted(folder.iterdir())
+              if place.is_dir() and not place.name.startswith(".") and any(map(is_picture, place.iterdir()))]
     if not places:
         raise FileNotFoundError(f"{folder} holds no SEQUENCE/FRAME.png; give the folder of the sequences' folders")
     return {place.name: list(images(place, "masks").values()) for place in places}

@@ -113,10 +113,6 @@ def _pieces(source: VideoSequence) -> Iterator[tuple[int, Any]]:
                 position = round((piece.pts * piece.time_base - source.start) * rate)
                 if position + piece.samples <= 0:
                     continue
-                if position < 0:
-                    samples = np.ascontiguousarray(piece.to_ndarray()[:, -position:])
-                    piece, position = av.AudioFrame.from_ndarray(samples, format="fltp", layout=layout), 0
-                    piece.sample_rate = rate
                 piece.pts, piece.time_base = position, Fraction(1, rate)
                 yield position, piece
 
