@@ -14,6 +14,7 @@ from torch import Tensor
 from sstlib import video
 from sstlib.config import ModelConfig, require
 from sstlib.model import Features, Memory, Propagator
+from sstlib.presence import presence_and_doubt
 from sstlib.shapes import Float, Shaped, UInt8
 from sstlib.threads import Pace
 from sstlib.values import Number, Whole
@@ -21,6 +22,7 @@ from sstlib.values import Number, Whole
 LARGEST_ID = 254  # 255 is void
 AGGREGATIONS = ("naive", "hard", "soft")
 SHORTEST = 16  # pixels; the least cap on a frame's longer side
+LEAST = 5  # pixels of the longer side of what the network sees: the finest features are a fourth of it, and one cell alone is not normalized
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,8 @@ class Prediction:
     memberships: Float[np.ndarray, "object working_height working_width"]  # probabilities at the size that the network works at
     ids: tuple[int, ...]  # 0 for the background, then the caller's ids
     confidence: dict[int, float]  # an object's mean probability over its mask; of one with an empty mask, that it is nowhere
+    presence: dict[int, float]  # probability that the object is in sight
+    doubt: dict[int, float]  # probability that its mask overlaps with the truth by less than half (J < 0.5)
 
     @property
     def probabilities(self) -> Float[np.ndarray, "object height width"]:
@@ -115,7 +119,9 @@ class Segmenter:
         if given is not None or absent:
             memberships, changed = self._given(given, memberships, absent)
         self._remember(features, memberships, changed - absent, absent)
-        return self._prediction(memberships[0], given, changed, first)
+        labels, confidence = self._labels(memberships[0], given, changed, first)
+        presence, doubt = self._told(features[0], list(confidence.values()), first, changed, absent)
+        return Prediction(labels.cpu().numpy(), memberships[0].cpu().numpy(), tuple(self.ids), confidence, presence, doubt)
 
     def _remember(self, features: list[Features], memberships: Tensor, given: set[int], absent: set[int]) -> None:
         """Takes the frame into every view's memory."""
@@ -147,6 +153,8 @@ class Segmenter:
         if self.size is not None and size != self.size:
             raise ValueError(f"this frame is {size[1]}x{size[0]} pixels, the ones before were {self.size[1]}x{self.size[0]}; "
                              "a video has one size: resize the frame, or start a new Segmenter")
+        if (side := round(max(size) * min(scale for scale, _ in self.views) * shrinking(size, self.longest))) < LEAST:
+            raise ValueError(f"the frame is {size[1]}x{size[0]} pixels, {side} in the network; its longer side must be at least {LEAST} there")
         if unknown := sorted(absent - set(self.ids[1:])):
             raise ValueError(f"object {unknown[0]} is said to be absent; the objects are {self.ids[1:]}")
         if labels is None:
@@ -222,8 +230,17 @@ class Segmenter:
         logits, size = logits.flip(-1) if mirrored else logits, self.working_size
         return logits if logits.shape[-2:] == size else F.interpolate(logits, size, mode="bilinear", align_corners=False)
 
-    def _prediction(self, memberships: Float[Tensor, "object working_height working_width"], given: UInt8[Tensor, "height width"] | None,
-                    changed: set[int], first: bool) -> Prediction:
+    def _told(self, features: Features, confidence: list[float], first: bool, changed: set[int],
+              absent: set[int]) -> tuple[dict[int, float], dict[int, float]]:
+        """Presence and doubt of each object; what the user said is beyond doubt."""
+        told = [{}, {}]
+        if not first:
+            told = [dict(zip(self.ids[1:], row)) for row in presence_and_doubt(features, self.memories[0], confidence).tolist()]
+        return told[0] | {i: float(i not in absent) for i in changed}, told[1] | {i: 0.0 for i in changed}
+
+    def _labels(self, memberships: Float[Tensor, "object working_height working_width"], given: UInt8[Tensor, "height width"] | None,
+                changed: set[int], first: bool) -> tuple[UInt8[Tensor, "height width"], dict[int, float]]:
+        """The frame's labels in full size, and each object's confidence."""
         small, best = winners(memberships, self.ids)
         confidence = {}
         for channel, identity in enumerate(self.ids[1:], 1):
@@ -235,7 +252,7 @@ class Segmenter:
             free = (given == 0) | (given == video.VOID)
             own = torch.isin(labels, torch.tensor(sorted(changed), dtype=torch.uint8, device=self.device)) & ((given == 0) | first)
             labels = torch.where(free, labels.masked_fill(own, 0), given)
-        return Prediction(labels.cpu().numpy(), memberships.cpu().numpy(), tuple(self.ids), confidence)
+        return labels, confidence
 
 
 def shrinking(size: tuple[int, int], longest: int | None) -> float:

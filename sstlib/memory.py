@@ -97,10 +97,11 @@ class Memory:
         return self if missing == 0 else self.map_objects(lambda x, _: torch.cat([x, x.new_zeros(x.shape[0], missing, *x.shape[2:])], 1))
 
     def forget(self, objects: Sequence[int]) -> "Memory":
-        """A memory without any earlier mask or state of some objects, whose masks are given anew; the others keep their given masks and state.
+        """A memory without any earlier mask or state of some objects, whose masks are given anew; the others keep their given masks and
+        state.
 
-        Recent frames and landmarks go altogether: their background lies where the forgotten objects may have been, and would outvote the new masks. So does
-        the background where all objects are forgotten.
+        Recent frames and landmarks go altogether: their background lies where the forgotten objects may have been, and would outvote the
+        new masks. So does the background where all objects are forgotten.
         """
         others = [o for o in range(1, self.objects) if o not in objects]
         index = torch.tensor([*objects, *([] if others else [0])], device=self.reference.device)

@@ -55,6 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     from sstlib import weights
     from sstlib.inference import segment_to_folder, working_size
+    from sstlib.presence import sentences
 
     device = _arguments.usable_device(arguments.device)
     sequence = opened(arguments.video)
@@ -76,15 +77,17 @@ def run(arguments: argparse.Namespace) -> int:
                "aggregation": arguments.aggregation, "keep_reference": arguments.keep_reference or None}
     before = _without_objects(masks)
     given = {t - before: labels for t, labels in masks.items() if t >= before}
-    predictions = segment_to_folder(network, Rest(sequence, before), arguments.out, given, **options)
-    count = before
-    for _ in tqdm(predictions, total=len(sequence) - before, unit="frame", ascii=True, desc=sequence.name, disable=None):
+    rest = Rest(sequence, before)
+    predictions = segment_to_folder(network, rest, arguments.out, given, **options)
+    count, told = before, {}
+    for t, prediction in tqdm(predictions, total=len(sequence) - before, unit="frame", ascii=True, desc=sequence.name, disable=None):
         count += 1
+        told[t] = prediction.presence, prediction.doubt
         while stale:  # not before a first mask is there: until then all may still be refused
             stale.pop().unlink()
     for name in sequence.frame_names[:before]:
         write_mask(arguments.out / f"{name}.png", np.zeros_like(masks[before - 1]))
-    print(f"{count} masks are in {arguments.out}")
+    print(f"{count} masks are in {arguments.out}", *sentences(rest.frame_names, told), sep="\n")
     if arguments.overlay:
         write_overlay(sequence, arguments.out)
         print(f"and {arguments.out / OVERLAY}")

@@ -1,0 +1,123 @@
+"""Presence and doubt: what they are computed from, what the user said, what they are worth, and how they are told."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from sstlib import presence, weights
+from sstlib.config import named_model
+from sstlib.experiments import doubt, records
+from sstlib.inference import Segmenter
+from sstlib.memory import Memory
+from sstlib.model import build
+from sstlib.presence import sentence, sentences
+
+HEIGHT, WIDTH = 41, 67
+FRAMES = np.random.default_rng(3).integers(0, 256, (5, HEIGHT, WIDTH, 3), dtype=np.uint8)
+GIVEN = np.zeros((HEIGHT, WIDTH), np.uint8)
+GIVEN[3:18, 5:20], GIVEN[20:35, 40:55] = 4, 9
+
+
+def test_likeness_is_the_cosine_to_the_given_masks():
+    reference, now = torch.tensor([3.0, 4.0, 6.0]), torch.tensor([0.0, 2.0, 2.7])  # the last is the area
+    pooled = [torch.stack([torch.ones(2, 3), torch.stack([x, 9 - x]), torch.zeros(2, 3)])[None] for x in (reference, now)]
+    found = presence.likeness(Memory(1, (), (), *pooled, {}))
+    assert found.tolist() == pytest.approx([1.0, 0.8, 0.0])
+
+
+def test_what_looks_alike_and_is_sure_is_in_sight_and_beyond_doubt():
+    good, bad = torch.tensor([[0.99, 0.97]]), torch.tensor([[0.5, 0.6]])
+    assert presence.logistic(good, presence.PRESENCE) > 0.9 > 0.5 > presence.logistic(bad, presence.PRESENCE)
+    assert presence.logistic(good, presence.DOUBT) < 0.1 < 0.5 < presence.logistic(bad, presence.DOUBT)
+
+
+@pytest.mark.parametrize("name", ["sst-tiny", "recurrent-tiny", "stm-tiny", "cfbi-tiny"])
+def test_every_method_tells_and_what_the_user_said_is_beyond_doubt(name):
+    torch.manual_seed(0)
+    segmenter = Segmenter(build(named_model(name)))
+    first = segmenter.step(FRAMES[0], GIVEN)
+    assert first.presence == {4: 1.0, 9: 1.0} and first.doubt == {4: 0.0, 9: 0.0}
+    second = segmenter.step(FRAMES[1])
+    assert set(second.presence) == set(second.doubt) == {4, 9}
+    assert all(0 <= p <= 1 for told in (second.presence, second.doubt) for p in told.values())
+    third = segmenter.step(FRAMES[2], np.where(GIVEN == 4, 4, 0), absent=[9])
+    assert third.presence == {4: 1.0, 9: 0.0} and third.doubt == {4: 0.0, 9: 0.0}
+    joined = segmenter.step(FRAMES[3], np.where(GIVEN == 4, 7, 0))
+    assert joined.presence[7] == 1.0 and joined.doubt[7] == 0.0 and 0 < joined.doubt[9] < 1
+
+
+def test_a_network_with_a_presence_head_says_it_itself():
+    torch.manual_seed(0)
+    segmenter = Segmenter(build(named_model("sst-tiny").replace(presence=True)))
+    segmenter.step(FRAMES[0], GIVEN)
+    segment = segmenter.network.segment
+
+    def certain(features, memory):
+        logits = segment(features, memory)
+        features.presence = torch.tensor([[[0.0, 0.0], [math.log(3), math.log(4)], [-math.log(4), math.log(9)]]])
+        return logits
+
+    segmenter.network.segment = certain
+    told = segmenter.step(FRAMES[1])
+    assert told.presence == pytest.approx({4: 0.75, 9: 0.2}) and told.doubt == pytest.approx({4: 0.2, 9: 0.1})
+
+
+def test_the_coefficients_are_those_of_the_record():
+    record = records.read(records.record_path(doubt.EXPERIMENT, "statistic", 0))
+    assert tuple(record.config["evidence"]) == presence.EVIDENCE
+    for kind, coefficients in (("doubt", presence.DOUBT), ("presence", presence.PRESENCE)):
+        assert coefficients == pytest.approx(record.config[kind], abs=0.005)
+    for name, digest in record.config["weights"].items():
+        assert digest == doubt.fingerprint(name) or name not in weights.released()
+    held_out = [part["doubt"]["area_under_curve"] for sources in record.metrics.values() for part in sources.values()]
+    assert any(area is not None and area > 0.8 for area in held_out)
+
+
+def test_a_fit_finds_the_odds_and_an_area_counts_pairs():
+    rng = np.random.default_rng(0)
+    numbers = rng.normal(size=(20000, 2)) * [1, 3] + [0, 5]
+    truth = rng.random(20000) < 1 / (1 + np.exp(-(1.5 * numbers[:, 0] - 0.5 * numbers[:, 1] + 2)))
+    assert doubt.fit(numbers, truth, decay=0.0) == pytest.approx([1.5, -0.5, 2], rel=0.1)
+    scores, cases = np.array([0.1, 0.4, 0.4, 0.8, 0.9]), np.array([False, True, False, True, False])
+    pairs = [(a > b) + 0.5 * (a == b) for a in scores[cases] for b in scores[~cases]]
+    assert doubt.area_under_curve(scores, cases) == pytest.approx(np.mean(pairs))
+    assert doubt.area_under_curve(scores, cases & False) is None
+    curve = doubt.reliability(np.array([0.05, 0.15, 0.9, 1.0]), np.array([False, True, True, True]))
+    assert curve == [{"said": pytest.approx(0.1), "true": 0.5, "cases": 2}, {"said": pytest.approx(0.95), "true": 1.0, "cases": 2}]
+
+
+def test_halves_are_of_other_clips():
+    clips = {name: [{"clip": name}] * 2 for name in "dbca"}
+    first, second = doubt.halves(clips)
+    assert [row["clip"] for row in first] == list("aacc") and [row["clip"] for row in second] == list("bbdd")
+
+
+def said(presence_: str, doubtful: int = 0) -> str:
+    """The sentence of an object whose frames are drawn as # (seen) and . (lost)."""
+    seen = [float(c == "#") for c in presence_]
+    return sentence(2, [f"{t:05d}" for t in range(len(seen))], seen, [float(t < doubtful) for t in range(len(seen))])
+
+
+@pytest.mark.parametrize("drawn, doubtful, expected", [
+    ("####", 0, "object 2: in sight throughout"),
+    ("####", 1, "object 2: in sight throughout; doubtful in 1 frame"),
+    ("#..##", 3, "object 2: lost at frame 1, seen again at 3; doubtful in 3 frames"),
+    ("##..", 0, "object 2: lost at frame 2"),
+    ("..##", 0, "object 2: not seen before frame 2"),
+    ("..##.#", 2, "object 2: not seen before frame 2, lost at frame 4, seen again at 5; doubtful in 2 frames"),
+    ("....", 4, "object 2: never seen; doubtful in 4 frames"),
+    ("#.#.#.#.#.#.", 0, "object 2: lost at frame 1, seen again at 2, lost at frame 3, seen again at 4, lost at frame 5, seen again at 6, "
+                        "lost at frame 7, seen again at 8, and lost 2 times more"),
+    ("#", 0, "object 2: in sight throughout"),
+])
+def test_sentences_say_when(drawn, doubtful, expected):
+    assert said(drawn, doubtful) == expected
+
+
+def test_frames_come_in_any_order_and_objects_when_they_join():
+    names = ["shot9", "shot10", "shot11", "shot12"]
+    told = {2: ({1: 1.0, 7: 1.0}, {1: 0.0, 7: 0.0}), 3: ({1: 0.2, 7: 1.0}, {1: 0.9, 7: 0.1}), 1: ({1: 0.4}, {1: 0.6}), 0: ({1: 0.9}, {1: 0.1})}
+    assert sentences(names, told) == ["object 1: lost at frame shot10, seen again at shot11, lost at frame shot12; doubtful in 2 frames",
+                                      "object 7: in sight throughout"]
