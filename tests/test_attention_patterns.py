@@ -197,10 +197,12 @@ def test_the_general_path_groups_as_it_likes(few, waste, monkeypatch):
     """Lists of keys padded or not, queries joined or not."""
     monkeypatch.setattr(plan, "FEW", few)
     monkeypatch.setattr(plan, "WASTE", waste)
-    plan.plan.cache_clear()
+    for cached in (plan._listed, plan._placed):
+        cached.cache_clear()
     for pattern in (Cube(), Halves(), Behind(), Dilated(1)):
         assert hold(pattern, (3, 6, 7), 2, "torch", "cosine")
-    plan.plan.cache_clear()
+    for cached in (plan._listed, plan._placed):
+        cached.cache_clear()
 
 
 @dataclass(frozen=True)

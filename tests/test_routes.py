@@ -9,11 +9,17 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from sstlib import routes
 from sstlib.config import ModelConfig
-from sstlib.connectivity import Dense, Grid, Local, Strided
+from sstlib.connectivity import Connectivity, Dense, Grid, Local, Strided
 from sstlib.model import build
 
 SIZE = (3, 5, 7)
-STACKS = [(Grid(),) * 3, (Local(1), Strided(2)), (Strided(3, temporal_stride=2), Local((0, 2))), (Grid(causal=True),) * 2,
+class Onward(Connectivity):
+    """Cells attend to the frame, the row and the columns before theirs: seen from its keys, another pattern."""
+    def relations(self, size):
+        return [tuple(np.tri(n, k=-1, dtype=bool) for n in size)]
+
+
+STACKS = [(Onward(), Grid()), (Onward(), Onward()), (Grid(),) * 3, (Local(1), Strided(2)), (Strided(3, temporal_stride=2), Local((0, 2))), (Grid(causal=True),) * 2,
           (Local(1, causal=True), Strided(2, causal=True, temporal_stride=2)), (Dense(),), (Strided(9),) * 2]
 
 

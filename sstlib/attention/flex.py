@@ -6,10 +6,12 @@ also differentiates; elsewhere it runs unfused, which tests the masks and nothin
 """
 
 import functools
+from collections.abc import Sequence
 from typing import Any, no_type_check
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from sstlib.connectivity import Connectivity, Dense, Grid, Local, Size, Strided
 
@@ -17,8 +19,8 @@ SIDE = 8  # of a tile
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
-def lacks(pattern: Connectivity, dtype: torch.dtype, device: torch.device) -> str:
-    """Why FlexAttention cannot do this, or an empty text."""
+def lacks(pattern: Connectivity, dtype: torch.dtype, device: torch.device, given: Sequence[Tensor] = ()) -> str:
+    """Why FlexAttention cannot do this, for tensors where they are given, or an empty text."""
     if torch.__version__ < "2.9":
         return f"it needs PyTorch 2.9 or later for the log-sum-exp, not {torch.__version__}"
     if type(pattern) is Grid:
@@ -27,6 +29,12 @@ def lacks(pattern: Connectivity, dtype: torch.dtype, device: torch.device) -> st
         return f"it has no mask for {pattern.name}"
     if device.type == "cuda" and dtype not in DTYPES:
         return f"it computes in float32, not {str(dtype).removeprefix('torch.')}"
+    if torch._C._functorch.peek_interpreter_stack() is not None or forward_ad._current_level >= 0:
+        return "it knows neither forward-mode derivatives nor the transforms of torch.func"
+    if any(t.is_meta or not t.numel() for t in given):
+        return "it takes no tensors without data"
+    if device.type != "cuda" and torch.is_grad_enabled() and any(t.requires_grad for t in given):
+        return f"it has no gradient on {device.type}"
     return ""
 
 

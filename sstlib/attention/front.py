@@ -101,8 +101,8 @@ def _one_pattern(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None,
     if implementation == "reference":
         return Attended(*reference.attention(query, key, value, pattern, scale, kind, bias, labels, objects))
     if implementation == "flex":
-        why = "it ranks nothing, so it gives no object affinity" if labels is not None else flex.lacks(pattern, query.dtype, query.device)
-        if why:
+        given = query, key, value
+        if why := "it ranks nothing, so it gives no object affinity" if labels is not None else flex.lacks(pattern, query.dtype, query.device, given):
             raise ValueError(f"implementation 'flex' cannot do this: {why}; use 'torch' or 'auto'")
         output, lse = flex.attention(query, key, value, pattern, scale)
         return Attended(output, None, lse)
@@ -117,7 +117,8 @@ def _one_pattern(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None,
     given = [t for t in (query, key, value, bias, labels) if t is not None]
     learns = torch.is_grad_enabled() and any(t.requires_grad for t in given)
     if learns or ops.watched(given):
-        remember = learns and labels is not None and any(t.requires_grad for t in (query, key, bias, labels))
+        hidden = torch.is_grad_enabled() and (torch.compiler.is_compiling() or ops.mapped())  # whether a gradient is wanted
+        remember = labels is not None and (hidden or learns and any(t.requires_grad for t in (query, key, bias, labels)))
         text = pattern if isinstance(pattern, str) else ops.text_of(pattern)
         output, lse, found, _ = ops.attend(query, key, value, bias, labels, text, scale, implementation, kind, objects, remember)
     else:

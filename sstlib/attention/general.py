@@ -106,7 +106,7 @@ def attention(query: Tensor, key: Tensor, value: Tensor, pattern: Connectivity, 
     """Output, affinity and log-sum-exp over tensors (batch, head, time, height, width, dim), as `reference.attention` gives them."""
     size, shape, dtype = tuple(key.shape[2:5]), query.shape[:5], query.dtype
     q, k, v = (wide(t).flatten(0, 1).flatten(1, 3) for t in (query, key, value))
-    limit = max(1, 2 * room(query.device) // len(q) // (q.shape[-1] if kind == "distance" else 1))
+    limit = max(1, 2 * room(query.device) // max(1, len(q)) // (q.shape[-1] if kind == "distance" else 1))
     products = [[chunk for block in blocks for _, chunk in chunks(block, size, 1, max(q.shape[-1], v.shape[-1]), limit)]
                 for blocks in plan(pattern, size, shape[2], query.device)]
     parts = [_each(lambda chunk: _softmax(q, k, v, chunk, scale), product, q, (0.0, NEVER)) for product in products]
@@ -120,7 +120,7 @@ def attention(query: Tensor, key: Tensor, value: Tensor, pattern: Connectivity, 
         bests = [_each(ranked, those, q, (0.0,))[0] for product in products if (those := [c for c in product if c.earlier is not None])]
         affinity = functools.reduce(torch.maximum, bests, q.new_zeros(*q.shape[:2], objects))
         affinity = affinity.mT.clamp_min(0).to(dtype).reshape(*shape[:2], objects, *shape[2:])
-    return output.to(dtype).view(*shape, -1), affinity, lse.view(shape)
+    return output.to(dtype).view(*shape, v.shape[-1]), affinity, lse.view(shape)
 
 
 def _softmax(q: Tensor, k: Tensor, v: Tensor, chunk: Chunk, scale: float) -> tuple[Tensor, Tensor]:

@@ -19,6 +19,12 @@ from sstlib.connectivity import Connectivity, Dense, Grid, Local, Strided
 
 FOLDER = Path(__file__).with_name("kernels")
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+KERNELS = {  # of these very classes: a subclass may be any other pattern
+    Local: lambda pattern: ("local", (*pattern.radii, 0)),
+    Strided: lambda pattern: ("strided", (*pattern.strides, pattern.temporal_stride)),
+    Dense: lambda pattern: ("strided", (1, 1, 1)),
+    Grid: lambda pattern: ("grid", (0, 0, 0)),
+}
 
 
 def lacks(pattern: Connectivity, dtype: torch.dtype, device: torch.device) -> str:
@@ -43,15 +49,9 @@ def library(name: str) -> ctypes.CDLL | None:
 
 
 def _kernel(pattern: Connectivity) -> tuple[str, tuple[int, int, int]] | None:
-    """The file of a pattern and its three numbers there; of a subclass, which may be any other pattern, none."""
-    kind = type(pattern)
-    if kind is Local:
-        return "local", (*pattern.radii, 0)
-    if kind is Strided:
-        return "strided", (*pattern.strides, pattern.temporal_stride)
-    if kind is Dense:
-        return "strided", (1, 1, 1)
-    return ("grid", (0, 0, 0)) if kind is Grid else None
+    """The file of a pattern and its three numbers there."""
+    numbers = KERNELS.get(type(pattern))
+    return numbers and numbers(pattern)
 
 
 def forward(query: Tensor, key: Tensor, value: Tensor, pattern: Connectivity, scale: float, wanted: Wanted | None,

@@ -137,6 +137,11 @@ def differentiated() -> bool:
     return any(level.key() != torch._C._functorch.TransformType.Vmap for level in torch._C._functorch.get_interpreter_stack())
 
 
+def mapped() -> bool:
+    """Whether vmap hides from tensors that a gradient of them is wanted."""
+    return torch._C._functorch.peek_interpreter_stack() is not None
+
+
 def transparent(query, key, value, pattern, scale, kind, bias, labels, objects):
     """Output, affinity and log-sum-exp by operations that every transform sees."""
     with _own_precision(query.device.type):
@@ -153,11 +158,12 @@ def watched(tensors: list[Tensor]) -> bool:
 def compute(query, key, value, bias, labels, pattern, scale, implementation, kind, objects, remember):
     """What `attend` computes, without PyTorch's dispatcher, which takes as long as a small call: output, log-sum-exp, affinities or None,
     and the keys that gave them."""
+    module = _module(implementation, pattern, query)
     if not query.shape[0]:
         return _made(query, value, labels, objects, remember)
     wanted = None if labels is None else Wanted(kind, labels, objects, bias)
     with _own_precision(query.device.type):
-        output, lse, affinity, argmax = _module(implementation, pattern, query).forward(query, key, value, pattern, scale, wanted, remember)
+        output, lse, affinity, argmax = module.forward(query, key, value, pattern, scale, wanted, remember)
     return output, lse, None if wanted is None else affinity, argmax
 
 
@@ -229,11 +235,12 @@ def _save(ctx, inputs, output):
 
 
 def _gradient(ctx, grad, grad_lse, grad_affinity, _):
-    if torch.is_grad_enabled():  # this gradient will be differentiated
-        return *_differentiable(ctx, [grad, grad_affinity, grad_lse]), *[None] * 6
     query, key, value, bias, labels, output, lse, argmax = ctx.saved_tensors
+    ranked = grad_affinity is not None and any(ctx.needs_input_grad[place] for place in (0, 1, 3, 4))
+    if torch.is_grad_enabled() or ranked and not argmax.numel():  # differentiated again, or vmap hid that a gradient would be wanted
+        return *_gradient_of_operations(ctx, [grad, grad_affinity, grad_lse]), *[None] * 6
     to_members = to_bias = None
-    if grad_affinity is not None and argmax.numel():
+    if ranked:
         members = labels if labels.dtype.is_floating_point else None
         to_query, to_key, to_lse, to_members, to_bias = affinity_backward(grad_affinity, query, key, lse, members, bias, argmax, ctx.kind, ctx.scale)
         to_members = None if members is None else to_members
@@ -246,14 +253,16 @@ def _gradient(ctx, grad, grad_lse, grad_affinity, _):
     return *grads, to_bias, to_members, *[None] * 6
 
 
-def _differentiable(ctx, grads):
-    """The gradients of query, key, value, bias and labels by ordinary operations, which have gradients themselves."""
-    query, key, value, bias, labels, *_ = given = ctx.saved_tensors
-    found = transparent(query, key, value, parse(ctx.pattern), ctx.scale, ctx.kind, bias, labels, ctx.objects)
-    outputs, upstream = zip(*((t, g) for t, g in zip(found, grads, strict=True) if g is not None and t.requires_grad), strict=True)
-    wanted = [t for t, needed in zip(given, ctx.needs_input_grad[:5]) if needed]
-    results = iter(torch.autograd.grad(outputs, wanted, upstream, create_graph=True, allow_unused=True))
-    return [next(results) if needed else None for needed in ctx.needs_input_grad[:5]]
+def _gradient_of_operations(ctx, grads):
+    """The gradients of query, key, value, bias and labels by ordinary operations, which have gradients themselves where these are wanted."""
+    again, needed = torch.is_grad_enabled(), ctx.needs_input_grad[:5]
+    given = [t if again or t is None else t.detach().requires_grad_(wanted) for t, wanted in zip(ctx.saved_tensors, needed)]
+    with torch.enable_grad():
+        query, key, value, bias, labels = given
+        found = transparent(query, key, value, parse(ctx.pattern), ctx.scale, ctx.kind, bias, labels, ctx.objects)
+        outputs, upstream = zip(*((t, g) for t, g in zip(found, grads, strict=True) if g is not None and t.requires_grad), strict=True)
+        results = iter(torch.autograd.grad(outputs, [t for t, wanted in zip(given, needed) if wanted], upstream, create_graph=again, allow_unused=True))
+    return [next(results) if wanted else None for wanted in needed]
 
 
 attend.register_autograd(_gradient, setup_context=_save)

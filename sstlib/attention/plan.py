@@ -25,7 +25,7 @@ NEAR = 64  # candidates that are looked at when a group grows
 
 
 class Axis(NamedTuple):
-    """Groups of queries along one axis, of one shape, with their keys."""
+    """Groups of queries along one axis, of one shape, with their keys; NumPy arrays until they are placed on a device."""
 
     queries: Tensor  # (group, query)
     keys: Tensor  # (group, key); what pads a list is related to no query
@@ -66,26 +66,38 @@ class Chunk(NamedTuple):
         return torch.zeros(self.related.shape, dtype=dtype, device=self.related.device).masked_fill_(~self.related, -INFINITY)
 
 
-@functools.lru_cache(maxsize=16)
 def plan(pattern: Connectivity, size: Size, queried: int, device: torch.device) -> tuple[tuple[Block, ...], ...]:
     """The blocks of each disjoint product of a pattern, over a buffer whose last `queried` frames are queried.
 
     Raises:
         ValueError: a query without a key.
     """
+    alone = torch._C._len_torch_dispatch_stack() == 0 and torch._C._functorch.peek_interpreter_stack() is None and not torch.compiler.is_compiling()
+    return (_placed if alone else _placed.__wrapped__)(pattern, size, queried, device)  # a tensor made within a transform or a mode is of it
+
+
+@functools.lru_cache(maxsize=16)
+def _placed(pattern: Connectivity, size: Size, queried: int, device: torch.device) -> tuple[tuple[Block, ...], ...]:
+    place = lambda axis: Axis(*(t if t is None else torch.as_tensor(t, device=device) for t in axis))
+    return tuple(tuple(Block(*map(place, block)) for block in blocks) for blocks in _listed(pattern, size, queried))
+
+
+@functools.lru_cache(maxsize=16)
+def _listed(pattern: Connectivity, size: Size, queried: int) -> tuple[tuple[Block, ...], ...]:
+    """The plan as NumPy arrays."""
     products = disjoint(attended(queried, pattern, size))
-    axes = ([_axes(along_time, device, size[0] - queried), *(_axes(relation, device) for relation in rest)] for along_time, *rest in products)
+    axes = ([_axes(along_time, size[0] - queried), *map(_axes, rest)] for along_time, *rest in products)
     return tuple(tuple(itertools.starmap(Block, itertools.product(*three))) for three in axes)
 
 
 def computed(pattern: Connectivity, size: Size, queried: int) -> tuple[int, int, int]:
     """How many pairs the blocks compute, useless ones included; how many disjoint products they are of; how many shapes blocks have."""
-    products = plan(pattern, size, queried, torch.device("cpu"))
+    products = _listed(pattern, size, queried)
     shapes = [block.shape for blocks in products for block in blocks]
     return sum(number * queries * keys for number, queries, keys in shapes), len(products), len(shapes)
 
 
-def _axes(relation: numpy.ndarray, device: torch.device, first: int | None = None) -> list[Axis]:
+def _axes(relation: numpy.ndarray, first: int | None = None) -> list[Axis]:
     """Groups of queries (rows of the relation, of frames from the `first` on) by their shape."""
     groups = _groups(relation)
     exact: dict[tuple, list] = {}
@@ -101,8 +113,7 @@ def _axes(relation: numpy.ndarray, device: torch.device, first: int | None = Non
         related = relation[queries[:, :, None], keys[:, None]] & (numpy.arange(longest) < [[[len(keys)]] for _, keys in part])
         earlier = related & (keys[:, None] < queries[:, :, None] + first) if first is not None else related[:0]
         alike = slice(1) if (related == related[:1]).all() else slice(None)
-        tensors = [torch.from_numpy(t).to(device) for t in (queries, keys, related[alike], earlier)]
-        axes.append(Axis(*tensors[:2], None if related.all() else tensors[2], tensors[3] if earlier.any() else None))
+        axes.append(Axis(queries, keys, None if related.all() else related[alike], earlier if earlier.any() else None))
     return axes
 
 
