@@ -17,7 +17,7 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pandas as pd
@@ -26,8 +26,8 @@ import torch
 from sstlib import native
 from sstlib.attention import gpu, sparse_attention
 from sstlib.attention.native import FOLDER
-from sstlib.connectivity import Dense, Local, parse
-from sstlib.contenders import BOTH, FORWARD, LAST, PATTERNS, SIZES, Buffer, Contender, both, contenders, names_of, tensors_of
+from sstlib.connectivity import Connectivity, Dense, Local, pairs_of_last, parse
+from sstlib.contenders import BOTH, FORWARD, LAST, PUBLISHED, SIZES, Buffer, Contender, both, contenders, names_of, tensors_of
 from sstlib.provenance import processor
 
 PARTS = (*SIZES, "growth", "memory")
@@ -36,8 +36,9 @@ ENOUGH = 8.0  # seconds of one contender at one size, after which it leaves the 
 
 
 def measure(parts: list[str], quick: bool, flex: bool, report: Callable[[str], None], device: str = "cpu", dtype: str = "float32",
-            earlier: dict[str, Any] | None = None, keep: Callable[[dict[str, Any]], None] = lambda record: None) -> dict[str, Any]:
-    """The benchmark as a record: the named parts, beside what an earlier record has of the other parts.
+            earlier: dict[str, Any] | None = None, keep: Callable[[dict[str, Any]], None] = lambda record: None,
+            patterns: Sequence[Connectivity] = PUBLISHED) -> dict[str, Any]:
+    """The benchmark of some patterns as a record: the named parts, beside what an earlier record has of the other parts.
 
     `report` hears one line a step, `keep` is given the record after each part; `flex` compiles FlexAttention, too. Parts measured on a GPU are named after
     it and the precision, so that a record holds them beside the processor's; `parts` says which machine measured which.
@@ -51,17 +52,17 @@ def measure(parts: list[str], quick: bool, flex: bool, report: Callable[[str], N
         record |= {field: {part: what for part, what in earlier[field].items() if part not in labels.values()} for field in ("parts", "left_out")}
         record["rows"] = [row for row in earlier["rows"] if row["part"] not in labels.values()]
     try:
-        _warm(where)
+        _warm(where, patterns)
         here = machine(report, device)
         if device != "cpu":
             report("compiling with all processors")
-            _compile([SIZES[part]._replace(**where) for part in parts if part in SIZES], quick, flex)
+            _compile([SIZES[part]._replace(**where) for part in parts if part in SIZES], patterns, quick, flex)
         for part, label in labels.items():
             record["parts"][label] = here
             if part in SIZES:
-                rows, record["left_out"][label] = _compare(SIZES[part]._replace(**where), 1 if quick else ROUNDS, quick, flex, report)
+                rows, record["left_out"][label] = _compare(SIZES[part]._replace(**where), patterns, 1 if quick else ROUNDS, quick, flex, report)
             else:
-                rows = (_growth if part == "growth" else _memory)(quick, where, report)
+                rows = (_growth if part == "growth" else _memory)(patterns, quick, where, report)
             for row in rows:  # each pair needs one exponential, so that no kernel is faster forward
                 pairs = row["heads"] * parse(row["pattern"]).pairs((row["time"], row["height"], row["width"]))
                 row["exp_bound_milliseconds"] = 1e-6 * pairs / here["limits"]["exp_giga"]
@@ -73,27 +74,28 @@ def measure(parts: list[str], quick: bool, flex: bool, report: Callable[[str], N
     return record
 
 
-def _warm(where: dict[str, str]) -> None:
+def _warm(where: dict[str, str], patterns: Sequence[Connectivity]) -> None:
     """Compiles, loads and imports what only the first call does."""
     size = Buffer("", 2, 8, 8, 1, 8, **where)
     small = tensors_of(size)
     labels = torch.zeros(1, 2, 8, 8, dtype=torch.long, device=size.device)
-    for pattern in PATTERNS:
+    for pattern in patterns:
         for name in names_of(pattern, size, affinity=True):
             both(lambda q, k, v, p=pattern, n=name: sparse_attention(q, k, v, p, implementation=n).output, small)()
             sparse_attention(*small, pattern, labels=labels, objects=1, implementation=name)
 
 
-def _compile(sizes: list[Buffer], quick: bool, flex: bool) -> None:
+def _compile(sizes: list[Buffer], patterns: Sequence[Connectivity], quick: bool, flex: bool) -> None:
     """Fills the caches of compiled kernels: a GPU has dozens a size, each of which a process compiles for seconds."""
-    jobs = [(size, quick, flex, number) for size in sizes for number in range(sum(1 for _ in contenders(size, quick, flex)))]
+    texts = [str(pattern) for pattern in patterns]
+    jobs = [(size, texts, quick, flex, number) for size in sizes for number in range(sum(1 for _ in contenders(size, patterns, quick, flex)))]
     with multiprocessing.get_context("spawn").Pool(min(len(jobs), os.cpu_count() or 1)) as pool:
         pool.starmap(_run_once, jobs, chunksize=1)
 
 
-def _run_once(size: Buffer, quick: bool, flex: bool, number: int) -> None:
+def _run_once(size: Buffer, patterns: list[str], quick: bool, flex: bool, number: int) -> None:
     """One contender. What fails here fails again where it is measured, and is told of there."""
-    contender = next(itertools.islice(contenders(size, quick, flex), number, None))
+    contender = next(itertools.islice(contenders(size, [parse(text) for text in patterns], quick, flex), number, None))
     with contextlib.suppress(Exception), torch.set_grad_enabled(contender.direction == BOTH):
         contender.run()
 
@@ -140,11 +142,12 @@ def _row(size: Buffer, contender: Contender, times: list[float]) -> dict[str, An
             "measured_heads": size.heads // factor, "peak_megabytes": None, "ratio_to_dense": None}
 
 
-def _compare(size: Buffer, rounds: int, quick: bool, flex: bool, report: Callable[[str], None]) -> tuple[list[dict[str, Any]], dict[str, str]]:
+def _compare(size: Buffer, patterns: Sequence[Connectivity], rounds: int, quick: bool, flex: bool, report: Callable[[str], None]
+             ) -> tuple[list[dict[str, Any]], dict[str, str]]:
     """All contenders at one size, round by round, and why some rivals are left out; contenders that have taken ENOUGH seconds stop."""
     report(f"{size.name}: preparing")
     entered, left_out = [], {}
-    for contender in contenders(size, quick, flex):
+    for contender in contenders(size, patterns, quick, flex):
         if contender.implementation in ("natten", "flex"):  # optional: what does not import, compile or know the machine is left out, by name
             try:
                 with torch.set_grad_enabled(contender.direction == BOTH):
@@ -195,8 +198,7 @@ def _relate(contender: Contender, row: dict[str, Any], found: dict[tuple[str, st
     if "affinity" in plain:
         row["times_without_affinity"] = spent / found[pattern, row["implementation"].replace(" scattered", "").replace(", affinity of 3", ""), direction]
     if plain != row["implementation"]:
-        whole = contender.pattern.pairs(size)
-        last = whole - contender.pattern.pairs((size[0] - 1, *size[1:])) if contender.pattern.causal else whole / size[0]
+        whole, last = contender.pattern.pairs(size), pairs_of_last(1, contender.pattern, size)
         row["times_share_of_pairs"] = spent / found[pattern, plain, direction] * whole / last
 
 
@@ -225,7 +227,7 @@ def against_dense(rows: pd.DataFrame) -> pd.DataFrame:
     return table.dropna(axis=1, how="all").rename(columns=columns)
 
 
-def _growth(quick: bool, where: dict[str, str], report: Callable[[str], None]) -> list[dict[str, Any]]:
+def _growth(patterns: Sequence[Connectivity], quick: bool, where: dict[str, str], report: Callable[[str], None]) -> list[dict[str, Any]]:
     """The fastest implementation of each pattern while one axis grows and the others stay."""
     rows = []
     frames, sides = ((2, 4), (16, 32)) if quick else ((2, 4, 8, 16), (16, 32, 64, 96))
@@ -233,18 +235,18 @@ def _growth(quick: bool, where: dict[str, str], report: Callable[[str], None]) -
     buffers += [Buffer("growing height", 4, n, 32, 1, 16) for n in sides] + [Buffer("growing width", 4, 32, n, 1, 16) for n in sides]
     for size in (buffer._replace(**where) for buffer in buffers):
         report(f"{size.name}: {size.time} x {size.height} x {size.width}")
-        for pattern in (Dense(), *PATTERNS):
+        for pattern in (Dense(), *patterns):
             run = lambda p=pattern, t=tensors_of(size): sparse_attention(*t, p)
             name = names_of(pattern, size)[0]
             rows.append(_row(size, Contender(pattern, name, FORWARD, run), [_seconds(run, size.device) for _ in range(5)]))
     return rows
 
 
-def _memory(quick: bool, where: dict[str, str], report: Callable[[str], None]) -> list[dict[str, Any]]:
+def _memory(patterns: Sequence[Connectivity], quick: bool, where: dict[str, str], report: Callable[[str], None]) -> list[dict[str, Any]]:
     """Peaks: forward and backward at S2, and a long history of 480p frames at stride 8 (60 x 107)."""
     rows = []
     size = SIZES["S1" if quick else "S2"]._replace(**where)
-    jobs = [(size, pattern, name, BOTH) for pattern in PATTERNS for name in names_of(pattern, size)]
+    jobs = [(size, pattern, name, BOTH) for pattern in patterns for name in names_of(pattern, size)]
     jobs += [(Buffer("480p history", t, 60, 107, 8, 8, **where), Local(7), names_of(Local(7), size)[0], FORWARD)
              for t in ((2,) if quick else (2, 8, 32))]
     for size, pattern, name, direction in jobs:

@@ -190,17 +190,18 @@ def parse(text: str, kind: type[Connectivity] | None = None) -> Connectivity:
     Raises:
         ValueError: no such pattern, or arguments that it does not take.
     """
+    known = registered()
     try:
         tree = ast.parse(text.strip(), mode="eval").body
         name, positional, keywords = tree, [], []
         if isinstance(tree, ast.Call):
             name, positional, keywords = tree.func, tree.args, tree.keywords
-        pattern = kind or registered()[name.id.lower()]
+        pattern = kind or known[name.id.lower()]
         arguments = [ast.literal_eval(a) for a in positional]
         named = {k.arg: ast.literal_eval(k.value) for k in keywords}
     except (SyntaxError, AttributeError, KeyError, ValueError):
-        known = ", ".join(map(_with_defaults, PATTERNS.values()))
-        raise ValueError(f"unknown connectivity {text!r}; known patterns, with their defaults: {known}") from None
+        defaults = ", ".join(map(_with_defaults, known.values()))
+        raise ValueError(f"unknown connectivity {text!r}; known patterns, with their defaults: {defaults}") from None
     try:
         return pattern(*arguments, **named)
     except TypeError:

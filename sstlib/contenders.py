@@ -1,6 +1,6 @@
 """What the attention benchmark lets compete: each pattern's implementations, dense attention, and rivals, at named sizes."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -26,7 +26,7 @@ class Buffer(NamedTuple):
 
 SIZES = {size.name: size for size in (Buffer("S1", 4, 30, 30, 8, 16), Buffer("S2", 8, 64, 64, 8, 16), Buffer("S3", 3, 60, 107, 8, 16),
                                       Buffer("S4", 16, 64, 64, 1, 32))}
-PATTERNS = (Grid(), Local(7, causal=True), Strided(8, causal=True))
+PUBLISHED = (Grid(), Local(7, causal=True), Strided(8, causal=True))
 FORWARD, BOTH = "forward", "forward+backward"
 LAST = ", last frame"
 LARGEST_GATHER = 80_000_000  # floats that a gathered copy of the keys may have
@@ -66,8 +66,8 @@ def both(attend: Callable[..., Tensor], tensors: list[Tensor]) -> Callable[[], N
     return run
 
 
-def contenders(size: Buffer, quick: bool, flex: bool) -> Iterator[Contender]:
-    """All rows of a size; `flex` adds FlexAttention, which compiles for half a minute each, and `quick` leaves out what takes long."""
+def contenders(size: Buffer, patterns: Sequence[Connectivity], quick: bool, flex: bool) -> Iterator[Contender]:
+    """All rows of some patterns at a size; `flex` adds FlexAttention, which compiles for half a minute each, and `quick` leaves out what takes long."""
     tensors = tensors_of(size)
     measured = 1 if size.device == "cpu" else size.heads
     factor = size.heads // measured
@@ -81,7 +81,7 @@ def contenders(size: Buffer, quick: bool, flex: bool) -> Iterator[Contender]:
         yield Contender(Dense(), "sdpa", BOTH, both(dense, flat), factor)
     labels, latest = _objects(size), tensors[0][:, :, -1:]
     scattered = labels.flatten()[torch.randperm(labels.numel(), generator=torch.Generator().manual_seed(0))].view_as(labels)
-    for pattern in PATTERNS:
+    for pattern in patterns:
         for name in names_of(pattern, size):
             if name == "flex" and not flex:
                 continue
@@ -105,7 +105,7 @@ def contenders(size: Buffer, quick: bool, flex: bool) -> Iterator[Contender]:
             index, valid = rivals.gather_index(mask)
             if index.numel() * size.dim <= LARGEST_GATHER:
                 yield Contender(pattern, "gather", FORWARD, lambda i=index, m=valid: rivals.gathered(*flat, i, m), size.heads)
-            if isinstance(pattern, Local):
+            if type(pattern) is Local:  # whose window these rivals know
                 yield Contender(pattern, "unfold", FORWARD, lambda r=pattern.radii[0]: rivals.unfolded(*(t[0, 0] for t in one), r), size.heads)
                 yield Contender(pattern, "natten", FORWARD, rivals.natten(one, pattern), size.heads)
                 if flex:

@@ -5,13 +5,12 @@ import itertools
 
 import pytest
 import torch
+from patterns import EVERY, ONE_EACH
 from torch.testing import assert_close
 
-from sstlib.attention import KINDS, blocks, grid, sparse_attention
-from sstlib.connectivity import Dense, Grid, Local, Strided
+from sstlib.attention import KINDS, blocks, general, grid, sparse_attention
+from sstlib.connectivity import Grid, Local, Strided
 
-PATTERNS = [Dense(), Grid(), Local(2), Local((1, 3)), Strided(3), Strided((2, 3), 2), Local(0)]
-PATTERNS += [Dense(causal=True), Grid(causal=True), Local(2, causal=True), Strided((3, 2), 2, causal=True)]
 SIZES = [(3, 5, 7), (1, 1, 1), (2, 11, 1), (4, 6, 13), (2, 3, 150), (12, 2, 3)]  # wide: several pieces; long: batched products in time
 
 
@@ -42,23 +41,23 @@ def compare(query, key, value, labels, pattern, implementation, tolerance, **opt
         assert_close(found.double(), wanted, atol=tolerance, rtol=tolerance)
 
 
-@pytest.mark.parametrize("pattern", PATTERNS, ids=str)
+@pytest.mark.parametrize("pattern", EVERY, ids=str)
 @pytest.mark.parametrize("size", SIZES, ids=str)
 def test_torch_matches_reference(pattern, size):
     for queried in {1, size[0]}:
         compare(*inputs(size, queried), pattern, "torch", 1e-10, objects=3)
 
 
-@pytest.mark.parametrize("pattern", PATTERNS, ids=str)
+@pytest.mark.parametrize("pattern", EVERY, ids=str)
 def test_torch_in_pieces_of_any_size_matches_reference(pattern, monkeypatch):
     for scores in (1, 100, 1000):
-        for module in (blocks, grid):
+        for module in (blocks, general, grid):
             monkeypatch.setattr(module, "room", lambda device, scores=scores: scores)
         for queried in (1, 2, 4):
             compare(*inputs((4, 6, 7), queried), pattern, "torch", 1e-10, objects=3)
 
 
-@pytest.mark.parametrize("pattern", PATTERNS, ids=str)
+@pytest.mark.parametrize("pattern", EVERY, ids=str)
 @pytest.mark.parametrize("dim_v", [3, 5])  # without the fused kernel, and with
 def test_objects_that_begin_alone_and_appear_later(pattern, dim_v):
     query, key, value, labels = inputs((5, 6, 7), dim_v=dim_v)
@@ -72,12 +71,12 @@ def test_objects_that_begin_alone_and_appear_later(pattern, dim_v):
 
 
 @pytest.mark.parametrize("kind, soft", list(itertools.product(KINDS, (False, True))))
-@pytest.mark.parametrize("pattern", [Grid(), Local(1), Strided(2), Dense(causal=True)], ids=str)
+@pytest.mark.parametrize("pattern", ONE_EACH, ids=str)
 def test_affinity_kinds(pattern, kind, soft):
     compare(*inputs((3, 4, 5), soft=soft), pattern, "torch", 1e-10, affinity=kind, scale=0.7, objects=None if soft else 3)
 
 
-@pytest.mark.parametrize("pattern", [Grid(), Local(1), Strided(2, 2), Dense()], ids=str)
+@pytest.mark.parametrize("pattern", ONE_EACH, ids=str)
 def test_gradcheck(pattern):
     query, key, value, labels = inputs((2, 3, 4), batch=1, dim=2, dim_v=2)
     attend = lambda *leaves: sparse_attention(*leaves, pattern, labels=labels, objects=3)
@@ -111,7 +110,7 @@ def test_hard_labels_are_memberships_of_zero_and_one():
         assert_close(sparse_attention(query, key, value, Grid(), labels=members, affinity=kind).affinity, hard.affinity)
 
 
-@pytest.mark.parametrize("pattern", [Grid(), Local(1), Strided(2), Dense()], ids=str)
+@pytest.mark.parametrize("pattern", ONE_EACH, ids=str)
 def test_bfloat16_stays_within_its_rounding(pattern):
     query, key, value, labels = inputs((3, 5, 7), dtype=torch.bfloat16)
     found = sparse_attention(query, key, value, pattern, labels=labels, objects=3)
@@ -147,7 +146,7 @@ def test_bad_input_is_named(message):
         inspect.unwrap(sparse_attention)(query, key, value, connectivity, **(options[0] if options else {}))
 
 
-@pytest.mark.parametrize("pattern", PATTERNS, ids=str)
+@pytest.mark.parametrize("pattern", EVERY, ids=str)
 def test_without_labels_the_fused_path_matches_too(pattern):
     query, key, value, _ = inputs((3, 5, 11), queried=2, dim=4, dim_v=4)
     results = []
@@ -160,7 +159,7 @@ def test_without_labels_the_fused_path_matches_too(pattern):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("pattern", [Grid(), Local(2), Strided(3, causal=True), Dense()], ids=str)
+@pytest.mark.parametrize("pattern", ONE_EACH, ids=str)
 def test_what_no_gradient_remembers_is_the_same(pattern, kind):
     """Without gradients no best key is kept, and an object that a piece lacks is passed over: object 3 is in one corner."""
     query, key, value, labels = inputs((3, 17, 11), objects=3)
@@ -169,3 +168,11 @@ def test_what_no_gradient_remembers_is_the_same(pattern, kind):
                     for name in ("torch", "reference"))
     for a, b in zip(found, exact):
         assert_close(a, b, atol=1e-10, rtol=1e-10)
+
+
+@pytest.mark.parametrize("kind", ["weight", "distance"])
+def test_a_bias_given_as_a_number_is_as_precise_as_the_tensors(kind):
+    query, key, value, labels = inputs((3, 4, 5))
+    found = [sparse_attention(query, key, value, "grid", labels=labels, objects=3, affinity=kind, affinity_bias=bias).affinity
+             for bias in (0.1, torch.tensor([0.1], dtype=torch.float64))]
+    assert torch.equal(*found)

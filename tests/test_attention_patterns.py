@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import itertools
+import json
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -14,8 +15,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
+from sstlib import benchmarks, cli, paths
 from sstlib.attention import IMPLEMENTATIONS, KINDS, explain, general, plan, sparse_attention
+from sstlib.config import ModelConfig
 from sstlib.connectivity import PATTERNS, Connectivity, Dense, Grid, Local, Strided, parse
+from sstlib.model import build
 
 OWN = [name for name in IMPLEMENTATIONS if name != "reference"]
 
@@ -401,3 +405,27 @@ def test_half_precisions(pattern):
     assert found.output.dtype == torch.bfloat16 and found.logsumexp.dtype == torch.float32
     assert_close(found.output.double(), exact.output, atol=1e-2, rtol=1e-2)
     assert_close(found.logsumexp.double(), exact.logsumexp, atol=1e-5, rtol=1e-5)
+
+
+def test_the_class_of_the_readme_goes_everywhere_by_its_text(tmp_path, monkeypatch):
+    """From a file through text, model and benchmark."""
+    readme = (paths.ROOT / "README.md").read_text()
+    [source] = [block.split("```")[0] for block in readme.split("```python")[1:] if "(Connectivity)" in block.split("```")[0]]
+    (tmp_path / "cone.py").write_text(source.replace("Cone", "Funnel"))
+    with pytest.raises(ValueError, match="unknown connectivity 'funnel'.*grid"):
+        parse("funnel")
+    monkeypatch.setenv("SST_PATTERNS", str(tmp_path / "none.py"))
+    with pytest.raises(ValueError, match="SST_PATTERNS names .*none.py', which is no file"):
+        parse("funnel")
+    monkeypatch.setenv("SST_PATTERNS", str(tmp_path / "cone.py"))
+    pattern = parse("funnel(speed=2)")
+    assert hold(pattern, (3, 5, 7), 3, "auto") and str(pattern) == "funnel(speed=2)" and parse(str(pattern)) == pattern
+    network = build(ModelConfig(layers=("funnel", "grid"), heads=1, width=8, history=2))
+    assert network.layers[0].connectivity == parse("funnel")
+    monkeypatch.setattr(benchmarks, "SIZES", {"S1": benchmarks.Buffer("S1", 2, 6, 7, 2, 4)})
+    command = ["bench", "attention", "--quick", "--sizes", "S1", "--json", str(tmp_path / "own.json"), "--patterns"]
+    assert cli.main([*command, "funnel(speed=2)"]) == 0
+    rows = json.loads((tmp_path / "own.json").read_text())["rows"]
+    assert {"torch", "torch, last frame", "torch, affinity of 3", "gather"} <= {row["implementation"] for row in rows if row["pattern"] == str(pattern)}
+    assert cli.main([*command, "fennel"]) == 2
+    PATTERNS.pop("funnel")

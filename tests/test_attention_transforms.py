@@ -251,7 +251,7 @@ import tests_patterns
 torch.manual_seed(0)
 leaves = [torch.randn(1, 2, 2, 3, 5, dim, requires_grad=True) for dim in (4, 4, 6)]
 labels = torch.randint(0, 2, (1, 2, 3, 5))
-for pattern in ("local(radius=1)", "corner", tests_patterns.Corner(causal=True), ["grid", "strided(stride=2)"], [Grid(), "corner"]):
+for pattern in ("local(radius=1)", tests_patterns.Corner(causal=True), [Grid(), "corner"]):
     def attend(query, key, value):
         return tuple(sparse_attention(query, key, value, pattern, labels=labels, objects=2, affinity="distance"))
 
@@ -273,12 +273,10 @@ for pattern in ("local(radius=1)", "corner", tests_patterns.Corner(causal=True),
 along = lambda query: torch.func.jvp(lambda q: sparse_attention(q, *leaves[1:], "corner").output, (query,), (torch.ones_like(query),))[1]
 assert_close(torch.compile(along, backend="aot_eager")(leaves[0]), along(leaves[0]))  # the graph breaks there
 exported = torch.export.export(Layer(), tuple(leaves)).module()  # of the last pattern
-for refused in (lambda: torch.func.jvp(lambda query: exported(query, *leaves[1:]), (leaves[0],), (leaves[0],)),
-                lambda: torch.compile(along, backend="aot_eager", fullgraph=True)(leaves[0])):
-    try:
-        print("computed", refused())
-    except Exception as error:
-        assert "forward-mode" in str(error) or "Observed exception" in str(error), error
+try:
+    print("computed", torch.func.jvp(lambda query: exported(query, *leaves[1:]), (leaves[0],), (leaves[0],)))
+except ValueError as error:
+    assert "no forward-mode derivatives in a compiled or exported graph" in str(error), error
 """
 CORNER = '''
 from dataclasses import dataclass
@@ -333,6 +331,7 @@ def test_graphs_are_whole_and_right(tmp_path):
     assert run.returncode == 0 and not out, out + error[-3000:]
 
 
+@pytest.mark.slow
 def test_data_parallel_gradients_are_the_mean(tmp_path):
     runs = [aside(tmp_path, RANK, str(rank), str(tmp_path / "meeting")) for rank in range(2)]
     errors = [run.communicate()[1] for run in runs]

@@ -3,16 +3,17 @@
 import dataclasses
 
 import numpy
+import patterns
 import pytest
 
 from sstlib.connectivity import PATTERNS, Connectivity, Dense, Grid, Local, Strided, parse, reach
 
 EVERY = [Dense(), Grid(), Local(2), Local((1, 3)), Local(0), Strided(3), Strided((2, 5)), Strided(2, 3), Local(50), Strided(50, 50)]
-EVERY += [dataclasses.replace(p, causal=True) for p in EVERY]
+EVERY += [dataclasses.replace(p, causal=True) for p in EVERY] + [p for p in patterns.EVERY if type(p) not in (Dense, Grid, Local, Strided)]
 SIZES = [(3, 5, 7), (1, 1, 1), (2, 1, 11), (5, 7, 2), (1, 13, 3)]
 
 
-def connected(pattern: Connectivity, query: tuple, key: tuple) -> bool:
+def connected(pattern: Connectivity, query: tuple, key: tuple, size: tuple) -> bool:
     """The definitions, one pair at a time and by their words."""
     (t, y, x), (k, j, i) = query, key
     if pattern.causal and k > t:
@@ -23,14 +24,16 @@ def connected(pattern: Connectivity, query: tuple, key: tuple) -> bool:
         return abs(y - j) <= pattern.radii[0] and abs(x - i) <= pattern.radii[1]
     if isinstance(pattern, Strided):
         return (y - j) % pattern.strides[0] == (x - i) % pattern.strides[1] == (t - k) % pattern.temporal_stride == 0
-    return True
+    if isinstance(pattern, Dense):
+        return True
+    return any(all(relation[place] for relation, place in zip(product, zip(query, key))) for product in pattern.relations(size))  # one's own
 
 
 @pytest.mark.parametrize("pattern", EVERY, ids=str)
 @pytest.mark.parametrize("size", SIZES, ids=str)
 def test_mask_pairs_and_neighbors_follow_the_definition(pattern, size):
     cells = list(numpy.ndindex(size))
-    expected = numpy.array([[connected(pattern, q, k) for k in cells] for q in cells])
+    expected = numpy.array([[connected(pattern, q, k, size) for k in cells] for q in cells])
     numpy.testing.assert_array_equal(pattern.mask(*size).numpy(), expected)
     assert pattern.pairs(size) == expected.sum()
     for row in {0, len(cells) // 2, len(cells) - 1}:

@@ -82,7 +82,8 @@ def test_logic_lives_in_the_library(path):
     for cell in code_of(path):
         assert len(cell.source.splitlines()) <= 20, cell.source
         for node in ast.walk(ast.parse(python_of(cell))):
-            assert not isinstance(node, ast.ClassDef), node.name
+            if isinstance(node, ast.ClassDef):  # a pattern of one's own is one
+                assert [base.id for base in node.bases] == ["Connectivity"] and node.end_lineno - node.lineno < 10, node.name
             if isinstance(node, ast.FunctionDef):
                 assert node.end_lineno - node.lineno + 1 <= 5, node.name
 

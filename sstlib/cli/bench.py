@@ -18,6 +18,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", metavar="FILE", type=_arguments.new_file, required=True, help="where the record goes; written whole, after each size")
     parser.add_argument("--sizes", metavar="SIZE", nargs="+", default=["S1", "S2", "S3", "S4", "growth", "memory"],
                         help="which of S1 S2 S3 S4 growth memory (default: all)")
+    parser.add_argument("--patterns", metavar="PATTERN", nargs="+", help="which patterns, such as 'local(radius=7)' (default: those of the published "
+                        "record); one's own, too, if SST_PATTERNS names the Python file that defines it")
     parser.add_argument("--merge", action="store_true", help="keep what FILE has of the other sizes: a long benchmark in pieces")
     parser.add_argument("--flex", action="store_true", help="FlexAttention, too: it compiles for half a minute a pattern, size and direction")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu, on one thread)")
@@ -52,9 +54,10 @@ def run(arguments: argparse.Namespace) -> int:
     """Measures, writes the record, prints what was fastest.
 
     Raises:
-        ValueError: an unknown size, a device that this machine lacks, or a record that cannot be merged with.
+        ValueError: an unknown size or pattern, a device that this machine lacks, or a record that cannot be merged with.
     """
     from sstlib import benchmarks
+    from sstlib.connectivity import parse
     from sstlib.files import written_aside
     from sstlib.native import keep_freed_memory
 
@@ -63,6 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
     if unknown:
         raise ValueError(f"no size {unknown[0]!r}; known sizes: {', '.join(benchmarks.PARTS)}")
     _arguments.usable_device(arguments.device)
+    patterns = benchmarks.PUBLISHED if arguments.patterns is None else tuple(map(parse, arguments.patterns))
     earlier = _read_earlier(arguments.json) if arguments.merge and arguments.json.exists() else None
 
     def keep(record: dict[str, Any]) -> None:
@@ -70,7 +74,7 @@ def run(arguments: argparse.Namespace) -> int:
             file.write(benchmarks.text(record))
 
     record = benchmarks.measure(arguments.sizes, arguments.quick, arguments.flex, lambda line: print(line, file=sys.stderr, flush=True),
-                                arguments.device, arguments.dtype, earlier, keep)
+                                arguments.device, arguments.dtype, earlier, keep, patterns)
     for row in record["rows"]:
         if row["ratio_to_dense"] and row["direction"] == benchmarks.FORWARD:
             print(f"{row['size']:4} {row['pattern']:32} {row['implementation']:34} {row['milliseconds']:10.1f} ms "
