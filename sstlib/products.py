@@ -1,6 +1,7 @@
 """Unions of products of three relations, one an axis: checked, split into products that share no pair, and counted.
 
-A product (time, height, width) of boolean matrices relates a query to a key where all three do. Nothing here is as large as a mask.
+A product (time, height, width) of boolean matrices relates a query to a key where all three do. Nothing here is as large
+as a mask.
 """
 
 import functools
@@ -42,8 +43,8 @@ def checked(name: str, relations: Any, size: Size) -> list[Product]:
 def disjoint(products: Sequence[Product]) -> list[Product]:
     """Products of the same union that share no pair, none of them empty.
 
-    Each pair of frames is in some of the products over time; each pair of rows in some of these, and its columns are related when one
-    of them relates them. So pairs of frames, and then pairs of rows, are taken together that are in the same products.
+    Each pair of frames is in some of the products over time; each pair of rows in some of these, and its columns are
+    related when one of them relates them. So pairs of frames, and then of rows, are taken together that are in the same.
     """
     found: dict[tuple[bytes, bytes], Product] = {}
     for members, along_time in _alike([product[0] for product in products]):

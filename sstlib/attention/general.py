@@ -1,10 +1,11 @@
-"""Attention over any pattern by the blocks of plan.py, in PyTorch: `forward` and `backward` as every implementation, and `attention`.
+"""Attention over any pattern by the blocks of plan.py, in PyTorch: `forward`, `backward` and `attention`.
 
-What a query finds in several products is merged as softmax demands: by the highest score and the sum of the weights below it. Scores
-of a few blocks exist at a time, forward and backward, so that memory is bounded; a pair in several products counts once.
+What a query finds in several products is merged as softmax demands: by the highest score and the sum of the weights below
+it. Scores of a few blocks exist at a time, forward and backward, so that memory is bounded; a pair in several products
+counts once.
 
-`attention` is the same of ordinary PyTorch operations, none in place, for what has to see them: forward-mode and second derivatives,
-torch.func and vmap.
+`attention` is the same of ordinary PyTorch operations, none in place, for what has to see them: forward-mode and second
+derivatives, torch.func and vmap. It keeps the scores of all pairs where they are differentiated.
 """
 
 import functools
@@ -140,10 +141,11 @@ def _best(q: Tensor, k: Tensor, lse: Tensor, chunk: Chunk, scale: float, kind: s
 
 
 def _each(compute: Callable[[Chunk], tuple[Tensor, ...]], some: list[Chunk], q: Tensor, missing: tuple[float, ...]) -> list[Tensor]:
-    """What is computed for each chunk (group, block, query, ...) as (group, cell, ...), with a number where no chunk has the query."""
+    """What is computed for each chunk (group, block, query, ...) as (group, cell, ...); a number where no chunk has the query."""
     index = torch.cat([chunk.queries.flatten() for chunk in some])
     back = index.new_full((q.shape[1],), len(index))
     back[index] = torch.arange(len(index), device=index.device)
     columns = zip(*(compute(chunk) for chunk in some), strict=True)
     joined = [torch.cat([part.flatten(1, 2) for part in column], 1) for column in columns]
-    return [torch.cat([t, t.new_full((len(t), 1, *t.shape[2:]), number)], 1).index_select(1, back) for t, number in zip(joined, missing, strict=True)]
+    padded = [torch.cat([t, t.new_full((len(t), 1, *t.shape[2:]), number)], 1) for t, number in zip(joined, missing, strict=True)]
+    return [t.index_select(1, back) for t in padded]

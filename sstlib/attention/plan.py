@@ -1,8 +1,8 @@
 """Blocks of queries and keys that cover any union of products of per-axis relations (connectivity.py).
 
-The union is split into products that share no pair. In each, queries with the same keys along an axis belong together, and those
-with nearly the same are joined while few useless pairs come in; three such groups, one an axis, make a block of queries that is
-attended to by a block of keys. Blocks of one shape are listed together, and given out a few at a time.
+The union is split into products that share no pair. In each, queries with the same keys along an axis belong together,
+and those with nearly the same are joined while few useless pairs come in; three such groups, one an axis, make a block of
+queries that attends to a block of keys. Blocks of one shape are listed together, and given out a few at a time.
 """
 
 import functools
@@ -72,8 +72,10 @@ def plan(pattern: Connectivity, size: Size, queried: int, device: torch.device) 
     Raises:
         ValueError: a query without a key.
     """
-    alone = torch._C._len_torch_dispatch_stack() == 0 and torch._C._functorch.peek_interpreter_stack() is None and not torch.compiler.is_compiling()
-    return (_placed if alone else _placed.__wrapped__)(pattern, size, queried, device)  # a tensor made within a transform or a mode is of it
+    within = torch._C._len_torch_dispatch_stack() > 0 or torch._C._functorch.peek_interpreter_stack() is not None
+    if within or torch.compiler.is_compiling():  # a tensor that is made within a mode or a transform belongs to it
+        return _placed.__wrapped__(pattern, size, queried, device)
+    return _placed(pattern, size, queried, device)
 
 
 @functools.lru_cache(maxsize=16)
@@ -130,7 +132,8 @@ def _groups(relation: numpy.ndarray) -> list[tuple[numpy.ndarray, numpy.ndarray]
         while left:
             near = numpy.array(left[:NEAR])
             grown = union.sum() + sizes[near] - (keys[near] & union).sum(1)
-            waste = (many[chosen].sum() + many[near]) * grown / ((many * sizes)[chosen].sum() + (many * sizes)[near])
+            useful = (many * sizes)[chosen].sum() + (many * sizes)[near]
+            waste = (many[chosen].sum() + many[near]) * grown / useful
             if waste.min() > WASTE:
                 break
             best = int(near[waste.argmin()])
@@ -188,6 +191,7 @@ def _joined(relations: list[Tensor | None], queries: list[int], keys: list[int])
     for axis, relation in enumerate(relations):
         if relation is not None:
             before, after = (1,) * axis, (1,) * (len(relations) - 1 - axis)
-            relation = relation.view(len(relation), *before, relation.shape[1], *after, *before, relation.shape[2], *after)
+            number, queried, attended_to = relation.shape
+            relation = relation.view(number, *before, queried, *after, *before, attended_to, *after)
             total = relation if total is None else total & relation
     return None if total is None else total.expand(-1, *queries, *keys).flatten(4).flatten(1, 3)
