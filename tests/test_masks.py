@@ -91,6 +91,8 @@ READ = {  # name of the file, image, labels
 }
 REFUSED = {  # name of the file, image, words of the error
     "soft L": ("m.png", soft(), "samples of a picture.*--threshold"),
+    "a brush's edge": ("m.png", Image.fromarray(np.uint8(np.kron(DISK, np.ones((4, 4)))) * 255).rotate(7).resize(SHAPE[::-1], Image.Resampling.BOX),
+                       "samples of a picture"),
     "soft P": ("m.png", soft("P"), "samples of a picture"),
     "soft RGB": ("m.png", soft("RGB"), "samples of a picture"),
     "soft red": ("m.png", Image.merge("RGB", [soft(), Image.new("L", SHAPE[::-1]), Image.new("L", SHAPE[::-1])]), "samples of a picture"),

@@ -266,3 +266,18 @@ def test_what_cannot_be_scored_is_refused():
         score_sequence(*2 * [np.stack([label, label])])
     with pytest.raises(ValueError, match="3 predicted frames against 2"):
         score_sequence(np.stack([label] * 3), np.stack([label] * 2))
+
+
+@pytest.mark.parametrize("side, values, objects", [
+    ("prediction", (0, 0, 255, 255, 255), (0, 0, 1, 1, 1)), ("prediction", (0, 1, 255, 1, 1), (0, 1, 0, 1, 1)),
+    ("truth", (255, 255, 0, 255, 255), (1, 1, 0, 1, 1)), ("truth", (1, 255, 1, 1, 1), (1, 0, 1, 1, 1)),
+])
+def test_the_first_frame_that_shows_anything_says_what_255_is(side, values, objects):
+    square = np.zeros((5, 9, 13), np.uint8)
+    square[:, 2:6, 3:9] = 1
+    written, meant = (square * np.array(numbers, np.uint8)[:, None, None] for numbers in (values, objects))
+    pairs = [(labels, square) if side == "prediction" else (square, labels) for labels in (written, meant)]
+    found, expected = (score_sequence(*pair, PROTOCOLS["davis2016"]).similarity[0].tolist() for pair in pairs)
+    assert found == expected == [float(value == 1) for value in objects[1:4]]
+    scorer = SequenceScorer(PROTOCOLS["davis2016"])
+    assert [scorer.update(*frames).get(1, (None,))[0] for frames in zip(*pairs[0])][1:4] == expected
