@@ -1,5 +1,8 @@
 """What a segmenter does with a network that is not its own: shares the weights, changes nothing; and the size that it works at."""
 
+import time
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +14,7 @@ from sstlib.cli import main
 from sstlib.config import named_model
 from sstlib.inference import Segmenter, enlarged, winners
 from sstlib.model import build
+from sstlib.speed import resident_megabytes
 from sstlib.video import read_mask, write_mask
 
 HEIGHT, WIDTH = 41, 67
@@ -173,3 +177,38 @@ def test_the_command_says_at_which_size_it_works(network, tmp_path, capsys):
         assert read_mask(out / "1.png").shape == (HEIGHT, WIDTH)
     assert "frames of 67x41 are worked on at 48x29, the size that the weights are for; --longest 0 takes them in full" in told[()]
     assert "worked on" not in told["--longest", "0"] and "at 32x20, as --longest says" in told["--longest", "32"]
+
+
+def large(size: tuple[int, int], objects: int) -> tuple[np.ndarray, np.ndarray]:
+    """A frame in smooth colors, and masks side by side."""
+    rows, columns = np.arange(size[0], dtype=np.uint16)[:, None], np.arange(size[1], dtype=np.uint16)
+    frame = np.stack([(rows + 0 * columns) // 16, (columns + 0 * rows) // 16, (rows + columns) // 32], 2).astype(np.uint8)
+    masks = np.zeros(size, np.uint8)
+    masks[size[0] // 3:size[0] // 2] = 1 + columns * objects // size[1]
+    return frame, masks
+
+
+@pytest.mark.slow
+def test_large_frames_cost_hardly_more_than_those_of_the_working_size():
+    """By the processor's clock, so that what other programs take does not count."""
+    trained, seconds = weights.load("sst-small"), {}
+    for size in ((480, 854), (1080, 1920)):
+        segmenter, (frame, masks) = Segmenter(trained), large(size, 1)
+        segmenter.step(frame, masks)
+        marks = [time.process_time()]
+        for _ in range(9):
+            segmenter.step(frame)
+            marks.append(time.process_time())
+        seconds[size] = np.median(np.diff(marks)[3:])
+    assert seconds[1080, 1920] < 1.3 * seconds[480, 854]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="reads the peak of memory as Linux counts it")
+def test_four_thousand_pixels_and_six_objects_take_bounded_memory():
+    segmenter, (frame, masks) = Segmenter(weights.load("sst-small")), large((2160, 3840), 6)
+    before = resident_megabytes()
+    Path("/proc/self/clear_refs").write_text("5")
+    for t in range(5):
+        segmenter.step(frame, masks if t == 0 else None)
+    assert resident_megabytes("VmHWM") - before < 800  # probabilities in full size alone would be 232 a copy

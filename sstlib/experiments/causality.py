@@ -13,7 +13,7 @@ from sstlib.datasets import open_dataset
 from sstlib.experiments import records
 from sstlib.experiments.execute import summary
 from sstlib.experiments.scoring import fingerprint
-from sstlib.inference import Segmenter
+from sstlib.inference import Segmenter, sharing_weights
 from sstlib.metrics import SequenceScorer, paired_comparison, region_similarity
 from sstlib.provenance import provenance
 from sstlib.video import Sequence
@@ -45,8 +45,7 @@ def side_by_side(name: str, sequences: Iterable[Sequence]) -> dict[str, object]:
     for sequence in tqdm(list(sequences), unit="clip", ascii=True, disable=None):
         segmenters = {}
         for mode, causal in MODES.items():
-            network = weights.load(name)
-            network.config = network.config.replace(causal=causal)
+            network = sharing_weights(weights.load(name), causal=causal)
             segmenters[mode] = Segmenter(network), SequenceScorer(name=sequence.name)
         for t in range(len(sequence)):
             frame, truth, found = sequence.frame(t), sequence.label(t), []
