@@ -10,8 +10,6 @@ from torch import Tensor
 
 from sstlib.shapes import Float, Int
 
-REFERENCES = 4  # given frames kept whole: the first and the latest three
-
 
 @dataclass
 class Features:
@@ -52,11 +50,11 @@ class Remembered:
         return torch.where(most > 0, owner, -1)
 
     def only(self, objects: Sequence[int]) -> "Remembered":
-        """The frame as far as it shows these objects and the background: what others cover belongs to nobody.
+        """The frame as far as it shows these objects: what others cover belongs to nobody.
 
         Cells that are mostly nobody's keep no key for dense matching: they would outvote those where the same thing is somebody."""
         shown = torch.zeros(self.memberships.shape[1], device=self.memberships.device)
-        shown[[0, *objects]] = 1
+        shown[list(objects)] = 1
         memberships = self.memberships * shown[:, None, None]
         content = dict(self.content)
         if "match" in content:
@@ -69,7 +67,7 @@ class Memory:
     """All that is known of earlier frames; its size does not depend on how many there were."""
 
     time: int  # frames seen
-    references: tuple[Remembered, ...]  # frames whose masks were given
+    references: tuple[Remembered, ...]  # frames whose masks were given; each object is in the latest that was given of it
     recent: tuple[Remembered, ...]  # oldest first
     reference: Float[Tensor, "batch object 2 channels"]  # embeddings summed in and outside each object over the given frames, and areas
     previous: Float[Tensor, "batch object 2 channels"]  # likewise over the latest frame
@@ -100,11 +98,11 @@ class Memory:
         """A memory without any earlier mask or state of some objects, whose masks are given anew; the others keep their given masks and
         state.
 
-        Recent frames and landmarks go altogether: their background lies where the forgotten objects may have been, and would outvote the
-        new masks. So does the background where all objects are forgotten.
+        Recent frames and landmarks go altogether, and so does the background of given ones: it lies where the forgotten objects may have
+        been, and would outvote the new masks.
         """
         others = [o for o in range(1, self.objects) if o not in objects]
-        index = torch.tensor([*objects, *([] if others else [0])], device=self.reference.device)
+        index = torch.tensor([0, *objects], device=self.reference.device)
         cleared = self.map_objects(lambda x, _: x.index_fill(1, index, 0))
         references = tuple(r.only(others) for r in cleared.references if any(r.held[o] for o in others))
         return dataclasses.replace(cleared, references=references, recent=(), landmarks=())
@@ -121,17 +119,6 @@ class Memory:
                 kept[:, 0] += x[:, dropped].sum(1)
             return kept
         return self.map_objects(change)
-
-
-def enough(references: tuple[Remembered, ...]) -> tuple[Remembered, ...]:
-    """The first and the latest given frames, and of those between the ones that alone show some object."""
-    held = [r.held for r in references]
-    middle = range(1, len(references) - REFERENCES + 1)
-    for number in middle:
-        others = [shown for other, shown in enumerate(held) if other != number and shown]
-        if all(any(shown[o] for shown in others) for o, there in enumerate(held[number]) if there):
-            held[number] = ()
-    return tuple(r for r, shown in zip(references, held) if shown)
 
 
 def pool_instances(embedding: Float[Tensor, "batch channels height width"],

@@ -16,7 +16,7 @@ from sstlib.decoder import PresenceHead, build_decoder
 from sstlib.encoder import EncoderLayer
 from sstlib.encoding import PositionalEncoding
 from sstlib.matching import FeatureMatching, ReferenceMatching
-from sstlib.memory import Features, Memory, Remembered, enough, pool_instances
+from sstlib.memory import Features, Memory, Remembered, pool_instances
 from sstlib.shapes import Float
 
 __all__ = ["MODELS", "SST", "Features", "Memory", "Propagator", "Remembered", "build", "own_memberships", "unroll"]
@@ -108,7 +108,7 @@ class Propagator(nn.Module):
             return Memory(1, (frame,), (frame,), pooled, pooled, state)
         references, reference = grown.references, grown.reference
         if given:
-            references = enough((*references, frame.only(given)))
+            references = (*references, frame.only([0, *given]))
             channels = torch.tensor([0, *given], device=reference.device)
             reference = reference.index_add(1, channels, pooled[:, channels])
         landmarks = grown.landmarks
