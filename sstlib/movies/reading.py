@@ -66,7 +66,7 @@ class VideoSequence:
 
     def _index(self) -> None:
         """Decodes the whole file once, and keeps when each frame is shown, whether it is a key frame, and its checksum."""
-        sizes, packets, damage = {}, 0, None
+        sizes, packets, damage, spoilt = {}, 0, None, False
         with self._opened() as (container, stream):
             self.rate: Fraction = stream.average_rate or Fraction(25)  # before anything is read: AVI's is another one after that
             def counted() -> Iterator[Any]:
@@ -78,6 +78,7 @@ class VideoSequence:
             try:
                 for frame in _emitted(counted(), stream):
                     sizes.setdefault((frame.width, frame.height), len(self._stamps))
+                    spoilt |= bool(frame.is_corrupt)
                     if frame.key_frame:
                         self._keys.append(len(self._stamps))
                     self._stamps.append(frame.pts)
@@ -87,7 +88,7 @@ class VideoSequence:
             self._unit: Fraction = stream.time_base
             self._pixels = stream.width * stream.height
             declared = _declared(container, stream, self.rate)
-        if damage and self._threads != "NONE":  # how much comes before the damage must not depend on threads
+        if (damage or spoilt) and self._threads != "NONE":  # what comes of damage must not depend on how threads take turns
             self._threads, self._stamps, self._keys, self._checksums = "NONE", [], [], []
             return self._index()
         if not self._stamps:
