@@ -73,7 +73,7 @@ def test_feature_matching_is_zero_on_itself_and_one_where_an_object_is_nowhere(h
 @torch.no_grad()
 def test_reference_matching_reads_the_reference_mask():
     torch.manual_seed(0)
-    matching = ReferenceMatching(6, 8)
+    matching = ReferenceMatching(6)
     matching.sharpness.fill_(200.0)
     keys = matching.keys(torch.randn(1, 6, 5, 7))
     memberships = torch.nn.functional.one_hot(torch.randint(0, 3, (1, 35)), 3).permute(0, 2, 1).float()

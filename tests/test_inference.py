@@ -124,7 +124,13 @@ def test_naive_goes_on_with_probabilities_and_hard_with_the_winner(network):
     for aggregation in ("naive", "hard"):
         segmenter = Segmenter(network, aggregation=aggregation)
         segmenter.step(FRAMES[0], given)
-        segmenter.network.remember = lambda memory, features, kept, given: seen.setdefault(aggregation, kept)
+        remember = segmenter.network.remember
+
+        def watched(memory, features, kept, given):
+            seen[aggregation] = kept
+            return remember(memory, features, kept, given)
+
+        segmenter.network.remember = watched
         prediction = segmenter.step(FRAMES[1])
         expected = prediction.probabilities
         if aggregation == "hard":
