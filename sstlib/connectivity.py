@@ -323,5 +323,3 @@ def _classes(length: int, stride: int) -> list[int]:
 
 def _time_pairs(time: int, stride: int, causal: bool) -> int:
     return sum(c * (c + 1) // 2 if causal else c * c for c in _classes(time, stride))
-
-

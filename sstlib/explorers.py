@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 
 from sstlib.connectivity import Connectivity
 from sstlib.plots import png
-from sstlib.plots.connectivity import hop_frames
-from sstlib.plots.routes import route_frames
+from sstlib.plots.flows import route_frames
+from sstlib.plots.reach import hop_frames
 from sstlib.routes import arrival, carried, strongest_routes
 from sstlib.shapes import Bool, Float, UInt8
 

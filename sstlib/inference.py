@@ -14,7 +14,7 @@ from torch import Tensor
 from sstlib import video
 from sstlib.config import ModelConfig, require
 from sstlib.model import Features, Memory, Propagator
-from sstlib.presence import presence_and_doubt
+from sstlib.model.presence import presence_and_doubt
 from sstlib.shapes import Float, Shaped, UInt8
 from sstlib.threads import Pace
 from sstlib.values import Number, Whole
@@ -51,7 +51,7 @@ class Segmenter:
     mode. What further training does to the weights counts from the next frame on.
 
     Args:
-        network: trained weights (`sstlib.weights.load`).
+        network: trained weights (`sstlib.releases.load`).
         longest: cap on the frame's longer side inside the network, in pixels; masks come back in full size. None: what the weights were
             trained for (`network.longest`); 0: no cap. Smaller frames are never enlarged.
         flip: average with the prediction on the mirrored frame.
@@ -214,7 +214,7 @@ class Segmenter:
         capped = shrinking(self.size, self.longest)
         shrink = scale * capped
         size = tuple(self.network.fitting(max(1, round(side * shrink))) for side in self.size)
-        if shrink == 1.0 and not self.network.centred:
+        if shrink == 1.0 and not self.network.centered:
             size = self.size
         if capped < 1 and shrink < 1:  # as bytes: a tenth of the time and a quarter of the memory, which counts for large frames
             frame = self._resized(frame, size)
@@ -236,7 +236,7 @@ class Segmenter:
         told = [{}, {}]
         if not first:
             told = [dict(zip(self.ids[1:], row)) for row in presence_and_doubt(features, self.memories[0], confidence).tolist()]
-        return told[0] | {i: float(i not in absent) for i in changed}, told[1] | {i: 0.0 for i in changed}
+        return told[0] | {i: float(i not in absent) for i in changed}, told[1] | dict.fromkeys(changed, 0.0)
 
     def _labels(self, memberships: Float[Tensor, "object working_height working_width"], given: UInt8[Tensor, "height width"] | None,
                 changed: set[int], first: bool) -> tuple[UInt8[Tensor, "height width"], dict[int, float]]:

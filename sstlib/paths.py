@@ -1,8 +1,14 @@
-"""Folders of the repository, found from the package's own place and never from the working directory."""
+"""Folders of the repository, found from the package's own place (of a wheel: beneath the working directory); and files that are
+whole or absent.
+"""
 
 import os
 import subprocess
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 
 def _named(variable: str, default: Path) -> Path:
@@ -17,7 +23,8 @@ def _named(variable: str, default: Path) -> Path:
     return folder
 
 
-ROOT = _named("SSTVOS_HOME", Path(__file__).resolve().parents[1])
+BROUGHT = Path(__file__).resolve().parent / "released"  # what a wheel brings: a release, and the numbers that others published
+ROOT = _named("SSTVOS_HOME", Path.cwd() if BROUGHT.is_dir() else Path(__file__).resolve().parents[1])
 NOTEBOOKS = ROOT / "notebooks"
 DATA = ROOT / "data"
 RESULTS = ROOT / "results"
@@ -25,6 +32,7 @@ RUNS = RESULTS / "runs"
 TABLES = RESULTS / "tables"
 FIGURES = _named("SST_FIGURES", RESULTS / "figures")  # elsewhere for a notebook that runs with other parameters
 WEIGHTS = RESULTS / "weights"
+PUBLISHED = (BROUGHT if BROUGHT.is_dir() else DATA) / "published.json"
 EXECUTED = RESULTS / "executed"
 REPORT = RESULTS / "report"
 CACHE = _named("SST_CACHE", Path("~/.cache/sstlib"))
@@ -64,9 +72,62 @@ def photographs() -> Path | None:
 
 def commit() -> str:
     """The commit of the checkout, with `+changes` where the library differs from it; `unknown` outside git."""
+    if BROUGHT.is_dir():  # installed: the working directory may be a checkout of something else
+        return "unknown"
+
     def git(*words: str) -> str:
         return subprocess.run(["git", "-C", str(ROOT), *words], capture_output=True, text=True, check=True).stdout.strip()
     try:
         return git("rev-parse", "--short=12", "HEAD") + ("+changes" if git("status", "--porcelain", "sstlib") else "")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
+
+
+@contextmanager
+def atomic_write(path: Path | str, mode: str = "wb") -> Iterator[IO]:
+    """A file that appears under `path` only when it is whole; on an error, or an interrupt, nothing is left."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, scratch = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    try:
+        with os.fdopen(descriptor, mode) as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(scratch, 0o644)
+        os.replace(scratch, path)
+    except BaseException:
+        os.unlink(scratch)
+        raise
+
+
+def refuse_inputs(outputs: Mapping[str, Path | str | None], inputs: Iterable[Path | str | None]) -> None:
+    """Refuses to write what is read, or two results to one place, whatever the paths are called: links and case count not.
+
+    Args:
+        outputs: where a command writes, by what names it to its user (`--out`); None is not written.
+        inputs: files and folders that it reads; None is none.
+
+    Raises:
+        ValueError: an output is an input, or another output.
+    """
+    sources = {_identity(Path(path)): path for path in inputs if path is not None}
+    targets: dict[object, str] = {}
+    for name, path in outputs.items():
+        if path is None:
+            continue
+        identity = _identity(Path(path))
+        if identity in sources:
+            raise ValueError(f"{name} would write to {path}, which is read ({sources[identity]}); write elsewhere")
+        if identity in targets:
+            raise ValueError(f"{name} and {targets[identity]} would both write to {path}; give each its own")
+        targets[identity] = name
+
+
+def _identity(path: Path) -> object:
+    """What a path leads to: the file itself where there is one, else the place."""
+    try:
+        status = path.stat()
+    except OSError:
+        return path.resolve()
+    return status.st_dev, status.st_ino

@@ -11,8 +11,9 @@ import torch
 from torch.testing import assert_close
 
 from sstlib import paths
-from sstlib.attention import explain, sparse_attention, tiles
-from sstlib.connectivity import Dense, Grid, Local, Strided, parse
+from sstlib.attention import explain, sparse_attention
+from sstlib.attention.triton import tiles
+from sstlib.connectivity import Dense, Grid, Local, Strided
 
 needs_triton = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed")
 PROBLEMS = [(Local(2), (2, 3, 9), 2), (Local((1, 9), causal=True), (2, 3, 10), 1), (Grid(), (2, 3, 4), 2), (Grid(causal=True), (3, 2, 3), 1),
@@ -62,7 +63,7 @@ def test_the_triton_kernels_match_the_reference(number, interpreter):
 @pytest.mark.parametrize("pattern, size", [(Local(2), (2, 11, 9)), (Local((1, 9), causal=True), (3, 5, 20))], ids=str)
 @pytest.mark.filterwarnings("ignore:.*encountered in:RuntimeWarning")
 def test_the_triton_kernels_mask_windows_by_a_matrix_product(pattern, size, interpreter, monkeypatch):
-    monkeypatch.setattr("sstlib.attention.tiles.MARKED", (torch.float32,))
+    monkeypatch.setattr("sstlib.attention.triton.tiles.MARKED", (torch.float32,))
     how = dict(pattern=pattern, size=size, queried=2, soft=True)
     check(solve(implementation="triton", dtype=torch.float32, **how), solve(implementation="reference", dtype=torch.float64, **how), None)
 
@@ -72,7 +73,7 @@ def test_the_triton_kernels_mask_windows_by_a_matrix_product(pattern, size, inte
 @pytest.mark.filterwarnings("ignore:.*encountered in:RuntimeWarning")
 def test_the_triton_kernels_take_long_rows_and_histories(longest, interpreter, monkeypatch):
     """Rows that one program cannot hold, and more frames than a time line's program holds at a time."""
-    monkeypatch.setattr("sstlib.attention.tiles.ROW", longest)
+    monkeypatch.setattr("sstlib.attention.triton.tiles.ROW", longest)
     how = dict(pattern=Grid(causal=longest == 2), size=(6, 2, 3), queried=5, kind="cosine")
     check(solve(implementation="triton", dtype=torch.float32, **how), solve(implementation="reference", dtype=torch.float64, **how), None)
 
@@ -81,7 +82,7 @@ def test_the_triton_kernels_take_long_rows_and_histories(longest, interpreter, m
 @pytest.mark.filterwarnings("ignore:.*encountered in:RuntimeWarning")
 def test_the_triton_kernels_take_half_precision(interpreter, monkeypatch):
     """float16: the interpreter multiplies bfloat16 as whole numbers, which leaves that to the test on a GPU."""
-    monkeypatch.setattr("sstlib.attention.tiles.MARKED", ())
+    monkeypatch.setattr("sstlib.attention.triton.tiles.MARKED", ())
     how = dict(pattern=Local(1), size=(2, 3, 4), queried=2, source=torch.float16)
     check(solve(implementation="triton", dtype=torch.float16, **how), solve(implementation="reference", dtype=torch.float64, **how), 2e-3)
 

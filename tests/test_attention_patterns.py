@@ -15,8 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
-from sstlib import benchmarks, cli, paths
+from sstlib import cli, paths
 from sstlib.attention import IMPLEMENTATIONS, KINDS, explain, general, plan, sparse_attention
+from sstlib.benchmarks import attention
 from sstlib.config import ModelConfig
 from sstlib.connectivity import PATTERNS, Connectivity, Dense, Grid, Local, Strided, parse
 from sstlib.model import build
@@ -124,7 +125,7 @@ CUSTOM = [Cube(), Cube(2, 0), Axial(), Cone(), Dilated(1), Behind(), Empty(), Ha
 CUSTOM += [dataclasses.replace(pattern, causal=True) for pattern in CUSTOM]
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def dense(pattern, size):
     """The definition, a pair at a time: a union of products, without later frames where it is causal."""
     products = [[numpy.asarray(relation) for relation in product] for product in pattern.relations(size)]
@@ -422,7 +423,7 @@ def test_the_class_of_the_readme_goes_everywhere_by_its_text(tmp_path, monkeypat
     assert hold(pattern, (3, 5, 7), 3, "auto") and str(pattern) == "funnel(speed=2)" and parse(str(pattern)) == pattern
     network = build(ModelConfig(layers=("funnel", "grid"), heads=1, width=8, history=2))
     assert network.layers[0].connectivity == parse("funnel")
-    monkeypatch.setattr(benchmarks, "SIZES", {"S1": benchmarks.Buffer("S1", 2, 6, 7, 2, 4)})
+    monkeypatch.setattr(attention, "SIZES", {"S1": attention.Buffer("S1", 2, 6, 7, 2, 4)})
     command = ["bench", "attention", "--quick", "--sizes", "S1", "--json", str(tmp_path / "own.json"), "--patterns"]
     assert cli.main([*command, "funnel(speed=2)"]) == 0
     rows = json.loads((tmp_path / "own.json").read_text())["rows"]

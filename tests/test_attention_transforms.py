@@ -17,8 +17,8 @@ from torch.autograd import forward_ad
 from torch.testing import assert_close
 from torch.utils.checkpoint import checkpoint
 
-from sstlib.attention import IMPLEMENTATIONS, KINDS, native, plan, sparse_attention
-from sstlib.connectivity import Connectivity, Grid, Local
+from sstlib.attention import IMPLEMENTATIONS, KINDS, kernels, plan, sparse_attention
+from sstlib.connectivity import Connectivity, Local
 
 SIZE, DIM, OBJECTS = (2, 2, 3), 3, 2
 DOUBLE = ("auto", "reference", "torch", "flex")  # native and triton compute in float32
@@ -173,7 +173,7 @@ def refused(transform, pattern, kind, implementation):
     if implementation in ("auto", "torch", "reference"):
         return False
     if implementation == "native":
-        return transform in THROUGH or type(pattern) not in native.KERNELS
+        return transform in THROUGH or type(pattern) not in kernels.KERNELS
     return True  # there is no GPU; FlexAttention differentiates and maps nowhere else
 
 

@@ -6,10 +6,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from sstlib.backbone import FilterResponseNorm, SmallBackbone, enlarge
 from sstlib.config import named_model
 from sstlib.model import build
-from sstlib.resnet import ASPP, DEPTHS, FrozenBatchNorm, ResNet, ResNetFeatures, load_pretrained
+from sstlib.model.backbone import SmallBackbone
+from sstlib.model.layers import FilterResponseNorm, upsample
+from sstlib.model.resnet import ASPP, DEPTHS, FrozenBatchNorm, ResNet, ResNetFeatures
+from sstlib.weights.published import load_pretrained
 
 # torchvision's parameter counts less those of the classifier
 COUNTS = {"resnet18": 11_176_512, "resnet34": 21_284_672, "resnet50": 23_508_032, "resnet101": 42_500_160}
@@ -121,10 +123,10 @@ def test_small_backbone_covers_every_pixel(height, width):
 def test_enlarging_puts_cells_back_where_they_were():
     ramp = torch.arange(40.0).expand(1, 1, 33, 40) + 3 * torch.arange(33.0)[:, None]
     blocks = F.avg_pool2d(ramp, 4, ceil_mode=True)
-    back = enlarge(blocks, (33, 40), 4)
+    back = upsample(blocks, (33, 40), 4)
     torch.testing.assert_close(back[..., 2:28, 2:-2], ramp[..., 2:28, 2:-2])
-    centred = torch.arange(41.0).expand(1, 1, 33, 41) + 3 * torch.arange(33.0)[:, None]
-    torch.testing.assert_close(enlarge(centred[..., ::4, ::4], (33, 41), centred=True), centred)
+    centered = torch.arange(41.0).expand(1, 1, 33, 41) + 3 * torch.arange(33.0)[:, None]
+    torch.testing.assert_close(upsample(centered[..., ::4, ::4], (33, 41), centered=True), centered)
 
 
 def test_published_weights_load_by_name_from_file_and_url(tmp_path, monkeypatch):

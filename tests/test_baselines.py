@@ -3,10 +3,18 @@
 import pytest
 import torch
 
-from sstlib.baselines import STM
 from sstlib.config import named_model
-from sstlib.matching import FAR, RADII, FeatureMatching, ReferenceMatching, best_other, nearest, nearest_in_windows
 from sstlib.model import build
+from sstlib.model.baselines import STM
+from sstlib.model.matching import (
+    FAR,
+    RADII,
+    FeatureMatching,
+    ReferenceMatching,
+    best_other,
+    nearest,
+    nearest_in_windows,
+)
 
 OBJECTS = 3
 

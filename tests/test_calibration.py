@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sstlib.metrics.calibration import reliability, roc_area
+from sstlib.statistics.calibration import reliability, roc_area
 
 
 def foretold(seed, sequences=6, frames=25, steps=8):
@@ -47,7 +47,7 @@ def test_intervals_come_from_drawing_sequences_whole():
 
 def test_intervals_hold_the_true_area_about_as_often_as_they_say(monkeypatch):
     """Every sequence has its own shift, which frames drawn singly would miss; the true area is known in closed form."""
-    monkeypatch.setattr("sstlib.metrics.calibration.SAMPLES", 1000)
+    monkeypatch.setattr("sstlib.statistics.calibration.SAMPLES", 1000)
     generator = np.random.default_rng(5)
     inside, expected = (0, 0.760250)  # normal scores 1 apart, deviation 1 within either outcome: Phi(1 / sqrt(2))
     for _ in range(60):

@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from sstlib import cli, experiments, native, paths
-from sstlib.cli import sweep
 from sstlib.experiments import SWEEPS, RunRecord
+from sstlib.reproduction import runs as sweep
 
 ROOT = Path(__file__).parents[1]
 

@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from sstlib.metrics.comparison import Difference, compare
-from sstlib.metrics.pilot import Components, plan
-from sstlib.metrics.student import critical, tail
+from sstlib.statistics.comparison import Difference, compare
+from sstlib.statistics.pilot import Components, plan
+from sstlib.statistics.student import critical, tail
 
 
 def crossed(generator, seeds, sequences, seed, sequence, rest, heavy=False):

@@ -6,20 +6,29 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from sstlib import convolution
-from sstlib.backbone import ResidualBlock, SmallBackbone
 from sstlib.config import named_model
-from sstlib.convolution import Convolution3, Pending, convolved, fits, halved, normalized, rectified, summed
-from sstlib.decoder import SmallDecoder
-from sstlib.group_norm import group_norm
 from sstlib.model import build, unroll
+from sstlib.model.backbone import SmallBackbone
+from sstlib.model.decoder import SmallDecoder
+from sstlib.model.fast import convolution
+from sstlib.model.fast.convolution import (
+    Convolution3,
+    Pending,
+    convolved,
+    fits,
+    halved,
+    normalized,
+    rectified,
+    summed,
+)
+from sstlib.model.layers import ResidualBlock, group_norm
 
 needs_kernels = pytest.mark.skipif(convolution.library() is None, reason="no C++ compiler here")
 SIZES = [(1, 1, 1), (2, 3, 23), (1, 29, 5), (3, 4, 8), (2, 37, 41)]  # batch, height, width
 
 
 def image(batch: int, channels: int, height: int, width: int, seed: int = 0) -> torch.Tensor:
-    """Anything but centred: convolutions meet the outputs of ReLU."""
+    """Anything but centered: convolutions meet the outputs of ReLU."""
     random = torch.Generator().manual_seed(seed)
     return (torch.randn(batch, channels, height, width, generator=random) + 1.5).contiguous(memory_format=torch.channels_last)
 
@@ -173,20 +182,3 @@ def test_a_network_segments_alike_without_the_kernels(monkeypatch):
     fast = unroll(network, frames, masks).softmax(2)
     monkeypatch.setattr(convolution, "library", lambda: None)
     torch.testing.assert_close(fast, unroll(network, frames, masks).softmax(2), rtol=0, atol=1e-4)
-
-
-@pytest.mark.parametrize("rectify", [False, True])
-def test_projections_and_their_gradients_are_those_of_linear_layers(rectify):
-    torch.manual_seed(0)
-    layer = torch.nn.Linear(13, 17)
-    x, upstream = torch.randn(2, 5, 7, 13, requires_grad=True), torch.randn(2, 5, 7, 17)
-    exact = copy.deepcopy(layer).double()
-    wide = x.detach().double().requires_grad_()
-    truth = exact(wide).relu() if rectify else exact(wide)
-    found = convolution.projected(layer, x, rectify)
-    near(found.detach(), truth.detach())
-    for a, b in zip(torch.autograd.grad(found, (x, *layer.parameters()), upstream),
-                    torch.autograd.grad(truth, (wide, *exact.parameters()), upstream.double()), strict=True):
-        near(a, b)
-    with torch.no_grad():
-        assert torch.equal(convolution.projected(layer, x, rectify), found)

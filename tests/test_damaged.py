@@ -7,14 +7,14 @@ import random
 import pytest
 import torch
 
-from sstlib import paths, weights
+from sstlib import paths
 from sstlib.cli import main
 from sstlib.config import MODELS, DataConfig, RunConfig, TrainingConfig
 from sstlib.experiments import run
 from sstlib.experiments.records import RunRecord
 from sstlib.model import build
 from sstlib.provenance import provenance
-from sstlib.runner.task import Task, read_record
+from sstlib.reproduction.task import Task, read_record
 from sstlib.training import loop
 
 pytestmark = pytest.mark.slow

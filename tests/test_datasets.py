@@ -12,21 +12,22 @@ import torch
 from PIL import Image
 
 from sstlib import cli, video
+from sstlib.benchmarks import rendering
 from sstlib.config import DataConfig
-from sstlib.datasets import DATASETS, augmentation, open_dataset, speed, training, training_batch
+from sstlib.datasets import DATASETS, augmentation, open_dataset, samples, training_batch
 from sstlib.datasets.youtube import write_submission
 
 SHAPE = (12, 20)
 
 
-def write_sequence(frames, masks, names, ids=(0, 1), labelled=None, grey=False):
+def write_sequence(frames, masks, names, ids=(0, 1), labeled=None, gray=False):
     rng = np.random.default_rng(len(names))
     frames.mkdir(parents=True)
     for k, name in enumerate(names):
         Image.fromarray(np.full((*SHAPE, 3), k, np.uint8)).save(frames / f"{name}.jpg")
-        if labelled is None or name in labelled:
+        if labeled is None or name in labeled:
             labels = rng.choice(np.array(ids, np.uint8), SHAPE)
-            if grey:
+            if gray:
                 masks.mkdir(parents=True, exist_ok=True)
                 Image.fromarray(labels * 255).save(masks / f"{name}.png")
             else:
@@ -59,14 +60,14 @@ def test_davis_2017_keeps_objects_apart_and_2016_merges_them(tmp_path):
 
 
 def test_davis_test_dev_has_the_first_mask_alone(tmp_path):
-    davis(tmp_path, split="test-dev", labelled=["00000"])
+    davis(tmp_path, split="test-dev", labeled=["00000"])
     sequence = open_dataset("davis2017", "test-dev", tmp_path)[0]
     assert sequence.label(0) is not None and sequence.label(1) is None
 
 
 def test_davis_finds_whichever_resolution_holds_a_sequence(tmp_path, monkeypatch):
-    davis(tmp_path, year="2016", names=["boat"], resolution="360p", grey=True)
-    davis(tmp_path, year="2016", names=["cows"], resolution="480p", grey=True)
+    davis(tmp_path, year="2016", names=["boat"], resolution="360p", gray=True)
+    davis(tmp_path, year="2016", names=["cows"], resolution="480p", gray=True)
     (tmp_path / "ImageSets/2016/val.txt").write_text("boat\ncows\n")
     monkeypatch.setenv("SST_DAVIS", str(tmp_path))
     boat, cows = open_dataset("davis2016", "val")
@@ -92,16 +93,16 @@ def test_broken_davis_trees_are_told_by_file(tmp_path):
 
 @pytest.mark.parametrize("level", ["", "480p"])
 def test_a_tree_of_ones_own_needs_no_lists(tmp_path, level):
-    for name, labelled in (("a10", ["00000"]), ("a9", [])):
+    for name, labeled in (("a10", ["00000"]), ("a9", [])):
         frames, masks = (tmp_path / part / level / name for part in ("JPEGImages", "Annotations"))
-        write_sequence(frames, masks, ["00000", "00001"], labelled=labelled)
+        write_sequence(frames, masks, ["00000", "00001"], labeled=labeled)
     first, second = open_dataset(str(tmp_path))
     assert (first.name, second.name) == ("a9", "a10")
     assert first.label(0) is None and second.label(0) is not None and second.label(1) is None
 
 
 def test_a_folder_of_frames_with_masks_is_a_data_set_of_one(tmp_path):
-    write_sequence(tmp_path / "clip", tmp_path / "clip" / "masks", ["f2", "f10"], labelled=["f2"])
+    write_sequence(tmp_path / "clip", tmp_path / "clip" / "masks", ["f2", "f10"], labeled=["f2"])
     [sequence] = open_dataset(str(tmp_path / "clip"))
     assert sequence.frame_names == ["f2", "f10"] and sequence.label(0) is not None
     (tmp_path / "tree" / "JPEGImages").mkdir(parents=True)
@@ -122,10 +123,10 @@ def test_training_samples_depend_on_their_own_index_alone():
 
 
 def test_samples_drawn_together_are_those_drawn_alone(monkeypatch):
-    monkeypatch.setattr(training, "LEAST_VISIBLE", 0.03)  # so that some are drawn anew
-    together = training.training_samples(DATA, 3, range(5))
+    monkeypatch.setattr(samples, "LEAST_VISIBLE", 0.03)  # so that some are drawn anew
+    together = samples.training_samples(DATA, 3, range(5))
     for index, (frames, labels) in enumerate(together):
-        alone = training.training_sample(DATA, 3, index)
+        alone = samples.training_sample(DATA, 3, index)
         np.testing.assert_array_equal(frames, alone[0])
         np.testing.assert_array_equal(labels, alone[1])
 
@@ -140,8 +141,8 @@ def test_training_batches_are_rendered_on_a_gpu():
 
 
 def test_the_speed_is_measured(tmp_path, capsys, monkeypatch):
-    small = functools.partial(speed.measure, rounds=1, frames=2, height=24, width=32)
-    monkeypatch.setattr(speed, "measure", small)
+    small = functools.partial(rendering.measure, rounds=1, frames=2, height=24, width=32)
+    monkeypatch.setattr(rendering, "measure", small)
     config = tmp_path / "run.json"
     config.write_text(json.dumps({"data": DataConfig(height=24, width=32).to_dict(), "training": {"batch": 1}}))
     assert cli.main(["data", "speed", "--clips", "2", "--preset", str(config), "--json", str(tmp_path / "record.json")]) == 0
@@ -160,7 +161,7 @@ def test_training_objects_all_show_in_the_reference_frame():
 
 
 def test_davis_2016_lists_of_its_own_archive_are_read(tmp_path):
-    davis(tmp_path, names=["bear", "cows"], grey=True)
+    davis(tmp_path, names=["bear", "cows"], gray=True)
     (tmp_path / "ImageSets/480p").mkdir()
     pairs = [
         f"/JPEGImages/480p/{name}/0000{t}.jpg /Annotations/480p/{name}/0000{t}.png"
@@ -215,7 +216,7 @@ def youtube(folder, split="valid"):
             root / "Annotations" / video_name,
             names,
             ids=ids,
-            labelled=["00000", "00005"],
+            labeled=["00000", "00005"],
         )
     meta = {
         "videos": {
@@ -242,7 +243,7 @@ def test_youtube_at_all_frames_takes_the_masks_of_valid(tmp_path):
     youtube(tmp_path)
     for name in ("0a", "1b"):
         write_sequence(
-            tmp_path / "valid_all_frames/JPEGImages" / name, None, [f"{k:05d}" for k in range(16)], labelled=[]
+            tmp_path / "valid_all_frames/JPEGImages" / name, None, [f"{k:05d}" for k in range(16)], labeled=[]
         )
     second, first = open_dataset("youtube2019", "valid_all_frames", tmp_path)
     assert len(first) == 16 and first.label(5) is not None and first.label(1) is None
@@ -287,7 +288,7 @@ def test_a_submission_holds_the_scored_frames_alone(tmp_path):
 
 def test_a_submission_is_by_palette_and_in_the_order_of_numbers_whatever_it_is_read_from(tmp_path):
     root = tmp_path / "valid"
-    write_sequence(root / "JPEGImages/0a", root / "Annotations/0a", ["8", "9", "10"], ids=(0, 2), labelled=["8"])
+    write_sequence(root / "JPEGImages/0a", root / "Annotations/0a", ["8", "9", "10"], ids=(0, 2), labeled=["8"])
     known = {"category": "bird", "frames": ["10", "8", "9"]}
     (root / "meta.json").write_text(json.dumps({"videos": {"0a": {"objects": {"2": known}}}}))
     [sequence] = open_dataset("youtube2019", "valid", tmp_path)
@@ -343,7 +344,7 @@ def own_folder(folder):
 
 
 LAYOUTS = {  # how a tree is written, where a frame of it is, where its mask is
-    "davis2016": (lambda root: davis(root, year="2016", grey=True), "JPEGImages/480p/bear", "Annotations/480p/bear"),
+    "davis2016": (lambda root: davis(root, year="2016", gray=True), "JPEGImages/480p/bear", "Annotations/480p/bear"),
     "davis2017": (davis, "JPEGImages/480p/bear", "Annotations/480p/bear"),
     "youtube2018": (youtube, "valid/JPEGImages/0a", "valid/Annotations/0a"),
     "youtube2019": (youtube, "valid/JPEGImages/0a", "valid/Annotations/0a"),
@@ -415,9 +416,9 @@ def real(tmp_path, monkeypatch):
     (tmp_path / "ImageSets/2016").mkdir(parents=True)
     (tmp_path / "ImageSets/2016/train.txt").write_text("bear\ncows\n")
     monkeypatch.setenv("SST_DAVIS", str(tmp_path))
-    training.real_sequences.cache_clear()
+    samples.real_sequences.cache_clear()
     yield DATA.replace(real="davis2016", real_ratio=1.0)
-    training.real_sequences.cache_clear()
+    samples.real_sequences.cache_clear()
 
 
 def test_real_clips_are_drawn_from_their_own_index_alone(real):
@@ -429,11 +430,11 @@ def test_real_clips_are_drawn_from_their_own_index_alone(real):
 
 
 def test_held_out_sequences_are_not_drawn(real):
-    assert [s.name for s in training.real_sequences("davis2016", ("cows",))] == ["bear"]
+    assert [s.name for s in samples.real_sequences("davis2016", ("cows",))] == ["bear"]
     with pytest.raises(ValueError, match="'tiger'"):
-        training.real_sequences("davis2016", ("tiger",))
+        samples.real_sequences("davis2016", ("tiger",))
     with pytest.raises(ValueError, match="leaves no sequence"):
-        training.real_sequences("davis2016", ("bear", "cows"))
+        samples.real_sequences("davis2016", ("bear", "cows"))
 
 
 @pytest.mark.parametrize("length", [1, 2, 5, 40])
@@ -491,7 +492,7 @@ def test_pasting_covers_and_names_what_is_pasted():
     masks = np.zeros((2, 31, 41), np.uint8)
     masks[:, 12:20, 15:25] = 1
     above = np.full((2, 31, 41, 3), 200, np.uint8), masks
-    for labelled, name in ((True, 2), (False, 0)):
-        frames, labels = augmentation.paste(np.random.default_rng(1), below, above, labelled)
+    for labeled, name in ((True, 2), (False, 0)):
+        frames, labels = augmentation.paste(np.random.default_rng(1), below, above, labeled)
         np.testing.assert_array_equal(frames[..., 0] == 200, labels == name)
         assert (labels == name).any() and not below[0].any()

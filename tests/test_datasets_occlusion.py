@@ -6,23 +6,23 @@ import numpy as np
 import pytest
 
 from sstlib import cli, video
-from sstlib.datasets import occlusion, open_dataset
+from sstlib.datasets import open_dataset, sst_occlusion
 from sstlib.synthetic import ClipSpec
 
 
 def test_each_axis_varies_alone():
-    sequences = list(occlusion.clips("test"))
+    sequences = list(sst_occlusion.clips("test"))
     assert {s.axis for s in sequences} == {"length", "likeness", "objects", "speed"}
     for sequence in sequences:
-        field = occlusion.AXES[sequence.axis][0]
+        field = sst_occlusion.AXES[sequence.axis][0]
         assert getattr(sequence.spec, field) == sequence.value
-        for other, value in occlusion.BASE.items():
+        for other, value in sst_occlusion.BASE.items():
             assert other == field or getattr(sequence.spec, other) == value
     assert {s.value for s in sequences if s.axis == "length"} == {0, 1, 2, 4, 8, 16, 32}
 
 
 def test_splits_share_no_name_and_no_seed():
-    everything = [s for split in occlusion.CLIPS for s in occlusion.clips(split)]
+    everything = [s for split in sst_occlusion.CLIPS for s in sst_occlusion.clips(split)]
     assert len({s.name for s in everything}) == len({s.seed for s in everything}) == len(everything)
 
 
@@ -37,30 +37,30 @@ def test_small_clips_are_hidden_as_long_as_their_axis_says(index):
 
 
 def test_the_manifest_states_every_clip_and_no_other():
-    stated = json.loads(occlusion.MANIFEST.read_text())
-    assert stated["version"] == occlusion.VERSION
-    assert set(stated["clips"]) == {str(s.seed) for split in occlusion.CLIPS for s in occlusion.clips(split)}
-    assert len(occlusion.content_hash("test")) == 16
+    stated = json.loads(sst_occlusion.MANIFEST.read_text())
+    assert stated["version"] == sst_occlusion.VERSION
+    assert set(stated["clips"]) == {str(s.seed) for split in sst_occlusion.CLIPS for s in sst_occlusion.clips(split)}
+    assert len(sst_occlusion.content_hash("test")) == 16
 
 
 def test_one_clip_of_each_axis_is_what_the_manifest_states():
-    for axis in occlusion.AXES:
-        sequence = next(s for s in occlusion.clips("val") if s.axis == axis and s.value >= 0.5)
+    for axis in sst_occlusion.AXES:
+        sequence = next(s for s in sst_occlusion.clips("val") if s.axis == axis and s.value >= 0.5)
         assert sequence.clip.frames.shape[1:3] == (240, 432)  # raises where the content differs
 
 
 def test_other_content_is_refused_but_other_rounding_is_not(monkeypatch):
-    sequence = next(occlusion.clips("mini"))
+    sequence = next(sst_occlusion.clips("mini"))
     clip = sequence.clip
-    changed = occlusion.fingerprint(clip) | {"sha256": "0" * 32}
-    occlusion._rendered.cache_clear()
-    monkeypatch.setattr(occlusion, "_manifest", lambda: {str(sequence.seed): changed})
+    changed = sst_occlusion.fingerprint(clip) | {"sha256": "0" * 32}
+    sst_occlusion._rendered.cache_clear()
+    monkeypatch.setattr(sst_occlusion, "_manifest", lambda: {str(sequence.seed): changed})
     np.testing.assert_array_equal(sequence.clip.frames, clip.frames)
-    occlusion._rendered.cache_clear()
+    sst_occlusion._rendered.cache_clear()
     changed["thumbnail"] = [value + 9 for value in changed["thumbnail"]]
     with pytest.raises(ValueError, match="mini-length-0-0 is not that of SST-Occlusion version"):
         sequence.frame(0)
-    occlusion._rendered.cache_clear()
+    sst_occlusion._rendered.cache_clear()
 
 
 @pytest.fixture
@@ -68,15 +68,15 @@ def small(monkeypatch):
     """A benchmark of two short small clips."""
     size = dict(frames=15, height=48, width=64, size=14.0, objects=2)
     some = [
-        occlusion.OcclusionSequence(f"clip-{n}", "length", float(n), ClipSpec(occlusion=n, **size), (9, n))
+        sst_occlusion.OcclusionSequence(f"clip-{n}", "length", float(n), ClipSpec(occlusion=n, **size), (9, n))
         for n in (0, 1)
     ]
-    monkeypatch.setattr(occlusion, "clips", lambda split: iter(some))
+    monkeypatch.setattr(sst_occlusion, "clips", lambda split: iter(some))
     monkeypatch.setattr(
-        occlusion,
+        sst_occlusion,
         "_manifest",
         lambda: {
-            str(s.seed): {"sha256": "x", "thumbnail": occlusion.fingerprint(_render(s))["thumbnail"]} for s in some
+            str(s.seed): {"sha256": "x", "thumbnail": sst_occlusion.fingerprint(_render(s))["thumbnail"]} for s in some
         },
     )
     return some
@@ -90,9 +90,9 @@ def _render(sequence):
 
 def test_the_written_tree_is_read_back_as_davis(tmp_path, small):
     for sequence in small:
-        occlusion.write(tmp_path, sequence)
-        occlusion.write(tmp_path, sequence)  # once more over what is there
-    occlusion.write_index(tmp_path, "test")
+        sst_occlusion.write(tmp_path, sequence)
+        sst_occlusion.write(tmp_path, sequence)  # once more over what is there
+    sst_occlusion.write_index(tmp_path, "test")
     assert not list(tmp_path.rglob(".*"))
     read = open_dataset("sst-occlusion", "test", tmp_path)
     assert [s.name for s in read] == ["clip-0", "clip-1"]
@@ -104,15 +104,15 @@ def test_the_written_tree_is_read_back_as_davis(tmp_path, small):
             full = video.read_mask(tmp_path / "Amodal" / made.name / "1" / f"{t:05d}.png")
             np.testing.assert_array_equal(full, made.clip.full(1)[t])
     known = json.loads((tmp_path / "test.json").read_text())
-    assert known["clips"]["clip-1"]["value"] == 1 and known["version"] == occlusion.VERSION
+    assert known["clips"]["clip-1"]["value"] == 1 and known["version"] == sst_occlusion.VERSION
 
 
 def test_the_command_states_the_content_of_every_clip(tmp_path, small, capsys):
     assert cli.main(["data", "manifest", "--out", str(tmp_path / "stated.json")]) == 0
     assert "other than that of version" in capsys.readouterr().out
     stated = json.loads((tmp_path / "stated.json").read_text())
-    assert stated["version"] == occlusion.VERSION
-    assert stated["clips"] == {str(s.seed): occlusion.fingerprint(_render(s)) for s in small}
+    assert stated["version"] == sst_occlusion.VERSION
+    assert stated["clips"] == {str(s.seed): sst_occlusion.fingerprint(_render(s)) for s in small}
 
 
 def test_the_command_refuses_a_split_that_is_not_there(tmp_path, capsys):
@@ -123,4 +123,4 @@ def test_the_command_refuses_a_split_that_is_not_there(tmp_path, capsys):
 @pytest.mark.slow
 def test_the_command_writes_the_benchmark(tmp_path):
     assert cli.main(["data", "occlusion", "--out", str(tmp_path), "--split", "val", "--processes", "2"]) == 0
-    assert len(open_dataset("sst-occlusion", "val", tmp_path)) == len(list(occlusion.clips("val")))
+    assert len(open_dataset("sst-occlusion", "val", tmp_path)) == len(list(sst_occlusion.clips("val")))

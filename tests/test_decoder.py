@@ -4,10 +4,9 @@ import pytest
 import torch
 
 from sstlib.config import named_model
-from sstlib.decoder import InstanceGate, SmallDecoder
-from sstlib.ensembler import ContextGate, Ensembler, GatedBottleneck
 from sstlib.model import build
-from sstlib.resnet import Bottleneck
+from sstlib.model.decoder import ContextGate, Ensembler, GatedBottleneck, InstanceGate, SmallDecoder
+from sstlib.model.resnet import Bottleneck
 
 SHARED, FEATURES, MAPS, INSTANCE, LOW = 7, 6, 5, 12, 10
 

@@ -5,11 +5,10 @@ import numpy as np
 import pytest
 import torch
 from loops import numbers
+from test_rival_oracles import near
 
 from sstlib.config import named_model
-from sstlib.decoder import build_decoder
-from sstlib.ensembler import Ensembler
-from test_rival_oracles import near
+from sstlib.model.decoder import Ensembler, build_decoder
 
 
 def gated(x, gate, instance, background):

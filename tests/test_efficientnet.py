@@ -6,11 +6,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from sstlib import efficientnet
-from sstlib.backbone import SmallBackbone, build_backbone
 from sstlib.config import ModelConfig, RunConfig, TrainingConfig, named_model
-from sstlib.efficientnet import EfficientNetLite, load_published, published
+from sstlib.model import efficientnet
+from sstlib.model.backbone import SmallBackbone, build_backbone
+from sstlib.model.efficientnet import EfficientNetLite
 from sstlib.training.start import first_network
+from sstlib.weights.published import load_published, published
 
 # (kernel, stride, channels in, channels out, expansion) of the blocks of Lite0 as far as stride 16, written out
 BLOCKS = [(3, 1, 32, 16, 1), (3, 2, 16, 24, 6), (3, 1, 24, 24, 6), (5, 2, 24, 40, 6), (5, 1, 40, 40, 6), (3, 2, 40, 80, 6), (3, 1, 80, 80, 6),

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from sstlib.encoding import LONGEST, PositionalEncoding, sinusoid, split_channels
+from sstlib.model.encoding import LONGEST, PositionalEncoding, sinusoid, split_channels
 
 
 def test_sinusoid_is_sine_and_cosine_of_geometric_frequencies():

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from sstlib.benchmarks import scoring
 from sstlib.cli import main
 from sstlib.datasets import open_dataset
-from sstlib.evaluation import Evaluation, benchmark, compare, evaluate, youtube_groups
+from sstlib.evaluation import Evaluation, compare, evaluate, youtube_groups
 from sstlib.evaluation import folders as folders_module
 from sstlib.metrics.scores import count_frame, score_sequence
 from sstlib.video import read_mask, write_mask
@@ -369,9 +370,9 @@ def test_a_known_data_set_brings_its_annotations_and_protocol(folders, tmp_path,
 
 def test_benchmark_times_methods_that_agree():
     pytest.importorskip("cv2", reason="the plain implementation needs OpenCV")
-    times = benchmark.benchmark(GOLDENS / "predictions", GOLDENS / "Annotations", rounds=1, processes=1)
+    times = scoring.benchmark(GOLDENS / "predictions", GOLDENS / "Annotations", rounds=1, processes=1)
     assert all(taken > 0 for methods in times.values() for taken in methods.values())
-    assert "native" in benchmark.report(times)
+    assert "native" in scoring.report(times)
 
 
 def test_generated_clips_bring_their_truth_and_measures_of_occlusion(tmp_path, capsys):

@@ -9,14 +9,15 @@ import types
 import numpy as np
 import pytest
 
-from sstlib import paths, runner, weights
-from sstlib.cli import main, sweep
+from sstlib import paths, reproduction, weights
+from sstlib.cli import main
 from sstlib.config import MODELS, RunConfig, TrainingConfig
-from sstlib.datasets import occlusion
-from sstlib.experiments import SWEEPS, RunRecord, card, findings, missing, records, release, run, scoring, tables
+from sstlib.datasets import sst_occlusion
+from sstlib.experiments import SWEEPS, RunRecord, card, findings, missing, records, releasing, run, tables, validation
 from sstlib.experiments.sweeps import SEEDS, VARIANTS
 from sstlib.model import build
 from sstlib.provenance import provenance
+from sstlib.reproduction import runs as sweep
 from sstlib.training.loop import write_curve
 from sstlib.video import write_mask
 
@@ -119,17 +120,17 @@ def test_a_reused_record_says_which_code_made_it(runs, capsys):
     assert main(["sweep", "history", "--list"]) == 0
     assert "1 of them made by other code, commit 0123456789ab; sst sweep --fresh makes them again" in capsys.readouterr().out
     tasks = [sweep.task("history", run("base", seed)) for seed in (0, 1)]
-    with runner.Engine() as engine:
-        said = runner.summary(engine.run(tasks))
+    with reproduction.Engine() as engine:
+        said = reproduction.summary(engine.run(tasks))
     assert [line.split(maxsplit=4)[3:] for line in said.splitlines()[:2]] == [["reused"], ["reused", "made by other code, commit 0123456789ab; "
                                                                               "sst sweep --fresh makes them again"]]
 
 
 def test_what_a_stopped_scoring_left_is_checked(tmp_path):
-    [clip] = [clip for clip in occlusion.clips("mini") if clip.value == 0]
+    [clip] = [clip for clip in sst_occlusion.clips("mini") if clip.value == 0]
     (tmp_path / f"{clip.name}.json").write_text('{"seconds": "soon", "frames": 3}')
     with pytest.raises(ValueError, match=f"{clip.name}.json: seconds is 'soon'; expected a number .*delete it"):
-        scoring.predict(build(MODELS["sst-tiny"]), [clip], tmp_path)
+        validation.predict(build(MODELS["sst-tiny"]), [clip], tmp_path)
 
 
 def test_unknown_variant_lists_the_known_ones():
@@ -207,16 +208,16 @@ def test_a_release_is_loaded_by_name_and_says_its_terms(finished):
     text = written[-1].read_text()
     assert "Non-commercial" in text and "No record of these weights yet" in text and "Random weights to begin with" in text
     thin = tables.pd.read_csv(written[1])
-    assert len(thin) <= release.CURVE_ROWS and thin["step"].iloc[-1] == 700 and thin["probe_J"].iloc[-1] == 0.5
+    assert len(thin) <= releasing.CURVE_ROWS and thin["step"].iloc[-1] == 700 and thin["probe_J"].iloc[-1] == 0.5
 
 
 def test_an_unfinished_run_is_not_released(finished):
     facts = weights.facts(finished / "weights.safetensors")
     weights.save(weights.load(finished / "weights.safetensors"), finished / "weights.safetensors", run=facts["run"], step=10, origin=facts["origin"])
     with pytest.raises(ValueError, match="stopped at step 10 of 700"):
-        release.release(finished, "sst-test", "generated")
+        releasing.release(finished, "sst-test", "generated")
     with pytest.raises(ValueError, match="no stated terms; known: generated, davis2016"):
-        release.release(finished, "sst-test", "imagenet")
+        releasing.release(finished, "sst-test", "imagenet")
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "../figures", "a/b", "/tmp/x", "-x y", ".hidden"])
@@ -229,7 +230,7 @@ def test_a_release_is_named_as_one_file_or_nothing_is_touched(finished, monkeypa
 
 def test_a_run_that_cannot_be_released_loses_nothing_of_the_release_before_it(finished, monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(paths, "FIGURES", tmp_path / "figures")
-    release.release(finished, "sst-test", "generated")
+    releasing.release(finished, "sst-test", "generated")
     (tmp_path / "figures" / "sst-test").mkdir(parents=True)
     before = {path: path.read_bytes() for path in paths.WEIGHTS.iterdir()}
     facts = weights.facts(finished / "weights.safetensors")
@@ -280,18 +281,18 @@ def started(finished, tmp_path):
 
 
 def test_a_card_tells_of_every_run_since_random_weights(started):
-    release.release(started, "sst-new", "generated")
+    releasing.release(started, "sst-new", "generated")
     assert [run["name"] for run in weights.lineage("sst-new")] == ["sst-old", "sst-new"]
     text = (paths.WEIGHTS / "sst-new.md").read_text()
     assert "Random weights to begin with" in text and "Cost: 33 minutes in all" in text  # 600 s and 2 x 700 s
     assert len([line for line in text.splitlines() if "no real frame" in line]) == 2
-    release.release(started, "sst-new", "generated")
+    releasing.release(started, "sst-new", "generated")
     assert (paths.WEIGHTS / "sst-new.md").read_text() == text, "released again it is the same"
 
 
 def test_a_release_of_the_same_name_keeps_the_one_before_as_its_ancestor(started):
     for _ in range(2):
-        release.release(started, "sst-old", "generated")
+        releasing.release(started, "sst-old", "generated")
         assert len(weights.lineage("sst-old")) == 2
 
 
@@ -300,9 +301,9 @@ def test_runs_before_the_oldest_that_a_file_tells_of_come_from_its_start(started
     facts = {key: value for key, value in weights.facts(file).items() if key != "config"}
     again = facts["run"] | {"training": facts["run"]["training"] | {"start": "sst-mid"}}
     weights.save(weights.load(file), file, **facts | {"run": again, "ancestry": [facts | {"name": "sst-mid", "training_seconds": 60.0}]})
-    release.release(started, "sst-new", "generated")
+    releasing.release(started, "sst-new", "generated")
     assert [run["name"] for run in weights.lineage("sst-new")] == ["sst-mid", "sst-new"]
-    release.release(started, "sst-new", "generated", start="sst-old")
+    releasing.release(started, "sst-new", "generated", start="sst-old")
     assert [run["name"] for run in weights.lineage("sst-new")] == ["sst-old", "sst-mid", "sst-new"]
     assert "Random weights to begin with" in (paths.WEIGHTS / "sst-new.md").read_text()
 
@@ -314,13 +315,13 @@ def test_a_start_that_was_made_after_the_run_is_no_start_of_it(started):
     late = facts["origin"] | {"finished": "2199-01-01T00:00:00Z"}
     weights.save(weights.load(old), old, run=facts["run"], step=700, origin=late)
     with pytest.raises(ValueError, match="was made later; name a copy of what it was by --start FILE"):
-        release.release(started, "sst-new", "generated")
+        releasing.release(started, "sst-new", "generated")
     assert main(["release", str(started), "sst-new", "--data", "generated", "--start", str(kept)]) == 0
     assert [run["name"] for run in weights.lineage("sst-new")] == ["kept", "sst-new"]
 
 
 def test_a_card_says_in_what_its_network_is_not_the_papers(finished):
-    release.release(finished, "sst-test", "generated")
+    releasing.release(finished, "sst-test", "generated")
     text = (paths.WEIGHTS / "sst-test.md").read_text()
     rows = {line.split(" | ")[0].strip("| "): line for line in text.split("the paper's |")[1].splitlines() if line.startswith("| ")}
     differing = {name for name, value in MODELS["sst-tiny"].to_dict().items() if value != MODELS["sst-r101-paper"].to_dict()[name]}
@@ -335,27 +336,27 @@ def test_the_cards_are_those_made_from_records(name):
 
 
 def small_benchmark():
-    clips = [clip for clip in occlusion.clips("mini") if clip.value in (0, 2)]
-    return scoring.Benchmark("mini", lambda: clips, lambda folder, names: scoring.evaluate_clips(folder, "mini", sequences=names))
+    clips = [clip for clip in sst_occlusion.clips("mini") if clip.value in (0, 2)]
+    return validation.Benchmark("mini", lambda: clips, lambda folder, names: validation.evaluate_clips(folder, "mini", sequences=names))
 
 
 def test_a_stopped_scoring_goes_on_and_its_record_makes_the_card(finished, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(paths, "RESULTS", tmp_path)
     monkeypatch.setattr(paths, "FIGURES", tmp_path / "figures")
     monkeypatch.setattr(paths, "TABLES", tmp_path / "tables")
-    monkeypatch.setattr(scoring, "BENCHMARKS", {"sst-occlusion": small_benchmark()})
-    monkeypatch.setattr(scoring, "SPLIT", "mini")
-    release.release(finished, "sst-test", "generated")
-    first, second = scoring.BENCHMARKS["sst-occlusion"].sequences()
-    folder = scoring.predictions("sst-test", "sst-occlusion")
-    scoring.predict(weights.load("sst-test"), [first], folder)
+    monkeypatch.setattr(validation, "BENCHMARKS", {"sst-occlusion": small_benchmark()})
+    monkeypatch.setattr(validation, "SPLIT", "mini")
+    releasing.release(finished, "sst-test", "generated")
+    first, second = validation.BENCHMARKS["sst-occlusion"].sequences()
+    folder = validation.predictions("sst-test", "sst-occlusion")
+    validation.predict(weights.load("sst-test"), [first], folder)
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*.png")}
     assert main(["release", "sst-test", "--score"]) == 0
     assert len(before) == len(first) and {path: path.stat().st_mtime_ns for path in before} == before
-    record = scoring.record_of("sst-test", "sst-occlusion")
-    truth = scoring.evaluate_clips(folder, "mini", sequences=[first.name, second.name])
+    record = validation.record_of("sst-test", "sst-occlusion")
+    truth = validation.evaluate_clips(folder, "mini", sequences=[first.name, second.name])
     assert record.metrics["J&F"] == pytest.approx(truth.overall()["J&F"].mean, rel=1e-6)
-    curve = scoring.occlusion_curve(record)
+    curve = validation.occlusion_curve(record)
     assert list(curve["frames hidden"]) == [0, 2]
     assert curve["J&F"].tolist() == pytest.approx([100 * record.metrics["sequences"][clip.name]["J&F"] for clip in (first, second)])
     [row] = tables.releases().to_dict("records")
@@ -364,11 +365,11 @@ def test_a_stopped_scoring_goes_on_and_its_record_makes_the_card(finished, tmp_p
     assert f"| 0 | 1 | {curve['J&F'][0]:.1f}" in text and "../figures/sst-test/occlusion.png" in text
     assert "../figures/sst-test/failure-2.jpg" in text and not list((tmp_path / "runs").glob("sst-occlusion/.*"))
     weights.save(build(MODELS["sst-tiny"]), paths.WEIGHTS / "sst-test.safetensors", step=1)
-    assert scoring.record_of("sst-test", "sst-occlusion") is None, "a record is of the very weights"
-    release.release(finished, "sst-test", "generated", None)
+    assert validation.record_of("sst-test", "sst-occlusion") is None, "a record is of the very weights"
+    releasing.release(finished, "sst-test", "generated", None)
     weights.save(build(MODELS["sst-tiny"]), paths.WEIGHTS / "sst-test.safetensors", **{k: v for k, v in weights.facts("sst-test").items() if k != "config"})
-    scoring.score("sst-test", "sst-occlusion")
-    assert [one["J&F"] for one in scoring.earlier("sst-test", "sst-occlusion")] == [record.metrics["J&F"]]
+    validation.score("sst-test", "sst-occlusion")
+    assert [one["J&F"] for one in validation.earlier("sst-test", "sst-occlusion")] == [record.metrics["J&F"]]
     assert f"before these weights were scored on the same sequences (mini: J&F {100 * record.metrics['J&F']:.1f})" in card.card("sst-test")
 
 
@@ -400,7 +401,7 @@ def test_a_release_goes_to_the_hub_with_its_card(finished, monkeypatch, tmp_path
             return f"https://hub/{repo_id}"
 
     monkeypatch.setattr(hub_mixin, "HfApi", Hub)
-    release.release(finished, "sst-test", "davis2016")
+    releasing.release(finished, "sst-test", "davis2016")
     assert main(["release", "sst-test", "--push", "someone/sst-test"]) == 0
     pushed = tmp_path / "hub" / "someone" / "sst-test"
     assert (pushed / "README.md").read_text().startswith("---\nlicense: cc-by-nc-4.0\n")

@@ -6,8 +6,9 @@ import torch.nn.functional as F
 
 from sstlib import weights
 from sstlib.config import ModelConfig, RunConfig, TrainingConfig, named_model
-from sstlib.matching import ReferenceMatching
-from sstlib.model import build, unroll, unroll_all
+from sstlib.model import build, unroll
+from sstlib.model.matching import ReferenceMatching
+from sstlib.model.propagator import unroll_all
 from sstlib.training import train
 from sstlib.training.start import first_network, freeze
 

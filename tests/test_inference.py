@@ -6,11 +6,11 @@ import torch
 from PIL import Image
 
 from sstlib import weights
+from sstlib.benchmarks.frames import streamed
 from sstlib.cli import main
 from sstlib.config import named_model
 from sstlib.inference import Segmenter, segment_sequence, segment_to_folder
 from sstlib.model import build, unroll
-from sstlib.speed import streamed
 from sstlib.synthetic.endless import endless_video
 from sstlib.video import ArraySequence, read_mask, write_mask
 

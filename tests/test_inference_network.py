@@ -10,11 +10,11 @@ from PIL import Image
 from torch import nn
 
 from sstlib import weights
+from sstlib.benchmarks.clocks import resident_megabytes
 from sstlib.cli import main
 from sstlib.config import named_model
 from sstlib.inference import Segmenter, enlarged, winners
 from sstlib.model import build
-from sstlib.speed import resident_megabytes
 from sstlib.video import read_mask, write_mask
 
 HEIGHT, WIDTH = 41, 67

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from sstlib import losses
+from sstlib.training import losses
 
 
 @pytest.fixture

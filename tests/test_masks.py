@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sstlib import png, video
+from sstlib import video
+from sstlib.video import png
 
 SHAPE = (48, 64)
 DISK = np.hypot(*np.indices(SHAPE) - np.array([20, 24])[:, None, None]) < 11

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from sstlib import metrics
-from sstlib.evaluation.benchmark import plain_counts
+from sstlib.benchmarks.scoring import plain_counts
 from sstlib.metrics import PROTOCOLS, SequenceScorer, Statistics, counts, frame_counts, score_sequence
 from sstlib.metrics.counts import numpy_counts, present
 from sstlib.metrics.scores import accuracy, precision_recall, similarity

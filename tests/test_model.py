@@ -5,7 +5,8 @@ import torch
 
 from sstlib import weights
 from sstlib.config import MODELS, ModelConfig, named_model
-from sstlib.model import ABSENT, build, own_memberships, unroll
+from sstlib.model import build, own_memberships, unroll
+from sstlib.model.propagator import ABSENT
 
 METHODS = {name: config for name, config in MODELS.items() if name.endswith("-tiny")}
 TINY = named_model("sst-tiny")

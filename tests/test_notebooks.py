@@ -7,9 +7,9 @@ import nbformat
 import pytest
 
 from sstlib import paths
-from sstlib.report import heading
-from sstlib.runner.notebook import declared, declared_parameters, tidy
-from sstlib.runner.parameters import parse_parameters
+from sstlib.reproduction.notebooks import declared, declared_parameters, tidy
+from sstlib.reproduction.parameters import parse_parameters
+from sstlib.reproduction.report import heading
 
 NOTEBOOKS = sorted(paths.NOTEBOOKS.glob("*.ipynb"))
 ABSOLUTE = re.compile(r"(?<![\w.:/~])/(?:home|root|tmp|work|Users|usr|opt|mnt|var|private)/|[A-Z]:\\\\")

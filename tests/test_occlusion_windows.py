@@ -5,8 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from sstlib.metrics import contour_accuracy, region_similarity
-from sstlib.metrics.occlusion_windows import (
+from sstlib.evaluation.occlusion_windows import (
     PassageTable,
     Windows,
     first_copied,
@@ -15,6 +14,7 @@ from sstlib.metrics.occlusion_windows import (
     passage,
     tabulate,
 )
+from sstlib.metrics import contour_accuracy, region_similarity
 
 HEIGHT, WIDTH = 12, 30
 

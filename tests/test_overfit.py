@@ -6,9 +6,9 @@ import torch
 from sstlib.config import DataConfig, named_model
 from sstlib.datasets import training_sample
 from sstlib.experiments.sweeps import VARIANTS
-from sstlib.losses import segmentation_loss
 from sstlib.metrics import region_similarity
 from sstlib.model import build, unroll
+from sstlib.training.losses import segmentation_loss
 
 STEPS, EVERY, ENOUGH = 400, 20, 0.95
 # Tables 3 to 5, twelve networks with dense attention, and the three rivals; nobody trains the last three for a table.

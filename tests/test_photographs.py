@@ -8,8 +8,8 @@ import torch
 from PIL import Image
 
 from sstlib.config import DataConfig
-from sstlib.datasets import composing, layers, training_sample
-from sstlib.datasets.layers import Layer, Path
+from sstlib.datasets import composing, cutouts, training_sample
+from sstlib.datasets.cutouts import Layer, Path
 from sstlib.datasets.photographs import LEAST, Photographs, open_photographs
 from sstlib.video import VOID, write_mask
 
@@ -95,7 +95,7 @@ def test_a_layer_lies_where_its_path_says():
     pixels = np.random.default_rng(0).integers(0, 255, (8, 12, 3), np.uint8)
     center = np.array([[32.0, 24.0], [35.0, 22.0], [3.0, 2.0]])
     frames, labels = torch.zeros(3, 3, *SIZE), np.full((3, *SIZE), 7, np.uint8)
-    own = layers.lay(frames, labels, Layer(pixels, mask, (6.0, 4.0), still(3, center=center)), 2)
+    own = cutouts.lay(frames, labels, Layer(pixels, mask, (6.0, 4.0), still(3, center=center)), 2)
     for t, (x, y) in enumerate(center.astype(int)):
         expected = np.zeros((SIZE[0] + 20, SIZE[1] + 20), bool)
         expected[y + 10 - 4:y + 10 + 4, x + 10 - 6:x + 10 + 6] = mask
@@ -104,7 +104,7 @@ def test_a_layer_lies_where_its_path_says():
     box = frames[0, :, 20:28, 26:38].permute(1, 2, 0).numpy()
     assert np.abs(box[mask] - pixels[mask]).max() < 1e-3 and (box[~mask] == 0).all()
     turned = Layer(pixels, mask, (6.0, 4.0), still(1, center=np.array([[32.0, 24.0]]), angle=np.full(1, np.pi / 2), scale=np.full(1, 2.0)))
-    covered = layers.warped(turned, SIZE)[1][0].numpy() > 0.5
+    covered = cutouts.warped(turned, SIZE)[1][0].numpy() > 0.5
     large = np.kron(mask, np.ones((2, 2), bool))
     expected = np.zeros(SIZE, bool)
     expected[12:36, 24:40] = np.rot90(large, -1)
@@ -114,14 +114,14 @@ def test_a_layer_lies_where_its_path_says():
 def test_what_shrinks_is_averaged():
     """A fine checkerboard becomes gray, not black or white as its pixels fall."""
     board = (np.indices((64, 64)).sum(0) % 2 * 255).astype(np.uint8)[..., None].repeat(3, 2)
-    pixels, covered = layers.warped(Layer(board, np.ones((64, 64), bool), (8.0, 8.0), still(1)), SIZE)
+    pixels, covered = cutouts.warped(Layer(board, np.ones((64, 64), bool), (8.0, 8.0), still(1)), SIZE)
     assert (pixels[0][:, covered[0] > 0.99] - 127.5).abs().max() < 3
 
 
 @pytest.mark.parametrize("speed", [0.5, 3.0, 6.4])
 def test_paths_keep_their_speed_and_turn_back(speed):
     for seed in range(20):
-        path = layers.draw_path(np.random.default_rng(seed), 40, SIZE, speed, np.array([32.0, 24.0]))
+        path = cutouts.draw_path(np.random.default_rng(seed), 40, SIZE, speed, np.array([32.0, 24.0]))
         steps = np.linalg.norm(np.diff(path.center, axis=0), axis=1)
         assert 0.8 * speed < steps.mean() < 1.25 * speed and steps.max() < 2.5 * speed
         assert (path.center > -2.5 * speed).all() and (path.center < np.array(SIZE[::-1]) + 2.5 * speed).all()
@@ -136,8 +136,8 @@ def test_labels_are_what_is_seen():
         frames, labels = torch.full((4, 3, *SIZE), 90.0), np.zeros((4, *SIZE), np.uint8)
         for identity, color in COLORS.items():
             pixels = np.full((20, 20, 3), color, np.uint8)
-            path = layers.draw_path(rng, 4, SIZE, 3.0, rng.uniform((10, 10), (54, 38)))
-            layers.lay(frames, labels, Layer(pixels, np.ones((20, 20), bool), (9.0, 9.0), path), identity)
+            path = cutouts.draw_path(rng, 4, SIZE, 3.0, rng.uniform((10, 10), (54, 38)))
+            cutouts.lay(frames, labels, Layer(pixels, np.ones((20, 20), bool), (9.0, 9.0), path), identity)
         for identity, channel in shades.items():
             excess = frames[:, channel] - frames[:, 1 - channel]
             assert (labels[excess.numpy() > 200] == identity).all() and (excess.numpy()[labels == identity] > -120).all()

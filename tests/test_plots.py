@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from sstlib import plots
-from sstlib.plots import connectivity, routes, scaling
+from sstlib.plots import flows, reach, scaling, style
 
 
 @plots.styled
@@ -24,14 +24,14 @@ def test_style_leaves_matplotlib_alone():
     drawing = _line([1, 2, 3])
     plots.png(drawing)
     assert dict(matplotlib.rcParams) == before
-    assert drawing.axes[0].lines[0].get_color() == plots.ACCENT
+    assert drawing.axes[0].lines[0].get_color() == style.ACCENT
 
 
 def test_png_is_deterministic_and_shows_itself():
     first, second = plots.png(_line([1, 4, 2])), plots.png(_line([1, 4, 2]))
     assert first == second == _line([1, 4, 2])._repr_png_()
     picture = Image.open(io.BytesIO(first))
-    assert picture.size == (round(plots.WIDTH * plots.DPI), 2 * plots.DPI)
+    assert picture.size == (round(style.WIDTH * style.DPI), 2 * style.DPI)
     assert (np.asarray(picture.convert("RGB")) != 255).any()
 
 
@@ -40,7 +40,7 @@ def test_png_keeps_rare_colors():
     drawing = plots.figure(2.0, layout="none")
     axes = drawing.add_axes((0, 0, 1, 1))
     axes.imshow(rng.random((60, 200, 3)), aspect="auto")
-    axes.plot([0, 40], [30, 30], color=plots.SIGNAL, linewidth=3)
+    axes.plot([0, 40], [30, 30], color=style.SIGNAL, linewidth=3)
     picture = np.asarray(Image.open(io.BytesIO(plots.png(drawing))).convert("RGB"))
     assert (picture == (0xD5, 0x5E, 0x00)).all(-1).sum() > 100
 
@@ -59,7 +59,7 @@ def test_save_refuses_folders_and_endings(tmp_path, name):
 
 
 def shades(collection):
-    """How many cells have each colour."""
+    """How many cells have each color."""
     colors, counts = np.unique(collection.get_facecolor()[:, :3], axis=0, return_counts=True)
     return {matplotlib.colors.to_hex(color): int(count) for color, count in zip(colors, counts)}
 
@@ -67,22 +67,22 @@ def shades(collection):
 def test_hop_sheets_color_each_cell_once_reached():
     arrival = np.full((2, 3, 5), -1)
     arrival[0, 1, 2], arrival[0, 1, :2], arrival[1] = 0, 1, 2
-    drawing = connectivity.hop_sheets({"A": arrival})
+    drawing = reach.hop_sheets({"A": arrival})
     first, second = drawing.axes
     assert first.get_title(loc="left") == "1 hop: 3 of 30 cells"
-    assert shades(first.collections[0]) == {plots.SIGNAL: 1, plots.HOPS[1]: 2, plots.PAPER: 27}
-    assert shades(second.collections[0]) == {plots.SIGNAL: 1, plots.HOPS[1]: 2, plots.HOPS[2]: 15, plots.PAPER: 12}
+    assert shades(first.collections[0]) == {style.SIGNAL: 1, style.HOPS[1]: 2, style.PAPER: 27}
+    assert shades(second.collections[0]) == {style.SIGNAL: 1, style.HOPS[1]: 2, style.HOPS[2]: 15, style.PAPER: 12}
 
 
 def test_sheets_do_not_overlap():
     size = (3, 4, 5)
-    frames = connectivity.cell_corners(size).reshape(3, 20 * 4, 2)
+    frames = reach.cell_corners(size).reshape(3, 20 * 4, 2)
     assert (frames[1:, :, 0].min(axis=1) > frames[:-1, :, 0].max(axis=1)).all()
 
 
 def test_hop_frames_label_their_axes_with_the_frame():
     arrival = np.arange(30).reshape(5, 2, 3) % 4 - 1
-    drawing = connectivity.hop_frames(arrival, "title")
+    drawing = reach.hop_frames(arrival, "title")
     shown = {axes.get_label(): axes.collections[0].get_array() for axes in drawing.axes if axes.collections}
     assert sorted(shown) == list("01234")
     for frame, cells in shown.items():
@@ -90,16 +90,16 @@ def test_hop_frames_label_their_axes_with_the_frame():
 
 
 def test_key_bars_and_gap_state_their_numbers():
-    bars = connectivity.key_bars({"Grid": 18.0, "Local(radius=2)": 100.0}, dense=1800)
+    bars = reach.key_bars({"Grid": 18.0, "Local(radius=2)": 100.0}, dense=1800)
     assert [bar.get_width() for bar in bars.axes[0].patches] == [18, 100, 1800]
     assert "18   1/100" in [text.get_text() for text in bars.axes[0].texts]
-    gap = connectivity.border_gap({"a": np.array([[1.0, 0.5]]), "b": np.ones((1, 2))})
+    gap = reach.border_gap({"a": np.array([[1.0, 0.5]]), "b": np.ones((1, 2))})
     assert gap.axes[0].get_title(loc="left") == "a\nmean 75.0%, worst 50.0%"
 
 
 @pytest.mark.parametrize("frames", [np.zeros((3, 4, 6)), np.zeros((3, 4, 6, 3))])
 def test_frame_rows_show_every_frame(frames):
-    drawing = connectivity.frame_rows({"in": frames, "out": frames + 1}, ["a", "b", "c"])
+    drawing = reach.frame_rows({"in": frames, "out": frames + 1}, ["a", "b", "c"])
     images = [axes.images[0].get_array() for axes in drawing.axes]
     assert len(images) == 6
     np.testing.assert_array_equal(images[5], frames[2] + 1)
@@ -112,24 +112,24 @@ def test_route_frames_join_the_cells_of_each_route():
     cells = [(1, 3, 0), (1, 3, 2), (0, 1, 2)]
     numbers = [int(np.ravel_multi_index(cell, size)) for cell in cells]
     frames = np.zeros((2, 16, 20, 3), np.uint8)
-    drawing = routes.route_frames(frames, [(0.5, numbers), (0.25, numbers[:1] * 2 + numbers[2:])], ends, "title")
+    drawing = flows.route_frames(frames, [(0.5, numbers), (0.25, numbers[:1] * 2 + numbers[2:])], ends, "title")
     first, second = drawing.axes
     assert (first.get_label(), second.get_label()) == ("0", "1")
     joined = {(*patch.xy1, *patch.xy2) for patch in second.patches if hasattr(patch, "xy1")}
     assert {(0.5, 3.5, 2.5, 3.5), (2.5, 3.5, 2.5, 1.5), (0.5, 3.5, 2.5, 1.5)} <= joined
     assert len(first.lines) == 4 + 2  # four sides of the one end cell, and a dot for each route
     assert [text.get_text() for text in drawing.legends[0].texts] == ["0.5", "0.25"]
-    assert routes.route_frames(frames, [], ends, "nothing leads there").axes
+    assert flows.route_frames(frames, [], ends, "nothing leads there").axes
 
 
 def test_route_counts_are_written_into_their_cells():
     counts = np.arange(1, 25).reshape(2, 3, 4)
-    drawing = routes.route_counts(counts, "title")
+    drawing = flows.route_counts(counts, "title")
     assert [int(text.get_text()) for axes in drawing.axes for text in axes.texts] == list(range(1, 25))
 
 
 def test_separation_curves_draw_every_series():
-    drawing = routes.separation_curves({"grid": [0.9, 0.7], "local": [1.0, 1.0]}, [1, 4])
+    drawing = flows.separation_curves({"grid": [0.9, 0.7], "local": [1.0, 1.0]}, [1, 4])
     assert [list(line.get_ydata()) for line in drawing.axes[0].lines[:2]] == [[0.9, 0.7], [1.0, 1.0]]
 
 

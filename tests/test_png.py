@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sstlib import png
-from sstlib.video import read_mask
+from sstlib.video import png, read_mask
 
 pytestmark = pytest.mark.skipif(png._library() is None, reason="no C++ compiler: masks are read through Pillow")
 

@@ -6,13 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from sstlib import presence, weights
+from sstlib import weights
 from sstlib.config import named_model
 from sstlib.experiments import doubt, records
 from sstlib.inference import Segmenter
-from sstlib.memory import Memory
-from sstlib.model import build
-from sstlib.presence import sentence, sentences
+from sstlib.model import Memory, build, presence
+from sstlib.model.presence import sentence, sentences
 
 HEIGHT, WIDTH = 41, 67
 FRAMES = np.random.default_rng(3).integers(0, 256, (5, HEIGHT, WIDTH, 3), dtype=np.uint8)

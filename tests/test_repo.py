@@ -1,8 +1,6 @@
 """Rules that the repository keeps: one list of requirements, small files, rooms that import in one direction."""
 
 import ast
-import graphlib
-import itertools
 import re
 import subprocess
 import sys
@@ -16,19 +14,23 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted((ROOT / "sstlib").rglob("*.py"))
-ROOMS = (  # the design's line: a file imports only from rooms before its own
-    "shapes", "values", "paths", "files", "provenance", "native", "config", "connectivity", "routes", "attention", "metrics", "video", "movies", "encoding",
-    "group_norm", "convolution", "backbone", "decoder", "model", "baselines", "synthetic", "datasets", "losses", "weights", "plots", "training", "inference",
-    "experiments", "explorers", "runner", "report", "cli", "__main__",
-)
-UPWARD = {("model", "baselines"), ("decoder", "ensembler"), ("backbone", "resnet"), ("model", "weights")}  # choosers, which import what they choose late
 VAGUE = {"utils", "util", "misc", "helpers", "helper", "common"}
 RARE = ("av", "papermill", "nbconvert", "dask", "distributed", "ipywidgets", "anywidget", "matplotlib", "pandas", "cv2", "IPython")
-LEAN = ("attention", "connectivity", "inference", "losses", "metrics", "model", "synthetic", "weights")
+LEAN = ("attention", "connectivity", "inference", "metrics", "model", "synthetic", "weights")
 
 
 def project():
     return tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def requirements(*extras):
+    """What an installation with these extras asks the package index for."""
+    wanted = [] if extras else list(project()["dependencies"])
+    for extra in extras:
+        for text in project()["optional-dependencies"][extra]:
+            requirement = Requirement(text)
+            wanted += requirements(*sorted(requirement.extras)) if requirement.name == "sstlib" else [text]
+    return list(dict.fromkeys(wanted))
 
 
 def environment():
@@ -40,28 +42,14 @@ def constraints():
     return {canonicalize_name(pin.name): pin for pin in lines}
 
 
-def room_of(path):
-    return path.relative_to(ROOT / "sstlib").parts[0].removesuffix(".py")
-
-
-def imported_rooms(path):
-    """Rooms that a file imports anywhere, also inside functions."""
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "sstlib":
-            inside = node.module.split(".")[1:]
-            yield from inside[:1] or [alias.name for alias in node.names if not alias.name.startswith("__")]
-        elif isinstance(node, ast.Import):
-            yield from [alias.name.split(".")[1] for alias in node.names if alias.name.startswith("sstlib.")]
-
-
 def test_environment_equals_pyproject():
     [pip] = [entry["pip"] for entry in environment() if isinstance(entry, dict)]
-    assert pip == [*project()["dependencies"], *project()["optional-dependencies"]["test"]]
+    assert pip == [*requirements(), *requirements("test")]
 
 
 def test_every_requirement_is_pinned_within_its_range():
     pins = constraints()
-    for text in [*project()["dependencies"], *project()["optional-dependencies"]["test"]]:
+    for text in [*requirements(), *requirements("test")]:
         wanted = Requirement(text)
         [pin] = pins[canonicalize_name(wanted.name)].specifier
         assert pin.operator == "==" and wanted.specifier.contains(pin.version), text
@@ -101,14 +89,6 @@ def test_files_and_functions_are_small_and_named_for_what_they_do(path):
     long = [node.name for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
             and node.end_lineno - node.lineno + 1 > 60]
     assert not long
-
-
-def test_rooms_import_in_one_direction():
-    edges = {(room_of(path), other) for path in SOURCES for other in imported_rooms(path) if other != room_of(path)} - UPWARD
-    against = {(room, other) for room, other in edges & {*itertools.product(ROOMS, ROOMS)} if ROOMS.index(other) > ROOMS.index(room)}
-    assert not against
-    graph = {room: {other for one, other in edges if one == room} for room, _ in edges}
-    list(graphlib.TopologicalSorter(graph).static_order())  # raises on a circle, also among rooms that ROOMS does not list
 
 
 def test_the_model_side_imports_neither_notebooks_nor_plots():

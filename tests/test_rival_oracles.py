@@ -9,8 +9,8 @@ import torch
 from loops import numbers, sigmoid
 
 from sstlib.config import named_model
-from sstlib.matching import RADII, FeatureMatching, ReferenceMatching, nearest
 from sstlib.model import build
+from sstlib.model.matching import RADII, FeatureMatching, ReferenceMatching, nearest
 
 SIZE = (37, 51)  # 5 x 7 cells, 3 x 4 of them at half the resolution
 OBJECTS = 3

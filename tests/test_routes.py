@@ -13,6 +13,8 @@ from sstlib.connectivity import Connectivity, Dense, Grid, Local, Strided
 from sstlib.model import build
 
 SIZE = (3, 5, 7)
+
+
 class Onward(Connectivity):
     """Cells attend to the frame, the row and the columns before theirs: seen from its keys, another pattern."""
     def relations(self, size):

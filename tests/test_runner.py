@@ -1,6 +1,5 @@
 """Tasks are done by exit status and record alone; what failed says why; what was stopped goes on; nothing stays behind."""
 
-import json
 import os
 import re
 import signal
@@ -13,9 +12,9 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from sstlib import cli, paths, report, runner
-from sstlib.runner import engine, notebook
-from sstlib.runner.task import START_FAILED, execute, read_record
+from sstlib import cli, paths, reproduction
+from sstlib.reproduction import engine, notebooks, report
+from sstlib.reproduction.task import START_FAILED, execute, read_record
 
 ROOT = Path(__file__).parents[1]
 PARAMETERS = "steps: int = 3  # how many\nrate: float = 0.5  # how fast\nlabel: str = 'x'  # name\nwide: bool = False  # or narrow"
@@ -73,7 +72,7 @@ def task(tmp_path, monkeypatch):
         output = tmp_path / "out" / "result.txt"
         values = {"output": output, "record": output.with_suffix(".json"), "log": tmp_path / "logs" / "job.log",
                   "stamp": {"fingerprint": "one"}, "partial": output.with_name(".result")} | options
-        return runner.Task("job", ("job", str(values["partial"] or output)), **values)
+        return reproduction.Task("job", ("job", str(values["partial"] or output)), **values)
 
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     return make
@@ -166,7 +165,7 @@ def gone(pid, within=10.0):
 def test_parameters_take_the_declared_types(home):
     write_notebook(paths.NOTEBOOKS, "00_one")
     given = ["00_one:steps=1_000", "00_one:rate=1", "00_one:label=1", "00_one:wide=true"]
-    assert runner.parse_parameters(given) == {"00_one": {"steps": 1000, "rate": 1, "label": "1", "wide": True}}
+    assert reproduction.parse_parameters(given) == {"00_one": {"steps": 1000, "rate": 1, "label": "1", "wide": True}}
 
 
 @pytest.mark.parametrize("given, message", [
@@ -181,7 +180,7 @@ def test_parameters_take_the_declared_types(home):
 def test_wrong_parameters_are_named(home, given, message):
     write_notebook(paths.NOTEBOOKS, "00_one")
     with pytest.raises(ValueError, match=message):
-        runner.parse_parameters([given])
+        reproduction.parse_parameters([given])
 
 
 RANGED = ("steps: int = 3  # training steps, at least 2 and at most 8\nrate: float = 0.5  # how fast, above 0\nwhich: int = 0  # frames, one of 0, 2 or 4\n"
@@ -220,10 +219,10 @@ def test_a_parameter_for_a_notebook_that_does_not_run_is_refused(ranged, capsys)
 
 def test_a_file_is_found_where_the_user_stands_and_its_content_is_what_counts(ranged):
     def fingerprint_of(*given):
-        [task] = runner.notebook_tasks(runner.choose([]), runner.parse_parameters([f"00_one:{one}" for one in given]))
+        [task] = reproduction.notebook_tasks(reproduction.choose([]), reproduction.parse_parameters([f"00_one:{one}" for one in given]))
         return task.stamp["fingerprint"]
 
-    assert runner.parse_parameters(["00_one:video=clip", "00_one:mask=mask.png"]) == {
+    assert reproduction.parse_parameters(["00_one:video=clip", "00_one:mask=mask.png"]) == {
         "00_one": {"video": str(ranged / "clip"), "mask": str(ranged / "mask.png")}}
     for given, file in ((("video=video.mp4", "mask=mask.png"), "mask.png"), (("video=clip", "mask=mask.png"), "clip/00000.jpg"),
                         (("video=clip", "mask=mask.png"), "clip/deep/00001.jpg"), (("network=video.mp4",), "video.mp4")):
@@ -249,7 +248,7 @@ def test_figures_of_a_run_with_parameters_stand_beside_its_executed_copy(tmp_pat
 
 
 def fingerprint(parameters=None):
-    [task] = runner.notebook_tasks(runner.choose([]), {"00_one": parameters or {}})
+    [task] = reproduction.notebook_tasks(reproduction.choose([]), {"00_one": parameters or {}})
     return task.stamp["fingerprint"]
 
 
@@ -277,10 +276,10 @@ def test_two_equal_executions_have_one_tidy_form(home):
         content.metadata["widgets"] = {"state": run}
         content.cells[2].outputs = [new_output("stream", text=text) for text in pieces]
         content.cells[2].metadata["execution"] = {"iopub.execute_input": run}
-        data = {"text/plain": "2", "image/png": "aGk=", notebook.WIDGET: {"model_id": run}}
+        data = {"text/plain": "2", "image/png": "aGk=", notebooks.WIDGET: {"model_id": run}}
         content.cells[3].outputs = [new_output("execute_result", data, execution_count=5 + run)]
         content.cells[3].execution_count = 5 + run
-        executions.append(notebook.tidy(content))
+        executions.append(notebooks.tidy(content))
     assert executions[0] == executions[1]
     assert [cell.execution_count for cell in executions[0].cells[1:]] == [1, 2, 3]
     assert executions[0].cells[1].metadata.tags == ["parameters"]
@@ -289,8 +288,8 @@ def test_two_equal_executions_have_one_tidy_form(home):
 
 
 def test_the_summary_counts_and_gathers_the_runs_of_a_sweep():
-    outcomes = [runner.Outcome(f"short/base-seed{seed}", "reused") for seed in range(3)]
-    text = runner.summary([*outcomes, runner.Outcome("short/base-seed3", "failed", 2.0), runner.Outcome("00_one", "ran", 1.25)])
+    outcomes = [reproduction.Outcome(f"short/base-seed{seed}", "reused") for seed in range(3)]
+    text = reproduction.summary([*outcomes, reproduction.Outcome("short/base-seed3", "failed", 2.0), reproduction.Outcome("00_one", "ran", 1.25)])
     assert "short (3 runs)" in text and "base-seed1" not in text and "short/base-seed3" in text
     assert text.splitlines()[-1].strip() == "1 ran, 3 reused, 1 failed"
 
@@ -411,8 +410,8 @@ def test_a_scheduler_that_dies_takes_its_tasks_along_and_leaves_nothing_behind(t
 def test_a_scheduler_that_does_not_answer_is_named(home, monkeypatch):
     monkeypatch.setattr(engine, "CONNECT", 0.5)
     write_notebook(paths.NOTEBOOKS, "00_good")
-    with runner.Engine("tcp://127.0.0.1:9") as unreachable, pytest.raises(OSError, match="no Dask scheduler answers at 'tcp://127.0.0.1:9'"):
-        unreachable.run(runner.notebook_tasks(runner.choose([]), {}))
+    with reproduction.Engine("tcp://127.0.0.1:9") as unreachable, pytest.raises(OSError, match="no Dask scheduler answers at 'tcp://127.0.0.1:9'"):
+        unreachable.run(reproduction.notebook_tasks(reproduction.choose([]), {}))
 
 
 # The report
@@ -422,7 +421,7 @@ def test_the_report_of_no_executions_says_so(home):
     write_notebook(paths.NOTEBOOKS, "00_one")
     paths.TABLES.mkdir(parents=True)
     (paths.TABLES / "encoding.md").write_text("| variant | J&F |\n| --- | --- |\n| none | 61.5 |\n")
-    page = report.write(runner.notebook_tasks(runner.choose([]), {}), []).read_text()
+    page = report.write(reproduction.notebook_tasks(reproduction.choose([]), {}), []).read_text()
     assert "not executed yet" in page and "<td>61.5</td>" in page
 
 

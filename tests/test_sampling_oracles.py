@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sstlib.config import DataConfig
-from sstlib.datasets import augmentation, training
+from sstlib.datasets import augmentation, samples
 from sstlib.datasets.augmentation import LARGEST_SCALE, REFERENCE_PIXELS
 from sstlib.synthetic import random_spec, render
 from sstlib.video import VOID, ArraySequence
@@ -94,13 +94,13 @@ def test_crops_are_drawn_again_until_an_object_is_seen():
     assert all(0 <= left < right <= WIDTH and 0 <= top < low <= HEIGHT for left, top, right, low in boxes)
 
 
-@pytest.mark.parametrize("labelled", [False, True])
+@pytest.mark.parametrize("labeled", [False, True])
 @pytest.mark.parametrize("seed", range(3))
-def test_what_is_pasted_drifts_and_covers(labelled, seed):
+def test_what_is_pasted_drifts_and_covers(labeled, seed):
     height, width, rng = 23, 31, drawn(100 + seed)
     frames, others = rng.integers(0, 256, (2, 4, height, width, 3), np.uint8)
     labels, masks = rng.choice(np.array([0, 2, VOID], np.uint8), (2, 4, height, width))
-    found = augmentation.paste(drawn(seed), (frames, labels), (others, masks), labelled)
+    found = augmentation.paste(drawn(seed), (frames, labels), (others, masks), labeled)
     rng = drawn(seed)
     start, drift = rng.uniform(-0.3, 0.3, 2) * (height, width), rng.normal(0, 0.03, 2) * (height, width)
     pixels, ids, places = frames.copy(), labels.copy(), set()
@@ -110,7 +110,7 @@ def test_what_is_pasted_drifts_and_covers(labelled, seed):
         for y in range(height):
             for x in range(width):
                 if 0 <= y - down < height and 0 <= x - right < width and masks[t, y - down, x - right] == 2:
-                    pixels[t, y, x], ids[t, y, x] = others[t, y - down, x - right], 3 if labelled else 0
+                    pixels[t, y, x], ids[t, y, x] = others[t, y - down, x - right], 3 if labeled else 0
     np.testing.assert_array_equal(found[0], pixels)
     np.testing.assert_array_equal(found[1], ids)
     assert len(places) > 1
@@ -143,16 +143,16 @@ def generated():
 
 
 def test_four_in_ten_generated_clips_have_been_through_jpeg(generated):
-    changed = np.mean([(training._filmed(drawn((seed, 5)), generated)[0] != generated.frames).any() for seed in range(400)])
-    assert abs(changed - training.COMPRESSED) < 0.06
+    changed = np.mean([(samples._filmed(drawn((seed, 5)), generated)[0] != generated.frames).any() for seed in range(400)])
+    assert abs(changed - samples.COMPRESSED) < 0.06
 
 
 def test_real_clips_and_numbers_of_objects_come_as_often_as_the_configuration_says(generated, monkeypatch):
     asked = []
-    monkeypatch.setattr(training, "_real", lambda rng, data: asked.append("real") or (generated.frames, generated.labels))
-    monkeypatch.setattr(training, "random_spec", lambda *_, objects, **__: asked.append(objects) or generated.spec)
-    monkeypatch.setattr(training, "render_batch", lambda specs, *_: [generated] * len(specs))
-    training.training_samples(DataConfig(frames=2, objects=3, real="davis2016", real_ratio=0.25), 0, range(400))
+    monkeypatch.setattr(samples, "_real", lambda rng, data: asked.append("real") or (generated.frames, generated.labels))
+    monkeypatch.setattr(samples, "random_spec", lambda *_, objects, **__: asked.append(objects) or generated.spec)
+    monkeypatch.setattr(samples, "render_batch", lambda specs, *_: [generated] * len(specs))
+    samples.training_samples(DataConfig(frames=2, objects=3, real="davis2016", real_ratio=0.25), 0, range(400))
     shares = {what: asked.count(what) / len(asked) for what in set(asked)}
     assert shares.keys() == {"real", 1, 2, 3} and len(asked) == 400
     assert all(abs(share - 0.25) < 0.06 for share in shares.values())
@@ -167,6 +167,6 @@ def test_a_reference_without_an_object_is_drawn_again(monkeypatch):
         tries.append(len(tries))
         return np.zeros((2, 8, 8, 3), np.uint8), [empty, void, shown][min(tries[-1], 2)]
 
-    monkeypatch.setattr(training, "_real", real)
-    _, labels = training.training_sample(DataConfig(frames=2, real="davis2016", real_ratio=1.0), 0, 0)
+    monkeypatch.setattr(samples, "_real", real)
+    _, labels = samples.training_sample(DataConfig(frames=2, real="davis2016", real_ratio=1.0), 0, 0)
     assert tries == [0, 1, 2] and (labels[0] == 1).any()

@@ -7,7 +7,7 @@ import pytest
 
 from sstlib.evaluation import Evaluation
 from sstlib.experiments.execute import summary
-from sstlib.experiments.scoring import measured
+from sstlib.experiments.validation import measured
 from sstlib.metrics import PROTOCOLS, SequenceScore, SequenceScorer, Statistics, contour_accuracy, score_sequence
 
 SHAPE = (7, 11)

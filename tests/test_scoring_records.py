@@ -7,7 +7,7 @@ import pytest
 
 from sstlib import paths, weights
 from sstlib.config import named_model
-from sstlib.experiments import execute, records, scoring
+from sstlib.experiments import execute, records, validation
 from sstlib.metrics import bootstrap
 from sstlib.model import build
 from sstlib.video import ArraySequence, read_mask
@@ -22,8 +22,8 @@ def record(**metrics):
 
 def test_best_median_and_worst_and_the_interval_over_sequences():
     scored = record(sequences={name: {"J&F": value} for name, value in SEQUENCES.items()})
-    assert scoring.extremes(scored) == {"best": "b", "median": "c", "worst": "a"}
-    mean, low, high = scoring.interval(scored)
+    assert validation.extremes(scored) == {"best": "b", "median": "c", "worst": "a"}
+    mean, low, high = validation.interval(scored)
     assert 20 <= low < mean < high <= 90 and mean == pytest.approx(50)
 
 
@@ -37,10 +37,10 @@ def test_masks_and_frames_of_a_scoring_are_counted_once(tmp_path, monkeypatch):
         for t in range(len(sequence)):
             yield t, types.SimpleNamespace(labels=np.full((8, 12), t, np.uint8))
 
-    monkeypatch.setattr(scoring, "segment_sequence", segment)
-    first, frames = scoring.predict(NETWORK, sequences[:1], tmp_path)
+    monkeypatch.setattr(validation, "segment_sequence", segment)
+    first, frames = validation.predict(NETWORK, sequences[:1], tmp_path)
     assert frames == 3 and first > 0
-    both, frames = scoring.predict(NETWORK, sequences, tmp_path)
+    both, frames = validation.predict(NETWORK, sequences, tmp_path)
     assert frames == 5 and both > first and asked == ["clip4", "clip3"]
     assert read_mask(tmp_path / "clip4" / f"{sequences[0].frame_names[2]}.png").max() == 2
 
@@ -49,20 +49,20 @@ def test_a_record_is_of_the_very_bytes_of_the_weights(tmp_path, monkeypatch):
     monkeypatch.setattr(paths, "RUNS", tmp_path / "runs")
     monkeypatch.setattr(paths, "WEIGHTS", tmp_path)
     weights.save(NETWORK, tmp_path / "sst-test.safetensors")
-    assert scoring.record_of("sst-test", "davis2016") is None
-    path = records.RunRecord("davis2016", "sst-test", 0, {"weights": scoring.fingerprint("sst-test")}, {}, {}).write()
-    assert scoring.record_of("sst-test", "davis2016") == records.read(path)
+    assert validation.record_of("sst-test", "davis2016") is None
+    path = records.RunRecord("davis2016", "sst-test", 0, {"weights": validation.fingerprint("sst-test")}, {}, {}).write()
+    assert validation.record_of("sst-test", "davis2016") == records.read(path)
     weights.save(NETWORK, tmp_path / "sst-test.safetensors", step=1)
-    assert scoring.record_of("sst-test", "davis2016") is None
+    assert validation.record_of("sst-test", "davis2016") is None
 
 
 def test_the_curve_has_a_row_for_each_length_of_occlusion(monkeypatch):
     clips = [types.SimpleNamespace(name=f"clip{n}", value=value) for n, value in enumerate((8, 2, 8, 2, 2))]
-    monkeypatch.setattr(scoring.occlusion, "clips", lambda split: clips)
+    monkeypatch.setattr(validation.sst_occlusion, "clips", lambda split: clips)
     values = dict(zip((clip.name for clip in clips), (0.1, 0.7, 0.3, 0.5, 0.6)))
     measured = {f"length {length}": {"by_visible_share": [{"J": base}, {"J": None}, {"J": 0.9}], "after_reappearance": {"mean": back}}
                 for length, base, back in ((2, 0.4, 0.25), (8, None, 0.15))}
-    curve = scoring.occlusion_curve(record(sequences={name: {"J&F": value} for name, value in values.items()}, occlusion=measured))
+    curve = validation.occlusion_curve(record(sequences={name: {"J&F": value} for name, value in values.items()}, occlusion=measured))
     assert curve["frames hidden"].tolist() == [2, 8] and curve["clips"].tolist() == [3, 2]
     np.testing.assert_allclose(curve["J&F"], [60, 20])
     for row, length in ((0, 2), (1, 8)):

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 import torch
 from loops import cells, numbers, sigmoid
-from test_rival_oracles import OBJECTS, carried, lively, near, nearest_maps, soft_masks
+from test_rival_oracles import OBJECTS, carried, lively, nearest_maps, soft_masks
 
-from sstlib.matching import RADII
+from sstlib.model.matching import RADII
 
 HEIGHT, WIDTH = 5, 7
 CONNECTED = {  # whether a key (frame, row, column) is in I_p of a query, frames of a buffer

@@ -7,10 +7,9 @@ import sys
 
 import numpy as np
 import pytest
-
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from sstlib.synthetic import PRESETS, ClipSpec, layers, motion, random_spec, render, render_batch, textures
+from sstlib.synthetic import PRESETS, ClipSpec, motion, random_spec, render, render_batch, sprites, textures
 from sstlib.synthetic.endless import endless_video
 
 SMALL = dict(frames=25, height=61, width=97)
@@ -67,7 +66,7 @@ def test_clips_made_together_are_to_the_byte_those_made_alone(monkeypatch, whole
     wishes, seeds = batch(size=size)
     assert {bool(wish.exposure) for wish in wishes} == {False, True}
     alone = [render(wish, seed) for wish, seed in zip(wishes, seeds)]
-    monkeypatch.setattr(layers, "whole", lambda device: whole)
+    monkeypatch.setattr(sprites, "whole", lambda device: whole)
     for one, other in zip(alone, render_batch(wishes, seeds), strict=True):
         assert one.spec == other.spec and digest(one) == digest(other)
         np.testing.assert_array_equal(one.order, other.order)
@@ -91,7 +90,7 @@ class Launches(TorchDispatchMode):
 
 
 def test_a_batch_needs_hardly_more_launches_than_a_clip(monkeypatch):
-    monkeypatch.setattr(layers, "whole", lambda device: True)
+    monkeypatch.setattr(sprites, "whole", lambda device: True)
     monkeypatch.setattr(textures, "rolled", lambda values, shifts: values)  # on a CPU it is one operation a texture
     counts = []
     for count in (1, 4):
@@ -166,11 +165,11 @@ def test_bending_and_placing_are_exactly_undone():
     bends = motion.bending(rng, spec)
     placements = motion.own_motion(rng, spec, 0.3, np.zeros((25, 2)))
     placements[:, :2] *= 61
-    grid = layers.material(placements, bends, np.zeros((25, 2), int), 13, 17, "cpu").numpy()
+    grid = sprites.material(placements, bends, np.zeros((25, 2), int), 13, 17, "cpu").numpy()
     for t in (0, 11, 24):
         x, y = np.meshgrid(np.arange(17) + 0.5, np.arange(13) + 0.5)
         np.testing.assert_allclose(
-            layers.pixels(grid[t].astype(float), placements[t], bends[t]), np.stack([x, y], -1), atol=1e-3
+            sprites.pixels(grid[t].astype(float), placements[t], bends[t]), np.stack([x, y], -1), atol=1e-3
         )
 
 

@@ -5,9 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from sstlib.metrics.occlusion_windows import BACK, Windows, first_copied, follow, passage
+from sstlib.evaluation.occlusion_windows import Windows, first_copied, follow, passage
 from sstlib.synthetic import ClipSpec
 from sstlib.synthetic.paired import LENGTHS, PairedScene, find_scene, shows
+from sstlib.synthetic.spec import BACK
 
 SMALL = ClipSpec(frames=34, height=96, width=160, size=16.0, deformation=0.4, camera=0.4, appearance=0.2, likeness=0.5)
 SOME = (0, 1, 5, 12)

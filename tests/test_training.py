@@ -17,14 +17,14 @@ import torch
 from PIL import Image
 
 from sstlib import paths, weights
-from sstlib.baselines import BASELINES
+from sstlib.benchmarks import training as profiling
 from sstlib.cli import main
-from sstlib.cli.train import read_config
 from sstlib.config import MODELS, DataConfig, RunConfig, TrainingConfig
-from sstlib.resnet import ResNet
-from sstlib.datasets import training as training_data
-from sstlib.model import SST
-from sstlib.training import Diverged, Stopped, checkpoint, loop, profiling, schedule, train
+from sstlib.datasets import samples as training_data
+from sstlib.model import SST, STM
+from sstlib.model.resnet import ResNet
+from sstlib.training import Diverged, Stopped, checkpoint, loop, schedule, train
+from sstlib.training.presets import read_config
 from sstlib.training.processes import Place, Positions
 
 CONFIG = RunConfig(MODELS["sst-tiny"], TrainingConfig(steps=6, batch=2, checkpoint_every=2, warmup=2, own_masks_from=0.5, ema=0.9),
@@ -350,7 +350,7 @@ def test_a_network_is_loaded_by_release_folder_file_and_hub(undisturbed, tmp_pat
     with pytest.raises(FileNotFoundError, match="give a .safetensors file, a folder with one, a repository"):
         SST.from_pretrained(f"{tmp_path.name}/a/b")
     with pytest.raises(ValueError, match="is a SST, not a STM"):
-        BASELINES["stm"].from_pretrained("sst-test")
+        STM.from_pretrained("sst-test")
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(FileNotFoundError, match="pip install 'sstlib.hub.'"):
         SST.from_pretrained("someone/sst-test")

@@ -11,15 +11,15 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
+from test_photographs import write_photographs
 
 from sstlib import video
 from sstlib.config import MODELS, DataConfig, ModelConfig, RunConfig, TrainingConfig
-from sstlib.datasets import training as drawing
+from sstlib.datasets import samples as drawing
 from sstlib.datasets import training_batch
-from sstlib.losses import segmentation_loss
 from sstlib.model import build, unroll
 from sstlib.training import loop, train
-from test_photographs import write_photographs
+from sstlib.training.losses import segmentation_loss
 
 MODEL = MODELS["sst-tiny"].replace(layers=("local(radius=1)",), history=1, width=8, embedding=8, decoder_width=8)
 TRAINING = TrainingConfig(steps=4, batch=2, warmup=1, learning_rate=0.01, weight_decay=0.1, clip_norm=0.2, ema=0.15, hardest=0.2,

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from sstlib.metrics import bootstrap, paired_comparison
-from sstlib.metrics.uncertainty import sign_test
+from sstlib.statistics.uncertainty import sign_test
 
 
 def named(values) -> dict[str, list[float]]:

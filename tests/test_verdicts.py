@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from sstlib.metrics.comparison import Difference, compare
-from sstlib.metrics.verdicts import LOOKS, Claim, decide
+from sstlib.statistics.comparison import Difference, compare
+from sstlib.statistics.verdicts import LOOKS, Claim, decide
 
 SURE = Difference(5.0, 0.01, 0.01, 0.001, 5, 20)
 NONE = Difference(0.05, 0.01, 0.01, 0.001, 5, 20)

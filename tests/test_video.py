@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from sstlib import files, video
+from sstlib import paths, video
 
 
 def labels_of(shape=(7, 11), ids=(0, 1, 2, 5, 254, 255), seed=0):
@@ -61,14 +61,14 @@ def test_masks_are_read_by_value_whatever_the_mode(tmp_path, mode):
 
 def test_binary_masks_become_zero_and_one(tmp_path):
     shape = labels_of(ids=(0, 1))
-    Image.fromarray(shape * 255).save(tmp_path / "grey.png")
+    Image.fromarray(shape * 255).save(tmp_path / "gray.png")
     Image.fromarray(shape.astype(bool)).save(tmp_path / "bit.png")
     Image.fromarray(np.stack([shape * 255, np.full_like(shape, 200)], -1)).save(tmp_path / "la.png")
-    for name in ("grey", "bit", "la"):
+    for name in ("gray", "bit", "la"):
         np.testing.assert_array_equal(video.read_mask(tmp_path / f"{name}.png"), shape)
 
 
-def grey_clip(folder, *masks):
+def gray_clip(folder, *masks):
     for t, labels in enumerate(masks):
         for part in ("frames", "masks"):
             (folder / part).mkdir(parents=True, exist_ok=True)
@@ -80,13 +80,13 @@ def grey_clip(folder, *masks):
 def test_the_first_mask_with_anything_on_it_says_what_255_means_in_a_grey_clip(tmp_path):
     shape = labels_of(ids=(0, 255))
     nothing, ids = np.zeros_like(shape), labels_of(ids=(0, 2, 7, 255))
-    by_id = grey_clip(tmp_path / "ids", nothing, ids, shape)
+    by_id = gray_clip(tmp_path / "ids", nothing, ids, shape)
     np.testing.assert_array_equal(by_id.label(1), ids)
     np.testing.assert_array_equal(by_id.label(2), shape)  # void, and no object 1
-    binary = grey_clip(tmp_path / "binary", nothing, shape, shape)
+    binary = gray_clip(tmp_path / "binary", nothing, shape, shape)
     np.testing.assert_array_equal(binary.label(2), shape & 1)
     assert not binary.label(0).any()
-    mixed = grey_clip(tmp_path / "mixed", shape, ids)
+    mixed = gray_clip(tmp_path / "mixed", shape, ids)
     with pytest.raises(ValueError, match="masks/1.png: mask has value 2, but the clip's first one is binary"):
         mixed.label(1)
 
@@ -117,7 +117,7 @@ def test_ids_that_a_png_cannot_hold_leave_no_file(tmp_path):
 def test_an_interrupted_write_leaves_the_old_file(tmp_path):
     path = tmp_path / "kept.bin"
     path.write_bytes(b"old")
-    with pytest.raises(RuntimeError), files.written_aside(path) as file:
+    with pytest.raises(RuntimeError), paths.atomic_write(path) as file:
         file.write(b"half")
         raise RuntimeError
     assert path.read_bytes() == b"old" and len(list(tmp_path.iterdir())) == 1

@@ -15,16 +15,17 @@ from torch.nn import Parameter
 
 from sstlib import connectivity
 from sstlib.attention import affinity as affinities
-from sstlib.attention import flex, general, native, portable, tiles
+from sstlib.attention import flex, general, kernels, portable
 from sstlib.attention.affinity import Wanted
 from sstlib.attention.plan import computed
+from sstlib.attention.triton import tiles
 from sstlib.connectivity import PATTERNS, Connectivity, pairs_of_last
 from sstlib.products import Size
 
 TENSORS = "Tensor query, Tensor key, Tensor value"
 HOW = "str pattern, float scale, str implementation"
 FASTEST = {  # where several can, the first is taken; each is a module with lacks, forward and backward
-    "native": (native, "the C++ kernel is the fastest measured for every pattern on a CPU"),
+    "native": (kernels, "the C++ kernel is the fastest measured for every pattern on a CPU"),
     "triton": (tiles, "the Triton kernels are the fastest measured for every pattern on a GPU"),
     "torch": (portable, "PyTorch can do everything"),
 }

@@ -10,10 +10,8 @@ import zipfile
 import zlib
 from typing import NoReturn
 
-FAILED = 1
-BAD_INPUT = 2
-INTERRUPTED = 130
-PIPE_CLOSED = 141
+from sstlib.cli._status import BAD_INPUT, FAILED, INTERRUPTED, PIPE_CLOSED
+
 DEBUG = "SST_DEBUG"  # set to 1 it shows where an error was raised
 # What readers of damaged input raise beside ValueError and OSError; whoever reads should say it better, and this is the net below.
 DAMAGED = (ArithmeticError, EOFError, LookupError, MemoryError, RecursionError, TypeError, struct.error, zipfile.BadZipFile, zlib.error)

@@ -56,27 +56,27 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
         ValueError: an unknown size or pattern, a device that this machine lacks, or a record that cannot be merged with.
     """
-    from sstlib import benchmarks
+    from sstlib.benchmarks import attention
     from sstlib.connectivity import parse
-    from sstlib.files import written_aside
     from sstlib.native import keep_freed_memory
+    from sstlib.paths import atomic_write
 
     keep_freed_memory()  # else the pages of large outputs are cleared in some rounds and not in others; peaks have processes of their own
-    unknown = [name for name in arguments.sizes if name not in benchmarks.PARTS]
+    unknown = [name for name in arguments.sizes if name not in attention.PARTS]
     if unknown:
-        raise ValueError(f"no size {unknown[0]!r}; known sizes: {', '.join(benchmarks.PARTS)}")
+        raise ValueError(f"no size {unknown[0]!r}; known sizes: {', '.join(attention.PARTS)}")
     _arguments.usable_device(arguments.device)
-    patterns = benchmarks.PUBLISHED if arguments.patterns is None else tuple(map(parse, arguments.patterns))
+    patterns = attention.PUBLISHED if arguments.patterns is None else tuple(map(parse, arguments.patterns))
     earlier = _read_earlier(arguments.json) if arguments.merge and arguments.json.exists() else None
 
     def keep(record: dict[str, Any]) -> None:
-        with written_aside(arguments.json, "w") as file:
-            file.write(benchmarks.text(record))
+        with atomic_write(arguments.json, "w") as file:
+            file.write(attention.text(record))
 
-    record = benchmarks.measure(arguments.sizes, arguments.quick, arguments.flex, lambda line: print(line, file=sys.stderr, flush=True),
+    record = attention.measure(arguments.sizes, arguments.quick, arguments.flex, lambda line: print(line, file=sys.stderr, flush=True),
                                 arguments.device, arguments.dtype, earlier, keep, patterns)
     for row in record["rows"]:
-        if row["ratio_to_dense"] and row["direction"] == benchmarks.FORWARD:
+        if row["ratio_to_dense"] and row["direction"] == attention.FORWARD:
             print(f"{row['size']:4} {row['pattern']:32} {row['implementation']:34} {row['milliseconds']:10.1f} ms "
                   f"{row['ratio_to_dense']:8.1f} x dense")
     print(f"{len(record['rows'])} rows: {arguments.json}")

@@ -126,38 +126,38 @@ def _fetch(arguments: argparse.Namespace) -> int:
 def _occlusion(arguments: argparse.Namespace) -> int:
     from tqdm import tqdm
 
-    from sstlib.datasets import occlusion
+    from sstlib.datasets import sst_occlusion
     from sstlib.values import require_place
 
     require_place(arguments.out, folder=True)
     splits = arguments.split or ["train", "val", "test"]
-    sequences = [sequence for split in splits for sequence in occlusion.clips(split)]
-    write = functools.partial(occlusion.write, arguments.out)
+    sequences = [sequence for split in splits for sequence in sst_occlusion.clips(split)]
+    write = functools.partial(sst_occlusion.write, arguments.out)
     workers = max(1, min(arguments.processes, len(sequences)))
     with multiprocessing.get_context("spawn").Pool(workers, _one_thread) as pool:
         for _ in tqdm(pool.imap_unordered(write, sequences), total=len(sequences), unit=" clips", file=sys.stderr):
             pass
     for split in splits:
-        occlusion.write_index(arguments.out, split)
-        print(f"{split}: content {occlusion.content_hash(split)}")
-    print(f"SST-Occlusion version {occlusion.VERSION}, {len(sequences)} clips in {arguments.out}")
+        sst_occlusion.write_index(arguments.out, split)
+        print(f"{split}: content {sst_occlusion.content_hash(split)}")
+    print(f"SST-Occlusion version {sst_occlusion.VERSION}, {len(sequences)} clips in {arguments.out}")
     return 0
 
 
 def _manifest(arguments: argparse.Namespace) -> int:
-    from sstlib.datasets import occlusion
-    from sstlib.files import refuse_inputs
+    from sstlib.datasets import sst_occlusion
+    from sstlib.paths import refuse_inputs
 
-    refuse_inputs({"--out": arguments.out}, [occlusion.MANIFEST])
-    occlusion.write_manifest(arguments.out)
-    print(f"{'the same as' if arguments.out.read_bytes() == occlusion.MANIFEST.read_bytes() else 'other than'} "
-          f"that of version {occlusion.VERSION}: {arguments.out}")
+    refuse_inputs({"--out": arguments.out}, [sst_occlusion.MANIFEST])
+    sst_occlusion.write_manifest(arguments.out)
+    print(f"{'the same as' if arguments.out.read_bytes() == sst_occlusion.MANIFEST.read_bytes() else 'other than'} "
+          f"that of version {sst_occlusion.VERSION}: {arguments.out}")
     return 0
 
 
 def _submission(arguments: argparse.Namespace) -> int:
     from sstlib.datasets import DATASETS, open_dataset, youtube
-    from sstlib.files import refuse_inputs
+    from sstlib.paths import refuse_inputs
 
     if not arguments.name.startswith("youtube"):
         raise ValueError(f"{arguments.name!r}: only {', '.join(n for n in DATASETS if n.startswith('youtube'))} are submitted")
@@ -168,16 +168,16 @@ def _submission(arguments: argparse.Namespace) -> int:
 
 
 def _speed(arguments: argparse.Namespace) -> int:
-    from sstlib.cli.train import read_config
-    from sstlib.datasets import speed
-    from sstlib.files import refuse_inputs, written_aside
+    from sstlib.benchmarks import rendering as speed
+    from sstlib.paths import atomic_write, refuse_inputs
+    from sstlib.training.presets import read_config
 
     refuse_inputs({"--json": arguments.json}, [arguments.preset])
     record = speed.measure(read_config(arguments.preset), arguments.device, arguments.clips)
     text = json.dumps(record, indent=1)
     print(text)
     if arguments.json:
-        with written_aside(arguments.json, "w") as file:
+        with atomic_write(arguments.json, "w") as file:
             file.write(text + "\n")
     return 0
 

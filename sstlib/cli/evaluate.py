@@ -7,10 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from sstlib.cli import _arguments
-from sstlib.evaluation import (MISSING, Evaluation, compare, dataset_masks, evaluate, evaluate_clips,
-                               youtube_groups)
-from sstlib.files import refuse_inputs
+from sstlib.evaluation import MISSING, Evaluation, compare, dataset_masks, evaluate, evaluate_clips, youtube_groups
 from sstlib.metrics import PROTOCOLS, Interval
+from sstlib.paths import refuse_inputs
 
 HELP = "score predicted masks against annotations: region similarity J and contour accuracy F"
 DATASETS = {"davis2016": "davis2016", "davis2017": "davis2017", "youtube2018": "youtube", "youtube2019": "youtube"}
@@ -51,9 +50,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Evaluates and prints the table."""
     if arguments.benchmark:
-        from sstlib.evaluation import benchmark
+        from sstlib.benchmarks import scoring
 
-        print(benchmark.report(benchmark.benchmark(arguments.predictions, arguments.annotations)))
+        print(scoring.report(scoring.benchmark(arguments.predictions, arguments.annotations)))
         return 0
     if arguments.predictions is None:
         raise ValueError("give the folder of PREDICTIONS")
@@ -68,7 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.csv:
         result.write_table(arguments.csv)
     if arguments.row:
-        from sstlib.experiments.davis import published_masks_row
+        from sstlib.experiments.real_frames import published_masks_row
 
         print(f"row {arguments.row}: {published_masks_row(arguments.row, result, arguments.trained_on)}")
     if arguments.against:

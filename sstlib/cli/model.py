@@ -44,8 +44,8 @@ def run(arguments: argparse.Namespace) -> int:
             own = f", {' then '.join(config.layers)}, history {config.history}, encoding {config.encoding}" if config.method == "sst" else ""
             print(f"{name:<28}{config.method} on {config.backbone}{own}")
         return 0
-    from sstlib.anatomy import anatomy
-    from sstlib.files import refuse_inputs
+    from sstlib.model.summary import anatomy
+    from sstlib.paths import refuse_inputs
     from sstlib.provenance import processor, provenance
     from sstlib.values import require_place
 
@@ -79,8 +79,8 @@ def timed(config: ModelConfig, height: int, width: int, arguments: argparse.Name
     """Seconds of each stage for each number of objects and of threads."""
     import torch
 
+    from sstlib.benchmarks.frames import stage_seconds
     from sstlib.model import build
-    from sstlib.speed import stage_seconds
 
     before, rows = torch.get_num_threads(), []
     numbers = arguments.threads or [before]
@@ -101,9 +101,9 @@ def watched(config: ModelConfig, arguments: argparse.Namespace) -> Iterator[list
     import torch
 
     from sstlib import weights
+    from sstlib.benchmarks.frames import streamed
     from sstlib.inference import Segmenter
     from sstlib.model import build
-    from sstlib.speed import streamed
     from sstlib.synthetic.endless import endless_video
 
     if arguments.threads:
@@ -120,7 +120,7 @@ def watched(config: ModelConfig, arguments: argparse.Namespace) -> Iterator[list
 
 def show(record: dict[str, Any]) -> None:
     """The table of modules."""
-    from sstlib.anatomy import scaled
+    from sstlib.model.summary import scaled
 
     height, width = record["size"]
     print(f"{record['model']} on {width}x{height} pixels, {record['objects']} object(s) and the background, memory full")
@@ -139,20 +139,20 @@ def draw(path: str, config: ModelConfig, title: str, height: int, width: int, ob
     """
     if not path.endswith(".png"):
         raise ValueError(f"--figure is {path!r}; expected a name that ends with .png")
-    from sstlib.anatomy import anatomy
-    from sstlib.files import written_aside
+    from sstlib.model.summary import anatomy
+    from sstlib.paths import atomic_write
     from sstlib.plots import png
     from sstlib.plots.architecture import architecture
 
-    with written_aside(path) as file:
+    with atomic_write(path) as file:
         file.write(png(architecture(config, anatomy(config, height, width, objects), title)))
 
 
 def write(record: dict[str, Any], path: str) -> None:
     """The record as JSON that a person can read: seven digits, one row a line."""
-    from sstlib.files import written_aside
+    from sstlib.paths import atomic_write
 
-    with written_aside(path, "w") as file:
+    with atomic_write(path, "w") as file:
         file.write(re.sub(r"\n {2,}|\n (?=[\]}])", " ", json.dumps(record, indent=1)) + "\n")
 
 

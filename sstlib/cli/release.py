@@ -30,30 +30,30 @@ def run(arguments: argparse.Namespace) -> int:
     import torch
 
     from sstlib import paths, weights
-    from sstlib.experiments import card, release, scoring, tables
+    from sstlib.experiments import card, releasing, tables, validation
 
     if arguments.stage:
         if arguments.folder is None or arguments.data or arguments.start or arguments.score or arguments.push:
             raise ValueError("--stage goes with RUN and NAME alone")
-        print(release.stage(arguments.folder, arguments.name))
+        print(releasing.stage(arguments.folder, arguments.name))
         return 0
     if (arguments.folder is None) != (arguments.data is None) or (arguments.start and arguments.folder is None):
         raise ValueError("RUN and --data go together: a run to release, and what it was trained on; --start only with them")
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     if arguments.folder:
-        print(*release.release(arguments.folder, arguments.name, arguments.data, arguments.start), sep="\n")
-    release.require_name(arguments.name)
+        print(*releasing.release(arguments.folder, arguments.name, arguments.data, arguments.start), sep="\n")
+    releasing.require_name(arguments.name)
     weights.find(arguments.name)
     if arguments.score:
-        for benchmark in scoring.BENCHMARKS:
+        for benchmark in validation.BENCHMARKS:
             if benchmark == "davis2016" and paths.davis() is None:
                 print("no DAVIS folder (SST_DAVIS or data/DAVIS): not scored on real frames")
             else:
-                print(scoring.score(arguments.name, benchmark))
+                print(validation.score(arguments.name, benchmark))
         print(*card.write_figures(arguments.name), sep="\n")
         tables.write_tables(paths.TABLES)
     print(card.write_card(arguments.name))
     if arguments.push:
-        print(release.push(arguments.name, arguments.push))
+        print(releasing.push(arguments.name, arguments.push))
     return 0

@@ -4,7 +4,7 @@ import argparse
 import time
 
 from sstlib import paths
-from sstlib.cli import _arguments
+from sstlib.cli._cluster import add_cluster_arguments
 
 HELP = "run what is missing of the sweeps, then every notebook, and write tables and the HTML report into results/"
 
@@ -21,46 +21,40 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_cluster_arguments(parser)
 
 
-def add_cluster_arguments(parser: argparse.ArgumentParser) -> None:
-    """Where tasks run: also the sweep's arguments."""
-    parser.add_argument("--scheduler", metavar="ADDRESS",
-                        help="a running Dask scheduler; default: a cluster on this machine")
-    parser.add_argument("--workers", type=_arguments.threads, metavar="N", help="tasks at a time on this machine; default: one a core")
-
-
 def run(arguments: argparse.Namespace) -> int:
-    from sstlib import report, runner
+    from sstlib import reproduction
+    from sstlib.reproduction import report
 
     began = time.monotonic()
     paths.davis()  # a wrong SST_DAVIS is found before anything runs
-    parameters = runner.parse_parameters(arguments.parameter)
+    parameters = reproduction.parse_parameters(arguments.parameter)
     if arguments.in_place and parameters:
         raise ValueError("--in-place writes notebooks as they are committed, with their defaults; leave -p out")
-    chosen = runner.choose(arguments.only)
+    chosen = reproduction.choose(arguments.only)
     if stray := [name for name in parameters if name not in chosen]:
         raise ValueError(f"-p {stray[0]}:... is for a notebook that --only leaves out; name it there, or leave -p out")
     outcomes = []
-    with runner.Engine(arguments.scheduler, arguments.workers) as engine:
+    with reproduction.Engine(arguments.scheduler, arguments.workers) as engine:
         if not arguments.only:
             outcomes += records(engine)
-        tasks = runner.notebook_tasks(chosen, parameters)
+        tasks = reproduction.notebook_tasks(chosen, parameters)
         executed = engine.run(tasks, arguments.fresh, title="notebooks")
     if arguments.in_place:
         for task, outcome in zip(tasks, executed):
             if outcome.status in ("ran", "reused"):
-                runner.write_in_place(task, chosen[task.name])
-    page = report.write(runner.notebook_tasks(runner.choose([]), parameters), executed)
-    print(f"\n{runner.summary(outcomes + executed)}\n  {time.monotonic() - began:.0f} s in all; report: {page}")
+                reproduction.write_in_place(task, chosen[task.name])
+    page = report.write(reproduction.notebook_tasks(reproduction.choose([]), parameters), executed)
+    print(f"\n{reproduction.summary(outcomes + executed)}\n  {time.monotonic() - began:.0f} s in all; report: {page}")
     return int(any(outcome.status == "failed" for outcome in outcomes + executed))
 
 
 def records(engine) -> list:
     """Makes the runs that the sweeps miss, scores DAVIS where there is one, and writes the tables."""
     from sstlib import experiments
-    from sstlib.cli import sweep
     from sstlib.experiments.tables import write_tables
+    from sstlib.reproduction import runs
 
-    outcomes = engine.run([sweep.task(name, run) for name, run in sweep.select(list(experiments.SWEEPS))], title="runs")
+    outcomes = engine.run([runs.task(name, run) for name, run in runs.select(list(experiments.SWEEPS))], title="runs")
     outcomes += davis_rows()
     write_tables(paths.TABLES)
     return outcomes
@@ -68,17 +62,17 @@ def records(engine) -> list:
 
 def davis_rows() -> list:
     """Scores the released networks on real frames where there are any."""
-    from sstlib import runner
+    from sstlib import reproduction
 
     if paths.davis() is None:
         print("no DAVIS folder (SST_DAVIS or data/DAVIS): the rows on real frames stay as they are recorded")
         return []
-    from sstlib.experiments import davis, records
+    from sstlib.experiments import real_frames, records
     from sstlib.provenance import made_by
 
     began, outcomes = time.time(), []
-    for path in davis.davis_rows():
+    for path in real_frames.davis_rows():
         ran = path.stat().st_mtime >= began
-        outcomes.append(runner.Outcome(f"davis2016/{path.stem}", "ran" if ran else "reused",
+        outcomes.append(reproduction.Outcome(f"davis2016/{path.stem}", "ran" if ran else "reused",
                                        note="" if ran else made_by(records.read(path).provenance)))
     return outcomes

@@ -11,10 +11,21 @@ from PIL import Image
 from tqdm import tqdm
 
 from sstlib.cli import _arguments
-from sstlib.files import refuse_inputs, written_aside
+from sstlib.paths import atomic_write, refuse_inputs
 from sstlib.values import require_place
-from sstlib.video import (FolderSequence, Reading, Sequence, areas, images, is_picture, overlay, read_mask, reading_of, write_mask,
-                          written_here)
+from sstlib.video import (
+    FolderSequence,
+    Reading,
+    Sequence,
+    areas,
+    images,
+    is_picture,
+    overlay,
+    read_mask,
+    reading_of,
+    write_mask,
+    written_here,
+)
 
 HELP = "carry the mask of one frame, or of several, through a whole video"
 SHEET = 24  # frames on a contact sheet
@@ -55,7 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     from sstlib import weights
     from sstlib.inference import segment_to_folder, working_size
-    from sstlib.presence import sentences
+    from sstlib.model.presence import sentences
 
     device = _arguments.usable_device(arguments.device)
     sequence = opened(arguments.video)
@@ -236,5 +247,5 @@ def write_sheet(sequence: Sequence, folder: Path, path: Path) -> None:
     from sstlib.movies import contact_sheet
 
     times = sorted({round(t) for t in np.linspace(0, len(sequence) - 1, SHEET)})
-    with written_aside(path) as file:
+    with atomic_write(path) as file:
         Image.fromarray(contact_sheet(tinted(sequence, folder, times))).save(file, format="PNG")

@@ -7,10 +7,10 @@ import sys
 from pathlib import Path
 
 from sstlib import paths
-from sstlib.cli import FAILED, _arguments
+from sstlib.cli import _arguments
+from sstlib.cli._status import FAILED
 from sstlib.config import RunConfig
-from sstlib.files import refuse_inputs
-from sstlib.values import read_json
+from sstlib.paths import refuse_inputs
 
 HELP = "train a network from a preset or a JSON configuration; started again it goes on where it stopped"
 
@@ -32,6 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     from sstlib.native import keep_freed_memory
     from sstlib.training import Diverged, Stopped, train
+    from sstlib.training.presets import read_config
 
     keep_freed_memory()
     if arguments.threads:
@@ -53,29 +54,13 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _profile(config: RunConfig, arguments: argparse.Namespace) -> int:
-    from sstlib.files import written_aside
-    from sstlib.training import profiling
+    from sstlib.benchmarks import training
+    from sstlib.paths import atomic_write
 
-    record = profiling.profile_steps(config, arguments.profile, arguments.workers)
-    print(profiling.table(record).round({"seconds a step": 3, "share (%)": 1}).to_string(index=False))
-    print(profiling.said(record))
+    record = training.profile_steps(config, arguments.profile, arguments.workers)
+    print(training.table(record).round({"seconds a step": 3, "share (%)": 1}).to_string(index=False))
+    print(training.said(record))
     if arguments.json:
-        with written_aside(arguments.json, "w") as file:
+        with atomic_write(arguments.json, "w") as file:
             json.dump(record, file, indent=1)
     return 0
-
-
-def read_config(name_or_file: str) -> RunConfig:
-    """A preset by name, or a configuration from a JSON file.
-
-    Raises:
-        ValueError: neither a preset nor a file, or no JSON, or a key or a value that a run does not take.
-    """
-    from sstlib.training.presets import PRESETS
-
-    if name_or_file in PRESETS:
-        return PRESETS[name_or_file]
-    path = Path(name_or_file)
-    if not path.is_file():
-        raise ValueError(f"{name_or_file!r} is neither a preset ({', '.join(PRESETS)}) nor a JSON file")
-    return RunConfig.from_dict(read_json(path), f"{path}: ")

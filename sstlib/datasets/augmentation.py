@@ -48,9 +48,9 @@ def cut_clip(
     anywhere: bool = False,
 ) -> tuple[Frames, Labels]:
     """A training clip of one sequence: frames drawn, cropped, scaled and mirrored alike."""
-    labelled = labelled_frames(sequence)
+    labeled = labelled_frames(sequence)
     for _ in range(TRIES):
-        indices = [labelled[i] for i in frame_indices(rng, len(labelled), frames, max_gap, anywhere)]
+        indices = [labeled[i] for i in frame_indices(rng, len(labeled), frames, max_gap, anywhere)]
         labels = [np.asarray(sequence.label(t)) for t in indices]
         ids = [set(present(label)) - {0, VOID} for label in labels]
         shown = np.isin(labels[0], [0, VOID], invert=True).mean()
@@ -107,14 +107,14 @@ def keep_objects(rng: np.random.Generator, labels: Labels, most: int, least_shar
 
 
 def paste(
-    rng: np.random.Generator, below: tuple[Frames, Labels], above: tuple[Frames, Labels], labelled: bool
+    rng: np.random.Generator, below: tuple[Frames, Labels], above: tuple[Frames, Labels], labeled: bool
 ) -> tuple[Frames, Labels]:
-    """Lays the objects of one clip over another, drifting, as a further object or an unlabelled occluder."""
+    """Lays the objects of one clip over another, drifting, as a further object or an unlabeled occluder."""
     (frames, labels), (others, masks) = (below[0].copy(), below[1].copy()), above
     height, width = labels.shape[1:]
     start = rng.uniform(-0.3, 0.3, 2) * (height, width)
     drift = rng.normal(0, 0.03, 2) * (height, width)
-    new = int(np.where(labels == VOID, 0, labels).max()) + 1 if labelled else 0
+    new = int(np.where(labels == VOID, 0, labels).max()) + 1 if labeled else 0
     for t in range(len(labels)):
         y, x = (int(round(v)) for v in start + t * drift)
         to = slice(max(y, 0), min(height + y, height)), slice(max(x, 0), min(width + x, width))
@@ -140,11 +140,11 @@ def relight(rng: np.random.Generator, frames: Frames) -> Frames:
 
 
 def _saturated(frame: UInt8[np.ndarray, "height width 3"], saturation: np.float32) -> UInt8[np.ndarray, "height width 3"]:
-    """A frame whose colors are so many times as far from grey."""
+    """A frame whose colors are so many times as far from gray."""
     red, green, blue = (frame[..., c].astype(np.float32) for c in range(3))
-    grey = ((red + green + blue) / np.float32(3))[..., None]
-    colors = np.subtract(frame, grey)
+    gray = ((red + green + blue) / np.float32(3))[..., None]
+    colors = np.subtract(frame, gray)
     colors *= saturation
-    colors += grey
+    colors += gray
     colors += np.float32(0.5)
     return np.clip(colors, 0, 255, out=colors).astype(np.uint8)

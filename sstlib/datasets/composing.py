@@ -5,7 +5,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from sstlib.datasets.layers import Frames, Labels, Layer, Path, draw_path, lay, warped
+from sstlib.datasets.cutouts import Frames, Labels, Layer, Path, draw_path, lay, warped
 from sstlib.datasets.photographs import Photograph, Photographs
 from sstlib.video import VOID
 

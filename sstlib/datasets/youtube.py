@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from sstlib import paths
-from sstlib.files import written_aside
+from sstlib.paths import atomic_write
 from sstlib.video import FolderSequence, Sequence, images, mask_image, name_order, read_mask, reading_of
 
 ALL_FRAMES = "_all_frames"
@@ -109,7 +109,7 @@ def write_submission(path: Path | str, predictions: Path | str, sequences: Itera
         ValueError: a mask of another size, or with an id that the video does not have.
     """
     count = 0
-    with written_aside(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+    with atomic_write(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         for sequence in sequences:
             folder = Path(predictions) / sequence.name
             names = getattr(sequence, "scored", sequence.frame_names)

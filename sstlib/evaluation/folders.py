@@ -13,11 +13,10 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from sstlib import png
 from sstlib.evaluation.result import Evaluation
 from sstlib.metrics import PROTOCOLS, Protocol, SequenceScore, SequenceScorer, counts, scores
 from sstlib.metrics.scores import FrameCounts, count_frame, object_ids, one_object, present
-from sstlib.video import Reading, contents, images, is_picture, masks, read_mask, reading_of
+from sstlib.video import Reading, contents, images, is_picture, masks, png, read_mask, reading_of
 from sstlib.video.pictures import same_number
 
 MISSING = ("error", "zeros")

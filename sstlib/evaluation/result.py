@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from sstlib.files import written_aside
 from sstlib.metrics import Comparison, Interval, Protocol, SequenceScore, Statistics, bootstrap, paired_comparison
 from sstlib.metrics.scores import averaged
+from sstlib.paths import atomic_write
 
 COLUMNS = [(measure, part) for measure in ("J&F", "J", "F") for part in ("mean", "recall", "decay")]
 
@@ -105,12 +105,12 @@ class Evaluation:
 
     def write(self, path: str | Path) -> None:
         """Writes the record; the file appears whole or not at all."""
-        with written_aside(path, "w") as file:
+        with atomic_write(path, "w") as file:
             json.dump(self.to_dict(), file, indent=1, allow_nan=False)
 
     def write_table(self, path: str | Path) -> None:
         """Writes a CSV of a row an object: sequence, object, and mean, recall and decay of J&F, J and F."""
-        with written_aside(path, "w") as file:
+        with atomic_write(path, "w") as file:
             table = csv.writer(file, lineterminator="\n")
             table.writerow(["sequence", "object", *(f"{measure} {part}" for measure, part in COLUMNS)])
             for name, score in self.sequences.items():

@@ -7,12 +7,12 @@ import numpy as np
 
 from sstlib import paths, weights
 from sstlib.config import MODELS, ModelConfig, RunConfig
-from sstlib.experiments import records, scoring, tables
-from sstlib.files import written_aside
+from sstlib.experiments import records, tables, validation
 from sstlib.metrics import region_similarity
+from sstlib.paths import atomic_write
 from sstlib.plots import jpeg, png
 from sstlib.plots.curves import score_by_occlusion, side_by_side
-from sstlib.plots.scores import Shown, sequences_in_outline
+from sstlib.plots.extremes import Shown, sequences_in_outline
 from sstlib.training.start import BACKBONE
 from sstlib.video import read_mask
 
@@ -22,7 +22,7 @@ FAILURES = 3  # worst clips that are shown
 def write_card(name: str) -> Path:
     """Writes results/weights/NAME.md from the weights file, the records that score these very weights, and the figures that are there."""
     path = paths.WEIGHTS / f"{name}.md"
-    with written_aside(path, "w") as file:
+    with atomic_write(path, "w") as file:
         file.write(card(name))
     return path
 
@@ -33,7 +33,7 @@ def card(name: str) -> str:
     run = RunConfig.from_dict(facts["run"], f"{name}: run.")
     model, data, training = run.model, run.data, run.training
     parameters = sum(p.numel() for p in weights.load(name).parameters())
-    found = {benchmark: record for benchmark in scoring.BENCHMARKS if (record := scoring.record_of(name, benchmark))}
+    found = {benchmark: record for benchmark in validation.BENCHMARKS if (record := validation.record_of(name, benchmark))}
     lines = [
         f"# {name}", "",
         f"A {model.method.upper()} of {parameters / 1e6:.1f} million parameters: layers {', '.join(model.layers)}, "
@@ -64,8 +64,8 @@ def _value(value: Any) -> str:
 
 def _selection(name: str, held_out: tuple[str, ...]) -> str:
     """What was compared before these weights were released, as far as records tell."""
-    before = {scoring.BENCHMARKS[benchmark].data: ", then ".join(f"{100 * one['J&F']:.1f}" for one in known)
-              for benchmark in scoring.BENCHMARKS if (known := scoring.earlier(name, benchmark))}
+    before = {validation.BENCHMARKS[benchmark].data: ", then ".join(f"{100 * one['J&F']:.1f}" for one in known)
+              for benchmark in validation.BENCHMARKS if (known := validation.earlier(name, benchmark))}
     text = "- **Selection**: the averaged weights at the last step; no step was picked by a score."
     if held_out:
         text += f" Training sequences held out to choose by: {', '.join(held_out)}."
@@ -113,7 +113,7 @@ def _scores(found: dict[str, records.RunRecord]) -> list[str]:
     rows = ["J&F with the 95% interval over sequences drawn again and again (bootstrap). Trained once, so nothing is known of the spread over "
             "seeds.", "", "| data | sequences | J&F | J | F | frames a second | machine |", "| --- | --- | --- | --- | --- | --- | --- |"]
     for record in found.values():
-        rows.append(f"| {record.provenance['data']} | {len(record.metrics['sequences'])} | {_spread(*scoring.interval(record))} | "
+        rows.append(f"| {record.provenance['data']} | {len(record.metrics['sequences'])} | {_spread(*validation.interval(record))} | "
                     f"{100 * record.metrics['J']:.1f} | {100 * record.metrics['F']:.1f} | {record.cost['frames_per_second']:.1f} | "
                     f"{record.provenance['device']} |")
     return rows
@@ -128,7 +128,7 @@ def _occlusion(name: str, record: records.RunRecord | None) -> list[str]:
     """The curve over the length of full occlusion, as a table and a figure."""
     if record is None:
         return []
-    table = scoring.occlusion_curve(record)
+    table = validation.occlusion_curve(record)
     table.insert(2, "J&F (95% interval)", [_spread(*row[3:6]) for row in table.itertuples()])
     return ["### Through occlusions", "", f"SST-Occlusion's test clips, from none to {table['frames hidden'].max()} frames in which one object of two is "
             "hidden in full; the other measures are J of all objects while at most a quarter of them can be seen, and in the first five frames "
@@ -145,7 +145,7 @@ def _failures(name: str, found: dict[str, records.RunRecord]) -> list[str]:
         for number, clip in enumerate(worst, 1):
             lines += _picture(name, f"failure-{number}.jpg", f"truth and prediction, {clip}")
     if record := found.get("davis2016"):
-        lines += [f"DAVIS-2016 validation, the best, the median and the worst sequence (J&F): {_named(record, scoring.extremes(record).values())}.",
+        lines += [f"DAVIS-2016 validation, the best, the median and the worst sequence (J&F): {_named(record, validation.extremes(record).values())}.",
                   "The worst five: " + _named(record, sorted(record.metrics["sequences"], key=lambda n: record.metrics["sequences"][n]["J&F"])[:5])
                   + ".", "", *_picture(name, "davis2016.png", "boundaries and scores of the best, the median and the worst sequence")]
         if (paths.FIGURES / name / "davis2016.png").exists():
@@ -170,31 +170,31 @@ def _picture(name: str, file: str, says: str) -> list[str]:
 def write_figures(name: str) -> list[Path]:
     """Draws what the records of these weights allow; those that show masks need the masks of `scoring.score` on this machine."""
     written = []
-    if record := scoring.record_of(name, "sst-occlusion"):
-        table = scoring.occlusion_curve(record)
+    if record := validation.record_of(name, "sst-occlusion"):
+        table = validation.occlusion_curve(record)
         points = [(float(row[1]), row[3], (row[5] - row[4]) / 2) for row in table.itertuples()]
         drawing = score_by_occlusion({name: points}, "SST-Occlusion, test; band: 95% interval over clips", "J&F")
         written.append(_write(name, "occlusion.png", png(drawing)))
         written += [_write(name, f"failure-{n}.jpg", jpeg(_strip(name, clip), 70)) for n, clip in enumerate(_worst(record), 1)
-                    if (scoring.predictions(name, "sst-occlusion") / clip).is_dir()]
-    record = scoring.record_of(name, "davis2016")
-    if record and "frames" in record.metrics and paths.davis() and scoring.predictions(name, "davis2016").is_dir():
-        rows = [_outlined(name, record, kind, sequence) for kind, sequence in scoring.extremes(record).items()]
+                    if (validation.predictions(name, "sst-occlusion") / clip).is_dir()]
+    record = validation.record_of(name, "davis2016")
+    if record and "frames" in record.metrics and paths.davis() and validation.predictions(name, "davis2016").is_dir():
+        rows = [_outlined(name, record, kind, sequence) for kind, sequence in validation.extremes(record).items()]
         written.append(_write(name, "davis2016.png", png(sequences_in_outline(rows))))
     return written
 
 
 def _write(name: str, file: str, content: bytes) -> Path:
     path = paths.FIGURES / name / file
-    with written_aside(path) as out:
+    with atomic_write(path) as out:
         out.write(content)
     return path
 
 
 def _strip(name: str, clip: str) -> Any:
     """Truth and prediction of a generated clip at five times, J under each."""
-    [sequence] = [one for one in scoring.BENCHMARKS["sst-occlusion"].sequences() if one.name == clip]
-    made, folder = sequence.clip, scoring.predictions(name, "sst-occlusion") / clip
+    [sequence] = [one for one in validation.BENCHMARKS["sst-occlusion"].sequences() if one.name == clip]
+    made, folder = sequence.clip, validation.predictions(name, "sst-occlusion") / clip
     times = np.linspace(0, len(sequence) - 1, 5).astype(int).tolist()
     predicted = np.stack([read_mask(folder / f"{frame}.png") for frame in sequence.frame_names])
     objects = range(1, 1 + sequence.spec.objects)
@@ -204,8 +204,8 @@ def _strip(name: str, clip: str) -> Any:
 
 def _outlined(name: str, record: records.RunRecord, kind: str, sequence: str) -> Shown:
     """A row of the figure of real frames: scores over time and boundaries at three times."""
-    truths = scoring.dataset_masks("davis2016")[sequence]
-    folder, frames = scoring.predictions(name, "davis2016") / sequence, record.metrics["frames"][sequence]
+    truths = validation.dataset_masks("davis2016")[sequence]
+    folder, frames = validation.predictions(name, "davis2016") / sequence, record.metrics["frames"][sequence]
     times = np.linspace(1, len(truths) - 2, 3).astype(int).tolist()
     masks = [(t, read_mask(folder / truths[t].name) > 0, read_mask(truths[t]) > 0) for t in times]
     return Shown(f"{kind}: {sequence}", frames["J"], frames["F"], masks)

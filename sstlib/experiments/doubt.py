@@ -10,13 +10,14 @@ import torch
 import torch.nn.functional as F
 from tqdm import tqdm
 
-from sstlib import paths, presence, weights
+from sstlib import paths, weights
 from sstlib.datasets import open_dataset
 from sstlib.experiments import records
-from sstlib.experiments.scoring import fingerprint
-from sstlib.files import written_aside
+from sstlib.experiments.validation import fingerprint
 from sstlib.inference import Segmenter
 from sstlib.metrics import region_similarity
+from sstlib.model import presence
+from sstlib.paths import atomic_write
 from sstlib.provenance import provenance
 from sstlib.video import Sequence
 
@@ -55,7 +56,7 @@ def gather(name: str, source: str, seconds: float = np.inf) -> dict[str, list[di
                 if bar.format_dict["elapsed"] > seconds:
                     continue
                 rows = looks(network, sequence)
-                with written_aside(path, "w") as file:
+                with atomic_write(path, "w") as file:
                     json.dump(rows, file)
             found[sequence.name] = json.loads(path.read_text())
             bar.update()

@@ -7,7 +7,7 @@ from typing import Any
 
 from sstlib import paths
 from sstlib.config import require
-from sstlib.files import written_aside
+from sstlib.paths import atomic_write
 from sstlib.values import Fields, Number, Text, Whole, read_json
 
 KINDS = {"experiment": Text(), "variant": Text(), "seed": Whole()}  # the others are objects
@@ -40,7 +40,7 @@ class RunRecord:
     def write(self, path: Path | None = None) -> Path:
         """Writes the record aside and renames it: a reader finds a whole record or none."""
         path = path or self.path
-        with written_aside(path, "w") as file:
+        with atomic_write(path, "w") as file:
             file.write(json.dumps(_rounded(asdict(self)), indent=1) + "\n")
         return path
 

@@ -10,7 +10,7 @@ import pandas as pd
 from sstlib import paths
 from sstlib.experiments import records
 from sstlib.experiments.sweeps import EXPERIMENT, SWEEPS
-from sstlib.files import written_aside
+from sstlib.paths import atomic_write
 
 SCORES = ("J&F", "J", "F")
 
@@ -21,7 +21,7 @@ def published(table: str) -> pd.DataFrame:
     Raises:
         ValueError: no such table; lists those that there are.
     """
-    tables = json.loads((paths.DATA / "published.json").read_text())["tables"]
+    tables = json.loads(paths.PUBLISHED.read_text())["tables"]
     if table not in tables:
         raise ValueError(f"no published table {table!r}; there are {', '.join(tables)}")
     entry = tables[table]
@@ -116,11 +116,11 @@ def davis2016() -> pd.DataFrame:
 
 def releases() -> pd.DataFrame:
     """J&F of each release on SST-Occlusion's test clips by frames of full occlusion, in percent; empty where none was scored."""
-    from sstlib.experiments import scoring  # brings PyTorch along
+    from sstlib.experiments import validation  # brings PyTorch along
 
     rows = []
     for record in records.read_all("sst-occlusion"):
-        curve = scoring.occlusion_curve(record)
+        curve = validation.occlusion_curve(record)
         rows.append({"weights": record.variant} | {("hidden for 0 frames" if n == 0 else str(n)): score
                                                    for n, score in zip(curve["frames hidden"], curve["J&F"])})
     return pd.DataFrame(rows)
@@ -153,6 +153,6 @@ def markdown(frame: pd.DataFrame) -> str:
 
 
 def _write(path: Path, text: str) -> Path:
-    with written_aside(path, "w") as file:
+    with atomic_write(path, "w") as file:
         file.write(text)
     return path

@@ -5,7 +5,7 @@ import itertools
 import warnings
 import zlib
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
@@ -69,6 +69,7 @@ class VideoSequence:
         sizes, packets, damage, spoilt = {}, 0, None, False
         with self._opened() as (container, stream):
             self.rate: Fraction = stream.average_rate or Fraction(25)  # before anything is read: AVI's is another one after that
+
             def counted() -> Iterator[Any]:
                 nonlocal packets
                 for packet in container.demux(stream):

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from sstlib.files import written_aside
 from sstlib.movies.reading import VideoSequence
+from sstlib.paths import atomic_write
 from sstlib.shapes import UInt8
 
 CLOCK = 90_000  # ticks a second where frames do not come at one rate
@@ -36,7 +36,7 @@ def write_video(
 
     count, size, times = 0, None, _uneven(source)
     rate = Fraction(source.rate if source else rate).limit_denominator(1001)
-    with written_aside(path) as file, av.open(file, "w", format="mp4") as container, closing(_sound(container, source)) as sound:
+    with atomic_write(path) as file, av.open(file, "w", format="mp4") as container, closing(_sound(container, source)) as sound:
         for frame in frames:
             if size is None:
                 size = frame.shape

@@ -9,11 +9,11 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyBboxPatch, Polygon
 
-from sstlib.anatomy import Row, scaled
 from sstlib.config import ModelConfig
 from sstlib.connectivity import Connectivity, Local, Strided, parse
-from sstlib.plots import ACCENT, FAINT, HOPS, INK, MUTED, SERIES, WIDTH, bare, figure, styled
-from sstlib.plots.connectivity import cell_corners
+from sstlib.model.summary import Row, scaled
+from sstlib.plots.reach import cell_corners
+from sstlib.plots.style import ACCENT, FAINT, HOPS, INK, MUTED, SERIES, WIDTH, bare, figure, styled
 from sstlib.synthetic import ClipSpec, render
 
 BACKBONE, ENCODER, EVIDENCE, DECODER = ACCENT, SERIES[2], SERIES[4], SERIES[3]

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from sstlib import video
-from sstlib.plots import ACCENT, FAINT, INK, SIGNAL, WIDTH, bare, figure, styled
+from sstlib.plots.style import ACCENT, FAINT, INK, SIGNAL, WIDTH, bare, figure, styled
 from sstlib.shapes import Bool, UInt8
 from sstlib.synthetic import Clip, ClipSpec, render
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from sstlib.plots import ACCENT, FAINT, INK, MARKERS, MUTED, SERIES, SIGNAL, WIDTH, bare, figure, styled
+from sstlib.plots.style import ACCENT, FAINT, INK, MARKERS, MUTED, SERIES, SIGNAL, WIDTH, bare, figure, styled
 from sstlib.shapes import UInt8
 from sstlib.video import overlay
 

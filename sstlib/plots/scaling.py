@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from sstlib.plots import ACCENT, INK, MARKERS, MUTED, SERIES, SIGNAL, figure, styled
+from sstlib.plots.style import ACCENT, INK, MARKERS, MUTED, SERIES, SIGNAL, figure, styled
 
 Numbers = Sequence[float | int] | np.ndarray | pd.Series
 

@@ -12,11 +12,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from sstlib.metrics.occlusion_windows import BACK, WHOLE
-from sstlib.synthetic.occlusion import Crossing
+from sstlib.synthetic.occluder import Crossing
 from sstlib.synthetic.render import TRIES, Clip, as_wished, clips_of
 from sstlib.synthetic.scene import draw_scenes
-from sstlib.synthetic.spec import AROUND_OCCLUSION, BEFORE, ClipSpec
+from sstlib.synthetic.spec import AROUND_OCCLUSION, BACK, BEFORE, WHOLE, ClipSpec
 
 LENGTHS = (0, 1, 2, 4, 8, 16, 32)  # frames in which the object is hidden in full; 0 is the control
 FRAMES = 54  # of every clip: 7 to 11 before the object is hidden, 32 at most, 11 at least for it to return and be seen

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from sstlib.shapes import Bool, Float, Shaped, UInt8
-from sstlib.synthetic import layers
+from sstlib.synthetic import sprites as layers
 from sstlib.synthetic.scene import Scene, draw_scenes
 from sstlib.synthetic.spec import ClipSpec
 from sstlib.synthetic.textures import gathered, to_device
@@ -27,7 +27,7 @@ class Clip:
         frames: RGB.
         labels: the visible object at each pixel, 0 for none; always the depth-ordered overlap of `amodal`.
         amodal: full masks of the movers within the frame, whether visible or not.
-        ids: label of each mover; 0 for unlabelled distractors and occluders.
+        ids: label of each mover; 0 for unlabeled distractors and occluders.
         order: depth of each mover in each frame, 0 the nearest.
         scene: what it was drawn from.
     """

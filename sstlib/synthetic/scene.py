@@ -12,7 +12,8 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
-from sstlib.synthetic import layers, motion, occlusion
+from sstlib.synthetic import motion, occluder
+from sstlib.synthetic import sprites as layers
 from sstlib.synthetic.silhouettes import COVER, KINDS, draw_silhouettes, silhouettes
 from sstlib.synthetic.spec import ClipSpec
 from sstlib.synthetic.textures import draw_noise, draw_textures, noise_fields, textures, to_device
@@ -34,7 +35,7 @@ class Scene:
         placements: (layer, frames, 3, 3), in pixels.
         bends: (layer, frames, 2, 3), see `motion.bending`.
         mover: each layer's mover, which are numbered from the farthest to the nearest.
-        ids: label of each mover, 0 for the unlabelled.
+        ids: label of each mover, 0 for the unlabeled.
         shadow: how dark a shadow each mover casts.
         gain: light a frame and channel (frames, 3).
         grain: sensor noise of deviation 1, and the corner where each frame takes it from.
@@ -70,7 +71,7 @@ class _Plan:
     """All that is random about one clip, in the order in which it is drawn."""
 
     def __init__(
-        self, spec: ClipSpec, seed: int | tuple[int, ...], crossing: occlusion.Crossing | None = None
+        self, spec: ClipSpec, seed: int | tuple[int, ...], crossing: occluder.Crossing | None = None
     ) -> None:
         rng = np.random.default_rng(seed)
         self.spec = spec
@@ -88,7 +89,7 @@ class _Plan:
         self.order = rng.permutation(count)
         if self.planned:  # nothing but the occluder may hide the target
             self.order = np.array([who for who in self.order if who not in (0, count - 1)] + [0, count - 1])
-            self.crossing = occlusion.Crossing(rng, spec) if crossing is None else crossing
+            self.crossing = occluder.Crossing(rng, spec) if crossing is None else crossing
         to_pixels = np.array([[spec.height, 0, spec.width / 2], [0, spec.height, spec.height / 2], [0, 0, 1.0]])
         self.to_view = to_pixels @ motion.camera(rng, spec)
         light = np.stack([motion.wander(rng, spec, 0.25 * spec.appearance) for _ in range(3)], 1)
@@ -147,7 +148,7 @@ def ground_size(spec: ClipSpec) -> tuple[int, int]:
 
 def draw_scenes(
     specs: list[ClipSpec], seeds: list[tuple[int, ...]], device: torch.device | str = "cpu",
-    crossing: occlusion.Crossing | None = None,
+    crossing: occluder.Crossing | None = None,
 ) -> list[Scene]:
     """Scenes of clips of one size, their sprites and backgrounds made together.
 
@@ -173,7 +174,7 @@ def _scene(plan: _Plan, sprites: Tensor, background: Tensor) -> Scene:
         parts = [(sprites[layer.sprite], layer.placements, layer.bends) for layer in things[0]]
         radius = math.sqrt(abs(np.linalg.det(body.placements[:, :2, :2])).max())
         path = body.placements[:, :2, 2]
-        led = occlusion.lead_over(plan.crossing, spec, sprites[count - 1, 3], parts, path, radius)
+        led = occluder.lead_over(plan.crossing, spec, sprites[count - 1, 3], parts, path, radius)
         things[-1] = [_Layer(count - 1, led, layers.unbent(spec.frames))]
     flat = [(mover, layer) for mover, who in enumerate(order) for layer in things[who]]
     return Scene(

@@ -20,8 +20,8 @@ class ClipSpec(Config):
     frames: int = 24
     height: int = 240
     width: int = 432
-    objects: int = 2  # labelled objects
-    distractors: int = 1  # unlabelled ones that look like object 1 as `likeness` says
+    objects: int = 2  # labeled objects
+    distractors: int = 1  # unlabeled ones that look like object 1 as `likeness` says
     occlusion: int | None = None  # frames for which an occluder hides object 1, 0 for never; None leaves it to chance
     hidden: float = 1.0  # share of object 1 that a planned occlusion hides; 1 is all of it
     likeness: float = 0.3  # distractors and occluder against object 1: 0 drawn anew, 1 the same texture
@@ -140,3 +140,7 @@ def random_spec(preset: str, seed: int | np.random.Generator, **fixed: Any) -> C
         raise ValueError(f"unknown preset of generated clips {unknown[0]!r}; known: {', '.join(PRESETS)}, and several joined by +")
     chosen = names[int(rng.integers(len(names)))] if len(names) > 1 else preset
     return ClipSpec.from_dict(PRESETS[chosen](rng) | fixed)
+
+
+WHOLE = 0.98  # share of the target that is seen where it counts as whole
+BACK = 8  # whole frames after the occlusion that are followed

@@ -26,10 +26,10 @@ def to_device(values: np.ndarray, device: torch.device | str) -> Tensor:
 
 def base_colors(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
     """Base colors (shape, 3): any brightness, mostly dull, now and then vivid, as in photographs."""
-    grey = rng.uniform(0.03, 0.97, (*shape, 1))
+    gray = rng.uniform(0.03, 0.97, (*shape, 1))
     vivid = rng.choice([0.04, 0.09, 0.3], (*shape, 1), p=[0.45, 0.35, 0.2])
     warmth = np.array([0.6, 0.0, -0.8]) * rng.normal(0, 0.06, (*shape, 1))
-    return np.clip(grey + vivid * rng.standard_normal((*shape, 3)) + warmth, 0, 1)
+    return np.clip(gray + vivid * rng.standard_normal((*shape, 3)) + warmth, 0, 1)
 
 
 def joined(draws: list[Draws], key: str) -> np.ndarray:

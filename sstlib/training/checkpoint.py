@@ -10,9 +10,8 @@ import torch
 from torch.optim import Optimizer
 
 from sstlib.config import RunConfig
-from sstlib.files import written_aside
+from sstlib.paths import atomic_write
 from sstlib.values import Fields, Number, Whole
-
 
 REMEDY = "; delete it to start again"
 STATES = (RuntimeError, ValueError, LookupError, TypeError, AttributeError)  # what PyTorch raises of states that do not fit
@@ -27,7 +26,7 @@ def save(path: Path, state: dict[str, Any]) -> None:
         OSError: it cannot be written.
     """
     try:
-        with written_aside(path) as file:
+        with atomic_write(path) as file:
             torch.save(state, file)
     except RuntimeError as error:  # PyTorch's writer says so of a full disk
         raise OSError(f"{path} cannot be written: {error}") from error

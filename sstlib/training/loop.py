@@ -21,15 +21,16 @@ from sstlib import weights
 from sstlib.config import DataConfig, RunConfig
 from sstlib.datasets import training_sample
 from sstlib.datasets.photographs import open_photographs
-from sstlib.datasets.training import real_sequences
-from sstlib.files import refuse_inputs, written_aside
-from sstlib.losses import presence_loss, segmentation_loss
+from sstlib.datasets.samples import real_sequences
 from sstlib.metrics import region_similarity
-from sstlib.model import Propagator, build, unroll, unroll_all
+from sstlib.model import Propagator, build, unroll
+from sstlib.model.propagator import unroll_all
+from sstlib.paths import atomic_write, refuse_inputs
 from sstlib.provenance import provenance
 from sstlib.shapes import Float, Int, UInt8
 from sstlib.synthetic import random_spec
 from sstlib.training import checkpoint, schedule
+from sstlib.training.losses import presence_loss, segmentation_loss
 from sstlib.training.processes import Place, Positions, joined
 from sstlib.training.start import first_network, freeze, source_files
 from sstlib.values import require_place
@@ -303,7 +304,7 @@ class _Run:
         from sstlib.plots.curves import side_by_side
 
         frames, truth, predicted = probe_masks(self.average, self.config.data, 0)
-        with written_aside(self.folder / "probe" / f"{self.step:06d}.png") as file:
+        with atomic_write(self.folder / "probe" / f"{self.step:06d}.png") as file:
             file.write(png(side_by_side(frames, {"truth": truth, "prediction": predicted}, range(len(frames)))))
 
     def _restore(self, state: dict[str, Any]) -> None:
@@ -329,7 +330,7 @@ def probe_masks(network: Propagator, data: DataConfig, index: int) -> tuple[np.n
 def write_curve(path: Path, rows: list[dict[str, float | int]]) -> None:
     """The curve as CSV, a row a step; a column that a row lacks stays empty."""
     columns = list(dict.fromkeys(key for row in rows for key in row))
-    with written_aside(path, "w") as file:
+    with atomic_write(path, "w") as file:
         writer = csv.DictWriter(file, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)

@@ -1,6 +1,9 @@
 """Whole runs by name: what `sst train NAME` trains."""
 
+from pathlib import Path
+
 from sstlib.config import MODELS, DataConfig, RunConfig, TrainingConfig
+from sstlib.values import read_json
 
 CFBI = TrainingConfig(steps=25_000, batch=8, optimizer="sgd", learning_rate=0.01, schedule="poly", warmup=1000,
                       weight_decay=15e-5, ema=0.0, jaccard=0.0, hardest=0.15, own_masks_from=0.5, checkpoint_every=1000)
@@ -27,3 +30,19 @@ PRESETS: dict[str, RunConfig] = {
         REAL.replace(height=256, width=448, frames=8)),
     "cfbi": RunConfig(MODELS["sst-r101-paper"], CFBI, DataConfig(height=465, width=465, frames=5, real="davis2017", real_ratio=1.0)),
 }
+
+
+def read_config(name_or_file: str) -> RunConfig:
+    """A preset by name, or a configuration from a JSON file.
+
+    Raises:
+        ValueError: neither a preset nor a file, or no JSON, or a key or a value that a run does not take.
+    """
+    from sstlib.training.presets import PRESETS
+
+    if name_or_file in PRESETS:
+        return PRESETS[name_or_file]
+    path = Path(name_or_file)
+    if not path.is_file():
+        raise ValueError(f"{name_or_file!r} is neither a preset ({', '.join(PRESETS)}) nor a JSON file")
+    return RunConfig.from_dict(read_json(path), f"{path}: ")

@@ -5,9 +5,8 @@ from typing import Any
 
 from sstlib import weights
 from sstlib.config import RunConfig
-from sstlib.efficientnet import load_published, published
 from sstlib.model import Propagator, build
-from sstlib.resnet import load_pretrained
+from sstlib.weights.published import load_pretrained, load_published, published
 
 BACKBONE = "backbone:"  # before the published weights of a backbone alone
 PARTS = "parts:"  # before weights of another model, of which is taken what fits

@@ -6,9 +6,9 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from sstlib import png
 from sstlib.metrics.counts import present
 from sstlib.shapes import Bool, Shaped, UInt8
+from sstlib.video import png
 from sstlib.video.pictures import damage_told, load_picture
 
 VOID = 255

@@ -21,10 +21,19 @@ import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from sstlib.files import written_aside
 from sstlib.metrics.counts import present
+from sstlib.paths import atomic_write
 from sstlib.shapes import Shaped, UInt8
-from sstlib.video.contents import MOST_COLORS, PALETTE_IDS, VOID, Content, content_of, intensity, palette, refuse_samples
+from sstlib.video.contents import (
+    MOST_COLORS,
+    PALETTE_IDS,
+    VOID,
+    Content,
+    content_of,
+    intensity,
+    palette,
+    refuse_samples,
+)
 
 SIGNED = ("Software", "sstlib")  # what masks written here say in their header
 
@@ -187,7 +196,7 @@ def write_mask(path: Path | str, labels: Shaped[np.ndarray, "height width"]) -> 
         raise ValueError(f"{path}: labels go from {labels.min()} to {labels.max()}; a palette PNG holds 0..255")
     signed = PngInfo()
     signed.add_text(*SIGNED)
-    with written_aside(path) as file:
+    with atomic_write(path) as file:
         mask_image(labels.astype(np.uint8)).save(file, format="PNG", pnginfo=signed)
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from sstlib import png
 from sstlib.shapes import UInt8
+from sstlib.video import png
 
 FRAME_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm"})
 ORIENTATION = 0x0112  # the tag of EXIF

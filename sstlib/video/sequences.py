@@ -14,7 +14,7 @@ from sstlib.video.pictures import images, picture_size, read_frame
 
 @runtime_checkable
 class Sequence(Protocol):
-    """A clip: frames in order, some or all of them labelled."""
+    """A clip: frames in order, some or all of them labeled."""
 
     name: str
     frame_names: list[str]

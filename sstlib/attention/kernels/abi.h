@@ -160,7 +160,7 @@ static inline void write_found(const Tile<TALL>& tile, int row, int64_t group, P
     }
 }
 
-// Writes what a row of neighbouring queries found.
+// Writes what a row of neighboring queries found.
 template <int TALL>
 static inline void write(const Tile<TALL>& tile, int row, int64_t group, float* output, int64_t column, int64_t cell, int count) {
     from_tile(tile.sums + row * tile.sums_apart, tile.problem.value_dim, 1.f / tile.total[row], count, output, column);

@@ -1,4 +1,4 @@
-// Grid attention: the three axis lines under one softmax. Lanes are neighbouring queries of a row.
+// Grid attention: the three axis lines under one softmax. Lanes are neighboring queries of a row.
 //
 // The line along x is spread from where the keys lie; those along y and t are read from stacks of vectors, a column of LANES
 // cells being one block of memory. The own cell counts along x: the lines along y and t mask it.

@@ -1,4 +1,4 @@
-// Local attention: windows cut off at the border. Lanes are neighbouring queries of a row, keys are shifted rows.
+// Local attention: windows cut off at the border. Lanes are neighboring queries of a row, keys are shifted rows.
 //
 // Keys and values of one head are laid out channel by channel, each row with a margin of zeros, so that key j of all lanes is
 // one load. Rows of queries share these loads. Backward runs the same windows once: the weights that give a query's gradient are

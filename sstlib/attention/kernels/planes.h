@@ -1,4 +1,4 @@
-// One head laid out channel by channel, so that LANES neighbouring cells of a row are one load.
+// One head laid out channel by channel, so that LANES neighboring cells of a row are one load.
 #pragma once
 #include "abi.h"
 

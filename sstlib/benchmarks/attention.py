@@ -1,0 +1,229 @@
+"""How fast and how large attention is: every pattern and implementation beside dense, gathered and fused attention.
+
+One thread, interleaved: each round runs every contender once, so that a busy machine slows all of them alike, and medians
+over rounds are compared. Times are the processor's (not the wall's), which leaves out what other programs take; on a GPU
+they are the device's own, of calls recorded and replayed, with the time of a call from Python beside them. Peaks of memory come
+from a process of their own each, as the growth of the largest resident size (on a GPU: of what was allocated) during the call.
+"""
+
+import contextlib
+import functools
+import itertools
+import json
+import multiprocessing
+import os
+import statistics
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from sstlib.attention import sparse_attention
+from sstlib.benchmarks import clocks, machine
+from sstlib.benchmarks.contenders import (
+    BOTH,
+    FORWARD,
+    LAST,
+    PUBLISHED,
+    SIZES,
+    Buffer,
+    Contender,
+    both,
+    contenders,
+    names_of,
+    tensors_of,
+)
+from sstlib.connectivity import Connectivity, Dense, Local, pairs_of_last, parse
+
+PARTS = (*SIZES, "growth", "memory")
+ROUNDS = 9
+ENOUGH = 8.0  # seconds of one contender at one size, after which it leaves the remaining rounds out
+
+
+def measure(parts: list[str], quick: bool, flex: bool, report: Callable[[str], None], device: str = "cpu", dtype: str = "float32",
+            earlier: dict[str, Any] | None = None, keep: Callable[[dict[str, Any]], None] = lambda record: None,
+            patterns: Sequence[Connectivity] = PUBLISHED) -> dict[str, Any]:
+    """The benchmark of some patterns as a record: the named parts, beside what an earlier record has of the other parts.
+
+    `report` hears one line a step, `keep` is given the record after each part; `flex` compiles FlexAttention, too. Parts measured on a GPU are named after
+    it and the precision, so that a record holds them beside the processor's; `parts` says which machine measured which.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    where = {"device": device, "dtype": dtype}
+    labels = {part: part if device == "cpu" else f"{part} {device} {dtype}" for part in parts}
+    record = {"kind": "benchmark", "name": "attention", "parts": {}, "left_out": {}, "rows": []}
+    if earlier:
+        record |= {field: {part: what for part, what in earlier[field].items() if part not in labels.values()} for field in ("parts", "left_out")}
+        record["rows"] = [row for row in earlier["rows"] if row["part"] not in labels.values()]
+    try:
+        _warm(where, patterns)
+        report("machine limits")
+        here = machine.limits(device)
+        if device != "cpu":
+            report("compiling with all processors")
+            _compile([SIZES[part]._replace(**where) for part in parts if part in SIZES], patterns, quick, flex)
+        for part, label in labels.items():
+            record["parts"][label] = here
+            if part in SIZES:
+                rows, record["left_out"][label] = _compare(SIZES[part]._replace(**where), patterns, 1 if quick else ROUNDS, quick, flex, report)
+            else:
+                rows = (_growth if part == "growth" else _memory)(patterns, quick, where, report)
+            for row in rows:  # each pair needs one exponential, so that no kernel is faster forward
+                pairs = row["heads"] * parse(row["pattern"]).pairs((row["time"], row["height"], row["width"]))
+                row["exp_bound_milliseconds"] = 1e-6 * pairs / here["limits"]["exp_giga"]
+            record["rows"] += [{"part": label, **row} for row in rows]
+            record["rows"].sort(key=lambda row: (row["device"], row["dtype"], PARTS.index(row["part"].split()[0])))
+            keep(record)
+    finally:
+        torch.set_num_threads(threads)
+    return record
+
+
+def _warm(where: dict[str, str], patterns: Sequence[Connectivity]) -> None:
+    """Compiles, loads and imports what only the first call does."""
+    size = Buffer("", 2, 8, 8, 1, 8, **where)
+    small = tensors_of(size)
+    labels = torch.zeros(1, 2, 8, 8, dtype=torch.long, device=size.device)
+    for pattern in patterns:
+        for name in names_of(pattern, size, affinity=True):
+            both(lambda q, k, v, p=pattern, n=name: sparse_attention(q, k, v, p, implementation=n).output, small)()
+            sparse_attention(*small, pattern, labels=labels, objects=1, implementation=name)
+
+
+def _compile(sizes: list[Buffer], patterns: Sequence[Connectivity], quick: bool, flex: bool) -> None:
+    """Fills the caches of compiled kernels: a GPU has dozens a size, each of which a process compiles for seconds."""
+    texts = [str(pattern) for pattern in patterns]
+    jobs = [(size, texts, quick, flex, number) for size in sizes for number in range(sum(1 for _ in contenders(size, patterns, quick, flex)))]
+    with multiprocessing.get_context("spawn").Pool(min(len(jobs), os.cpu_count() or 1)) as pool:
+        pool.starmap(_run_once, jobs, chunksize=1)
+
+
+def _run_once(size: Buffer, patterns: list[str], quick: bool, flex: bool, number: int) -> None:
+    """One contender. What fails here fails again where it is measured, and is told of there."""
+    contender = next(itertools.islice(contenders(size, [parse(text) for text in patterns], quick, flex), number, None))
+    with contextlib.suppress(Exception), torch.set_grad_enabled(contender.direction == BOTH):
+        contender.run()
+
+
+def _row(size: Buffer, contender: Contender, times: list[float]) -> dict[str, Any]:
+    pattern, implementation, direction, _, factor = contender
+    return {"size": size.name, **dict(zip(size._fields[1:], size[1:])), "pattern": str(pattern), "implementation": implementation,
+            "direction": direction, "milliseconds": 1e3 * factor * statistics.median(times), "repeats": len(times),
+            "measured_heads": size.heads // factor, "peak_megabytes": None, "ratio_to_dense": None}
+
+
+def _compare(size: Buffer, patterns: Sequence[Connectivity], rounds: int, quick: bool, flex: bool, report: Callable[[str], None]
+             ) -> tuple[list[dict[str, Any]], dict[str, str]]:
+    """All contenders at one size, round by round, and why some rivals are left out; contenders that have taken ENOUGH seconds stop."""
+    report(f"{size.name}: preparing")
+    entered, left_out = [], {}
+    for contender in contenders(size, patterns, quick, flex):
+        if contender.implementation in ("natten", "flex"):  # optional: what does not import, compile or know the machine is left out, by name
+            try:
+                with torch.set_grad_enabled(contender.direction == BOTH):
+                    contender.run()
+            except Exception as error:
+                left_out[contender.implementation] = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+                continue
+        entered.append(contender)
+    timers = [_timer(contender, size.device, left_out) for contender in entered]
+    times: dict[int, list[float]] = {i: [] for i in range(len(entered))}
+    for turn in range(rounds):
+        report(f"{size.name}: round {turn + 1} of {rounds}")
+        for i, contender in enumerate(entered):
+            if sum(times[i]) > ENOUGH:
+                continue
+            with torch.set_grad_enabled(contender.direction == BOTH):
+                times[i].append(timers[i]())
+    rows = [_row(size, contender, times[i]) for i, contender in enumerate(entered)]
+    for contender, row in zip(entered, rows):
+        if size.device != "cpu":
+            with torch.set_grad_enabled(contender.direction == BOTH):
+                row["call_milliseconds"] = 1e3 * clocks.called(contender.run)
+        _relate(contender, row, {(r["pattern"], r["implementation"], r["direction"]): r["milliseconds"] for r in rows}, size[1:4])
+    return rows, left_out
+
+
+def _timer(contender: Contender, device: str, left_out: dict[str, str]) -> Callable[[], float]:
+    """What measures one call; on a GPU from Python, and said so, where a call cannot be recorded."""
+    if device == "cpu":
+        return functools.partial(clocks.seconds, contender.run)
+    with torch.set_grad_enabled(contender.direction == BOTH):
+        try:
+            return clocks.recorded(contender.run)
+        except RuntimeError as error:
+            left_out[f"recording of {contender.implementation}, {contender.pattern}, {contender.direction}"] = str(error).splitlines()[0]
+            return functools.partial(clocks.called, contender.run)
+
+
+def _relate(contender: Contender, row: dict[str, Any], found: dict[tuple[str, str, str], float], size: tuple[int, int, int]) -> None:
+    """Adds what a time is compared with: dense, masked dense, the forward pass alone, attention without affinity, its share of the pairs."""
+    spent, pattern, direction = row["milliseconds"], row["pattern"], row["direction"]
+    plain = row["implementation"].removesuffix(LAST)
+    others = {"ratio_to_dense": found.get((str(Dense()), "sdpa", direction)),
+              "ratio_to_masked_dense": found.get((pattern, "sdpa, masked", direction))}
+    row |= {name: other / spent for name, other in others.items() if other}
+    if direction == BOTH:
+        row["times_forward"] = spent / found[pattern, plain, FORWARD]
+    if "affinity" in plain:
+        row["times_without_affinity"] = spent / found[pattern, row["implementation"].replace(" scattered", "").replace(", affinity of 3", ""), direction]
+    if plain != row["implementation"]:
+        whole, last = contender.pattern.pairs(size), pairs_of_last(1, contender.pattern, size)
+        row["times_share_of_pairs"] = spent / found[pattern, plain, direction] * whole / last
+
+
+def _growth(patterns: Sequence[Connectivity], quick: bool, where: dict[str, str], report: Callable[[str], None]) -> list[dict[str, Any]]:
+    """The fastest implementation of each pattern while one axis grows and the others stay."""
+    rows = []
+    frames, sides = ((2, 4), (16, 32)) if quick else ((2, 4, 8, 16), (16, 32, 64, 96))
+    buffers = [Buffer("growing frames", t, 32, 32, 1, 16) for t in frames]
+    buffers += [Buffer("growing height", 4, n, 32, 1, 16) for n in sides] + [Buffer("growing width", 4, 32, n, 1, 16) for n in sides]
+    for size in (buffer._replace(**where) for buffer in buffers):
+        report(f"{size.name}: {size.time} x {size.height} x {size.width}")
+        for pattern in (Dense(), *patterns):
+            tensors = tensors_of(size)
+            run = lambda p=pattern, t=tensors: sparse_attention(*t, p)
+            name = names_of(pattern, size)[0]
+            rows.append(_row(size, Contender(pattern, name, FORWARD, run), [clocks.seconds(run, size.device) for _ in range(5)]))
+    return rows
+
+
+def _memory(patterns: Sequence[Connectivity], quick: bool, where: dict[str, str], report: Callable[[str], None]) -> list[dict[str, Any]]:
+    """Peaks: forward and backward at S2, and a long history of 480p frames at stride 8 (60 x 107)."""
+    rows = []
+    size = SIZES["S1" if quick else "S2"]._replace(**where)
+    jobs = [(size, pattern, name, BOTH) for pattern in patterns for name in names_of(pattern, size)]
+    jobs += [(Buffer("480p history", t, 60, 107, 8, 8, **where), Local(7), names_of(Local(7), size)[0], FORWARD)
+             for t in ((2,) if quick else (2, 8, 32))]
+    for size, pattern, name, direction in jobs:
+        report(f"peak memory: {pattern.name}, {name}, {direction}, {size.name} of {size.time} frames")
+        seconds, peak = _aside(size, str(pattern), name, direction)
+        row = _row(size, Contender(pattern, name, direction, _aside), [seconds])
+        cells, count = size.time * size.height * size.width, pattern.pairs(size[1:4])
+        row |= {"peak_megabytes": None if peak is None else peak / 1e6, "output_megabytes": 4 * size.heads * cells * size.dim / 1e6,
+                "stored_map_megabytes": 4 * size.heads * count / 1e6, "dense_map_megabytes": 4 * size.heads * cells**2 / 1e6}
+        rows.append(row)
+    return rows
+
+
+def _aside(*job: Any) -> tuple[float, float | None]:
+    """Runs one call in a fresh process; its seconds, and the growth of its peak resident size in bytes."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(_peak, job)
+
+
+def _peak(size: Buffer, pattern: str, implementation: str, direction: str) -> tuple[float, float | None]:
+    torch.set_num_threads(1)
+    attend = lambda q, k, v: sparse_attention(q, k, v, parse(pattern), implementation=implementation).output
+    small = tensors_of(size._replace(time=1, height=8, width=8), 1)
+    both(attend, small)()  # compiles, loads and allocates what only the first call does
+    tensors = tensors_of(size)
+    run = both(attend, tensors) if direction == BOTH else lambda: attend(*tensors)
+    with torch.set_grad_enabled(direction == BOTH):
+        return clocks.peak(run, size.device)
+
+
+def text(record: dict[str, Any]) -> str:
+    """The record as JSON, numbers to six digits."""
+    return json.dumps(json.loads(json.dumps(record), parse_float=lambda number: float(f"{float(number):.6g}")), indent=1) + "\n"

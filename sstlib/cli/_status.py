@@ -1,0 +1,7 @@
+"""Exit statuses of `sst`."""
+
+
+FAILED = 1
+BAD_INPUT = 2
+INTERRUPTED = 130
+PIPE_CLOSED = 141

@@ -1,0 +1,148 @@
+"""Clips to learn from: each sample is drawn from its own seed, so workers and restarts do not change what is drawn."""
+
+import functools
+import io
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from sstlib.config import DataConfig
+from sstlib.datasets import augmentation, composing
+from sstlib.datasets.photographs import open_photographs
+from sstlib.shapes import Float, Int, UInt8
+from sstlib.synthetic import Clip, ClipSpec, random_spec, render_batch
+from sstlib.video import Sequence
+
+LEAST_VISIBLE = 0.001  # share of the reference frame that an object must cover to be asked for
+TRIES = 8
+PASTED = 0.5  # probability that objects of another clip are laid over a real one
+OVERLAID = 0.5  # probability that cut-outs of photographs are laid over a real clip, where there are photographs
+COMPRESSED = 0.4  # probability that a generated clip goes through JPEG, as real frames did
+
+Sample = tuple[UInt8[np.ndarray, "time height width 3"], UInt8[np.ndarray, "time height width"]]
+
+
+def training_batch(
+    data: DataConfig, seed: int, batch: int, first: int = 0, device: torch.device | str = "cpu"
+) -> tuple[Float[Tensor, "batch time 3 height width"], Int[Tensor, "batch time height width"]]:
+    """Frames in [0, 1] and labels of `batch` clips on `device`, the samples `first`, `first` + 1, ... of step `seed`.
+
+    Sample i of a step is the same whoever draws it and whatever else is drawn: a process of several takes its part by
+    `first`.
+    Labels are 0, 1..n and, in real clips that have it, 255 for void.
+    """
+    samples = training_samples(data, seed, range(first, first + batch), device)
+    frames, labels = (torch.from_numpy(np.stack(values)).to(device) for values in zip(*samples, strict=True))
+    return frames.permute(0, 1, 4, 2, 3).float().div_(255).contiguous(), labels.long()
+
+
+def training_sample(data: DataConfig, seed: int, index: int) -> Sample:
+    """One clip, generated or cut from a real one, and its labels, whose objects 1..n all show in the first frame."""
+    return training_samples(data, seed, [index])[0]
+
+
+def training_samples(
+    data: DataConfig, seed: int, indices: Iterable[int], device: torch.device | str = "cpu"
+) -> list[Sample]:
+    """Several samples, those that are generated rendered together on `device`; each is the same as alone.
+
+    What is drawn is the same on every device; pixels are the same to the byte on the CPU, and to rounding elsewhere.
+    """
+    samples: dict[int, Sample] = {}
+    left = indices = list(indices)
+    for attempt in range(TRIES):
+        drawn, wishes = {}, {}
+        rngs = {index: np.random.default_rng((seed, index, attempt)) for index in left}
+        for index, rng in rngs.items():
+            kind = rng.random()
+            if kind < data.real_ratio:
+                drawn[index] = _real(rng, data)
+            elif kind < data.real_ratio + data.photo_ratio:
+                drawn[index] = _composed(rng, data)
+            else:
+                wishes[index] = _wish(rng, data)
+        clips = render_batch(list(wishes.values()), [(seed, index, attempt) for index in wishes], device)
+        drawn |= {index: _filmed(rngs[index], clip) for index, clip in zip(wishes, clips, strict=True)}
+        for index, (frames, labels) in drawn.items():
+            samples[index] = frames, augmentation.keep_objects(rngs[index], labels, data.objects, LEAST_VISIBLE)
+        left = [index for index in left if not (samples[index][1][0] % 255).any()]
+        if not left:
+            break
+    return [samples[index] for index in indices]
+
+
+def _wish(rng: np.random.Generator, data: DataConfig) -> ClipSpec:
+    return random_spec(
+        data.difficulty,
+        rng,
+        frames=data.frames,
+        height=data.height,
+        width=data.width,
+        objects=int(rng.integers(1, data.objects + 1)),
+    )
+
+
+def _filmed(rng: np.random.Generator, clip: Clip) -> Sample:
+    """Frames and labels of a generated clip, now and then with the marks of JPEG."""
+    if rng.random() > COMPRESSED:
+        return clip.frames, clip.labels
+    quality = int(rng.integers(25, 90))
+    return np.stack([_compressed(frame, quality) for frame in clip.frames]), clip.labels
+
+
+def _compressed(frame: UInt8[np.ndarray, "height width 3"], quality: int) -> UInt8[np.ndarray, "height width 3"]:
+    buffer = io.BytesIO()
+    Image.fromarray(frame).save(buffer, format="JPEG", quality=quality)
+    return np.asarray(Image.open(buffer))
+
+
+def _real(rng: np.random.Generator, data: DataConfig) -> Sample:
+    """A clip cut from one sequence, half the time with another's objects over it (or with photographs' where there are), then relit."""
+    sequences = real_sequences(data.real, data.held_out)
+
+    gap = int(rng.integers(1, data.max_gap + 1)) if data.photo_ratio else data.max_gap  # slow and fast clips
+
+    def cut() -> Sample:
+        sequence = sequences[int(rng.integers(len(sequences)))]
+        return augmentation.cut_clip(
+            rng, sequence, data.frames, data.height, data.width, gap, data.reference == "anywhere"
+        )
+
+    clip = cut()
+    if data.photo_ratio and rng.random() < OVERLAID:
+        clip = composing.overlaid(rng, open_photographs(), clip, data.objects)
+    elif rng.random() < PASTED:
+        clip = augmentation.paste(rng, clip, cut(), labeled=data.objects > 1 and rng.random() < 0.6)
+    return augmentation.relight(rng, clip[0]), clip[1]
+
+
+def _composed(rng: np.random.Generator, data: DataConfig) -> Sample:
+    """A clip composed of photographs, relit, now and then with the marks of JPEG."""
+    frames, labels = composing.compose(rng, open_photographs(), data.frames, data.height, data.width, data.objects)
+    frames = augmentation.relight(rng, frames)
+    if rng.random() < COMPRESSED:
+        quality = int(rng.integers(25, 90))
+        frames = np.stack([_compressed(frame, quality) for frame in frames])
+    return frames, labels
+
+
+@functools.cache
+def real_sequences(name: str, held_out: tuple[str, ...] = ()) -> list[Sequence]:
+    """The training sequences of a data set but those held out by name.
+
+    Raises:
+        ValueError: a held-out sequence that the data set does not have, or nothing left.
+    """
+    from sstlib.datasets.registry import open_dataset
+
+    sequences = open_dataset(name, "train")
+    names = {sequence.name for sequence in sequences}
+    if unknown := sorted(set(held_out) - names):
+        raise ValueError(f"held_out names {unknown[0]!r}, which {name} train does not have")
+    kept = [sequence for sequence in sequences if sequence.name not in held_out]
+    if not kept:
+        raise ValueError(f"held_out leaves no sequence of {name} train to draw from")
+    return kept

@@ -1,0 +1,215 @@
+"""SST-Occlusion: a fixed benchmark of generated clips in which one object is hidden for a known time.
+
+Each clip lies on one axis, where all else is as in `BASE`: length (frames of full occlusion), likeness (of the occluder
+and a distractor to the object), objects, speed. Clips are rendered when asked for; each is held to the content that the
+version's manifest states, so that nobody measures on something else unknowingly.
+"""
+
+import functools
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from sstlib.datasets import davis
+from sstlib.paths import atomic_write
+from sstlib.shapes import UInt8
+from sstlib.synthetic import Clip, ClipSpec, render
+from sstlib.video import Sequence, mask_image
+
+VERSION = 1
+MANIFEST = Path(__file__).with_name("sst_occlusion.json")
+BASE = dict(occlusion=8, likeness=0.5, objects=2, speed=2.0)
+AXES: dict[str, tuple[str, tuple[float, ...]]] = {
+    "length": ("occlusion", (0, 1, 2, 4, 8, 16, 32)),
+    "likeness": ("likeness", (0.0, 0.25, 0.5, 0.75, 1.0)),
+    "objects": ("objects", (1, 2, 4, 6)),
+    "speed": ("speed", (0.5, 1.0, 2.0, 4.0)),
+}
+CLIPS = {
+    "train": (3, 2),
+    "val": (2, 1),
+    "test": (6, 4),
+    "mini": (1, 0),
+}  # clips a value: of the length axis, of the others
+MINI = dict(height=120, width=216)  # mini is for a quick look at the length axis, not part of the benchmark
+AROUND = 22  # frames before and after the occlusion together
+JPEG_QUALITY = 95
+RESOLUTION = "480p"  # official DAVIS tools look in no other folder; the frames are smaller
+
+
+@dataclass(frozen=True)
+class OcclusionSequence:
+    """One clip of the benchmark: where it lies on which axis, and its full truth as `clip`."""
+
+    name: str
+    axis: str
+    value: float
+    spec: ClipSpec
+    seed: tuple[int, ...]
+
+    @property
+    def clip(self) -> Clip:
+        """The rendered clip with its truth.
+
+        Raises:
+            ValueError: it is not what the manifest of this version says.
+        """
+        return _rendered(self)
+
+    @property
+    def frame_names(self) -> list[str]:
+        return [f"{t:05d}" for t in range(len(self))]
+
+    def __len__(self) -> int:
+        return self.spec.frames
+
+    def frame(self, t: int) -> UInt8[np.ndarray, "height width 3"]:
+        return self.clip.frames[t]
+
+    def label(self, t: int) -> UInt8[np.ndarray, "height width"] | None:
+        return self.clip.labels[t]
+
+
+def open_split(name: str, split: str, folder: Path | None) -> list[Sequence]:
+    """The clips of a split, rendered when asked for; or read from a folder that `write` left."""
+    if folder is not None:
+        return davis.open_split("davis2017", split, folder)
+    return list(clips(split))
+
+
+def clips(split: str) -> Iterator[OcclusionSequence]:
+    """The clips of a split by axis, value and number; their seeds are part of the version."""
+    for axis, (field, values) in AXES.items():
+        for at, value in enumerate(values):
+            for number in range(CLIPS[split][axis != "length"]):
+                wish: dict[str, Any] = BASE | {field: value}
+                seed = (VERSION, list(CLIPS).index(split), list(AXES).index(axis), at, number)
+                rng = np.random.default_rng(seed)
+                spec = ClipSpec(
+                    frames=int(wish["occlusion"]) + AROUND,
+                    distractors=1,
+                    size=float(rng.uniform(12, 16)),
+                    deformation=0.4,
+                    scale_change=0.15,
+                    camera=0.4,
+                    appearance=0.2,
+                    blur=0.5,
+                    noise=0.01,
+                    **wish,
+                    **(MINI if split == "mini" else {}),
+                )
+                yield OcclusionSequence(
+                    f"{split}-{axis}-{value:g}-{number}".replace(".", "p"), axis, float(value), spec, seed
+                )
+
+
+@functools.lru_cache(maxsize=2)
+def _rendered(sequence: OcclusionSequence) -> Clip:
+    clip = render(sequence.spec, sequence.seed)
+    expected = _manifest().get(f"{sequence.seed}")
+    if expected is None or expected["sha256"] == fingerprint(clip)["sha256"]:
+        return clip
+    # processors round differently: the bytes may differ where the content is the same
+    if np.abs(np.array(expected["thumbnail"]) - fingerprint(clip)["thumbnail"]).max() > 2:
+        raise ValueError(
+            f"clip {sequence.name} is not that of SST-Occlusion version {VERSION}: the generator has changed; "
+            "scores on it cannot be compared. Use the release that the version belongs to"
+        )
+    return clip
+
+
+@functools.cache
+def _manifest() -> dict[str, Any]:
+    return json.loads(MANIFEST.read_text())["clips"] if MANIFEST.is_file() else {}
+
+
+def fingerprint(clip: Clip) -> dict[str, Any]:
+    """What identifies a clip: a hash of all its bytes, and for other processors a few means over blocks."""
+    content = hashlib.sha256(
+        clip.frames.tobytes() + clip.labels.tobytes() + np.packbits(clip.amodal).tobytes()
+    ).hexdigest()
+    some = np.linspace(0, len(clip.frames) - 1, 3).astype(int)
+    height, width = clip.labels.shape[1:]
+    half = (slice(0, height // 2), slice(height // 2, None)), (slice(0, width // 2), slice(width // 2, None))
+    means = [
+        float(values[t][y, x].mean())
+        for values in (clip.frames, 255 * (clip.labels > 0))
+        for t in some
+        for y in half[0]
+        for x in half[1]
+    ]
+    return {"sha256": content[:32], "thumbnail": [round(mean) for mean in means]}
+
+
+def content_hash(split: str) -> str:
+    """The hash of a split's content as its manifest states it: what a run record names as its data."""
+    parts = [_manifest()[f"{sequence.seed}"]["sha256"] for sequence in clips(split)]
+    return hashlib.sha256(" ".join(parts).encode()).hexdigest()[:16]
+
+
+def write_manifest(path: Path) -> None:
+    """States the content of every clip, for whoever makes a new version; that of a released one never changes."""
+    everything = [sequence for split in CLIPS for sequence in clips(split)]
+    stated = [f"{json.dumps(str(one.seed))}: {json.dumps(fingerprint(render(one.spec, one.seed)))}" for one in everything]
+    with atomic_write(path, "w") as file:
+        file.write(f'{{"version": {VERSION}, "clips": {{\n' + ",\n".join(stated) + "\n}}\n")
+
+
+def write(folder: Path, sequence: OcclusionSequence) -> None:
+    """Writes one clip in DAVIS layout, full masks of each object in Amodal/; each part whole or not at all."""
+    clip = sequence.clip
+    parts = {
+        "JPEGImages": folder / "JPEGImages" / RESOLUTION / sequence.name,
+        "Amodal": folder / "Amodal" / sequence.name,
+        "Annotations": folder / "Annotations" / RESOLUTION / sequence.name,
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=f".{sequence.name}.") as scratch:
+        aside = {part: Path(scratch) / part for part in parts}
+        for path in (*list(aside.values()), *(aside["Amodal"] / str(n + 1) for n in range(sequence.spec.objects))):
+            path.mkdir()
+        for t, name in enumerate(sequence.frame_names):
+            Image.fromarray(clip.frames[t]).save(aside["JPEGImages"] / f"{name}.jpg", quality=JPEG_QUALITY)
+            mask_image(clip.labels[t]).save(aside["Annotations"] / f"{name}.png")
+            for n in range(1, sequence.spec.objects + 1):
+                Image.fromarray(clip.full(n)[t]).save(aside["Amodal"] / str(n) / f"{name}.png")
+        for part, place in parts.items():
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.rmtree(place, ignore_errors=True)
+            os.replace(aside[part], place)
+
+
+def write_index(folder: Path, split: str) -> None:
+    """Writes the list of a split and what is known of each of its clips."""
+    with atomic_write(folder / "ImageSets" / "2017" / f"{split}.txt", "w") as file:
+        file.writelines(f"{sequence.name}\n" for sequence in clips(split))
+    known = {
+        sequence.name: {
+            "axis": sequence.axis,
+            "value": sequence.value,
+            "seed": list(sequence.seed),
+            "spec": sequence.spec.to_dict(),
+        }
+        for sequence in clips(split)
+    }
+    with atomic_write(folder / f"{split}.json", "w") as file:
+        json.dump(
+            {
+                "benchmark": "SST-Occlusion",
+                "version": VERSION,
+                "split": split,
+                "content": content_hash(split),
+                "clips": known,
+            },
+            file,
+            indent=1,
+        )

@@ -1,0 +1,70 @@
+"""Predicted masks of the generated clips of SST-Occlusion: J and F, and what happens at their occlusions."""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from sstlib.evaluation.folders import absent_noted, existing_folder, predicted_masks, scorer_code
+from sstlib.evaluation.result import Evaluation
+from sstlib.metrics import PROTOCOLS, score_occlusion, score_sequence, summarize_occlusion
+from sstlib.shapes import UInt8
+from sstlib.video import Reading, read_mask, reading_of
+
+
+def evaluate_clips(predictions: str | Path, split: str = "test", *, sequences: Sequence[str] | None = None,
+                   missing: str = "error", progress: bool = False) -> Evaluation:
+    """Scores a folder of SEQUENCE/FRAME.png against the clips of a split, which are rendered for it.
+
+    The result's `occlusion` holds `metrics.summarize_occlusion` over `all` clips and those of each value of an axis.
+
+    Raises:
+        FileNotFoundError: the folder or a predicted frame is missing.
+        ValueError: an unknown split or clip, or masks of another size.
+    """
+    from sstlib.datasets import open_dataset, sst_occlusion  # bring PyTorch along, which scoring files does without
+
+    predictions = existing_folder(predictions, "predictions")
+    clips = {clip.name: clip for clip in open_dataset("sst-occlusion", split)}
+    if unknown := set(sequences or ()) - set(clips):
+        raise ValueError(f"{split} of SST-Occlusion has no {', '.join(sorted(unknown))}; it has {', '.join(clips)}")
+    chosen = [clips[name] for name in sequences or clips]
+    files = {clip.name: [predictions / clip.name / f"{frame}.png" for frame in clip.frame_names] for clip in chosen}
+    there = {name: predicted_masks(predictions / name, paths) for name, paths in files.items()}
+    gone = {name: [path for path in paths[1:-1] if path.stem not in there[name]] for name, paths in files.items()}
+    notes = absent_noted({name: (paths, len(files[name]) - 2) for name, paths in gone.items()}, predictions, missing)
+    result = Evaluation(PROTOCOLS["davis2017"], {}, tuple(notes), {}, {})
+    scores, content = defaultdict(list), hashlib.sha256()
+    for clip in tqdm(chosen, unit="clip", disable=None if progress else True):
+        truth = clip.clip.labels
+        reading = reading_of([mask for name, mask in there[clip.name].items() if name != clip.frame_names[0]])
+        later = [_labels(there[clip.name].get(path.stem), path, label, reading, content)
+                 for path, label in zip(files[clip.name][1:], truth[1:])]
+        labels = np.stack([truth[0], *later])
+        result.sequences[clip.name] = score_sequence(labels, truth, name=clip.name)
+        score = score_occlusion(labels, truth, clip.clip.visible_share)
+        for group in ("all", f"{clip.axis} {clip.value:g}"):
+            scores[group].append(score)
+    result.occlusion.update({group: summarize_occlusion(members) for group, members in scores.items()})
+    result.provenance.update({
+        "predictions": {"folder": str(predictions), "fingerprint": content.hexdigest()},
+        "annotations": {"folder": f"sst-occlusion {split}", "fingerprint": sst_occlusion.content_hash(split)},
+        "code": scorer_code()})
+    return result.noted(*(note for score in result.sequences.values() for note in score.notes))
+
+
+def _labels(mask: Path | None, name: Path, truth: UInt8[np.ndarray, "height width"], reading: Reading,
+            content: "hashlib._Hash") -> UInt8[np.ndarray, "height width"]:
+    """A predicted mask, empty where there is none; adds it to the fingerprint under the name that it should have."""
+    content.update(f"{name.parent.name}/{name.name} {mask is not None}".encode())
+    if mask is None:
+        return np.zeros_like(truth)
+    labels = read_mask(mask, reading)
+    content.update(labels.tobytes())
+    if labels.shape != truth.shape:
+        raise ValueError(f"{mask}: the mask is {' x '.join(map(str, labels.shape))} (height x width), "
+                         f"the clip {' x '.join(map(str, truth.shape))}")
+    return labels

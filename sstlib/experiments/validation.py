@@ -1,0 +1,188 @@
+"""Released weights scored on a benchmark: masks go to disk first, so that a stopped scoring goes on, then to the project's evaluator."""
+
+import hashlib
+import json
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from sstlib import paths, weights
+from sstlib.datasets import open_dataset, sst_occlusion
+from sstlib.evaluation import Evaluation, dataset_masks, evaluate, evaluate_clips
+from sstlib.experiments import records
+from sstlib.experiments.execute import peak_megabytes, summary
+from sstlib.inference import segment_sequence
+from sstlib.metrics import bootstrap
+from sstlib.model import Propagator
+from sstlib.paths import atomic_write
+from sstlib.provenance import provenance
+from sstlib.values import Number, Whole, read_json
+from sstlib.video import Sequence, write_mask
+
+SPLIT = "test"  # of SST-Occlusion
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """What released weights are scored on: its sequences, how a folder of masks is scored, and what the record calls it."""
+
+    data: str
+    sequences: Callable[[], list[Sequence]]
+    evaluate: Callable[[Path, list[str]], Evaluation]
+
+
+BENCHMARKS = {
+    "davis2016": Benchmark("davis2016 val 480p", lambda: open_dataset("davis2016", "val"),
+                           lambda folder, names: evaluate(folder, dataset_masks("davis2016"), protocol="davis2016", sequences=names)),
+    "sst-occlusion": Benchmark(f"sst-occlusion {sst_occlusion.VERSION} {SPLIT}, the axis of length",
+                               lambda: [clip for clip in sst_occlusion.clips(SPLIT) if clip.axis == "length"],
+                               lambda folder, names: evaluate_clips(folder, SPLIT, sequences=names)),
+}
+
+
+def fingerprint(name: str) -> str:
+    """What ties a record to a weights file: a hash of its bytes."""
+    return hashlib.sha256(weights.find(name).read_bytes()).hexdigest()[:16]
+
+
+def record_of(name: str, benchmark: str) -> records.RunRecord | None:
+    """The record of these very weights, if there is one."""
+    path = records.record_path(benchmark, name, 0)
+    record = records.read(path) if path.exists() else None
+    return record if record and record.config.get("weights") == fingerprint(name) else None
+
+
+def predictions(name: str, benchmark: str) -> Path:
+    """The folder of the masks of these very weights; git ignores it."""
+    return paths.RESULTS / "training" / "predictions" / benchmark / f"{name}-{fingerprint(name)}"
+
+
+def score(name: str, benchmark: str) -> Path:
+    """The record of released weights on a benchmark, made unless there is one of the same bytes.
+
+    Raises:
+        FileNotFoundError: no such weights, or the data are not there.
+    """
+    if record_of(name, benchmark):
+        return records.record_path(benchmark, name, 0)
+    chosen, folder = BENCHMARKS[benchmark], predictions(name, benchmark)
+    sequences = chosen.sequences()
+    seconds, frames = predict(weights.load(name), sequences, folder)
+    evaluation = chosen.evaluate(folder, [sequence.name for sequence in sequences])
+    facts = weights.facts(name)
+    cost = {"frames_per_second": frames / seconds, "peak_megabytes": peak_megabytes()}
+    config = {"weights": fingerprint(name), "model": facts["config"]}
+    metrics = measured(evaluation) | {"trained_on": facts.get("trained_on", "")}
+    _keep_earlier(name, benchmark)
+    return records.RunRecord(benchmark, name, 0, config, metrics, cost, provenance(chosen.data)).write()
+
+
+def earlier(name: str, benchmark: str) -> list[dict[str, Any]]:
+    """What weights released under this name before scored on a benchmark: J&F (0..1), fingerprint and commit of each, the oldest first."""
+    path = _earlier_path(name)
+    return read_json(path).get(benchmark, []) if path.exists() else []
+
+
+def _earlier_path(name: str) -> Path:
+    return paths.RUNS / "releases" / f"{name}-earlier.json"
+
+
+def _keep_earlier(name: str, benchmark: str) -> None:
+    """Keeps the score of the weights before, whose record is about to be replaced: what a recipe was chosen by belongs into the card."""
+    path = records.record_path(benchmark, name, 0)
+    before = records.read(path) if path.exists() else None
+    if before is None or before.config.get("weights") == fingerprint(name):
+        return
+    one = {"J&F": before.score("J&F"), "weights": before.config.get("weights", ""), "commit": before.provenance.get("commit", "")}
+    known = read_json(_earlier_path(name)) if _earlier_path(name).exists() else {}
+    with atomic_write(_earlier_path(name), "w") as file:
+        file.write(json.dumps(known | {benchmark: [*known.get(benchmark, []), one]}, indent=1) + "\n")
+
+
+def measured(evaluation: Evaluation) -> dict[str, object]:
+    """An evaluation as a record keeps it: means, those of every sequence, those at occlusions, and each frame's where there is one object."""
+    scores = list(evaluation.sequences.values())
+    frames = {s.name: {"J": s.similarity[0].round(4).tolist(), "F": s.accuracy[0].round(4).tolist()} for s in scores if len(s.objects) == 1}
+    extra = {"frames": frames} if frames else {}
+    return summary(scores) | extra | ({"occlusion": evaluation.occlusion} if evaluation.occlusion else {})
+
+
+def predict(network: Propagator, sequences: list[Sequence], folder: Path) -> tuple[float, int]:
+    """Writes the masks of every sequence that has none yet as folder/SEQUENCE/FRAME.png, from the mask of its first frame.
+
+    Returns:
+        Seconds of segmentation and frames segmented, of earlier calls too.
+    """
+    totals = []
+    with tqdm(total=sum(map(len, sequences)), unit="frame", ascii=True, mininterval=2 if sys.stderr.isatty() else 30) as bar:
+        for sequence in sequences:
+            bar.set_description(sequence.name)
+            done = folder / f"{sequence.name}.json"  # written last
+            if not done.exists():
+                seconds = _segment(network, sequence, folder / sequence.name)
+                with atomic_write(done, "w") as file:
+                    json.dump({"seconds": seconds, "frames": len(sequence) - 1}, file)
+            totals.append(_spent(done))
+            bar.update(len(sequence))
+    return sum(t["seconds"] for t in totals), sum(t["frames"] for t in totals)
+
+
+def _spent(path: Path) -> dict[str, float | int]:
+    """Seconds and frames of a sequence that is done.
+
+    Raises:
+        ValueError: the file that says so is damaged.
+    """
+    content = read_json(path)
+    try:
+        return {"seconds": Number(0).check(content.get("seconds"), "seconds"), "frames": Whole(0).check(content.get("frames"), "frames")}
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}; delete it, and the masks beside it are made again") from error
+
+
+def _segment(network: Propagator, sequence: Sequence, folder: Path) -> float:
+    """Writes the masks of one sequence; the seconds that segmenting alone took."""
+    seconds, started = 0.0, time.perf_counter()
+    for t, prediction in segment_sequence(network, sequence):
+        seconds += time.perf_counter() - started
+        write_mask(folder / f"{sequence.frame_names[t]}.png", prediction.labels)
+        started = time.perf_counter()
+    return seconds
+
+
+def occlusion_curve(record: records.RunRecord) -> pd.DataFrame:
+    """A row a length of full occlusion (frames): clips, J&F with its 95% interval over clips, and the target around its return, in percent."""
+    lengths = {clip.name: clip.value for clip in sst_occlusion.clips(SPLIT)}
+    values = pd.DataFrame([{"length": lengths[name], "score": 100 * means["J&F"], "name": name}
+                           for name, means in record.metrics["sequences"].items()])
+    rows = []
+    for length, clips in values.groupby("length"):
+        interval = bootstrap({row.name: [row.score] for row in clips.itertuples(index=False)})
+        found = record.metrics["occlusion"][f"length {length:g}"]
+        rows.append({"frames hidden": int(length), "clips": len(clips), "J&F": interval.mean, "low": interval.low, "high": interval.high,
+                     "J, at most a quarter visible": _percent(found["by_visible_share"][0]["J"]),
+                     "J, first five frames back": _percent(found["after_reappearance"]["mean"])})
+    return pd.DataFrame(rows)
+
+
+def _percent(share: float | None) -> float:
+    return np.nan if share is None else 100 * share
+
+
+def interval(record: records.RunRecord) -> tuple[float, float, float]:
+    """J&F of a record in percent with its 95% interval over sequences, drawn again and again (`metrics.bootstrap`)."""
+    found = bootstrap({name: [means["J&F"]] for name, means in record.metrics["sequences"].items()})
+    return 100 * found.mean, 100 * found.low, 100 * found.high
+
+
+def extremes(record: records.RunRecord) -> dict[str, str]:
+    """The best, the median and the worst sequence of a record by J&F."""
+    order = sorted(record.metrics["sequences"], key=lambda name: record.metrics["sequences"][name]["J&F"])
+    return {"best": order[-1], "median": order[len(order) // 2], "worst": order[0]}

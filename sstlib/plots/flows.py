@@ -1,0 +1,109 @@
+"""Routes through attention: how many there are, which are the strongest, and what they carry (section 7)."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import ConnectionPatch, Rectangle
+
+from sstlib.plots.style import INK, MARKERS, MUTED, SERIES, SIGNAL, bare, figure, styled
+from sstlib.shapes import Bool, Int, UInt8
+
+ROUTE_COLORS = tuple(color for color in SERIES if color != SIGNAL)
+Cell = tuple[int, int, int]
+
+
+@styled
+def route_counts(counts: Int[np.ndarray, "time height width"], title: str) -> Figure:
+    """How many routes of a given length lead from one cell to every cell, written into the cells of each frame."""
+    time, height, width = counts.shape
+    drawing = figure(0.6 + 7.0 / time * height / width + 0.2)
+    for frame, axes in enumerate(np.atleast_1d(drawing.subplots(1, time))):
+        bare(axes).imshow(np.log(counts[frame].clip(1)), cmap="Blues", vmin=0, vmax=1.6 * np.log(counts.max()))
+        for (row, column), count in np.ndenumerate(counts[frame]):
+            axes.text(column, row, str(count), ha="center", va="center", fontsize=8, color=INK)
+        axes.set_title(f"t = {frame + 1}")
+    drawing.suptitle(title, x=0.01, ha="left", fontsize=10)
+    return drawing
+
+
+@styled
+def separation_curves(series: Mapping[str, Sequence[float] | np.ndarray], speeds: Sequence[float | int]) -> Figure:
+    """How well a routed mask tells object from background, against how fast the object moves."""
+    drawing = figure(2.8)
+    axes = drawing.subplots()
+    for (name, values), color, marker in zip(series.items(), SERIES, MARKERS, strict=False):
+        axes.plot(speeds, values, color=color, marker=marker, label=name, clip_on=False)
+    axes.axhline(0.5, color=MUTED, linestyle=":", linewidth=1)
+    axes.text(speeds[0], 0.505, "chance", color=MUTED, ha="left", va="bottom", fontsize=8)
+    axes.set(xlabel="motion in one frame (% of the frame's height)", ylabel="object cell ranked above\nbackground cell", ylim=(0.45, 1))
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(speeds, [f"{speed:g}" for speed in speeds])
+    axes.minorticks_off()
+    axes.yaxis.set_major_formatter("{x:.0%}")
+    axes.grid(axis="y")
+    drawing.legend(loc="outside right center")
+    return drawing
+
+
+@styled
+def route_frames(frames: UInt8[np.ndarray, "time pixel_rows pixel_columns 3"], routes: Sequence[tuple[float, Sequence[int]]],
+                 ends: Bool[np.ndarray, "time height width"], title: str) -> Figure:
+    """Routes from a query (orange) over the frames of a buffer, one line a route, dots where it stops, and the cells it may end in.
+
+    The axes of frame t carry the label "t"; their coordinates are feature cells.
+
+    Args:
+        frames: the pictures, drawn pale.
+        routes: weight of each and its cells, counted in raster order from the query on; the strongest first.
+        ends: cells that routes were asked to end in, outlined.
+        title: said above.
+    """
+    time, height, width = ends.shape
+    drawing = figure(0.85 + 7.0 / time * height / width)
+    panels = list(np.atleast_1d(drawing.subplots(1, time)))
+    for frame, axes in enumerate(panels):
+        bare(axes).imshow(frames[frame] // 2 + 127, extent=(0, width, height, 0), interpolation="antialiased")
+        axes.set_title(f"t = {frame + 1}")
+        axes.set_label(str(frame))
+        _outline(axes, ends[frame])
+        axes.set(xlim=(0, width), ylim=(height, 0))
+    trails = [[tuple(map(int, np.unravel_index(number, ends.shape))) for number in numbers] for _, numbers in routes]
+    query = trails[0][0] if trails else (0, 0, 0)
+    heaviest = max((weight for weight, _ in routes), default=1.0)
+    for rank, ((weight, _), cells) in list(enumerate(zip(routes, trails, strict=True)))[::-1]:
+        color, thickness = ROUTE_COLORS[rank % len(ROUTE_COLORS)], 0.7 + 1.8 * weight / heaviest
+        for here, there in zip(cells[:-1], cells[1:], strict=True):
+            _connect(panels, query[0], here, there, color, thickness)
+        for frame, row, column in cells[1:]:
+            panels[frame].plot(column + 0.5, row + 0.5, "o", color=color, markersize=3.5, markeredgecolor="white", markeredgewidth=0.5)
+    if routes:
+        panels[query[0]].add_patch(Rectangle(query[:0:-1], 1, 1, facecolor=SIGNAL, edgecolor="white", linewidth=0.8, zorder=5))
+    handles = [Line2D([], [], color=ROUTE_COLORS[rank % len(ROUTE_COLORS)], label=f"{weight:.2g}") for rank, (weight, _) in enumerate(routes)]
+    drawing.legend(handles=handles, loc="outside lower left", ncols=max(len(handles), 1), title="weight of each route",
+                   alignment="left", title_fontsize=8.5, handlelength=1.2)
+    drawing.suptitle(title, x=0.01, ha="left", fontsize=10)
+    return drawing
+
+
+def _connect(panels: Sequence[Axes], query: int, here: Cell, there: Cell, color: str, thickness: float) -> None:
+    """A line between two cells, bowed where it passes from one frame to another, drawn by the query's panel above all others."""
+    ends = [(cell[2] + 0.5, cell[1] + 0.5) for cell in (here, there)]
+    upper = here[1] + there[1] < panels[0].get_ylim()[0]  # bow towards the middle, away from what is written above and below
+    bow = 0.0 if here[0] == there[0] else 0.06 * (-1 if upper else 1) * np.sign(here[0] - there[0])
+    line = ConnectionPatch(*ends, "data", "data", axesA=panels[here[0]], axesB=panels[there[0]], color=color, linewidth=thickness,
+                           connectionstyle=f"arc3,rad={bow}", alpha=0.9)
+    line.set_in_layout(False)
+    panels[query].add_artist(line)
+    panels[query].set_zorder(1)
+
+
+def _outline(axes: Axes, cells: Bool[np.ndarray, "height width"]) -> None:
+    """The border of a set of cells, drawn along the edges between inside and outside."""
+    padded = np.pad(cells, 1).astype(int)
+    for row, column in np.argwhere(np.diff(padded, axis=0)):
+        axes.plot([column - 1, column], [row, row], color=INK, linewidth=1.0)
+    for row, column in np.argwhere(np.diff(padded, axis=1)):
+        axes.plot([column, column], [row - 1, row], color=INK, linewidth=1.0)

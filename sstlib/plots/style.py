@@ -1,0 +1,131 @@
+"""Every figure of the project: arrays in, a matplotlib Figure out, in one restrained style and without pyplot's global state.
+
+A drawing function is marked `@styled`, makes its figure with `figure(...)` and returns it. In a notebook the returned figure shows
+itself; `save(figure, "name")` also puts it into results/figures. Colors are Okabe and Ito's, which stay apart for color-blind eyes.
+"""
+
+import functools
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from PIL import Image, ImageColor
+
+from sstlib import paths
+from sstlib.paths import atomic_write
+
+INK = "#1f2933"  # text and axes
+MUTED = "#6b7785"  # second-rank text, reference lines
+FAINT = "#d8dde3"  # grid lines, outlines
+PAPER = "#f5f6f8"  # cells that take no part
+ACCENT = "#0072b2"  # the one thing a figure is about
+SIGNAL = "#d55e00"  # the query, the error, what to look at first
+SERIES = (ACCENT, SIGNAL, "#009e73", "#cc79a7", "#e69f00", "#56b4e9", INK)  # lines and bars, in this order
+HOPS = (SIGNAL, "#08488e", "#3f8fd0", "#a8d1f0", "#dcecf8")  # the cell itself, then reached in 1, 2, 3, 4 hops
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")  # a second channel beside color
+WIDTH = 7.2  # inches across the page
+DPI = 110
+
+STYLE: dict[str, Any] = {
+    "font.family": "DejaVu Sans", "font.size": 9, "axes.titlesize": 9.5, "axes.labelsize": 9, "legend.fontsize": 8.5,
+    "xtick.labelsize": 8.5, "ytick.labelsize": 8.5, "figure.titlesize": 11, "axes.titlelocation": "left",
+    "text.color": INK, "axes.labelcolor": INK, "axes.edgecolor": MUTED, "xtick.color": MUTED, "ytick.color": MUTED,
+    "xtick.labelcolor": INK, "ytick.labelcolor": INK, "axes.linewidth": 0.8, "lines.linewidth": 1.6, "lines.markersize": 5,
+    "axes.spines.top": False, "axes.spines.right": False, "axes.grid": False, "grid.color": FAINT, "grid.linewidth": 0.6,
+    "axes.axisbelow": True, "legend.frameon": False, "figure.dpi": DPI, "savefig.dpi": DPI, "figure.facecolor": "white",
+    "axes.prop_cycle": matplotlib.cycler(color=SERIES), "image.interpolation": "nearest", "svg.hashsalt": "sstlib",
+}
+
+
+class Drawing(Figure):
+    """A Figure that shows itself in a notebook as a small picture, whether or not pyplot was imported."""
+
+    photographs = False  # textures of video frames: a JPEG is a quarter of the PNG
+
+    def _repr_png_(self) -> bytes | None:
+        return None if self.photographs else png(self)
+
+    def _repr_jpeg_(self) -> bytes | None:
+        return jpeg(self) if self.photographs else None
+
+
+def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
+    """Runs a drawing function under the project's style and leaves matplotlib's global settings as they were."""
+
+    @functools.wraps(draw)
+    def drawn(*arguments: Any, **options: Any) -> Figure:
+        with matplotlib.rc_context(STYLE):
+            return draw(*arguments, **options)
+
+    return drawn
+
+
+def figure(height: float, width: float = WIDTH, photographs: bool = False, **options: Any) -> Drawing:
+    """An empty figure in inches, of `photographs` where video frames fill it; `options` go to Figure (layout="constrained" unless given)."""
+    made = Drawing(figsize=(width, height), **{"layout": "constrained", **options})
+    made.photographs = photographs
+    FigureCanvasAgg(made)
+    return made
+
+
+def bare(axes: Axes) -> Axes:
+    """Takes ticks and spines off axes that hold a picture."""
+    axes.set(xticks=[], yticks=[])
+    axes.spines[:].set_visible(False)
+    return axes
+
+
+def png(drawing: Figure) -> bytes:
+    """The figure as a small PNG, the same bytes each time: in 256 colors, the style's own among them."""
+    full = _rendered(drawing)
+    # Rare colors, those of thin lines over a photograph, would be lost in a palette made from the picture alone.
+    own = sorted({ImageColor.getrgb(color) for color in ("white", INK, MUTED, FAINT, PAPER, *SERIES, *HOPS)})
+    few = full.quantize(256 - len(own), method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    pixels, indices = np.asarray(full), np.array(few)
+    colors = few.getpalette()
+    for color in own:
+        indices[(pixels == color).all(-1)] = len(colors) // 3
+        colors += color
+    picture = Image.fromarray(indices)
+    picture.putpalette(colors)
+    small = io.BytesIO()
+    picture.save(small, format="PNG", optimize=True)
+    return small.getvalue()
+
+
+def jpeg(drawing: Figure, quality: int = 80) -> bytes:
+    """The figure as a JPEG, for pictures of video frames."""
+    small = io.BytesIO()
+    _rendered(drawing).save(small, format="JPEG", quality=quality, optimize=True)
+    return small.getvalue()
+
+
+def _rendered(drawing: Figure) -> Image.Image:
+    raw = io.BytesIO()
+    with matplotlib.rc_context(STYLE):
+        if isinstance(drawing.get_layout_engine(), ConstrainedLayoutEngine):  # would move things a little at every drawing
+            drawing.draw_without_rendering()
+            drawing.set_layout_engine("none")
+        drawing.savefig(raw, format="png", metadata={"Software": None})
+    return Image.open(raw).convert("RGB")
+
+
+def save(drawing: Figure, name: str, folder: Path | None = None) -> Path:
+    """Writes results/figures/NAME.png, aside and then renamed, and returns its path.
+
+    Raises:
+        ValueError: the name holds a folder or an ending.
+    """
+    if Path(name).name != name or Path(name).suffix:
+        raise ValueError(f"a figure is named without folder and ending, like 'reach'; given {name!r}")
+    path = (folder or paths.FIGURES) / f"{name}.png"
+    with atomic_write(path) as file:
+        file.write(png(drawing))
+    return path

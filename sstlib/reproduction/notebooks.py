@@ -1,0 +1,146 @@
+"""Notebooks as tasks: their parameters, what their result depends on, and their committed form."""
+
+import copy
+import difflib
+import hashlib
+import importlib.metadata
+import json
+import platform
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+import sstlib
+from sstlib import paths
+from sstlib.paths import atomic_write
+from sstlib.provenance import SOURCES, digest, tree_digest
+from sstlib.reproduction.task import Task
+
+KERNEL = "python3"
+LIBRARIES = ("torch", "numpy", "matplotlib", "pandas")
+WIDGET = "application/vnd.jupyter.widget-view+json"
+
+
+def notebooks() -> dict[str, Path]:
+    """The notebooks by name, in their order."""
+    return {path.stem: path for path in sorted(paths.NOTEBOOKS.glob("*.ipynb")) if not path.name.startswith(".")}
+
+
+def choose(names: list[str]) -> dict[str, Path]:
+    """The notebooks that the names mean, all where there is no name.
+
+    Raises:
+        ValueError: a name that no notebook has, with the nearest that one has.
+    """
+    known = notebooks()
+    wanted = [Path(name).name.removesuffix(".ipynb") for name in names]
+    for name in wanted:
+        require_known(name, known, f"no notebook {name!r} in {paths.NOTEBOOKS}")
+    return {name: path for name, path in known.items() if name in wanted or not wanted}
+
+
+def require_known(name: Any, known: Collection[Any], complaint: str) -> None:
+    """Raises a ValueError with the complaint, and the nearest known name or all of them."""
+    if name not in known:
+        near = difflib.get_close_matches(str(name), map(str, known), n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"there is: {', '.join(map(str, known)) or 'nothing'}"
+        raise ValueError(f"{complaint}; {hint}")
+
+
+def declared_parameters(path: Path) -> dict[str, str]:
+    """Types by name from the notebook's cell tagged `parameters`, as papermill reads it."""
+    return {name: kind for name, (kind, _) in declared(path).items()}
+
+
+def declared(path: Path) -> dict[str, tuple[str, str]]:
+    """Type and comment of each parameter, likewise."""
+    from papermill import inspect_notebook
+
+    return {name: (str(found["inferred_type_name"]), found["help"]) for name, found in inspect_notebook(path).items()}
+
+
+def notebook_tasks(chosen: dict[str, Path], parameters: dict[str, dict[str, Any]]) -> list[Task]:
+    """One task a notebook; the executed copy and its record go to results/executed."""
+    world, origin = _surroundings(), provenance()
+    return [_task(name, path, parameters.get(name, {}), world, origin) for name, path in chosen.items()]
+
+
+def _task(name: str, path: Path, parameters: dict[str, Any], world: dict[str, str], origin: dict[str, Any]) -> Task:
+    cells = [[cell["cell_type"], "".join(cell["source"]), cell["metadata"].get("tags", [])]
+             for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]]
+    contents = {key: _content(Path(value)) for key, value in parameters.items() if isinstance(value, str) and Path(value).is_absolute() and Path(value).exists()}
+    depends = {"cells": cells, "parameters": parameters, "contents": contents} | world
+    fingerprint = hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()
+    own = {"SST_FIGURES": str(paths.EXECUTED / f"{name}-figures")} if parameters else {}  # the published ones are of the defaults
+    partial = paths.EXECUTED / f".{name}.partial.ipynb"
+    return Task(
+        name, ("sstlib.reproduction.execution", str(path), str(partial), json.dumps(parameters)), partial=partial,
+        output=paths.EXECUTED / f"{name}.ipynb", record=paths.EXECUTED / f"{name}.json",
+        log=paths.EXECUTED / "logs" / f"{name}.log", environment={"SSTVOS_HOME": str(paths.ROOT)} | own,
+        stamp={"fingerprint": fingerprint, "parameters": parameters} | origin)
+
+
+def _content(path: Path) -> str:
+    """What a parameter's file holds, or a folder with all that is in it."""
+    return tree_digest(path, "*") if path.is_dir() else digest(path)
+
+
+def _surroundings() -> dict[str, str]:
+    """What every notebook's result depends on beside itself: the library, the run records, the data it finds."""
+    package = Path(sstlib.__file__).parent
+    return {"sstlib": tree_digest(package, *SOURCES),
+            "runs": tree_digest(paths.RUNS, "*.json"), "weights": tree_digest(paths.WEIGHTS, "*.safetensors", "*.json"),
+            "published": tree_digest(paths.DATA, "published.json"), "davis": str(paths.davis()),
+            "versions": str(versions())}
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the libraries that results depend on."""
+    return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in LIBRARIES}
+
+
+def provenance() -> dict[str, Any]:
+    """From which commit and with which libraries."""
+    return {"commit": paths.commit(), "versions": versions()}
+
+
+def write_in_place(task: Task, path: Path) -> None:
+    """Puts a notebook's execution back into the notebook itself, in its committed form."""
+    import nbformat
+
+    with atomic_write(path) as file:
+        file.write((nbformat.writes(tidy(nbformat.read(task.output, as_version=4))) + "\n").encode())
+
+
+def tidy(notebook: Any) -> Any:
+    """The notebook's committed form: nothing in it that differs between two equal executions, so that diffs stay small.
+
+    Timing and papermill's metadata go; so do widget views, whose ids are random and whose static picture stays.
+    """
+    notebook = copy.deepcopy(notebook)
+    kernel = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": KERNEL}
+    notebook["metadata"] = type(notebook["metadata"])(kernelspec=kernel, language_info={"name": "python"})
+    count = 0
+    for cell in notebook["cells"]:
+        tags = cell["metadata"].get("tags")
+        cell["metadata"] = type(cell["metadata"])(tags=tags) if tags else type(cell["metadata"])()
+        if cell["cell_type"] == "code":
+            count += bool(cell["source"].strip())
+            cell["execution_count"] = count if cell["source"].strip() else None
+            cell["outputs"] = _merged(cell["outputs"])
+            for output in cell["outputs"]:
+                output.get("data", {}).pop(WIDGET, None)
+                if output["output_type"] == "execute_result":
+                    output["execution_count"] = count
+    return notebook
+
+
+def _merged(outputs: list[Any]) -> list[Any]:
+    """Neighboring pieces of one stream joined: where they are cut is a matter of timing."""
+    merged: list[Any] = []
+    for output in outputs:
+        if merged and output["output_type"] == "stream" and merged[-1].get("name") == output["name"]:
+            merged[-1]["text"] += output["text"]
+        else:
+            merged.append(output)
+    return merged

@@ -1,0 +1,35 @@
+"""Runs of sweeps as tasks: which are asked for, and each as the command that makes it alone."""
+
+from sstlib import paths
+
+
+def select(names: list[str], variant: str | None = None, seed: int | None = None) -> list:
+    """Sweep and run of what is asked for; a run that two sweeps share comes once."""
+    from sstlib import experiments, reproduction
+
+    runs = {run.record_path: (name, run) for name in reversed(names) for run in experiments.SWEEPS[name].runs()}
+    for asked, field in ((variant, "variant"), (seed, "seed")):
+        if asked is not None:
+            known = sorted({getattr(run, field) for _, run in runs.values()})
+            reproduction.require_known(asked, known, f"no {field} {asked!r} in {', '.join(names)}")
+            runs = {path: found for path, found in runs.items() if getattr(found[1], field) == asked}
+    return sorted(runs.values(), key=lambda found: names.index(found[0]))
+
+
+def run_name(run) -> str:
+    return f"{run.experiment}/{run.variant}-seed{run.seed}"
+
+
+def note(run) -> str:
+    """What the summary says of a reused run that other code than this made."""
+    return f"{run.note}; sst sweep --fresh makes them again" if run.note else ""
+
+
+def task(name: str, run, fresh: bool = False):
+    """A run as a task: this command again, for this run alone, in a process of its own."""
+    from sstlib import reproduction
+
+    command = ("sstlib", "sweep", name, "--only", run.variant, "--seed", str(run.seed), *(["--fresh"] if fresh else []))
+    log = paths.EXECUTED / "logs" / f"{run_name(run).replace('/', '-')}.log"
+    return reproduction.Task(run_name(run), command, output=run.record_path, record=run.record_path, complete=run.done, note=note(run) if run.done else "",
+                       log=log, environment={"SSTVOS_HOME": str(paths.ROOT)})

