@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
 
-.PHONY: reproduce test notebooks lab clean
+.PHONY: reproduce test lint format notebooks lab clean
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info[:2] == (3, 11) else "constraints.txt is made for Python 3.11, and \
@@ -18,9 +18,15 @@ $(STAMP): pyproject.toml constraints.txt
 reproduce: $(STAMP)
 	$(BIN)/sst reproduce
 
-test: $(STAMP)
+test: lint
 	$(PYTEST) tests
 	$(PYTEST) --nbval --nbval-current-env --nbval-cell-timeout=600 --nbval-sanitize-with tests/nbval_sanitize.cfg notebooks
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix .
 
 notebooks: $(STAMP)
 	$(BIN)/sst reproduce --in-place
