@@ -8,6 +8,7 @@ from sstlib.cli import main
 from sstlib.config import MODELS, DataConfig, RunConfig, TrainingConfig
 from sstlib.model import build
 from sstlib.provenance import provenance
+from sstlib.training.loop import probe_masks
 from sstlib.training.presets import HELD_OUT, PRESETS
 from sstlib.training.start import first_network
 
@@ -53,3 +54,11 @@ def test_legs_follow_each_other_and_leave_the_held_out_alone():
         assert config.model == legs["sst-photo-1"].model and config.data.held_out == HELD_OUT and len(HELD_OUT) == 6
         assert number == 1 or config.training.start == f"stages/sst-photo-{number - 1}"
     assert len({config.training.seed for config in legs.values()}) == len(legs)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_recipe_can_be_probed(name):
+    """At each checkpoint: with the recipe's own kind of generated clips, whatever it holds out of real ones."""
+    data = PRESETS[name].data.replace(height=32, width=48, frames=3)
+    _, truth, predicted = probe_masks(build(MODELS["sst-tiny"]), data, 0)
+    assert truth.shape == predicted.shape == (3, 32, 48) and truth[0].any()

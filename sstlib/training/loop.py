@@ -320,7 +320,7 @@ class _Run:
 def probe_masks(network: Propagator, data: DataConfig, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Frames, true labels and the network's labels of a held-out generated clip, each (time, height, width[, 3]) uint8."""
     device = next(network.parameters()).device
-    pixels, truth = training_clip(data.replace(real="", real_ratio=0.0, photo_ratio=0.0), PROBE_SEED, index)
+    pixels, truth = training_clip(data.replace(real="", real_ratio=0.0, photo_ratio=0.0, held_out=()), PROBE_SEED, index)
     frames, labels = as_read(pixels[None], truth[None], device)
     logits = unroll(network, frames, one_hot(labels)[:, 0])
     predicted = torch.cat([truth[:1], logits[0].argmax(1).to(torch.uint8).cpu()])
