@@ -1,4 +1,6 @@
-"""What pyproject.toml cannot say: a wheel also brings a release and the published numbers, which have their place in the checkout."""
+"""What pyproject.toml cannot say: a wheel also brings a release and the published numbers, which have their place in
+the checkout.
+"""
 
 from pathlib import Path
 

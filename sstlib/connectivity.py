@@ -38,13 +38,15 @@ class Connectivity:
     """A pattern of connected cells. A subclass is a frozen dataclass that says how the axes are related."""
 
     causal: bool = dataclasses.field(default=False, kw_only=True)  # only keys of the same or earlier frames
-    shown: ClassVar[tuple[str, ...]] = ()  # fields that the name always shows; the others only when they are not the default
+    # Fields that the name always shows; the others only when they are not the default
+    shown: ClassVar[tuple[str, ...]] = ()
 
     def __init_subclass__(cls) -> None:
         name = cls.__name__.lower()
         taken = PATTERNS.get(name)
         if taken is not None and taken.__module__ == __name__ != cls.__module__:
-            raise ValueError(f"class {cls.__name__}: {name!r} is sstlib's own pattern in every configuration; give yours another name")
+            raise ValueError(f"class {cls.__name__}: {name!r} is sstlib's own pattern in every configuration; give "
+                             "yours another name")
         if "relations" in cls.__dict__ and "pairs" not in cls.__dict__:
             cls.pairs = Connectivity.pairs  # a closed form is of the relations that it was found for
         PATTERNS[name] = cls
@@ -52,21 +54,26 @@ class Connectivity:
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             if not _fits(type(self), field.name, value := getattr(self, field.name)):
-                raise ValueError(f"{type(self).__name__}: {field.name} is {value!r}; expected {getattr(field.type, '__name__', field.type)}")
+                raise ValueError(f"{type(self).__name__}: {field.name} is {value!r}; expected "
+                                 f"{getattr(field.type, '__name__', field.type)}")
 
     def relations(self, size: Size) -> Sequence[Product]:
         """Products of boolean (query, key) matrices over time, height and width whose union is the pattern.
 
-        They depend on the size and the fields alone. `causal` is not theirs to obey: it is applied to every pattern alike.
+        They depend on the size and the fields alone. `causal` is not theirs to obey: it is applied to every pattern
+        alike.
         """
-        raise NotImplementedError(f"{type(self).__name__} does not say how its axes are related: define relations(self, size)")
+        raise NotImplementedError(f"{type(self).__name__} does not say how its axes are related: define "
+                                  "relations(self, size)")
 
     def pairs(self, size: Size) -> int:
         """How many (query, key) pairs a buffer of this size has, one that several products hold counted once."""
         return pairs_of_last(size[0], self, size)
 
     def mask(self, time: int, height: int, width: int) -> Bool[Tensor, "queries keys"]:
-        """Which keys each query has, cells in raster order: the definition, for small sizes (its size is cells squared)."""
+        """Which keys each query has, cells in raster order: the definition, for small sizes (its size is cells
+        squared).
+        """
         joined = numpy.zeros((time * height * width,) * 2, dtype=bool)
         for along_time, along_y, along_x in products(self, (time, height, width)):
             joined |= numpy.kron(numpy.kron(along_time, along_y), along_x)
@@ -81,12 +88,16 @@ class Connectivity:
         return [tuple(int(i) for i in key) for key in numpy.argwhere(keys)]
 
     def reach(self, cell: Cell, hops: int, size: Size) -> numpy.ndarray:
-        """Cells whose content arrives at `cell` after at most `hops` layers of this pattern, as booleans over the buffer."""
+        """Cells whose content arrives at `cell` after at most `hops` layers of this pattern, as booleans over the
+        buffer.
+        """
         return reach([self] * hops, cell, size)
 
     def _text(self, title: str) -> str:
-        given = [f"{f.name}={getattr(self, f.name)!r}" for f in sorted(dataclasses.fields(self), key=lambda f: f.kw_only)
-                 if f.name in self.shown or getattr(self, f.name) != f.default]
+        given = [
+            f"{f.name}={getattr(self, f.name)!r}" for f in sorted(dataclasses.fields(self), key=lambda f: f.kw_only)
+            if f.name in self.shown or getattr(self, f.name) != f.default
+        ]
         return f"{title}({', '.join(given)})" if given else title
 
     @property
@@ -115,7 +126,9 @@ class Dense(Connectivity):
 
 @dataclass(frozen=True)
 class Grid(Connectivity):
-    """The cells that share two of the three coordinates: three axis lines, the cell itself once (section 3.2, Eq. 7-9)."""
+    """The cells that share two of the three coordinates: three axis lines, the cell itself once (section 3.2, Eq.
+    7-9).
+    """
 
     def relations(self, size: Size) -> list[Product]:
         """One product an axis: anything along it, equal along the two others."""
@@ -130,7 +143,9 @@ class Grid(Connectivity):
 
 @dataclass(frozen=True)
 class Local(Connectivity):
-    """A window of (2 radius + 1)^2 cells around the query, cut off at the frame's border, in every frame of the buffer."""
+    """A window of (2 radius + 1)^2 cells around the query, cut off at the frame's border, in every frame of the
+    buffer.
+    """
 
     radius: int | tuple[int, int] = 7  # cells up and down, left and right; one number for both
     shown: ClassVar[tuple[str, ...]] = ("radius",)
@@ -210,7 +225,8 @@ def parse(text: str, kind: type[Connectivity] | None = None) -> Connectivity:
 
 
 def registered() -> dict[str, type[Connectivity]]:
-    """All patterns by their names in texts: the library's, those that a program defines, and those in files of SST_PATTERNS.
+    """All patterns by their names in texts: the library's, those that a program defines, and those in files of
+    SST_PATTERNS.
 
     Raises:
         ValueError: a file that is not there.
@@ -223,7 +239,8 @@ def registered() -> dict[str, type[Connectivity]]:
 def _read(files: str) -> None:
     for file in filter(None, files.split(os.pathsep)):
         if not os.path.isfile(file):
-            raise ValueError(f"SST_PATTERNS names {file!r}, which is no file; name Python files that define patterns, with {os.pathsep!r} between")
+            raise ValueError(f"SST_PATTERNS names {file!r}, which is no file; name Python files that define patterns, "
+                             f"with {os.pathsep!r} between")
         spec = importlib.util.spec_from_file_location(f"patterns_of_{Path(file).stem}", file)
         sys.modules[spec.name] = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(sys.modules[spec.name])
@@ -239,11 +256,13 @@ def products(pattern: Connectivity, size: Size) -> list[Product]:
     """`relations` once checked and, where the pattern is causal, without keys of later frames.
 
     Raises:
-        ValueError: fields of another type than they are declared with, or relations that are no boolean matrices of this size.
+        ValueError: fields of another type than they are declared with, or relations that are no boolean matrices of
+            this size.
     """
     Connectivity.__post_init__(pattern)
     if type(pattern).mask is not Connectivity.mask:
-        raise ValueError(f"{pattern.name} defines a mask of its own, which only `relations` may decide; define relations instead")
+        raise ValueError(f"{pattern.name} defines a mask of its own, which only `relations` may decide; define "
+                         "relations instead")
     found = checked(pattern.name, pattern.relations(size), size)
     return [(numpy.tril(along_time), *rest) for along_time, *rest in found] if pattern.causal else found
 
@@ -258,7 +277,8 @@ def attended(queried: int, pattern: Connectivity, size: Size) -> list[Product]:
     lonely = numpy.argwhere(~served((queried, *size[1:]), last))
     if len(lonely):
         cell = (size[0] - queried + int(lonely[0, 0]), *lonely[0, 1:].tolist())
-        raise ValueError(f"{pattern.name} connects cell {cell} of a buffer of {tuple(size)} to no key, and softmax over nothing is undefined; "
+        raise ValueError(f"{pattern.name} connects cell {cell} of a buffer of {tuple(size)} to no key, and softmax "
+                         "over nothing is undefined; "
                          "relate every cell to one key at least, such as itself")
     return last
 
@@ -273,16 +293,22 @@ def reach(layers: Sequence[Connectivity], cell: Cell, size: Size) -> numpy.ndarr
 
     The cell is one of the last layer's output, so the hops are followed from the last layer back to the first.
     """
-    return _spread([[tuple(relation.T for relation in product) for product in products(layer, size)] for layer in reversed(layers)], cell, size)
+    return _spread(
+        [[tuple(relation.T for relation in product) for product in products(layer, size)] for layer in reversed(layers)
+         ], cell, size)
 
 
 def arrive(layers: Sequence[Connectivity], cell: Cell, size: Size) -> numpy.ndarray:
-    """Cells at which the content of one cell of the first layer's input arrives through a stack of layers: `reach` the other way round."""
+    """Cells at which the content of one cell of the first layer's input arrives through a stack of layers: `reach`
+    the other way round.
+    """
     return _spread([products(layer, size) for layer in layers], cell, size)
 
 
 def _spread(steps: Sequence[Sequence[Product]], cell: Cell, size: Size) -> numpy.ndarray:
-    """Cells that relations (to, from) lead to from one cell, each step from all cells of the step before, which stay."""
+    """Cells that relations (to, from) lead to from one cell, each step from all cells of the step before, which
+    stay.
+    """
     reached = numpy.zeros(size, dtype=bool)
     reached[_inside(cell, size)] = True
     for union in steps:

@@ -1,7 +1,7 @@
 """Explorers for JupyterLab: controls around a figure of `sstlib.plots`, and a click on the figure itself.
 
-An explorer redraws one pure drawing function whenever a control moves, and carries a static picture of itself, so that papermill
-copies and HTML pages show something. Clicks need anywidget in the browser; the sliders work without it.
+An explorer redraws one pure drawing function whenever a control moves, and carries a static picture of itself, so that
+papermill copies and HTML pages show something. Clicks need anywidget in the browser; the sliders work without it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -67,7 +67,8 @@ else:
     class PixelPicker(anywidget.AnyWidget):
         """A PNG that reports where it was clicked or scribbled on.
 
-        `stroke` is the last one, a list of points (across, down) in shares of the picture's size; a click is a single point.
+        `stroke` is the last one, a list of points (across, down) in shares of the picture's size; a click is a single
+        point.
         """
 
         _esm = PICKER
@@ -76,7 +77,9 @@ else:
 
 
 def place_on(drawing: Figure, across: float, down: float) -> tuple[str, float, float] | None:
-    """The axes' label and the data coordinates (x, y) under a point given in shares of the picture, or None beside all axes."""
+    """The axes' label and the data coordinates (x, y) under a point given in shares of the picture, or None beside
+    all axes.
+    """
     point = drawing.transFigure.transform((across, 1 - down))
     for axes in drawing.axes:
         if axes.get_label() and axes.bbox.contains(*point):
@@ -105,7 +108,8 @@ class Explorer:
             control.observe(self._moved, names="value")
         if click and PixelPicker:
             self.screen.observe(self._clicked, names="stroke")
-        self.view = ipywidgets.VBox([ipywidgets.HBox([*self.controls.values()], layout={"flex_flow": "row wrap"}), self.screen])
+        self.view = ipywidgets.VBox(
+            [ipywidgets.HBox([*self.controls.values()], layout={"flex_flow": "row wrap"}), self.screen])
 
     @property
     def values(self) -> dict[str, Any]:
@@ -149,13 +153,14 @@ class Explorer:
 
 def slider(label: str, value: int, least: int, most: int) -> ipywidgets.IntSlider:
     """A narrow slider over whole numbers, fit to stand in a row."""
-    return ipywidgets.IntSlider(value, least, most, description=label, continuous_update=False, layout={"width": "220px"},
-                                style={"description_width": "60px"})
+    return ipywidgets.IntSlider(value, least, most, description=label, continuous_update=False,
+                                layout={"width": "220px"}, style={"description_width": "60px"})
 
 
 def reach_explorer(stacks: Mapping[str, Sequence[Connectivity]], size: tuple[int, int, int], cell: tuple[int, int, int],
                    hops: int = 1) -> Explorer:
-    """Pick a stack of layers, a cell (click, or sliders) and a number of hops, and see which cells are reached (Fig. 1).
+    """Pick a stack of layers, a cell (click, or sliders) and a number of hops, and see which cells are reached (Fig.
+    1).
 
     People count frames, rows and columns from 1; `cell` counts from 0 as everywhere in the code.
 
@@ -175,11 +180,14 @@ def reach_explorer(stacks: Mapping[str, Sequence[Connectivity]], size: tuple[int
                                              style={"description_width": "60px"}),
                 "hops": slider("hops", hops, 1, 4), "time": slider("frame t", cell[0] + 1, 1, size[0]),
                 "row": slider("row", cell[1] + 1, 1, size[1]), "column": slider("column", cell[2] + 1, 1, size[2])}
-    return Explorer(draw, controls, lambda frame, x, y: {"time": int(frame) + 1, "row": int(y) + 1, "column": int(x) + 1})
+    return Explorer(draw, controls,
+                    lambda frame, x, y: {"time": int(frame) + 1, "row": int(y) + 1, "column": int(x) + 1})
 
 
-def route_explorer(frames: UInt8[np.ndarray, "time pixel_rows pixel_columns 3"], maps: Sequence[Float[np.ndarray, "_ keys"]],
-                   goals: Mapping[str, Bool[np.ndarray, "time height width"]], cell: tuple[int, int], count: int = 5) -> Explorer:
+def route_explorer(frames: UInt8[np.ndarray, "time pixel_rows pixel_columns 3"], maps: Sequence[Float[np.ndarray,
+                                                                                                      "_ keys"]],
+                   goals: Mapping[str, Bool[np.ndarray,
+                                            "time height width"]], cell: tuple[int, int], count: int = 5) -> Explorer:
     """Pick a cell of the last frame (click, or sliders) and see the strongest routes from it to a goal (section 7).
 
     Args:
@@ -196,11 +204,14 @@ def route_explorer(frames: UInt8[np.ndarray, "time pixel_rows pixel_columns 3"],
         ends = goals[goal]
         found = strongest_routes(maps, query, ends.ravel(), count)
         arriving = carried(maps, ends.reshape(-1, 1).astype(float))
-        title = (f"From row {row}, column {column} of the last frame: {arriving[query - time * height * width, 0]:.1%} of its attention "
+        title = (f"From row {row}, column {column} of the last frame: {arriving[query - time * height * width, 0]:.1%} "
+                 "of its attention "
                  f"over {len(maps)} hops ends in {goal}")
         return route_frames(frames, found, ends, title)
 
-    controls = {"goal": ipywidgets.Dropdown(options=[*goals], description="to", layout={"width": "200px"}, style={"description_width": "30px"}),
-                "row": slider("row", cell[0] + 1, 1, height), "column": slider("column", cell[1] + 1, 1, width),
-                "count": slider("routes", count, 1, 10)}
+    controls = {
+        "goal": ipywidgets.Dropdown(options=[*goals], description="to", layout={"width": "200px"},
+                                    style={"description_width": "30px"}), "row": slider("row", cell[0] + 1, 1, height),
+        "column": slider("column", cell[1] + 1, 1, width), "count": slider("routes", count, 1, 10)
+    }
     return Explorer(draw, controls, lambda frame, x, y: {"row": int(y) + 1, "column": int(x) + 1})

@@ -1,4 +1,6 @@
-"""A segmenter that takes a frame and gives its masks: bounded memory, objects that join, are corrected or leave at any frame."""
+"""A segmenter that takes a frame and gives its masks: bounded memory, objects that join, are corrected or leave at
+any frame.
+"""
 
 import copy
 import dataclasses
@@ -22,7 +24,9 @@ from sstlib.values import Number, Whole
 LARGEST_ID = 254  # 255 is void
 AGGREGATIONS = ("naive", "hard", "soft")
 SHORTEST = 16  # pixels; the least cap on a frame's longer side
-LEAST = 5  # pixels of the longer side of what the network sees: the finest features are a fourth of it, and one cell alone is not normalized
+# Pixels of the longer side of what the network sees: the finest features are a fourth of it, and one cell alone is not
+# normalized
+LEAST = 5
 
 
 @dataclass(frozen=True)
@@ -30,15 +34,19 @@ class Prediction:
     """Masks of one frame, in the caller's ids and size."""
 
     labels: UInt8[np.ndarray, "height width"]
-    memberships: Float[np.ndarray, "object working_height working_width"]  # probabilities at the size that the network works at
+    # Probabilities at the size that the network works at
+    memberships: Float[np.ndarray, "object working_height working_width"]
     ids: tuple[int, ...]  # 0 for the background, then the caller's ids
-    confidence: dict[int, float]  # an object's mean probability over its mask; of one with an empty mask, that it is nowhere
+    # An object's mean probability over its mask; of one with an empty mask, that it is nowhere
+    confidence: dict[int, float]
     presence: dict[int, float]  # probability that the object is in sight
     doubt: dict[int, float]  # probability that its mask overlaps with the truth by less than half (J < 0.5)
 
     @property
     def probabilities(self) -> Float[np.ndarray, "object height width"]:
-        """Of the background and each object, in the order of `ids`; computed when asked for where the frame is larger than the working size."""
+        """Of the background and each object, in the order of `ids`; computed when asked for where the frame is
+        larger than the working size.
+        """
         if self.memberships.shape[1:] == self.labels.shape:
             return self.memberships
         return enlarged(torch.from_numpy(self.memberships), self.labels.shape).softmax(0).numpy()
@@ -47,27 +55,28 @@ class Prediction:
 class Segmenter:
     """Carries masks through a video one frame at a time, with a memory that does not grow.
 
-    The network stays as it is: the segmenter works on modules of its own, which share its parameters and buffers, always in evaluation
-    mode. What further training does to the weights counts from the next frame on.
+    The network stays as it is: the segmenter works on modules of its own, which share its parameters and buffers,
+    always in evaluation mode. What further training does to the weights counts from the next frame on.
 
     Args:
         network: trained weights (`sstlib.releases.load`).
-        longest: cap on the frame's longer side inside the network, in pixels; masks come back in full size. None: what the weights were
-            trained for (`network.longest`); 0: no cap. Smaller frames are never enlarged.
+        longest: cap on the frame's longer side inside the network, in pixels; masks come back in full size. None: what
+            the weights were trained for (`network.longest`); 0: no cap. Smaller frames are never enlarged.
         flip: average with the prediction on the mirrored frame.
         scales: average over these sizes of the frame (CFBI's multi-scale test uses 1, 1.15, 1.3, 1.5).
-        aggregation: `naive`, the largest probability wins (section 3.1) and later frames see the probabilities, as in training;
-            `hard`, likewise, but later frames see the winner alone (CFBI); `soft`, objects as independent, the background what none of
-            them claims (STM, Cutie).
-        keep_reference, history: override the configuration's choice whether the given frames stay in the buffer, and of how many frames
-            it is.
+        aggregation: `naive`, the largest probability wins (section 3.1) and later frames see the probabilities, as in
+            training; `hard`, likewise, but later frames see the winner alone (CFBI); `soft`, objects as independent,
+            the background what none of them claims (STM, Cutie).
+        keep_reference, history: override the configuration's choice whether the given frames stay in the buffer, and of
+            how many frames it is.
 
     Raises:
         ValueError: an option out of its range.
     """
 
-    def __init__(self, network: Propagator, *, longest: int | None = None, flip: bool = False, scales: tuple[float, ...] = (1.0,),
-                 aggregation: str = "naive", keep_reference: bool | None = None, history: int | None = None):
+    def __init__(self, network: Propagator, *, longest: int | None = None, flip: bool = False,
+                 scales: tuple[float, ...] = (1.0,), aggregation: str = "naive", keep_reference: bool | None = None,
+                 history: int | None = None):
         require(aggregation, "aggregation", AGGREGATIONS)
         longest = Whole().check(longest, "longest") if longest is not None else network.longest or 0
         if 0 < longest < SHORTEST:
@@ -76,7 +85,8 @@ class Segmenter:
         if not scales:
             raise ValueError("scales are empty; give one or more positive numbers")
         options = {"keep_reference": keep_reference, "history": history}
-        self.network = sharing_weights(network, **{name: value for name, value in options.items() if value is not None}).eval()
+        self.network = sharing_weights(network,
+                                       **{name: value for name, value in options.items() if value is not None}).eval()
         self.device = next(network.parameters()).device
         self.longest, self.aggregation = longest or None, aggregation
         self.views = [(scale, mirrored) for scale in scales for mirrored in ((False, True) if flip else (False,))]
@@ -96,14 +106,16 @@ class Segmenter:
 
         Args:
             frame: RGB, uint8 (height, width, 3); every frame of the size of the first.
-            labels: masks given for this frame; needed for the first. Ids not seen before join; an id seen before is corrected: its mask
-                becomes the given one, which replaces all that was remembered of it. Ids that are not in `labels` keep their prediction
-                where nothing is given, and what is remembered of them; so does every id in void (255).
-            absent: ids that are nowhere in this frame, whatever was predicted; what they look like stays known, so that they may return.
+            labels: masks given for this frame; needed for the first. Ids not seen before join; an id seen before is
+                corrected: its mask becomes the given one, which replaces all that was remembered of it. Ids that are
+                not in `labels` keep their prediction where nothing is given, and what is remembered of them; so does
+                every id in void (255).
+            absent: ids that are nowhere in this frame, whatever was predicted; what they look like stays known, so that
+                they may return.
 
         Raises:
-            ValueError: a first frame without objects, labels of another size or with ids above 254, a frame of another size or kind,
-                an absent id that is no object or has a mask.
+            ValueError: a first frame without objects, labels of another size or with ids above 254, a frame of another
+                size or kind, an absent id that is no object or has a mask.
         """
         absent = set(absent)
         self._check(frame, labels, absent)
@@ -114,14 +126,16 @@ class Segmenter:
         memberships = None
         if not first:
             logits = [self.network.segment(*pair) for pair in zip(features, self.memories)]
-            memberships = self._merge([self._unview(x, mirrored).float().softmax(1) for x, (_, mirrored) in zip(logits, self.views)])
+            memberships = self._merge(
+                [self._unview(x, mirrored).float().softmax(1) for x, (_, mirrored) in zip(logits, self.views)])
         changed = set()
         if given is not None or absent:
             memberships, changed = self._given(given, memberships, absent)
         self._remember(features, memberships, changed - absent, absent)
         labels, confidence = self._labels(memberships[0], given, changed, first)
         presence, doubt = self._told(features[0], list(confidence.values()), first, changed, absent)
-        return Prediction(labels.cpu().numpy(), memberships[0].cpu().numpy(), tuple(self.ids), confidence, presence, doubt)
+        return Prediction(labels.cpu().numpy(), memberships[0].cpu().numpy(), tuple(self.ids), confidence, presence,
+                          doubt)
 
     def _remember(self, features: list[Features], memberships: Tensor, given: set[int], absent: set[int]) -> None:
         """Takes the frame into every view's memory."""
@@ -148,13 +162,16 @@ class Segmenter:
 
     def _check(self, frame: np.ndarray, labels: np.ndarray | None, absent: set[int]) -> None:
         if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3 or not frame.size:
-            raise ValueError(f"the frame is {frame.dtype} of shape {frame.shape}; give RGB as uint8 of shape (height, width, 3), values 0..255")
+            raise ValueError(f"the frame is {frame.dtype} of shape {frame.shape}; give RGB as uint8 of shape (height, "
+                             "width, 3), values 0..255")
         size = frame.shape[:2]
         if self.size is not None and size != self.size:
-            raise ValueError(f"this frame is {size[1]}x{size[0]} pixels, the ones before were {self.size[1]}x{self.size[0]}; "
+            raise ValueError(f"this frame is {size[1]}x{size[0]} pixels, the ones before were "
+                             f"{self.size[1]}x{self.size[0]}; "
                              "a video has one size: resize the frame, or start a new Segmenter")
         if (side := round(max(size) * min(scale for scale, _ in self.views) * shrinking(size, self.longest))) < LEAST:
-            raise ValueError(f"the frame is {size[1]}x{size[0]} pixels, {side} in the network; its longer side must be at least {LEAST} there")
+            raise ValueError(f"the frame is {size[1]}x{size[0]} pixels, {side} in the network; its longer side must be "
+                             f"at least {LEAST} there")
         if unknown := sorted(absent - set(self.ids[1:])):
             raise ValueError(f"object {unknown[0]} is said to be absent; the objects are {self.ids[1:]}")
         if labels is None:
@@ -165,19 +182,24 @@ class Segmenter:
 
     def _check_labels(self, labels: np.ndarray, size: tuple[int, int], absent: set[int]) -> None:
         if labels.shape != size:
-            raise ValueError(f"labels have shape {labels.shape}, the frame {size}; resize the masks by nearest neighbor")
+            raise ValueError(
+                f"labels have shape {labels.shape}, the frame {size}; resize the masks by nearest neighbor")
         if not np.issubdtype(labels.dtype, np.integer) and labels.dtype != bool:
-            raise ValueError(f"labels are {labels.dtype}; give whole numbers, 0 for the background and an id for each object")
+            raise ValueError(f"labels are {labels.dtype}; give whole numbers, 0 for the background and an id for each "
+                             "object")
         largest, least = int(labels.max(initial=0, where=labels != video.VOID)), int(labels.min(initial=0))
         if largest > LARGEST_ID or least < 0:
-            raise ValueError(f"labels go from {least} to {largest}; ids are 0..{LARGEST_ID}, 255 is void: renumber the objects")
+            raise ValueError(f"labels go from {least} to {largest}; ids are 0..{LARGEST_ID}, 255 is void: renumber the "
+                             "objects")
         if self.size is None and largest == 0:
             raise ValueError("the labels of the first frame hold no object; give the mask of at least one to follow")
         if both := [identity for identity in sorted(absent) if (labels == identity).any()]:
             raise ValueError(f"object {both[0]} is said to be absent and has a mask in the labels; give one of them")
 
     def _given(self, labels: Tensor | None, predicted: Tensor | None, absent: set[int]) -> tuple[Tensor, set[int]]:
-        """Memberships of a frame with given labels, and whose they are: these objects as given, the others as predicted outside of them."""
+        """Memberships of a frame with given labels, and whose they are: these objects as given, the others as
+        predicted outside of them.
+        """
         shown = set() if labels is None else set(labels.unique().tolist()) - {0, video.VOID}
         known = len(self.ids)
         self.ids += sorted(shown - set(self.ids))
@@ -196,7 +218,8 @@ class Segmenter:
             memberships[:, channel, None] += share
         return memberships, shown | absent
 
-    def _share(self, labels: UInt8[Tensor, "height width"], identity: int) -> Float[Tensor, "1 1 working_height working_width"]:
+    def _share(self, labels: UInt8[Tensor, "height width"], identity: int) -> Float[Tensor, "1 1 working_height "
+                                                                                            "working_width"]:
         """How much of each pixel of the working size an id covers."""
         return self._resized((labels == identity).to(torch.float32)[None, None], self.working_size)
 
@@ -209,14 +232,16 @@ class Segmenter:
         parts = torch.cat([(1 - foreground).prod(1, keepdim=True), foreground], 1).clamp(1e-7, 1 - 1e-7)
         return parts.logit().softmax(1)
 
-    def _seen(self, frame: UInt8[Tensor, "1 3 height width"], scale: float, mirrored: bool) -> Float[Tensor, "1 3 view_height view_width"]:
+    def _seen(self, frame: UInt8[Tensor, "1 3 height width"], scale: float,
+              mirrored: bool) -> Float[Tensor, "1 3 view_height view_width"]:
         """The frame as one view of the network sees it, in [0, 1]."""
         capped = shrinking(self.size, self.longest)
         shrink = scale * capped
         size = tuple(self.network.fitting(max(1, round(side * shrink))) for side in self.size)
         if shrink == 1.0 and not self.network.centered:
             size = self.size
-        if capped < 1 and shrink < 1:  # as bytes: a tenth of the time and a quarter of the memory, which counts for large frames
+        # As bytes: a tenth of the time and a quarter of the memory, which counts for large frames
+        if capped < 1 and shrink < 1:
             frame = self._resized(frame, size)
         return self._resized(frame.to(self.device).float() / 255, size, mirrored)
 
@@ -228,18 +253,23 @@ class Segmenter:
     def _unview(self, logits: Tensor, mirrored: bool) -> Tensor:
         """Logits of a view at the working size."""
         logits, size = logits.flip(-1) if mirrored else logits, self.working_size
-        return logits if logits.shape[-2:] == size else F.interpolate(logits, size, mode="bilinear", align_corners=False)
+        return logits if logits.shape[-2:] == size else F.interpolate(logits, size, mode="bilinear",
+                                                                      align_corners=False)
 
     def _told(self, features: Features, confidence: list[float], first: bool, changed: set[int],
               absent: set[int]) -> tuple[dict[int, float], dict[int, float]]:
         """Presence and doubt of each object; what the user said is beyond doubt."""
         told = [{}, {}]
         if not first:
-            told = [dict(zip(self.ids[1:], row)) for row in presence_and_doubt(features, self.memories[0], confidence).tolist()]
+            told = [
+                dict(zip(self.ids[1:], row))
+                for row in presence_and_doubt(features, self.memories[0], confidence).tolist()
+            ]
         return told[0] | {i: float(i not in absent) for i in changed}, told[1] | dict.fromkeys(changed, 0.0)
 
-    def _labels(self, memberships: Float[Tensor, "object working_height working_width"], given: UInt8[Tensor, "height width"] | None,
-                changed: set[int], first: bool) -> tuple[UInt8[Tensor, "height width"], dict[int, float]]:
+    def _labels(self, memberships: Float[Tensor, "object working_height working_width"],
+                given: UInt8[Tensor, "height width"] | None, changed: set[int],
+                first: bool) -> tuple[UInt8[Tensor, "height width"], dict[int, float]]:
         """The frame's labels in full size, and each object's confidence."""
         small, best = winners(memberships, self.ids)
         confidence = {}
@@ -250,13 +280,16 @@ class Segmenter:
         labels = small if small.shape == self.size else winners(memberships, self.ids, self.size)[0]
         if given is not None:  # as given to the pixel, whatever the working size
             free = (given == 0) | (given == video.VOID)
-            own = torch.isin(labels, torch.tensor(sorted(changed), dtype=torch.uint8, device=self.device)) & ((given == 0) | first)
+            own = torch.isin(labels, torch.tensor(sorted(changed), dtype=torch.uint8, device=self.device)) & (
+                (given == 0) | first)
             labels = torch.where(free, labels.masked_fill(own, 0), given)
         return labels, confidence
 
 
 def shrinking(size: tuple[int, int], longest: int | None) -> float:
-    """The factor by which frames become smaller so that their longer side is at most `longest`; None or 0 for no cap."""
+    """The factor by which frames become smaller so that their longer side is at most `longest`; None or 0 for no
+    cap.
+    """
     return min(1.0, longest / max(size)) if longest else 1.0
 
 
@@ -266,7 +299,9 @@ def working_size(size: tuple[int, int], longest: int | None) -> tuple[int, int]:
 
 
 def sharing_weights(network: Propagator, **options: object) -> Propagator:
-    """A network of the same parameters and buffers, but of modules and a configuration of its own, with some fields changed."""
+    """A network of the same parameters and buffers, but of modules and a configuration of its own, with some fields
+    changed.
+    """
     twin = copy.deepcopy(network, {id(tensor): tensor for tensor in (*network.parameters(), *network.buffers())})
     config = network.config.replace(**options)
     for module in twin.modules():
@@ -275,7 +310,8 @@ def sharing_weights(network: Propagator, **options: object) -> Propagator:
     return twin
 
 
-def enlarged(memberships: Float[Tensor, "... working_height working_width"], size: tuple[int, int]) -> Float[Tensor, "... height width"]:
+def enlarged(memberships: Float[Tensor, "... working_height working_width"],
+             size: tuple[int, int]) -> Float[Tensor, "... height width"]:
     """Logits at another size whose softmax is the memberships'; nobody's pixels are everybody's."""
     logits = memberships.clamp_min(torch.finfo(torch.float32).tiny).log().reshape(1, -1, *memberships.shape[-2:])
     return F.interpolate(logits, size, mode="bilinear", align_corners=False).reshape(*memberships.shape[:-2], *size)
@@ -288,7 +324,8 @@ def winners(memberships: Float[Tensor, "object working_height working_width"], i
     Args:
         memberships: of the background and each object.
         ids: of each.
-        size: of the labels; where given, logits at this size are compared, one object at a time, so that memory does not grow with them.
+        size: of the labels; where given, logits at this size are compared, one object at a time, so that memory does
+            not grow with them.
     """
     planes = (enlarged(plane, size) if size else plane for plane in memberships)
     best = next(planes).clone()
@@ -303,8 +340,8 @@ def segment_sequence(network: Propagator, sequence: video.Sequence, given: Mappi
                      **options: object) -> Iterator[tuple[int, Prediction]]:
     """Masks of every frame of a sequence, as they come; frames are read one at a time.
 
-    The first given frame and those after it come first, in order; then, backward from it, the frames before it. Steps take one thread or as
-    many as PyTorch is set to, whichever is faster at present (`threads.Pace`).
+    The first given frame and those after it come first, in order; then, backward from it, the frames before it. Steps
+    take one thread or as many as PyTorch is set to, whichever is faster at present (`threads.Pace`).
 
     Args:
         network: trained weights.
@@ -337,9 +374,11 @@ def segment_sequence(network: Propagator, sequence: video.Sequence, given: Mappi
                 yield t, prediction
 
 
-def segment_to_folder(network: Propagator, sequence: video.Sequence, folder: Path | str, given: Mapping[int, np.ndarray] | None = None,
+def segment_to_folder(network: Propagator, sequence: video.Sequence, folder: Path | str,
+                      given: Mapping[int, np.ndarray] | None = None,
                       **options: object) -> Iterator[tuple[int, Prediction]]:
-    """Writes the mask of each frame under its name as soon as it is known (whole or not at all), and passes the predictions on.
+    """Writes the mask of each frame under its name as soon as it is known (whole or not at all), and passes the
+    predictions on.
 
     Args:
         network, sequence, given, options: as in `segment_sequence`.

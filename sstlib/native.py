@@ -17,7 +17,8 @@ from pathlib import Path
 
 from sstlib import paths
 
-FLAGS = ("-O3", "-march=native", "-std=c++17", "-shared", "-fPIC", "-fopenmp", *os.environ.get("SST_CXXFLAGS", "").split())
+FLAGS = ("-O3", "-march=native", "-std=c++17", "-shared", "-fPIC", "-fopenmp",
+         *os.environ.get("SST_CXXFLAGS", "").split())
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # malloc.h of glibc
 
@@ -57,7 +58,8 @@ def load(source: Path, flags: tuple[str, ...] = ()) -> ctypes.CDLL | None:
     if not library.exists():
         error = _compile(cxx, source, flags, library)
         if error:
-            print(f"sstlib: {source.name} did not compile with {cxx} ({error}); PyTorch implementations are used instead",
+            print(f"sstlib: {source.name} did not compile with {cxx} ({error}); PyTorch implementations are used "
+                  "instead",
                   file=sys.stderr)
             return None
     return ctypes.CDLL(str(library))
@@ -89,8 +91,9 @@ def _compile(cxx: str, source: Path, flags: tuple[str, ...], library: Path) -> s
 def keep_freed_memory() -> None:
     """Lets a program keep what it frees, which takes effect with glibc and harms nowhere else.
 
-    A large tensor is otherwise given back to the system and its pages are cleared anew for the next one, which took longer in a training
-    step than many of the operations on them. For programs to decide, not for libraries: memory that was needed once stays taken.
+    A large tensor is otherwise given back to the system and its pages are cleared anew for the next one, which took
+    longer in a training step than many of the operations on them. For programs to decide, not for libraries: memory
+    that was needed once stays taken.
     """
     if sys.platform == "linux" and (mallopt := getattr(ctypes.CDLL(None), "mallopt", None)):
         mallopt(M_MMAP_MAX, 0)

@@ -1,5 +1,5 @@
-"""Folders of the repository, found from the package's own place (of a wheel: beneath the working directory); and files that are
-whole or absent.
+"""Folders of the repository, found from the package's own place (of a wheel: beneath the working directory); and files
+that are whole or absent.
 """
 
 import os
@@ -12,7 +12,8 @@ from typing import IO
 
 
 def _named(variable: str, default: Path) -> Path:
-    """The folder that an environment variable names, whether it is there or not; the default where it is not set, or empty.
+    """The folder that an environment variable names, whether it is there or not; the default where it is not set, or
+    empty.
 
     Raises:
         ValueError: it names a file.
@@ -23,7 +24,8 @@ def _named(variable: str, default: Path) -> Path:
     return folder
 
 
-BROUGHT = Path(__file__).resolve().parent / "released"  # what a wheel brings: a release, and the numbers that others published
+# What a wheel brings: a release, and the numbers that others published
+BROUGHT = Path(__file__).resolve().parent / "released"
 ROOT = _named("SSTVOS_HOME", Path.cwd() if BROUGHT.is_dir() else Path(__file__).resolve().parents[1])
 NOTEBOOKS = ROOT / "notebooks"
 DATA = ROOT / "data"
@@ -48,14 +50,16 @@ def davis() -> Path | None:
     if named:
         folder = Path(named).expanduser()
         if not folder.is_dir():
-            raise FileNotFoundError(f"SST_DAVIS names {folder}, which is not a folder; point it at the folder that holds JPEGImages/")
+            raise FileNotFoundError(f"SST_DAVIS names {folder}, which is not a folder; point it at the folder that "
+                                    "holds JPEGImages/")
         return folder
     folder = DATA / "DAVIS"
     return folder if folder.is_dir() else None
 
 
 def photographs() -> Path | None:
-    """The photographs with masks that `SST_PHOTOGRAPHS`, `data/photographs` or `data/photographs.zip` name, or None where there are none.
+    """The photographs with masks that `SST_PHOTOGRAPHS`, `data/photographs` or `data/photographs.zip` name, or None
+    where there are none.
 
     Raises:
         FileNotFoundError: `SST_PHOTOGRAPHS` is set but is neither a folder nor a file.
@@ -64,7 +68,8 @@ def photographs() -> Path | None:
     if named:
         place = Path(named).expanduser()
         if not place.exists():
-            raise FileNotFoundError(f"SST_PHOTOGRAPHS names {place}, which does not exist; point it at the folder or the zip file with "
+            raise FileNotFoundError(f"SST_PHOTOGRAPHS names {place}, which does not exist; point it at the folder or "
+                                    "the zip file with "
                                     "SET/JPEGImages and SET/Annotations")
         return place
     return next((place for place in (DATA / "photographs", DATA / "photographs.zip") if place.exists()), None)
@@ -76,7 +81,8 @@ def commit() -> str:
         return "unknown"
 
     def git(*words: str) -> str:
-        return subprocess.run(["git", "-C", str(ROOT), *words], capture_output=True, text=True, check=True).stdout.strip()
+        return subprocess.run(["git", "-C", str(ROOT), *words], capture_output=True, text=True,
+                              check=True).stdout.strip()
     try:
         return git("rev-parse", "--short=12", "HEAD") + ("+changes" if git("status", "--porcelain", "sstlib") else "")
     except (OSError, subprocess.CalledProcessError):
@@ -102,7 +108,8 @@ def atomic_write(path: Path | str, mode: str = "wb") -> Iterator[IO]:
 
 
 def refuse_inputs(outputs: Mapping[str, Path | str | None], inputs: Iterable[Path | str | None]) -> None:
-    """Refuses to write what is read, or two results to one place, whatever the paths are called: links and case count not.
+    """Refuses to write what is read, or two results to one place, whatever the paths are called: links and case count
+    not.
 
     Args:
         outputs: where a command writes, by what names it to its user (`--out`); None is not written.

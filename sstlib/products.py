@@ -1,7 +1,7 @@
 """Unions of products of three relations, one an axis: checked, split into products that share no pair, and counted.
 
-A product (time, height, width) of boolean matrices relates a query to a key where all three do. Nothing here is as large
-as a mask.
+A product (time, height, width) of boolean matrices relates a query to a key where all three do. Nothing here is as
+large as a mask.
 """
 
 import functools
@@ -13,7 +13,8 @@ from typing import Any
 import numpy
 
 Size = tuple[int, int, int]
-Product = tuple[numpy.ndarray, numpy.ndarray, numpy.ndarray]  # boolean (query, key) matrices over time, height and width
+# Boolean (query, key) matrices over time, height and width
+Product = tuple[numpy.ndarray, numpy.ndarray, numpy.ndarray]
 AXES = ("time", "height", "width")
 
 
@@ -26,7 +27,8 @@ def checked(name: str, relations: Any, size: Size) -> list[Product]:
     products = []
     for number, product in enumerate(relations if isinstance(relations, Sequence | Iterator) else [relations], start=1):
         if not isinstance(product, Sequence) or len(product) != len(AXES):
-            raise ValueError(f"{name}: relations gives {type(product).__name__} as product {number}; expected a list of products, "
+            raise ValueError(f"{name}: relations gives {type(product).__name__} as product {number}; expected a list "
+                             "of products, "
                              "each of three boolean matrices (over time, height, width)")
         try:
             matrices = [numpy.asarray(relation) for relation in product]
@@ -34,7 +36,8 @@ def checked(name: str, relations: Any, size: Size) -> list[Product]:
             raise ValueError(f"{name}: product {number} of relations holds no matrices: {error}") from None
         for axis, relation, length in zip(AXES, matrices, size):
             if relation.dtype != bool or relation.shape != (length, length):
-                raise ValueError(f"{name}: the relation over {axis} of product {number} is {relation.dtype} of shape {relation.shape}; "
+                raise ValueError(f"{name}: the relation over {axis} of product {number} is {relation.dtype} of shape "
+                                 f"{relation.shape}; "
                                  f"expected bool (query, key) of shape {(length, length)}")
         products.append(tuple(matrices))
     return products
@@ -44,7 +47,8 @@ def disjoint(products: Sequence[Product]) -> list[Product]:
     """Products of the same union that share no pair, none of them empty.
 
     Each pair of frames is in some of the products over time; each pair of rows in some of these, and its columns are
-    related when one of them relates them. So pairs of frames, and then of rows, are taken together that are in the same.
+    related when one of them relates them. So pairs of frames, and then of rows, are taken together that are in the
+    same.
     """
     found: dict[tuple[bytes, bytes], Product] = {}
     for members, along_time in _alike([product[0] for product in products]):
@@ -62,7 +66,8 @@ def _alike(relations: Sequence[numpy.ndarray]) -> Iterator[tuple[list[int], nump
     if not relations:
         return
     together = numpy.stack(relations, -1)
-    codes, which = numpy.unique(numpy.packbits(together, axis=-1).reshape(-1, -(-len(relations) // 8)), axis=0, return_inverse=True)
+    codes, which = numpy.unique(
+        numpy.packbits(together, axis=-1).reshape(-1, -(-len(relations) // 8)), axis=0, return_inverse=True)
     for number, code in enumerate(codes):
         if code.any():
             yield numpy.flatnonzero(numpy.unpackbits(code)).tolist(), (which == number).reshape(relations[0].shape)
@@ -70,7 +75,8 @@ def _alike(relations: Sequence[numpy.ndarray]) -> Iterator[tuple[list[int], nump
 
 def count(products: Sequence[Product]) -> int:
     """How many pairs disjoint products have."""
-    return sum(int(along_time.sum()) * int(along_y.sum()) * int(along_x.sum()) for along_time, along_y, along_x in products)
+    return sum(
+        int(along_time.sum()) * int(along_y.sum()) * int(along_x.sum()) for along_time, along_y, along_x in products)
 
 
 def served(queries: Size, products: Sequence[Product]) -> numpy.ndarray:

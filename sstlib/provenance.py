@@ -18,13 +18,18 @@ def provenance(data: str) -> dict[str, Any]:
     import torch
 
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} thread(s)"
-    return {"commit": paths.commit(), "code": code(), "sstlib": __version__, "torch": torch.__version__, "python": platform.python_version(),
-            "device": device, "processor": processor()["processor"], "data": data, "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
+    return {
+        "commit": paths.commit(), "code": code(), "sstlib": __version__, "torch": torch.__version__,
+        "python": platform.python_version(), "device": device, "processor": processor()["processor"], "data": data,
+        "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    }
 
 
 @functools.cache
 def code() -> str:
-    """A hash of the library's sources as this process first saw them: two results of one code have the same, whatever was committed."""
+    """A hash of the library's sources as this process first saw them: two results of one code have the same,
+    whatever was committed.
+    """
     return tree_digest(Path(__file__).parent, *SOURCES)[:16]
 
 
@@ -50,7 +55,9 @@ def tree_digest(folder: Path, *patterns: str) -> str:
 
 
 def processor() -> dict[str, Any]:
-    """The processor and how busy it is at this moment: a load above the cores means that other programs shared the machine."""
+    """The processor and how busy it is at this moment: a load above the cores means that other programs shared the
+    machine.
+    """
     name = platform.processor() or platform.machine()
     if os.path.exists("/proc/cpuinfo"):
         with open("/proc/cpuinfo") as lines:

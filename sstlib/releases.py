@@ -1,4 +1,6 @@
-"""Networks as files: where their weights are, what a file says of itself, and its tensors put into a network, all or nothing."""
+"""Networks as files: where their weights are, what a file says of itself, and its tensors put into a network, all or
+nothing.
+"""
 
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -15,29 +17,35 @@ from sstlib.values import Whole, parse_json
 
 SUFFIX = ".safetensors"
 HUB_FILE = f"model{SUFFIX}"  # its name in a repository of the Hugging Face hub
-# Pixels of a frame's longer side where a file does not say `longest`: DAVIS at 480p, at which the released weights were scored. They were
-# trained on clips of 256 to 512 pixels, and lose on frames larger than this.
+# Pixels of a frame's longer side where a file does not say `longest`: DAVIS at 480p, at which the released weights were
+# scored. They were trained on clips of 256 to 512 pixels, and lose on frames larger than this.
 LONGEST = 854
 
 
 def find(name_or_path: str | Path) -> Path:
     """The weights file that a released name, a folder, a path, or a repository of the Hugging Face hub means.
 
-    A repository is written OWNER/NAME or OWNER/NAME@REVISION. What is here comes first, and nothing is asked for over the network where
-    OWNER is a folder here. Files from the hub are kept in its cache.
+    A repository is written OWNER/NAME or OWNER/NAME@REVISION. What is here comes first, and nothing is asked for over
+    the network where OWNER is a folder here. Files from the hub are kept in its cache.
 
     Raises:
         FileNotFoundError: nothing there; lists the released names.
     """
     given = Path(name_or_path)
-    candidates = [given, *(folder / f"{name_or_path}{SUFFIX}" for folder in (paths.WEIGHTS, paths.BROUGHT)), *sorted(given.glob(f"*{SUFFIX}") if given.is_dir() else [])]
+    candidates = [
+        given, *(folder / f"{name_or_path}{SUFFIX}" for folder in (paths.WEIGHTS, paths.BROUGHT)),
+        *sorted(given.glob(f"*{SUFFIX}") if given.is_dir() else [])
+    ]
     for candidate in candidates:
         if candidate.is_file():
             return candidate
-    if re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*(@[\w.-]+)?", str(name_or_path)) and given.suffix != SUFFIX and not given.parent.is_dir():
+    if re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*(@[\w.-]+)?",
+                    str(name_or_path)) and given.suffix != SUFFIX and not given.parent.is_dir():
         return _from_hub(str(name_or_path))
-    raise FileNotFoundError(f"no weights {str(name_or_path)!r}; give a {SUFFIX} file, a folder with one, a repository of the Hugging Face hub "
-                            f"(owner/name), or a released name: {', '.join(released()) or f'none is in {paths.WEIGHTS}'}")
+    raise FileNotFoundError(f"no weights {str(name_or_path)!r}; give a {SUFFIX} file, a folder with one, a repository "
+                            "of the Hugging Face hub "
+                            "(owner/name), or a released name: "
+                            f"{', '.join(released()) or f'none is in {paths.WEIGHTS}'}")
 
 
 def _from_hub(repository: str) -> Path:
@@ -45,13 +53,15 @@ def _from_hub(repository: str) -> Path:
     try:
         from huggingface_hub import hf_hub_download
     except ImportError as error:
-        raise FileNotFoundError(f"no weights {repository!r} here, and the Hugging Face hub needs a package that is not installed: "
+        raise FileNotFoundError(f"no weights {repository!r} here, and the Hugging Face hub needs a package that is not "
+                                "installed: "
                                 "pip install 'sstlib[hub]'") from error
     name, _, revision = repository.partition("@")
     try:
         return Path(hf_hub_download(name, HUB_FILE, revision=revision or None))
     except OSError as error:  # the hub's own errors, and those of the network
-        raise FileNotFoundError(f"no weights {repository!r}: neither here nor on the Hugging Face hub ({error})") from error
+        raise FileNotFoundError(
+            f"no weights {repository!r}: neither here nor on the Hugging Face hub ({error})") from error
 
 
 def released() -> list[str]:
@@ -65,7 +75,8 @@ def facts(name_or_path: str | Path) -> dict[str, object]:
     with _opened(path) as file:
         metadata = file.metadata() or {}
     if "config" not in metadata:
-        raise ValueError(f"{path} holds no configuration; expected weights written by sstlib, found keys {sorted(metadata)}")
+        raise ValueError(f"{path} holds no configuration; expected weights written by sstlib, found keys "
+                         f"{sorted(metadata)}")
     return {key: parse_json(value, f"{path}: {key} in its metadata") for key, value in metadata.items()}
 
 
@@ -85,7 +96,8 @@ def _opened(path: Path) -> Iterator[Any]:
         raise ValueError(f"{path} is not a safetensors file ({error}); expected weights written by sstlib") from error
 
 
-def load(name_or_path: str | Path, build: Callable[[ModelConfig], nn.Module], device: str | torch.device = "cpu") -> nn.Module:
+def load(name_or_path: str | Path, build: Callable[[ModelConfig], nn.Module],
+         device: str | torch.device = "cpu") -> nn.Module:
     """The network of a weights file, made by `build` and in evaluation mode, with the size that it is for as `longest`.
 
     Raises:
@@ -109,8 +121,8 @@ def load(name_or_path: str | Path, build: Callable[[ModelConfig], nn.Module], de
 
 
 def graft(network: nn.Module, name_or_path: str | Path) -> list[str]:
-    """Takes over what fits of the weights of another model: tensors of the same name and shape; and of a convolution that reads further
-    channels behind the same ones, the part that reads these, the rest being 0 until it is learned.
+    """Takes over what fits of the weights of another model: tensors of the same name and shape; and of a convolution
+    that reads further channels behind the same ones, the part that reads these, the rest being 0 until it is learned.
 
     Returns:
         The names taken over.
@@ -128,9 +140,12 @@ def graft(network: nn.Module, name_or_path: str | Path) -> list[str]:
         if target is None or target.ndim != tensor.ndim:
             continue
         if target.shape != tensor.shape:
-            if target.ndim != 4 or target.shape[0] != tensor.shape[0] or target.shape[2:] != tensor.shape[2:] or target.shape[1] < tensor.shape[1]:
+            if target.ndim != 4 or target.shape[0] != tensor.shape[0] or target.shape[2:] != tensor.shape[
+                    2:] or target.shape[1] < tensor.shape[1]:
                 continue
-            tensor = torch.cat([tensor, tensor.new_zeros(tensor.shape[0], target.shape[1] - tensor.shape[1], *tensor.shape[2:])], 1)
+            tensor = torch.cat(
+                [tensor,
+                 tensor.new_zeros(tensor.shape[0], target.shape[1] - tensor.shape[1], *tensor.shape[2:])], 1)
         target.copy_(tensor)
         taken.append(name)
     if not taken:
@@ -157,13 +172,19 @@ def _require_shapes(own: Mapping[str, torch.Tensor], shapes: Mapping[str, tuple[
     """Raises a ValueError that lists which names or shapes are not those of the network's own tensors."""
     wrong = [f"missing {name}" for name in own if name not in shapes]
     wrong += [f"unexpected {name}" for name in shapes if name not in own]
-    wrong += [f"{name} is {shapes[name]}, expected {tuple(own[name].shape)}" for name in own if name in shapes and shapes[name] != own[name].shape]
+    wrong += [
+        f"{name} is {shapes[name]}, expected {tuple(own[name].shape)}" for name in own
+        if name in shapes and shapes[name] != own[name].shape
+    ]
     _require_none(wrong, f"{source} does not fit the network of its configuration")
 
 
 def _require_finite(tensors: Mapping[str, torch.Tensor], source: str) -> None:
     """Raises a ValueError that lists which tensors hold numbers that are not finite."""
-    wrong = [f"{name} has {int((~tensor.isfinite()).sum())} of {tensor.numel()}" for name, tensor in tensors.items() if not tensor.isfinite().all()]
+    wrong = [
+        f"{name} has {int((~tensor.isfinite()).sum())} of {tensor.numel()}" for name, tensor in tensors.items()
+        if not tensor.isfinite().all()
+    ]
     _require_none(wrong, f"{source} holds numbers that are not finite, so that it is damaged or of a run that diverged")
 
 

@@ -1,7 +1,9 @@
-"""Along which routes information travels through sparse attention: Eq. 7 to 10 in exact arithmetic, and the routes of a trained model.
+"""Along which routes information travels through sparse attention: Eq. 7 to 10 in exact arithmetic, and the routes of a
+trained model.
 
-A route is a walk of one cell a layer, from a query to the cell whose value it reads; its weight is the product of the attention it
-passes. Cells are counted in raster order over (time, height, width). Everything here is dense and in float64: for small buffers.
+A route is a walk of one cell a layer, from a query to the cell whose value it reads; its weight is the product of the
+attention it passes. Cells are counted in raster order over (time, height, width). Everything here is dense and in
+float64: for small buffers.
 """
 
 from collections.abc import Sequence
@@ -17,7 +19,8 @@ from sstlib.shapes import Bool, Float, Int, Shaped
 Cell = tuple[int, int, int]
 
 
-def arrival(layers: Sequence[Connectivity], cell: Cell, size: tuple[int, int, int]) -> Int[np.ndarray, "time height width"]:
+def arrival(layers: Sequence[Connectivity], cell: Cell, size: tuple[int, int,
+                                                                    int]) -> Int[np.ndarray, "time height width"]:
     """The layer after which a cell's content has arrived at each cell (Fig. 1): 0 at the cell itself, -1 never."""
     reached = np.stack([arrive(layers[:count], cell, size) for count in range(len(layers) + 1)])
     return np.where(reached[-1], reached.argmax(axis=0), -1)
@@ -30,7 +33,8 @@ def similarities(features: Float[np.ndarray, "time height width channels"], conn
     return np.where(connectivity.mask(*features.shape[:3]).numpy(), flat @ flat.T, 0.0)
 
 
-def routed(features: Float[np.ndarray, "time height width channels"], values: Float[np.ndarray, "time height width any"],
+def routed(features: Float[np.ndarray, "time height width channels"], values: Float[np.ndarray,
+                                                                                    "time height width any"],
            connectivity: Connectivity, hops: int) -> Float[np.ndarray, "time height width any"]:
     """Eq. 10: `hops` layers of Eq. 8 with Q = K = T throughout, so that only the values are passed on; A^hops V."""
     weights, passed = similarities(features, connectivity), values.reshape(-1, values.shape[-1])
@@ -47,7 +51,8 @@ def reattended(features: Float[np.ndarray, "time height width channels"], connec
     return features
 
 
-def equation_7(features: Float[np.ndarray, "time height width channels"]) -> Float[np.ndarray, "time height width channels"]:
+def equation_7(features: Float[np.ndarray, "time height width channels"]) -> Float[np.ndarray, "time height width "
+                                                                                               "channels"]:
     """The sum displayed in Eq. 7 and 10 for every cell: routes that go along x first, then along y, then along t."""
     along_x = np.einsum("tyxc,tyic->tyxi", features, features)
     along_y = np.einsum("tyic,tjic->tyij", features, features)
@@ -67,21 +72,25 @@ def axis_routes(features: Float[np.ndarray, "time height width channels"], start
     return weights
 
 
-def strongest_routes(maps: Sequence[Float[np.ndarray, "_ keys"]], start: int, ends: Bool[np.ndarray, "keys"], count: int = 5
-                     ) -> list[tuple[float, tuple[int, ...]]]:
-    """The `count` routes of greatest weight from a query to any of the end cells, exactly, as (weight, cells from the query on).
+def strongest_routes(maps: Sequence[Float[np.ndarray, "_ keys"]], start: int, ends: Bool[np.ndarray, "keys"],
+                     count: int = 5) -> list[tuple[float, tuple[int, ...]]]:
+    """The `count` routes of greatest weight from a query to any of the end cells, exactly, as (weight, cells from the
+    query on).
 
     Args:
-        maps: non-negative attention of each hop, the query's layer first. A map with fewer queries than keys has the last cells' alone.
+        maps: non-negative attention of each hop, the query's layer first. A map with fewer queries than keys has the
+            last cells' alone.
         start: the query cell.
         ends: where a route may end.
     """
-    weight, trail = np.ones((1, 1)), np.full((1, 1, 1), start)  # (routes, cell) and (routes, cell, steps): best routes to each cell
+    # (routes, cell) and (routes, cell, steps): best routes to each cell
+    weight, trail = np.ones((1, 1)), np.full((1, 1, 1), start)
     for hop, hop_map in enumerate(maps):
         rows = np.array([start]) if hop == 0 else np.arange(hop_map.shape[1])
         keys, last = np.arange(hop_map.shape[1]), hop == len(maps) - 1
         taken = hop_map[rows - (hop_map.shape[1] - hop_map.shape[0])]
-        onward = (weight[:, :, None] * taken).reshape(-1, len(keys))  # every best route to a cell, times every step from it
+        # Every best route to a cell, times every step from it
+        onward = (weight[:, :, None] * taken).reshape(-1, len(keys))
         if last:
             onward = np.where(ends, onward, -1.0).reshape(-1, 1)
         best = np.argsort(-onward, axis=0, kind="stable")[:count] if len(onward) <= count else _largest(onward, count)
@@ -92,7 +101,8 @@ def strongest_routes(maps: Sequence[Float[np.ndarray, "_ keys"]], start: int, en
     return [(value, tuple(cells)) for value, cells in found if value > 0]
 
 
-def cell_means(pixels: Shaped[np.ndarray, "time rows columns *channels"], stride: int) -> Float[np.ndarray, "time height width *channels"]:
+def cell_means(pixels: Shaped[np.ndarray, "time rows columns *channels"],
+               stride: int) -> Float[np.ndarray, "time height width *channels"]:
     """The mean of every stride x stride block of pixels, rows and columns beyond the last whole block left out."""
     time, rows, columns, *channels = pixels.shape
     height, width = rows // stride, columns // stride
@@ -109,7 +119,8 @@ def middle_cell(share: Float[np.ndarray, "height width"]) -> tuple[int, int]:
 
 def color_features(colors: Float[np.ndarray, "time height width 3"], spread: float, anchors: int = 64
                    ) -> Float[np.ndarray, "time height width anchors"]:
-    """Features of unit length and without negative entries whose dot product is near 1 for like colors and near 0 for others.
+    """Features of unit length and without negative entries whose dot product is near 1 for like colors and near 0 for
+    others.
 
     Each channel is a Gaussian of width `spread` around the color of one of `anchors` cells, taken evenly over the clip.
     """
@@ -120,13 +131,17 @@ def color_features(colors: Float[np.ndarray, "time height width 3"], spread: flo
 
 
 def routed_share(arriving: Float[np.ndarray, "*size values"]) -> Float[np.ndarray, "*size rest"]:
-    """What arrives at each cell of all values but the last, as a share of the last, which counts every source; 0 where nothing arrives."""
+    """What arrives at each cell of all values but the last, as a share of the last, which counts every source; 0
+    where nothing arrives.
+    """
     total = arriving[..., -1:]
     return np.divide(arriving[..., :-1], total, out=np.zeros_like(arriving[..., :-1]), where=total > 0)
 
 
 def separation(score: Float[np.ndarray, "*size"], inside: Bool[np.ndarray, "*size"]) -> float:
-    """The probability that a cell inside scores above a cell outside (area under the ROC curve); NaN where either is missing."""
+    """The probability that a cell inside scores above a cell outside (area under the ROC curve); NaN where either is
+    missing.
+    """
     high, low = score[inside], score[~inside]
     if not high.size or not low.size:
         return float("nan")
@@ -140,7 +155,8 @@ def _largest(values: Float[np.ndarray, "rows columns"], count: int) -> Int[np.nd
     return np.take_along_axis(rough, order, axis=0)
 
 
-def carried(maps: Sequence[Float[np.ndarray, "_ keys"]], values: Float[np.ndarray, "keys any"]) -> Float[np.ndarray, "queries any"]:
+def carried(maps: Sequence[Float[np.ndarray, "_ keys"]], values: Float[np.ndarray,
+                                                                       "keys any"]) -> Float[np.ndarray, "queries any"]:
     """What arrives at the queries of the first map along all routes: the product of the maps, applied to the values."""
     for hop_map in reversed(maps):
         values = hop_map @ values
@@ -150,7 +166,8 @@ def carried(maps: Sequence[Float[np.ndarray, "_ keys"]], values: Float[np.ndarra
 @torch.no_grad()
 def attention_maps(network: nn.Module, frames: Float[torch.Tensor, "time 3 height width"],
                    memberships: Float[torch.Tensor, "time object height width"]) -> list[Float[np.ndarray, "_ keys"]]:
-    """Softmax attention of each layer of an SST, mean over its heads, the last layer first, as it segments the last of the frames.
+    """Softmax attention of each layer of an SST, mean over its heads, the last layer first, as it segments the last of
+    the frames.
 
     Args:
         network: an SST whose history holds all earlier frames.
@@ -161,26 +178,36 @@ def attention_maps(network: nn.Module, frames: Float[torch.Tensor, "time 3 heigh
         ValueError: more frames than the history and the current one.
     """
     if len(frames) - 1 > network.config.history:
-        raise ValueError(f"{len(frames)} frames for a history of {network.config.history}; give at most {network.config.history + 1}, "
+        raise ValueError(f"{len(frames)} frames for a history of {network.config.history}; give at most "
+                         f"{network.config.history + 1}, "
                          "so that the maps cover them all")
     seen, memory = [], None
-    hooks = [layer.register_forward_pre_hook(lambda layer, given: seen.append((layer, *given[:2]))) for layer in network.layers]
+    hooks = [
+        layer.register_forward_pre_hook(lambda layer, given: seen.append((layer, *given[:2])))
+        for layer in network.layers
+    ]
     for frame, membership in zip(frames[:-1], memberships[:-1], strict=True):
         memory = network.remember(memory, network.extract(frame[None]), membership[None])
-    if not network.config.causal:  # then the current frame encodes the whole buffer anew; else each frame was encoded in its turn
+    # Then the current frame encodes the whole buffer anew; else each frame was encoded in its turn
+    if not network.config.causal:
         seen.clear()
     network.segment(network.extract(frames[-1:]), memory)
     for hook in hooks:
         hook.remove()
     rows = {layer: [_mean_map(network, *call) for call in seen if call[0] is layer] for layer in network.layers}
     cells = max(row.shape[1] for found in rows.values() for row in found)
-    return [np.concatenate([np.pad(row, ((0, 0), (0, cells - row.shape[1]))) for row in rows[layer]]) for layer in reversed(network.layers)]
+    return [
+        np.concatenate([np.pad(row, ((0, 0), (0, cells - row.shape[1]))) for row in rows[layer]])
+        for layer in reversed(network.layers)
+    ]
 
 
-def _mean_map(network: nn.Module, layer: nn.Module, cells: torch.Tensor, key: torch.Tensor) -> Float[np.ndarray, "queries keys"]:
+def _mean_map(network: nn.Module, layer: nn.Module, cells: torch.Tensor,
+              key: torch.Tensor) -> Float[np.ndarray, "queries keys"]:
     query = layer.heads(layer.query(cells))
     size, scale = key.shape[2:5], query.shape[-1] ** -0.5 if network.config.scaled else 1.0
     query, key = (tensor[0].flatten(1, 3).double() for tensor in (query, key))
     connected = layer.connectivity.mask(*size)[-query.shape[1]:]
-    mean = sum((q @ k.mT * scale).masked_fill(~connected, -torch.inf).softmax(-1) for q, k in zip(query, key)) / len(query)
+    mean = sum(
+        (q @ k.mT * scale).masked_fill(~connected, -torch.inf).softmax(-1) for q, k in zip(query, key)) / len(query)
     return mean.numpy()

@@ -1,4 +1,6 @@
-"""Shape annotations by jaxtyping; where it is not installed they become plain comments, so that sstlib still imports."""
+"""Shape annotations by jaxtyping; where it is not installed they become plain comments, so that sstlib still
+imports.
+"""
 
 from typing import Any
 

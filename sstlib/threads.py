@@ -1,7 +1,7 @@
 """How many threads a step takes: all of them while the cores are free, one while other programs use them.
 
-A step is some hundred short parallel regions. Where another program holds a core, each region waits for the thread that is not running:
-two threads on two cores, one of them busy, took 0.8 to 3.2 s for a step that takes one thread 0.22 s.
+A step is some hundred short parallel regions. Where another program holds a core, each region waits for the thread that
+is not running: two threads on two cores, one of them busy, took 0.8 to 3.2 s for a step that takes one thread 0.22 s.
 """
 
 import time
@@ -19,7 +19,8 @@ SAMPLES = 2
 class Pace:
     """Chooses between one thread and as many as PyTorch is set to, by which of the two is faster, again and again.
 
-    The choice changes the last bits of a result, as the number of threads does; set one thread where runs must be equal to the bit.
+    The choice changes the last bits of a result, as the number of threads does; set one thread where runs must be equal
+    to the bit.
     """
 
     def __init__(self, most: int | None = None):

@@ -1,4 +1,6 @@
-"""What a value from outside may be: type and range, checked in one way whether it comes from a command, a file or code."""
+"""What a value from outside may be: type and range, checked in one way whether it comes from a command, a file or
+code.
+"""
 
 import json
 import math
@@ -22,7 +24,9 @@ def shown(value: Any) -> str:
 
 @dataclass(frozen=True)
 class Kind:
-    """Any value; the subclasses know better. `check` returns the value as it is kept, `read` makes one of a text, unchecked."""
+    """Any value; the subclasses know better. `check` returns the value as it is kept, `read` makes one of a text,
+    unchecked.
+    """
 
     @property
     def says(self) -> str:
@@ -166,7 +170,8 @@ class Texts(Kind):
 
     def fits(self, value: Any) -> bool:
         items = self.kept(value) if isinstance(value, str | list | tuple) else None
-        return items is not None and self.least <= len(items) <= self.most and all(isinstance(item, str) for item in items)
+        return items is not None and self.least <= len(items) <= self.most and all(
+            isinstance(item, str) for item in items)
 
     def kept(self, value: Any) -> tuple:
         return (value,) if isinstance(value, str) else tuple(value)
@@ -233,7 +238,8 @@ def require_place(path: Path | str, folder: bool = False) -> Path:
     """
     path = Path(path)
     if path.exists() and path.is_dir() != folder:
-        raise ValueError(f"{path} is a {'file; expected a folder' if folder else 'folder; expected a file'} to write; name another place")
+        raise ValueError(f"{path} is a {'file; expected a folder' if folder else 'folder; expected a file'} to write; "
+                         "name another place")
     nearest = next(parent for parent in (*[path] * folder, *path.absolute().parents) if parent.exists())
     if not nearest.is_dir():
         raise ValueError(f"{path} cannot be written: {nearest} is a file; name another place")

@@ -26,7 +26,9 @@ def cells(height, width):
 
 
 def convolution(x, layer, apart=1, stride=1):
-    """The kernel lies centered on every `stride`-th cell, its own cells `apart` from each other; outside of the picture is 0."""
+    """The kernel lies centered on every `stride`-th cell, its own cells `apart` from each other; outside of the
+    picture is 0.
+    """
     weight, bias = numbers(layer.weight), 0 if layer.bias is None else numbers(layer.bias)
     (_, height, width), side = x.shape, weight.shape[2]
     out = np.zeros((len(weight), -(-height // stride), -(-width // stride)))
@@ -101,7 +103,7 @@ def stretched_smoothly(x, size):
     """As `stretched`, by Keys' cubic with a = -0.75 through sixteen cells; the border is repeated."""
     def weigh(d):
         d = abs(d)
-        return 1.25 * d ** 3 - 2.25 * d ** 2 + 1 if d <= 1 else -0.75 * (d ** 3 - 5 * d ** 2 + 8 * d - 4) if d < 2 else 0.0
+        return 1.25 * d**3 - 2.25 * d**2 + 1 if d <= 1 else -0.75 * (d**3 - 5 * d**2 + 8 * d - 4) if d < 2 else 0.0
 
     height, width = x.shape[-2:]
     steps = [(old - 1) / (new - 1) for old, new in zip((height, width), size)]
@@ -110,7 +112,9 @@ def stretched_smoothly(x, size):
         y, z = row * steps[0], column * steps[1]
         for j, i in cells(4, 4):
             v, u = int(y) + j - 1, int(z) + i - 1
-            out[..., row, column] += weigh(y - v) * weigh(z - u) * x[..., min(max(v, 0), height - 1), min(max(u, 0), width - 1)]
+            out[..., row, column] += weigh(y - v) * weigh(z - u) * x[...,
+                                                                     min(max(v, 0), height - 1),
+                                                                     min(max(u, 0), width - 1)]
     return out
 
 

@@ -38,22 +38,26 @@ def test_multiply_adds_and_parameters_are_sums_over_modules():
     assert stem.output == (1, 8, 24, 40) and stem.multiply_adds == 4 * 4 * 3 * 8 * 24 * 40
     network = build(config)
     assert rows[""].parameters == sum(p.numel() for p in network.parameters())
-    assert rows["backbone"].multiply_adds == sum(row.multiply_adds for name, row in rows.items() if name.startswith("backbone."))
+    assert rows["backbone"].multiply_adds == sum(
+        row.multiply_adds for name, row in rows.items() if name.startswith("backbone."))
     layer, cells, width = rows["layers.1"], 6 * 10, config.width
-    linear = cells * (width * width * (2 + 2 * 3) + 2 * config.feedforward * width * width)  # query and output of one frame, keys of three
+    # Query and output of one frame, keys of three
+    linear = cells * (width * width * (2 + 2 * 3) + 2 * config.feedforward * width * width)
     assert layer.multiply_adds == linear + layer.pairs * (2 * width // config.heads + 3)
     assert rows["decoder"].output == (1, 3, 12, 20) and rows[""].output == (1, 3, 48, 80)
 
 
 def test_the_encoder_s_work_hardly_depends_on_the_number_of_objects():
-    one, ten = ({row.module: row for row in anatomy(named_model("sst-small"), 480, 854, objects)} for objects in (1, 10))
+    one, ten = (
+        {row.module: row for row in anatomy(named_model("sst-small"), 480, 854, objects)} for objects in (1, 10))
     assert one["backbone"] == ten["backbone"]
     assert one["layers.0"].pairs == ten["layers.0"].pairs
     assert ten["layers.0"].multiply_adds < 1.6 * one["layers.0"].multiply_adds
     assert ten["decoder"].multiply_adds > 5 * one["decoder"].multiply_adds
 
 
-@pytest.mark.parametrize("name", [name for name in MODELS if "cfbi" not in name])  # whose windows are 625 steps, slow to count
+# Whose windows are 625 steps, slow to count
+@pytest.mark.parametrize("name", [name for name in MODELS if "cfbi" not in name])
 def test_every_named_model_has_an_anatomy(name):
     rows = anatomy(MODELS[name], 96, 160, depth=1)
     assert rows[-1].output == (1, 2, 96, 160)
@@ -62,24 +66,32 @@ def test_every_named_model_has_an_anatomy(name):
 
 
 def test_the_command_prints_table_and_json(capsys):
-    assert main(["model", "sst-tiny", "--size", "48x80", "--set", "history=1", "--time", "--objects", "2", "1", "--threads", "1", "--json",
-                 "--beside", 'layers=["dense"]']) == 0
+    assert main([
+        "model", "sst-tiny", "--size", "48x80", "--set", "history=1", "--time", "--objects", "2", "1", "--threads", "1",
+        "--json", "--beside", 'layers=["dense"]'
+    ]) == 0
     printed = json.loads(capsys.readouterr().out)
     assert printed["config"]["history"] == 1 and printed["rows"][-1]["output"] == [1, 3, 48, 80]
-    assert [(row["threads"], row["objects"], row["changed"]) for row in printed["seconds"]] == [(1, 2, ""), (1, 1, ""), (1, 2, 'layers=["dense"]')]
+    assert [(row["threads"], row["objects"], row["changed"]) for row in printed["seconds"]] == [(1, 2, ""), (1, 1, ""),
+                                                                                                (1, 2,
+                                                                                                 'layers=["dense"]')]
     assert main(["model", "sst-tiny", "--size", "48x80"]) == 0
     assert "layers.1" in capsys.readouterr().out
     assert main(["model"]) == 0
     assert set(MODELS) <= set(capsys.readouterr().out.split())
-    for wrong in (["sst-huge"], ["sst-tiny", "--size", "4x5"], ["sst-tiny", "--set", "tau=2"], ["sst-tiny", "--objects", "1", "0"],
-                  ["sst-tiny", "--stream", "0"]):
+    for wrong in (["sst-huge"], ["sst-tiny", "--size", "4x5"], ["sst-tiny", "--set",
+                                                                "tau=2"], ["sst-tiny", "--objects", "1",
+                                                                           "0"], ["sst-tiny", "--stream", "0"]):
         assert main(["model", *wrong]) == 2
     assert "expected one of" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("config", [named_model("sst-small"), TINY.replace(layers=("grid", "strided(stride=4)", "dense"), history=16),
-                                    named_model("stm-tiny"), named_model("sst-r101-paper").replace(backbone="resnet18")],
-                         ids=lambda config: f"{config.method}-{len(config.layers)}")
+@pytest.mark.parametrize("config", [
+    named_model("sst-small"),
+    TINY.replace(layers=("grid", "strided(stride=4)", "dense"), history=16),
+    named_model("stm-tiny"),
+    named_model("sst-r101-paper").replace(backbone="resnet18")
+], ids=lambda config: f"{config.method}-{len(config.layers)}")
 def test_the_figure_shows_the_anatomy_and_no_text_covers_another(config):
     rows = anatomy(config, 96, 160)
     drawing = architecture(config, rows, "name, 160 × 96 pixels")
@@ -92,7 +104,9 @@ def test_the_figure_shows_the_anatomy_and_no_text_covers_another(config):
     boxes = [text.get_window_extent().shrunk(0.98, 0.9) for text in texts]
     for number, box in enumerate(boxes):
         assert drawing.bbox.fully_containsx(box.x0) and drawing.bbox.fully_containsx(box.x1), texts[number]
-        assert not (others := [texts[i].get_text() for i, other in enumerate(boxes) if i != number and box.overlaps(other)]), others
+        assert not (others := [
+            texts[i].get_text() for i, other in enumerate(boxes) if i != number and box.overlaps(other)
+        ]), others
 
 
 def test_the_command_draws_a_png(tmp_path, capsys):
@@ -122,7 +136,8 @@ def test_a_stream_is_looked_at_every_so_often_and_at_its_end():
     rows = list(streamed(segmenter, counted(), frames=5, every=2))
     assert [row["frame"] for row in rows] == [2, 4, 5] and len(drawn) == 5
     assert segmenter.memories[0].time == 5
-    assert all(row["peak_megabytes"] >= row["held_megabytes"] > 0 for row in rows) and rows[-1]["seconds"] > rows[0]["seconds"]
+    assert all(
+        row["peak_megabytes"] >= row["held_megabytes"] > 0 for row in rows) and rows[-1]["seconds"] > rows[0]["seconds"]
 
 
 def test_resident_megabytes_are_those_that_were_taken():

@@ -11,13 +11,15 @@ from torch.testing import assert_close
 from sstlib.attention import KINDS, blocks, general, grid, sparse_attention
 from sstlib.connectivity import Grid, Local, Strided
 
-SIZES = [(3, 5, 7), (1, 1, 1), (2, 11, 1), (4, 6, 13), (2, 3, 150), (12, 2, 3)]  # wide: several pieces; long: batched products in time
+# wide: several pieces; long: batched products in time
+SIZES = [(3, 5, 7), (1, 1, 1), (2, 11, 1), (4, 6, 13), (2, 3, 150), (12, 2, 3)]
 
 
 def inputs(size, queried=None, dim=5, dim_v=3, objects=3, soft=False, batch=2, heads=2, dtype=torch.float64, seed=0):
     generator = torch.Generator().manual_seed(seed)
     draw = lambda *shape: torch.randn(*shape, generator=generator, dtype=torch.float64).to(dtype)
-    query, key, value = draw(batch, heads, queried or size[0], *size[1:], dim), draw(batch, heads, *size, dim), draw(batch, heads, *size, dim_v)
+    query, key, value = draw(batch, heads, queried or size[0], *size[1:],
+                             dim), draw(batch, heads, *size, dim), draw(batch, heads, *size, dim_v)
     labels = torch.randint(-1, objects, (batch, *size), generator=generator)
     if soft:
         labels = torch.rand(batch, objects, *size, generator=generator, dtype=torch.float64).to(dtype)
@@ -28,9 +30,12 @@ def compare(query, key, value, labels, pattern, implementation, tolerance, **opt
     """Runs both in one go with one random gradient for all outputs; labels that are memberships get one, too."""
     results = []
     for name, dtype in ((implementation, query.dtype), ("reference", torch.float64)):
-        leaves = [t.detach().to(dtype).requires_grad_() if t.is_floating_point() else t for t in (query, key, value, labels)]
+        leaves = [
+            t.detach().to(dtype).requires_grad_() if t.is_floating_point() else t for t in (query, key, value, labels)
+        ]
         bias = torch.tensor([0.1, -0.2], dtype=dtype).repeat(query.shape[1])[:query.shape[1]].requires_grad_()
-        out = sparse_attention(*leaves[:3], pattern, labels=leaves[3], affinity_bias=bias, implementation=name, **options)
+        out = sparse_attention(*leaves[:3], pattern, labels=leaves[3], affinity_bias=bias, implementation=name,
+                               **options)
         generator = torch.Generator().manual_seed(1)
         loss = sum((t.double() * torch.randn(t.shape, generator=generator, dtype=torch.float64)).sum() for t in out)
         wanted = [t for t in (*leaves, bias) if t.is_floating_point()]
@@ -66,14 +71,17 @@ def test_objects_that_begin_alone_and_appear_later(pattern, dim_v):
     for kind in KINDS:
         options = {"objects": 3, "affinity": kind}
         compare(query, key, value, labels, pattern, "torch", 1e-10, **options)
-        found, wanted = (sparse_attention(query, key, value, pattern, labels=labels, implementation=name, **options) for name in ("torch", "reference"))
-        assert_close(found.affinity, wanted.affinity, atol=1e-10, rtol=1e-10)  # without a gradient nothing remembers its key
+        found, wanted = (sparse_attention(query, key, value, pattern, labels=labels, implementation=name, **options)
+                         for name in ("torch", "reference"))
+        # Without a gradient nothing remembers its key
+        assert_close(found.affinity, wanted.affinity, atol=1e-10, rtol=1e-10)
 
 
 @pytest.mark.parametrize("kind, soft", list(itertools.product(KINDS, (False, True))))
 @pytest.mark.parametrize("pattern", ONE_EACH, ids=str)
 def test_affinity_kinds(pattern, kind, soft):
-    compare(*inputs((3, 4, 5), soft=soft), pattern, "torch", 1e-10, affinity=kind, scale=0.7, objects=None if soft else 3)
+    compare(*inputs((3, 4, 5), soft=soft), pattern, "torch", 1e-10, affinity=kind, scale=0.7,
+            objects=None if soft else 3)
 
 
 @pytest.mark.parametrize("pattern", ONE_EACH, ids=str)
@@ -153,7 +161,10 @@ def test_without_labels_the_fused_path_matches_too(pattern):
     for name in ("torch", "reference"):
         leaves = [t.detach().requires_grad_() for t in (query, key, value)]
         found = sparse_attention(*leaves, pattern, implementation=name)
-        results.append([found.output, found.logsumexp, *torch.autograd.grad(found.output.square().sum() + found.logsumexp.sum(), leaves)])
+        results.append([
+            found.output, found.logsumexp,
+            *torch.autograd.grad(found.output.square().sum() + found.logsumexp.sum(), leaves)
+        ])
     for a, b in zip(*results):
         assert_close(a, b, atol=1e-10, rtol=1e-10)
 
@@ -161,11 +172,13 @@ def test_without_labels_the_fused_path_matches_too(pattern):
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("pattern", ONE_EACH, ids=str)
 def test_what_no_gradient_remembers_is_the_same(pattern, kind):
-    """Without gradients no best key is kept, and an object that a piece lacks is passed over: object 3 is in one corner."""
+    """Without gradients no best key is kept, and an object that a piece lacks is passed over: object 3 is in one
+    corner.
+    """
     query, key, value, labels = inputs((3, 17, 11), objects=3)
     labels[:, 0, :2, :2] = 3
-    found, exact = (sparse_attention(query, key, value, pattern, labels=labels, objects=4, affinity=kind, implementation=name)
-                    for name in ("torch", "reference"))
+    found, exact = (sparse_attention(query, key, value, pattern, labels=labels, objects=4, affinity=kind,
+                                     implementation=name) for name in ("torch", "reference"))
     for a, b in zip(found, exact):
         assert_close(a, b, atol=1e-10, rtol=1e-10)
 
@@ -173,6 +186,8 @@ def test_what_no_gradient_remembers_is_the_same(pattern, kind):
 @pytest.mark.parametrize("kind", ["weight", "distance"])
 def test_a_bias_given_as_a_number_is_as_precise_as_the_tensors(kind):
     query, key, value, labels = inputs((3, 4, 5))
-    found = [sparse_attention(query, key, value, "grid", labels=labels, objects=3, affinity=kind, affinity_bias=bias).affinity
-             for bias in (0.1, torch.tensor([0.1], dtype=torch.float64))]
+    found = [
+        sparse_attention(query, key, value, "grid", labels=labels, objects=3, affinity=kind,
+                         affinity_bias=bias).affinity for bias in (0.1, torch.tensor([0.1], dtype=torch.float64))
+    ]
     assert torch.equal(*found)

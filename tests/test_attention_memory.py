@@ -31,9 +31,13 @@ print("nothing was found")
 @pytest.mark.slow
 def test_kernels_keep_to_their_memory():
     compiler = shutil.which("g++")
-    runtime = compiler and subprocess.run([compiler, "-print-file-name=libasan.so"], capture_output=True, text=True).stdout.strip()
+    runtime = compiler and subprocess.run([compiler, "-print-file-name=libasan.so"], capture_output=True,
+                                          text=True).stdout.strip()
     if not runtime or not Path(runtime).is_absolute():
         pytest.skip("there is no g++ with an address sanitizer")
-    environment = {**os.environ, "CXX": compiler, "SST_CXXFLAGS": "-g -O1 -fsanitize=address", "LD_PRELOAD": runtime, "ASAN_OPTIONS": "detect_leaks=0"}
+    environment = {
+        **os.environ, "CXX": compiler, "SST_CXXFLAGS": "-g -O1 -fsanitize=address", "LD_PRELOAD": runtime,
+        "ASAN_OPTIONS": "detect_leaks=0"
+    }
     run = subprocess.run([sys.executable, "-c", SCRIPT], env=environment, capture_output=True, text=True)
     assert run.returncode == 0 and run.stdout.strip() == "nothing was found", run.stderr[-4000:]

@@ -22,16 +22,19 @@ pytestmark = pytest.mark.skipif(native.compiler() is None, reason="no C++ compil
 def problems(draw):
     """A pattern, a buffer that no tile or stride needs to divide, and options."""
     small = st.integers(1, 4)
-    pattern = draw(st.one_of(st.builds(Dense), st.builds(Grid), st.builds(Local, st.tuples(st.integers(0, 4), st.integers(0, 4))),
-                             st.builds(Strided, st.tuples(small, small), small)))
+    pattern = draw(
+        st.one_of(st.builds(Dense), st.builds(Grid), st.builds(Local, st.tuples(st.integers(0, 4), st.integers(0, 4))),
+                  st.builds(Strided, st.tuples(small, small), small)))
     time, width = draw(st.integers(1, 3)), draw(st.sampled_from([1, 2, 3, 5, 15, 16, 17, 19, 33]))
     height = draw(st.integers(1, max(2, min(11, 60 // width))))
     kind = draw(st.sampled_from(KINDS))
-    widths = [1, 3, 4, 7, 8, 12][kind == "cosine":]  # along one channel a cosine is a sign, and its gradient the rounding of 1 / |k| - 1 / |k|
+    # Along one channel a cosine is a sign, and its gradient the rounding of 1 / |k| - 1 / |k|
+    widths = [1, 3, 4, 7, 8, 12][kind == "cosine":]
     return dict(pattern=type(pattern)(**{**vars(pattern), "causal": draw(st.booleans())}), size=(time, height, width),
                 queried=draw(st.integers(1, time)), heads=draw(st.integers(1, 2)), dim=draw(st.sampled_from(widths)),
                 dim_v=draw(st.sampled_from([1, 2, 5, 8, 13])), kind=kind, soft=draw(st.booleans()),
-                dtype=draw(st.sampled_from([torch.float32, torch.float32, torch.float64, torch.bfloat16])), seed=draw(st.integers(0, 2**31)))
+                dtype=draw(st.sampled_from([torch.float32, torch.float32, torch.float64,
+                                            torch.bfloat16])), seed=draw(st.integers(0, 2**31)))
 
 
 def solve(problem, implementation, dtype, backward=True):
@@ -46,8 +49,8 @@ def solve(problem, implementation, dtype, backward=True):
         labels = torch.rand(1, 2, *size, generator=generator).to(source).to(dtype)
         leaves.append(labels)
     leaves = [leaf.requires_grad_(backward) for leaf in leaves]
-    out = sparse_attention(*leaves[:3], problem["pattern"], labels=labels, objects=2, affinity=problem["kind"], affinity_bias=0.25,
-                           scale=problem["dim"] ** -0.5, implementation=implementation)
+    out = sparse_attention(*leaves[:3], problem["pattern"], labels=labels, objects=2, affinity=problem["kind"],
+                           affinity_bias=0.25, scale=problem["dim"]**-0.5, implementation=implementation)
     if not backward:
         return out, []
     loss = sum((part.double() * torch.randn(part.shape, generator=generator).double()).sum() for part in out)
@@ -57,7 +60,9 @@ def solve(problem, implementation, dtype, backward=True):
 @settings(max_examples=500, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(problems())
 def test_random_problems_match_the_float64_reference(problem):
-    """float32 within 1e-6 (values) and 5e-6 (gradients, affinities); float64 runs in PyTorch; bfloat16 within its rounding."""
+    """float32 within 1e-6 (values) and 5e-6 (gradients, affinities); float64 runs in PyTorch; bfloat16 within its
+    rounding.
+    """
     exact, exact_grads = solve(problem, "reference", torch.float64)
     found, grads = solve(problem, "auto", problem["dtype"])
     if problem["dtype"] == torch.bfloat16:
@@ -74,7 +79,8 @@ def test_random_problems_match_the_float64_reference(problem):
         assert_close(grad.double(), wanted, atol=loose or 5e-6 * max(1.0, float(wanted.abs().max())), rtol=0)
 
 
-WIDE = dict(size=(2, 3, 150), queried=2, heads=2, dim=5, dim_v=3, kind="weight", soft=False, dtype=torch.float32, seed=3)
+WIDE = dict(size=(2, 3, 150), queried=2, heads=2, dim=5, dim_v=3, kind="weight", soft=False, dtype=torch.float32,
+            seed=3)
 
 
 @pytest.mark.parametrize("pattern", [Local((1, 100)), Grid(), Strided((1, 2)), Dense()], ids=str)
@@ -84,7 +90,8 @@ def test_lines_longer_than_the_scores_held_at_a_time(pattern):
         assert_close(part.double(), wanted, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("size, dim", [((150, 2, 9), 5), ((2, 40, 19), 128)], ids=["more frames than scores", "more rows than a band"])
+@pytest.mark.parametrize("size, dim", [((150, 2, 9), 5), ((2, 40, 19), 128)],
+                         ids=["more frames than scores", "more rows than a band"])
 @pytest.mark.parametrize("kind, soft", [("weight", False), ("distance", True)])
 def test_last_frames_time_lines_come_in_parts(size, dim, kind, soft):
     problem = {**WIDE, "pattern": Grid(), "size": size, "queried": 1, "dim": dim, "kind": kind, "soft": soft}
@@ -111,7 +118,9 @@ def test_any_number_of_threads_gives_the_same_bits(pattern, queried):
 def test_heads_cut_from_channels_need_no_copy(pattern):
     tokens = torch.randn(2, 3, 5, 19, 3 * 8)
     heads = tokens.unflatten(-1, (3, 8)).permute(0, 4, 1, 2, 3, 5)
-    assert_close(sparse_attention(heads, heads, heads, pattern).output, sparse_attention(*[heads.contiguous()] * 3, pattern).output)
+    assert_close(
+        sparse_attention(heads, heads, heads, pattern).output,
+        sparse_attention(*[heads.contiguous()] * 3, pattern).output)
 
 
 def test_large_scores_neither_overflow_nor_vanish():
@@ -134,7 +143,8 @@ def test_explain_and_refusals(monkeypatch):
 def test_without_a_compiler_pytorch_takes_over(tmp_path):
     code = ("import torch; from sstlib.attention import explain, sparse_attention; q = torch.randn(1, 1, 2, 3, 5, 4); "
             "print(explain(q, q, q, 'grid')[0], sparse_attention(q, q, q, 'grid').output.shape[-1])")
-    run = subprocess.run([sys.executable, "-c", code], env={**os.environ, "SST_NATIVE": "0"}, capture_output=True, text=True)
+    run = subprocess.run([sys.executable, "-c", code], env={**os.environ, "SST_NATIVE": "0"}, capture_output=True,
+                         text=True)
     assert run.stdout.split() == ["torch", "4"], run.stderr
 
 
@@ -162,7 +172,8 @@ print("same")
 @pytest.mark.parametrize("flags", ["-march=haswell", "-march=x86-64"])
 def test_kernels_for_lesser_processors_compute_the_same(flags):
     """AVX2 without AVX-512, and SSE2 alone."""
-    run = subprocess.run([sys.executable, "-c", OTHER], env={**os.environ, "SST_CXXFLAGS": flags}, capture_output=True, text=True)
+    run = subprocess.run([sys.executable, "-c", OTHER], env={**os.environ, "SST_CXXFLAGS": flags}, capture_output=True,
+                         text=True)
     assert run.stdout == "same\n", run.stderr[-2000:]
 
 
@@ -170,8 +181,15 @@ def test_kernels_for_lesser_processors_compute_the_same(flags):
 def test_long_histories_go_by_frames_of_keys(causal, queried):
     """Keys of all frames are more than a cache holds there, which the other tests' small buffers are not."""
     generator = torch.Generator().manual_seed(0)
-    leaves = [torch.randn(1, 1, frames, 21, 37, 32, generator=generator).mul_(0.3).requires_grad_() for frames in (queried, 24, 24)]
+    leaves = [
+        torch.randn(1, 1, frames, 21, 37, 32, generator=generator).mul_(0.3).requires_grad_()
+        for frames in (queried, 24, 24)
+    ]
     upstream = torch.randn(leaves[0].shape, generator=generator)
-    grads = [torch.autograd.grad(sparse_attention(*leaves, Local(7, causal=causal), implementation=name).output, leaves, upstream) for name in ("native", "torch")]
+    grads = [
+        torch.autograd.grad(
+            sparse_attention(*leaves, Local(7, causal=causal), implementation=name).output, leaves, upstream)
+        for name in ("native", "torch")
+    ]
     for found, wanted in zip(*grads, strict=True):
         assert_close(found, wanted, atol=5e-6, rtol=1e-5)

@@ -46,7 +46,9 @@ def test_one_graph_under_torch_compile():
 @pytest.mark.parametrize("implementation", ["auto", "torch"])
 @pytest.mark.parametrize("pattern", PATTERNS, ids=str)
 def test_autocast_brings_mixed_precisions_together(pattern, implementation):
-    """Heads in bfloat16, as a layer under autocast gives them, beside float32: output, affinity and gradients all come out."""
+    """Heads in bfloat16, as a layer under autocast gives them, beside float32: output, affinity and gradients all
+    come out.
+    """
     leaves, labels = tensors()
     how = dict(labels=labels, objects=2, implementation=implementation)
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -94,7 +96,9 @@ def test_a_gpu_computes_what_the_cpu_does(pattern):
 
 
 def test_who_looks_sees_an_operator():
-    """Without a gradient nobody has to, and dispatch would take as long as a small call; a mode sees it all the same."""
+    """Without a gradient nobody has to, and dispatch would take as long as a small call; a mode sees it all the
+    same.
+    """
     class Seen(TorchDispatchMode):
         names: list[str] = []
 
@@ -105,6 +109,7 @@ def test_who_looks_sees_an_operator():
     query = torch.randn(1, 2, 2, 3, 5, 4)
     alone = sparse_attention(query, query, query, "grid", labels=torch.zeros(1, 2, 3, 5, dtype=torch.long), objects=1)
     with Seen():
-        seen = sparse_attention(query, query, query, "grid", labels=torch.zeros(1, 2, 3, 5, dtype=torch.long), objects=1)
+        seen = sparse_attention(query, query, query, "grid", labels=torch.zeros(1, 2, 3, 5, dtype=torch.long),
+                                objects=1)
     assert "sstlib::attend" in Seen.names
     assert_close(seen, alone, atol=0, rtol=0)

@@ -1,4 +1,6 @@
-"""Any pattern is computed as what it is: classes of one's own of many kinds, and random unions of products, by every implementation."""
+"""Any pattern is computed as what it is: classes of one's own of many kinds, and random unions of products, by every
+implementation.
+"""
 
 import dataclasses
 import functools
@@ -66,7 +68,9 @@ class Dilated(Local):
 
 @dataclass(frozen=True)
 class Behind(Connectivity):
-    """Not symmetric along any axis, and of two frames alone: the cell itself, and what is before, above and to the left of it."""
+    """Not symmetric along any axis, and of two frames alone: the cell itself, and what is before, above and to the
+    left of it.
+    """
     def relations(self, size):
         before = [(0 < steps(n)) & (steps(n) <= reach) for n, reach in zip(size, (1, 3, 4))]
         return [tuple(numpy.eye(n, dtype=bool) for n in size), tuple(before)]
@@ -103,7 +107,10 @@ class Turned(Grid):
 class Offset(Strided):
     """Strides in time, too, and keys one cell to the right of a stride."""
     def relations(self, size):
-        return [super().relations(size)[0], (steps(size[0]) == 2, steps(size[1]) % 2 == 0, (steps(size[2]) + 1) % self.strides[1] == 0)]
+        return [
+            super().relations(size)[0],
+            (steps(size[0]) == 2, steps(size[1]) % 2 == 0, (steps(size[2]) + 1) % self.strides[1] == 0)
+        ]
 
 
 @dataclass(frozen=True)
@@ -121,7 +128,20 @@ class Same(Local):
     """Of a known pattern, with nothing of its own."""
 
 
-CUSTOM = [Cube(), Cube(2, 0), Axial(), Cone(), Dilated(1), Behind(), Empty(), Halves(), Turned(), Offset(2), Unseen(), Same(1)]
+CUSTOM = [
+    Cube(),
+    Cube(2, 0),
+    Axial(),
+    Cone(),
+    Dilated(1),
+    Behind(),
+    Empty(),
+    Halves(),
+    Turned(),
+    Offset(2),
+    Unseen(),
+    Same(1)
+]
 CUSTOM += [dataclasses.replace(pattern, causal=True) for pattern in CUSTOM]
 
 
@@ -130,8 +150,10 @@ def dense(pattern, size):
     """The definition, a pair at a time: a union of products, without later frames where it is causal."""
     products = [[numpy.asarray(relation) for relation in product] for product in pattern.relations(size)]
     cells = list(numpy.ndindex(size))
-    return torch.tensor([[any(t[q[0], k[0]] and y[q[1], k[1]] and x[q[2], k[2]] for t, y, x in products) and not (pattern.causal and k[0] > q[0])
-                          for k in cells] for q in cells])
+    return torch.tensor([[
+        any(t[q[0], k[0]] and y[q[1], k[1]] and x[q[2], k[2]]
+            for t, y, x in products) and not (pattern.causal and k[0] > q[0]) for k in cells
+    ] for q in cells])
 
 
 def wanted(leaves, mask, labels, kind, scale, bias, queried, size):
@@ -141,7 +163,8 @@ def wanted(leaves, mask, labels, kind, scale, bias, queried, size):
     scores = q @ k.mT * scale
     masked = scores.masked_fill(~mask, -torch.inf)
     weight = masked.softmax(-1)
-    members = leaves[3].flatten(2) if len(leaves) > 3 else torch.stack([labels == n for n in range(3)], 1).flatten(2).to(q.dtype)
+    members = leaves[3].flatten(2) if len(leaves) > 3 else torch.stack([labels == n for n in range(3)],
+                                                                       1).flatten(2).to(q.dtype)
     unit = [t / t.norm(dim=-1, keepdim=True) for t in (q, k)]
     value = {"weight": weight, "dot": scores, "cosine": unit[0] @ unit[1].mT,
              "distance": 2 - 2 * torch.sigmoid((q[..., :, None, :] - k[..., None, :, :]).square().sum(-1) + bias)}[kind]
@@ -152,7 +175,8 @@ def wanted(leaves, mask, labels, kind, scale, bias, queried, size):
     return (weight @ v).unflatten(2, shape), best.unflatten(3, shape), masked.logsumexp(-1).unflatten(2, shape)
 
 
-def hold(pattern, size, queried, implementation, kind="weight", soft=False, dtype=torch.float64, dim=5, dim_v=3, seed=0):
+def hold(pattern, size, queried, implementation, kind="weight", soft=False, dtype=torch.float64, dim=5, dim_v=3,
+         seed=0):
     """One implementation against the definition in float64: values and gradients. Whether it took the pattern."""
     generator = torch.Generator().manual_seed(seed)
     draw = lambda *shape: torch.randn(*shape, generator=generator, dtype=torch.float64)
@@ -160,20 +184,23 @@ def hold(pattern, size, queried, implementation, kind="weight", soft=False, dtyp
     labels = torch.randint(-1, 3, (2, *size), generator=generator)
     if soft:
         leaves.append(torch.rand(2, 3, *size, generator=generator, dtype=torch.float64))
-    upstream = [draw(2, 2, *shape) for shape in ((queried, *size[1:], dim_v), (3, queried, *size[1:]), (queried, *size[1:]))]
+    upstream = [
+        draw(2, 2, *shape) for shape in ((queried, *size[1:], dim_v), (3, queried, *size[1:]), (queried, *size[1:]))
+    ]
     results = []
     for name in (implementation, None):
         own = [leaf.to(dtype if name else torch.float64).requires_grad_() for leaf in leaves]
         if name:
             try:
-                found = sparse_attention(*own[:3], pattern, labels=own[3] if soft else labels, objects=3, affinity=kind, affinity_bias=0.3, scale=0.4,
-                                         implementation=name)
+                found = sparse_attention(*own[:3], pattern, labels=own[3] if soft else labels, objects=3, affinity=kind,
+                                         affinity_bias=0.3, scale=0.4, implementation=name)
             except ValueError as error:
                 assert "cannot do this" in str(error) and "use 'torch' or 'auto'" in str(error)
                 return False
         else:
             found = wanted(own, dense(pattern, size), labels, kind, 0.4, 0.3, queried, size)
-        grads = torch.autograd.grad(sum((t.double() * g).sum() for t, g in zip(found, upstream)), own, allow_unused=True, materialize_grads=True)
+        grads = torch.autograd.grad(sum((t.double() * g).sum() for t, g in zip(found, upstream)), own,
+                                    allow_unused=True, materialize_grads=True)
         results.append([t.detach() for t in (*found, *grads)])
     for part, exact in zip(*results, strict=True):
         limit = 1e-10 if dtype == torch.float64 else 1e-5 * max(1.0, float(exact.abs().max()))
@@ -181,7 +208,8 @@ def hold(pattern, size, queried, implementation, kind="weight", soft=False, dtyp
     return True
 
 
-@pytest.mark.parametrize("size, queried", [((3, 5, 7), 3), ((3, 5, 7), 1), ((5, 2, 3), 2), ((1, 1, 1), 1), ((2, 1, 11), 2)], ids=str)
+@pytest.mark.parametrize("size, queried", [((3, 5, 7), 3), ((3, 5, 7), 1), ((5, 2, 3), 2), ((1, 1, 1), 1),
+                                           ((2, 1, 11), 2)], ids=str)
 @pytest.mark.parametrize("pattern", CUSTOM, ids=str)
 def test_a_class_of_ones_own_is_what_it_says(pattern, size, queried):
     for number, name in enumerate(OWN):
@@ -218,8 +246,13 @@ class Union(Connectivity):
 
     def relations(self, size):
         draw = numpy.random.default_rng([self.seed, *size])
-        found = [tuple(draw.random((n, n)) < draw.choice([0.1, 0.4, 0.7, 0.95, 1.0]) for n in size) for _ in range(self.count)]
-        return [tuple(relation | numpy.eye(len(relation), dtype=bool) for relation in product) for product in found[:1]] + found[1:]
+        found = [
+            tuple(draw.random((n, n)) < draw.choice([0.1, 0.4, 0.7, 0.95, 1.0]) for n in size)
+            for _ in range(self.count)
+        ]
+        return [
+            tuple(relation | numpy.eye(len(relation), dtype=bool) for relation in product) for product in found[:1]
+        ] + found[1:]
 
 
 @st.composite
@@ -227,8 +260,9 @@ def unions(draw, longest):
     """A union over a buffer of prime and of single lengths, and what is asked of it."""
     size = tuple(draw(st.sampled_from([n for n in (1, 2, 3, 5, 7, 11) if n <= most])) for most in longest)
     pattern = Union(draw(st.integers(0, 2**31)), draw(st.integers(1, 5)), causal=draw(st.booleans()))
-    return dict(pattern=pattern, size=size, queried=draw(st.integers(1, size[0])), kind=draw(st.sampled_from(KINDS)), soft=draw(st.booleans()),
-                dim=draw(st.sampled_from([2, 5, 8])), dim_v=draw(st.sampled_from([1, 5, 8])), seed=draw(st.integers(0, 2**31)))
+    return dict(pattern=pattern, size=size, queried=draw(st.integers(1, size[0])), kind=draw(st.sampled_from(KINDS)),
+                soft=draw(st.booleans()), dim=draw(st.sampled_from([2, 5, 8])), dim_v=draw(st.sampled_from([1, 5, 8])),
+                seed=draw(st.integers(0, 2**31)))
 
 
 def hold_everywhere(problem):
@@ -264,18 +298,22 @@ def ones(size):
 
 
 WRONG = {
-    r"over width of product 1 is bool of shape \(7, 5\); expected bool \(query, key\) of shape \(7, 7\)":
-        gives(lambda size: [(*ones(size)[:2], numpy.ones((7, 5), bool))]),
-    r"over time of product 2 is float64": gives(lambda size: [tuple(ones(size)), (numpy.eye(size[0]), *ones(size)[1:])]),
+    r"over width of product 1 is bool of shape \(7, 5\); expected bool \(query, key\) of shape \(7, 7\)": gives(
+        lambda size: [(*ones(size)[:2], numpy.ones((7, 5), bool))]),
+    r"over time of product 2 is float64": gives(lambda size: [tuple(ones(size)),
+                                                              (numpy.eye(size[0]), *ones(size)[1:])]),
     r"int64 of shape \(\)": gives(lambda size: [(1, 1, 1)]),
     r"gives ndarray as product 1; expected a list of products": gives(lambda size: tuple(ones(size))),
     r"gives tuple as product 1; expected a list of products": gives(lambda size: [tuple(ones(size)[:2])]),
     r"gives NoneType as product 1": gives(lambda size: None),
     r"product 1 of relations holds no matrices": gives(lambda size: [([[True], [True, False]], *ones(size)[1:])]),
     r"connects cell \(0, 0, 0\) of a buffer of \(3, 5, 7\) to no key": gives(lambda size: []),
-    r"connects cell \(0, 2, 0\) of a buffer": gives(lambda size: [(ones(size)[0], numpy.arange(25).reshape(5, 5) < 10, ones(size)[2])]),
-    r"connects cell \(1, 0, 0\) of a buffer": gives(lambda size: [(numpy.arange(9).reshape(3, 3) < 3, *ones(size)[1:])]),
-    r"defines a mask of its own": gives(lambda size: [tuple(ones(size))], mask=lambda self, *size: torch.ones(105, 105, dtype=torch.bool)),
+    r"connects cell \(0, 2, 0\) of a buffer": gives(
+        lambda size: [(ones(size)[0], numpy.arange(25).reshape(5, 5) < 10, ones(size)[2])]),
+    r"connects cell \(1, 0, 0\) of a buffer": gives(
+        lambda size: [(numpy.arange(9).reshape(3, 3) < 3, *ones(size)[1:])]),
+    r"defines a mask of its own": gives(lambda size: [tuple(ones(size))],
+                                        mask=lambda self, *size: torch.ones(105, 105, dtype=torch.bool)),
 }
 
 
@@ -296,13 +334,15 @@ def test_a_query_without_a_key_is_refused_where_it_is_asked_for():
     pattern = gives(lambda size: [(steps(size[0]) > 0, *ones(size)[1:])])
     with pytest.raises(ValueError, match=r"cell \(0, 0, 0\).* to no key"):
         sparse_attention(query, query, query, pattern)
-    found, exact = (sparse_attention(query[:, :, 1:].double(), query.double(), query.double(), pattern, implementation=name) for name in ("auto", "reference"))
+    found, exact = (sparse_attention(query[:, :, 1:].double(), query.double(), query.double(), pattern,
+                                     implementation=name) for name in ("auto", "reference"))
     assert_close(found.output, exact.output)
 
 
 def test_fields_are_of_their_types():
-    for make in (lambda: Cube(radius=1.5), lambda: Cube(radius="1"), lambda: Cube(span=True), lambda: Cube(causal="False"), lambda: Cube(causal=1),
-                 lambda: Local(-1), lambda: parse("cube(radius=1.5)"), lambda: Dilated(-1)):
+    for make in (lambda: Cube(radius=1.5), lambda: Cube(radius="1"), lambda: Cube(span=True),
+                 lambda: Cube(causal="False"), lambda: Cube(causal=1), lambda: Local(-1),
+                 lambda: parse("cube(radius=1.5)"), lambda: Dilated(-1)):
         with pytest.raises(ValueError, match="(radius|span|causal|stride) is .*expected"):
             make()
     with pytest.raises(ValueError, match="no key"):
@@ -350,7 +390,9 @@ def define(reach):
 
 
 def test_a_class_that_is_defined_again_is_another():
-    """As a cell of a notebook that is run twice: each pattern stays what it was, the name means the latest, also of what was called before."""
+    """As a cell of a notebook that is run twice: each pattern stays what it was, the name means the latest, also of
+    what was called before.
+    """
     query = torch.randn(1, 1, 2, 3, 5, 4, dtype=torch.float64)
     leaf = query.clone().requires_grad_()
     attend = lambda pattern, name="auto": sparse_attention(leaf, query, query, pattern, implementation=name).output
@@ -360,7 +402,8 @@ def test_a_class_that_is_defined_again_is_another():
         pending = attend("again")
         assert_close(pending, attend(patterns[-1], "reference"))
         define(2)  # and then comes the gradient
-        assert_close(*(torch.autograd.grad(out.square().sum(), leaf)[0] for out in (pending, attend(patterns[-1], "reference"))))
+        assert_close(
+            *(torch.autograd.grad(out.square().sum(), leaf)[0] for out in (pending, attend(patterns[-1], "reference"))))
     assert len({attend(pattern).sum().item() for pattern in patterns}) == 3
     for pattern in patterns:
         assert_close(attend(pattern), attend(pattern, "reference"))
@@ -395,14 +438,16 @@ def test_heads_may_have_patterns_of_ones_own_beside_others():
     patterns = [Cube(), "grid", Axial(), "cube(radius=1, span=1)"]
     together = sparse_attention(query, key, value, patterns).output
     for head, pattern in enumerate(patterns):
-        alone = sparse_attention(*(t[:, head:head + 1] for t in (query, key, value)), pattern, implementation="reference").output
+        alone = sparse_attention(*(t[:, head:head + 1] for t in (query, key, value)), pattern,
+                                 implementation="reference").output
         assert_close(together[:, head:head + 1], alone)
 
 
 @pytest.mark.parametrize("pattern", [Cone(), Axial(causal=True)], ids=str)
 def test_half_precisions(pattern):
     leaves = [torch.randn(1, 2, 3, 5, 7, 4).bfloat16() for _ in range(3)]
-    found, exact = sparse_attention(*leaves, pattern), sparse_attention(*(t.double() for t in leaves), pattern, implementation="reference")
+    found, exact = sparse_attention(*leaves, pattern), sparse_attention(*(t.double() for t in leaves), pattern,
+                                                                        implementation="reference")
     assert found.output.dtype == torch.bfloat16 and found.logsumexp.dtype == torch.float32
     assert_close(found.output.double(), exact.output, atol=1e-2, rtol=1e-2)
     assert_close(found.logsumexp.double(), exact.logsumexp, atol=1e-5, rtol=1e-5)
@@ -411,7 +456,9 @@ def test_half_precisions(pattern):
 def test_the_class_of_the_readme_goes_everywhere_by_its_text(tmp_path, monkeypatch):
     """From a file through text, model and benchmark."""
     readme = (paths.ROOT / "README.md").read_text()
-    [source] = [block.split("```")[0] for block in readme.split("```python")[1:] if "(Connectivity)" in block.split("```")[0]]
+    [source] = [
+        block.split("```")[0] for block in readme.split("```python")[1:] if "(Connectivity)" in block.split("```")[0]
+    ]
     (tmp_path / "cone.py").write_text(source.replace("Cone", "Funnel"))
     with pytest.raises(ValueError, match="unknown connectivity 'funnel'.*grid"):
         parse("funnel")
@@ -427,6 +474,7 @@ def test_the_class_of_the_readme_goes_everywhere_by_its_text(tmp_path, monkeypat
     command = ["bench", "attention", "--quick", "--sizes", "S1", "--json", str(tmp_path / "own.json"), "--patterns"]
     assert cli.main([*command, "funnel(speed=2)"]) == 0
     rows = json.loads((tmp_path / "own.json").read_text())["rows"]
-    assert {"torch", "torch, last frame", "torch, affinity of 3", "gather"} <= {row["implementation"] for row in rows if row["pattern"] == str(pattern)}
+    assert {"torch", "torch, last frame", "torch, affinity of 3",
+            "gather"} <= {row["implementation"] for row in rows if row["pattern"] == str(pattern)}
     assert cli.main([*command, "fennel"]) == 2
     PATTERNS.pop("funnel")

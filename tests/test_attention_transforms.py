@@ -1,4 +1,5 @@
-"""What PyTorch does to functions, done to attention: a matrix of transforms and implementations, each right or refused in one sentence.
+"""What PyTorch does to functions, done to attention: a matrix of transforms and implementations, each right or refused
+in one sentence.
 
 Right is what the same transform gives of dense attention in float64.
 """
@@ -40,7 +41,9 @@ def draw(*shape, seed=0):
 
 
 class Problem:
-    """Attention as a function of query, key and value in any precision: output, affinity and log-sum-exp, or the first and last alone."""
+    """Attention as a function of query, key and value in any precision: output, affinity and log-sum-exp, or the
+    first and last alone.
+    """
 
     def __init__(self, pattern, kind, implementation, soft):
         self.pattern, self.kind, self.implementation = pattern, kind, implementation
@@ -53,15 +56,19 @@ class Problem:
         return torch.float64 if self.implementation in DOUBLE else torch.float32
 
     def leaves(self, *batch):
-        return [draw(*batch, 1, 2, n, *SIZE[1:], dim, seed=seed).to(self.dtype) for seed, (n, dim) in enumerate(((1, DIM), (2, DIM), (2, DIM + 1)))]
+        return [
+            draw(*batch, 1, 2, n, *SIZE[1:], dim, seed=seed).to(self.dtype)
+            for seed, (n, dim) in enumerate(((1, DIM), (2, DIM), (2, DIM + 1)))
+        ]
 
     def __call__(self, query, key, value, labels=None):
         labels = self.labels if labels is None else labels
         if self.kind is None:
             return sparse_attention(query, key, value, self.pattern, implementation=self.implementation)[::2]
         labels = labels.to(query.dtype) if labels.is_floating_point() else labels
-        return tuple(sparse_attention(query, key, value, self.pattern, labels=labels, objects=OBJECTS, affinity=self.kind, affinity_bias=0.2,
-                                      implementation=self.implementation))
+        return tuple(
+            sparse_attention(query, key, value, self.pattern, labels=labels, objects=OBJECTS, affinity=self.kind,
+                             affinity_bias=0.2, implementation=self.implementation))
 
     def scalar(self, *leaves):
         return sum((part * torch.arange(part.numel()).view(part.shape).cos()).square().sum() for part in self(*leaves))
@@ -83,7 +90,8 @@ def thrice(problem):
     query, *rest = problem.leaves()
     leaf, total = query.requires_grad_(), None
     for _ in range(3):
-        total = torch.autograd.grad(problem.scalar(leaf, *rest) if total is None else total.sum(), leaf, create_graph=True)[0]
+        total = torch.autograd.grad(
+            problem.scalar(leaf, *rest) if total is None else total.sum(), leaf, create_graph=True)[0]
     return [total.detach()]
 
 
@@ -97,7 +105,8 @@ def duals(problem):
 
 def jvp(problem):
     leaves = problem.leaves()
-    primals, tangents = torch.func.jvp(problem, tuple(leaves), tuple(draw(*t.shape, seed=7).to(t.dtype) for t in leaves))
+    primals, tangents = torch.func.jvp(problem, tuple(leaves),
+                                       tuple(draw(*t.shape, seed=7).to(t.dtype) for t in leaves))
     return [*primals, *tangents]
 
 
@@ -110,19 +119,25 @@ def hessian(problem):
     """Forward over reverse, by vmap, along two directions of the query."""
     query, key, value = problem.leaves()
     slope = torch.func.grad(lambda q: problem.scalar(q, key, value))
-    return [torch.vmap(lambda direction: torch.func.jvp(slope, (query,), (direction,))[1])(draw(2, *query.shape, seed=3).to(query.dtype))]
+    return [
+        torch.vmap(lambda direction: torch.func.jvp(slope, (query,), (direction,))[1])(draw(2, *query.shape,
+                                                                                            seed=3).to(query.dtype))
+    ]
 
 
 def vmap(problem):
     """Over several axes; keys and values along another than the first, or not at all."""
     query, key, value = problem.leaves(2)
     once = torch.vmap(problem, (0, 3, None))(query, key.movedim(0, 3), value[0])
-    return [*once, *torch.vmap(torch.vmap(problem, (0, None, 0)), (0, 0, None))(torch.stack([query, -query]), key, value)]
+    return [
+        *once, *torch.vmap(torch.vmap(problem, (0, None, 0)), (0, 0, None))(torch.stack([query, -query]), key, value)
+    ]
 
 
 def vmap_of_labels(problem):
     query, key, value = problem.leaves()
-    return torch.vmap(lambda labels: problem(query, key, value, labels))(torch.stack([problem.labels, problem.labels.flip(-1)]))
+    return torch.vmap(lambda labels: problem(query, key, value, labels))(torch.stack(
+        [problem.labels, problem.labels.flip(-1)]))
 
 
 def vmap_of_grad(problem):
@@ -135,7 +150,8 @@ def grad_through_vmap(problem):
 
 
 def grad_of_vmap(problem):
-    return torch.func.grad(lambda *leaves: torch.vmap(problem.scalar)(*leaves).sum(), argnums=(0, 2))(*problem.leaves(2))
+    return torch.func.grad(lambda *leaves: torch.vmap(problem.scalar)(*leaves).sum(),
+                           argnums=(0, 2))(*problem.leaves(2))
 
 
 def checkpointed(problem):
@@ -160,11 +176,16 @@ def unbatched(problem):
 def double_in_reverse(problem):
     """Forward-mode derivatives by two reverse ones."""
     query, key, value = problem.leaves()
-    return [torch.autograd.functional.jvp(lambda q: problem.scalar(q, key, value), query, draw(*query.shape, seed=5).to(query.dtype))[1]]
+    return [
+        torch.autograd.functional.jvp(lambda q: problem.scalar(q, key, value), query,
+                                      draw(*query.shape, seed=5).to(query.dtype))[1]
+    ]
 
 
-TRANSFORMS = [gradient, twice, thrice, duals, jvp, vjp, hessian, vmap, vmap_of_labels, vmap_of_grad, grad_through_vmap, grad_of_vmap, checkpointed,
-              unbatched, double_in_reverse]
+TRANSFORMS = [
+    gradient, twice, thrice, duals, jvp, vjp, hessian, vmap, vmap_of_labels, vmap_of_grad, grad_through_vmap,
+    grad_of_vmap, checkpointed, unbatched, double_in_reverse
+]
 THROUGH = {duals, jvp, vjp, hessian, vmap_of_grad, grad_of_vmap}  # need operations that they can see through
 
 
@@ -180,7 +201,8 @@ def refused(transform, pattern, kind, implementation):
 @pytest.mark.parametrize("transform", TRANSFORMS, ids=lambda transform: transform.__name__)
 @pytest.mark.parametrize("pattern", PATTERNS, ids=str)
 @pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
-@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")  # PyTorch's own forward mode calls it
+# PyTorch's own forward mode calls it
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")
 def test_the_matrix(transform, pattern, monkeypatch):
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)
     number = TRANSFORMS.index(transform) + PATTERNS.index(pattern)
@@ -217,9 +239,12 @@ def test_tensors_without_data_have_shapes(pattern, implementation):
         found = problem(*fake)
         assert [(t.shape, t.dtype) for t in found] == shapes
         grads = torch.autograd.grad(sum(t.sum() for t in found), fake)
-        again = torch.autograd.grad(sum(t.sum() for t in torch.autograd.grad(problem.scalar(*fake), fake, create_graph=True)), fake)
+        again = torch.autograd.grad(
+            sum(t.sum() for t in torch.autograd.grad(problem.scalar(*fake), fake, create_graph=True)), fake)
     assert [g.shape for g in grads] == [g.shape for g in again] == [t.shape for t in fake]
-    assert_close(Problem(pattern, "dot", "torch", True)(*problem.leaves()), Problem(pattern, "dot", "reference", True)(*problem.leaves()))
+    assert_close(
+        Problem(pattern, "dot", "torch", True)(*problem.leaves()),
+        Problem(pattern, "dot", "reference", True)(*problem.leaves()))
 
 
 def test_flex_attention_refuses_tensors_without_data():
@@ -230,15 +255,22 @@ def test_flex_attention_refuses_tensors_without_data():
 
 @pytest.mark.parametrize("pattern", PATTERNS, ids=str)
 def test_autocast_leaves_scores_exact(pattern):
-    """Also where a transform has ordinary operations in place of the operator's own; their gradients within autocast are in bfloat16."""
+    """Also where a transform has ordinary operations in place of the operator's own; their gradients within autocast
+    are in bfloat16.
+    """
     query, key, value = (t.float() for t in Problem(pattern, None, "auto", False).leaves())
     exact = sparse_attention(query, key, value, pattern)
     with torch.autocast("cpu", torch.bfloat16):
-        found = [sparse_attention(query, key, value, pattern), torch.vmap(lambda q: sparse_attention(q, key, value, pattern)[::2])(query[None])]
+        found = [
+            sparse_attention(query, key, value, pattern),
+            torch.vmap(lambda q: sparse_attention(q, key, value, pattern)[::2])(query[None])
+        ]
         slope = torch.func.grad(lambda q: sparse_attention(q, key, value, pattern).output.sum())(query)
     assert_close(found[0].logsumexp, exact.logsumexp)
     assert_close(found[1][0][0], exact.output)
-    assert_close(slope, torch.func.grad(lambda q: sparse_attention(q, key, value, pattern).output.sum())(query), atol=1e-2, rtol=0)
+    assert_close(slope,
+                 torch.func.grad(lambda q: sparse_attention(q, key, value, pattern).output.sum())(query), atol=1e-2,
+                 rtol=0)
 
 
 GRAPHS = """
@@ -321,11 +353,14 @@ def aside(tmp_path, script, *arguments):
     """A process of its own: shape checks that tests wrap around every function cannot be traced."""
     (tmp_path / "tests_patterns.py").write_text(CORNER)
     (tmp_path / "script.py").write_text(script)
-    return subprocess.Popen([sys.executable, str(tmp_path / "script.py"), *arguments], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen([sys.executable, str(tmp_path / "script.py"), *arguments], stderr=subprocess.PIPE,
+                            stdout=subprocess.PIPE, text=True)
 
 
 def test_graphs_are_whole_and_right(tmp_path):
-    """torch.compile with fullgraph and torch.export, of patterns as texts and as objects, one's own and mixed, under vmap, too."""
+    """torch.compile with fullgraph and torch.export, of patterns as texts and as objects, one's own and mixed, under
+    vmap, too.
+    """
     run = aside(tmp_path, GRAPHS)
     out, error = run.communicate()
     assert run.returncode == 0 and not out, out + error[-3000:]

@@ -1,4 +1,6 @@
-"""Backbones: sizes, names and wiring against independent formulas, where cells lie, and how published weights are loaded."""
+"""Backbones: sizes, names and wiring against independent formulas, where cells lie, and how published weights are
+loaded.
+"""
 
 import hashlib
 
@@ -23,8 +25,10 @@ def test_resnets_have_torchvision_s_names_and_counts(name):
         state = ResNet(name).state_dict()
     assert sum(v.numel() for k, v in state.items() if "running" not in k) == COUNTS[name]
     last = "conv3" if name in ("resnet50", "resnet101") else "conv2"
-    expected = {"conv1.weight", "bn1.running_var", f"layer3.{DEPTHS[name][2] - 1}.{last}.weight", "layer2.0.downsample.0.weight",
-                "layer4.0.downsample.1.running_mean", "layer4.1.bn2.bias"}
+    expected = {
+        "conv1.weight", "bn1.running_var", f"layer3.{DEPTHS[name][2] - 1}.{last}.weight",
+        "layer2.0.downsample.0.weight", "layer4.0.downsample.1.running_mean", "layer4.1.bn2.bias"
+    }
     assert expected <= set(state)
     assert ("layer1.0.downsample.0.weight" in state) == (last == "conv3")
 
@@ -57,13 +61,16 @@ def test_resnet_without_dilation_is_torchvision_s(name):
     torch.manual_seed(0)
     network = ResNet(name, output_stride=32)
     for key, value in network.state_dict().items():
-        value.copy_(torch.rand_like(value) + 0.5 if "running_var" in key else value if value.dim() > 1 else torch.randn_like(value))
+        value.copy_(
+            torch.rand_like(value) +
+            0.5 if "running_var" in key else value if value.dim() > 1 else torch.randn_like(value))
     image = torch.randn(1, 3, 65, 97)
     expected = reference_resnet(network.state_dict(), name, image)
     torch.testing.assert_close(network(image)[1], expected, rtol=1e-4, atol=1e-4 * float(expected.abs().max()))
 
 
-@pytest.mark.parametrize("stride, dilations", [(8, [1, 2, (4, 8, 16)]), (16, [1, 1, (2, 4, 8)]), (32, [1, 1, (1, 1, 1)])])
+@pytest.mark.parametrize("stride, dilations", [(8, [1, 2, (4, 8, 16)]), (16, [1, 1, (2, 4, 8)]), (32, [1, 1,
+                                                                                                       (1, 1, 1)])])
 def test_dilation_keeps_the_output_stride(stride, dilations):
     with torch.device("meta"):
         network = ResNet("resnet101", stride)
@@ -132,7 +139,8 @@ def test_enlarging_puts_cells_back_where_they_were():
 def test_published_weights_load_by_name_from_file_and_url(tmp_path, monkeypatch):
     torch.manual_seed(0)
     source, target = ResNet("resnet18", norm="frozen"), ResNetFeatures("resnet18", 8, 16, "frozen")
-    state = {f"module.{k}": v for k, v in source.state_dict().items()} | {"module.fc.weight": torch.zeros(2), "module.bn1.num_batches_tracked": torch.tensor(1)}
+    state = {f"module.{k}": v for k, v in source.state_dict().items()
+             } | {"module.fc.weight": torch.zeros(2), "module.bn1.num_batches_tracked": torch.tensor(1)}
     path = tmp_path / "published.pth"
     torch.save({"state_dict": state}, path)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -157,7 +165,8 @@ def test_deeplab_weights_fill_backbone_and_neck_and_leave_the_head_alone(tmp_pat
     state = {k: v for k, v in source.state_dict().items() if not k.startswith("embed.")}
     head = target.embed[0].weight.clone()
     torch.save({"model": state | {"decoder.last_conv.8.weight": torch.zeros(21, 256, 1, 1)}}, tmp_path / "deeplab.pth")
-    load_pretrained(target, f"{tmp_path / 'deeplab.pth'}#{hashlib.sha256((tmp_path / 'deeplab.pth').read_bytes()).hexdigest()}")
+    load_pretrained(
+        target, f"{tmp_path / 'deeplab.pth'}#{hashlib.sha256((tmp_path / 'deeplab.pth').read_bytes()).hexdigest()}")
     assert all(torch.equal(target.state_dict()[key], value) for key, value in state.items())
     assert torch.equal(target.embed[0].weight, head)
     with pytest.raises(ValueError, match="SHA-256"):
@@ -184,7 +193,10 @@ def test_pyramid_pooling_joins_its_branches():
     pyramid = ASPP(6, 4, 3, 5, (2, 3), "frozen").eval()
     x = torch.randn(2, 6, 7, 11)
     parts = [F.conv2d(x, pyramid.aspp1.atrous_conv.weight)]
-    parts += [F.conv2d(x, branch.atrous_conv.weight, padding=rate, dilation=rate) for branch, rate in ((pyramid.aspp2, 2), (pyramid.aspp3, 3))]
+    parts += [
+        F.conv2d(x, branch.atrous_conv.weight, padding=rate, dilation=rate)
+        for branch, rate in ((pyramid.aspp2, 2), (pyramid.aspp3, 3))
+    ]
     parts.append(F.conv2d(x.mean((2, 3), keepdim=True), pyramid.global_avg_pool[1].weight).expand(-1, -1, 7, 11))
     scale = (1 + 1e-5) ** -0.5
     joined = F.conv2d(torch.cat([F.relu(part * scale) for part in parts], 1), pyramid.conv1.weight)

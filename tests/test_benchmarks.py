@@ -33,23 +33,28 @@ def test_a_record_is_written_whole_and_in_pieces(tmp_path, monkeypatch):
     command = ["bench", "attention", "--json", str(path), "--quick"]
     assert cli.main([*command, "--sizes", "S1", "memory"]) == 0
     record = json.loads(path.read_text())
-    assert record["kind"] == "benchmark" and record["name"] == "attention" and record["parts"]["S1"]["limits"]["matmul_gflops"] > 0
+    assert record["kind"] == "benchmark" and record["name"] == "attention" and record["parts"]["S1"]["limits"][
+        "matmul_gflops"] > 0
     assert set(record["parts"]) == {"S1", "memory"} and record["left_out"]["S1"].keys() <= {"natten"}
     for row in record["rows"]:
-        assert row["milliseconds"] > 0 and row["repeats"] >= 1 and row["direction"] in (attention.FORWARD, attention.BOTH)
+        assert row["milliseconds"] > 0 and row["repeats"] >= 1 and row["direction"] in (attention.FORWARD,
+                                                                                        attention.BOTH)
     assert {row["peak_megabytes"] for row in record["rows"] if row["part"] == "memory"} == {2.0}
     assert cli.main([*command, "--sizes", "S2", "--merge"]) == 0
     merged = json.loads(path.read_text())
-    assert [row for row in merged["rows"] if row["part"] != "S2"] == record["rows"] and set(merged["parts"]) == {"S1", "S2", "memory"}
+    assert [row for row in merged["rows"] if row["part"] != "S2"] == record["rows"] and set(
+        merged["parts"]) == {"S1", "S2", "memory"}
 
 
 def test_a_row_says_what_its_time_is_compared_with():
     pattern = Local(1, causal=True)
-    times = {("dense", "sdpa", "forward"): 100.0, (str(pattern), "native", "forward"): 10.0, (str(pattern), "sdpa, masked", "forward"): 150.0}
+    times = {("dense", "sdpa", "forward"): 100.0, (str(pattern), "native", "forward"): 10.0,
+             (str(pattern), "sdpa, masked", "forward"): 150.0}
     row = {"milliseconds": 5.0, "pattern": str(pattern), "implementation": "native, last frame", "direction": "forward"}
     attention._relate(attention.Contender(pattern, "", "forward", lambda: None), row, times, (4, 5, 7))
     assert row["ratio_to_dense"] == 20 and row["ratio_to_masked_dense"] == 30
-    assert row["times_share_of_pairs"] == pytest.approx(0.5 / (4 / 10))  # the last of four frames has 4 of the 10 pairs of frames
+    # The last of four frames has 4 of the 10 pairs of frames
+    assert row["times_share_of_pairs"] == pytest.approx(0.5 / (4 / 10))
 
 
 def test_an_unknown_size_is_refused_and_writes_nothing(tmp_path, capsys):
@@ -59,23 +64,37 @@ def test_an_unknown_size_is_refused_and_writes_nothing(tmp_path, capsys):
 
 def test_costs_are_those_of_the_rows():
     def row(implementation, direction, size="S1", **values):
-        return {"part": size, "size": size, "pattern": "grid", "implementation": implementation, "direction": direction, **values}
+        return {
+            "part": size, "size": size, "pattern": "grid", "implementation": implementation, "direction": direction,
+            **values
+        }
 
-    rows = pd.DataFrame([row("native", attention.BOTH, times_forward=3.0), row("native", attention.FORWARD, times_forward=9.0),
-                         row("native, affinity of 3", attention.FORWARD, times_without_affinity=1.1), row("gather", attention.BOTH, times_forward=8.0),
-                         row("native, last frame", attention.FORWARD, "S2", times_share_of_pairs=1.2)])
+    rows = pd.DataFrame([
+        row("native", attention.BOTH, times_forward=3.0),
+        row("native", attention.FORWARD, times_forward=9.0),
+        row("native, affinity of 3", attention.FORWARD, times_without_affinity=1.1),
+        row("gather", attention.BOTH, times_forward=8.0),
+        row("native, last frame", attention.FORWARD, "S2", times_share_of_pairs=1.2)
+    ])
     table = ratios.costs(rows)
     assert list(table.index) == [("grid", "native")]
-    assert table["forward+backward / forward", "S1"].item() == 3 and table["with affinity / without", "S1"].item() == 1.1
+    assert table["forward+backward / forward", "S1"].item() == 3 and table["with affinity / without",
+                                                                           "S1"].item() == 1.1
     assert table["last frame / its share", "S2"].item() == 1.2 and pd.isna(table["last frame / its share", "S1"].item())
 
 
 def test_rows_are_set_against_dense_attention_and_the_bound():
     def row(implementation, direction, milliseconds, dense):
-        return {"pattern": "local(radius=7, causal=True)", "implementation": implementation, "direction": direction, "milliseconds": milliseconds,
-                "ratio_to_dense": dense / milliseconds, "exp_bound_milliseconds": 0.5}
+        return {
+            "pattern": "local(radius=7, causal=True)", "implementation": implementation, "direction": direction,
+            "milliseconds": milliseconds, "ratio_to_dense": dense / milliseconds, "exp_bound_milliseconds": 0.5
+        }
 
-    rows = pd.DataFrame([row("flex", attention.FORWARD, 2.0, 8.0), row("flex", attention.BOTH, 5.0, 20.0), row("flex, last frame", attention.FORWARD, 1.0, 8.0)])
+    rows = pd.DataFrame([
+        row("flex", attention.FORWARD, 2.0, 8.0),
+        row("flex", attention.BOTH, 5.0, 20.0),
+        row("flex, last frame", attention.FORWARD, 1.0, 8.0)
+    ])
     table = ratios.against_dense(rows)
     assert list(table.index) == [("local(radius=7)", "flex")]
     assert table["ms"].loc[("local(radius=7)", "flex")].to_dict() == {"forward": 2.0, "+backward": 5.0}

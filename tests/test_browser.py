@@ -1,4 +1,6 @@
-"""Notebooks in a real JupyterLab and a real browser: run all, move a slider, click on the picture, and ask the kernel what it saw."""
+"""Notebooks in a real JupyterLab and a real browser: run all, move a slider, click on the picture, and ask the
+kernel what it saw.
+"""
 
 import contextlib
 import json
@@ -17,8 +19,10 @@ import pytest
 from sstlib import paths
 
 pytestmark = pytest.mark.browser
-CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-WITH_EXPLORER = sorted(path.stem for path in paths.NOTEBOOKS.glob("*.ipynb") if "_explorer(" in path.read_text(encoding="utf-8"))
+CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which(
+    "google-chrome")
+WITH_EXPLORER = sorted(
+    path.stem for path in paths.NOTEBOOKS.glob("*.ipynb") if "_explorer(" in path.read_text(encoding="utf-8"))
 PROBE = """
 import json, os
 def probe(change=None):
@@ -47,17 +51,25 @@ def jupyterlab(root: Path, scratch: Path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    variables = {"JUPYTER_CONFIG_DIR": scratch / "config", "JUPYTER_RUNTIME_DIR": scratch / "runtime", "IPYTHONDIR": scratch / "ipython",
-                 "JUPYTERLAB_SETTINGS_DIR": scratch / "settings", "JUPYTERLAB_WORKSPACES_DIR": scratch / "workspaces",
-                 "PYTHONPATH": paths.ROOT, "OMP_NUM_THREADS": 1, "SSTVOS_HOME": root}
-    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ServerApp.ip=127.0.0.1", f"--ServerApp.port={port}",
-               "--ServerApp.port_retries=0", "--IdentityProvider.token=test", f"--ServerApp.root_dir={root}", "--LabApp.news_url=None",
-               "--LabApp.extension_manager=readonly", "--LabApp.expose_app_in_browser=True",
-               "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]
+    variables = {
+        "JUPYTER_CONFIG_DIR": scratch / "config", "JUPYTER_RUNTIME_DIR": scratch / "runtime",
+        "IPYTHONDIR": scratch / "ipython", "JUPYTERLAB_SETTINGS_DIR": scratch / "settings",
+        "JUPYTERLAB_WORKSPACES_DIR": scratch / "workspaces", "PYTHONPATH": paths.ROOT, "OMP_NUM_THREADS": 1,
+        "SSTVOS_HOME": root
+    }
+    command = [
+        sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ServerApp.ip=127.0.0.1",
+        f"--ServerApp.port={port}", "--ServerApp.port_retries=0", "--IdentityProvider.token=test",
+        f"--ServerApp.root_dir={root}", "--LabApp.news_url=None", "--LabApp.extension_manager=readonly",
+        "--LabApp.expose_app_in_browser=True", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"
+    ]
     with open(scratch / "lab.log", "w") as log:
-        server = subprocess.Popen(command, env={**os.environ, **{k: str(v) for k, v in variables.items()}}, stdout=log, stderr=log)
+        server = subprocess.Popen(command, env={**os.environ, **{k: str(v) for k, v in variables.items()}}, stdout=log,
+                                  stderr=log)
         try:
-            wait_for(lambda: urllib.request.urlopen(f"http://127.0.0.1:{port}/api?token=test", timeout=1).close() or True, 90)
+            wait_for(
+                lambda: urllib.request.urlopen(f"http://127.0.0.1:{port}/api?token=test", timeout=1).close() or True,
+                90)
             yield f"http://127.0.0.1:{port}"
         finally:
             server.terminate()
@@ -86,7 +98,8 @@ def browser():
     if not CHROMIUM:
         pytest.skip("needs chromium; set CHROMIUM to its path")
     with playwright.sync_playwright() as driver:
-        opened = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"])
+        opened = driver.chromium.launch(executable_path=CHROMIUM,
+                                        args=["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"])
         yield opened
         opened.close()
 
@@ -138,14 +151,19 @@ def test_explorer_in_jupyterlab(browser, tmp_path, name):
     assert not errors
     assert not [address for address in outside if address.startswith("http") and not address.startswith(url)]
     assert sum(moved[key] != start[key] for key in start) == 1
-    assert all(clicked[key] == moved[key] for key in ("stack", "hops", "layers") if key in moved), "a click picks a cell, no more"
+    assert all(clicked[key] == moved[key] for key in ("stack", "hops", "layers")
+               if key in moved), "a click picks a cell, no more"
 
 
 @pytest.mark.parametrize("name", WITH_EXPLORER)
 def test_static_page_shows_the_explorer(browser, tmp_path, name):
     order = '["text/html","image/svg+xml","image/png","image/jpeg","text/markdown","text/plain"]'
-    subprocess.run([sys.executable, "-m", "nbconvert", "--to", "html", "--no-input", f"--NbConvertBase.display_data_priority={order}",
-                    "--output-dir", str(tmp_path), str(paths.NOTEBOOKS / f"{name}.ipynb")], check=True, capture_output=True)
+    subprocess.run([
+        sys.executable, "-m", "nbconvert", "--to", "html", "--no-input",
+        f"--NbConvertBase.display_data_priority={order}", "--output-dir",
+        str(tmp_path),
+        str(paths.NOTEBOOKS / f"{name}.ipynb")
+    ], check=True, capture_output=True)
     context = browser.new_context(offline=True)
     page = context.new_page()
     page.goto((tmp_path / f"{name}.html").as_uri())

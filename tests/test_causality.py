@@ -17,12 +17,16 @@ from sstlib.video import ArraySequence
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     torch.manual_seed(0)
-    return weights.save(build(named_model("sst-tiny").replace(causal=True, history=2)), tmp_path_factory.mktemp("weights") / "tiny.safetensors")
+    return weights.save(build(named_model("sst-tiny").replace(causal=True, history=2)),
+                        tmp_path_factory.mktemp("weights") / "tiny.safetensors")
 
 
 @pytest.fixture(scope="module")
 def sequences():
-    clips = [render(random_spec("easy", np.random.default_rng(n), frames=5, height=40, width=56, objects=2), n) for n in range(2)]
+    clips = [
+        render(random_spec("easy", np.random.default_rng(n), frames=5, height=40, width=56, objects=2), n)
+        for n in range(2)
+    ]
     return [ArraySequence(clip.frames, clip.labels, name=f"clip{n}") for n, clip in enumerate(clips)]
 
 
@@ -31,8 +35,10 @@ def test_each_mode_is_scored_as_it_is_alone(trained, sequences):
     for mode, causal in causality.MODES.items():
         network = weights.load(trained)
         network.config = network.config.replace(causal=causal)
-        alone = [score_sequence(segmented(network, one.frames, one.labels[0]), np.stack(list(one.labels.values())), name=one.name)
-                 for one in sequences]
+        alone = [
+            score_sequence(segmented(network, one.frames, one.labels[0]), np.stack(list(one.labels.values())),
+                           name=one.name) for one in sequences
+        ]
         assert found[mode] == summary(alone)
     gain = found["full_minus_causal"]["difference"]["mean"]
     assert gain == pytest.approx(found["full"]["J"] - found["causal"]["J"]) and 0 <= found["agreement"] < 1

@@ -1,4 +1,6 @@
-"""Every command explains itself; bad input ends with one line and exit status 2; a run is told apart by sweep, variant and seed."""
+"""Every command explains itself; bad input ends with one line and exit status 2; a run is told apart by sweep,
+variant and seed.
+"""
 
 import json
 import os
@@ -62,10 +64,14 @@ def test_the_readme_lists_every_command():
 
 
 ENVIRONMENT = {
-    "SSTVOS_HOME": ("file", ["model"], "SSTVOS_HOME names .*file, which is a file; name a folder"), "SST_CACHE": ("file", ["model"], "SST_CACHE names .*file"),
-    "SST_FIGURES": ("file", ["model"], "SST_FIGURES names .*file"), "SST_NATIVE": ("perhaps", ["model", "sst-tiny", "--size", "32x48", "--time"], "SST_NATIVE is"),
-    "WORLD_SIZE": ("two", ["train", "tiny", "--out", "run"], "WORLD_SIZE, which torchrun sets, is 'two'; expected a whole number"),
-    "LOCAL_RANK": ("-1", ["train", "tiny", "--out", "run"], "LOCAL_RANK, which torchrun sets, is -1; expected a whole number"),
+    "SSTVOS_HOME": ("file", ["model"], "SSTVOS_HOME names .*file, which is a file; name a folder"),
+    "SST_CACHE": ("file", ["model"], "SST_CACHE names .*file"),
+    "SST_FIGURES": ("file", ["model"], "SST_FIGURES names .*file"),
+    "SST_NATIVE": ("perhaps", ["model", "sst-tiny", "--size", "32x48", "--time"], "SST_NATIVE is"),
+    "WORLD_SIZE": ("two", ["train", "tiny", "--out", "run"], "WORLD_SIZE, which torchrun sets, is 'two'; expected a "
+                   "whole number"),
+    "LOCAL_RANK": ("-1", ["train", "tiny", "--out", "run"], "LOCAL_RANK, which torchrun sets, is -1; expected a whole "
+                   "number"),
 }
 
 
@@ -74,7 +80,8 @@ def test_a_bad_environment_ends_with_one_line_and_status_2(name, tmp_path):
     value, arguments, message = ENVIRONMENT[name]
     (tmp_path / "file").write_text("")
     environment = os.environ | {"PYTHONPATH": str(ROOT), name: str(tmp_path / value) if value == "file" else value}
-    done = subprocess.run([sys.executable, "-m", "sstlib", *arguments], env=environment, cwd=tmp_path, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-m", "sstlib", *arguments], env=environment, cwd=tmp_path,
+                          capture_output=True, text=True)
     assert done.returncode == 2 and done.stderr.count("\n") == 1 and re.search(message, done.stderr), done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
@@ -87,13 +94,21 @@ def test_a_cache_that_cannot_be_written_costs_speed_alone(tmp_path, monkeypatch,
     assert "the cache cannot be written" in capsys.readouterr().err or native.compiler() is None
 
 
-@pytest.mark.parametrize("error, status, said", [
-    (ValueError("a line\n  and another"), 2, "sst model: a line; and another"), (KeyError("J&F"), 2, "KeyError: 'J&F' (something that was read is damaged"),
-    (RecursionError("maximum"), 2, "SST_DEBUG=1 shows the traceback"), (MemoryError(), 2, "not enough memory"), (struct.error("unpack"), 2, "damaged"),
-    (zipfile.BadZipFile("no zip"), 2, "damaged"), (UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid"), 2, "invalid"),
-    (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"), 2, "not enough memory"),
-    (torch.OutOfMemoryError("CUDA out of memory"), 2, "not enough memory"), (AssertionError("never"), 1, "AssertionError: never (this is a fault of sstlib; SST_DEBUG=1"),
-    (RuntimeError("mat1 and mat2"), 1, "this is a fault of sstlib"), (AttributeError("no x"), 1, "this is a fault of sstlib")], ids=repr)
+@pytest.mark.parametrize(
+    "error, status, said",
+    [(ValueError("a line\n  and another"), 2, "sst model: a line; and another"),
+     (KeyError("J&F"), 2, "KeyError: 'J&F' "
+      "(something that "
+      "was read is damaged"), (RecursionError("maximum"), 2, "SST_DEBUG=1 shows the traceback"),
+     (MemoryError(), 2, "not enough memory"), (struct.error("unpack"), 2, "damaged"),
+     (zipfile.BadZipFile("no zip"), 2, "damaged"),
+     (UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid"), 2, "invalid"),
+     (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"), 2,
+      "not enough memory"), (torch.OutOfMemoryError("CUDA out of memory"), 2, "not enough memory"),
+     (AssertionError("never"), 1, "AssertionError: never (this is a fault of sstlib; SST_DEBUG=1"),
+     (RuntimeError("mat1 and mat2"), 1, "this is a fault of sstlib"),
+     (AttributeError("no x"), 1, "this is a fault of "
+      "sstlib")], ids=repr)
 def test_what_nobody_expected_is_one_line_and_all_of_it_when_asked(error, status, said, monkeypatch, capsys):
     def fails(arguments):
         raise error
@@ -153,8 +168,10 @@ def test_the_list_tells_done_from_missing(runs, capsys):
     assert capsys.readouterr().out.startswith("missing")
 
 
-def test_reproduction_of_what_is_all_recorded_reuses_it_and_writes_tables_and_report(runs, tmp_path, monkeypatch, capsys):
-    for name, folder in {"NOTEBOOKS": "notebooks", "EXECUTED": "executed", "REPORT": "report", "TABLES": "tables"}.items():
+def test_reproduction_of_what_is_all_recorded_reuses_it_and_writes_tables_and_report(
+        runs, tmp_path, monkeypatch, capsys):
+    for name, folder in {"NOTEBOOKS": "notebooks", "EXECUTED": "executed", "REPORT": "report",
+                         "TABLES": "tables"}.items():
         monkeypatch.setattr(paths, name, tmp_path / folder)
     monkeypatch.delenv("SST_DAVIS", raising=False)
     monkeypatch.setattr(paths, "davis", lambda: None)
@@ -163,4 +180,5 @@ def test_reproduction_of_what_is_all_recorded_reuses_it_and_writes_tables_and_re
     assert cli.main(["reproduce"]) == 0
     said = capsys.readouterr().out
     assert "no DAVIS folder" in said and f"short ({len(list(runs.rglob('*.json')))} runs)  reused" in said and "0 ran" in said
-    assert (tmp_path / "tables" / "encoding.csv").is_file() and "50.0" in (tmp_path / "report" / "index.html").read_text()
+    assert (tmp_path / "tables" / "encoding.csv").is_file() and "50.0" in (tmp_path / "report" /
+                                                                           "index.html").read_text()

@@ -8,8 +8,20 @@ import pytest
 
 from sstlib.connectivity import PATTERNS, Connectivity, Dense, Grid, Local, Strided, parse, reach
 
-EVERY = [Dense(), Grid(), Local(2), Local((1, 3)), Local(0), Strided(3), Strided((2, 5)), Strided(2, 3), Local(50), Strided(50, 50)]
-EVERY += [dataclasses.replace(p, causal=True) for p in EVERY] + [p for p in patterns.EVERY if type(p) not in (Dense, Grid, Local, Strided)]
+EVERY = [
+    Dense(),
+    Grid(),
+    Local(2),
+    Local((1, 3)),
+    Local(0),
+    Strided(3),
+    Strided((2, 5)),
+    Strided(2, 3),
+    Local(50),
+    Strided(50, 50)
+]
+EVERY += [dataclasses.replace(p, causal=True) for p in EVERY
+          ] + [p for p in patterns.EVERY if type(p) not in (Dense, Grid, Local, Strided)]
 SIZES = [(3, 5, 7), (1, 1, 1), (2, 1, 11), (5, 7, 2), (1, 13, 3)]
 
 
@@ -26,7 +38,10 @@ def connected(pattern: Connectivity, query: tuple, key: tuple, size: tuple) -> b
         return (y - j) % pattern.strides[0] == (x - i) % pattern.strides[1] == (t - k) % pattern.temporal_stride == 0
     if isinstance(pattern, Dense):
         return True
-    return any(all(relation[place] for relation, place in zip(product, zip(query, key))) for product in pattern.relations(size))  # one's own
+    # one's own
+    return any(
+        all(relation[place] for relation, place in zip(product, zip(query, key)))
+        for product in pattern.relations(size))
 
 
 @pytest.mark.parametrize("pattern", EVERY, ids=str)
@@ -40,7 +55,8 @@ def test_mask_pairs_and_neighbors_follow_the_definition(pattern, size):
         assert pattern.neighbors(cells[row], size) == [c for c, on in zip(cells, expected[row]) if on]
 
 
-@pytest.mark.parametrize("layers", [[Grid()] * 2, [Local(1), Strided(3)], [Strided(2, 2), Grid(causal=True)], [Local(1, causal=True)] * 3])
+@pytest.mark.parametrize(
+    "layers", [[Grid()] * 2, [Local(1), Strided(3)], [Strided(2, 2), Grid(causal=True)], [Local(1, causal=True)] * 3])
 def test_reach_is_the_boolean_product_of_the_masks(layers):
     size = (3, 5, 7)
     product = numpy.eye(105, dtype=int)
@@ -65,14 +81,15 @@ def test_text_round_trip(pattern):
 
 def test_names_and_short_forms():
     assert Local(7).name == "Local(radius=7)" and str(Grid()) == "grid" and str(Strided(8)) == "strided(stride=8)"
-    assert parse(" Local(3) ") == Local(3) and parse("strided") == Strided() and parse("local(radius=(2, 2))") == Local(2)
+    assert parse(" Local(3) ") == Local(3) and parse("strided") == Strided() and parse("local(radius=(2, 2))") == Local(
+        2)
     assert set(PATTERNS) >= {"dense", "grid", "local", "strided"}
 
 
 @pytest.mark.parametrize("text, part", [("star", "grid"), ("grid(", "strided"), ("local(radius=x)", "local(radius=7)"),
                                         ("local(size=3)", "radius"), ("local(radius=-1)", "at least 0"),
-                                        ("strided(stride=0)", "at least 1"), ("strided(temporal_stride=0)", "whole number"),
-                                        ("local(radius=1.5)", "1.5")])
+                                        ("strided(stride=0)", "at least 1"),
+                                        ("strided(temporal_stride=0)", "whole number"), ("local(radius=1.5)", "1.5")])
 def test_bad_patterns_are_refused_by_name(text, part):
     with pytest.raises(ValueError, match="[a-z]") as error:
         parse(text)

@@ -1,4 +1,6 @@
-"""Convolution blocks without gradients against PyTorch's own, in float64 and with gradients; and when they are not taken."""
+"""Convolution blocks without gradients against PyTorch's own, in float64 and with gradients; and when they are not
+taken.
+"""
 
 import copy
 
@@ -30,7 +32,8 @@ SIZES = [(1, 1, 1), (2, 3, 23), (1, 29, 5), (3, 4, 8), (2, 37, 41)]  # batch, he
 def image(batch: int, channels: int, height: int, width: int, seed: int = 0) -> torch.Tensor:
     """Anything but centered: convolutions meet the outputs of ReLU."""
     random = torch.Generator().manual_seed(seed)
-    return (torch.randn(batch, channels, height, width, generator=random) + 1.5).contiguous(memory_format=torch.channels_last)
+    return (torch.randn(batch, channels, height, width, generator=random) +
+            1.5).contiguous(memory_format=torch.channels_last)
 
 
 def lively(module: torch.nn.Module) -> torch.nn.Module:
@@ -60,7 +63,9 @@ def test_winograd_is_the_convolution(batch, height, width, inputs, outputs, dila
     near(moments.double().sum(1), torch.stack([exact.sum((2, 3)), exact.square().sum((2, 3))], 1))
     affine = torch.randn(batch, 2, inputs)
     before = F.relu(x * affine[:, 0, :, None, None] + affine[:, 1, :, None, None])
-    near(convolved(layer, Pending(x, affine))[0], F.conv2d(before.double(), layer.weight.double(), padding=dilation, dilation=dilation))
+    near(
+        convolved(layer, Pending(x, affine))[0],
+        F.conv2d(before.double(), layer.weight.double(), padding=dilation, dilation=dilation))
 
 
 @needs_kernels
@@ -90,12 +95,13 @@ def blocks(request):
     """A module of each kind that has a way of its own without gradients, and its input."""
     torch.manual_seed(0)
     if request.param == "decoder":
-        inputs = (torch.rand(2, 48, 23, 37), torch.randn(2, 24, 12, 19), torch.randn(2, 3, 20, 12, 19), torch.randn(2, 3, 8),
-                  torch.ones(2, 3, dtype=torch.bool))
+        inputs = (torch.rand(2, 48, 23, 37), torch.randn(2, 24, 12, 19), torch.randn(2, 3, 20, 12, 19),
+                  torch.randn(2, 3, 8), torch.ones(2, 3, dtype=torch.bool))
         return lively(SmallDecoder(24, 20, 8, 48, 32)), inputs
     if "backbone" in request.param:  # the narrow one has some channels that fill no vectors
         return lively(SmallBackbone(8 if "narrow" in request.param else 32, 48)), (torch.rand(2, 3, 61, 94),)
-    return lively(ResidualBlock(32, 48, request.param == "halved", 1 + (request.param == "dilated"))), (image(2, 32, 13, 22),)
+    return lively(ResidualBlock(32, 48, request.param == "halved",
+                                1 + (request.param == "dilated"))), (image(2, 32, 13, 22),)
 
 
 @needs_kernels
@@ -107,7 +113,9 @@ def test_blocks_without_gradients_give_what_they_give_with_them(blocks, monkeypa
     with torch.no_grad():
         without = module(*inputs)
     lanes = convolution.library().lanes()
-    assert len(calls) == sum(isinstance(m, Convolution3) and m.in_channels >= lanes and m.out_channels % lanes == 0 for m in module.modules())
+    assert len(calls) == sum(
+        isinstance(m, Convolution3) and m.in_channels >= lanes and m.out_channels % lanes == 0
+        for m in module.modules())
     for found, expected in zip(*((x if isinstance(x, tuple) else (x,)) for x in (without, with_gradients))):
         near(found, expected.detach())
 
@@ -165,7 +173,8 @@ def test_kernels_are_left_out_where_they_cannot_do_it(monkeypatch):
     with torch.no_grad():
         usable = convolution.library() is not None
         assert fits(x, layer) == usable
-        assert not fits(x.double(), layer) and not fits(x.to("meta"), layer) and not fits(x, Convolution3(16, 17)) and not fits(x, Convolution3(3, 16))
+        assert not fits(x.double(), layer) and not fits(x.to("meta"), layer) and not fits(x, Convolution3(
+            16, 17)) and not fits(x, Convolution3(3, 16))
         with torch.autocast("cpu", torch.bfloat16):
             assert not fits(x, layer) and layer(x).dtype == torch.bfloat16
         monkeypatch.setattr(convolution, "library", lambda: None)

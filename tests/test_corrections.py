@@ -26,7 +26,8 @@ def trained():
 
 @pytest.fixture(scope="module", params=[0, 2])
 def clip(request):
-    return render(random_spec("easy", request.param, frames=AT + AFTER + 1, objects=2, height=96, width=160, size=18.0), request.param)
+    return render(random_spec("easy", request.param, frames=AT + AFTER + 1, objects=2, height=96, width=160, size=18.0),
+                  request.param)
 
 
 def dilated(mask: np.ndarray, by: int = 5) -> np.ndarray:
@@ -52,7 +53,8 @@ def spoiled(labels: np.ndarray) -> np.ndarray:
 
 
 def similarity(found: dict[int, np.ndarray], truth: np.ndarray, identity: int) -> float:
-    return float(np.mean([region_similarity(found[t] == identity, truth[t] == identity) for t in range(AT + 1, AT + AFTER + 1)]))
+    return float(
+        np.mean([region_similarity(found[t] == identity, truth[t] == identity) for t in range(AT + 1, AT + AFTER + 1)]))
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -82,7 +84,8 @@ def test_a_correction_lasts(trained, clip):
 
 def test_one_object_is_corrected_and_the_other_does_not_suffer(trained, clip):
     frames, truth, first = clip.frames, clip.labels, spoiled(clip.labels[0])
-    without, corrected = carried(trained, frames, {0: first}), carried(trained, frames, {0: first, AT: only(truth[AT], 1)})
+    without, corrected = carried(trained, frames, {0: first}), carried(trained, frames,
+                                                                       {0: first, AT: only(truth[AT], 1)})
     started = carried(trained, frames, {AT: truth[AT]})
     assert np.array_equal(corrected[AT] == 1, truth[AT] == 1)
     assert similarity(corrected, truth, 1) > similarity(started, truth, 1) - 0.05
@@ -100,7 +103,8 @@ def test_what_is_remembered_of_the_others_stays(trained, clip):
     assert not torch.equal(after.reference[:, 1], before.reference[:, 1])
     first, latest = after.references
     assert torch.equal(first.memberships[:, 2], before.references[0].memberships[:, 2])
-    assert not first.memberships[:, 1].any() and not latest.memberships[:, 2].any()  # each is shown where its mask was given
+    # Each is shown where its mask was given
+    assert not first.memberships[:, 1].any() and not latest.memberships[:, 2].any()
     assert first.content["match"].abs().sum(1).eq(0).any()  # and where object 1 was, nobody is
     assert [r.time for r in after.recent] == [2]
 
@@ -139,7 +143,8 @@ def test_backward_a_correction_lasts_too(trained, clip):
     sequence = ArraySequence(clip.frames)
     both = dict(segment_sequence(trained, sequence, {AT: clip.labels[AT], AT + 4: clip.labels[AT + 4]}))
     alone = dict(segment_sequence(trained, sequence, {AT: clip.labels[AT]}))
-    assert all(np.array_equal(both[t].labels, alone[t].labels) for t in range(AT))  # what lies before the first is not its business
+    # What lies before the first is not its business
+    assert all(np.array_equal(both[t].labels, alone[t].labels) for t in range(AT))
     assert np.array_equal(both[AT + 4].labels, clip.labels[AT + 4])
 
 
@@ -166,7 +171,9 @@ def test_an_object_said_to_be_absent_is_nowhere_and_may_return(trained, clip):
 
 
 def test_every_object_keeps_a_given_frame_and_no_more_than_needed():
-    """Objects that join one by one each have their only mask in another frame; corrections of one object leave nothing behind."""
+    """Objects that join one by one each have their only mask in another frame; corrections of one object leave
+    nothing behind.
+    """
     torch.manual_seed(0)
     network = build(named_model("sst-tiny").replace(matching="reference")).eval()
     features, masks = network.extract(torch.rand(1, 3, 33, 49)), torch.zeros(1, 8, 33, 49)

@@ -6,7 +6,8 @@ import pytest
 
 from sstlib.plots import curves
 
-TABLE = pd.DataFrame({"variant": ["a", "b"], "runs": [3, 2], "J&F": [60.0, 50.0], "J&F sd": [2.0, np.nan], "paper": [np.nan, 70.0]})
+TABLE = pd.DataFrame(
+    {"variant": ["a", "b"], "runs": [3, 2], "J&F": [60.0, 50.0], "J&F sd": [2.0, np.nan], "paper": [np.nan, 70.0]})
 
 
 def test_training_curve_draws_every_step_and_every_probe():
@@ -24,7 +25,8 @@ def test_spreads_names_the_runs_and_marks_published_values_apart():
 
 
 def test_score_by_occlusion_draws_a_line_a_method():
-    axes = curves.score_by_occlusion({"SST": [(0.0, 80.0, 1.0), (8.0, 60.0, 2.0)], "STM": [(0.0, 70.0, 1.0), (8.0, 65.0, 1.0)]}).axes[0]
+    axes = curves.score_by_occlusion(
+        {"SST": [(0.0, 80.0, 1.0), (8.0, 60.0, 2.0)], "STM": [(0.0, 70.0, 1.0), (8.0, 65.0, 1.0)]}).axes[0]
     assert [line.get_label() for line in axes.lines] == ["SST", "STM"] and list(axes.lines[0].get_ydata()) == [80, 60]
 
 
@@ -39,8 +41,10 @@ def test_side_by_side_shows_each_method_at_each_time():
 
 @pytest.mark.parametrize("score", ["J&F", "G"])
 def test_published_bars_are_ordered(score):
-    table = pd.DataFrame({"method": ["x", "y", "z"], score: [70.0, None, 80.0], "online_finetuning": [True, False, False],
-                          "synthetic_data": [False, False, False]})
+    table = pd.DataFrame({
+        "method": ["x", "y", "z"], score: [70.0, None, 80.0], "online_finetuning": [True, False, False],
+        "synthetic_data": [False, False, False]
+    })
     axes = curves.published_bars(table).axes[0]
     assert [bar.get_width() for bar in axes.patches] == [70, 80]
 
@@ -55,4 +59,6 @@ def test_figures_of_photographs_show_themselves_as_jpeg():
     frames = np.random.default_rng(0).integers(0, 255, (2, 24, 40, 3), dtype=np.uint8)
     drawing = curves.side_by_side(frames, {"truth": np.zeros((2, 24, 40), np.uint8)}, [0, 1])
     assert drawing._repr_png_() is None and drawing._repr_jpeg_().startswith(b"\xff\xd8")
-    assert curves.published_bars(pd.DataFrame({"method": ["x"], "G": [70.0], "online_finetuning": [True], "synthetic_data": [False]}))._repr_jpeg_() is None
+    assert curves.published_bars(
+        pd.DataFrame({"method": ["x"], "G": [70.0], "online_finetuning": [True],
+                      "synthetic_data": [False]}))._repr_jpeg_() is None

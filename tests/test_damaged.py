@@ -1,4 +1,6 @@
-"""Damaged configurations, weights, checkpoints and records: one line that names the file, nothing half-written, no hang; seeds are fixed."""
+"""Damaged configurations, weights, checkpoints and records: one line that names the file, nothing half-written, no
+hang; seeds are fixed.
+"""
 
 import io
 import json
@@ -18,8 +20,12 @@ from sstlib.reproduction.task import Task, read_record
 from sstlib.training import loop
 
 pytestmark = pytest.mark.slow
-CONFIG = RunConfig(MODELS["sst-tiny"], TrainingConfig(steps=2, batch=2, checkpoint_every=1), DataConfig(height=32, width=48, frames=2, objects=1))
-ODD = [None, True, False, 0, -1, 2.5, 1e308, -1e308, 10**30, "", "x", "0", "nan", [], [1], [[]], {}, {"a": 1}, "\x00", "é" * 500, [None] * 70]
+CONFIG = RunConfig(MODELS["sst-tiny"], TrainingConfig(steps=2, batch=2, checkpoint_every=1),
+                   DataConfig(height=32, width=48, frames=2, objects=1))
+ODD = [
+    None, True, False, 0, -1, 2.5, 1e308, -1e308, 10**30, "", "x", "0", "nan", [], [1], [[]], {}, {"a": 1}, "\x00",
+    "é" * 500, [None] * 70
+]
 
 
 def cut_and_flipped(content, rng):
@@ -117,7 +123,9 @@ def odd_weights(network, facts, rng, path):
     from safetensors.torch import save
 
     tensors = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    metadata = {"config": json.dumps(network.config.to_dict()), **{key: json.dumps(value) for key, value in facts.items()}}
+    metadata = {
+        "config": json.dumps(network.config.to_dict()), **{key: json.dumps(value) for key, value in facts.items()}
+    }
     kind, name = rng.randrange(6), rng.choice(list(tensors))
     if kind == 0:
         tensors[name].view(-1)[0] = rng.choice([float("nan"), float("inf")])
@@ -129,12 +137,15 @@ def odd_weights(network, facts, rng, path):
         metadata["config"] = damaged_text(network.config.to_dict(), rng).decode("latin-1").replace("\x00", "")
     elif kind == 4:
         key = rng.choice([*facts])
-        metadata[key] = damaged_text(facts[key], rng).decode("latin-1").replace("\x00", "") if isinstance(facts[key], dict) else json.dumps(rng.choice(ODD))
+        metadata[key] = damaged_text(facts[key], rng).decode("latin-1").replace("\x00", "") if isinstance(
+            facts[key], dict) else json.dumps(rng.choice(ODD))
     content = save(tensors, metadata)
     if kind == 5:
         size = int.from_bytes(content[:8], "little")
-        head = rng.choice([size + 1, size - 1, 0, 2**63, 2**32, len(content)]).to_bytes(8, "little") if rng.random() < 0.3 else content[:8]
-        content = head + cut_and_flipped(content[8:8 + size], rng) + content[8 + size:] if rng.random() < 0.7 else cut_and_flipped(content, rng)
+        head = rng.choice([size + 1, size - 1, 0, 2**63, 2**32, len(content)]).to_bytes(
+            8, "little") if rng.random() < 0.3 else content[:8]
+        content = head + cut_and_flipped(
+            content[8:8 + size], rng) + content[8 + size:] if rng.random() < 0.7 else cut_and_flipped(content, rng)
     path.write_bytes(content)
 
 
@@ -143,11 +154,13 @@ def test_weights(tmp_path, monkeypatch, capsys):
         monkeypatch.setattr(paths, name, tmp_path / name.lower())
     folder, network = tmp_path / "run", build(CONFIG.model)
     facts = {"run": CONFIG.to_dict(), "step": 2, "origin": provenance("generated")}
-    loop.write_curve(folder / "curve.csv", [{"step": 2, "loss": 1.0, "gradient_norm": 1.0, "learning_rate": 0.1, "seconds": 2.0}])
+    loop.write_curve(folder / "curve.csv",
+                     [{"step": 2, "loss": 1.0, "gradient_norm": 1.0, "learning_rate": 0.1, "seconds": 2.0}])
     refused = 0
     for seed in range(150):
         odd_weights(network, facts, random.Random(seed), folder / "weights.safetensors")
-        status = ends_well(["release", str(folder), "sst-odd", "--data", "generated"], capsys, names="weights.safetensors")
+        status = ends_well(["release", str(folder), "sst-odd", "--data", "generated"], capsys,
+                           names="weights.safetensors")
         assert (status == 0) == (paths.WEIGHTS / "sst-odd.safetensors").exists(), seed
         (paths.WEIGHTS / "sst-odd.safetensors").unlink(missing_ok=True)
         refused += status == 2
@@ -202,7 +215,8 @@ def test_records(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(paths, "RUNS", tmp_path / "runs")
     monkeypatch.setattr(paths, "EXECUTED", tmp_path / "executed")
     one = run("base", 0)
-    record = RunRecord("short", "base", 0, one.config.to_dict(), {"J&F": 0.5, "J": 0.4, "F": 0.6}, {"parameters": 7}, provenance("generated"))
+    record = RunRecord("short", "base", 0, one.config.to_dict(), {"J&F": 0.5, "J": 0.4, "F": 0.6}, {"parameters": 7},
+                       provenance("generated"))
     path, refused = record.write(), 0
     whole = json.loads(path.read_text())
     for seed in range(150):

@@ -145,7 +145,9 @@ def test_the_speed_is_measured(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(rendering, "measure", small)
     config = tmp_path / "run.json"
     config.write_text(json.dumps({"data": DataConfig(height=24, width=32).to_dict(), "training": {"batch": 1}}))
-    assert cli.main(["data", "speed", "--clips", "2", "--preset", str(config), "--json", str(tmp_path / "record.json")]) == 0
+    assert cli.main(["data", "speed", "--clips", "2", "--preset",
+                     str(config), "--json",
+                     str(tmp_path / "record.json")]) == 0
     record = json.loads((tmp_path / "record.json").read_text())
     assert record == json.loads(capsys.readouterr().out)
     assert min(record["frames_per_second"].values()) > 0 and record["clock"] == "processor"

@@ -78,7 +78,8 @@ def test_a_connection_that_breaks_again_and_again_ends_in_a_whole_file(tmp_path,
     for _ in range(4):
         with pytest.raises(OSError, match=r"of 5000 bytes|IncompleteRead"):
             fetching.download(f"{server.url}/short.zip", tmp_path, quiet=True)
-    path = fetching.download(f"{server.url}/short.zip", tmp_path, fetching.hashlib.sha256(CONTENT).hexdigest(), quiet=True)
+    path = fetching.download(f"{server.url}/short.zip", tmp_path,
+                             fetching.hashlib.sha256(CONTENT).hexdigest(), quiet=True)
     assert path.read_bytes() == CONTENT and server.asked == [None, *(f"bytes={n}000-" for n in range(1, 5))]
 
 

@@ -23,7 +23,8 @@ def make(kind: str):
 
 def inputs(kind: str, batch: int = 2, objects: int = 4):
     cells = (9, 13) if kind == "small" else (17, 25)
-    return (torch.randn(batch, LOW, 17, 25), torch.randn(batch, SHARED, *cells), torch.randn(batch, objects, FEATURES + MAPS, *cells),
+    return (torch.randn(batch, LOW, 17, 25), torch.randn(batch, SHARED,
+                                                         *cells), torch.randn(batch, objects, FEATURES + MAPS, *cells),
             torch.randn(batch, objects, INSTANCE), torch.ones(batch, objects, dtype=torch.bool))
 
 
@@ -36,14 +37,17 @@ def test_objects_share_weights_and_do_not_see_their_order(kind):
     order = [0, 2, 3, 1]
     permuted = decoder(low, shared, evidence[:, order], instance[:, order], known)
     torch.testing.assert_close(permuted, logits[:, order], rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(decoder(low[1:], shared[1:], evidence[1:], instance[1:], known[1:]), logits[1:], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(decoder(low[1:], shared[1:], evidence[1:], instance[1:], known[1:]), logits[1:],
+                               rtol=1e-4, atol=1e-4)
 
 
 @torch.no_grad()
 def test_the_ensembler_s_background_is_what_no_known_object_claims():
     decoder, (low, shared, evidence, instance, known) = make("ensembler"), inputs("ensembler", batch=1)
     alone = decoder(low, shared, evidence[:, :1], instance[:, :1], known[:, :1])[:, 0]
-    pairs = [decoder(low, shared, evidence[:, [0, o]], instance[:, [0, o]], known[:, :2])[:, 0] - alone for o in (1, 2, 3)]
+    pairs = [
+        decoder(low, shared, evidence[:, [0, o]], instance[:, [0, o]], known[:, :2])[:, 0] - alone for o in (1, 2, 3)
+    ]
     together = decoder(low, shared, evidence, instance, known)[:, 0] - alone
     torch.testing.assert_close(together, torch.stack(pairs).amin(0), rtol=1e-4, atol=1e-4)
     known[:, 2] = False
@@ -92,9 +96,10 @@ def test_gated_bottlenecks_gate_the_residual_alone():
 def test_cfbi_has_the_published_size():
     """66.3 million parameters are published; 66.15 are here, 0.2% fewer.
 
-    The affine maps of the frozen batch normalizations are counted (0.11 million), and the pre-head takes 16 maps instead of 15 (64 weights
-    more). The remaining 0.15 million are not accounted for; the ensembler's atrous pooling, whose widths the paper leaves open (here four
-    branches and the pooled one of 128 channels each, joined to 256), is the likeliest place.
+    The affine maps of the frozen batch normalizations are counted (0.11 million), and the pre-head takes 16 maps
+    instead of 15 (64 weights more). The remaining 0.15 million are not accounted for; the ensembler's atrous pooling,
+    whose widths the paper leaves open (here four branches and the pooled one of 128 channels each, joined to 256), is
+    the likeliest place.
     """
     with torch.device("meta"):
         network = build(named_model("cfbi-r101"))

@@ -12,8 +12,11 @@ from sstlib.model.decoder import Ensembler, build_decoder
 
 
 def gated(x, gate, instance, background):
-    """Channels times 1 + tanh of a linear map of what the object looks like, to which the background adds a code of its own."""
-    code = numbers(gate.linear.weight) @ instance + numbers(gate.linear.bias) + (numbers(gate.background) if background else 0)
+    """Channels times 1 + tanh of a linear map of what the object looks like, to which the background adds a code of
+    its own.
+    """
+    code = numbers(gate.linear.weight) @ instance + numbers(
+        gate.linear.bias) + (numbers(gate.background) if background else 0)
     return x * (1 + np.tanh(code))[:, None, None]
 
 
@@ -43,7 +46,8 @@ def test_the_small_decoder_is_what_its_layers_make_of_each_object(changes, size,
     decoder = build_decoder(config, 4, 2, 5, 6).double().eval()
     for parameter in decoder.parameters():
         parameter.add_(0.2 * torch.randn_like(parameter))
-    low, shared, evidence = (torch.randn(2, *shape, dtype=torch.float64) for shape in ((6, *size), (4, 5, 7), (3, 7, 5, 7)))
+    low, shared, evidence = (
+        torch.randn(2, *shape, dtype=torch.float64) for shape in ((6, *size), (4, 5, 7), (3, 7, 5, 7)))
     instance = torch.randn(2, 3, 12, dtype=torch.float64)
     found = decoder(low, shared, evidence, instance, torch.ones(2, 3, dtype=torch.bool))
     for clip in range(2):
@@ -86,7 +90,8 @@ def pyramid(x, aspp):
     return rectified(loops.convolution(np.concatenate(parts), aspp.conv1), aspp.bn1)
 
 
-STAGES = [(1, 1), (1, 2), (2, 1), (1, 2), (1, 4), (2, 1), (1, 2), (1, 4)]  # stride and dilation of each bottleneck: stages at 4, 8 and 16
+# Stride and dilation of each bottleneck: stages at 4, 8 and 16
+STAGES = [(1, 1), (1, 2), (2, 1), (1, 2), (1, 4), (2, 1), (1, 2), (1, 4)]
 
 
 def ensembled(decoder, low, shared, evidence, instance, features):
@@ -101,7 +106,9 @@ def ensembled(decoder, low, shared, evidence, instance, features):
         x = bottleneck(gate(x, number), block, stride, apart)
         fine = x if number == 1 else fine if number else None
     context, convolution, norm, _ = decoder.skip
-    fine = rectified(loops.convolution(context_gated(np.concatenate([low, loops.stretched(fine, low.shape[1:])]), context), convolution), norm, 16)
+    fine = rectified(
+        loops.convolution(context_gated(np.concatenate([low, loops.stretched(fine, low.shape[1:])]), context),
+                          convolution), norm, 16)
     x = np.concatenate([loops.stretched_smoothly(pyramid(gate(x, 8), decoder.aspp), low.shape[1:]), fine])
     for number, (convolution, norm, _) in enumerate(decoder.refine, 9):
         x = rectified(loops.convolution(gate(x, number), convolution), norm)
@@ -116,10 +123,14 @@ def test_the_ensembler_is_what_its_layers_make_of_each_object(size):
     decoder = Ensembler(4, 2, 5, 12, 6).double().eval()
     for parameter in decoder.parameters():
         parameter.add_(0.05 * torch.randn_like(parameter))
-    low, shared, evidence = (torch.randn(1, *shape, dtype=torch.float64) for shape in ((6, *size), (4, 5, 7), (4, 7, 5, 7)))
+    low, shared, evidence = (
+        torch.randn(1, *shape, dtype=torch.float64) for shape in ((6, *size), (4, 5, 7), (4, 7, 5, 7)))
     instance, known = torch.randn(1, 4, 12, dtype=torch.float64), torch.tensor([[True, True, False, True]])
     found = decoder(low, shared, evidence, instance, known)
-    each = [ensembled(decoder, *map(numbers, (low[0], shared[0], evidence[0, o], instance[0, o])), features=2) for o in range(4)]
+    each = [
+        ensembled(decoder, *map(numbers, (low[0], shared[0], evidence[0, o], instance[0, o])), features=2)
+        for o in range(4)
+    ]
     near(found[0, 0], each[0][0] + np.minimum(each[1][1], each[3][1]))
     for o in (1, 2, 3):
         near(found[0, o], each[o][0])

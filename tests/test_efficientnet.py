@@ -1,4 +1,6 @@
-"""EfficientNet-Lite against its published counts and a plain network with its normalizations not folded; where its cells lie; loading."""
+"""EfficientNet-Lite against its published counts and a plain network with its normalizations not folded; where its
+cells lie; loading.
+"""
 
 import types
 
@@ -14,8 +16,9 @@ from sstlib.training.start import first_network
 from sstlib.weights.published import load_published, published
 
 # (kernel, stride, channels in, channels out, expansion) of the blocks of Lite0 as far as stride 16, written out
-BLOCKS = [(3, 1, 32, 16, 1), (3, 2, 16, 24, 6), (3, 1, 24, 24, 6), (5, 2, 24, 40, 6), (5, 1, 40, 40, 6), (3, 2, 40, 80, 6), (3, 1, 80, 80, 6),
-          (3, 1, 80, 80, 6), (5, 1, 80, 112, 6), (5, 1, 112, 112, 6), (5, 1, 112, 112, 6)]
+BLOCKS = [(3, 1, 32, 16, 1), (3, 2, 16, 24, 6), (3, 1, 24, 24, 6), (5, 2, 24, 40, 6), (5, 1, 40, 40, 6),
+          (3, 2, 40, 80, 6), (3, 1, 80, 80, 6), (3, 1, 80, 80, 6), (5, 1, 80, 112, 6), (5, 1, 112, 112, 6),
+          (5, 1, 112, 112, 6)]
 
 
 def state_of_blocks(blocks=BLOCKS, seed=0):
@@ -42,11 +45,16 @@ def state_of_blocks(blocks=BLOCKS, seed=0):
     return state
 
 
-BEYOND = {"_blocks.11._expand_conv.weight": torch.zeros(1), "_conv_head.weight": torch.zeros(1), "_bn1.bias": torch.zeros(1), "_fc.bias": torch.zeros(1)}
+BEYOND = {
+    "_blocks.11._expand_conv.weight": torch.zeros(1), "_conv_head.weight": torch.zeros(1), "_bn1.bias": torch.zeros(1),
+    "_fc.bias": torch.zeros(1)
+}
 
 
 def plain(state, frame):
-    """The same network from the names of its parameters alone, every other halving a pixel later; features after blocks 3, 5 and 11."""
+    """The same network from the names of its parameters alone, every other halving a pixel later; features after
+    blocks 3, 5 and 11.
+    """
     def norm(x, key):
         values = (state[f"{key}.{name}"] for name in ("running_mean", "running_var", "weight", "bias"))
         return F.batch_norm(x, *values, eps=1e-3)
@@ -114,10 +122,11 @@ def test_cells_lie_on_their_blocks():
             assert abs(middle - (stride * (cell + 0.5) - 0.5)) <= 0.2 * stride
 
 
-@pytest.mark.parametrize("spoil, message", [
-    (lambda state: state.pop("_blocks.3._bn1.running_var"), "missing _blocks.3._bn1.running_var"),
-    (lambda state: state.update({"_blocks.3.extra": torch.zeros(1)}), "unexpected _blocks.3.extra"),
-    (lambda state: state.update({"_conv_stem.weight": torch.zeros(48, 3, 3, 3)}), r"_conv_stem.weight is \(48, 3, 3, 3\), expected \(32, 3, 3, 3\)")])
+@pytest.mark.parametrize(
+    "spoil, message", [(lambda state: state.pop("_blocks.3._bn1.running_var"), "missing _blocks.3._bn1.running_var"),
+                       (lambda state: state.update({"_blocks.3.extra": torch.zeros(1)}), "unexpected _blocks.3.extra"),
+                       (lambda state: state.update({"_conv_stem.weight": torch.zeros(48, 3, 3, 3)}),
+                        r"_conv_stem.weight is \(48, 3, 3, 3\), expected \(32, 3, 3, 3\)")])
 def test_weights_that_do_not_fit_are_refused(spoil, message):
     state = state_of_blocks()
     spoil(state)
@@ -153,7 +162,8 @@ def test_the_semantic_branch_keeps_the_small_network_s_cells(height, width):
     with torch.no_grad():
         levels, expected = backbone(frame), small(frame)
     assert levels.low.shape == expected.low.shape and levels.embedding.shape == expected.embedding.shape
-    assert levels.coarse.shape == (1, backbone.channels[2], *expected.coarse.shape[2:]) and backbone.channels == (48, 96, 152)
+    assert levels.coarse.shape == (1, backbone.channels[2],
+                                   *expected.coarse.shape[2:]) and backbone.channels == (48, 96, 152)
 
 
 def test_a_run_starts_from_imagenet_s_features_and_lite_alone_serves_too(tmp_path):
@@ -164,7 +174,8 @@ def test_a_run_starts_from_imagenet_s_features_and_lite_alone_serves_too(tmp_pat
         config = tiny.replace(backbone=backbone, matching="centered")
         network, runs = first_network(RunConfig(config, TrainingConfig(start=f"backbone:{tmp_path / 'lite0.pth'}")))
         scale = state["_bn0.weight"] / (state["_bn0.running_var"] + 1e-3).sqrt()
-        torch.testing.assert_close(network.backbone.trunk.stem.weight, state["_conv_stem.weight"] * scale[:, None, None, None])
+        torch.testing.assert_close(network.backbone.trunk.stem.weight,
+                                   state["_conv_stem.weight"] * scale[:, None, None, None])
         assert not runs
         levels = network.backbone(torch.rand(1, 3, 37, 53))
         assert [tuple(x.shape[2:]) for x in levels] == [(10, 14), (5, 7), (3, 4)]

@@ -154,7 +154,8 @@ def test_255_is_decided_once_a_clip(tmp_path, sides):
     assert result.sequences["clip"].similarity.tolist() == [[1, 1, 1, 1]]
     assert result.sequences["clip"].objects == (1,)
     for protocol in ("davis2016", "youtube"):
-        assert (evaluate(tmp_path / "prediction", tmp_path / "truth", protocol=protocol).sequences["clip"].similarity == 1).all()
+        assert (evaluate(tmp_path / "prediction", tmp_path / "truth",
+                         protocol=protocol).sequences["clip"].similarity == 1).all()
 
 
 @pytest.mark.parametrize("protocol", ["davis2016", "davis2017", "youtube"])
@@ -175,7 +176,8 @@ def test_masks_in_color_are_scored_as_those_by_id(tmp_path):
     truth, prediction = moving(6)
     numbered(tmp_path / "truth" / "clip", truth, range(6))
     numbered(tmp_path / "prediction" / "clip", prediction, range(6))
-    numbered(tmp_path / "white" / "clip", np.repeat(prediction[..., None] * np.uint8(255), 3, axis=3), range(6), mode="RGB")
+    numbered(tmp_path / "white" / "clip", np.repeat(prediction[..., None] * np.uint8(255), 3, axis=3), range(6),
+             mode="RGB")
     (tmp_path / "truth" / ".ipynb_checkpoints").mkdir()
     (tmp_path / "truth" / ".ipynb_checkpoints" / "0.png").write_bytes(b"")
     by_id, white = (evaluate(tmp_path / side, tmp_path / "truth") for side in ("prediction", "white"))
@@ -184,7 +186,8 @@ def test_masks_in_color_are_scored_as_those_by_id(tmp_path):
 
 
 @pytest.mark.parametrize("option", ["--json", "--csv"])
-@pytest.mark.parametrize("place", ["predictions/vanish/00004.png", "Annotations/vanish/00004.png", "meta.json", "link.png"])
+@pytest.mark.parametrize("place",
+                         ["predictions/vanish/00004.png", "Annotations/vanish/00004.png", "meta.json", "link.png"])
 def test_no_result_is_written_over_what_is_scored(folders, tmp_path, option, place, capsys):
     (tmp_path / "link.png").symlink_to(folders[1] / "vanish" / "00002.png")
     (tmp_path / "meta.json").write_text('{"videos": {}}')

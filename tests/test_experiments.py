@@ -30,7 +30,8 @@ def runs(tmp_path, monkeypatch):
 
 def record_of(variant, seed, score):
     one = run(variant, seed)
-    return RunRecord(one.experiment, variant, seed, one.config.to_dict(), {"J&F": score, "J": score - 0.1, "F": score + 0.1},
+    return RunRecord(one.experiment, variant, seed, one.config.to_dict(),
+                     {"J&F": score, "J": score - 0.1, "F": score + 0.1},
                      {"training_seconds": 60.0, "frames_per_second": 10.0, "parameters": 800_000})
 
 
@@ -71,23 +72,32 @@ def damaged(**changes):
 
 
 DAMAGED = {
-    "another kind of JSON": ("[]", r"holds \[\]; expected a JSON object"), "null": ("null", "holds None"), "cut off": ('{"experiment": "short"', "is not JSON"),
-    "a key of its own": (damaged(extra=1), "a key is 'extra'; expected one of 'experiment'"), "no metrics": (damaged(metrics=None), "metrics is None"),
-    "a seed that is none": (damaged(seed="0"), "seed is '0'; expected a whole number"), "a list of metrics": (damaged(metrics=[]), r"metrics is \[\]; expected an object"),
-    "twice a key": ('{"seed": 0, "seed": 1}', "the key 'seed' is there twice"), "nothing in it": ("{}", "the key 'experiment' is missing"),
-    "not a number": (damaged(metrics={"J&F": float("nan")}), "NaN is no number"), "deep": ('{"config": ' * 100_000, "nested too deeply"),
+    "another kind of JSON": ("[]", r"holds \[\]; expected a JSON object"),
+    "null": ("null", "holds None"),
+    "cut off": ('{"experiment": "short"', "is not JSON"),
+    "a key of its own": (damaged(extra=1), "a key is 'extra'; expected one of 'experiment'"),
+    "no metrics": (damaged(metrics=None), "metrics is None"),
+    "a seed that is none": (damaged(seed="0"), "seed is '0'; expected a whole number"),
+    "a list of metrics": (damaged(metrics=[]), r"metrics is \[\]; expected an object"),
+    "twice a key": ('{"seed": 0, "seed": 1}', "the key 'seed' is there twice"),
+    "nothing in it": ("{}", "the key 'experiment' is missing"),
+    "not a number": (damaged(metrics={"J&F": float("nan")}), "NaN is no number"),
+    "deep": ('{"config": ' * 100_000, "nested too deeply"),
     "no text": ("\x00\xff", "is not JSON"),
 }
 
 
 @pytest.mark.parametrize("text, message", DAMAGED.values(), ids=DAMAGED)
-@pytest.mark.parametrize("command", [["sweep", "history", "--list"], ["sweep", "history", "--only", "base", "--seed", "0"]], ids=["list", "make"])
+@pytest.mark.parametrize("command",
+                         [["sweep", "history", "--list"], ["sweep", "history", "--only", "base", "--seed", "0"]],
+                         ids=["list", "make"])
 def test_a_damaged_record_is_one_line_and_is_kept(runs, text, message, command, capsys):
     path = record_of("base", 0, 0.5).write()
     path.write_text(text, encoding="latin-1")
     assert main(command) == 2
     said = capsys.readouterr().err
-    assert said.count("\n") == 1 and f"{path} is not a run record" in said and re.search(message, said) and "delete it and run the sweep again" in said
+    assert said.count("\n") == 1 and f"{path} is not a run record" in said and re.search(
+        message, said) and "delete it and run the sweep again" in said
     assert path.read_text(encoding="latin-1") == text
 
 
@@ -95,7 +105,8 @@ def test_a_damaged_record_is_one_line_and_is_kept(runs, text, message, command, 
 def test_a_score_that_is_none_is_named_with_its_record(runs, value):
     path = record_of("base", 0, 0.5).write()
     path.write_text(damaged(metrics={"J&F": value, "J": 0.1, "F": 0.1}))
-    with pytest.raises(ValueError, match=r"short/base-seed0.json: metrics.J&F is .*expected a number of at least 0 and at most 1"):
+    with pytest.raises(ValueError,
+                       match=r"short/base-seed0.json: metrics.J&F is .*expected a number of at least 0 and at most 1"):
         tables.measured("history")
 
 
@@ -113,16 +124,20 @@ def test_a_record_of_another_configuration_is_named_where_that_is_no_configurati
 
 def test_a_reused_record_says_which_code_made_it(runs, capsys):
     one = record_of("base", 0, 0.5)
-    other = dataclasses.replace(one, seed=1, config=run("base", 1).config.to_dict(), provenance={"commit": "0123456789ab", "code": "of another day"})
+    other = dataclasses.replace(one, seed=1, config=run("base", 1).config.to_dict(),
+                                provenance={"commit": "0123456789ab", "code": "of another day"})
     dataclasses.replace(one, provenance=provenance("generated")).write()
     other.write()
     assert run("base", 0).done and run("base", 1).done and run("base", 0).note == ""
     assert main(["sweep", "history", "--list"]) == 0
-    assert "1 of them made by other code, commit 0123456789ab; sst sweep --fresh makes them again" in capsys.readouterr().out
+    assert "1 of them made by other code, commit 0123456789ab; sst sweep --fresh makes them again" in capsys.readouterr(
+    ).out
     tasks = [sweep.task("history", run("base", seed)) for seed in (0, 1)]
     with reproduction.Engine() as engine:
         said = reproduction.summary(engine.run(tasks))
-    assert [line.split(maxsplit=4)[3:] for line in said.splitlines()[:2]] == [["reused"], ["reused", "made by other code, commit 0123456789ab; "
+    assert [line.split(maxsplit=4)[3:] for line in said.splitlines()[:2]] == [["reused"], ["reused", "made by other "
+                                                                                                     "code, commit "
+                                                                                                     "0123456789ab; "
                                                                               "sst sweep --fresh makes them again"]]
 
 
@@ -167,12 +182,14 @@ def test_markdown_rounds_and_dashes():
 
 def test_tables_are_written_whole(runs, tmp_path):
     written = tables.write_tables(tmp_path / "tables")
-    assert {"encoding.csv", "history.md", "pattern.csv", "rivals.csv", "davis2016.csv", "published-2.md"} <= {path.name for path in written}
+    assert {"encoding.csv", "history.md", "pattern.csv", "rivals.csv", "davis2016.csv",
+            "published-2.md"} <= {path.name for path in written}
     assert not list((tmp_path / "tables").glob(".*"))
 
 
 def test_orderings_need_two_standard_errors():
-    table = tables.pd.DataFrame({"variant": ["a", "b", "c"], "runs": 4, "J&F": [60.0, 50.0, 59.0], "J&F sd": [2.0, 2.0, 2.0]})
+    table = tables.pd.DataFrame(
+        {"variant": ["a", "b", "c"], "runs": 4, "J&F": [60.0, 50.0, 59.0], "J&F sd": [2.0, 2.0, 2.0]})
     verdicts = findings.orderings([(table, "a", "b"), (table, "b", "a"), (table, "a", "c")])
     assert list(verdicts["verdict"]) == ["seen", "reversed", "undecided"]
     np.testing.assert_allclose(verdicts["standard error"], round(np.sqrt(2 * 2.0**2 / 4), 1))
@@ -189,10 +206,12 @@ def finished(tmp_path, runs, monkeypatch):
     """A folder as `sst train` leaves it, and results in a temporary folder."""
     monkeypatch.setattr(paths, "WEIGHTS", tmp_path / "weights")
     config = RunConfig(MODELS["sst-tiny"], TrainingConfig(steps=700))
-    curve = [{"step": n, "loss": 1 / n, "gradient_norm": 1.0, "learning_rate": 0.1, "seconds": 2.0 * n} for n in range(1, 701)]
+    curve = [{"step": n, "loss": 1 / n, "gradient_norm": 1.0, "learning_rate": 0.1, "seconds": 2.0 * n}
+             for n in range(1, 701)]
     curve[-1]["probe_J"] = 0.5
     write_curve(tmp_path / "run" / "curve.csv", curve)
-    weights.save(build(config.model), tmp_path / "run" / "weights.safetensors", run=config.to_dict(), step=700, origin=provenance("generated"))
+    weights.save(build(config.model), tmp_path / "run" / "weights.safetensors", run=config.to_dict(), step=700,
+                 origin=provenance("generated"))
     return tmp_path / "run"
 
 
@@ -213,7 +232,8 @@ def test_a_release_is_loaded_by_name_and_says_its_terms(finished):
 
 def test_an_unfinished_run_is_not_released(finished):
     facts = weights.facts(finished / "weights.safetensors")
-    weights.save(weights.load(finished / "weights.safetensors"), finished / "weights.safetensors", run=facts["run"], step=10, origin=facts["origin"])
+    weights.save(weights.load(finished / "weights.safetensors"), finished / "weights.safetensors", run=facts["run"],
+                 step=10, origin=facts["origin"])
     with pytest.raises(ValueError, match="stopped at step 10 of 700"):
         releasing.release(finished, "sst-test", "generated")
     with pytest.raises(ValueError, match="no stated terms; known: generated, davis2016"):
@@ -235,19 +255,25 @@ def test_a_run_that_cannot_be_released_loses_nothing_of_the_release_before_it(fi
     before = {path: path.read_bytes() for path in paths.WEIGHTS.iterdir()}
     facts = weights.facts(finished / "weights.safetensors")
     network = build(MODELS["sst-tiny"])
-    for damage, message in ((lambda: weights.save(network, finished / "weights.safetensors", step=700), "tells of no run: its metadata lacks run, origin"),
-                            (lambda: weights.save(network, finished / "weights.safetensors", **facts | {"run": 5}), "run.the configuration is 5"),
-                            (lambda: (finished / "curve.csv").write_text("step,loss\n"), "curve.csv lacks step, loss")):
-        weights.save(network, finished / "weights.safetensors", **{key: value for key, value in facts.items() if key != "config"})
+    for damage, message in ((lambda: weights.save(network, finished / "weights.safetensors", step=700),
+                             "tells of no run: its metadata lacks run, origin"),
+                            (lambda: weights.save(network, finished / "weights.safetensors", **facts | {"run": 5}),
+                             "run.the configuration is 5"), (lambda: (finished / "curve.csv").write_text("step,loss\n"),
+                                                             "curve.csv lacks step, loss")):
+        weights.save(network, finished / "weights.safetensors",
+                     **{key: value for key, value in facts.items() if key != "config"})
         damage()
         assert main(["release", str(finished), "sst-test", "--data", "generated"]) == 2
         assert message in capsys.readouterr().err
     network.decoder.get_parameter(next(name for name, _ in network.decoder.named_parameters())).data.fill_(float("nan"))
-    write_curve(finished / "curve.csv", [{"step": 700, "loss": 1.0, "gradient_norm": 1.0, "learning_rate": 0.1, "seconds": 2.0}])
-    weights.save(network, finished / "weights.safetensors", **{key: value for key, value in facts.items() if key != "config"})
+    write_curve(finished / "curve.csv",
+                [{"step": 700, "loss": 1.0, "gradient_norm": 1.0, "learning_rate": 0.1, "seconds": 2.0}])
+    weights.save(network, finished / "weights.safetensors",
+                 **{key: value for key, value in facts.items() if key != "config"})
     assert main(["release", str(finished), "sst-test", "--data", "generated"]) == 2
     assert "not finite" in capsys.readouterr().err
-    assert {path: path.read_bytes() for path in paths.WEIGHTS.iterdir()} == before and (tmp_path / "figures" / "sst-test").is_dir()
+    assert {path: path.read_bytes() for path in paths.WEIGHTS.iterdir()
+            } == before and (tmp_path / "figures" / "sst-test").is_dir()
 
 
 def test_a_release_is_not_made_from_itself(finished, capsys):
@@ -264,7 +290,8 @@ def test_the_tables_of_the_readme_are_those_made_from_records(name):
     if not len(table):
         pytest.skip("nothing was scored yet")
     path = paths.TABLES / f"{name}.md"
-    assert path.exists() and tables.markdown(table) == path.read_text(), "`sst reproduce` writes the table from the records"
+    assert path.exists() and tables.markdown(
+        table) == path.read_text(), "`sst reproduce` writes the table from the records"
     assert path.read_text() in (paths.ROOT / "README.md").read_text(), f"put results/tables/{name}.md into README.md"
 
 
@@ -274,7 +301,8 @@ def started(finished, tmp_path):
     facts = weights.facts(finished / "weights.safetensors")
     network, run = weights.load(finished / "weights.safetensors"), facts["run"]
     early = facts["origin"] | {"finished": "2026-01-01T00:00:00Z"}
-    weights.save(network, paths.WEIGHTS / "sst-old.safetensors", run=run, step=700, origin=early, training_seconds=600.0)
+    weights.save(network, paths.WEIGHTS / "sst-old.safetensors", run=run, step=700, origin=early,
+                 training_seconds=600.0)
     run = run | {"training": run["training"] | {"start": "sst-old"}}
     weights.save(network, finished / "weights.safetensors", run=run, step=700, origin=facts["origin"])
     return finished
@@ -300,7 +328,8 @@ def test_runs_before_the_oldest_that_a_file_tells_of_come_from_its_start(started
     file = started / "weights.safetensors"
     facts = {key: value for key, value in weights.facts(file).items() if key != "config"}
     again = facts["run"] | {"training": facts["run"]["training"] | {"start": "sst-mid"}}
-    weights.save(weights.load(file), file, **facts | {"run": again, "ancestry": [facts | {"name": "sst-mid", "training_seconds": 60.0}]})
+    weights.save(weights.load(file), file,
+                 **facts | {"run": again, "ancestry": [facts | {"name": "sst-mid", "training_seconds": 60.0}]})
     releasing.release(started, "sst-new", "generated")
     assert [run["name"] for run in weights.lineage("sst-new")] == ["sst-mid", "sst-new"]
     releasing.release(started, "sst-new", "generated", start="sst-old")
@@ -311,7 +340,8 @@ def test_runs_before_the_oldest_that_a_file_tells_of_come_from_its_start(started
 def test_a_start_that_was_made_after_the_run_is_no_start_of_it(started):
     old = paths.WEIGHTS / "sst-old.safetensors"
     facts = weights.facts(old)
-    kept = weights.save(weights.load(old), paths.WEIGHTS.parent / "kept.safetensors", **{k: v for k, v in facts.items() if k != "config"})
+    kept = weights.save(weights.load(old), paths.WEIGHTS.parent / "kept.safetensors",
+                        **{k: v for k, v in facts.items() if k != "config"})
     late = facts["origin"] | {"finished": "2199-01-01T00:00:00Z"}
     weights.save(weights.load(old), old, run=facts["run"], step=700, origin=late)
     with pytest.raises(ValueError, match="was made later; name a copy of what it was by --start FILE"):
@@ -323,8 +353,14 @@ def test_a_start_that_was_made_after_the_run_is_no_start_of_it(started):
 def test_a_card_says_in_what_its_network_is_not_the_papers(finished):
     releasing.release(finished, "sst-test", "generated")
     text = (paths.WEIGHTS / "sst-test.md").read_text()
-    rows = {line.split(" | ")[0].strip("| "): line for line in text.split("the paper's |")[1].splitlines() if line.startswith("| ")}
-    differing = {name for name, value in MODELS["sst-tiny"].to_dict().items() if value != MODELS["sst-r101-paper"].to_dict()[name]}
+    rows = {
+        line.split(" | ")[0].strip("| "): line for line in text.split("the paper's |")[1].splitlines()
+        if line.startswith("| ")
+    }
+    differing = {
+        name for name, value in MODELS["sst-tiny"].to_dict().items()
+        if value != MODELS["sst-r101-paper"].to_dict()[name]
+    }
     assert set(rows) - {"---", "run", "1"} == differing and rows["norm"] == "| norm | layer | frn |"
     assert "no step was picked by a score" in text and "The recipe was" not in text
 
@@ -337,7 +373,8 @@ def test_the_cards_are_those_made_from_records(name):
 
 def small_benchmark():
     clips = [clip for clip in sst_occlusion.clips("mini") if clip.value in (0, 2)]
-    return validation.Benchmark("mini", lambda: clips, lambda folder, names: validation.evaluate_clips(folder, "mini", sequences=names))
+    return validation.Benchmark("mini", lambda: clips,
+                                lambda folder, names: validation.evaluate_clips(folder, "mini", sequences=names))
 
 
 def test_a_stopped_scoring_goes_on_and_its_record_makes_the_card(finished, tmp_path, monkeypatch, capsys):
@@ -358,7 +395,8 @@ def test_a_stopped_scoring_goes_on_and_its_record_makes_the_card(finished, tmp_p
     assert record.metrics["J&F"] == pytest.approx(truth.overall()["J&F"].mean, rel=1e-6)
     curve = validation.occlusion_curve(record)
     assert list(curve["frames hidden"]) == [0, 2]
-    assert curve["J&F"].tolist() == pytest.approx([100 * record.metrics["sequences"][clip.name]["J&F"] for clip in (first, second)])
+    assert curve["J&F"].tolist() == pytest.approx(
+        [100 * record.metrics["sequences"][clip.name]["J&F"] for clip in (first, second)])
     [row] = tables.releases().to_dict("records")
     assert row == {"weights": "sst-test", "hidden for 0 frames": curve["J&F"][0], "2": curve["J&F"][1]}
     text = (paths.WEIGHTS / "sst-test.md").read_text()
@@ -367,10 +405,12 @@ def test_a_stopped_scoring_goes_on_and_its_record_makes_the_card(finished, tmp_p
     weights.save(build(MODELS["sst-tiny"]), paths.WEIGHTS / "sst-test.safetensors", step=1)
     assert validation.record_of("sst-test", "sst-occlusion") is None, "a record is of the very weights"
     releasing.release(finished, "sst-test", "generated", None)
-    weights.save(build(MODELS["sst-tiny"]), paths.WEIGHTS / "sst-test.safetensors", **{k: v for k, v in weights.facts("sst-test").items() if k != "config"})
+    weights.save(build(MODELS["sst-tiny"]), paths.WEIGHTS / "sst-test.safetensors",
+                 **{k: v for k, v in weights.facts("sst-test").items() if k != "config"})
     validation.score("sst-test", "sst-occlusion")
     assert [one["J&F"] for one in validation.earlier("sst-test", "sst-occlusion")] == [record.metrics["J&F"]]
-    assert f"before these weights were scored on the same sequences (mini: J&F {100 * record.metrics['J&F']:.1f})" in card.card("sst-test")
+    assert f"before these weights were scored on the same sequences (mini: J&F {100 * record.metrics['J&F']:.1f})" in card.card(
+        "sst-test")
 
 
 def test_masks_of_others_become_a_row(runs, tmp_path):
@@ -379,7 +419,11 @@ def test_masks_of_others_become_a_row(runs, tmp_path):
         label = np.zeros((20, 30), np.uint8)
         label[5:10, 5 + t:12 + t] = 1
         write_mask(masks / "cow" / f"{t:05d}.png", label)
-    call = ["evaluate", str(masks), str(masks), "--row", "OTHERS", "--trained-on", "ImageNet", "--processes", "1", "--protocol"]
+    call = [
+        "evaluate",
+        str(masks),
+        str(masks), "--row", "OTHERS", "--trained-on", "ImageNet", "--processes", "1", "--protocol"
+    ]
     assert main([*call, "davis2017"]) == 2
     assert main([*call, "davis2016"]) == 0
     row = tables.davis2016().set_index("method").loc["OTHERS"]

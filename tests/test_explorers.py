@@ -1,4 +1,6 @@
-"""Explorers without a browser: moving controls redraws, a click on the picture finds its cell, the static picture is there."""
+"""Explorers without a browser: moving controls redraws, a click on the picture finds its cell, the static picture is
+there.
+"""
 
 import base64
 import io
@@ -86,7 +88,8 @@ def test_route_explorer_draws_the_strongest_routes_from_the_cell():
     maps = [last / last.sum(1, keepdims=True), first / first.sum(1, keepdims=True)]
     goal = np.zeros((2, 3, 4), bool)
     goal[0, 1] = True
-    explorer = explorers.route_explorer(np.zeros((2, 24, 32, 3), np.uint8), maps, {"row 2": goal, "all": ~np.zeros_like(goal)}, (0, 1), count=2)
+    explorer = explorers.route_explorer(np.zeros((2, 24, 32, 3), np.uint8), maps,
+                                        {"row 2": goal, "all": ~np.zeros_like(goal)}, (0, 1), count=2)
     ending = (maps[0] @ maps[1] @ goal.ravel())[1]
     assert f"row 1, column 2 of the last frame: {ending:.1%}" in explorer.figure.get_suptitle()
     png(explorer.figure)

@@ -1,4 +1,6 @@
-"""What finds an object again: centered matching, landmarks that do not grow in number, and what is told of its presence."""
+"""What finds an object again: centered matching, landmarks that do not grow in number, and what is told of its
+presence.
+"""
 
 import pytest
 import torch
@@ -67,7 +69,8 @@ def test_an_object_that_landmarks_show_elsewhere_changes_its_evidence():
     keys = torch.cat([mark.content["match"].flatten(2) for mark in memory.landmarks], 2)
     seen = torch.cat([mark.memberships.flatten(2) for mark in memory.landmarks], 2)
     network.matching.landmark_sharpness.fill_(3.0)
-    read = torch.einsum("bqk,bok->boq", (3.0 * query @ keys).softmax(-1), seen).unflatten(-1, features.derived["match"].shape[2:])
+    read = torch.einsum("bqk,bok->boq", (3.0 * query @ keys).softmax(-1),
+                        seen).unflatten(-1, features.derived["match"].shape[2:])
     again = network._matched(features, memory)
     torch.testing.assert_close(again[0], references)
     assert not torch.allclose(again[1], landmarks)
@@ -119,14 +122,17 @@ def test_a_run_goes_on_from_what_fits_of_another_model(tmp_path):
     assert torch.equal(own["backbone.stage8.0.conv1.weight"], others["backbone.stage8.0.conv1.weight"])
     assert own["matching.key.weight"].shape != others["matching.key.weight"].shape  # and so it is not taken
     assert torch.equal(own["matching.sharpness"], others["matching.sharpness"])
-    unlike = weights.save(fresh(ModelConfig(width=32, heads=4, backbone_width=16, embedding=24, decoder_width=24)), tmp_path / "unlike.safetensors")
+    unlike = weights.save(fresh(ModelConfig(width=32, heads=4, backbone_width=16, embedding=24, decoder_width=24)),
+                          tmp_path / "unlike.safetensors")
     taken = weights.graft(fresh(FULL), unlike)
     assert not any(name.startswith("backbone") for name in taken)
 
 
 def test_frozen_parameters_stay_and_the_others_learn(tmp_path):
-    run = RunConfig.from_dict({"model": FULL.to_dict(), "data": {"height": 32, "width": 48, "frames": 3, "objects": 1},
-                               "training": {"steps": 2, "batch": 1, "warmup": 0, "ema": 0.0, "freeze": ["backbone."], "weight_decay": 0.5}})
+    run = RunConfig.from_dict({
+        "model": FULL.to_dict(), "data": {"height": 32, "width": 48, "frames": 3, "objects": 1},
+        "training": {"steps": 2, "batch": 1, "warmup": 0, "ema": 0.0, "freeze": ["backbone."], "weight_decay": 0.5}
+    })
     torch.manual_seed(run.training.seed)
     first = build(run.model).state_dict()
     after = train(run, tmp_path, quiet=True).state_dict()

@@ -1,4 +1,6 @@
-"""Damaged pictures, videos, lists and archives: each is read right or refused in one sentence; none hangs, none leaves a part of a result."""
+"""Damaged pictures, videos, lists and archives: each is read right or refused in one sentence; none hangs, none
+leaves a part of a result.
+"""
 
 import io
 import json
@@ -22,7 +24,9 @@ FRAME = np.random.default_rng(1).integers(0, 256, (*SHAPE, 3), np.uint8)
 
 
 def damaged(content, rng):
-    """Bytes of a file that was cut off, of which bits are flipped, a block is zeros or noise, is missing or is there twice."""
+    """Bytes of a file that was cut off, of which bits are flipped, a block is zeros or noise, is missing or is there
+    twice.
+    """
     kind, at = rng.integers(6), int(rng.integers(len(content)))
     length = int(rng.integers(1, 60))
     if kind == 0:
@@ -95,8 +99,9 @@ def _written(path, content):
     return path
 
 
-@pytest.mark.parametrize("suffix, options", [("png", {}), ("jpg", {"quality": 90}), ("jpg", {"quality": 90, "progressive": True}),
-                                             ("webp", {}), ("tif", {}), ("bmp", {}), ("ppm", {})])
+@pytest.mark.parametrize("suffix, options", [("png", {}), ("jpg", {"quality": 90}),
+                                             ("jpg", {"quality": 90, "progressive": True}), ("webp", {}), ("tif", {}),
+                                             ("bmp", {}), ("ppm", {})])
 def test_damaged_frames_are_read_or_refused(tmp_path, suffix, options):
     path, rng = tmp_path / f"f.{suffix}", np.random.default_rng(len(suffix))
     exif = Image.Exif()
@@ -113,7 +118,8 @@ def test_damaged_frames_are_read_or_refused(tmp_path, suffix, options):
             assert frame.dtype == np.uint8 and frame.ndim == 3 and frame.shape[2] == 3
 
 
-@pytest.mark.parametrize("suffix, codec", [(".mp4", "libx264"), (".mkv", "libx264"), (".avi", "mpeg4"), (".ts", "mpeg2video"), (".webm", "libvpx-vp9")])
+@pytest.mark.parametrize("suffix, codec", [(".mp4", "libx264"), (".mkv", "libx264"), (".avi", "mpeg4"),
+                                           (".ts", "mpeg2video"), (".webm", "libvpx-vp9")])
 def test_damaged_videos_give_what_decodes_again_or_are_refused(tmp_path, suffix, codec):
     import av
 
@@ -147,12 +153,21 @@ def youtube(root):
         for part, picture in (("JPEGImages", Image.fromarray(FRAME)), ("Annotations", paletted())):
             (root / "valid" / part / "0a").mkdir(parents=True, exist_ok=True)
             picture.save(root / "valid" / part / "0a" / f"{name}.{'jpg' if part == 'JPEGImages' else 'png'}")
-    meta = {"videos": {"0a": {"objects": {"1": {"category": "dog", "frames": names}, "2": {"category": "cat", "frames": names[1:]}}}}}
+    meta = {
+        "videos": {
+            "0a": {
+                "objects": {"1": {"category": "dog", "frames": names}, "2": {"category": "cat", "frames": names[1:]}}
+            }
+        }
+    }
     (root / "valid" / "meta.json").write_text(json.dumps(meta))
     return root / "valid" / "meta.json", meta
 
 
-VALUES = [None, True, -1, 0, 300, 1e99, "", "..", "a/b", "\0", "00000", [], [None], [1], [["00000"]], {}, {"frames": 5}, {"": 0}]
+VALUES = [
+    None, True, -1, 0, 300, 1e99, "", "..", "a/b", "\0", "00000", [], [None], [1], [["00000"]], {}, {"frames": 5},
+    {"": 0}
+]
 
 
 def places(value, path=()):
@@ -214,9 +229,14 @@ def member(name, content=b"1", compression=zipfile.ZIP_STORED):
 
 
 @pytest.mark.parametrize("members, words", [
-    ([member("a.txt"), member("a.txt", b"2")], "twice"), ([member("a.txt"), member("./a.txt", b"2")], "twice"), ([member(".")], "no name"),
-    ([member("/etc/passwd")], "would leave"), ([member("a/../../b")], "would leave"), ([member("a"), member("a/b")], "not a whole zip"),
-    ([member("a/b"), member("a")], "not a whole zip"), ([member("zeros", bytes(3 << 20), zipfile.ZIP_DEFLATED)], "holds more than"),
+    ([member("a.txt"), member("a.txt", b"2")], "twice"),
+    ([member("a.txt"), member("./a.txt", b"2")], "twice"),
+    ([member(".")], "no name"),
+    ([member("/etc/passwd")], "would leave"),
+    ([member("a/../../b")], "would leave"),
+    ([member("a"), member("a/b")], "not a whole zip"),
+    ([member("a/b"), member("a")], "not a whole zip"),
+    ([member("zeros", bytes(3 << 20), zipfile.ZIP_DEFLATED)], "holds more than"),
     ([member("zeros", bytes(3 << 20), zipfile.ZIP_LZMA)], "holds more than"),
 ])
 @pytest.mark.filterwarnings("ignore:Duplicate name")
@@ -239,7 +259,12 @@ def test_a_damaged_mask_in_an_evaluation_gives_no_wrong_number(tmp_path, what, c
     for n in range(25):
         _written(tmp_path / what / "clip" / "00002.png", damaged(whole, rng))
         record = tmp_path / f"{n}.json"
-        status = main(["evaluate", str(tmp_path / "predictions"), str(tmp_path / "annotations"), "--processes", "1", "--json", str(record)])
+        status = main([
+            "evaluate",
+            str(tmp_path / "predictions"),
+            str(tmp_path / "annotations"), "--processes", "1", "--json",
+            str(record)
+        ])
         said = capsys.readouterr()
         if status:
             assert status == 2 and said.err.count("\n") == 1 and not record.exists()

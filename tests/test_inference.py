@@ -1,4 +1,6 @@
-"""The segmenter: whose ids come back, what a given mask changes, what is refused, and what lies in the folder afterwards."""
+"""The segmenter: whose ids come back, what a given mask changes, what is refused, and what lies in the folder
+afterwards.
+"""
 
 import numpy as np
 import pytest
@@ -81,18 +83,21 @@ def test_an_object_may_be_nowhere_and_return(network):
     segmenter = Segmenter(network)
     segmenter.step(FRAMES[0], labels(id1=(3, 5), id2=(20, 40)))
     network_segment = segmenter.network.segment
-    segmenter.network.segment = lambda features, memory: network_segment(features, memory) + torch.tensor([50.0, 0, -50])[:, None, None]
+    segmenter.network.segment = lambda features, memory: network_segment(features, memory) + torch.tensor(
+        [50.0, 0, -50])[:, None, None]
     lost = segmenter.step(FRAMES[1])
     assert not lost.labels.any() and lost.confidence[2] > 0.99
     assert segmenter.step(FRAMES[2]).ids == (0, 1, 2)
     here = torch.from_numpy(labels(id2=(9, 20)) > 0)
-    segmenter.network.segment = lambda features, memory: network_segment(features, memory) + 50 * torch.stack([~here, here & ~here, here])
+    segmenter.network.segment = lambda features, memory: network_segment(features, memory) + 50 * torch.stack(
+        [~here, here & ~here, here])
     assert np.array_equal(segmenter.step(FRAMES[3]).labels, labels(id2=(9, 20)))
 
 
-@pytest.mark.parametrize("options", [{"flip": True}, {"scales": (1.0, 1.3)}, {"longest": 40}, {"aggregation": "soft"}, {"aggregation": "hard"},
-                                     {"keep_reference": True},
-                                     {"flip": True, "scales": (0.8, 1.2), "longest": 48, "aggregation": "soft"}])
+@pytest.mark.parametrize(
+    "options",
+    [{"flip": True}, {"scales": (1.0, 1.3)}, {"longest": 40}, {"aggregation": "soft"}, {"aggregation": "hard"},
+     {"keep_reference": True}, {"flip": True, "scales": (0.8, 1.2), "longest": 48, "aggregation": "soft"}])
 def test_options_keep_size_and_probabilities(network, options):
     segmenter = Segmenter(network, **options)
     for t, frame in enumerate(FRAMES[:4]):
@@ -217,7 +222,8 @@ def test_the_command_writes_masks_and_an_overlay(network, tmp_path, capsys):
     write_mask(tmp_path / "first.png", labels(id7=(3, 5)))
     common = [str(frames), "--weights", str(tmp_path / "tiny.safetensors"), "--out", str(out), "--overwrite"]
     assert main(["segment", *common, "--mask", str(tmp_path / "first.png"), "--overlay"]) == 0
-    assert sorted(p.name for p in out.iterdir()) == ["frame0.png", "frame1.png", "frame2.png", "frame3.png", "overlay.mp4"]
+    assert sorted(
+        p.name for p in out.iterdir()) == ["frame0.png", "frame1.png", "frame2.png", "frame3.png", "overlay.mp4"]
     segmenter = Segmenter(network)
     for t in range(4):
         expected = segmenter.step(FRAMES[t], labels(id7=(3, 5)) if t == 0 else None)
@@ -234,10 +240,17 @@ def test_the_command_writes_masks_and_an_overlay(network, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("change, message", [
-    ({"--mask": "nowhere.png"}, "nowhere.png: no such"), ({"--weights": "nowhere"}, "no weights 'nowhere'"), ({"VIDEO": "nowhere"}, "nowhere"),
-    ({"--at": "9"}, "frames 0..3"), ({"--mask": "empty.png"}, "hold no object"), ({"--mask": "small.png"}, "labels have shape"),
-    ({"--mask": "color.png"}, "color"), ({"--mask": "large.png"}, "values up to 300"), ({"--weights": "other.safetensors"}, "does not fit the network"),
-    pytest.param({"--device": "cuda"}, "no device 'cuda' here", marks=pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without")),
+    ({"--mask": "nowhere.png"}, "nowhere.png: no such"),
+    ({"--weights": "nowhere"}, "no weights 'nowhere'"),
+    ({"VIDEO": "nowhere"}, "nowhere"),
+    ({"--at": "9"}, "frames 0..3"),
+    ({"--mask": "empty.png"}, "hold no object"),
+    ({"--mask": "small.png"}, "labels have shape"),
+    ({"--mask": "color.png"}, "color"),
+    ({"--mask": "large.png"}, "values up to 300"),
+    ({"--weights": "other.safetensors"}, "does not fit the network"),
+    pytest.param({"--device": "cuda"}, "no device 'cuda' here", marks=pytest.mark.skipif(
+        torch.cuda.is_available(), reason="needs a machine without")),
 ])
 def test_the_command_says_what_is_wrong_and_writes_nothing(network, tmp_path, capsys, monkeypatch, change, message):
     monkeypatch.chdir(tmp_path)
@@ -251,7 +264,9 @@ def test_the_command_says_what_is_wrong_and_writes_nothing(network, tmp_path, ca
     other = build(named_model("sst-tiny"))
     other.config = other.config.replace(width=32)
     weights.save(other, tmp_path / "other.safetensors")
-    arguments = {"VIDEO": "frames", "--weights": "tiny.safetensors", "--mask": "first.png", "--out": "out", "--at": "0"} | change
+    arguments = {
+        "VIDEO": "frames", "--weights": "tiny.safetensors", "--mask": "first.png", "--out": "out", "--at": "0"
+    } | change
     video_folder = arguments.pop("VIDEO")
     assert main(["segment", video_folder, *(part for pair in arguments.items() for part in pair)]) == 2
     error = capsys.readouterr().err
@@ -261,7 +276,9 @@ def test_the_command_says_what_is_wrong_and_writes_nothing(network, tmp_path, ca
 
 @pytest.mark.slow
 def test_memory_is_flat_over_five_thousand_frames():
-    """What is held between frame 200 and 5,000 of a stream differs by less than 2%; `sst model sst-small --stream 5000` shows it at 480p."""
+    """What is held between frame 200 and 5,000 of a stream differs by less than 2%; `sst model sst-small --stream
+    5000` shows it at 480p.
+    """
     torch.manual_seed(0)
     segmenter = Segmenter(build(named_model("sst-small")))
     rows = list(streamed(segmenter, endless_video(96, 160), 5000, 200))

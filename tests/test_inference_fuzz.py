@@ -13,8 +13,10 @@ from sstlib.model import build
 VOID = 255
 SIDES = st.one_of(st.integers(1, 40), st.sampled_from([1, 2, 3, 5, 97]))
 KINDS = ["uint8", "int16", "int64", "uint64", "bool", "float32", "float64", "complex64"]
-VALUES = {"ids": [0, 1, 2, 254], "far ids": [0, 3, 254], "void": [VOID], "nothing": [0], "void and an id": [0, VOID, 7], "too large": [0, 256, 300],
-          "negative": [-1, 0, 1], "huge": [0, 2**40]}
+VALUES = {
+    "ids": [0, 1, 2, 254], "far ids": [0, 3, 254], "void": [VOID], "nothing": [0], "void and an id": [0, VOID, 7],
+    "too large": [0, 256, 300], "negative": [-1, 0, 1], "huge": [0, 2**40]
+}
 
 
 @pytest.fixture(scope="module")
@@ -72,8 +74,10 @@ def check(network, case) -> None:
         with pytest.raises(ValueError, match="^[^\n]+$"):
             segmenter.step(frames[1], later)
     prediction = segmenter.step(frames[2])
-    assert prediction.labels.shape == size and prediction.labels.dtype == np.uint8 and set(np.unique(prediction.labels)) <= set(prediction.ids)
-    assert prediction.probabilities.shape == (len(prediction.ids), *size) and np.isfinite(prediction.probabilities).all()
+    assert prediction.labels.shape == size and prediction.labels.dtype == np.uint8 and set(np.unique(
+        prediction.labels)) <= set(prediction.ids)
+    assert prediction.probabilities.shape == (len(prediction.ids), *size) and np.isfinite(
+        prediction.probabilities).all()
     np.testing.assert_allclose(prediction.probabilities.sum(0), 1, atol=1e-5)
     for values in (prediction.confidence, prediction.presence, prediction.doubt):
         assert set(values) == set(prediction.ids[1:]) and all(0 <= value <= 1 for value in values.values())
@@ -106,14 +110,23 @@ def test_a_scale_that_leaves_nothing_is_refused(network):
 
 
 @pytest.mark.parametrize("frame", [
-    np.zeros((0, 5, 3), np.uint8), np.zeros((5, 0, 3), np.uint8), np.zeros((5, 5), np.uint8), np.zeros((5, 5, 4), np.uint8),
-    np.zeros((5, 5, 3), np.int16), np.full((5, 5, 3), np.nan), np.zeros((1, 5, 5, 3), np.uint8), np.zeros((3, 5, 5), np.uint8)])
+    np.zeros((0, 5, 3), np.uint8),
+    np.zeros((5, 0, 3), np.uint8),
+    np.zeros((5, 5), np.uint8),
+    np.zeros((5, 5, 4), np.uint8),
+    np.zeros((5, 5, 3), np.int16),
+    np.full((5, 5, 3), np.nan),
+    np.zeros((1, 5, 5, 3), np.uint8),
+    np.zeros((3, 5, 5), np.uint8)
+])
 def test_frames_that_are_none_are_refused_in_a_line(network, frame):
-    with pytest.raises(ValueError, match=r"^the frame is [^\n]+ give RGB as uint8 of shape \(height, width, 3\), values 0\.\.255$"):
+    with pytest.raises(ValueError,
+                       match=r"^the frame is [^\n]+ give RGB as uint8 of shape \(height, width, 3\), values 0\.\.255$"):
         Segmenter(network).step(frame, np.ones(frame.shape[:2], np.uint8))
 
 
-@pytest.mark.parametrize("change", [np.flipud, np.fliplr, lambda x: np.asfortranarray(x), lambda x: np.broadcast_to(x[5:6], x.shape)])
+@pytest.mark.parametrize(
+    "change", [np.flipud, np.fliplr, lambda x: np.asfortranarray(x), lambda x: np.broadcast_to(x[5:6], x.shape)])
 def test_arrays_of_any_layout_are_read_as_they_are(network, change):
     frame = np.random.default_rng(0).integers(0, 256, (17, 23, 3), dtype=np.uint8)
     mask = np.zeros((17, 23), np.uint8)

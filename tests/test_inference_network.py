@@ -1,4 +1,6 @@
-"""What a segmenter does with a network that is not its own: shares the weights, changes nothing; and the size that it works at."""
+"""What a segmenter does with a network that is not its own: shares the weights, changes nothing; and the size that
+it works at.
+"""
 
 import time
 from pathlib import Path
@@ -78,7 +80,8 @@ def test_weights_are_shared_and_training_goes_on(network):
 def test_options_reach_every_module_and_do_what_the_configuration_does(network, options):
     segmenter = Segmenter(network, **options)
     np.testing.assert_array_equal(carried(segmenter), unrolled(network, **options))
-    assert all(module.config == network.config.replace(**options) for module in segmenter.network.modules() if hasattr(module, "config"))
+    assert all(module.config == network.config.replace(**options) for module in segmenter.network.modules()
+               if hasattr(module, "config"))
 
 
 def test_segmenters_of_one_network_are_independent(network):
@@ -171,18 +174,25 @@ def test_the_command_says_at_which_size_it_works(network, tmp_path, capsys):
     told = {}
     for extra in ((), ("--longest", "0"), ("--longest", "32"), ("--threads", "1")):
         out = tmp_path / "-".join(["out", *extra])
-        assert main(["segment", str(tmp_path / "frames"), "--mask", str(tmp_path / "first.png"), "--weights", str(tmp_path / "small.safetensors"),
-                     "--out", str(out), *extra]) == 0
+        assert main([
+            "segment",
+            str(tmp_path / "frames"), "--mask",
+            str(tmp_path / "first.png"), "--weights",
+            str(tmp_path / "small.safetensors"), "--out",
+            str(out), *extra
+        ]) == 0
         told[extra] = capsys.readouterr().out
         assert read_mask(out / "1.png").shape == (HEIGHT, WIDTH)
-    assert "frames of 67x41 are worked on at 48x29, the size that the weights are for; --longest 0 takes them in full" in told[()]
+    assert "frames of 67x41 are worked on at 48x29, the size that the weights are for; --longest 0 takes them in full" in told[
+        ()]
     assert "worked on" not in told["--longest", "0"] and "at 32x20, as --longest says" in told["--longest", "32"]
 
 
 def large(size: tuple[int, int], objects: int) -> tuple[np.ndarray, np.ndarray]:
     """A frame in smooth colors, and masks side by side."""
     rows, columns = np.arange(size[0], dtype=np.uint16)[:, None], np.arange(size[1], dtype=np.uint16)
-    frame = np.stack([(rows + 0 * columns) // 16, (columns + 0 * rows) // 16, (rows + columns) // 32], 2).astype(np.uint8)
+    frame = np.stack([(rows + 0 * columns) // 16, (columns + 0 * rows) // 16, (rows + columns) // 32],
+                     2).astype(np.uint8)
     masks = np.zeros(size, np.uint8)
     masks[size[0] // 3:size[0] // 2] = 1 + columns * objects // size[1]
     return frame, masks

@@ -24,7 +24,8 @@ def test_values_and_gradients_are_those_of_float64(shape, dtype, tolerance):
     computed = output.detach(), *torch.autograd.grad(output, (leaf, norm.weight, norm.bias), upstream)
     exact = [t.detach().double().requires_grad_() for t in (x, norm.weight, norm.bias)]
     truth = F.group_norm(exact[0], groups, *exact[1:])
-    for value, expected in zip(computed, (truth.detach(), *torch.autograd.grad(truth, exact, upstream.double())), strict=True):
+    for value, expected in zip(computed, (truth.detach(), *torch.autograd.grad(truth, exact, upstream.double())),
+                               strict=True):
         scale = expected.abs().max().clamp(min=1)
         torch.testing.assert_close(value.double() / scale, expected / scale, rtol=tolerance, atol=tolerance)
 

@@ -24,7 +24,7 @@ FLOORS = (  # a room imports only rooms of floors before its own
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 CORE = ("connectivity", "attention", "model", "metrics", "training", "inference")  # what a reader of the paper needs
 FAST = ("attention/kernels", "attention/triton", "model/fast")  # what is there for speed alone
-LARGEST_CORE = 6000
+LARGEST_CORE = 6200
 ENTRANCES = {"__init__", "__main__"}
 
 
@@ -108,9 +108,14 @@ def test_no_file_leads_back_to_itself():
 
 def test_no_command_imports_another():
     """Inside cli a command may use the private files beside it, which use no command."""
-    commands = {module for module in MODULES if module.startswith("sstlib.cli.") and not module.rpartition(".")[2].startswith("_")}
-    arrows = [f"{module} -> {other}" for module, others in graph().items() if room(module) == "cli" and module != "sstlib.cli"
-              for other in others & (commands | {"sstlib.cli"})]
+    commands = {
+        module for module in MODULES
+        if module.startswith("sstlib.cli.") and not module.rpartition(".")[2].startswith("_")
+    }
+    arrows = [
+        f"{module} -> {other}" for module, others in graph().items() if room(module) == "cli" and module != "sstlib.cli"
+        for other in others & (commands | {"sstlib.cli"})
+    ]
     assert commands and not arrows
 
 

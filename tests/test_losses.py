@@ -59,7 +59,8 @@ def test_presence_is_judged_by_what_is_seen_and_how_well():
     labels[0, 1][labels[0, 1] == 1] = 0  # hidden
     labels[1, 0][labels[1, 0] == 2] = 1
     labels[1, 2, 0] = 255
-    logits = 4 * torch.nn.functional.one_hot(labels[:, 1:] % 255, 3).permute(0, 1, 4, 2, 3).double() + torch.randn(2, 2, 3, 4, 6, generator=generator)
+    logits = 4 * torch.nn.functional.one_hot(labels[:, 1:] % 255, 3).permute(0, 1, 4, 2, 3).double() + torch.randn(
+        2, 2, 3, 4, 6, generator=generator)
     logits[1, 1, 2] += 9  # claims all
     presence = torch.randn(2, 2, 3, 2, generator=generator).double()
     found = []

@@ -107,7 +107,8 @@ REFUSED = {  # name of the file, image, words of the error
     "gray 0, 128, 255": ("m.png", Image.fromarray(np.uint8(DISK) * 128 + np.uint8(BAR) * 255), "gray levels 128, 255"),
     "gray 0, 85, 170, 255": ("m.png", Image.fromarray(np.minimum(np.indices(SHAPE)[1] // 12, 3).astype(np.uint8) * 85), "gray levels"),
     "no black": ("m.png", painted("red", background="white"), "without a black or transparent background"),
-    "P without black": ("m.png", indexed(DISK, [(255, 255, 255), (255, 0, 0)]), "without a black or transparent background"),
+    "P without black": ("m.png", indexed(DISK, [(255, 255, 255), (255, 0, 0)]), "without a black or transparent "
+                                                                                "background"),
     "P against its colors": ("m.png", indexed(TWO, [(0, 0, 0), (0, 128, 0), (128, 0, 0)]), "two ways"),
     "half transparent": ("m.png", Image.merge("LA", [Image.new("L", SHAPE[::-1], 255), Image.fromarray(np.uint8(DISK) * 100 + 100)]), "two ways"),
     "a photograph": ("m.png", Image.fromarray(NOISE), "samples of a picture"),
@@ -131,7 +132,9 @@ def test_what_are_no_ids_or_two_is_refused(tmp_path, name, image, words):
         video.read_mask(tmp_path / name)
 
 
-@pytest.mark.parametrize("kind", ["soft L", "soft P", "soft RGB", "soft red", "soft alpha", "soft float", "soft 16 bit", "JPEG", "WebP with loss"])
+@pytest.mark.parametrize(
+    "kind",
+    ["soft L", "soft P", "soft RGB", "soft red", "soft alpha", "soft float", "soft 16 bit", "JPEG", "WebP with loss"])
 def test_a_threshold_makes_one_object_of_soft_masks(tmp_path, kind):
     name, image, _ = REFUSED[kind]
     image.save(tmp_path / name)
@@ -140,11 +143,13 @@ def test_a_threshold_makes_one_object_of_soft_masks(tmp_path, kind):
     assert np.count_nonzero(labels != expected) <= (0 if "soft" in kind else 4)
 
 
-@pytest.mark.parametrize("kind", [kind for kind in READ if "cut out" not in kind and np.array_equal(READ[kind][2], DISK)])
+@pytest.mark.parametrize("kind",
+                         [kind for kind in READ if "cut out" not in kind and np.array_equal(READ[kind][2], DISK)])
 def test_a_threshold_changes_nothing_where_there_are_two_levels(tmp_path, kind):
     name, image, labels = READ[kind]
     image.save(tmp_path / name)
-    np.testing.assert_array_equal(video.read_mask(tmp_path / name, video.reading_of([tmp_path / name], threshold=100)), labels)
+    np.testing.assert_array_equal(video.read_mask(tmp_path / name, video.reading_of([tmp_path / name], threshold=100)),
+                                  labels)
 
 
 @pytest.mark.parametrize("threshold", [0, -1, 256])
@@ -182,8 +187,11 @@ def test_white_on_black_is_the_object_also_where_a_frame_is_black(tmp_path):
 
 
 @pytest.mark.parametrize("first, second", [
-    (Image.fromarray(TWO), painted("white")), (painted("white"), Image.fromarray(TWO)), (painted("red", "green"), indexed(TWO, None)),
-    (indexed(TWO, None), painted("black")), (transparent(painted("black"), DISK), Image.fromarray(TWO)),
+    (Image.fromarray(TWO), painted("white")),
+    (painted("white"), Image.fromarray(TWO)),
+    (painted("red", "green"), indexed(TWO, None)),
+    (indexed(TWO, None), painted("black")),
+    (transparent(painted("black"), DISK), Image.fromarray(TWO)),
     (Image.fromarray(np.uint8(DISK) * 255), Image.fromarray(TWO)),
 ])
 def test_masks_of_one_clip_are_of_one_kind(tmp_path, first, second):
@@ -212,8 +220,10 @@ def test_what_was_understood_is_said():
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("suffix", ["png", "tif"])
 def test_masks_are_turned_upright(tmp_path, orientation, suffix):
-    turned = {1: TWO, 2: TWO[:, ::-1], 3: TWO[::-1, ::-1], 4: TWO[::-1], 5: TWO.T, 6: np.rot90(TWO), 7: TWO[::-1, ::-1].T,
-              8: np.rot90(TWO, -1)}[orientation]
+    turned = {
+        1: TWO, 2: TWO[:, ::-1], 3: TWO[::-1, ::-1], 4: TWO[::-1], 5: TWO.T, 6: np.rot90(TWO), 7: TWO[::-1, ::-1].T,
+        8: np.rot90(TWO, -1)
+    }[orientation]
     exif = Image.Exif()
     exif[ORIENT] = orientation
     path = tmp_path / f"m.{suffix}"
@@ -256,7 +266,8 @@ def test_a_bomb_is_refused_by_its_header(tmp_path, side):
     header = struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
     stream = zlib.compressobj()
     pixels = b"".join(stream.compress(bytes(1 << 20)) for _ in range(150)) + stream.flush()
-    (tmp_path / "m.png").write_bytes(png.SIGNATURE + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b""))
+    (tmp_path / "m.png").write_bytes(png.SIGNATURE + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) +
+                                     chunk(b"IEND", b""))
     for read in (video.read_mask, video.read_frame):
         with pytest.raises(ValueError, match="m.png: claims to hold more than 89 million pixels"):
             read(tmp_path / "m.png")
@@ -273,14 +284,16 @@ def test_only_masks_written_here_count_as_that(tmp_path):
 
 @pytest.mark.skipif(png._library() is None, reason="no C++ compiler")
 def test_the_fast_reader_takes_davis_palettes_and_no_others():
-    for colors, fast in ((None, True), ([(0, 0, 0)] * 256, True), (video.palette()[:22], True), (RAMP, False), ([(9, 9, 9), (0, 0, 0)], False)):
+    for colors, fast in ((None, True), ([(0, 0, 0)] * 256, True), (video.palette()[:22], True), (RAMP, False),
+                         ([(9, 9, 9), (0, 0, 0)], False)):
         content = io.BytesIO()
         indexed(DISK, colors).save(content, format="PNG")
         assert (png.decode(content.getvalue()) is not None) == fast
 
 
 def test_a_clip_of_1_bit_may_have_a_gray_frame_of_the_same(tmp_path):
-    paths = saved(tmp_path / "clip", Image.fromarray(DISK), Image.fromarray(np.uint8(BAR) * 255), Image.fromarray(0 * TWO))
+    paths = saved(tmp_path / "clip", Image.fromarray(DISK), Image.fromarray(np.uint8(BAR) * 255),
+                  Image.fromarray(0 * TWO))
     reading, labels = read_clip(paths)
     assert str(reading) == "1 bit, white on black"
     np.testing.assert_array_equal(np.stack(labels), np.stack([DISK, BAR, 0 * DISK]))

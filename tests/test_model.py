@@ -1,4 +1,6 @@
-"""What must hold of every method whatever its weights: batches, objects, memory, and SST's cached and partial computations."""
+"""What must hold of every method whatever its weights: batches, objects, memory, and SST's cached and partial
+computations.
+"""
 
 import pytest
 import torch
@@ -60,16 +62,19 @@ def test_two_clips_are_twice_one(network):
     both = unroll(network, frames, truth[:, 0])
     assert both.shape == (2, 4, 3, *SIZE)
     for b in range(2):
-        torch.testing.assert_close(unroll(network, frames[b:b + 1], truth[b:b + 1, 0]), both[b:b + 1], rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(unroll(network, frames[b:b + 1], truth[b:b + 1, 0]), both[b:b + 1], rtol=1e-4,
+                                   atol=1e-4)
 
 
 @torch.no_grad()
 def test_objects_permuted_are_masks_permuted(network):
     frames, truth = clip(objects=4)
-    truth = (6 * truth + torch.randn(truth.shape, generator=torch.Generator().manual_seed(2))).softmax(2)  # no cell is shared evenly
+    # No cell is shared evenly
+    truth = (6 * truth + torch.randn(truth.shape, generator=torch.Generator().manual_seed(2))).softmax(2)
     order = [0, 3, 1, 2]
     masks = unroll(network, frames, truth[:, 0], truth)
-    torch.testing.assert_close(unroll(network, frames, truth[:, 0, order], truth[:, :, order]), masks[:, :, order], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(unroll(network, frames, truth[:, 0, order], truth[:, :, order]), masks[:, :, order],
+                               rtol=1e-4, atol=1e-4)
     assert (masks - masks[:, :, order]).abs().max() > 1e-3
 
 

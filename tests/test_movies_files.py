@@ -1,4 +1,6 @@
-"""Video files that people have: frames are what the decoder emits, in whichever order they are asked for; sound is kept."""
+"""Video files that people have: frames are what the decoder emits, in whichever order they are asked for; sound is
+kept.
+"""
 
 import struct
 import warnings
@@ -41,7 +43,8 @@ def pictures(count=COUNT):
 def encoded(path, codec="libx264", pixels="yuv420p", options=None, frames=None, rate=25, stamps=None):
     """A video written by PyAV alone; `stamps` are milliseconds."""
     with av.open(str(path), "w") as container:
-        stream = container.add_stream(codec, rate=rate, width=WIDTH, height=HEIGHT, pix_fmt=pixels, options=options or {})
+        stream = container.add_stream(codec, rate=rate, width=WIDTH, height=HEIGHT, pix_fmt=pixels, options=options
+                                      or {})
         if stamps is not None:
             stream.codec_context.time_base = Fraction(1, 1000)
         for t, picture in enumerate(pictures() if frames is None else frames):
@@ -81,7 +84,10 @@ def check(path, monkeypatch, seed=0):
     monkeypatch.setattr(reading, "RUN_ON", 5)
     video = movies.VideoSequence(path)
     assert len(video) == len(expected)
-    order = [*range(len(video)), *range(len(video) - 1, -1, -1), *np.random.default_rng(seed).permutation(len(video)).tolist()]
+    order = [
+        *range(len(video)), *range(len(video) - 1, -1, -1),
+        *np.random.default_rng(seed).permutation(len(video)).tolist()
+    ]
     for t in order:
         np.testing.assert_array_equal(video.frame(t), expected[t], err_msg=f"frame {t}")
         assert len(video._cache) <= 4
@@ -174,7 +180,8 @@ def test_frames_at_no_constant_rate_keep_their_times(tmp_path, monkeypatch):
     expected = [Fraction(stamp - stamps[0], 1000) for stamp in stamps]
     assert video.times == expected
     movies.write_video(tmp_path / "written.mp4", (video.frame(t) for t in range(COUNT)), source=video)
-    assert [round(time * 1000) for time in movies.VideoSequence(tmp_path / "written.mp4").times] == [time * 1000 for time in expected]
+    assert [round(time * 1000) for time in movies.VideoSequence(tmp_path / "written.mp4").times
+            ] == [time * 1000 for time in expected]
 
 
 def test_frames_of_two_sizes_are_refused_when_opened(tmp_path):
@@ -183,7 +190,8 @@ def test_frames_of_two_sizes_are_refused_when_opened(tmp_path):
     with av.open(str(second), "w") as container:
         stream = container.add_stream("libx264", rate=25, width=64, height=32, pix_fmt="yuv420p")
         for picture in pictures(10):
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(picture[:32, :64]), format="rgb24")))
+            container.mux(
+                stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(picture[:32, :64]), format="rgb24")))
         container.mux(stream.encode())
     both = tmp_path / "both.ts"
     both.write_bytes(first.read_bytes() + second.read_bytes())
@@ -218,9 +226,12 @@ def test_only_a_file_that_ends_early_is_said_to_be_cut_off(tmp_path, suffix):
         np.testing.assert_array_equal(video.frame(t), expected)
 
 
-SOUND = {"AAC": (".mp4", "libx264", "aac", 48_000, "stereo"), "Opus": (".mkv", "libx264", "libopus", 48_000, "stereo"),
-         "PCM": (".mov", "libx264", "pcm_s16le", 44_100, "mono"), "MP3": (".avi", "mpeg4", "mp3", 44_100, "stereo"),
-         "in a transport stream": (".ts", "libx264", "aac", 48_000, "stereo"), "96 kHz": (".mkv", "libx264", "flac", 96_000, "mono")}
+SOUND = {
+    "AAC": (".mp4", "libx264", "aac", 48_000, "stereo"), "Opus": (".mkv", "libx264", "libopus", 48_000, "stereo"),
+    "PCM": (".mov", "libx264", "pcm_s16le", 44_100, "mono"), "MP3": (".avi", "mpeg4", "mp3", 44_100, "stereo"),
+    "in a transport stream": (".ts", "libx264", "aac", 48_000, "stereo"),
+    "96 kHz": (".mkv", "libx264", "flac", 96_000, "mono")
+}
 
 
 def with_sound(path, codec, sound, rate, layout):
@@ -233,7 +244,8 @@ def with_sound(path, codec, sound, rate, layout):
         for picture in pictures():
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         container.mux(stream.encode())
-        frame = av.AudioFrame.from_ndarray(np.stack([tone] * (2 if layout == "stereo" else 1)), format="fltp", layout=layout)
+        frame = av.AudioFrame.from_ndarray(np.stack([tone] * (2 if layout == "stereo" else 1)), format="fltp",
+                                           layout=layout)
         frame.sample_rate, frame.pts, frame.time_base = rate, 0, Fraction(1, rate)
         container.mux(heard.encode(frame))
         container.mux(heard.encode())
@@ -252,7 +264,8 @@ def heard(path):
                 first = float(piece.pts * piece.time_base) - start if first is None else first
                 samples.append(piece.to_ndarray()[0])
     samples = np.concatenate(samples)
-    return stream.rate, np.r_[np.zeros(max(0, round(first * stream.rate))), samples][max(0, -round(first * stream.rate)):]
+    return stream.rate, np.r_[np.zeros(max(0, round(first * stream.rate))),
+                              samples][max(0, -round(first * stream.rate)):]
 
 
 @pytest.mark.parametrize("suffix, codec, sound, rate, layout", SOUND.values(), ids=SOUND)
@@ -277,7 +290,8 @@ def test_a_trimmed_video_keeps_its_sound_in_step(tmp_path):
         for packet in old.demux():
             if packet.dts is not None:
                 shift = int(Fraction(-10, 25) / packet.time_base)
-                packet.pts, packet.dts, packet.stream = packet.pts + shift, packet.dts + shift, streams[packet.stream.index]
+                packet.pts, packet.dts, packet.stream = packet.pts + shift, packet.dts + shift, streams[
+                    packet.stream.index]
                 new.mux(packet)
     source = movies.VideoSequence(tmp_path / "trim.mp4")
     assert len(source) == COUNT - 10

@@ -60,7 +60,8 @@ def test_opens_with_its_number_and_its_question(path):
 def test_has_one_cell_of_typed_commented_parameters_that_papermill_reads(path):
     [cell] = parameter_cells(path)
     nodes = ast.parse(cell.source).body
-    assert nodes and len(nodes) == len([line for line in cell.source.splitlines() if line.strip()]), "one assignment a line"
+    assert nodes and len(nodes) == len([line for line in cell.source.splitlines() if line.strip()
+                                        ]), "one assignment a line"
     for node, line in zip(nodes, filter(str.strip, cell.source.splitlines())):
         assert isinstance(node, ast.AnnAssign) and node.value is not None, line
         ast.literal_eval(node.value)
@@ -83,7 +84,8 @@ def test_logic_lives_in_the_library(path):
         assert len(cell.source.splitlines()) <= 20, cell.source
         for node in ast.walk(ast.parse(python_of(cell))):
             if isinstance(node, ast.ClassDef):  # a pattern of one's own is one
-                assert [base.id for base in node.bases] == ["Connectivity"] and node.end_lineno - node.lineno < 10, node.name
+                assert [base.id for base in node.bases] == ["Connectivity"
+                                                            ] and node.end_lineno - node.lineno < 10, node.name
             if isinstance(node, ast.FunctionDef):
                 assert node.end_lineno - node.lineno + 1 <= 5, node.name
 

@@ -12,7 +12,10 @@ from sstlib.training.losses import segmentation_loss
 
 STEPS, EVERY, ENOUGH = 400, 20, 0.95
 # Tables 3 to 5, twelve networks with dense attention, and the three rivals; nobody trains the last three for a table.
-CHANGES = {**VARIANTS, "encoding-learned": {"encoding": "learned"}, "history-16": {"history": 16}, "cfbi+sst": {"profile": "cfbi+sst"}}
+CHANGES = {
+    **VARIANTS, "encoding-learned": {"encoding": "learned"}, "history-16": {"history": 16},
+    "cfbi+sst": {"profile": "cfbi+sst"}
+}
 
 
 def clip() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -44,7 +47,10 @@ def test_every_variant_overfits_one_clip(variant):
             with torch.no_grad():
                 predicted = unroll(network, frames, memberships[:, 0]).argmax(2).numpy()[0]
             truth = labels[0, 1:].numpy()
-            scores = [region_similarity(p == o, t == o) for p, t in zip(predicted, truth) for o in range(1, memberships.shape[2])]
+            scores = [
+                region_similarity(p == o, t == o) for p, t in zip(predicted, truth)
+                for o in range(1, memberships.shape[2])
+            ]
             best = max(best, sum(scores) / len(scores))
             if best >= ENOUGH:
                 return

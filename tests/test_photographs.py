@@ -1,4 +1,6 @@
-"""Clips composed of photographs: read from folder and zip alike, the same from the same seed, masks exact, objects hidden and seen again."""
+"""Clips composed of photographs: read from folder and zip alike, the same from the same seed, masks exact, objects
+hidden and seen again.
+"""
 
 import zipfile
 
@@ -18,7 +20,9 @@ COLORS = {1: (250, 10, 10), 2: (10, 250, 10)}
 
 
 def write_photographs(folder, count=6):
-    """Gray noise with a red disk and, in every second, a green box as the second object; one has a void border, one a speck."""
+    """Gray noise with a red disk and, in every second, a green box as the second object; one has a void border, one
+    a speck.
+    """
     y, x = np.mgrid[:40, :60]
     for number in range(count):
         rng = np.random.default_rng(number)
@@ -52,7 +56,8 @@ def test_a_zip_is_read_as_the_folder_is(photographs, tmp_path, monkeypatch):
     zipped = open_photographs()
     assert len(zipped) == len(photographs) == 6
     for one, other in zip(zipped, photographs, strict=True):
-        assert one.name == other.name and np.array_equal(one.pixels, other.pixels) and np.array_equal(one.labels, other.labels)
+        assert one.name == other.name and np.array_equal(one.pixels, other.pixels) and np.array_equal(
+            one.labels, other.labels)
     assert [photographs[i].name for i in (0, 5)] == ["set/00", "set/05"] and photographs[1].objects() == [1, 2]
 
 
@@ -83,8 +88,8 @@ def test_missing_photographs_are_named(tmp_path, monkeypatch):
 
 def still(frames, **changes):
     """A path that goes nowhere."""
-    parts = dict(center=np.full((frames, 2), (32.0, 24.0)), scale=np.ones(frames), angle=np.zeros(frames), squeeze=np.ones(frames),
-                 wave=np.zeros((frames, 2)), bend=0.0)
+    parts = dict(center=np.full((frames, 2), (32.0, 24.0)), scale=np.ones(frames), angle=np.zeros(frames),
+                 squeeze=np.ones(frames), wave=np.zeros((frames, 2)), bend=0.0)
     return Path(**parts | changes)
 
 
@@ -100,10 +105,12 @@ def test_a_layer_lies_where_its_path_says():
         expected = np.zeros((SIZE[0] + 20, SIZE[1] + 20), bool)
         expected[y + 10 - 4:y + 10 + 4, x + 10 - 6:x + 10 + 6] = mask
         expected = expected[10:-10, 10:-10]
-        assert np.array_equal(own[t], expected) and np.array_equal(labels[t] == 2, expected) and set(np.unique(labels)) == {2, 7}
+        assert np.array_equal(own[t], expected) and np.array_equal(labels[t] == 2, expected) and set(
+            np.unique(labels)) == {2, 7}
     box = frames[0, :, 20:28, 26:38].permute(1, 2, 0).numpy()
     assert np.abs(box[mask] - pixels[mask]).max() < 1e-3 and (box[~mask] == 0).all()
-    turned = Layer(pixels, mask, (6.0, 4.0), still(1, center=np.array([[32.0, 24.0]]), angle=np.full(1, np.pi / 2), scale=np.full(1, 2.0)))
+    turned = Layer(pixels, mask, (6.0, 4.0),
+                   still(1, center=np.array([[32.0, 24.0]]), angle=np.full(1, np.pi / 2), scale=np.full(1, 2.0)))
     covered = cutouts.warped(turned, SIZE)[1][0].numpy() > 0.5
     large = np.kron(mask, np.ones((2, 2), bool))
     expected = np.zeros(SIZE, bool)
@@ -140,7 +147,8 @@ def test_labels_are_what_is_seen():
             cutouts.lay(frames, labels, Layer(pixels, np.ones((20, 20), bool), (9.0, 9.0), path), identity)
         for identity, channel in shades.items():
             excess = frames[:, channel] - frames[:, 1 - channel]
-            assert (labels[excess.numpy() > 200] == identity).all() and (excess.numpy()[labels == identity] > -120).all()
+            assert (labels[excess.numpy() > 200] == identity).all() and (excess.numpy()[labels == identity]
+                                                                         > -120).all()
 
 
 def samples(ratio=1.0, seed=3, count=24, **changes):
@@ -208,7 +216,9 @@ def test_cut_outs_cross_real_clips(photographs, tmp_path, monkeypatch):
     monkeypatch.setenv("SST_DAVIS", str(folder))
     found = samples(ratio=0.01, real="davis2016", real_ratio=0.99, count=20)
     several = sum(len(set(np.unique(labels[0])) - {0}) > 1 for _, labels in found)
-    hidden = sum(any(not (labels[t] == o).any() for t in range(1, 6)) for _, labels in found for o in set(np.unique(labels[0])) - {0})
+    hidden = sum(
+        any(not (labels[t] == o).any() for t in range(1, 6)) for _, labels in found
+        for o in set(np.unique(labels[0])) - {0})
     assert several >= 4 and hidden >= 4
     with pytest.raises(ValueError, match="photo_ratio is 0.5 beside a real_ratio of 0.6"):
         DataConfig(real="davis2016", real_ratio=0.6, photo_ratio=0.5)

@@ -156,7 +156,8 @@ def test_memory_curves_show_what_was_measured():
 
 def test_cost_dots_have_a_marker_a_size_and_a_line_at_the_aim():
     columns = pd.MultiIndex.from_product([["backward", "last frame"], ["S1", "S2"]])
-    table = pd.DataFrame([[3.0, 3.5, 1.1, np.nan], [2.0, 2.5, 1.0, 1.2]], pd.MultiIndex.from_tuples([("grid", "native"), ("grid", "torch")]), columns)
+    table = pd.DataFrame([[3.0, 3.5, 1.1, np.nan], [2.0, 2.5, 1.0, 1.2]],
+                         pd.MultiIndex.from_tuples([("grid", "native"), ("grid", "torch")]), columns)
     backward, last = scaling.cost_dots(table, {"backward": {"native": 4.0}}).axes
     assert [line.get_xdata().tolist() for line in backward.lines[:2]] == [[3.0, 2.0], [3.5, 2.5]]
     assert list(backward.lines[2].get_xdata()) == [4.0, 4.0] and len(backward.lines) == 3 and len(last.lines) == 2
@@ -164,7 +165,8 @@ def test_cost_dots_have_a_marker_a_size_and_a_line_at_the_aim():
 
 
 def test_ratio_bars_leave_out_what_was_not_measured():
-    ratios = pd.DataFrame({"S1": [12.0, np.nan], "S2": [75.0, 7.5]}, index=pd.MultiIndex.from_tuples([("grid", "torch"), ("local", "torch")]))
+    ratios = pd.DataFrame({"S1": [12.0, np.nan], "S2": [75.0, 7.5]},
+                          index=pd.MultiIndex.from_tuples([("grid", "torch"), ("local", "torch")]))
     first, second = scaling.ratio_bars(ratios).axes
     assert [text.get_text() for text in first.texts] == ["12x", ""]
     assert [text.get_text() for text in second.texts] == ["75x", "7.5x"]

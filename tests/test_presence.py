@@ -21,7 +21,10 @@ GIVEN[3:18, 5:20], GIVEN[20:35, 40:55] = 4, 9
 
 def test_likeness_is_the_cosine_to_the_given_masks():
     reference, now = torch.tensor([3.0, 4.0, 6.0]), torch.tensor([0.0, 2.0, 2.7])  # the last is the area
-    pooled = [torch.stack([torch.ones(2, 3), torch.stack([x, 9 - x]), torch.zeros(2, 3)])[None] for x in (reference, now)]
+    pooled = [
+        torch.stack([torch.ones(2, 3), torch.stack([x, 9 - x]),
+                     torch.zeros(2, 3)])[None] for x in (reference, now)
+    ]
     found = presence.likeness(Memory(1, (), (), *pooled, {}))
     assert found.tolist() == pytest.approx([1.0, 0.8, 0.0])
 
@@ -84,7 +87,8 @@ def test_a_fit_finds_the_odds_and_an_area_counts_pairs():
     assert doubt.area_under_curve(scores, cases) == pytest.approx(np.mean(pairs))
     assert doubt.area_under_curve(scores, cases & False) is None
     curve = doubt.reliability(np.array([0.05, 0.15, 0.9, 1.0]), np.array([False, True, True, True]))
-    assert curve == [{"said": pytest.approx(0.1), "true": 0.5, "cases": 2}, {"said": pytest.approx(0.95), "true": 1.0, "cases": 2}]
+    assert curve == [{"said": pytest.approx(0.1), "true": 0.5, "cases": 2},
+                     {"said": pytest.approx(0.95), "true": 1.0, "cases": 2}]
 
 
 def test_halves_are_of_other_clips():
@@ -107,7 +111,8 @@ def said(presence_: str, doubtful: int = 0) -> str:
     ("..##", 0, "object 2: not seen before frame 2"),
     ("..##.#", 2, "object 2: not seen before frame 2, lost at frame 4, seen again at 5; doubtful in 2 frames"),
     ("....", 4, "object 2: never seen; doubtful in 4 frames"),
-    ("#.#.#.#.#.#.", 0, "object 2: lost at frame 1, seen again at 2, lost at frame 3, seen again at 4, lost at frame 5, seen again at 6, "
+    ("#.#.#.#.#.#.", 0, "object 2: lost at frame 1, seen again at 2, lost at frame 3, seen again at 4, lost at frame "
+                        "5, seen again at 6, "
                         "lost at frame 7, seen again at 8, and lost 2 times more"),
     ("#", 0, "object 2: in sight throughout"),
 ])
@@ -117,6 +122,10 @@ def test_sentences_say_when(drawn, doubtful, expected):
 
 def test_frames_come_in_any_order_and_objects_when_they_join():
     names = ["shot9", "shot10", "shot11", "shot12"]
-    told = {2: ({1: 1.0, 7: 1.0}, {1: 0.0, 7: 0.0}), 3: ({1: 0.2, 7: 1.0}, {1: 0.9, 7: 0.1}), 1: ({1: 0.4}, {1: 0.6}), 0: ({1: 0.9}, {1: 0.1})}
-    assert sentences(names, told) == ["object 1: lost at frame shot10, seen again at shot11, lost at frame shot12; doubtful in 2 frames",
+    told = {
+        2: ({1: 1.0, 7: 1.0}, {1: 0.0, 7: 0.0}), 3: ({1: 0.2, 7: 1.0}, {1: 0.9, 7: 0.1}), 1: ({1: 0.4}, {1: 0.6}),
+        0: ({1: 0.9}, {1: 0.1})
+    }
+    assert sentences(names, told) == ["object 1: lost at frame shot10, seen again at shot11, lost at frame shot12; "
+                                      "doubtful in 2 frames",
                                       "object 7: in sight throughout"]

@@ -1,4 +1,6 @@
-"""Each rival against its definition as loops over cells: what it keeps of a frame, and what it tells the decoder of each object."""
+"""Each rival against its definition as loops over cells: what it keeps of a frame, and what it tells the decoder of
+each object.
+"""
 
 import math
 
@@ -39,7 +41,8 @@ class Seen(torch.nn.Module):
 
     def forward(self, low, shared, evidence, instance, known):
         self.given = tuple(numbers(x[0]) for x in (low, shared, evidence, instance, known))
-        return torch.arange(evidence.shape[1] * low[0, 0].numel(), dtype=low.dtype).view(1, evidence.shape[1], *low.shape[2:]).square().sin()
+        return torch.arange(evidence.shape[1] * low[0, 0].numel(),
+                            dtype=low.dtype).view(1, evidence.shape[1], *low.shape[2:]).square().sin()
 
 
 def pixels(frames):
@@ -85,7 +88,9 @@ def test_recurrence_is_a_gated_unit_of_each_object():
 
 
 def stm_reading(network, masks, times, now):
-    """What the frame `now` reads of each object in the frames `times`: softmax(q k / sqrt(channels)) over all of their cells."""
+    """What the frame `now` reads of each object in the frames `times`: softmax(q k / sqrt(channels)) over all of
+    their cells.
+    """
     coarse = [numbers(network.backbone(frame).coarse[0]) for frame in pixels(now + 1)]
     keys, views = ([loops.convolution(x, layer) for x in coarse] for layer in (network.key, network.seen))
     channels, height, width = keys[0].shape
@@ -121,21 +126,26 @@ def squashed(distance, bias):
 
 
 def nearest_maps(matching, query, references, previous, radii, objects=OBJECTS):
-    """CFBI's maps (object, 1 + radii, height, width): the nearest cell of each object in all references, and in windows before."""
+    """CFBI's maps (object, 1 + radii, height, width): the nearest cell of each object in all references, and in
+    windows before.
+    """
     height, width = query.shape[1:]
     out = np.empty((objects, 1 + len(radii), height, width))
     for (row, column), o in ((cell, o) for cell in loops.cells(height, width) for o in range(objects)):
         bias = numbers(matching.background if o == 0 else matching.foreground)
         here = query[:, row, column]
-        everywhere = [((here - keys[:, y, x]) ** 2).sum() for keys, labels in references for y, x in loops.cells(height, width) if labels[y, x] == o]
+        everywhere = [((here - keys[:, y, x])**2).sum() for keys, labels in references
+                      for y, x in loops.cells(height, width) if labels[y, x] == o]
         out[o, 0, row, column] = squashed(min(everywhere, default=5e4), bias)
         for number, radius in enumerate(radii, 1):
             keys, labels = previous
             window = [((here - keys[:, y, x]) ** 2).sum() for y, x in loops.cells(height, width)
                       if labels[y, x] == o and max(abs(y - row), abs(x - column)) <= radius]
             out[o, number, row, column] = squashed(min(window, default=5e4), bias)
-    others = np.stack([np.min([out[other] for other in range(objects) if other != o], 0) if objects > 1 else np.ones_like(out[o])
-                       for o in range(objects)])
+    others = np.stack([
+        np.min([out[other] for other in range(objects) if other != o], 0) if objects > 1 else np.ones_like(out[o])
+        for o in range(objects)
+    ])
     return np.concatenate([out, others], 1)
 
 
@@ -158,7 +168,9 @@ def test_cfbi_tells_the_nearest_cell_of_each_object_and_of_all_others():
 
 
 def test_windows_end_at_their_radius_and_each_object_has_its_own_bias():
-    """On frames that are wider than the widest window, with few cells of each object, one of which is nowhere in the latest frame."""
+    """On frames that are wider than the widest window, with few cells of each object, one of which is nowhere in the
+    latest frame.
+    """
     random = torch.Generator().manual_seed(5)
     query, first, latest = torch.rand(3, 1, 2, 3, 29, generator=random, dtype=torch.float64)
     matching = FeatureMatching(halved=False).double()
@@ -168,7 +180,8 @@ def test_windows_end_at_their_radius_and_each_object_has_its_own_bias():
     labels = torch.zeros(2, 1, 3, 29, dtype=torch.long)
     labels[0, 0, 1, 2:5], labels[0, 0, 2, 20], labels[1, 0, 0, 13] = 1, 2, 1
     found = matching(query, [(first, labels[0])], (latest, labels[1]), OBJECTS)
-    expected = nearest_maps(matching, numbers(query[0]), [(numbers(first[0]), labels[0, 0])], (numbers(latest[0]), labels[1, 0]), RADII)
+    expected = nearest_maps(matching, numbers(query[0]), [(numbers(first[0]), labels[0, 0])],
+                            (numbers(latest[0]), labels[1, 0]), RADII)
     near(found[0], expected)
     alone = matching(query, [(first, 0 * labels[0])], (latest, 0 * labels[1]), 1)
     assert torch.equal(alone[:, :, 7:], torch.ones_like(alone[:, :, 7:])), "where there is no other object, it is far"
@@ -186,7 +199,8 @@ def test_at_stride_4_windows_are_searched_on_every_second_cell():
         """Cell i averaged with its neighbors 2 i - 1 and 2 i + 1 along both axes."""
         out = np.empty((len(x), 5, 7))
         for row, column in loops.cells(5, 7):
-            out[:, row, column] = x[:, max(2 * row - 1, 0):2 * row + 2, max(2 * column - 1, 0):2 * column + 2].mean((1, 2))
+            out[:, row, column] = x[:, max(2 * row - 1, 0):2 * row + 2,
+                                    max(2 * column - 1, 0):2 * column + 2].mean((1, 2))
         return out
 
     small = [every_second(numbers(x[0])) for x in (query, latest)]
@@ -203,20 +217,24 @@ def raw_windows(query, keys, labels, objects=2):
     """Least squared distances (object, radius, height, width), before they are squashed."""
     height, width = query.shape[1:]
     out = np.empty((objects, len(RADII), height, width))
-    for (row, column), o, (number, radius) in ((c, o, r) for c in loops.cells(height, width) for o in range(objects) for r in enumerate(RADII)):
-        out[o, number, row, column] = min((((query[:, row, column] - keys[:, y, x]) ** 2).sum() for y, x in loops.cells(height, width)
-                                           if labels[y, x] == o and max(abs(y - row), abs(x - column)) <= radius), default=5e4)
+    for (row, column), o, (number, radius) in (
+        (c, o, r) for c in loops.cells(height, width) for o in range(objects) for r in enumerate(RADII)):
+        out[o, number, row, column] = min(
+            (((query[:, row, column] - keys[:, y, x])**2).sum() for y, x in loops.cells(height, width)
+             if labels[y, x] == o and max(abs(y - row), abs(x - column)) <= radius), default=5e4)
     return out
 
 
 def test_equally_near_keys_and_many_queries_change_nothing():
     random = torch.Generator().manual_seed(7)
-    query, keys = torch.rand(1, 2, 1031, generator=random, dtype=torch.float64), torch.rand(1, 2, 7, generator=random, dtype=torch.float64)
+    query, keys = torch.rand(1, 2, 1031, generator=random,
+                             dtype=torch.float64), torch.rand(1, 2, 7, generator=random, dtype=torch.float64)
     labels = torch.tensor([[0, 1, 1, 0, 2, 2, 1]])
     found = nearest(query, torch.cat([keys, keys], 2), torch.cat([labels, labels], 1), OBJECTS)
     for o in range(OBJECTS):
         for n in (0, 500, 1023, 1024, 1030):
-            near(found[0, o, n], min(float(((query[0, :, n] - keys[0, :, m]) ** 2).sum()) for m in range(7) if labels[0, m] == o))
+            near(found[0, o, n],
+                 min(float(((query[0, :, n] - keys[0, :, m])**2).sum()) for m in range(7) if labels[0, m] == o))
 
 
 def matched(cosines, sharpness, memberships):
@@ -224,7 +242,9 @@ def matched(cosines, sharpness, memberships):
     weights = loops.softmax([sharpness * c for c in cosines])
     read = [sum(w * m for w, m in zip(weights, members)) for members in memberships]
     best = [max((1 + c) / 2 * m for c, m in zip(cosines, members)) for members in memberships]
-    return [[read[o], best[o], sum(read) - read[o], max((b for other, b in enumerate(best) if other != o), default=0)] for o in range(len(read))]
+    return [[read[o], best[o],
+             sum(read) - read[o],
+             max((b for other, b in enumerate(best) if other != o), default=0)] for o in range(len(read))]
 
 
 @pytest.mark.parametrize("objects", [1, 2, 4])
@@ -233,7 +253,8 @@ def test_matching_with_references_is_attention_by_cosine(objects):
     torch.manual_seed(0)
     matching = ReferenceMatching(4).double()
     matching.sharpness.fill_(3.0)
-    coarse_cells, references = torch.randn(1, 4, 11, 13, dtype=torch.float64), torch.randn(2, 4, 3, 5, dtype=torch.float64)
+    coarse_cells, references = torch.randn(1, 4, 11, 13,
+                                           dtype=torch.float64), torch.randn(2, 4, 3, 5, dtype=torch.float64)
     memberships = torch.rand(1, objects, 30, dtype=torch.float64)
     keys = torch.cat([k.flatten(1) for k in matching.keys(references)], 1)[None]
     found = matching(matching.keys(coarse_cells), keys, memberships)
@@ -248,10 +269,12 @@ def test_matching_with_references_is_attention_by_cosine(objects):
 @pytest.mark.parametrize("name", ["recurrent-tiny", "stm-tiny", "cfbi-tiny", "sst-tiny"])
 @torch.no_grad()
 def test_what_the_decoder_is_told_beside_the_evidence(name):
-    """The latest masks and their complements, matching with the references, and each object's mean embeddings in both kinds of frames.
+    """The latest masks and their complements, matching with the references, and each object's mean embeddings in both
+    kinds of frames.
 
-    Object 2 joins at frame 2: from then on it and the background are known from there, object 1 from frame 0; what a reference shows of
-    others belongs to nobody, and its cells that are mostly nobody's match nothing."""
+    Object 2 joins at frame 2: from then on it and the background are known from there, object 1 from frame 0; what a
+    reference shows of others belongs to nobody, and its cells that are mostly nobody's match nothing.
+    """
     network = lively(name, matching="reference")
     network.decoder = Seen()
     masks = soft_masks(5)
@@ -270,13 +293,17 @@ def test_what_the_decoder_is_told_beside_the_evidence(name):
     near(told[:, channels], members[3])
     near(told[:, channels + 1], 1 - members[3])
     units = [numbers(f.derived["match"][0]) for f in features]
-    shown = {0: loops.halved(members[0] * np.reshape([0, 1, 0], (3, 1, 1))), 2: loops.halved(members[2] * np.reshape([1, 0, 1], (3, 1, 1)))}
+    shown = {
+        0: loops.halved(members[0] * np.reshape([0, 1, 0], (3, 1, 1))),
+        2: loops.halved(members[2] * np.reshape([1, 0, 1], (3, 1, 1)))
+    }
     stored = [units[t][:, y, x] * (shown[t][:, y, x].sum() >= 0.5) for t in shown for y, x in loops.cells(3, 4)]
     assert 0 < sum(not key.any() for key in stored) < len(stored)
     weights = np.concatenate([share.reshape(OBJECTS, -1) for share in shown.values()], 1)
     maps = np.empty((OBJECTS, 4, 3, 4))
     for row, column in loops.cells(3, 4):
-        maps[:, :, row, column] = matched([float(units[4][:, row, column] @ key) for key in stored], float(network.matching.sharpness), weights)
+        maps[:, :, row, column] = matched([float(units[4][:, row, column] @ key) for key in stored],
+                                          float(network.matching.sharpness), weights)
     near(told[:, channels + 2:], loops.enlarged(maps, (5, 7), 2))
     near(instance, pooled([numbers(f.embedding[0]) for f in features], members, given=(2, 0, 2), latest=3))
     scores = numbers(network.decoder(features[4].low, *(torch.zeros(1, OBJECTS),) * 4)[0])

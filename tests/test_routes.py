@@ -1,4 +1,6 @@
-"""Routes: arrival against powers of the boolean mask, Eq. 7 to 10 against sums over walks, strongest routes against all of them."""
+"""Routes: arrival against powers of the boolean mask, Eq. 7 to 10 against sums over walks, strongest routes against
+all of them.
+"""
 
 from itertools import product
 
@@ -21,7 +23,8 @@ class Onward(Connectivity):
         return [tuple(np.tri(n, k=-1, dtype=bool) for n in size)]
 
 
-STACKS = [(Onward(), Grid()), (Onward(), Onward()), (Grid(),) * 3, (Local(1), Strided(2)), (Strided(3, temporal_stride=2), Local((0, 2))), (Grid(causal=True),) * 2,
+STACKS = [(Onward(), Grid()), (Onward(), Onward()), (Grid(),) * 3, (Local(1), Strided(2)),
+          (Strided(3, temporal_stride=2), Local((0, 2))), (Grid(causal=True),) * 2,
           (Local(1, causal=True), Strided(2, causal=True, temporal_stride=2)), (Dense(),), (Strided(9),) * 2]
 
 
@@ -69,7 +72,8 @@ def test_three_layers_are_the_sum_over_walks_and_equation_7_is_part_of_it(featur
     for a in grid_neighbors(start, size):
         for b in grid_neighbors(a, size):
             for c in grid_neighbors(b, size):
-                term = (features[start] @ features[a]) * (features[a] @ features[b]) * (features[b] @ features[c]) * features[c]
+                term = (features[start] @ features[a]) * (features[a] @ features[b]) * (
+                    features[b] @ features[c]) * features[c]
                 total += term
                 t, y, x = start
                 k, j, i = c
@@ -91,7 +95,8 @@ def test_six_routes_make_up_the_weight_between_cells_that_differ_in_all_coordina
 
 
 def test_degree_in_the_features(features):
-    assert_array_equal(routes.routed(2 * features, 2 * features, Grid(), 3), 2.0**7 * routes.routed(features, features, Grid(), 3))
+    assert_array_equal(routes.routed(2 * features, 2 * features, Grid(), 3),
+                       2.0**7 * routes.routed(features, features, Grid(), 3))
     assert_array_equal(routes.reattended(2 * features, Grid(), 3), 2.0**27 * routes.reattended(features, Grid(), 3))
 
 

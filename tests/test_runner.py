@@ -1,4 +1,6 @@
-"""Tasks are done by exit status and record alone; what failed says why; what was stopped goes on; nothing stays behind."""
+"""Tasks are done by exit status and record alone; what failed says why; what was stopped goes on; nothing stays
+behind.
+"""
 
 import os
 import re
@@ -183,14 +185,19 @@ def test_wrong_parameters_are_named(home, given, message):
         reproduction.parse_parameters([given])
 
 
-RANGED = ("steps: int = 3  # training steps, at least 2 and at most 8\nrate: float = 0.5  # how fast, above 0\nwhich: int = 0  # frames, one of 0, 2 or 4\n"
-          "score: str = 'J&F'  # which score, one of J&F, J or F\nvideo: str = ''  # a video file or a folder of frames; empty: none\n"
-          "mask: str = ''  # file with the first mask; needed with video\nnetwork: str = 'sst-small'  # released weights, or a file")
+RANGED = ("steps: int = 3  # training steps, at least 2 and at most 8\nrate: float = 0.5  # how fast, above 0\nwhich: "
+          "int = 0  # frames, one of 0, 2 or 4\n"
+          "score: str = 'J&F'  # which score, one of J&F, J or F\nvideo: str = ''  # a video file or a folder of "
+          "frames; empty: none\n"
+          "mask: str = ''  # file with the first mask; needed with video\nnetwork: str = 'sst-small'  # released "
+          "weights, or a file")
 
 
 @pytest.fixture
 def ranged(home, tmp_path, monkeypatch):
-    """A notebook whose comments say what its parameters take, and a user who stands elsewhere, beside a video and its mask."""
+    """A notebook whose comments say what its parameters take, and a user who stands elsewhere, beside a video and
+    its mask.
+    """
     write_notebook(paths.NOTEBOOKS, "00_one", "print(video)", parameters=RANGED)
     (tmp_path / "desk" / "clip").mkdir(parents=True)
     for name in ("clip/00000.jpg", "mask.png", "video.mp4"):
@@ -199,11 +206,14 @@ def ranged(home, tmp_path, monkeypatch):
     return tmp_path / "desk"
 
 
-@pytest.mark.parametrize("given, message", [
-    ("steps=1", "it is 1; expected a number of at least 2 and at most 8"), ("steps=9", "it is 9; expected"), ("rate=0", "it is 0; expected a number above 0"),
-    ("rate=1e999", "it is inf; expected"), ("rate=-1", "it is -1"), ("which=3", "3 is not one of 0, 2, 4"), ("score=G", "'G' is not one of J&F, J, F"),
-    ("video=movie.mp4", "there is no .*desk/movie.mp4; paths are taken from the folder in which the command runs"), ("mask=notes.txt", "there is no"),
-    ("video=video.mp4", "00_one:video is given without mask"), ("network=sst-huge", "no weights 'sst-huge'"), ("steps=" + "(" * 5000, "is not of type int")])
+@pytest.mark.parametrize(
+    "given, message",
+    [("steps=1", "it is 1; expected a number of at least 2 and at most 8"), ("steps=9", "it is 9; expected"),
+     ("rate=0", "it is 0; expected a number above 0"), ("rate=1e999", "it is inf; expected"), ("rate=-1", "it is -1"),
+     ("which=3", "3 is not one of 0, 2, 4"), ("score=G", "'G' is not one of J&F, J, F"),
+     ("video=movie.mp4", "there is no .*desk/movie.mp4; paths are taken from the folder in which the command runs"),
+     ("mask=notes.txt", "there is no"), ("video=video.mp4", "00_one:video is given without mask"),
+     ("network=sst-huge", "no weights 'sst-huge'"), ("steps=" + "(" * 5000, "is not of type int")])
 def test_parameters_out_of_range_and_missing_files_are_refused_before_anything_runs(ranged, given, message, capsys):
     assert cli.main(["reproduce", "--only", "00_one", "-p", f"00_one:{given}"]) == 2
     said = capsys.readouterr().err
@@ -219,13 +229,16 @@ def test_a_parameter_for_a_notebook_that_does_not_run_is_refused(ranged, capsys)
 
 def test_a_file_is_found_where_the_user_stands_and_its_content_is_what_counts(ranged):
     def fingerprint_of(*given):
-        [task] = reproduction.notebook_tasks(reproduction.choose([]), reproduction.parse_parameters([f"00_one:{one}" for one in given]))
+        [task] = reproduction.notebook_tasks(reproduction.choose([]),
+                                             reproduction.parse_parameters([f"00_one:{one}" for one in given]))
         return task.stamp["fingerprint"]
 
     assert reproduction.parse_parameters(["00_one:video=clip", "00_one:mask=mask.png"]) == {
         "00_one": {"video": str(ranged / "clip"), "mask": str(ranged / "mask.png")}}
-    for given, file in ((("video=video.mp4", "mask=mask.png"), "mask.png"), (("video=clip", "mask=mask.png"), "clip/00000.jpg"),
-                        (("video=clip", "mask=mask.png"), "clip/deep/00001.jpg"), (("network=video.mp4",), "video.mp4")):
+    for given, file in ((("video=video.mp4", "mask=mask.png"), "mask.png"), (("video=clip", "mask=mask.png"),
+                                                                             "clip/00000.jpg"),
+                        (("video=clip", "mask=mask.png"), "clip/deep/00001.jpg"), (("network=video.mp4",),
+                                                                                   "video.mp4")):
         before = fingerprint_of(*given)
         assert fingerprint_of(*given) == before
         (ranged / file).parent.mkdir(exist_ok=True)
@@ -289,7 +302,11 @@ def test_two_equal_executions_have_one_tidy_form(home):
 
 def test_the_summary_counts_and_gathers_the_runs_of_a_sweep():
     outcomes = [reproduction.Outcome(f"short/base-seed{seed}", "reused") for seed in range(3)]
-    text = reproduction.summary([*outcomes, reproduction.Outcome("short/base-seed3", "failed", 2.0), reproduction.Outcome("00_one", "ran", 1.25)])
+    text = reproduction.summary([
+        *outcomes,
+        reproduction.Outcome("short/base-seed3", "failed", 2.0),
+        reproduction.Outcome("00_one", "ran", 1.25)
+    ])
     assert "short (3 runs)" in text and "base-seed1" not in text and "short/base-seed3" in text
     assert text.splitlines()[-1].strip() == "1 ran, 3 reused, 1 failed"
 
@@ -353,8 +370,9 @@ def test_interrupted_and_started_again_it_goes_on_where_it_stopped(tmp_path):
     write_notebook(tmp_path / "notebooks", "00_quick", "print(1)")
     write_notebook(tmp_path / "notebooks", "01_slow", slow + "while not (here / 'go').exists():\n    time.sleep(0.05)")
     arguments = ("reproduce", "--only", "00_quick", "01_slow", "--workers", "2")
-    running = subprocess.Popen([sys.executable, "-m", "sstlib", *arguments], env=environment(tmp_path), start_new_session=True,
-                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, preexec_fn=interruptible)
+    running = subprocess.Popen([sys.executable, "-m", "sstlib", *arguments], env=environment(tmp_path),
+                               start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                               preexec_fn=interruptible)
     until = time.monotonic() + 120
     while not ((tmp_path / "pid").exists() and (tmp_path / "results" / "executed" / "00_quick.json").exists()):
         assert running.poll() is None and time.monotonic() < until
@@ -375,10 +393,12 @@ def interruptible():
 
 
 def test_a_scheduler_by_address_does_the_work(tmp_path):
-    write_notebook(tmp_path / "notebooks", "00_good", "import os\nprint('parameter', steps, os.environ.get('OMP_NUM_THREADS'))")
+    write_notebook(tmp_path / "notebooks", "00_good", "import os\nprint('parameter', steps, "
+                                                      "os.environ.get('OMP_NUM_THREADS'))")
     (tmp_path / "cluster.py").write_text(OWN_CLUSTER)
     with subprocess.Popen([sys.executable, str(tmp_path / "cluster.py")], env=environment(tmp_path / "elsewhere"),
-                          stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as cluster:
+                          stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                          text=True) as cluster:
         address = cluster.stdout.readline().strip()
         done = reproduce(tmp_path, "--only", "00_good", "-p", "00_good:steps=5", "--scheduler", address)
         cluster.stdin.close()
@@ -410,7 +430,9 @@ def test_a_scheduler_that_dies_takes_its_tasks_along_and_leaves_nothing_behind(t
 def test_a_scheduler_that_does_not_answer_is_named(home, monkeypatch):
     monkeypatch.setattr(engine, "CONNECT", 0.5)
     write_notebook(paths.NOTEBOOKS, "00_good")
-    with reproduction.Engine("tcp://127.0.0.1:9") as unreachable, pytest.raises(OSError, match="no Dask scheduler answers at 'tcp://127.0.0.1:9'"):
+    with reproduction.Engine("tcp://127.0.0.1:9") as unreachable, pytest.raises(
+            OSError, match="no Dask scheduler "
+            "answers at 'tcp://127.0.0.1:9'"):
         unreachable.run(reproduction.notebook_tasks(reproduction.choose([]), {}))
 
 
@@ -425,7 +447,8 @@ def test_the_report_of_no_executions_says_so(home):
     assert "not executed yet" in page and "<td>61.5</td>" in page
 
 
-@pytest.mark.parametrize("latex", [r"q_n^\top k_m", r"\frac{\exp(x)}{\sum_{m'} \exp(y)}", r"\lVert q - k \rVert^2", r"O(T H W \sqrt{HW})"])
+@pytest.mark.parametrize(
+    "latex", [r"q_n^\top k_m", r"\frac{\exp(x)}{\sum_{m'} \exp(y)}", r"\lVert q - k \rVert^2", r"O(T H W \sqrt{HW})"])
 def test_formulas_are_drawn(latex):
     drawn = report.formula(latex)
     assert drawn.startswith("<svg") and "NaN" not in drawn and "$" not in drawn

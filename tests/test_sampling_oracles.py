@@ -37,14 +37,17 @@ def test_frames_are_walked_to_in_gaps_and_turn_at_the_ends(length, anywhere):
 
 
 def ramps(ids=(7, 9)):
-    """Twelve frames whose red is the column, whose green is the row and whose blue is ten times the frame, and labels that follow from them.
+    """Twelve frames whose red is the column, whose green is the row and whose blue is ten times the frame, and labels
+    that follow from them.
 
     Nothing shows in frames 0 to 2, the second object in frames 6 to 11 alone.
     """
     y, x = np.mgrid[:HEIGHT, :WIDTH]
     frames = np.stack([np.stack([2 * x, 2 * y, np.full_like(x, 10 * t)], -1) for t in range(12)]).astype(np.uint8)
-    labels = np.stack([ids[0] * ((x > 30) & (x < 80) & (y > 20) & (t > 2)) + (ids[1] - ids[0]) * ((x > 50) & (x < 80) & (y > 20) & (t > 5))
-                       for t in range(12)]).astype(np.uint8)
+    labels = np.stack([
+        ids[0] * ((x > 30) & (x < 80) & (y > 20) & (t > 2)) + (ids[1] - ids[0]) * ((x > 50) & (x < 80) & (y > 20) &
+                                                                                   (t > 5)) for t in range(12)
+    ]).astype(np.uint8)
     return ArraySequence(frames, dict(enumerate(labels))), labels
 
 
@@ -89,7 +92,8 @@ def test_crops_are_drawn_again_until_an_object_is_seen():
     labels[:9, :12] = 1
     labels[:, 60:] = VOID
     boxes = [augmentation._crop_box(drawn(seed), labels, 30, 40) for seed in range(60)]
-    seen = [(labels[int(top):int(np.ceil(low)), int(left):int(np.ceil(right))] == 1).any() for left, top, right, low in boxes]
+    seen = [(labels[int(top):int(np.ceil(low)), int(left):int(np.ceil(right))] == 1).any()
+            for left, top, right, low in boxes]
     assert np.mean(seen) > 0.85
     assert all(0 <= left < right <= WIDTH and 0 <= top < low <= HEIGHT for left, top, right, low in boxes)
 
@@ -122,7 +126,8 @@ def test_light_is_a_gamma_a_gain_a_contrast_and_a_saturation():
     for seed in range(20):
         rng = drawn(seed)
         gamma = np.exp(rng.normal(0, 0.15))
-        common, tint, flicker, contrast = (rng.normal(0, 0.15), rng.normal(0, 0.06, 3), rng.normal(0, 0.02, (3, 1, 1)), rng.normal(0, 0.15))
+        common, tint, flicker, contrast = (rng.normal(0, 0.15), rng.normal(0, 0.06, 3), rng.normal(0, 0.02, (3, 1, 1)),
+                                           rng.normal(0, 0.15))
         saturation = rng.choice([1.0, rng.uniform(0.0, 1.4)])
         found = augmentation.relight(drawn(seed), frames)
         gray += saturation < 1
@@ -143,13 +148,16 @@ def generated():
 
 
 def test_four_in_ten_generated_clips_have_been_through_jpeg(generated):
-    changed = np.mean([(samples._filmed(drawn((seed, 5)), generated)[0] != generated.frames).any() for seed in range(400)])
+    changed = np.mean([
+        (samples._filmed(drawn((seed, 5)), generated)[0] != generated.frames).any() for seed in range(400)
+    ])
     assert abs(changed - samples.COMPRESSED) < 0.06
 
 
 def test_real_clips_and_numbers_of_objects_come_as_often_as_the_configuration_says(generated, monkeypatch):
     asked = []
-    monkeypatch.setattr(samples, "_real", lambda rng, data: asked.append("real") or (generated.frames, generated.labels))
+    monkeypatch.setattr(samples, "_real",
+                        lambda rng, data: asked.append("real") or (generated.frames, generated.labels))
     monkeypatch.setattr(samples, "random_spec", lambda *_, objects, **__: asked.append(objects) or generated.spec)
     monkeypatch.setattr(samples, "render_batch", lambda specs, *_: [generated] * len(specs))
     samples.training_samples(DataConfig(frames=2, objects=3, real="davis2016", real_ratio=0.25), 0, range(400))

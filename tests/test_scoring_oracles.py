@@ -24,7 +24,9 @@ def recall(values):
 
 
 def decay(values):
-    """Mean of the first quarter of the frames less that of the last; quarters share their end frames, half a frame is rounded up."""
+    """Mean of the first quarter of the frames less that of the last; quarters share their end frames, half a frame
+    is rounded up.
+    """
     values = [v for v in values if not math.isnan(v)]
     ends = [math.floor(1 + (len(values) - 1) * k / 4 + 0.5 + 1e-10) - 1 for k in range(5)]
     return mean(values[ends[0]:ends[1] + 1]) - mean(values[ends[3]:ends[4] + 1])
@@ -48,13 +50,16 @@ def test_a_half_is_not_recalled():
 
 
 def scores():
-    """Three sequences of one, three and two objects, the last of which has a frame in which one of them is not scored."""
+    """Three sequences of one, three and two objects, the last of which has a frame in which one of them is not
+    scored.
+    """
     rng, found = np.random.default_rng(3), []
     for name, objects, frames in (("one", 1, 5), ("three", 3, 9), ("two", 2, 6)):
         similarity, accuracy = rng.integers(0, 11, (2, objects, frames)) / 10
         if name == "two":
             similarity[1, :2] = accuracy[1, :2] = np.nan
-        found.append(SequenceScore(name, tuple(range(1, objects + 1)), tuple(map(str, range(frames))), similarity, accuracy))
+        found.append(
+            SequenceScore(name, tuple(range(1, objects + 1)), tuple(map(str, range(frames))), similarity, accuracy))
     return found
 
 
@@ -69,7 +74,8 @@ def rows_of(chosen):
 
 
 def test_a_record_weighs_every_object_alike_and_not_every_sequence():
-    for found in (summary(scores()), measured(Evaluation(PROTOCOLS["davis2017"], {s.name: s for s in scores()}, (), {}, {}))):
+    for found in (summary(scores()),
+                  measured(Evaluation(PROTOCOLS["davis2017"], {s.name: s for s in scores()}, (), {}, {}))):
         assert {k: found[k] for k in ("J", "F", "J&F")} == pytest.approx(over_objects(rows_of(scores()), "mean"))
         for part in ("recall", "decay"):
             assert found[part] == pytest.approx(over_objects(rows_of(scores()), part))
@@ -81,7 +87,10 @@ def test_a_record_weighs_every_object_alike_and_not_every_sequence():
 
 
 def test_an_evaluation_averages_over_objects_and_g_over_seen_and_unseen_ones():
-    groups = {"seen": frozenset({("one", 1), ("three", 1), ("three", 3)}), "unseen": frozenset({("three", 2), ("two", 1), ("two", 2)})}
+    groups = {
+        "seen": frozenset({("one", 1), ("three", 1), ("three", 3)}), "unseen": frozenset({("three", 2), ("two", 1),
+                                                                                          ("two", 2)})
+    }
     evaluation = Evaluation(PROTOCOLS["youtube"], {s.name: s for s in scores()}, (), {}, groups)
     for part in PARTS:
         expected = over_objects(rows_of(scores()), part)
@@ -97,13 +106,16 @@ def test_an_evaluation_averages_over_objects_and_g_over_seen_and_unseen_ones():
 
 
 def clip(seed):
-    """Six frames predicted and true: objects 2 and 4 are there from the start, 7 joins in frame 1, 3 in frame 3 and 8 in the last one."""
+    """Six frames predicted and true: objects 2 and 4 are there from the start, 7 joins in frame 1, 3 in frame 3 and
+    8 in the last one.
+    """
     rng = np.random.default_rng(seed)
     truths = rng.choice(np.array([0, 2, 4, 7, 255], np.uint8), (6, *SHAPE))
     truths[0][truths[0] == 7] = 0
     truths[3][truths[3] == 4] = 0  # gone for a frame
     truths[3:, 0, :4], truths[5, 1, :4] = 3, 8
-    predictions = np.where(rng.random(truths.shape) < 0.6, truths, rng.choice(np.array([0, 2, 3, 4, 7, 9], np.uint8), truths.shape))
+    predictions = np.where(
+        rng.random(truths.shape) < 0.6, truths, rng.choice(np.array([0, 2, 3, 4, 7, 9], np.uint8), truths.shape))
     return predictions, truths
 
 
@@ -113,7 +125,9 @@ def similarity(prediction, truth, value):
     return both / either if either else 1.0
 
 
-SCORED = {  # protocol: frames that are scored, and from which on each object is; DAVIS knows ids up to the largest of the first frame
+# protocol: frames that are scored, and from which on each object is; DAVIS knows ids up to the largest of the first
+# frame
+SCORED = {
     "davis2017": (range(1, 5), {2: 1, 3: 1, 4: 1}),
     "youtube": (range(1, 6), {2: 1, 3: 4, 4: 1, 7: 2}),
 }
@@ -124,8 +138,14 @@ SCORED = {  # protocol: frames that are scored, and from which on each object is
 def test_objects_are_scored_from_the_frame_after_the_one_they_are_given_in(protocol, seed):
     predictions, truths = clip(seed)
     frames, since = SCORED[protocol]
-    expected = {o: [similarity(predictions[t], truths[t], o) if t >= first else None for t in frames] for o, first in since.items()}
-    contours = {o: [contour_accuracy(predictions[t] == o, truths[t] == o) if t >= first else None for t in frames] for o, first in since.items()}
+    expected = {
+        o: [similarity(predictions[t], truths[t], o) if t >= first else None for t in frames]
+        for o, first in since.items()
+    }
+    contours = {
+        o: [contour_accuracy(predictions[t] == o, truths[t] == o) if t >= first else None for t in frames]
+        for o, first in since.items()
+    }
     whole = score_sequence(predictions, truths, PROTOCOLS[protocol])
     scorer = SequenceScorer(PROTOCOLS[protocol])
     each = [scorer.update(*pair) for pair in zip(predictions, truths)]
@@ -136,7 +156,8 @@ def test_objects_are_scored_from_the_frame_after_the_one_they_are_given_in(proto
         assert {int(o): row["F_per_frame"] for o, row in written.items()} == contours
     assert each[0] == {}
     for number, t in enumerate(frames):
-        known = [o for o, first in since.items() if t >= first and (truths[:t + 1] == o).any()]  # what is to come is not known yet
+        # What is to come is not known yet
+        known = [o for o, first in since.items() if t >= first and (truths[:t + 1] == o).any()]
         assert each[t] == {o: (expected[o][number], contours[o][number]) for o in known}
 
 

@@ -1,4 +1,6 @@
-"""What records keep and tell of a scoring: frames and seconds, measures after an occlusion, the curve over its lengths, the extremes."""
+"""What records keep and tell of a scoring: frames and seconds, measures after an occlusion, the curve over its
+lengths, the extremes.
+"""
 
 import types
 
@@ -29,7 +31,9 @@ def test_best_median_and_worst_and_the_interval_over_sequences():
 
 def test_masks_and_frames_of_a_scoring_are_counted_once(tmp_path, monkeypatch):
     """The first frame is given and costs nothing; a sequence that is done is not segmented again."""
-    sequences = [ArraySequence(np.zeros((n, 8, 12, 3), np.uint8), np.ones((8, 12), np.uint8), name=f"clip{n}") for n in (4, 3)]
+    sequences = [
+        ArraySequence(np.zeros((n, 8, 12, 3), np.uint8), np.ones((8, 12), np.uint8), name=f"clip{n}") for n in (4, 3)
+    ]
     asked = []
 
     def segment(network, sequence):
@@ -50,7 +54,8 @@ def test_a_record_is_of_the_very_bytes_of_the_weights(tmp_path, monkeypatch):
     monkeypatch.setattr(paths, "WEIGHTS", tmp_path)
     weights.save(NETWORK, tmp_path / "sst-test.safetensors")
     assert validation.record_of("sst-test", "davis2016") is None
-    path = records.RunRecord("davis2016", "sst-test", 0, {"weights": validation.fingerprint("sst-test")}, {}, {}).write()
+    path = records.RunRecord("davis2016", "sst-test", 0, {"weights": validation.fingerprint("sst-test")}, {},
+                             {}).write()
     assert validation.record_of("sst-test", "davis2016") == records.read(path)
     weights.save(NETWORK, tmp_path / "sst-test.safetensors", step=1)
     assert validation.record_of("sst-test", "davis2016") is None
@@ -60,9 +65,13 @@ def test_the_curve_has_a_row_for_each_length_of_occlusion(monkeypatch):
     clips = [types.SimpleNamespace(name=f"clip{n}", value=value) for n, value in enumerate((8, 2, 8, 2, 2))]
     monkeypatch.setattr(validation.sst_occlusion, "clips", lambda split: clips)
     values = dict(zip((clip.name for clip in clips), (0.1, 0.7, 0.3, 0.5, 0.6)))
-    measured = {f"length {length}": {"by_visible_share": [{"J": base}, {"J": None}, {"J": 0.9}], "after_reappearance": {"mean": back}}
-                for length, base, back in ((2, 0.4, 0.25), (8, None, 0.15))}
-    curve = validation.occlusion_curve(record(sequences={name: {"J&F": value} for name, value in values.items()}, occlusion=measured))
+    measured = {
+        f"length {length}": {
+            "by_visible_share": [{"J": base}, {"J": None}, {"J": 0.9}], "after_reappearance": {"mean": back}
+        } for length, base, back in ((2, 0.4, 0.25), (8, None, 0.15))
+    }
+    curve = validation.occlusion_curve(
+        record(sequences={name: {"J&F": value} for name, value in values.items()}, occlusion=measured))
     assert curve["frames hidden"].tolist() == [2, 8] and curve["clips"].tolist() == [3, 2]
     np.testing.assert_allclose(curve["J&F"], [60, 20])
     for row, length in ((0, 2), (1, 8)):
@@ -73,7 +82,9 @@ def test_the_curve_has_a_row_for_each_length_of_occlusion(monkeypatch):
 
 
 def test_what_is_left_after_an_occlusion_is_that_of_the_target_in_the_last_frames(monkeypatch):
-    """J of object 1 over the last frames of each clip, averaged over clips of a length; the other object is lost throughout."""
+    """J of object 1 over the last frames of each clip, averaged over clips of a length; the other object is lost
+    throughout.
+    """
     rng, predictions, clips = np.random.default_rng(0), [], []
     for length, frames in ((0, 7), (0, 8), (4, 9)):
         truth = np.zeros((frames, 9, 13), np.uint8)

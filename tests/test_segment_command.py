@@ -50,7 +50,12 @@ def folder(tmp_path, monkeypatch):
 def sst(network, capsys):
     """Runs the command; its exit status and what it says."""
     def run(video="frames", mask="mask.png", out="out", *more):
-        status = main(["segment", str(video), "--mask", str(mask), "--out", str(out), "--weights", str(network), *map(str, more)])
+        status = main(
+            ["segment",
+             str(video), "--mask",
+             str(mask), "--out",
+             str(out), "--weights",
+             str(network), *map(str, more)])
         said = capsys.readouterr()
         return status, said.out, said.err
     return run
@@ -128,7 +133,9 @@ def test_what_an_earlier_run_left_is_named_and_kept(folder, sst):
     assert content(folder) == before
     status, out, _ = sst("short.mp4", "mask.png", "out", "--overwrite")
     assert status == 0 and "left in out: photo.jpg" in out
-    assert sorted(path.name for path in (folder / "out").iterdir()) == ["00000.png", "00001.png", "00002.png", "notes.txt", "photo.jpg"]
+    assert sorted(path.name for path in (folder / "out").iterdir()) == [
+        "00000.png", "00001.png", "00002.png", "notes.txt", "photo.jpg"
+    ]
 
 
 def test_nothing_is_removed_by_a_run_that_is_refused(folder, sst, tmp_path):
@@ -154,9 +161,12 @@ BAD = {  # what is done to the last mask, or the frames; words of the error
     "another size": (lambda: write_mask("masks/00004.png", square()[:-2]), "00004.png: the mask is 48x30 pixels .*48x32"),
     "cut off": (lambda: cut("masks/00004.png"), "00004.png: cannot be decoded"),
     "soft": (lambda: Image.fromarray(FRAMES[0, :, :, 0]).save("masks/00004.png"), "00004.png: mask holds the samples"),
-    "of another kind": (lambda: Image.fromarray(square()).convert("RGB").save("masks/00004.png"), "00004.png: mask is a color image"),
+    "of another kind": (lambda: Image.fromarray(square()).convert("RGB").save("masks/00004.png"), "00004.png: mask is "
+                                                                                                  "a color image"),
     "of no frame": (lambda: write_mask("masks/00009.png", square()), "00009.png: frames has no frame '00009'"),
-    "a frame of another size": (lambda: Image.fromarray(FRAMES[0, :-2]).save("frames/00004.png"), "00004.png: the frame is 48x30, the first.*48x32"),
+    "a frame of another size": (lambda: Image.fromarray(FRAMES[0, :-2]).save("frames/00004.png"), "00004.png: the "
+                                                                                                  "frame is 48x30, the "
+                                                                                                  "first.*48x32"),
 }
 
 
@@ -197,7 +207,8 @@ def test_a_clip_whose_first_masks_are_empty_starts_at_its_first_object(folder, s
 
 
 def test_a_soft_mask_is_one_object_where_a_threshold_is_given(folder, sst):
-    soft = Image.fromarray(square() * 255).resize((12, 8), Image.Resampling.BOX).resize(SHAPE[::-1], Image.Resampling.BILINEAR)
+    soft = Image.fromarray(square() * 255).resize((12, 8),
+                                                  Image.Resampling.BOX).resize(SHAPE[::-1], Image.Resampling.BILINEAR)
     soft.save("mask.png")
     status, _, error = sst()
     assert status == 2 and "--threshold" in error

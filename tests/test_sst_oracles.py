@@ -1,4 +1,6 @@
-"""SST's encoder and its evidence about objects (Eq. 2 to 4) as loops over cells, from the first frame on, without any memory or cache."""
+"""SST's encoder and its evidence about objects (Eq. 2 to 4) as loops over cells, from the first frame on, without
+any memory or cache.
+"""
 
 import loops
 import numpy as np
@@ -34,30 +36,42 @@ def normalized(x, layer):
 
 
 def response_normalized(frame, layer):
-    """Filter response normalization: each channel of a frame {cell: channels} by its root mean square over the frame's cells."""
+    """Filter response normalization: each channel of a frame {cell: channels} by its root mean square over the
+    frame's cells.
+    """
     root = np.sqrt(np.mean([x ** 2 for x in frame.values()], 0) + 1e-6)
     found = {cell: x / root * numbers(layer.gain) + numbers(layer.bias) for cell, x in frame.items()}
-    return found if layer.threshold is None else {cell: np.maximum(x, numbers(layer.threshold)) for cell, x in found.items()}
+    return found if layer.threshold is None else {
+        cell: np.maximum(x, numbers(layer.threshold)) for cell, x in found.items()
+    }
 
 
 def settled(layer, norm, frames):
     """A norm of the encoder over {(frame, row, column): channels}."""
     if hasattr(norm, "gain"):
         times = sorted({cell[0] for cell in frames})
-        return {cell: x for t in times for cell, x in response_normalized({c: x for c, x in frames.items() if c[0] == t}, norm).items()}
+        return {
+            cell: x for t in times
+            for cell, x in response_normalized({c: x for c, x in frames.items() if c[0] == t}, norm).items()
+        }
     return {cell: normalized(x, norm) for cell, x in frames.items()}
 
 
 def attended(layer, queries, keys, members, now):
-    """One layer of Eq. 3 for the cells `queries` with keys {cell: channels}; evidence of frame `now` by head, object and cell.
+    """One layer of Eq. 3 for the cells `queries` with keys {cell: channels}; evidence of frame `now` by head, object
+    and cell.
 
     Memberships `members` are {cell: a number an object} of the frames before `now`.
     """
     heads, connected = layer.config.heads, CONNECTED[str(layer.connectivity)]
     dim = layer.config.width // heads
     scale = dim ** -0.5 if layer.config.scaled else 1.0
-    split = {name: {cell: linear(getattr(layer, name), x).reshape(heads, dim) for cell, x in keys.items()} for name in ("key", "value")}
-    out, affinity, warped = {}, np.zeros((heads, OBJECTS, HEIGHT, WIDTH)), np.zeros((heads, OBJECTS, dim + 1, HEIGHT, WIDTH))
+    split = {
+        name: {cell: linear(getattr(layer, name), x).reshape(heads, dim) for cell, x in keys.items()}
+        for name in ("key", "value")
+    }
+    out, affinity, warped = {}, np.zeros((heads, OBJECTS, HEIGHT, WIDTH)), np.zeros(
+        (heads, OBJECTS, dim + 1, HEIGHT, WIDTH))
     for cell, x in queries.items():
         query, read = linear(layer.query, x).reshape(heads, dim), np.zeros((heads, dim))
         reached = [key for key in keys if connected(cell, key)]
@@ -71,12 +85,15 @@ def attended(layer, queries, keys, members, now):
                 for o in range(OBJECTS):
                     warped[head, o, :, cell[1], cell[2]] += weight * members[key][o] * np.array([*value, 1])
                 place = (head, members[key].argmax(), cell[1], cell[2])
-                affinity[place] = max(affinity[place], AFFINITY[layer.config.affinity](query[head], split["key"][key][head], score, weight))
+                affinity[place] = max(
+                    affinity[place], AFFINITY[layer.config.affinity](query[head], split["key"][key][head], score,
+                                                                     weight))
         out[cell] = x + linear(layer.out, read.ravel())
     out = settled(layer, layer.norm1, out)
     first, nonlinearity, second = layer.feedforward
     hidden = {cell: linear(first, x) for cell, x in out.items()}
-    hidden = settled(layer, nonlinearity, hidden) if hasattr(nonlinearity, "gain") else {c: np.maximum(x, 0) for c, x in hidden.items()}
+    hidden = settled(layer, nonlinearity, hidden) if hasattr(
+        nonlinearity, "gain") else {c: np.maximum(x, 0) for c, x in hidden.items()}
     out = settled(layer, layer.norm2, {cell: out[cell] + linear(second, hidden[cell]) for cell in out})
     return out, affinity, warped
 
@@ -95,10 +112,13 @@ def positions(config, time):
 
 
 def tokens(network, features, slots):
-    """What enters the first layer, {(frame, row, column): channels}: projected embeddings and the code of each frame's time."""
+    """What enters the first layer, {(frame, row, column): channels}: projected embeddings and the code of each
+    frame's time.
+    """
     found = {}
     for t, time in slots.items():
-        projected, code = loops.convolution(numbers(features[t].embedding[0]), network.project), positions(network.config, time)
+        projected, code = loops.convolution(numbers(features[t].embedding[0]),
+                                            network.project), positions(network.config, time)
         found |= {(t, *cell): projected[:, cell[0], cell[1]] + code[cell] for cell in cells(HEIGHT, WIDTH)}
     return found
 
@@ -120,12 +140,16 @@ def encoded(network, features, members, now):
             x, *found = attended(layer, x, x, known, now)
             maps.append(found)
         return {cell: value for cell, value in x.items() if cell[0] == now}, maps
-    entering, maps = [tokens(network, features, {t: 0 if config.encoding_time == "none" else t for t in range(now + 1)})], []
+    entering, maps = [
+        tokens(network, features, {t: 0 if config.encoding_time == "none" else t for t in range(now + 1)})
+    ], []
     for layer in network.layers:  # every frame anew, each with its own history
         after = {}
         for t in range(now + 1):
             near_frames = buffer(config, t)
-            known = {(s, *cell): members[s][:, cell[0], cell[1]] for s in near_frames[:-1] for cell in cells(HEIGHT, WIDTH)}
+            known = {
+                (s, *cell): members[s][:, cell[0], cell[1]] for s in near_frames[:-1] for cell in cells(HEIGHT, WIDTH)
+            }
             queries = {cell: value for cell, value in entering[-1].items() if cell[0] == t}
             keys = {cell: value for cell, value in entering[-1].items() if cell[0] in near_frames}
             out, *found = attended(layer, queries, keys, known, t)
@@ -136,7 +160,9 @@ def encoded(network, features, members, now):
 
 
 def evidence_of(network, maps):
-    """Features, then maps of each object: by layer the affinity, the best of the others, what is warped of it and of all others."""
+    """Features, then maps of each object: by layer the affinity, the best of the others, what is warped of it and of
+    all others.
+    """
     features, scores = [], []
     for affinity, warped in maps:
         own = warped.swapaxes(0, 1)  # object, head, channels
@@ -153,7 +179,9 @@ VARIANTS = {
     "plain": {},
     "causal": {"causal": True},
     "causal, reference kept, no time": {"causal": True, "keep_reference": True, "history": 1, "encoding_time": "none"},
-    "reference kept, time from now on": {"keep_reference": True, "history": 1, "encoding_time": "buffer", "affinity": "cosine"},
+    "reference kept, time from now on": {
+        "keep_reference": True, "history": 1, "encoding_time": "buffer", "affinity": "cosine"
+    },
     "reference kept and still recent": {"keep_reference": True, "history": 4, "layers": ("local(radius=1)",)},
     "features warped": {"warped": "features", "affinity": "weight"},
     "grid, then dense, scaled": {"layers": ("grid", "dense"), "scaled": True, "affinity": "dot"},

@@ -22,22 +22,24 @@ def leg(tmp_path, monkeypatch):
     monkeypatch.setattr(paths, "WEIGHTS", tmp_path / "weights")
     torch.manual_seed(0)
     before = {"name": "first", "step": 3, "run": PHOTO.to_dict()}
-    weights.save(build(PHOTO.model), tmp_path / "run" / "weights.safetensors", run=PHOTO.to_dict(), step=5, origin=provenance("davis2016"),
-                 training_seconds=60.0, ancestry=[before])
+    weights.save(build(PHOTO.model), tmp_path / "run" / "weights.safetensors", run=PHOTO.to_dict(), step=5,
+                 origin=provenance("davis2016"), training_seconds=60.0, ancestry=[before])
     return tmp_path / "run"
 
 
 def test_a_stage_is_half_the_size_and_the_next_leg_starts_from_it(leg, capsys):
     assert main(["release", str(leg), "first-leg", "--stage"]) == 0
     path = paths.WEIGHTS / "stages" / "first-leg.safetensors"
-    assert capsys.readouterr().out.strip() == str(path) and path.stat().st_size < 0.75 * (leg / "weights.safetensors").stat().st_size
+    assert capsys.readouterr().out.strip() == str(
+        path) and path.stat().st_size < 0.75 * (leg / "weights.safetensors").stat().st_size
     network, runs = first_network(RunConfig(PHOTO.model, TrainingConfig(start="stages/first-leg")))
     whole = weights.load(leg / "weights.safetensors").state_dict()
     for name, tensor in network.state_dict().items():
         assert tensor.dtype == torch.float32 and torch.equal(tensor, whole[name].half().float())
     assert [run["step"] for run in runs] == [3, 5] and runs[1]["run"] == PHOTO.to_dict()
     facts = weights.facts("stages/first-leg")
-    assert facts["trained_on"] == "davis2016+photographs" and "COCO" in facts["terms"] and "Non-commercial" in facts["terms"]
+    assert facts["trained_on"] == "davis2016+photographs" and "COCO" in facts["terms"] and "Non-commercial" in facts[
+        "terms"]
     assert weights.released() == []
 
 

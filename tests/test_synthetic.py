@@ -235,7 +235,8 @@ def test_bad_wishes_are_refused(monkeypatch):
 def test_the_endless_video_shows_what_its_labels_say_and_its_object_leaves_and_returns():
     frames, labels = (np.stack(part) for part in zip(*itertools.islice(endless_video(61, 97), 400)))
     areas = labels.sum((1, 2), dtype=int)
-    assert areas[0] > 0.9 * max(areas) and max(areas) > 300 and areas.min() == 0  # rasters of a disk differ by a few cells
+    # Rasters of a disk differ by a few cells
+    assert areas[0] > 0.9 * max(areas) and max(areas) > 300 and areas.min() == 0
     assert (np.diff(np.flatnonzero(areas)) > 1).any()
     bare = frames[np.flatnonzero(areas == 0)[0]]
     again = next(itertools.islice(endless_video(61, 97), 7, None))

@@ -69,4 +69,5 @@ def test_waiting_threads_sleep_unless_the_user_says_otherwise():
     command = [sys.executable, "-c", "import os, sstlib; print(os.environ['GOMP_SPINCOUNT'])"]
     bare = {name: value for name, value in os.environ.items() if name != "GOMP_SPINCOUNT"}
     assert subprocess.run(command, env=bare, capture_output=True, text=True, check=True).stdout == "1000\n"
-    assert subprocess.run(command, env=bare | {"GOMP_SPINCOUNT": "7"}, capture_output=True, text=True, check=True).stdout == "7\n"
+    assert subprocess.run(command, env=bare | {"GOMP_SPINCOUNT": "7"}, capture_output=True, text=True,
+                          check=True).stdout == "7\n"

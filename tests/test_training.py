@@ -27,7 +27,8 @@ from sstlib.training import Diverged, Stopped, checkpoint, loop, schedule, train
 from sstlib.training.presets import read_config
 from sstlib.training.processes import Place, Positions
 
-CONFIG = RunConfig(MODELS["sst-tiny"], TrainingConfig(steps=6, batch=2, checkpoint_every=2, warmup=2, own_masks_from=0.5, ema=0.9),
+CONFIG = RunConfig(MODELS["sst-tiny"],
+                   TrainingConfig(steps=6, batch=2, checkpoint_every=2, warmup=2, own_masks_from=0.5, ema=0.9),
                    DataConfig(height=40, width=56, frames=3, objects=2))
 
 
@@ -80,12 +81,16 @@ train(RunConfig.from_dict(json.loads(pathlib.Path(sys.argv[2]).read_text())), sy
 
 
 def start(folder, *launcher, config=CONFIG):
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([os.getcwd(), os.environ.get("PYTHONPATH", "")]), "OMP_NUM_THREADS": "1"}
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join([os.getcwd(), os.environ.get("PYTHONPATH", "")]), "OMP_NUM_THREADS": "1"
+    }
     script = folder.parent / f"{folder.name}.py"
     script.write_text(TRAIN)
     written = script.with_suffix(".json")
     written.write_text(json.dumps(config.to_dict()))
-    return subprocess.Popen([sys.executable, *launcher, str(script), str(folder), str(written)], env=environment, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        [sys.executable, *launcher, str(script), str(folder),
+         str(written)], env=environment, stderr=subprocess.PIPE, text=True)
 
 
 def test_killed_at_any_moment_it_ends_with_the_same_bits(undisturbed, tmp_path):
@@ -127,7 +132,8 @@ def test_workers_do_not_change_what_is_learned(undisturbed, tmp_path):
 
 
 def test_a_loss_that_is_no_number_stops_with_the_last_good_checkpoint(tmp_path, monkeypatch):
-    monkeypatch.setattr(loop, "segmentation_loss", lambda logits, *rest: logits.sum() * (float("nan") if torch.rand(()) >= 0 else 0))
+    monkeypatch.setattr(loop, "segmentation_loss", lambda logits, *rest: logits.sum() * (float("nan")
+                                                                                         if torch.rand(()) >= 0 else 0))
     with pytest.raises(Diverged, match="step 0: loss nan.*none yet.*learning_rate"):
         train(CONFIG, tmp_path, quiet=True)
     assert not (tmp_path / "weights.safetensors").exists()
@@ -141,10 +147,12 @@ def test_a_diverged_loss_stops_and_keeps_the_last_good_checkpoint(tmp_path, monk
         return logits.square().mean() * 0 + (50.0 if len(steps) > 3 else 0.5)
 
     monkeypatch.setattr(loop, "segmentation_loss", grows_from_step_3)
-    with pytest.raises(Diverged, match="step 4: a mean loss of 20.3 over 5 steps; the last good checkpoint is .*last.pt"):
+    with pytest.raises(Diverged,
+                       match="step 4: a mean loss of 20.3 over 5 steps; the last good checkpoint is .*last.pt"):
         monkeypatch.setattr(loop, "PATIENCE", 5)
         train(CONFIG.replace(training=CONFIG.training.replace(steps=30)), tmp_path)
-    assert checkpoint.load(tmp_path / "checkpoint" / "last.pt", CONFIG.replace(training=CONFIG.training.replace(steps=30)))["step"] == 2
+    assert checkpoint.load(tmp_path / "checkpoint" / "last.pt",
+                           CONFIG.replace(training=CONFIG.training.replace(steps=30)))["step"] == 2
     told = capsys.readouterr().err
     assert "loss " in told and "frames/s, J " in told and "nan" not in told
 
@@ -178,8 +186,9 @@ def test_what_a_run_starts_from_is_not_overwritten_by_it(undisturbed, tmp_path, 
     assert (tmp_path / "weights.safetensors").read_bytes() == before and not (tmp_path / "checkpoint").exists()
 
 
-@pytest.mark.parametrize("command", [["train", "run.json", "--profile", "1", "--json"], ["bench", "attention", "--json"], ["model", "sst-tiny", "--json"]],
-                         ids=lambda command: command[0])
+@pytest.mark.parametrize("command",
+                         [["train", "run.json", "--profile", "1", "--json"], ["bench", "attention", "--json"],
+                          ["model", "sst-tiny", "--json"]], ids=lambda command: command[0])
 def test_a_record_that_cannot_be_written_is_refused_before_anything_is_measured(tmp_path, monkeypatch, capsys, command):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "run.json").write_text("{}")
@@ -202,7 +211,9 @@ def test_a_damaged_checkpoint_is_named(tmp_path):
 def test_a_full_disk_leaves_the_last_checkpoint_whole(tmp_path, monkeypatch):
     path = tmp_path / "last.pt"
     checkpoint.save(path, {"step": 1})
-    monkeypatch.setattr(torch, "save", lambda state, file: (file.write(b"half"), (_ for _ in ()).throw(OSError(28, "No space left on device")))[1])
+    monkeypatch.setattr(
+        torch, "save", lambda state, file: (file.write(b"half"),
+                                            (_ for _ in ()).throw(OSError(28, "No space left on device")))[1])
     with pytest.raises(OSError, match="No space left"):
         checkpoint.save(path, {"step": 2})
     assert [p.name for p in tmp_path.iterdir()] == ["last.pt"] and torch.load(path, weights_only=True) == {"step": 1}
@@ -230,7 +241,8 @@ def files_of_at_most(size):
 def test_a_run_on_a_full_disk_says_so_and_goes_on_later(undisturbed, stopped, kept):
     before = (stopped / "checkpoint" / "last.pt").read_bytes()
     with files_of_at_most(max(100_000, (stopped / kept).stat().st_size + 1000)):
-        with pytest.raises(Stopped, match="after step 4: cannot write .*last.pt is whole; start the same command again"):
+        with pytest.raises(Stopped,
+                           match="after step 4: cannot write .*last.pt is whole; start the same command again"):
             train(CONFIG, stopped, quiet=True)
     assert (stopped / "checkpoint" / "last.pt").read_bytes() == before
     assert not list(stopped.rglob("*.part"))
@@ -245,7 +257,8 @@ def test_a_dead_worker_ends_the_run_which_goes_on_later(undisturbed, stopped, mo
     before = (stopped / "checkpoint" / "last.pt").read_bytes()
     with monkeypatch.context() as patched:
         patched.setattr(loop, "training_clip", killed)
-        with pytest.raises(Stopped, match="a process that renders clips died.*last.pt is whole; start the same command again"):
+        with pytest.raises(Stopped, match="a process that renders clips died.*last.pt is whole; start the same command "
+                                          "again"):
             train(CONFIG, stopped, workers=1, quiet=True)
     assert (stopped / "checkpoint" / "last.pt").read_bytes() == before
     train(CONFIG, stopped, quiet=True)
@@ -258,7 +271,8 @@ def write_davis(folder):
         for t in range(9):
             picture = np.zeros((48, 64), np.uint8)
             picture[10:30, 10 + t:40 + t] = 255
-            Image.fromarray(picture if ending == "png" else np.stack([picture] * 3, 2)).save(folder / part / "480p" / "cow" / f"{t:05d}.{ending}")
+            Image.fromarray(picture if ending == "png" else np.stack([picture] * 3, 2)).save(
+                folder / part / "480p" / "cow" / f"{t:05d}.{ending}")
     (folder / "ImageSets" / "2016").mkdir(parents=True)
     (folder / "ImageSets" / "2016" / "train.txt").write_text("cow\n")
 
@@ -268,7 +282,8 @@ def test_a_vanished_data_folder_ends_the_run_which_goes_on_later(tmp_path, monke
     data, run = tmp_path / "DAVIS", tmp_path / "run"
     write_davis(data)
     monkeypatch.setenv("SST_DAVIS", str(data))
-    monkeypatch.setattr(training_data, "real_sequences", training_data.real_sequences.__wrapped__)  # nothing read before is kept
+    # Nothing read before is kept
+    monkeypatch.setattr(training_data, "real_sequences", training_data.real_sequences.__wrapped__)
     config = CONFIG.replace(data=CONFIG.data.replace(real="davis2016", real_ratio=1.0, objects=1))
     train(config, run, until=2, quiet=True)
     before = (run / "checkpoint" / "last.pt").read_bytes()
@@ -340,10 +355,12 @@ def test_a_network_is_loaded_by_release_folder_file_and_hub(undisturbed, tmp_pat
     monkeypatch.setitem(sys.modules, "huggingface_hub", types.SimpleNamespace(hf_hub_download=download))
     monkeypatch.setattr(paths, "WEIGHTS", tmp_path)
     shutil.copyfile(undisturbed / "weights.safetensors", tmp_path / "sst-test.safetensors")
-    for given in ("sst-test", str(undisturbed), str(undisturbed / "weights.safetensors"), "someone/sst-test", "someone/sst-test@v1"):
+    for given in ("sst-test", str(undisturbed), str(undisturbed / "weights.safetensors"), "someone/sst-test",
+                  "someone/sst-test@v1"):
         network = SST.from_pretrained(given)
         assert isinstance(network, SST) and not network.training
-        assert all(torch.equal(value, tensors(undisturbed)[name]) for name, value in network.state_dict().items()), given
+        assert all(torch.equal(value,
+                               tensors(undisturbed)[name]) for name, value in network.state_dict().items()), given
     assert asked == [("someone/sst-test", "model.safetensors", None), ("someone/sst-test", "model.safetensors", "v1")]
     with pytest.raises(FileNotFoundError, match="neither here nor on the Hugging Face hub .404"):
         SST.from_pretrained("someone/else")
@@ -404,20 +421,37 @@ def test_an_operation_counts_where_its_outermost_named_caller_does():
     backward = event("aten::convolution_backward", 2, node)
     inside = event("aten::copy_", 1, backward)
     update = event("Optimizer.step#AdamW.step", 0, None)
-    events = [node, backward, inside, update, event("aten::mul_", 3, update), event("aten::mul", 4), event("aten::native_group_norm", 5),
-              event("sstlib::attend_backward", 6), event("data", 7), event("aten::_foreach_lerp_", 8), event("cudaLaunchKernel", 9)]
+    events = [
+        node, backward, inside, update,
+        event("aten::mul_", 3, update),
+        event("aten::mul", 4),
+        event("aten::native_group_norm", 5),
+        event("sstlib::attend_backward", 6),
+        event("data", 7),
+        event("aten::_foreach_lerp_", 8),
+        event("cudaLaunchKernel", 9)
+    ]
     around = event("attention", 0)
     events += [around, event("aten::mm", 10, around, number=7), event("sstlib::attend", 11, around, number=8)]
-    events += [event("aten::mm", 12, event("autograd::engine::evaluate_function: MmBackward0", 0, number=7)), event("aten::mm", 13, number=9)]
+    events += [
+        event("aten::mm", 12, event("autograd::engine::evaluate_function: MmBackward0", 0, number=7)),
+        event("aten::mm", 13, number=9)
+    ]
     found = {stage: seconds for stage, seconds in profiling.stage_seconds(events).items() if seconds}
-    assert found == {"attention, forward": 11, "attention's projections, matching": 22, "matrix products": 13, "convolution": 3, "optimizer, clipping, average": 11, "elementwise, sums, copies": 4, "normalization": 5,
-                     "attention, backward": 6, "data (waiting for clips)": 7}
+    assert found == {
+        "attention, forward": 11, "attention's projections, matching": 22, "matrix products": 13, "convolution": 3,
+        "optimizer, clipping, average": 11, "elementwise, sums, copies": 4, "normalization": 5,
+        "attention, backward": 6, "data (waiting for clips)": 7
+    }
 
 
 def test_profile_accounts_for_the_whole_step(tmp_path, capsys):
     out = tmp_path / "profile.json"
     changes = ["data.height=40", "data.width=56", "data.frames=3", "data.objects=2"]
-    assert main(["train", "tiny", "--profile", "2", "--workers", "0", "--json", str(out), *(w for c in changes for w in ("--set", c))]) == 0
+    assert main([
+        "train", "tiny", "--profile", "2", "--workers", "0", "--json",
+        str(out), *(w for c in changes for w in ("--set", c))
+    ]) == 0
     record = json.loads(out.read_text())
     stages = record["stages"]
     assert sum(stages.values()) == pytest.approx(record["seconds_a_profiled_step"])
@@ -431,7 +465,8 @@ def test_a_run_starts_from_published_weights_of_its_backbone(tmp_path):
     source = ResNet("resnet18")
     torch.save(source.state_dict(), tmp_path / "published.pth")
     model = CONFIG.model.replace(backbone="resnet18", output_stride=16)
-    training = CONFIG.training.replace(start=f"backbone:{tmp_path / 'published.pth'}", learning_rate=1e-12, steps=1, warmup=0)
+    training = CONFIG.training.replace(start=f"backbone:{tmp_path / 'published.pth'}", learning_rate=1e-12, steps=1,
+                                       warmup=0)
     train(CONFIG.replace(model=model, training=training), tmp_path / "run", quiet=True)
     found = tensors(tmp_path / "run")
     for name, value in source.state_dict().items():

@@ -1,6 +1,8 @@
-"""Every field of a run's configuration does something: changed alone, it changes the first steps, the clips, or the network.
+"""Every field of a run's configuration does something: changed alone, it changes the first steps, the clips, or the
+network.
 
-A field that is added belongs into one of the lists here, or the tests fail; one that cannot show in the first steps names the test of it.
+A field that is added belongs into one of the lists here, or the tests fail; one that cannot show in the first steps
+names the test of it.
 """
 
 import dataclasses
@@ -22,8 +24,8 @@ from sstlib.training import loop, train
 from sstlib.training.losses import segmentation_loss
 
 MODEL = MODELS["sst-tiny"].replace(layers=("local(radius=1)",), history=1, width=8, embedding=8, decoder_width=8)
-TRAINING = TrainingConfig(steps=4, batch=2, warmup=1, learning_rate=0.01, weight_decay=0.1, clip_norm=0.2, ema=0.15, hardest=0.2,
-                          own_masks_from=0.5, checkpoint_every=100)
+TRAINING = TrainingConfig(steps=4, batch=2, warmup=1, learning_rate=0.01, weight_decay=0.1, clip_norm=0.2, ema=0.15,
+                          hardest=0.2, own_masks_from=0.5, checkpoint_every=100)
 RUN = RunConfig(MODEL, TRAINING, DataConfig(height=24, width=32, frames=3, objects=2))
 STEPS = 3
 
@@ -56,13 +58,27 @@ def with_training(**changes):
 
 
 def same(one, other):
-    return one["rows"] == other["rows"] and all(torch.equal(value, other["weights"][name]) for name, value in one["weights"].items())
+    return one["rows"] == other["rows"] and all(
+        torch.equal(value, other["weights"][name]) for name, value in one["weights"].items())
 
 
-FIRST_STEPS = {  # a field of training: another value, and the first step of which something must differ; STEPS: the averaged weights alone
-    "steps": (9, 1), "batch": (1, 0), "optimizer": ("sgd", 1), "learning_rate": (0.02, 0), "schedule": ("poly", 2), "warmup": (2, 0),
-    "weight_decay": (0.5, 1), "clip_norm": (100.0, 1), "ema": (0.05, STEPS), "precision": ("bfloat16", 0), "jaccard": (0.1, 0),
-    "hardest": (0.9, 1), "own_masks_from": (1.0, 2), "freeze": (("backbone.",), 0),
+# A field of training: another value, and the first step of which something must differ; STEPS: the averaged weights
+# alone
+FIRST_STEPS = {
+    "steps": (9, 1),
+    "batch": (1, 0),
+    "optimizer": ("sgd", 1),
+    "learning_rate": (0.02, 0),
+    "schedule": ("poly", 2),
+    "warmup": (2, 0),
+    "weight_decay": (0.5, 1),
+    "clip_norm": (100.0, 1),
+    "ema": (0.05, STEPS),
+    "precision": ("bfloat16", 0),
+    "jaccard": (0.1, 0),
+    "hardest": (0.9, 1),
+    "own_masks_from": (1.0, 2),
+    "freeze": (("backbone.",), 0),
 }
 
 
@@ -93,14 +109,16 @@ def test_start_and_seed_change_the_first_loss_each_in_its_way(first_steps, monke
     other_weights = first_steps.__wrapped__(with_training(seed=2))
     assert other_weights["rows"][0][0] != base["rows"][0][0], "the clips are the same, so the weights must differ"
     clips = STEPS * TRAINING.batch
-    assert asked[:clips] == [(RUN.data, 2, position) for position in range(clips)], "each position once, of the data and the seed asked for"
+    assert asked[:clips] == [(RUN.data, 2, position) for position in range(clips)
+                             ], "each position once, of the data and the seed asked for"
 
 
 @pytest.mark.parametrize("parts", [1, 2])
 def test_accumulate_is_the_number_of_backward_passes_a_step(first_steps, monkeypatch, parts):
     """It changes no more than rounding, so that what it does is counted."""
     sizes = []
-    monkeypatch.setattr(loop, "segmentation_loss", lambda logits, *rest: sizes.append(len(logits)) or segmentation_loss(logits, *rest))
+    monkeypatch.setattr(loop, "segmentation_loss",
+                        lambda logits, *rest: sizes.append(len(logits)) or segmentation_loss(logits, *rest))
     found = first_steps.__wrapped__(with_training(accumulate=parts))
     assert sizes == [TRAINING.batch // parts * (RUN.data.frames - 1)] * parts * STEPS
     np.testing.assert_allclose(found["rows"], first_steps(RUN)["rows"], rtol=2e-3)
@@ -116,15 +134,20 @@ def test_checkpoint_every_is_how_often_a_run_is_saved(monkeypatch, tmp_path, eve
 
 def test_presence_weighs_the_loss_of_its_head(first_steps):
     """By as much as the weights differ, in the first step."""
-    losses = [first_steps(with_training(presence=weight).replace(model=MODEL.replace(presence=True)))["rows"][0][0] for weight in (0.0, 0.1, 0.4)]
+    losses = [
+        first_steps(with_training(presence=weight).replace(model=MODEL.replace(presence=True)))["rows"][0][0]
+        for weight in (0.0, 0.1, 0.4)
+    ]
     assert losses[1] > losses[0]
     np.testing.assert_allclose(losses[2] - losses[0], 4 * (losses[1] - losses[0]), rtol=1e-3)
 
 
 ELSEWHERE = {
     "presence": test_presence_weighs_the_loss_of_its_head,
-    "start": test_start_and_seed_change_the_first_loss_each_in_its_way, "seed": test_start_and_seed_change_the_first_loss_each_in_its_way,
-    "accumulate": test_accumulate_is_the_number_of_backward_passes_a_step, "checkpoint_every": test_checkpoint_every_is_how_often_a_run_is_saved,
+    "start": test_start_and_seed_change_the_first_loss_each_in_its_way,
+    "seed": test_start_and_seed_change_the_first_loss_each_in_its_way,
+    "accumulate": test_accumulate_is_the_number_of_backward_passes_a_step,
+    "checkpoint_every": test_checkpoint_every_is_how_often_a_run_is_saved,
 }
 
 
@@ -141,11 +164,14 @@ def test_no_field_is_forgotten():
 
 def disturb(monkeypatch):
     """Losses are scaled by random numbers, as dropout would change them, so that the state of the generator matters."""
-    monkeypatch.setattr(loop, "segmentation_loss", lambda logits, *rest: (0.5 + torch.rand(())) * segmentation_loss(logits, *rest))
+    monkeypatch.setattr(loop, "segmentation_loss", lambda logits, *rest: (0.5 + torch.rand(
+        ())) * segmentation_loss(logits, *rest))
 
 
 RECIPES = {
-    "modern": {"ema": 0.9}, "sgd": {"optimizer": "sgd", "schedule": "poly", "accumulate": 2}, "bfloat16": {"precision": "bfloat16", "ema": 0.0},
+    "modern": {"ema": 0.9},
+    "sgd": {"optimizer": "sgd", "schedule": "poly", "accumulate": 2},
+    "bfloat16": {"precision": "bfloat16", "ema": 0.0},
 }
 
 
@@ -161,10 +187,14 @@ def test_whatever_the_recipe_a_resumed_run_ends_in_the_same_state(recipe, tmp_pa
     assert whole.keys() == resumed.keys() >= {"network", "average", "optimizer", "random", "step", "curve"}
     for state in states:
         assert state.pop("seconds") > 0
-        state["curve"] = [{key: row[key] for key in ("step", "loss", "gradient_norm", "learning_rate")} for row in state["curve"]]
+        state["curve"] = [
+            {key: row[key] for key in ("step", "loss", "gradient_norm", "learning_rate")} for row in state["curve"]
+        ]
     assert_equal(whole, resumed, "checkpoint")
     average = whole["average"]
-    assert all(torch.equal(value, average[name]) for name, value in load_file(tmp_path / "resumed" / "weights.safetensors").items())
+    assert all(
+        torch.equal(value, average[name])
+        for name, value in load_file(tmp_path / "resumed" / "weights.safetensors").items())
 
 
 def assert_equal(one, other, place):
@@ -218,7 +248,9 @@ def davis(tmp_path, monkeypatch):
 def test_a_field_of_the_data_changes_the_clips(davis, field):
     value, both = CLIPS[field]
     data = RUN.data.replace(**both)
-    (frames, labels), (others, truths) = (training_batch(one, seed=0, batch=6) for one in (data, data.replace(**{field: value})))
+    (frames,
+     labels), (others,
+               truths) = (training_batch(one, seed=0, batch=6) for one in (data, data.replace(**{field: value})))
     if field in ("height", "width", "frames"):
         axis = {"frames": 1, "height": 2, "width": 3}[field]
         expected = [*labels.shape]
@@ -259,6 +291,7 @@ def test_a_field_of_the_model_changes_its_weights_or_what_it_makes_of_them(field
     for parameter in one.parameters():
         parameter.add_(0.1 * torch.randn_like(parameter))
     two.load_state_dict(one.state_dict())
-    frames, masks = torch.rand(1, 4, 3, 33, 41), torch.nn.functional.one_hot((torch.rand(1, 33, 41) * 3).long(), 3).permute(0, 3, 1, 2).float()
+    frames, masks = torch.rand(1, 4, 3, 33, 41), torch.nn.functional.one_hot((torch.rand(1, 33, 41) * 3).long(),
+                                                                             3).permute(0, 3, 1, 2).float()
     apart = (unroll(one, frames, masks) - unroll(two, frames, masks)).abs()
     assert apart[:, -1].max() > 1e-4

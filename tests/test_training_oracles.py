@@ -1,7 +1,8 @@
-"""A run of the training loop against a trainer written out here: every loss, norm and rate of its curve, and the averaged weights.
+"""A run of the training loop against a trainer written out here: every loss, norm and rate of its curve, and the
+averaged weights.
 
-The trainer shares the network, its gradients and the clips with the loop, and nothing else: schedules, losses, clipping, both optimizers,
-the average and which clips are drawn are written from their formulas, one number at a time.
+The trainer shares the network, its gradients and the clips with the loop, and nothing else: schedules, losses,
+clipping, both optimizers, the average and which clips are drawn are written from their formulas, one number at a time.
 """
 
 import math
@@ -17,9 +18,11 @@ from sstlib.model import build, unroll
 from sstlib.training import loop, schedule, train
 
 MODEL = MODELS["sst-tiny"].replace(layers=("local(radius=1)",), history=1, width=8, embedding=8, decoder_width=8)
-RUN = RunConfig(MODEL, TrainingConfig(steps=7, batch=2, warmup=2, learning_rate=0.01, weight_decay=0.1, clip_norm=0.5, ema=0.999, jaccard=0.3,
-                                      hardest=0.2, own_masks_from=0.5, checkpoint_every=100, seed=5),
-                DataConfig(height=24, width=32, frames=3, objects=2))
+RUN = RunConfig(
+    MODEL,
+    TrainingConfig(steps=7, batch=2, warmup=2, learning_rate=0.01, weight_decay=0.1, clip_norm=0.5, ema=0.999,
+                   jaccard=0.3, hardest=0.2, own_masks_from=0.5, checkpoint_every=100, seed=5),
+    DataConfig(height=24, width=32, frames=3, objects=2))
 
 
 @pytest.fixture(autouse=True)
@@ -37,7 +40,9 @@ def rate(training, step):
 
 
 def image_loss(logits, labels, share, jaccard):
-    """(1 - jaccard) x mean cross-entropy of the hardest pixels + jaccard x (1 - soft J of the objects that show); no pixel is void."""
+    """(1 - jaccard) x mean cross-entropy of the hardest pixels + jaccard x (1 - soft J of the objects that show); no
+    pixel is void.
+    """
     probabilities = logits.softmax(0)
     entropies = torch.cat([-probabilities[o][labels == o].log() for o in range(len(logits))])
     hardest = entropies.sort(descending=True).values[:max(1, int(share * labels.numel()))]
@@ -59,7 +64,8 @@ def batch_loss(network, config, step, clips):
     for frames, labels in drawn:
         pixels, labels = torch.from_numpy(frames).permute(0, 3, 1, 2)[None] / 255, torch.from_numpy(labels).long()
         truth = torch.nn.functional.one_hot(labels, objects).permute(0, 3, 1, 2)[None].float()
-        [logits] = unroll(network, pixels, truth[:, 0], None if step >= training.own_masks_from * training.steps else truth)
+        [logits] = unroll(network, pixels, truth[:, 0],
+                          None if step >= training.own_masks_from * training.steps else truth)
         losses += [image_loss(one, label, share, training.jaccard) for one, label in zip(logits, labels[1:])]
     return sum(losses) / len(losses)
 
@@ -96,7 +102,8 @@ def trained(config):
         with torch.no_grad():
             for name, p in network.named_parameters():
                 gradient = gradients[name] * min(1, training.clip_norm / (norm + 1e-6))
-                p.copy_({"adamw": adam, "sgd": nesterov}[training.optimizer](training, p, gradient, states[name], rate(training, step)))
+                p.copy_({"adamw": adam, "sgd": nesterov}[training.optimizer](training, p, gradient, states[name],
+                                                                             rate(training, step)))
                 average[name] = decay * average[name] + (1 - decay) * p
     return np.array(rows), average
 
@@ -109,7 +116,9 @@ def test_the_average_forgets_its_start_before_it_is_slow():
 
 RECIPES = {
     "modern": {},
-    "cfbi": {"optimizer": "sgd", "schedule": "poly", "jaccard": 0.0, "own_masks_from": 0.3, "accumulate": 2, "ema": 0.3},
+    "cfbi": {
+        "optimizer": "sgd", "schedule": "poly", "jaccard": 0.0, "own_masks_from": 0.3, "accumulate": 2, "ema": 0.3
+    },
 }
 
 
@@ -124,12 +133,14 @@ def test_a_run_is_the_one_written_out_here(recipe, tmp_path):
     assert (rows[:, 1] > config.training.clip_norm).any(), "nothing was clipped"
     torch.manual_seed(config.training.seed)
     start, saved = build(config.model).state_dict(), load_file(tmp_path / "weights.safetensors")
-    moved, apart = (math.sqrt(sum(float((average[name] - other[name]).double().square().sum()) for name in average)) for other in (start, saved))
+    moved, apart = (math.sqrt(sum(float((average[name] - other[name]).double().square().sum()) for name in average))
+                    for other in (start, saved))
     assert apart < 0.01 * moved
 
 
 @pytest.mark.parametrize("precision, dtype", [("float32", torch.float32), ("bfloat16", torch.bfloat16)])
-def test_products_are_computed_in_the_precision_of_the_run_and_losses_in_single(precision, dtype, tmp_path, monkeypatch):
+def test_products_are_computed_in_the_precision_of_the_run_and_losses_in_single(precision, dtype, tmp_path,
+                                                                                monkeypatch):
     seen, given = set(), set()
 
     def watch(module, inputs, output):

@@ -211,8 +211,8 @@ def test_a_listing_holds_pictures_alone_in_the_order_of_their_numbers(tmp_path):
     assert list(video.images(tmp_path)) == ["9", "10", "100", "a7"]
 
 
-@pytest.mark.parametrize("names, word", [(("1.jpg", "1.png"), "name"), (("1.png", "01.png"), "number"), (("f2-1.png", "f02-1.jpg"), "number"),
-                                         (("1.PNG", "1.png"), "name")])
+@pytest.mark.parametrize("names, word", [(("1.jpg", "1.png"), "name"), (("1.png", "01.png"), "number"),
+                                         (("f2-1.png", "f02-1.jpg"), "number"), (("1.PNG", "1.png"), "name")])
 def test_two_pictures_of_one_number_are_refused(tmp_path, names, word):
     for name in names:
         Image.new("RGB", (4, 3)).save(tmp_path / name)
@@ -229,12 +229,16 @@ def test_frames_of_several_sizes_are_named_when_a_folder_is_opened(tmp_path):
         open_clip(frames)
     exif = Image.Exif()
     exif[0x0112] = 6
-    Image.fromarray(np.zeros((10, 6, 3), np.uint8)).save(frames / "f11.png", exif=exif)  # a phone held upright for one frame
+    # A phone held upright for one frame
+    Image.fromarray(np.zeros((10, 6, 3), np.uint8)).save(frames / "f11.png", exif=exif)
     assert open_clip(frames).size == (6, 10)
 
 
-ORIENTED = {1: lambda p: p, 2: lambda p: p[:, ::-1], 3: lambda p: p[::-1, ::-1], 4: lambda p: p[::-1], 5: lambda p: p.transpose(1, 0, 2),
-            6: lambda p: np.rot90(p), 7: lambda p: p[::-1, ::-1].transpose(1, 0, 2), 8: lambda p: np.rot90(p, -1)}
+ORIENTED = {
+    1: lambda p: p, 2: lambda p: p[:, ::-1], 3: lambda p: p[::-1, ::-1], 4: lambda p: p[::-1],
+    5: lambda p: p.transpose(1, 0, 2), 6: lambda p: np.rot90(p), 7: lambda p: p[::-1, ::-1].transpose(1, 0, 2),
+    8: lambda p: np.rot90(p, -1)
+}
 
 
 @pytest.mark.parametrize("orientation", ORIENTED)
@@ -261,8 +265,11 @@ def test_frames_of_every_mode_keep_their_brightness(tmp_path):
     gray = np.random.default_rng(0).integers(0, 256, (6, 10), np.uint8)
     rgb = np.repeat(gray[..., None], 3, axis=2)
     opaque = Image.merge("LA", [Image.fromarray(gray), Image.new("L", (10, 6), 255)])
-    for name, image in {"16.png": Image.fromarray(gray.astype(np.uint16) * 257), "8.png": Image.fromarray(gray), "la.png": opaque,
-                        "rgba.png": opaque.convert("RGBA"), "p.png": Image.fromarray(gray).convert("P"), "cmyk.tif": Image.fromarray(rgb).convert("CMYK")}.items():
+    for name, image in {
+            "16.png": Image.fromarray(gray.astype(np.uint16) * 257), "8.png": Image.fromarray(gray), "la.png": opaque,
+            "rgba.png": opaque.convert("RGBA"), "p.png": Image.fromarray(gray).convert("P"),
+            "cmyk.tif": Image.fromarray(rgb).convert("CMYK")
+    }.items():
         image.save(tmp_path / name)
         np.testing.assert_array_equal(video.read_frame(tmp_path / name), rgb, err_msg=name)
     Image.fromarray(gray > 99).save(tmp_path / "1.png")
@@ -273,8 +280,10 @@ def test_frames_whose_white_or_ground_is_not_known_are_refused(tmp_path):
     gray = np.arange(60, dtype=np.uint8).reshape(6, 10)
     seen = Image.merge("LA", [Image.fromarray(gray), Image.fromarray(gray)])
     hole = Image.fromarray(gray).convert("P")
-    pictures = {"f.tif": Image.fromarray(gray.astype(np.float32)), "i.tif": Image.fromarray(gray.astype(np.int32)), "la.png": seen,
-                "rgba.png": seen.convert("RGBA")}
+    pictures = {
+        "f.tif": Image.fromarray(gray.astype(np.float32)), "i.tif": Image.fromarray(gray.astype(np.int32)),
+        "la.png": seen, "rgba.png": seen.convert("RGBA")
+    }
     for name, image in pictures.items():
         image.save(tmp_path / name)
     hole.save(tmp_path / "p.png", transparency=7)

@@ -1,4 +1,6 @@
-"""A wheel in an environment of nothing but what the core requires: operators, a release by its name, masks of a clip."""
+"""A wheel in an environment of nothing but what the core requires: operators, a release by its name, masks of a
+clip.
+"""
 
 import importlib.metadata
 import os
@@ -45,14 +47,21 @@ def closure(names):
 def site(tmp_path_factory):
     """A folder of packages with the wheel, and links to what its core requires."""
     folder = tmp_path_factory.mktemp("wheel")
-    build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", str(folder), str(ROOT)]
+    build = [
+        sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir",
+        str(folder),
+        str(ROOT)
+    ]
     subprocess.run(build, check=True, capture_output=True, text=True)
     [wheel] = folder.glob("*.whl")
     packages = folder / "site"
     zipfile.ZipFile(wheel).extractall(packages)
     [metadata] = packages.glob("sstlib-*.dist-info")
     wanted = [Requirement(text) for text in importlib.metadata.PathDistribution(metadata).requires]
-    core = [requirement.name for requirement in wanted if requirement.marker is None or requirement.marker.evaluate({"extra": ""})]
+    core = [
+        requirement.name for requirement in wanted
+        if requirement.marker is None or requirement.marker.evaluate({"extra": ""})
+    ]
     for distribution in closure(core):
         for top in {file.parts[0] for file in distribution.files or () if file.parts[0] not in ("..", "__pycache__")}:
             if not (packages / top).exists():

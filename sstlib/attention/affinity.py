@@ -1,7 +1,8 @@
 """Object affinity (Eq. 4): each query's best connected cell of earlier frames, per object, without an attention map.
 
-Every kind grows with one ranking score of a key, so attention keeps a running maximum of it beside the softmax and, when a
-gradient is wanted, remembers which key gave it. The affinity follows from that maximum; its gradient from that key alone.
+Every kind grows with one ranking score of a key, so attention keeps a running maximum of it beside the softmax and,
+when a gradient is wanted, remembers which key gave it. The affinity follows from that maximum; its gradient from that
+key alone.
 
     kind       affinity of query i to key j            ranked by, under hard labels     weighed by memberships m
     weight     softmax weight exp(s - log-sum-exp)     s                                s + log m
@@ -10,7 +11,8 @@ gradient is wanted, remembers which key gave it. The affinity follows from that 
     dot        s = scale q.k                           s                                s m
 
 Memberships in [0, 1] multiply the affinity before the maximum; hard labels are memberships of 0 and 1. So three modes
-cover all: add a term a key and object to the score (-inf: not of that object), multiply with one (0: not), or the sigmoid.
+cover all: add a term a key and object to the score (-inf: not of that object), multiply with one (0: not), or the
+sigmoid.
 """
 
 from typing import NamedTuple
@@ -79,7 +81,9 @@ class Wanted(NamedTuple):
         return Ranking("sigmoid", scale, members, key_term, query_term.flatten(0, 1).flatten(1))
 
     def affinity(self, query: Tensor, logsumexp: Tensor, best: Tensor, scale: float) -> Tensor:
-        """The affinity (batch, head, object, time_q, height, width) of the best ranking scores; 0 where there is none (Eq. 4)."""
+        """The affinity (batch, head, object, time_q, height, width) of the best ranking scores; 0 where there is
+        none (Eq. 4).
+        """
         if self.kind == "weight":
             value = (best - logsumexp[:, :, None]).exp()
         elif self.kind == "distance" and not self.soft:
@@ -107,7 +111,8 @@ def _logs(members: Tensor) -> Tensor:
 def slopes(query: Tensor, key: Tensor, logsumexp: Tensor, bias: Tensor, kind: str, scale: float) -> tuple[Tensor, ...]:
     """The unweighed affinity f of each query to one key, and its derivatives, all (group, query).
 
-    Returns f, a, b, c and d such that df/dq = a k + b q, df/dk = a q + c k, and d is df/dbias for distance, -df/dlse for weight.
+    Returns f, a, b, c and d such that df/dq = a k + b q, df/dk = a q + c k, and d is df/dbias for distance, -df/dlse
+    for weight.
     """
     score = (query * key).sum(-1)
     zero = torch.zeros_like(score)
@@ -128,9 +133,10 @@ def slopes(query: Tensor, key: Tensor, logsumexp: Tensor, bias: Tensor, kind: st
     return value, scale * (value > 0).to(value.dtype), zero, zero, zero
 
 
-def backward(grad: Tensor, query: Tensor, key: Tensor, logsumexp: Tensor, members: Tensor | None, bias: Tensor, argmax: Tensor,
-             kind: str, scale: float) -> list[Tensor]:
-    """Gradients of query, key, log-sum-exp, memberships and bias: the definition, differentiated at the remembered keys.
+def backward(grad: Tensor, query: Tensor, key: Tensor, logsumexp: Tensor, members: Tensor | None, bias: Tensor,
+             argmax: Tensor, kind: str, scale: float) -> list[Tensor]:
+    """Gradients of query, key, log-sum-exp, memberships and bias: the definition, differentiated at the remembered
+    keys.
 
     `members` is None under hard labels.
 
@@ -142,7 +148,8 @@ def backward(grad: Tensor, query: Tensor, key: Tensor, logsumexp: Tensor, member
     lse = logsumexp.flatten(0, 1).flatten(1)
     biases = bias.to(wide).reshape(groups, 1)
     grads = torch.zeros_like(q), torch.zeros_like(k), torch.zeros_like(lse), torch.zeros_like(lse)
-    to_members = torch.zeros(objects, 0 if members is None else members.shape[0] * k.shape[1], dtype=wide, device=key.device)
+    to_members = torch.zeros(objects, 0 if members is None else members.shape[0] * k.shape[1], dtype=wide,
+                             device=key.device)
     group = torch.arange(groups, device=key.device)[:, None]
     for number in range(objects):
         found = argmax[:, :, number].flatten(0, 1).flatten(1)
@@ -162,5 +169,7 @@ def backward(grad: Tensor, query: Tensor, key: Tensor, logsumexp: Tensor, member
         to_members = to_members.new_empty(0)
     else:
         to_members = to_members.view(objects, batch, -1).transpose(0, 1).reshape(members.shape).to(members.dtype)
-    return [grads[0].view(query.shape).to(query.dtype), grads[1].view(key.shape).to(key.dtype), grads[2].view(lse.shape).view(logsumexp.shape),
-            to_members, grads[3].sum(1).view(bias.shape).to(bias.dtype)]
+    return [
+        grads[0].view(query.shape).to(query.dtype), grads[1].view(key.shape).to(key.dtype),
+        grads[2].view(lse.shape).view(logsumexp.shape), to_members, grads[3].sum(1).view(bias.shape).to(bias.dtype)
+    ]

@@ -1,9 +1,10 @@
-"""Sparse attention as small dense blocks in PyTorch: tiles with a halo (Local), residue classes (Strided), rows (Dense).
+"""Sparse attention as small dense blocks in PyTorch: tiles with a halo (Local), residue classes (Strided), rows
+(Dense).
 
 A pattern that is a product over the axes splits the frame into pieces whose queries share their keys. Pieces of equal
 shape form one batch, so nothing is padded, a mask is shared by the batch, and border tiles do not compute keys that the
-border cuts off. Cells are gathered once, frame by frame, so that the frames a query sees are a slice of its piece. Scores
-of a few pieces exist at a time, forward and backward.
+border cuts off. Cells are gathered once, frame by frame, so that the frames a query sees are a slice of its piece.
+Scores of a few pieces exist at a time, forward and backward.
 """
 
 import functools
@@ -20,17 +21,22 @@ from sstlib.attention.softmax import LN2, LOG2E, gradients, room, scores, weight
 from sstlib.connectivity import Connectivity, Local, Size, Strided
 
 GATHERED = 1 << 18  # floats of gathered keys at a time, where a fused kernel holds the scores: 1 MB, too
-TILE = 8, 4  # height and width of a Local tile: a smaller one has fewer useless keys, a larger one better matrix products
+# Height and width of a Local tile: a smaller one has fewer useless keys, a larger one better matrix products
+TILE = 8, 4
 SPAN = 4  # frames at a time, where all are related
-ROWS = 32  # queries at a time, of several causal frames where a piece is small: a call for fewer takes longer than their products
+# Queries at a time, of several causal frames where a piece is small: a call for fewer takes longer than their products
+ROWS = 32
 
 
 class Pieces(NamedTuple):
-    """Pieces of the frame that have the same shape, over the frames of one temporal class; cells by their place in the frame."""
+    """Pieces of the frame that have the same shape, over the frames of one temporal class; cells by their place in
+    the frame.
+    """
 
     queries: Tensor  # (piece, query)
     keys: Tensor  # (piece, key)
-    bias: Tensor | None  # (query, key): -inf where not connected, else 0, the same for each piece and frame; None where all are
+    # (query, key): -inf where not connected, else 0, the same for each piece and frame; None where all are
+    bias: Tensor | None
     frames: Tensor  # (frame,) of the buffer, ascending: those that are related
     queried: int  # how many of them, the last, are queried
 
@@ -39,7 +45,9 @@ class Pieces(NamedTuple):
         return SPAN if not causal else max(1, ROWS // self.queries.shape[1]) if fused else 1
 
     def spans(self, causal: bool, step: int) -> Iterator[tuple[slice, slice, slice]]:
-        """Rows of queries, of `step` frames, with the columns of keys that they see and, where frames are alone, those of earlier frames."""
+        """Rows of queries, of `step` frames, with the columns of keys that they see and, where frames are alone,
+        those of earlier frames.
+        """
         before, cells, others = len(self.frames) - self.queried, self.queries.shape[1], self.keys.shape[1]
         for first in range(0, self.queried, step):
             last = min(first + step, self.queried)
@@ -47,18 +55,24 @@ class Pieces(NamedTuple):
             yield slice(first * cells, last * cells), slice(0, seen * others), slice(0, (before + first) * others)
 
     def turned(self, causal: bool, step: int) -> Iterator[tuple[slice, slice]]:
-        """The same for backward, by keys: rows of queries that see the keys of some columns. The first has all rows, each key is in one."""
+        """The same for backward, by keys: rows of queries that see the keys of some columns. The first has all rows,
+        each key is in one.
+        """
         before, cells, others = len(self.frames) - self.queried, self.queries.shape[1], self.keys.shape[1]
         starts = [0, *range(before + step, len(self.frames), step)] if causal else range(0, len(self.frames), step)
         for first, last in zip(starts, [*starts[1:], len(self.frames)], strict=True):
-            yield slice(max(first - before, 0) * cells if causal else 0, self.queried * cells), slice(first * others, last * others)
+            yield slice(max(first - before, 0) * cells if causal else 0,
+                        self.queried * cells), slice(first * others, last * others)
 
     def mask(self, queries: int, keys: int, dtype: torch.dtype, causal: bool = False) -> Tensor | None:
-        """The bias of so many frames' queries and keys, -inf for keys of later frames, too, where causal; None where there is none."""
+        """The bias of so many frames' queries and keys, -inf for keys of later frames, too, where causal; None where
+        there is none.
+        """
         if self.bias is None and not causal:
             return None
         cells, others = self.queries.shape[1], self.keys.shape[1]
-        mask = torch.zeros(queries * cells, keys * others, dtype=dtype) if self.bias is None else self.bias.repeat(queries, keys)
+        mask = torch.zeros(queries * cells, keys *
+                           others, dtype=dtype) if self.bias is None else self.bias.repeat(queries, keys)
         for row in range(queries if causal else 0):
             mask[row * cells:(row + 1) * cells, (keys - queries + row + 1) * others:] = -INFINITY
         return mask
@@ -68,7 +82,8 @@ class Pieces(NamedTuple):
         return (which[:, None, :] + frames[:, None] * plane).flatten(1)
 
 
-def _along(pattern: Connectivity, axis: int, relation: numpy.ndarray, step: int) -> list[tuple[numpy.ndarray, numpy.ndarray, numpy.ndarray]]:
+def _along(pattern: Connectivity, axis: int, relation: numpy.ndarray,
+           step: int) -> list[tuple[numpy.ndarray, numpy.ndarray, numpy.ndarray]]:
     """Pieces of one axis by shape: (piece, query), (piece, key) and their common relation (query, key)."""
     length = len(relation)
     if type(pattern) is Strided:
@@ -84,17 +99,20 @@ def _along(pattern: Connectivity, axis: int, relation: numpy.ndarray, step: int)
 
 
 @functools.lru_cache(maxsize=16)
-def pieces(pattern: Connectivity, size: Size, queried: int, fused: bool, dtype: torch.dtype, device: torch.device) -> tuple[Pieces, ...]:
+def pieces(pattern: Connectivity, size: Size, queried: int, fused: bool, dtype: torch.dtype,
+           device: torch.device) -> tuple[Pieces, ...]:
     """All pieces of a pattern over a buffer whose last `queried` frames are queried."""
     time, height, width = size
     _, along_y, along_x = pattern.relations((1, height, width))[0]
     rows, columns = TILE if type(pattern) is Local else (height if fused else max(1, 256 // width), width)
     split = _along(pattern, 0, along_y, rows), _along(pattern, 1, along_x, columns)
-    place = lambda y, x: torch.from_numpy((y[:, None, :, None] * width + x[None, :, None, :]).reshape(len(y) * len(x), -1)).to(device)
+    place = lambda y, x: torch.from_numpy(
+        (y[:, None, :, None] * width + x[None, :, None, :]).reshape(len(y) * len(x), -1)).to(device)
     found = []
     for (qy, ky, related_y), (qx, kx, related_x) in itertools.product(*split):
         related = numpy.kron(related_y, related_x)
-        bias = None if related.all() else torch.zeros(related.shape, dtype=dtype).masked_fill_(torch.from_numpy(~related), -INFINITY).to(device)
+        bias = None if related.all() else torch.zeros(related.shape, dtype=dtype).masked_fill_(
+            torch.from_numpy(~related), -INFINITY).to(device)
         for first in range(min(time, getattr(pattern, "temporal_stride", 1))):
             frames = torch.arange(first, time, getattr(pattern, "temporal_stride", 1), device=device)
             if last := int((frames >= time - queried).sum()):
@@ -118,20 +136,25 @@ class Chunk(NamedTuple):
         total[self.groups].index_copy_(1, self.queries.flatten(), part.flatten(1, 2).to(total.dtype))
 
     def add(self, total: Tensor, part: Tensor, columns: slice, size: Size) -> None:
-        """Adds the (group, piece, cell, ...) of some columns of the keys, whole frames of windows, to (group, cell, ...)."""
+        """Adds the (group, piece, cell, ...) of some columns of the keys, whole frames of windows, to (group, cell,
+        ...).
+        """
         total, others = total[self.groups], self.keys.shape[1] // size[0]
         if total.device.type != "cpu":
             total.index_add_(1, self.keys[:, columns].flatten(), part.flatten(1, 2))
             return
         total = total.unflatten(1, size)[:, columns.start // others:columns.stop // others]
-        for number, corners in enumerate(self.keys[:, [0, others - 1]].tolist()):  # rows of a window are long runs, an index goes cell by cell
+        # Rows of a window are long runs, an index goes cell by cell
+        for number, corners in enumerate(self.keys[:, [0, others - 1]].tolist()):
             (top, left), (bottom, right) = (divmod(corner, size[2]) for corner in corners)
             to = total[:, :, top:bottom + 1, left:right + 1]
             to.add_(part[:, number].view(to.shape))
 
 
 def _chunks(some: Pieces, plane: int, groups: int, each: int, limit: int) -> Iterator[Chunk]:
-    """Slices of groups and pieces, so that at most `limit` floats exist at a time where one piece of one group needs `each`."""
+    """Slices of groups and pieces, so that at most `limit` floats exist at a time where one piece of one group needs
+    `each`.
+    """
     heads = max(1, min(groups, limit // each))
     step = max(1, limit // (each * heads))
     for start in range(0, len(some.queries), step):
@@ -142,19 +165,23 @@ def _chunks(some: Pieces, plane: int, groups: int, each: int, limit: int) -> Ite
 
 
 def _room(some: Pieces, fused: bool, frames: int, others: int, dim: int) -> tuple[int, int]:
-    """What `_chunks` bounds: the scores of so many frames' queries and keys or, under a fused kernel, gathered keys; and how many."""
+    """What `_chunks` bounds: the scores of so many frames' queries and keys or, under a fused kernel, gathered keys;
+    and how many.
+    """
     if fused:
         return len(some.frames) * some.keys.shape[1] * dim, GATHERED
-    return frames * some.queries.shape[1] * others * some.keys.shape[1], 2 * room(some.keys.device)  # else calls cost more than they save
+    # Else calls cost more than they save
+    return frames * some.queries.shape[1] * others * some.keys.shape[1], 2 * room(some.keys.device)
 
 
 def _fusable(query: Tensor, value: Tensor) -> bool:
     """Whether the fused CPU kernel takes these; it computes in their own precision and gives no scores."""
-    return query.device.type == "cpu" and query.dtype in (torch.float32, torch.float64) and query.shape[-1] == value.shape[-1]
+    return query.device.type == "cpu" and query.dtype in (torch.float32,
+                                                          torch.float64) and query.shape[-1] == value.shape[-1]
 
 
-def forward(query: Tensor, key: Tensor, value: Tensor, pattern: Connectivity, size: Size, scale: float, rank: Ranking | None,
-            remember: bool) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+def forward(query: Tensor, key: Tensor, value: Tensor, pattern: Connectivity, size: Size, scale: float,
+            rank: Ranking | None, remember: bool) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
     """Output, log-sum-exp, best ranking score and its key, of flattened (group, cell, dim) tensors (Eq. 6)."""
     groups, cells, dim = query.shape
     dtype, ranks, fused = torch.promote_types(query.dtype, torch.float32), rank is not None, _fusable(query, value)
@@ -170,8 +197,10 @@ def forward(query: Tensor, key: Tensor, value: Tensor, pattern: Connectivity, si
     for some in pieces(pattern, size, cells // plane, fused and not ranks, dtype, query.device):
         step = 1 if ranks else some.step(pattern.causal, fused)
         exact = pattern.causal and step > 1  # frames that share a call see different keys
-        mask = some.mask(some.queried if exact else min(step, some.queried), len(some.frames), dtype, exact) if fused else None
-        for chunk in _chunks(some, plane, groups, *_room(some, fused and not ranks, min(step, some.queried), len(some.frames), dim)):
+        mask = some.mask(some.queried if exact else min(step, some.queried), len(some.frames), dtype,
+                         exact) if fused else None
+        for chunk in _chunks(some, plane, groups,
+                             *_room(some, fused and not ranks, min(step, some.queried), len(some.frames), dim)):
             chunk = chunk._replace(queries=chunk.queries - before)
             q, k, v = chunk.take(query, chunk.queries), chunk.take(key, chunk.keys), chunk.take(value, chunk.keys)
             out, norm = q.new_empty(*q.shape[:-1], v.shape[-1]), q.new_empty(q.shape[:-1])
@@ -179,7 +208,8 @@ def forward(query: Tensor, key: Tensor, value: Tensor, pattern: Connectivity, si
             for rows, seen, earlier in some.spans(pattern.causal, step):
                 here, ranked = (q[:, :, rows], k[:, :, seen], v[:, :, seen]), ranks and earlier.stop > 0
                 if ranked or not fused:
-                    found = scores(here[0] * (scale if fused else scale * LOG2E), k[:, :, earlier if fused else seen], some.bias)
+                    found = scores(here[0] * (scale if fused else scale * LOG2E), k[:, :, earlier if fused else seen],
+                                   some.bias)
                 if ranked:
                     natural = found if fused else found[..., earlier] * LN2
                     _rank(natural, rank, sides, chunk, rows, earlier, best, argmax if remember else None)
@@ -203,7 +233,9 @@ def _fused(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scale: float) -
 
 
 class Sides(NamedTuple):
-    """What ranks a chunk's keys for objects beside their scores. Objects are compact: most pieces hold few, and many one alone."""
+    """What ranks a chunk's keys for objects beside their scores. Objects are compact: most pieces hold few, and many
+    one alone.
+    """
 
     terms: list[Tensor]  # (group, piece, 1, key), one an object
     absent: list[int]  # how many of the first keys no piece has of each object,
@@ -229,8 +261,11 @@ def _first(wanted: Tensor) -> int:
     return int(places[0]) if len(places) else wanted.shape[-1]
 
 
-def _rank(found: Tensor, rank: Ranking, sides: Sides, chunk: Chunk, rows: slice, earlier: slice, best: Tensor, argmax: Tensor | None) -> None:
-    """Writes the best ranking score over keys of earlier frames of each query and object and, where asked, the key that has it."""
+def _rank(found: Tensor, rank: Ranking, sides: Sides, chunk: Chunk, rows: slice, earlier: slice, best: Tensor,
+          argmax: Tensor | None) -> None:
+    """Writes the best ranking score over keys of earlier frames of each query and object and, where asked, the key
+    that has it.
+    """
     queries, keys = chunk.queries[:, rows], chunk.keys[:, earlier]
     chunk = chunk._replace(queries=queries)
     key_term = None if sides.key_term is None else sides.key_term[..., earlier]
@@ -256,9 +291,11 @@ def _rank(found: Tensor, rank: Ranking, sides: Sides, chunk: Chunk, rows: slice,
         chunk.put(argmax, torch.stack(places, -1))
 
 
-def backward(query: Tensor, key: Tensor, value: Tensor, output: Tensor, lse: Tensor, grad: Tensor, grad_lse: Tensor | None,
-             pattern: Connectivity, size: Size, scale: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of query, key and value; the weights are computed again from the log-sum-exp, a few pieces at a time."""
+def backward(query: Tensor, key: Tensor, value: Tensor, output: Tensor, lse: Tensor, grad: Tensor,
+             grad_lse: Tensor | None, pattern: Connectivity, size: Size, scale: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of query, key and value; the weights are computed again from the log-sum-exp, a few pieces at a
+    time.
+    """
     groups, cells, dim = query.shape
     dtype, before = lse.dtype, key.shape[1] - query.shape[1]
     fused = grad_lse is None and _fusable(query, value)  # it knows no gradient of the log-sum-exp
@@ -273,7 +310,8 @@ def backward(query: Tensor, key: Tensor, value: Tensor, output: Tensor, lse: Ten
     for some in pieces(pattern, size, cells // plane, fused, dtype, query.device):
         step = some.step(pattern.causal, fused)
         exact = pattern.causal and step > 1
-        together = len(some.frames) - some.queried + step if pattern.causal else min(step, len(some.frames))  # frames of keys at a time
+        # Frames of keys at a time
+        together = len(some.frames) - some.queried + step if pattern.causal else min(step, len(some.frames))
         mask = some.mask(some.queried, len(some.frames) if exact else together, dtype, exact) if fused else some.bias
         for chunk in _chunks(some, plane, groups, *_room(some, fused, some.queried, together, dim)):
             chunk = chunk._replace(queries=chunk.queries - before)
@@ -281,8 +319,10 @@ def backward(query: Tensor, key: Tensor, value: Tensor, output: Tensor, lse: Ten
             k, v = chunk.take(key, chunk.keys), chunk.take(value, chunk.keys)
             to_q = None
             for rows, columns in some.turned(pattern.causal, step):
-                here = q[:, :, rows], k[:, :, columns], v[:, :, columns], g[:, :, rows], top[:, :, rows], minus[:, :, rows]
-                part, *parts = (_fused_backward if fused else gradients)(*here, mask[rows, columns] if exact else mask, scale)
+                here = q[:, :, rows], k[:, :, columns], v[:, :, columns], g[:, :, rows], top[:, :, rows], minus[:, :,
+                                                                                                                rows]
+                part, *parts = (_fused_backward if fused else gradients)(*here, mask[rows, columns] if exact else mask,
+                                                                         scale)
                 for total, whole in zip((grad_key, grad_value), parts, strict=True):
                     if shared:
                         chunk.add(total, whole, columns, size)
@@ -300,5 +340,5 @@ def _fused_backward(q: Tensor, k: Tensor, v: Tensor, g: Tensor, norm: Tensor, ou
                     scale: float) -> tuple[Tensor, Tensor, Tensor]:
     """What `gradients` gives, by PyTorch's fused CPU kernel, which finds delta from the output."""
     mask = mask if mask is None else mask[:q.shape[-2], :k.shape[-2]]
-    return torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(g, q, k, v, output, norm[..., 0], 0.0, False, attn_mask=mask,
-                                                                               scale=scale)
+    return torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(g, q, k, v, output, norm[..., 0], 0.0,
+                                                                               False, attn_mask=mask, scale=scale)

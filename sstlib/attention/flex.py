@@ -1,8 +1,9 @@
 """Attention by PyTorch's FlexAttention over cells in tile order, so that a window touches few of its blocks of keys.
 
-In raster order a block of 128 cells crosses a whole row of the frame and a window touches most blocks; in order of 8 x 8 tiles
-(Local) or of residue classes (Strided) it holds two tiles side by side. It compiles for each shape on a GPU (seconds), where it
-also differentiates; elsewhere it runs unfused, which tests the masks and nothing else. It ranks nothing: no object affinity.
+In raster order a block of 128 cells crosses a whole row of the frame and a window touches most blocks; in order of 8 x
+8 tiles (Local) or of residue classes (Strided) it holds two tiles side by side. It compiles for each shape on a GPU
+(seconds), where it also differentiates; elsewhere it runs unfused, which tests the masks and nothing else. It ranks
+nothing: no object affinity.
 """
 
 import functools
@@ -70,7 +71,8 @@ def _mask(pattern: Connectivity, size: Size, queried: int, device: torch.device)
         return ((frames[1] - frames[0] <= latest) & ((frames[1] - frames[0]) % every == 0) & (along_y.abs() <= radii[0])
                 & (along_x.abs() <= radii[1]) & (along_y % strides[0] == 0) & (along_x % strides[1] == 0))
 
-    return create_block_mask(connected, None, None, queried * plane, time * plane, device=str(device), _compile=device.type == "cuda")
+    return create_block_mask(connected, None, None, queried * plane, time * plane, device=str(device),
+                             _compile=device.type == "cuda")
 
 
 @functools.cache
@@ -88,7 +90,8 @@ def attention(query: Tensor, key: Tensor, value: Tensor, pattern: Connectivity, 
     q, k, v = (t.flatten(3, 4).index_select(3, order).flatten(2, 3) for t in (query, key, value))
     attend = _compiled() if query.device.type == "cuda" else flex_attention
     blocks = _mask(pattern, size, query.shape[2], query.device)
-    with torch._dynamo.config.patch(recompile_limit=1 << 10):  # one for each pattern, size and direction; beyond it PyTorch would not fuse
+    # One for each pattern, size and direction; beyond it PyTorch would not fuse
+    with torch._dynamo.config.patch(recompile_limit=1 << 10):
         output, aux = attend(q, k, v, block_mask=blocks, scale=scale, return_aux=AuxRequest(lse=True))
     undo = lambda t: t.unflatten(2, (query.shape[2], -1)).index_select(3, back).unflatten(3, size[1:])
     return undo(output), undo(aux.lse)

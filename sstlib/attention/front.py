@@ -32,7 +32,8 @@ def sparse_attention(query: Float[Tensor, "batch head time_q height width dim"],
                      implementation: str = "auto") -> Attended:
     """Attention over a sparse connectivity (Eq. 6) and the object affinity of its cells (Eq. 4).
 
-    Queries are the last `time_q` frames of the buffer that keys and values cover: all of them, or the current one alone.
+    Queries are the last `time_q` frames of the buffer that keys and values cover: all of them, or the current one
+    alone.
 
     Args:
         query, key, value: heads over (time, height, width); value may have another width than query and key.
@@ -46,9 +47,9 @@ def sparse_attention(query: Float[Tensor, "batch head time_q height width dim"],
         implementation: auto, or one by name (`explain` says which auto takes, and why).
 
     Returns:
-        Attended: output (batch, head, time_q, height, width, dim_v); affinity (batch, head, object, time_q, height, width),
-        the best over connected cells of strictly earlier frames, 0 where there is none or all are negative; logsumexp
-        (batch, head, time_q, height, width), in float32 for half precisions.
+        Attended: output (batch, head, time_q, height, width, dim_v); affinity (batch, head, object, time_q, height,
+            width), the best over connected cells of strictly earlier frames, 0 where there is none or all are negative;
+            logsumexp (batch, head, time_q, height, width), in float32 for half precisions.
 
     Raises:
         ValueError: shapes, labels, kinds, precisions or implementations that do not go together.
@@ -72,12 +73,16 @@ def sparse_attention(query: Float[Tensor, "batch head time_q height width dim"],
     if len(parts) == 1:
         return parts[0][1]
     order = torch.tensor([h for heads, _ in parts for h in heads], device=query.device).argsort()
-    joined = [None if ts[0] is None else torch.cat(ts, 1).index_select(1, order) for ts in zip(*(part for _, part in parts))]
+    joined = [
+        None if ts[0] is None else torch.cat(ts, 1).index_select(1, order) for ts in zip(*(part for _, part in parts))
+    ]
     return Attended(*joined)
 
 
-def explain(query: Float[Tensor, "batch head time_q height width dim"], key: Float[Tensor, "batch head time height width dim"],
-            value: Float[Tensor, "batch head time height width dim_v"], connectivity: Connectivity | str) -> tuple[str, str]:
+def explain(query: Float[Tensor, "batch head time_q height width dim"], key: Float[Tensor, "batch head time height "
+                                                                                   "width dim"],
+            value: Float[Tensor,
+                         "batch head time height width dim_v"], connectivity: Connectivity | str) -> tuple[str, str]:
     """Which implementation `auto` takes for these tensors and this pattern; why, and how many pairs that is.
 
     Raises:
@@ -90,19 +95,21 @@ def explain(query: Float[Tensor, "batch head time_q height width dim"], key: Flo
     return name, f"{reason}; {ops.cost(name, pattern, size, query.shape[2])}"
 
 
-def _one_pattern(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, pattern: Connectivity | str, labels: Tensor | None,
-                 objects: int, kind: str, scale: float, implementation: str) -> Attended:
+def _one_pattern(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, pattern: Connectivity | str,
+                 labels: Tensor | None, objects: int, kind: str, scale: float, implementation: str) -> Attended:
     """Attention of heads that share a pattern."""
     if torch.compiler.is_dynamo_compiling():
         if implementation in ("reference", "flex"):
-            raise ValueError(f"implementation {implementation!r} cannot do this: it is not for torch.compile; use 'torch' or 'auto'")
+            raise ValueError(f"implementation {implementation!r} cannot do this: it is not for torch.compile; use "
+                             "'torch' or 'auto'")
     elif isinstance(pattern, str):  # a graph that was broken leaves it unread
         pattern = ops.parse(pattern)
     if implementation == "reference":
         return Attended(*reference.attention(query, key, value, pattern, scale, kind, bias, labels, objects))
     if implementation == "flex":
         given = query, key, value
-        if why := "it ranks nothing, so it gives no object affinity" if labels is not None else flex.lacks(pattern, query.dtype, query.device, given):
+        if why := "it ranks nothing, so it gives no object affinity" if labels is not None else flex.lacks(
+                pattern, query.dtype, query.device, given):
             raise ValueError(f"implementation 'flex' cannot do this: {why}; use 'torch' or 'auto'")
         output, lse = flex.attention(query, key, value, pattern, scale)
         return Attended(output, None, lse)
@@ -111,26 +118,33 @@ def _one_pattern(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None,
         if torch.compiler.is_compiling():
             raise ValueError(ops.FORWARD_MODE)
         if implementation not in ("auto", "torch"):
-            raise ValueError(f"implementation {implementation!r} cannot do this: forward-mode derivatives and those of torch.func go through "
+            raise ValueError(f"implementation {implementation!r} cannot do this: forward-mode derivatives and those of "
+                             "torch.func go through "
                              "PyTorch's own operations; use 'torch' or 'auto'")
         return Attended(*ops.transparent(query, key, value, pattern, scale, kind, bias, labels, objects))
     given = [t for t in (query, key, value, bias, labels) if t is not None]
     learns = torch.is_grad_enabled() and any(t.requires_grad for t in given)
     if learns or ops.watched(given):
-        hidden = torch.is_grad_enabled() and (torch.compiler.is_compiling() or ops.mapped())  # whether a gradient is wanted
-        remember = labels is not None and (hidden or learns and any(t.requires_grad for t in (query, key, bias, labels)))
+        # Whether a gradient is wanted
+        hidden = torch.is_grad_enabled() and (torch.compiler.is_compiling() or ops.mapped())
+        remember = labels is not None and (hidden
+                                           or learns and any(t.requires_grad for t in (query, key, bias, labels)))
         text = pattern if isinstance(pattern, str) else ops.text_of(pattern)
-        output, lse, found, _ = ops.attend(query, key, value, bias, labels, text, scale, implementation, kind, objects, remember)
+        output, lse, found, _ = ops.attend(query, key, value, bias, labels, text, scale, implementation, kind, objects,
+                                           remember)
     else:
-        output, lse, found, _ = ops.compute(query, key, value, bias, labels, pattern, scale, implementation, kind, objects, False)
+        output, lse, found, _ = ops.compute(query, key, value, bias, labels, pattern, scale, implementation, kind,
+                                            objects, False)
     return Attended(output, None if labels is None else found, lse)
 
 
 def _pattern(connectivity: Any) -> Connectivity | str:
     if isinstance(connectivity, str):
-        return connectivity if torch.compiler.is_dynamo_compiling() else ops.parse(connectivity)  # the operator reads it, where tracing does not look
+        # The operator reads it, where tracing does not look
+        return connectivity if torch.compiler.is_dynamo_compiling() else ops.parse(connectivity)
     if not isinstance(connectivity, Connectivity):
-        raise ValueError(f"connectivity is {connectivity!r}; expected a pattern or its text, such as 'local(radius=7)', or a list of one a head")
+        raise ValueError(f"connectivity is {connectivity!r}; expected a pattern or its text, such as "
+                         "'local(radius=7)', or a list of one a head")
     if type(connectivity) not in portable.PATHS:
         _check_hash(connectivity)
     return connectivity
@@ -141,7 +155,8 @@ def _check_hash(pattern: Connectivity) -> None:
     try:
         hash(pattern)
     except TypeError as error:
-        raise ValueError(f"{type(pattern).__name__} cannot be told from others by its fields ({error}); let them be numbers, texts or tuples") from None
+        raise ValueError(f"{type(pattern).__name__} cannot be told from others by its fields ({error}); let them be "
+                         "numbers, texts or tuples") from None
 
 
 def _patterns(connectivity: Sequence[Any], heads: int) -> list[Connectivity | str]:
@@ -157,13 +172,14 @@ def _check_tensors(query: Tensor, key: Tensor, value: Tensor, scale: float) -> N
     wrong = ("each is (batch, head, time, height, width, dim)" if not len(shape) == len(keys) == len(values) == 6 else
              "query and key differ in more than time" if shape[:2] != keys[:2] or shape[3:] != keys[3:] else
              "key and value differ in more than dim" if keys[:5] != values[:5] else
-             f"queries are the last frames of the buffer, at least 1 and at most its {keys[2]}" if not 1 <= shape[2] <= keys[2] else
-             "no axis but the batch may be empty" if 0 in shape[1:] or 0 in values[1:] else "")
+             f"queries are the last frames of the buffer, at least 1 and at most its {keys[2]}" if not 1 <= shape[2] <=
+             keys[2] else "no axis but the batch may be empty" if 0 in shape[1:] or 0 in values[1:] else "")
     if wrong:
         raise ValueError(f"query {tuple(shape)}, key {tuple(keys)}, value {tuple(values)}: {wrong}")
     if not query.dtype == key.dtype == value.dtype or query.dtype not in DTYPES:
         raise ValueError(f"dtypes {query.dtype}, {key.dtype}, {value.dtype}: expected one of "
-                         f"{', '.join(str(d).removeprefix('torch.') for d in DTYPES)}, the same for query, key and value")
+                         f"{', '.join(str(d).removeprefix('torch.') for d in DTYPES)}, the same for query, key and "
+                         "value")
     if not query.device == key.device == value.device:
         raise ValueError(f"devices {query.device}, {key.device}, {value.device}: query, key and value must share one")
     if not scale > 0:
@@ -180,7 +196,8 @@ def _check_labels(labels: Tensor | None, objects: int | None, key: Tensor, kind:
         raise ValueError(f"labels are on {labels.device} and keys on {key.device}; move one of them")
     if labels.dtype.is_floating_point:
         if labels.ndim != 5 or labels.shape[0] != batch or list(labels.shape[2:]) != size or not labels.shape[1]:
-            raise ValueError(f"memberships have shape {tuple(labels.shape)}; expected (batch, object, time, height, width) = "
+            raise ValueError(f"memberships have shape {tuple(labels.shape)}; expected (batch, object, time, height, "
+                             "width) = "
                              f"({batch}, objects, {', '.join(map(str, size))}), as the keys have")
         if objects not in (None, labels.shape[1]):
             raise ValueError(f"objects is {objects} but the memberships are of {labels.shape[1]}; leave objects out")
@@ -197,7 +214,9 @@ def _bias(bias: float | Tensor, query: Tensor) -> Tensor:
     """(batch, head, 1), from a number, a tensor with one, or one a head."""
     batch, heads = query.shape[:2]
     if not isinstance(bias, Tensor):
-        return torch.full((batch, heads, 1), float(bias), device=query.device, dtype=torch.promote_types(query.dtype, torch.float32))
+        return torch.full((batch, heads, 1), float(bias), device=query.device,
+                          dtype=torch.promote_types(query.dtype, torch.float32))
     if bias.numel() not in (1, heads):
-        raise ValueError(f"affinity_bias has shape {tuple(bias.shape)}; expected one number, or one for each of {heads} heads")
+        raise ValueError(f"affinity_bias has shape {tuple(bias.shape)}; expected one number, or one for each of "
+                         f"{heads} heads")
     return bias.reshape(1, -1, 1).expand(batch, heads, 1)

@@ -1,8 +1,8 @@
 """Attention over any pattern by the blocks of plan.py, in PyTorch: `forward`, `backward` and `attention`.
 
-What a query finds in several products is merged as softmax demands: by the highest score and the sum of the weights below
-it. Scores of a few blocks exist at a time, forward and backward, so that memory is bounded; a pair in several products
-counts once.
+What a query finds in several products is merged as softmax demands: by the highest score and the sum of the weights
+below it. Scores of a few blocks exist at a time, forward and backward, so that memory is bounded; a pair in several
+products counts once.
 
 `attention` is the same of ordinary PyTorch operations, none in place, for what has to see them: forward-mode and second
 derivatives, torch.func and vmap. It keeps the scores of all pairs where they are differentiated.
@@ -24,7 +24,8 @@ from sstlib.products import Size
 NEVER = -1e30  # a score of no weight whose derivatives are numbers, as those of -inf are not
 
 
-def _chunks(query: Tensor, key: Tensor, value: Tensor, pattern: Connectivity, size: Size) -> Iterator[tuple[slice, Chunk]]:
+def _chunks(query: Tensor, key: Tensor, value: Tensor, pattern: Connectivity,
+            size: Size) -> Iterator[tuple[slice, Chunk]]:
     """All chunks of a call on (group, cell, dim) tensors."""
     for blocks in plan(pattern, size, query.shape[-2] // (size[1] * size[2]), query.device):
         for block in blocks:
@@ -40,8 +41,8 @@ def _put(total: Tensor, index: Tensor, part: Tensor) -> None:
     total.index_copy_(1, index.flatten(), part.flatten(1, 2))
 
 
-def forward(query: Tensor, key: Tensor, value: Tensor, pattern: Connectivity, size: Size, scale: float, rank: Ranking | None,
-            remember: bool) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+def forward(query: Tensor, key: Tensor, value: Tensor, pattern: Connectivity, size: Size, scale: float,
+            rank: Ranking | None, remember: bool) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
     """Output, log-sum-exp, best ranking score and its key, of flattened (group, cell, dim) tensors (Eq. 6)."""
     dtype = query.dtype
     query, key, value = wide(query), wide(key), wide(value)
@@ -61,22 +62,27 @@ def forward(query: Tensor, key: Tensor, value: Tensor, pattern: Connectivity, si
         highest = torch.maximum(before, top)
         shares = (before - highest).exp2_(), (top - highest).exp2_()
         merged = (highest, _take(totals[heads], chunk.queries) * shares[0] + total * shares[1],
-                  _take(summed[heads], chunk.queries).mul_(shares[0]).add_((weight @ _take(value[heads], chunk.keys)).mul_(shares[1])))
+                  _take(summed[heads], chunk.queries).mul_(shares[0]).add_(
+                      (weight @ _take(value[heads], chunk.keys)).mul_(shares[1])))
         for state, part in zip((tops, totals, summed), merged, strict=True):
             _put(state[heads], chunk.queries, part)
     lse = ((totals.log2() + tops) * LN2)[..., 0]
-    return (summed / totals).to(dtype), lse, None if rank is None else best.mT, argmax.mT if rank is not None and remember else argmax
+    return (summed / totals
+            ).to(dtype), lse, None if rank is None else best.mT, argmax.mT if rank is not None and remember else argmax
 
 
 def _rank(rank: Ranking, found: Tensor, chunk: Chunk, heads: slice, best: Tensor, argmax: Tensor | None) -> None:
-    """Keeps the best ranking score over keys of earlier frames of each query and object and, where asked, the key that has it."""
+    """Keeps the best ranking score over keys of earlier frames of each query and object and, where asked, the key
+    that has it.
+    """
     key_term = None if rank.key_term is None else _take(rank.key_term[heads], chunk.keys)[:, :, None]
     query_term = None if rank.query_term is None else _take(rank.query_term[heads], chunk.queries)[..., None]
     records = _take(best, chunk.queries)
     places = None if argmax is None else _take(argmax, chunk.queries)
     for number, terms in enumerate(rank.terms.unbind(1)):
         ranked = rank.ranked(found, _take(terms[heads], chunk.keys)[:, :, None], key_term, query_term)
-        top, place = ranked.masked_fill_(~chunk.earlier, -INFINITY).max(-1)  # a product with -inf is no number, but fills no other place
+        # A product with -inf is no number, but fills no other place
+        top, place = ranked.masked_fill_(~chunk.earlier, -INFINITY).max(-1)
         if places is not None:
             cells = chunk.keys.expand(len(top), *chunk.keys.shape).gather(-1, place).int()
             places[..., number] = torch.where(top > records[..., number], cells, places[..., number])
@@ -86,8 +92,8 @@ def _rank(rank: Ranking, found: Tensor, chunk: Chunk, heads: slice, best: Tensor
         _put(argmax, chunk.queries, places)
 
 
-def backward(query: Tensor, key: Tensor, value: Tensor, output: Tensor, lse: Tensor, grad: Tensor, grad_lse: Tensor | None,
-             pattern: Connectivity, size: Size, scale: float) -> tuple[Tensor, Tensor, Tensor]:
+def backward(query: Tensor, key: Tensor, value: Tensor, output: Tensor, lse: Tensor, grad: Tensor,
+             grad_lse: Tensor | None, pattern: Connectivity, size: Size, scale: float) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of query, key and value; the weights are computed again from the log-sum-exp."""
     dtype = query.dtype
     query, key, value, grad, output = (wide(t) for t in (query, key, value, grad, output))
@@ -96,15 +102,18 @@ def backward(query: Tensor, key: Tensor, value: Tensor, output: Tensor, lse: Ten
     norm, grads = lse[..., None] * LOG2E, [torch.zeros_like(t) for t in (query, key, value)]
     for heads, chunk in _chunks(query, key, value, pattern, size):
         q, g, top, minus = (_take(t[heads], chunk.queries) for t in (query, grad, norm, delta))
-        parts = gradients(q, *(_take(t[heads], chunk.keys) for t in (key, value)), g, top, minus, chunk.bias(q.dtype), scale)
+        parts = gradients(q, *(_take(t[heads], chunk.keys) for t in (key, value)), g, top, minus, chunk.bias(q.dtype),
+                          scale)
         for total, part, index in zip(grads, parts, (chunk.queries, chunk.keys, chunk.keys), strict=True):
             total[heads].index_add_(1, index.flatten(), part.flatten(1, 2))
     return tuple(t.to(dtype) for t in grads)
 
 
-def attention(query: Tensor, key: Tensor, value: Tensor, pattern: Connectivity, scale: float, kind: str, bias: Tensor | None,
-              labels: Tensor | None, objects: int) -> tuple[Tensor, Tensor | None, Tensor]:
-    """Output, affinity and log-sum-exp over tensors (batch, head, time, height, width, dim), as `reference.attention` gives them."""
+def attention(query: Tensor, key: Tensor, value: Tensor, pattern: Connectivity, scale: float, kind: str,
+              bias: Tensor | None, labels: Tensor | None, objects: int) -> tuple[Tensor, Tensor | None, Tensor]:
+    """Output, affinity and log-sum-exp over tensors (batch, head, time, height, width, dim), as
+    `reference.attention` gives them.
+    """
     size, shape, dtype = tuple(key.shape[2:5]), query.shape[:5], query.dtype
     q, k, v = (wide(t).flatten(0, 1).flatten(1, 3) for t in (query, key, value))
     limit = max(1, 2 * room(query.device) // max(1, len(q)) // (q.shape[-1] if kind == "distance" else 1))
@@ -118,7 +127,10 @@ def attention(query: Tensor, key: Tensor, value: Tensor, pattern: Connectivity, 
         bias = None if bias is None else bias.expand(*shape[:2], 1, 1, 1).flatten(0, 1)
         members = memberships(labels, objects, q.dtype)[:, None].expand(-1, shape[1], -1, -1).flatten(0, 1)
         ranked = lambda chunk: (_best(q, k, lse, chunk, scale, kind, bias, members),)
-        bests = [_each(ranked, those, q, (0.0,))[0] for product in products if (those := [c for c in product if c.earlier is not None])]
+        bests = [
+            _each(ranked, those, q, (0.0,))[0] for product in products
+            if (those := [c for c in product if c.earlier is not None])
+        ]
         affinity = functools.reduce(torch.maximum, bests, q.new_zeros(*q.shape[:2], objects))
         affinity = affinity.mT.clamp_min(0).to(dtype).reshape(*shape[:2], objects, *shape[2:])
     return output.to(dtype).view(*shape, v.shape[-1]), affinity, lse.view(shape)
@@ -132,7 +144,8 @@ def _softmax(q: Tensor, k: Tensor, v: Tensor, chunk: Chunk, scale: float) -> tup
     return (found - lse[..., None]).exp() @ _take(v, chunk.keys), lse
 
 
-def _best(q: Tensor, k: Tensor, lse: Tensor, chunk: Chunk, scale: float, kind: str, bias: Tensor | None, members: Tensor) -> Tensor:
+def _best(q: Tensor, k: Tensor, lse: Tensor, chunk: Chunk, scale: float, kind: str, bias: Tensor | None,
+          members: Tensor) -> Tensor:
     """The affinity (group, block, query, object) of the best keys of earlier frames in a chunk."""
     left, right = _take(q, chunk.queries), _take(k, chunk.keys)
     values = affinities(kind, left, right, left @ right.mT * scale, _take(lse, chunk.queries), bias)
@@ -140,12 +153,18 @@ def _best(q: Tensor, k: Tensor, lse: Tensor, chunk: Chunk, scale: float, kind: s
     return torch.stack([weighed.masked_fill(~chunk.earlier, 0).amax(-1) for weighed in carried], -1)
 
 
-def _each(compute: Callable[[Chunk], tuple[Tensor, ...]], some: list[Chunk], q: Tensor, missing: tuple[float, ...]) -> list[Tensor]:
-    """What is computed for each chunk (group, block, query, ...) as (group, cell, ...); a number where no chunk has the query."""
+def _each(compute: Callable[[Chunk], tuple[Tensor, ...]], some: list[Chunk], q: Tensor,
+          missing: tuple[float, ...]) -> list[Tensor]:
+    """What is computed for each chunk (group, block, query, ...) as (group, cell, ...); a number where no chunk has
+    the query.
+    """
     index = torch.cat([chunk.queries.flatten() for chunk in some])
     back = index.new_full((q.shape[1],), len(index))
     back[index] = torch.arange(len(index), device=index.device)
     columns = zip(*(compute(chunk) for chunk in some), strict=True)
     joined = [torch.cat([part.flatten(1, 2) for part in column], 1) for column in columns]
-    padded = [torch.cat([t, t.new_full((len(t), 1, *t.shape[2:]), number)], 1) for t, number in zip(joined, missing, strict=True)]
+    padded = [
+        torch.cat([t, t.new_full((len(t), 1, *t.shape[2:]), number)], 1)
+        for t, number in zip(joined, missing, strict=True)
+    ]
     return [t.index_select(1, back) for t in padded]

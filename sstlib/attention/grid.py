@@ -1,9 +1,9 @@
 """Grid attention (Eq. 6-9) in PyTorch: the lines along x, y and t as dense blocks, merged by their log-sum-exp.
 
-The three lines of a cell meet in it; the x line keeps it and the two others mask it. Merged, each line weighs as one key would whose
-score is the line's log-sum-exp and whose value is its output; backward, each line has its part in the joint softmax. A time line is
-too short for a block of its own to pay: those of many cells are one batch of small products. Object affinity involves the time line
-alone, since rows and columns lie in the query's own frame.
+The three lines of a cell meet in it; the x line keeps it and the two others mask it. Merged, each line weighs as one
+key would whose score is the line's log-sum-exp and whose value is its output; backward, each line has its part in the
+joint softmax. A time line is too short for a block of its own to pay: those of many cells are one batch of small
+products. Object affinity involves the time line alone, since rows and columns lie in the query's own frame.
 """
 
 import functools
@@ -19,7 +19,9 @@ from sstlib.attention.softmax import LN2, LOG2E, gradients, room, weights, wide
 from sstlib.connectivity import Grid, Size
 
 NEVER = -1e30  # a masked score of time lines, which may have no other: their weight is 0 beside the other lines
-WHOLE = 16  # floats that a vector may have: what is left over beyond whole vectors is what PyTorch's maxima and sums take longest for
+# Floats that a vector may have: what is left over beyond whole vectors is what PyTorch's maxima and sums take longest
+# for
+WHOLE = 16
 SMALL = 400  # multiply-adds of a product below which PyTorch's batched one is a plain loop
 
 
@@ -72,7 +74,9 @@ def _summed(weight: Tensor, right: Tensor) -> Tensor:
 
 
 class Line(NamedTuple):
-    """What softmax makes of one line of each cell: the highest score (in units of log 2), the sum of the weights below it, and of the values."""
+    """What softmax makes of one line of each cell: the highest score (in units of log 2), the sum of the weights
+    below it, and of the values.
+    """
 
     top: Tensor  # (group, frame, y, x), as total
     total: Tensor
@@ -98,7 +102,8 @@ def forward(query: Tensor, key: Tensor, value: Tensor, pattern: Grid, size: Size
         if size[1] > 1:
             lines.append(Line(*map(_turned, _across(*map(_turned, here), own))))
         if size[0] > 1:
-            ranker = functools.partial(_rank, rank, heads, best[heads], argmax[heads] if remember else None) if rank is not None else None
+            ranker = functools.partial(_rank, rank, heads, best[heads],
+                                       argmax[heads] if remember else None) if rank is not None else None
             lines.append(_through(q, k, v, others, ranker))
         shares = torch.stack([line.top for line in lines])
         top = shares.amax(0)
@@ -129,7 +134,9 @@ def _across(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Line:
 
 
 def _time_scores(q: Tensor, k: Tensor, others: Tensor) -> Iterator[tuple[tuple, Tensor]]:
-    """Scores (group, cell, query frame, key frame) of the time lines of some cells at a time; those cells of (group, frame, cell, ...)."""
+    """Scores (group, cell, query frame, key frame) of the time lines of some cells at a time; those cells of (group,
+    frame, cell, ...).
+    """
     for some in _steps(q.shape[2], len(q) * others.numel(), q.device):
         here = slice(None), slice(None), some
         yield here, _products(q[here], k[here]).add_(others)
@@ -149,7 +156,9 @@ def _through(q: Tensor, k: Tensor, v: Tensor, others: Tensor, ranker: Callable |
 
 
 def _rank(rank: Ranking, heads: slice, best: Tensor, argmax: Tensor | None, some: slice, scores: Tensor) -> None:
-    """Writes the best ranking score over the earlier frames of some cells for each object, (group, object, query cell), and where asked its key."""
+    """Writes the best ranking score over the earlier frames of some cells for each object, (group, object, query
+    cell), and where asked its key.
+    """
     _, _, queried, time = scores.shape
     plane = best.shape[-1] // queried
     by_frame = lambda t: t.unflatten(-1, (-1, plane))[..., some]
@@ -161,7 +170,8 @@ def _rank(rank: Ranking, heads: slice, best: Tensor, argmax: Tensor | None, some
     for at in range(max(0, queried - time + 1), queried):
         frames = slice(0, time - queried + at)
         along = scores[:, :, at, frames].mT
-        sides = None if key_term is None else key_term[:, frames], None if query_term is None else query_term[:, at, None]
+        sides = None if key_term is None else key_term[:, frames], None if query_term is None else query_term[:, at,
+                                                                                                              None]
         for number in range(best.shape[1]):
             ranked = rank.ranked(along, terms[:, number, frames], *sides)
             if argmax is None:
@@ -172,8 +182,8 @@ def _rank(rank: Ranking, heads: slice, best: Tensor, argmax: Tensor | None, some
             argmax[:, number, at] = torch.where(found > rank.least, frame * plane + cells, -1).int()
 
 
-def backward(query: Tensor, key: Tensor, value: Tensor, output: Tensor, lse: Tensor, grad: Tensor, grad_lse: Tensor | None,
-             pattern: Grid, size: Size, scale: float) -> tuple[Tensor, Tensor, Tensor]:
+def backward(query: Tensor, key: Tensor, value: Tensor, output: Tensor, lse: Tensor, grad: Tensor,
+             grad_lse: Tensor | None, pattern: Grid, size: Size, scale: float) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of query, key and value; each line's weights are computed again from the joint log-sum-exp."""
     dtype = query.dtype
     query, key, value, output, grad = (wide(t).unflatten(1, (-1, *size[1:])) for t in (query, key, value, output, grad))
@@ -209,5 +219,7 @@ def _through_backward(tensors: list[Tensor], others: Tensor, scale: float) -> No
     for here, those in _time_scores(q * (scale * LOG2E), k, others):
         weight = those.sub_(norm[here].transpose(1, 2)).exp2_()
         inner = _products(grad[here], v[here]).sub_(delta[here].transpose(1, 2)).mul_(weight).mul_(scale)
-        for total, what in zip(totals, (_summed(inner, k[here]), _summed(inner.mT, q[here]), _summed(weight.mT, grad[here])), strict=True):
+        for total, what in zip(totals,
+                               (_summed(inner, k[here]), _summed(inner.mT, q[here]), _summed(weight.mT, grad[here])),
+                               strict=True):
             total[here] += what

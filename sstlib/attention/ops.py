@@ -1,8 +1,9 @@
 """The implementations behind custom operators, so that torch.compile, vmap, autocast and autograd go through them.
 
-`sstlib::attend` gives output, log-sum-exp and object affinities; it has a fake kernel (shapes for tracing), a rule for vmap and
-gradients that are operators themselves. Derivatives of gradients are those of general.attention, and forward-mode ones, too, which
-the front door sends there: an operator would drop them without a word, so it refuses them.
+`sstlib::attend` gives output, log-sum-exp and object affinities; it has a fake kernel (shapes for tracing), a rule for
+vmap and gradients that are operators themselves. Derivatives of gradients are those of general.attention, and
+forward-mode ones, too, which the front door sends there: an operator would drop them without a word, so it refuses
+them.
 """
 
 import contextlib
@@ -36,7 +37,9 @@ _held: dict[str, Connectivity] = {}  # patterns whose text does not read as them
 
 
 def parse(text: str) -> Connectivity:
-    """The pattern of a text. Reading one takes longer than a small call, so that it is done once, until its name means another class."""
+    """The pattern of a text. Reading one takes longer than a small call, so that it is done once, until its name
+    means another class.
+    """
     return _held.get(text) or _parse(text, PATTERNS.get(text.partition("(")[0].strip().lower()))
 
 
@@ -49,8 +52,8 @@ def _parse(text: str, latest: type[Connectivity] | None) -> Connectivity:
 def text_of(pattern: Connectivity) -> str:
     """A text that `parse` reads as this very pattern, since operators take no other objects.
 
-    The name of a class of one's own may come to mean another, so that a number follows, in what Python takes for a comment: where a
-    process does not know it, as that which loads an exported graph, the name is what counts.
+    The name of a class of one's own may come to mean another, so that a number follows, in what Python takes for a
+    comment: where a process does not know it, as that which loads an exported graph, the name is what counts.
     """
     if torch.compiler.is_dynamo_compiling():  # which would make another pattern of what it holds for a constant
         return _marked(str(pattern), type(pattern))
@@ -72,7 +75,8 @@ def _marked(text: str, kind: type[Connectivity]) -> str:
     if kind.__module__ == connectivity.__name__:
         return text
     if kind.__str__ is not Connectivity.__str__:
-        raise ValueError(f"{kind.__name__} has a text of its own, which may not tell all of its fields; leave __str__ as it is")
+        raise ValueError(f"{kind.__name__} has a text of its own, which may not tell all of its fields; leave __str__ "
+                         "as it is")
     if kind not in _classes:
         _classes.append(kind)
     return f"{text}{MARK}{_classes.index(kind)}"
@@ -84,7 +88,9 @@ def lacks(name: str, pattern: Connectivity, dtype: torch.dtype, device: torch.de
 
 
 def usable(pattern: Connectivity, dtype: torch.dtype, device: torch.device, affinity: bool = False) -> list[str]:
-    """The implementations that can do this, the one that `auto` takes first; FlexAttention, by name alone, where it can train."""
+    """The implementations that can do this, the one that `auto` takes first; FlexAttention, by name alone, where it
+    can train.
+    """
     names = [name for name in FASTEST if not lacks(name, pattern, dtype, device)]
     return names if affinity or device.type != "cuda" or flex.lacks(pattern, dtype, device) else [*names, "flex"]
 
@@ -107,7 +113,8 @@ def cost(name: str, pattern: Connectivity, size: Size, queried: int) -> str:
     if name != "torch" or portable.path(pattern) is not general:
         return text
     made, products, shapes = computed(pattern, size, queried)
-    return (f"by the general path: {products} disjoint products in blocks of {shapes} shapes, which compute {made / count:.2f} times the pairs; {text}")
+    return (f"by the general path: {products} disjoint products in blocks of {shapes} shapes, which compute "
+            f"{made / count:.2f} times the pairs; {text}")
 
 
 def _module(implementation: str, pattern: Connectivity, query: Tensor):
@@ -135,7 +142,8 @@ def differentiated() -> bool:
         return True
     if torch.compiler.is_compiling() or torch._C._functorch.peek_interpreter_stack() is None:
         return False
-    return any(level.key() != torch._C._functorch.TransformType.Vmap for level in torch._C._functorch.get_interpreter_stack())
+    return any(
+        level.key() != torch._C._functorch.TransformType.Vmap for level in torch._C._functorch.get_interpreter_stack())
 
 
 def mapped() -> bool:
@@ -150,15 +158,19 @@ def transparent(query, key, value, pattern, scale, kind, bias, labels, objects):
 
 
 def watched(tensors: list[Tensor]) -> bool:
-    """Whether somebody has to see an operator here: a tracer, a transform, a mode, a tensor without data or of a class of its own."""
-    return (torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None or torch._C._len_torch_dispatch_stack() > 0
-            or torch._C._len_torch_function_stack() > 0 or torch._C._functorch.peek_interpreter_stack() is not None
-            or tensors[0].is_meta or any(type(t) not in (Tensor, Parameter) for t in tensors))
+    """Whether somebody has to see an operator here: a tracer, a transform, a mode, a tensor without data or of a
+    class of its own.
+    """
+    return (torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None
+            or torch._C._len_torch_dispatch_stack() > 0 or torch._C._len_torch_function_stack() > 0
+            or torch._C._functorch.peek_interpreter_stack() is not None or tensors[0].is_meta
+            or any(type(t) not in (Tensor, Parameter) for t in tensors))
 
 
 def compute(query, key, value, bias, labels, pattern, scale, implementation, kind, objects, remember):
-    """What `attend` computes, without PyTorch's dispatcher, which takes as long as a small call: output, log-sum-exp, affinities or None,
-    and the keys that gave them."""
+    """What `attend` computes, without PyTorch's dispatcher, which takes as long as a small call: output, log-sum-exp,
+    affinities or None, and the keys that gave them.
+    """
     module = _module(implementation, pattern, query)
     if not query.shape[0]:
         return _made(query, value, labels, objects, remember)
@@ -182,11 +194,15 @@ def _refuse_forward_mode():
 
 
 @torch.library.custom_op("sstlib::attend", mutates_args=(), schema=(
-    f"({TENSORS}, Tensor? bias, Tensor? labels, {HOW}, str kind, int objects, bool remember) -> (Tensor, Tensor, Tensor, Tensor)"))
+    f"({TENSORS}, Tensor? bias, Tensor? labels, {HOW}, str kind, int objects, bool remember) -> (Tensor, Tensor, "
+    "Tensor, Tensor)"))
 def attend(query, key, value, bias, labels, pattern, scale, implementation, kind, objects, remember):
-    """Sparse attention (Eq. 6) by one implementation, with affinities (Eq. 4) and the keys that gave them where labels are given."""
+    """Sparse attention (Eq. 6) by one implementation, with affinities (Eq. 4) and the keys that gave them where
+    labels are given.
+    """
     _refuse_forward_mode()
-    output, lse, affinity, argmax = compute(query, key, value, bias, labels, parse(pattern), scale, implementation, kind, objects, remember)
+    output, lse, affinity, argmax = compute(query, key, value, bias, labels, parse(pattern), scale, implementation,
+                                            kind, objects, remember)
     if affinity is None:
         affinity = query.new_empty(0)
     return output, lse, affinity, argmax if labels is not None and remember else lse.new_empty(0, dtype=torch.int32)
@@ -206,7 +222,8 @@ def attend_backward(query, key, value, output, lse, grad, grad_lse, pattern, sca
         return tuple(torch.zeros_like(t) for t in (query, key, value))
     pattern = parse(pattern)
     with _own_precision(query.device.type):
-        return _module(implementation, pattern, query).backward(query, key, value, output, lse, grad, grad_lse, pattern, scale)
+        return _module(implementation, pattern, query).backward(query, key, value, output, lse, grad, grad_lse, pattern,
+                                                                scale)
 
 
 @attend_backward.register_fake
@@ -215,7 +232,8 @@ def _(query, key, value, output, lse, grad, grad_lse, pattern, scale, implementa
 
 
 @torch.library.custom_op("sstlib::affinity_backward", mutates_args=(), schema=(
-    "(Tensor grad, Tensor query, Tensor key, Tensor lse, Tensor? members, Tensor bias, Tensor argmax, str kind, float scale) "
+    "(Tensor grad, Tensor query, Tensor key, Tensor lse, Tensor? members, Tensor bias, Tensor argmax, str kind, float "
+    "scale) "
     "-> (Tensor, Tensor, Tensor, Tensor, Tensor)"))
 def affinity_backward(grad, query, key, lse, members, bias, argmax, kind, scale):
     """Gradients that affinities send to query, key, log-sum-exp, memberships (empty where there are none) and bias."""
@@ -238,12 +256,14 @@ def _save(ctx, inputs, output):
 def _gradient(ctx, grad, grad_lse, grad_affinity, _):
     query, key, value, bias, labels, output, lse, argmax = ctx.saved_tensors
     ranked = grad_affinity is not None and any(ctx.needs_input_grad[place] for place in (0, 1, 3, 4))
-    if torch.is_grad_enabled() or ranked and not argmax.numel():  # differentiated again, or vmap hid that a gradient would be wanted
+    # Differentiated again, or vmap hid that a gradient would be wanted
+    if torch.is_grad_enabled() or ranked and not argmax.numel():
         return *_gradient_of_operations(ctx, [grad, grad_affinity, grad_lse]), *[None] * 6
     to_members = to_bias = None
     if ranked:
         members = labels if labels.dtype.is_floating_point else None
-        to_query, to_key, to_lse, to_members, to_bias = affinity_backward(grad_affinity, query, key, lse, members, bias, argmax, ctx.kind, ctx.scale)
+        to_query, to_key, to_lse, to_members, to_bias = affinity_backward(grad_affinity, query, key, lse, members, bias,
+                                                                          argmax, ctx.kind, ctx.scale)
         to_members = None if members is None else to_members
         if ctx.kind == "weight":  # the only one that knows of the log-sum-exp
             grad_lse = to_lse if grad_lse is None else grad_lse + to_lse
@@ -255,14 +275,21 @@ def _gradient(ctx, grad, grad_lse, grad_affinity, _):
 
 
 def _gradient_of_operations(ctx, grads):
-    """The gradients of query, key, value, bias and labels by ordinary operations, which have gradients themselves where these are wanted."""
+    """The gradients of query, key, value, bias and labels by ordinary operations, which have gradients themselves
+    where these are wanted.
+    """
     again, needed = torch.is_grad_enabled(), ctx.needs_input_grad[:5]
-    given = [t if again or t is None else t.detach().requires_grad_(wanted) for t, wanted in zip(ctx.saved_tensors, needed)]
+    given = [
+        t if again or t is None else t.detach().requires_grad_(wanted) for t, wanted in zip(ctx.saved_tensors, needed)
+    ]
     with torch.enable_grad():
         query, key, value, bias, labels = given
         found = transparent(query, key, value, parse(ctx.pattern), ctx.scale, ctx.kind, bias, labels, ctx.objects)
-        outputs, upstream = zip(*((t, g) for t, g in zip(found, grads, strict=True) if g is not None and t.requires_grad), strict=True)
-        results = iter(torch.autograd.grad(outputs, [t for t, wanted in zip(given, needed) if wanted], upstream, create_graph=again, allow_unused=True))
+        outputs, upstream = zip(
+            *((t, g) for t, g in zip(found, grads, strict=True) if g is not None and t.requires_grad), strict=True)
+        results = iter(
+            torch.autograd.grad(outputs, [t for t, wanted in zip(given, needed) if wanted], upstream,
+                                create_graph=again, allow_unused=True))
     return [next(results) if wanted else None for wanted in needed]
 
 
@@ -273,11 +300,15 @@ def _join_batches(operator):
     """Registers what vmap does with an operator: what it maps over joins the batch, the first axis of every tensor."""
     def rule(info, in_dims, *arguments):
         count = info.batch_size
-        joined = [a if not isinstance(a, Tensor) else (a.expand(count, *a.shape) if dim is None else a.movedim(dim, 0)).flatten(0, 1)
-                  for a, dim in zip(arguments, in_dims, strict=True)]
+        joined = [
+            a if not isinstance(a, Tensor) else
+            (a.expand(count, *a.shape) if dim is None else a.movedim(dim, 0)).flatten(0, 1)
+            for a, dim in zip(arguments, in_dims, strict=True)
+        ]
         found = operator(*joined)
         mapped = [t.ndim > 1 for t in found]  # others stand for what was not asked for
-        return tuple(t.unflatten(0, (count, -1)) if m else t for t, m in zip(found, mapped)), tuple(0 if m else None for m in mapped)
+        return tuple(t.unflatten(0, (count, -1)) if m else t for t, m in zip(found, mapped)), tuple(
+            0 if m else None for m in mapped)
     operator.register_vmap(rule)
 
 

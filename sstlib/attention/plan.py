@@ -1,8 +1,8 @@
 """Blocks of queries and keys that cover any union of products of per-axis relations (connectivity.py).
 
 The union is split into products that share no pair. In each, queries with the same keys along an axis belong together,
-and those with nearly the same are joined while few useless pairs come in; three such groups, one an axis, make a block of
-queries that attends to a block of keys. Blocks of one shape are listed together, and given out a few at a time.
+and those with nearly the same are joined while few useless pairs come in; three such groups, one an axis, make a block
+of queries that attends to a block of keys. Blocks of one shape are listed together, and given out a few at a time.
 """
 
 import functools
@@ -25,7 +25,9 @@ NEAR = 64  # candidates that are looked at when a group grows
 
 
 class Axis(NamedTuple):
-    """Groups of queries along one axis, of one shape, with their keys; NumPy arrays until they are placed on a device."""
+    """Groups of queries along one axis, of one shape, with their keys; NumPy arrays until they are placed on a
+    device.
+    """
 
     queries: Tensor  # (group, query)
     keys: Tensor  # (group, key); what pads a list is related to no query
@@ -34,7 +36,8 @@ class Axis(NamedTuple):
 
     def of(self, groups: Tensor, some: slice) -> "Axis":
         """Some of the groups, and some of the queries of each."""
-        relations = (t if t is None else t[groups if len(t) > 1 else slice(1), some] for t in (self.related, self.earlier))
+        relations = (
+            t if t is None else t[groups if len(t) > 1 else slice(1), some] for t in (self.related, self.earlier))
         return Axis(self.queries[groups, some], self.keys[groups], *relations)
 
 
@@ -48,7 +51,8 @@ class Block(NamedTuple):
     @property
     def shape(self) -> tuple[int, int, int]:
         """How many blocks, and how many queries and keys in each."""
-        return tuple(int(numpy.prod(numbers)) for numbers in zip(*((*axis.queries.shape, axis.keys.shape[1]) for axis in self)))
+        return tuple(
+            int(numpy.prod(numbers)) for numbers in zip(*((*axis.queries.shape, axis.keys.shape[1]) for axis in self)))
 
 
 class Chunk(NamedTuple):
@@ -63,7 +67,8 @@ class Chunk(NamedTuple):
         """-inf where not related, else 0."""
         if self.related is None:
             return None
-        return torch.zeros(self.related.shape, dtype=dtype, device=self.related.device).masked_fill_(~self.related, -INFINITY)
+        return torch.zeros(self.related.shape, dtype=dtype,
+                           device=self.related.device).masked_fill_(~self.related, -INFINITY)
 
 
 def plan(pattern: Connectivity, size: Size, queried: int, device: torch.device) -> tuple[tuple[Block, ...], ...]:
@@ -93,7 +98,9 @@ def _listed(pattern: Connectivity, size: Size, queried: int) -> tuple[tuple[Bloc
 
 
 def computed(pattern: Connectivity, size: Size, queried: int) -> tuple[int, int, int]:
-    """How many pairs the blocks compute, useless ones included; how many disjoint products they are of; how many shapes blocks have."""
+    """How many pairs the blocks compute, useless ones included; how many disjoint products they are of; how many
+    shapes blocks have.
+    """
     products = _listed(pattern, size, queried)
     shapes = [block.shape for blocks in products for block in blocks]
     return sum(number * queries * keys for number, queries, keys in shapes), len(products), len(shapes)
@@ -112,7 +119,8 @@ def _axes(relation: numpy.ndarray, first: int | None = None) -> list[Axis]:
         longest = max(len(keys) for _, keys in part)
         queries = numpy.stack([queries for queries, _ in part])
         keys = numpy.stack([numpy.pad(keys, (0, longest - len(keys))) for _, keys in part])
-        related = relation[queries[:, :, None], keys[:, None]] & (numpy.arange(longest) < [[[len(keys)]] for _, keys in part])
+        related = relation[queries[:, :, None], keys[:, None]] & (numpy.arange(longest)
+                                                                  < [[[len(keys)]] for _, keys in part])
         earlier = related & (keys[:, None] < queries[:, :, None] + first) if first is not None else related[:0]
         alike = slice(1) if (related == related[:1]).all() else slice(None)
         axes.append(Axis(queries, keys, None if related.all() else related[alike], earlier if earlier.any() else None))
@@ -156,20 +164,25 @@ def _by_length(groups: list[tuple[numpy.ndarray, numpy.ndarray]]) -> list[list[t
 
 
 def chunks(block: Block, size: Size, groups: int, dim: int, limit: int) -> Iterator[tuple[slice, Chunk]]:
-    """The queries of a block in pieces, so that they have at most `limit` scores or channels of keys, with some groups (heads) each."""
+    """The queries of a block in pieces, so that they have at most `limit` scores or channels of keys, with some
+    groups (heads) each.
+    """
     number, queries, keys = block.shape
     most = max(1, limit // keys)  # queries of one block and head at a time
     steps = []
-    for axis, inner in zip(block, (block.rows.queries.shape[1] * block.columns.queries.shape[1], block.columns.queries.shape[1], 1)):
+    for axis, inner in zip(
+            block, (block.rows.queries.shape[1] * block.columns.queries.shape[1], block.columns.queries.shape[1], 1)):
         steps.append(max(1, min(axis.queries.shape[1], most // inner)))
     each = keys * max(int(numpy.prod(steps)), dim)
     heads = max(1, min(groups, limit // each))
     together = max(1, limit // (each * heads))
-    parts = [[slice(first, first + step) for first in range(0, axis.queries.shape[1], step)] for axis, step in zip(block, steps)]
+    parts = [[slice(first, first + step) for first in range(0, axis.queries.shape[1], step)]
+             for axis, step in zip(block, steps)]
     for first in range(0, number, together):
         which = torch.arange(first, min(first + together, number), device=block.time.queries.device)
         inner = block.rows.queries.shape[0] * block.columns.queries.shape[0]
-        places = which // inner, which // block.columns.queries.shape[0] % block.rows.queries.shape[0], which % block.columns.queries.shape[0]
+        places = which // inner, which // block.columns.queries.shape[0] % block.rows.queries.shape[
+            0], which % block.columns.queries.shape[0]
         for some in itertools.product(*parts):
             chunk = _chunk([axis.of(*part) for axis, *part in zip(block, places, some)], size)
             for head in range(0, groups, heads):
@@ -178,7 +191,8 @@ def chunks(block: Block, size: Size, groups: int, dim: int, limit: int) -> Itera
 
 def _chunk(axes: list[Axis], size: Size) -> Chunk:
     time, rows, columns = axes
-    raster = lambda t, y, x: ((t[:, :, None, None] * size[1] + y[:, None, :, None]) * size[2] + x[:, None, None]).flatten(1)
+    raster = lambda t, y, x: (
+        (t[:, :, None, None] * size[1] + y[:, None, :, None]) * size[2] + x[:, None, None]).flatten(1)
     sides = [axis.queries for axis in axes], [axis.keys for axis in axes]
     shapes = [[t.shape[1] for t in side] for side in sides]
     earlier = None if time.earlier is None else _joined([time.earlier, rows.related, columns.related], *shapes)

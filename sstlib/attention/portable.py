@@ -9,7 +9,8 @@ from sstlib.attention import blocks, general, grid
 from sstlib.attention.affinity import Wanted
 from sstlib.connectivity import Connectivity, Dense, Grid, Local, Strided
 
-PATHS = {Grid: grid, Dense: blocks, Local: blocks, Strided: blocks}  # written for these very patterns; any other takes the general path
+# Written for these very patterns; any other takes the general path
+PATHS = {Grid: grid, Dense: blocks, Local: blocks, Strided: blocks}
 
 
 def lacks(pattern: Connectivity, dtype: torch.dtype, device: torch.device) -> str:
@@ -33,7 +34,8 @@ def forward(query: Tensor, key: Tensor, value: Tensor, pattern: Connectivity, sc
     if rank is not None and rank.terms.shape[0] != query.shape[0] * query.shape[1]:
         rank = rank._replace(terms=rank.terms.repeat_interleave(query.shape[1], 0))
     shape = query.shape[:5]
-    output, lse, best, argmax = path(pattern).forward(_flat(query), _flat(key), _flat(value), pattern, tuple(key.shape[2:5]), scale, rank, remember)
+    output, lse, best, argmax = path(pattern).forward(_flat(query), _flat(key), _flat(value), pattern,
+                                                      tuple(key.shape[2:5]), scale, rank, remember)
     output, lse = output.view(*shape, -1), lse.view(shape)
     if rank is None:
         return output, lse, None, None
@@ -41,8 +43,8 @@ def forward(query: Tensor, key: Tensor, value: Tensor, pattern: Connectivity, sc
     return output, lse, wanted.affinity(query, lse, best, scale), argmax
 
 
-def backward(query: Tensor, key: Tensor, value: Tensor, output: Tensor, lse: Tensor, grad: Tensor, grad_lse: Tensor | None,
-             pattern: Connectivity, scale: float) -> tuple[Tensor, Tensor, Tensor]:
+def backward(query: Tensor, key: Tensor, value: Tensor, output: Tensor, lse: Tensor, grad: Tensor,
+             grad_lse: Tensor | None, pattern: Connectivity, scale: float) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of query, key and value."""
     flat = [_flat(t) for t in (query, key, value, output)]
     lse, grad_lse = (t if t is None else t.flatten(0, 1).flatten(1) for t in (lse, grad_lse))

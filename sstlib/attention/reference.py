@@ -13,12 +13,12 @@ from sstlib.shapes import Bool, Float
 INFINITY = float("inf")
 
 
-def attention(query: Tensor, key: Tensor, value: Tensor, pattern: Connectivity, scale: float, kind: str, bias: Tensor | None,
-              labels: Tensor | None, objects: int) -> tuple[Tensor, Tensor | None, Tensor]:
+def attention(query: Tensor, key: Tensor, value: Tensor, pattern: Connectivity, scale: float, kind: str,
+              bias: Tensor | None, labels: Tensor | None, objects: int) -> tuple[Tensor, Tensor | None, Tensor]:
     """Output, affinity and log-sum-exp over tensors (batch, head, time, height, width, dim).
 
-    `labels` are numbers (batch, time, height, width) or memberships (batch, object, time, height, width). Without them there is no
-    affinity, and no bias.
+    `labels` are numbers (batch, time, height, width) or memberships (batch, object, time, height, width). Without them
+    there is no affinity, and no bias.
 
     Raises:
         ValueError: a query without a key.

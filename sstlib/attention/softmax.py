@@ -1,6 +1,8 @@
-"""Softmax attention of blocks in PyTorch, by products and powers: the queries of a block see the same keys, or share a mask.
+"""Softmax attention of blocks in PyTorch, by products and powers: the queries of a block see the same keys, or share a
+mask.
 
-Scores are in units of log 2, since PyTorch's exponential takes three times as long as its power of two on some processors.
+Scores are in units of log 2, since PyTorch's exponential takes three times as long as its power of two on some
+processors.
 """
 
 import math
@@ -22,7 +24,9 @@ def wide(tensor: Tensor) -> Tensor:
 
 
 def scores(q: Tensor, k: Tensor, mask: Tensor | None) -> Tensor:
-    """Scores (..., query, key), -inf where the mask is: one of each block, or one that may be smaller, and repeats along both axes."""
+    """Scores (..., query, key), -inf where the mask is: one of each block, or one that may be smaller, and repeats
+    along both axes.
+    """
     found = q @ k.mT
     if mask is not None and mask.ndim > 2:
         found.add_(mask)
@@ -42,8 +46,8 @@ def gradients(q: Tensor, k: Tensor, v: Tensor, grad: Tensor, norm: Tensor, delta
               scale: float) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of a block's queries, keys and values.
 
-    `norm` is the log-sum-exp of each query over all of its blocks, in units of log 2; `delta` the product of its gradient and
-    output, less the gradient of its log-sum-exp; both (..., query, 1).
+    `norm` is the log-sum-exp of each query over all of its blocks, in units of log 2; `delta` the product of its
+    gradient and output, less the gradient of its log-sum-exp; both (..., query, 1).
     """
     weight = scores(q * (scale * LOG2E), k, mask).sub_(norm).exp2_()
     inner = (grad @ v.mT).sub_(delta).mul_(weight)

@@ -1,4 +1,6 @@
-"""Every measurement of speed and memory, with one timer and one reader of memory (`clocks`): attention, frames, training, clips, scoring."""
+"""Every measurement of speed and memory, with one timer and one reader of memory (`clocks`): attention, frames,
+training, clips, scoring.
+"""
 
 from sstlib.benchmarks.ratios import against_dense, costs
 

@@ -1,9 +1,10 @@
 """How fast and how large attention is: every pattern and implementation beside dense, gathered and fused attention.
 
-One thread, interleaved: each round runs every contender once, so that a busy machine slows all of them alike, and medians
-over rounds are compared. Times are the processor's (not the wall's), which leaves out what other programs take; on a GPU
-they are the device's own, of calls recorded and replayed, with the time of a call from Python beside them. Peaks of memory come
-from a process of their own each, as the growth of the largest resident size (on a GPU: of what was allocated) during the call.
+One thread, interleaved: each round runs every contender once, so that a busy machine slows all of them alike, and
+medians over rounds are compared. Times are the processor's (not the wall's), which leaves out what other programs take;
+on a GPU they are the device's own, of calls recorded and replayed, with the time of a call from Python beside them.
+Peaks of memory come from a process of their own each, as the growth of the largest resident size (on a GPU: of what was
+allocated) during the call.
 """
 
 import contextlib
@@ -40,13 +41,16 @@ ROUNDS = 9
 ENOUGH = 8.0  # seconds of one contender at one size, after which it leaves the remaining rounds out
 
 
-def measure(parts: list[str], quick: bool, flex: bool, report: Callable[[str], None], device: str = "cpu", dtype: str = "float32",
-            earlier: dict[str, Any] | None = None, keep: Callable[[dict[str, Any]], None] = lambda record: None,
+def measure(parts: list[str], quick: bool, flex: bool, report: Callable[[str], None], device: str = "cpu",
+            dtype: str = "float32", earlier: dict[str, Any] | None = None, keep: Callable[[dict[str, Any]],
+                                                                                          None] = lambda record: None,
             patterns: Sequence[Connectivity] = PUBLISHED) -> dict[str, Any]:
-    """The benchmark of some patterns as a record: the named parts, beside what an earlier record has of the other parts.
+    """The benchmark of some patterns as a record: the named parts, beside what an earlier record has of the other
+    parts.
 
-    `report` hears one line a step, `keep` is given the record after each part; `flex` compiles FlexAttention, too. Parts measured on a GPU are named after
-    it and the precision, so that a record holds them beside the processor's; `parts` says which machine measured which.
+    `report` hears one line a step, `keep` is given the record after each part; `flex` compiles FlexAttention, too.
+    Parts measured on a GPU are named after it and the precision, so that a record holds them beside the processor's;
+    `parts` says which machine measured which.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -54,7 +58,10 @@ def measure(parts: list[str], quick: bool, flex: bool, report: Callable[[str], N
     labels = {part: part if device == "cpu" else f"{part} {device} {dtype}" for part in parts}
     record = {"kind": "benchmark", "name": "attention", "parts": {}, "left_out": {}, "rows": []}
     if earlier:
-        record |= {field: {part: what for part, what in earlier[field].items() if part not in labels.values()} for field in ("parts", "left_out")}
+        record |= {
+            field: {part: what for part, what in earlier[field].items() if part not in labels.values()}
+            for field in ("parts", "left_out")
+        }
         record["rows"] = [row for row in earlier["rows"] if row["part"] not in labels.values()]
     try:
         _warm(where, patterns)
@@ -66,7 +73,8 @@ def measure(parts: list[str], quick: bool, flex: bool, report: Callable[[str], N
         for part, label in labels.items():
             record["parts"][label] = here
             if part in SIZES:
-                rows, record["left_out"][label] = _compare(SIZES[part]._replace(**where), patterns, 1 if quick else ROUNDS, quick, flex, report)
+                rows, record["left_out"][label] = _compare(SIZES[part]._replace(**where), patterns,
+                                                           1 if quick else ROUNDS, quick, flex, report)
             else:
                 rows = (_growth if part == "growth" else _memory)(patterns, quick, where, report)
             for row in rows:  # each pair needs one exponential, so that no kernel is faster forward
@@ -94,7 +102,8 @@ def _warm(where: dict[str, str], patterns: Sequence[Connectivity]) -> None:
 def _compile(sizes: list[Buffer], patterns: Sequence[Connectivity], quick: bool, flex: bool) -> None:
     """Fills the caches of compiled kernels: a GPU has dozens a size, each of which a process compiles for seconds."""
     texts = [str(pattern) for pattern in patterns]
-    jobs = [(size, texts, quick, flex, number) for size in sizes for number in range(sum(1 for _ in contenders(size, patterns, quick, flex)))]
+    jobs = [(size, texts, quick, flex, number) for size in sizes
+            for number in range(sum(1 for _ in contenders(size, patterns, quick, flex)))]
     with multiprocessing.get_context("spawn").Pool(min(len(jobs), os.cpu_count() or 1)) as pool:
         pool.starmap(_run_once, jobs, chunksize=1)
 
@@ -108,23 +117,30 @@ def _run_once(size: Buffer, patterns: list[str], quick: bool, flex: bool, number
 
 def _row(size: Buffer, contender: Contender, times: list[float]) -> dict[str, Any]:
     pattern, implementation, direction, _, factor = contender
-    return {"size": size.name, **dict(zip(size._fields[1:], size[1:])), "pattern": str(pattern), "implementation": implementation,
-            "direction": direction, "milliseconds": 1e3 * factor * statistics.median(times), "repeats": len(times),
-            "measured_heads": size.heads // factor, "peak_megabytes": None, "ratio_to_dense": None}
+    return {
+        "size": size.name, **dict(zip(size._fields[1:], size[1:])), "pattern": str(pattern),
+        "implementation": implementation, "direction": direction,
+        "milliseconds": 1e3 * factor * statistics.median(times), "repeats": len(times),
+        "measured_heads": size.heads // factor, "peak_megabytes": None, "ratio_to_dense": None
+    }
 
 
-def _compare(size: Buffer, patterns: Sequence[Connectivity], rounds: int, quick: bool, flex: bool, report: Callable[[str], None]
-             ) -> tuple[list[dict[str, Any]], dict[str, str]]:
-    """All contenders at one size, round by round, and why some rivals are left out; contenders that have taken ENOUGH seconds stop."""
+def _compare(size: Buffer, patterns: Sequence[Connectivity], rounds: int, quick: bool, flex: bool,
+             report: Callable[[str], None]) -> tuple[list[dict[str, Any]], dict[str, str]]:
+    """All contenders at one size, round by round, and why some rivals are left out; contenders that have taken
+    ENOUGH seconds stop.
+    """
     report(f"{size.name}: preparing")
     entered, left_out = [], {}
     for contender in contenders(size, patterns, quick, flex):
-        if contender.implementation in ("natten", "flex"):  # optional: what does not import, compile or know the machine is left out, by name
+        # optional: what does not import, compile or know the machine is left out, by name
+        if contender.implementation in ("natten", "flex"):
             try:
                 with torch.set_grad_enabled(contender.direction == BOTH):
                     contender.run()
             except Exception as error:
-                left_out[contender.implementation] = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+                left_out[contender.
+                         implementation] = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
                 continue
         entered.append(contender)
     timers = [_timer(contender, size.device, left_out) for contender in entered]
@@ -141,7 +157,8 @@ def _compare(size: Buffer, patterns: Sequence[Connectivity], rounds: int, quick:
         if size.device != "cpu":
             with torch.set_grad_enabled(contender.direction == BOTH):
                 row["call_milliseconds"] = 1e3 * clocks.called(contender.run)
-        _relate(contender, row, {(r["pattern"], r["implementation"], r["direction"]): r["milliseconds"] for r in rows}, size[1:4])
+        _relate(contender, row, {(r["pattern"], r["implementation"], r["direction"]): r["milliseconds"] for r in rows},
+                size[1:4])
     return rows, left_out
 
 
@@ -153,12 +170,16 @@ def _timer(contender: Contender, device: str, left_out: dict[str, str]) -> Calla
         try:
             return clocks.recorded(contender.run)
         except RuntimeError as error:
-            left_out[f"recording of {contender.implementation}, {contender.pattern}, {contender.direction}"] = str(error).splitlines()[0]
+            left_out[f"recording of {contender.implementation}, {contender.pattern}, {contender.direction}"] = str(
+                error).splitlines()[0]
             return functools.partial(clocks.called, contender.run)
 
 
-def _relate(contender: Contender, row: dict[str, Any], found: dict[tuple[str, str, str], float], size: tuple[int, int, int]) -> None:
-    """Adds what a time is compared with: dense, masked dense, the forward pass alone, attention without affinity, its share of the pairs."""
+def _relate(contender: Contender, row: dict[str, Any], found: dict[tuple[str, str, str], float],
+            size: tuple[int, int, int]) -> None:
+    """Adds what a time is compared with: dense, masked dense, the forward pass alone, attention without affinity,
+    its share of the pairs.
+    """
     spent, pattern, direction = row["milliseconds"], row["pattern"], row["direction"]
     plain = row["implementation"].removesuffix(LAST)
     others = {"ratio_to_dense": found.get((str(Dense()), "sdpa", direction)),
@@ -167,29 +188,35 @@ def _relate(contender: Contender, row: dict[str, Any], found: dict[tuple[str, st
     if direction == BOTH:
         row["times_forward"] = spent / found[pattern, plain, FORWARD]
     if "affinity" in plain:
-        row["times_without_affinity"] = spent / found[pattern, row["implementation"].replace(" scattered", "").replace(", affinity of 3", ""), direction]
+        row["times_without_affinity"] = spent / found[
+            pattern, row["implementation"].replace(" scattered", "").replace(", affinity of 3", ""), direction]
     if plain != row["implementation"]:
         whole, last = contender.pattern.pairs(size), pairs_of_last(1, contender.pattern, size)
         row["times_share_of_pairs"] = spent / found[pattern, plain, direction] * whole / last
 
 
-def _growth(patterns: Sequence[Connectivity], quick: bool, where: dict[str, str], report: Callable[[str], None]) -> list[dict[str, Any]]:
+def _growth(patterns: Sequence[Connectivity], quick: bool, where: dict[str, str],
+            report: Callable[[str], None]) -> list[dict[str, Any]]:
     """The fastest implementation of each pattern while one axis grows and the others stay."""
     rows = []
     frames, sides = ((2, 4), (16, 32)) if quick else ((2, 4, 8, 16), (16, 32, 64, 96))
     buffers = [Buffer("growing frames", t, 32, 32, 1, 16) for t in frames]
-    buffers += [Buffer("growing height", 4, n, 32, 1, 16) for n in sides] + [Buffer("growing width", 4, 32, n, 1, 16) for n in sides]
+    buffers += [Buffer("growing height", 4, n, 32, 1, 16) for n in sides
+                ] + [Buffer("growing width", 4, 32, n, 1, 16) for n in sides]
     for size in (buffer._replace(**where) for buffer in buffers):
         report(f"{size.name}: {size.time} x {size.height} x {size.width}")
         for pattern in (Dense(), *patterns):
             tensors = tensors_of(size)
             run = lambda p=pattern, t=tensors: sparse_attention(*t, p)
             name = names_of(pattern, size)[0]
-            rows.append(_row(size, Contender(pattern, name, FORWARD, run), [clocks.seconds(run, size.device) for _ in range(5)]))
+            rows.append(
+                _row(size, Contender(pattern, name, FORWARD, run),
+                     [clocks.seconds(run, size.device) for _ in range(5)]))
     return rows
 
 
-def _memory(patterns: Sequence[Connectivity], quick: bool, where: dict[str, str], report: Callable[[str], None]) -> list[dict[str, Any]]:
+def _memory(patterns: Sequence[Connectivity], quick: bool, where: dict[str, str],
+            report: Callable[[str], None]) -> list[dict[str, Any]]:
     """Peaks: forward and backward at S2, and a long history of 480p frames at stride 8 (60 x 107)."""
     rows = []
     size = SIZES["S1" if quick else "S2"]._replace(**where)
@@ -201,8 +228,11 @@ def _memory(patterns: Sequence[Connectivity], quick: bool, where: dict[str, str]
         seconds, peak = _aside(size, str(pattern), name, direction)
         row = _row(size, Contender(pattern, name, direction, _aside), [seconds])
         cells, count = size.time * size.height * size.width, pattern.pairs(size[1:4])
-        row |= {"peak_megabytes": None if peak is None else peak / 1e6, "output_megabytes": 4 * size.heads * cells * size.dim / 1e6,
-                "stored_map_megabytes": 4 * size.heads * count / 1e6, "dense_map_megabytes": 4 * size.heads * cells**2 / 1e6}
+        row |= {
+            "peak_megabytes": None if peak is None else peak / 1e6,
+            "output_megabytes": 4 * size.heads * cells * size.dim / 1e6,
+            "stored_map_megabytes": 4 * size.heads * count / 1e6, "dense_map_megabytes": 4 * size.heads * cells**2 / 1e6
+        }
         rows.append(row)
     return rows
 
@@ -226,4 +256,5 @@ def _peak(size: Buffer, pattern: str, implementation: str, direction: str) -> tu
 
 def text(record: dict[str, Any]) -> str:
     """The record as JSON, numbers to six digits."""
-    return json.dumps(json.loads(json.dumps(record), parse_float=lambda number: float(f"{float(number):.6g}")), indent=1) + "\n"
+    return json.dumps(json.loads(json.dumps(record), parse_float=lambda number: float(f"{float(number):.6g}")),
+                      indent=1) + "\n"

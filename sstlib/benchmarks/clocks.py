@@ -1,6 +1,7 @@
 """The one timer and the one reader of memory of every measurement here.
 
-Times are the wall's, the processor's (all threads of this process, which leaves out what other programs take), or a GPU's own.
+Times are the wall's, the processor's (all threads of this process, which leaves out what other programs take), or a
+GPU's own.
 """
 
 import gc
@@ -23,7 +24,9 @@ def now(clock: str = "wall", device: str | torch.device = "cpu") -> float:
 
 
 def seconds(run: Callable[[], Any], device: str | torch.device = "cpu", clock: str = "processor") -> float:
-    """Seconds of one call: by a clock while no garbage is collected, as timeit does; on a GPU of the device alone (see `recorded`)."""
+    """Seconds of one call: by a clock while no garbage is collected, as timeit does; on a GPU of the device alone
+    (see `recorded`).
+    """
     if torch.device(device).type != "cpu":
         return recorded(run)()
     gc.disable()
@@ -35,13 +38,16 @@ def seconds(run: Callable[[], Any], device: str | torch.device = "cpu", clock: s
         gc.enable()
 
 
-def least(run: Callable[[], Any], device: str | torch.device = "cpu", rounds: int = 7, clock: str = "processor") -> float:
+def least(run: Callable[[], Any], device: str | torch.device = "cpu", rounds: int = 7,
+          clock: str = "processor") -> float:
     """Least seconds of one call over some rounds."""
     return min(seconds(run, device, clock) for _ in range(rounds))
 
 
 def called(run: Callable[[], Any], calls: int = QUEUE) -> float:
-    """Seconds of one call from Python in a queue of calls on a GPU: the device's time or, where that is shorter, the time to start it."""
+    """Seconds of one call from Python in a queue of calls on a GPU: the device's time or, where that is shorter, the
+    time to start it.
+    """
     def queue() -> None:
         for _ in range(calls):  # one after the other gives its results back, so that memory is asked for once
             run()
@@ -77,9 +83,11 @@ def _between(work: Callable[[], Any]) -> float:
 
 
 def peak(run: Callable[[], Any], device: str | torch.device = "cpu") -> tuple[float, float | None]:
-    """Seconds of one call, and the bytes by which it makes the peak grow: of the allocator on a GPU, else of what is resident.
+    """Seconds of one call, and the bytes by which it makes the peak grow: of the allocator on a GPU, else of what is
+    resident.
 
-    None where the system does not tell (no Linux). On a CPU the process should be young: what was freed before is used again.
+    None where the system does not tell (no Linux). On a CPU the process should be young: what was freed before is used
+    again.
     """
     if torch.device(device).type != "cpu":
         spent = seconds(run, device)
@@ -97,7 +105,9 @@ def peak(run: Callable[[], Any], device: str | torch.device = "cpu") -> tuple[fl
 
 
 def resident_megabytes(field: str = "VmRSS") -> float:
-    """Memory of this process that is in use now, or VmHWM, the most that ever was since `forget_peak`, as Linux counts it."""
+    """Memory of this process that is in use now, or VmHWM, the most that ever was since `forget_peak`, as Linux
+    counts it.
+    """
     with open("/proc/self/status") as file:
         return next(float(line.split()[1]) * 1024 / 1e6 for line in file if line.startswith(field))
 

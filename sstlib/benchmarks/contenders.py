@@ -1,4 +1,6 @@
-"""What the attention benchmark lets compete: each pattern's implementations, dense attention, and rivals, at named sizes."""
+"""What the attention benchmark lets compete: each pattern's implementations, dense attention, and rivals, at named
+sizes.
+"""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -25,8 +27,10 @@ class Buffer(NamedTuple):
     dtype: str = "float32"
 
 
-SIZES = {size.name: size for size in (Buffer("S1", 4, 30, 30, 8, 16), Buffer("S2", 8, 64, 64, 8, 16), Buffer("S3", 3, 60, 107, 8, 16),
-                                      Buffer("S4", 16, 64, 64, 1, 32))}
+SIZES = {
+    size.name: size for size in (Buffer("S1", 4, 30, 30, 8, 16), Buffer("S2", 8, 64, 64, 8, 16),
+                                 Buffer("S3", 3, 60, 107, 8, 16), Buffer("S4", 16, 64, 64, 1, 32))
+}
 PUBLISHED = (Grid(), Local(7, causal=True), Strided(8, causal=True))
 FORWARD, BOTH = "forward", "forward+backward"
 LAST = ", last frame"
@@ -39,7 +43,9 @@ def names_of(pattern: Connectivity, size: Buffer, affinity: bool = False) -> lis
 
 
 class Contender(NamedTuple):
-    """One row to be: `run` computes it once; `factor` is what its time is multiplied with (dense runs on one head of many)."""
+    """One row to be: `run` computes it once; `factor` is what its time is multiplied with (dense runs on one head of
+    many).
+    """
 
     pattern: Connectivity
     implementation: str
@@ -68,7 +74,9 @@ def both(attend: Callable[..., Tensor], tensors: list[Tensor]) -> Callable[[], N
 
 
 def contenders(size: Buffer, patterns: Sequence[Connectivity], quick: bool, flex: bool) -> Iterator[Contender]:
-    """All rows of some patterns at a size; `flex` adds FlexAttention, which compiles for half a minute each, and `quick` leaves out what takes long."""
+    """All rows of some patterns at a size; `flex` adds FlexAttention, which compiles for half a minute each, and
+    `quick` leaves out what takes long.
+    """
     tensors = tensors_of(size)
     measured = 1 if size.device == "cpu" else size.heads
     factor = size.heads // measured
@@ -81,7 +89,8 @@ def contenders(size: Buffer, patterns: Sequence[Connectivity], quick: bool, flex
     if (cells <= 40_000 or size.device != "cpu") and not (quick and cells > 4000):
         yield Contender(Dense(), "sdpa", BOTH, both(dense, flat), factor)
     labels, latest = _objects(size), tensors[0][:, :, -1:]
-    scattered = labels.flatten()[torch.randperm(labels.numel(), generator=torch.Generator().manual_seed(0))].view_as(labels)
+    scattered = labels.flatten()[torch.randperm(labels.numel(),
+                                                generator=torch.Generator().manual_seed(0))].view_as(labels)
     for pattern in patterns:
         for name in names_of(pattern, size):
             if name == "flex" and not flex:
@@ -91,23 +100,29 @@ def contenders(size: Buffer, patterns: Sequence[Connectivity], quick: bool, flex
             yield Contender(pattern, name, BOTH, both(attend, tensors))
             if name not in names_of(pattern, size, affinity=True):
                 continue
-            ranked = lambda q, p=pattern, n=name, which=labels: sparse_attention(q, *tensors[1:], p, labels=which, objects=3, implementation=n)
+            ranked = lambda q, p=pattern, n=name, which=labels: sparse_attention(q, *tensors[1:], p, labels=which,
+                                                                                 objects=3, implementation=n)
             yield Contender(pattern, f"{name}, affinity of 3", FORWARD, lambda f=ranked: f(tensors[0]))
             if name == "native":  # the worst case: no two neighbors alike
-                yield Contender(pattern, f"{name}, affinity of 3 scattered", FORWARD, lambda f=ranked: f(tensors[0], which=scattered))
+                yield Contender(pattern, f"{name}, affinity of 3 scattered", FORWARD,
+                                lambda f=ranked: f(tensors[0], which=scattered))
             yield Contender(pattern, name + LAST, FORWARD, lambda f=attend: f(latest, *tensors[1:]))
             yield Contender(pattern, f"{name}, affinity of 3{LAST}", FORWARD, lambda f=ranked: f(latest))
         if cells <= 4000:
             mask = pattern.mask(*size[1:4]).to(size.device)
-            bias = torch.zeros(mask.shape, dtype=tensors[0].dtype, device=size.device).masked_fill_(~mask, -float("inf"))  # made once for all calls
+            # Made once for all calls
+            bias = torch.zeros(mask.shape, dtype=tensors[0].dtype,
+                               device=size.device).masked_fill_(~mask, -float("inf"))
             yield Contender(pattern, "sdpa, masked", FORWARD, lambda m=bias: dense(*together, attn_mask=m))
             if size.device != "cpu":
                 continue
             index, valid = rivals.gather_index(mask)
             if index.numel() * size.dim <= LARGEST_GATHER:
-                yield Contender(pattern, "gather", FORWARD, lambda i=index, m=valid: rivals.gathered(*flat, i, m), size.heads)
+                yield Contender(pattern, "gather", FORWARD, lambda i=index, m=valid: rivals.gathered(*flat, i, m),
+                                size.heads)
             if type(pattern) is Local:  # whose window these rivals know
-                yield Contender(pattern, "unfold", FORWARD, lambda r=pattern.radii[0]: rivals.unfolded(*(t[0, 0] for t in one), r), size.heads)
+                yield Contender(pattern, "unfold", FORWARD,
+                                lambda r=pattern.radii[0]: rivals.unfolded(*(t[0, 0] for t in one), r), size.heads)
                 yield Contender(pattern, "natten", FORWARD, rivals.natten(one, pattern), size.heads)
                 if flex:
                     yield Contender(pattern, "flex", FORWARD, rivals.flex(flat, mask), size.heads)
@@ -118,5 +133,6 @@ def _objects(size: Buffer) -> Tensor:
     t, y, x = torch.meshgrid(*(torch.arange(n) for n in (size.time, size.height, size.width)), indexing="ij")
     labels = torch.zeros(1, size.time, size.height, size.width, dtype=torch.long)
     for number, (down, across, radius, speed) in enumerate(((0.4, 0.3, 0.2, 1), (0.6, 0.7, 0.15, -1)), start=1):
-        labels[0][(y - down * size.height) ** 2 + (x - across * size.width - speed * t) ** 2 < (radius * size.height) ** 2] = number
+        labels[0][(y - down * size.height)**2 + (x - across * size.width - speed * t)**2 < (radius *
+                                                                                            size.height)**2] = number
     return labels.to(size.device)

@@ -23,17 +23,19 @@ def stage_seconds(network: Propagator, height: int = 480, width: int = 854, obje
         network: any method.
         height, width, objects: of the frame, in pixels, and how many objects beside the background.
         rounds: how often each stage is measured.
-        clock: `wall`, or `processor`, the time that all threads of this process spend computing: what other programs take does not count.
+        clock: `wall`, or `processor`, the time that all threads of this process spend computing: what other programs
+            take does not count.
 
     Returns:
-        `backbone`, `encoder` (SST: attention with affinity and warped masks, all layers), `decoder` (with the evidence it fuses),
-        `memory` (what remembering a frame adds), and `step`: all that `Segmenter.step` does with a frame of bytes, its labels and
-        confidences included.
+        `backbone`, `encoder` (SST: attention with affinity and warped masks, all layers), `decoder` (with the evidence
+        it fuses), `memory` (what remembering a frame adds), and `step`: all that `Segmenter.step` does with a frame of
+        bytes, its labels and confidences included.
     """
     device = next(network.parameters()).device
     frame = torch.rand(1, 3, height, width, device=device)
     bands = np.arange(height) * (1 + objects) // height  # the objects lie one below the other
-    masks = torch.from_numpy(bands == np.arange(1 + objects)[:, None]).float().to(device)[None, :, :, None].repeat(1, 1, 1, width)
+    masks = torch.from_numpy(bands == np.arange(1 + objects)[:, None]).float().to(device)[None, :, :,
+                                                                                          None].repeat(1, 1, 1, width)
     memory = full_memory(network, frame, masks)
     now = functools.partial(clocks.now, clock, device)
     rows = []
@@ -64,13 +66,16 @@ def _step_seconds(network: Propagator, labels: np.ndarray, rounds: int, now: Cal
     return [later - earlier for earlier, later in zip(marks[-rounds - 1:], marks[-rounds:])]
 
 
-def streamed(segmenter: Segmenter, video: Iterable[tuple[np.ndarray, np.ndarray]], frames: int, every: int) -> Iterator[dict[str, float | int]]:
-    """Segments `frames` frames of a video from the mask of its first; after every so many, and at the end, says what is used.
+def streamed(segmenter: Segmenter, video: Iterable[tuple[np.ndarray, np.ndarray]], frames: int,
+             every: int) -> Iterator[dict[str, float | int]]:
+    """Segments `frames` frames of a video from the mask of its first; after every so many, and at the end, says what is
+    used.
 
     Yields:
-        `frame` (how many were segmented), `held_megabytes` (resident size of the whole process, once the allocator has given back what is
-        free), `peak_megabytes` (the most that was resident since the last look) and `seconds` since the start. Within a frame, and from
-        one to the next, free memory comes and goes by several percent; what is held tells whether anything stays behind.
+        `frame` (how many were segmented), `held_megabytes` (resident size of the whole process, once the allocator has
+        given back what is free), `peak_megabytes` (the most that was resident since the last look) and `seconds` since
+        the start. Within a frame, and from one to the next, free memory comes and goes by several percent; what is held
+        tells whether anything stays behind.
 
     Raises:
         OSError: a system without /proc, which tells the resident size.
@@ -82,5 +87,8 @@ def streamed(segmenter: Segmenter, video: Iterable[tuple[np.ndarray, np.ndarray]
             peak = clocks.resident_megabytes("VmHWM")
             if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):
                 trim(0)
-            yield {"frame": t, "held_megabytes": clocks.resident_megabytes(), "peak_megabytes": peak, "seconds": clocks.now() - started}
+            yield {
+                "frame": t, "held_megabytes": clocks.resident_megabytes(), "peak_megabytes": peak,
+                "seconds": clocks.now() - started
+            }
             clocks.forget_peak()

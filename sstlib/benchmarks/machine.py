@@ -19,9 +19,11 @@ def limits(device: str = "cpu") -> dict[str, Any]:
 
 def _of_processor() -> dict[str, Any]:
     matrix, vector, large = torch.randn(1024, 1024), torch.randn(1 << 16), torch.empty(1 << 26)
-    rates = {"matmul_gflops": 2 * 1024**3 / clocks.least(lambda: matrix @ matrix) / 1e9,
-             "exp_giga": vector.numel() / clocks.least(lambda: vector.exp()) / 1e9,
-             "copy_gigabytes": 8 * large.numel() / 2 / clocks.least(lambda: large[:1 << 25].copy_(large[1 << 25:])) / 1e9}
+    rates = {
+        "matmul_gflops": 2 * 1024**3 / clocks.least(lambda: matrix @ matrix) / 1e9,
+        "exp_giga": vector.numel() / clocks.least(lambda: vector.exp()) / 1e9,
+        "copy_gigabytes": 8 * large.numel() / 2 / clocks.least(lambda: large[:1 << 25].copy_(large[1 << 25:])) / 1e9
+    }
     if library := native.load(FOLDER / "limits.cpp"):  # whose exponential is faster than PyTorch's
         result, rounds = ctypes.c_float(), 2_000_000
         for limit, function in (("fma_gflops", library.multiply_add), ("exp_giga", library.exponentiate)):
@@ -30,7 +32,8 @@ def _of_processor() -> dict[str, Any]:
             rates[limit] = run() * rounds / clocks.least(run) / 1e9
     return {**processor(), "threads": 1, "torch": torch.__version__, "python": platform.python_version(),
             "clock": "processor time of the process", "limits": rates,
-            "note": "load is the number of runnable processes when the run began: above the cores, other programs shared the machine"}
+            "note": "load is the number of runnable processes when the run began: above the cores, other programs "
+                    "shared the machine"}
 
 
 def _of_gpu(device: str) -> dict[str, Any]:
@@ -41,7 +44,10 @@ def _of_gpu(device: str) -> dict[str, Any]:
     rates = {"matmul_gflops": 2 * 8192**3 / best(lambda: matrix @ matrix) / 1e9,
              "exp_giga": exponentials(device) / best(lambda: exponentials(device)) / 1e9,
              "copy_gigabytes": 8 * large.numel() / 2 / best(lambda: large[:1 << 27].copy_(large[1 << 27:])) / 1e9}
-    return {"processor": torch.cuda.get_device_name(device), "torch": torch.__version__, "python": platform.python_version(),
-            "clock": f"the device's: up to {clocks.QUEUE} calls recorded as a CUDA graph and replayed; call_milliseconds are of "
-                     f"{clocks.QUEUE} calls from Python",
-            "limits": rates}
+    return {
+        "processor": torch.cuda.get_device_name(device), "torch": torch.__version__,
+        "python": platform.python_version(),
+        "clock": f"the device's: up to {clocks.QUEUE} calls recorded as a CUDA graph and replayed; "
+        "call_milliseconds are of "
+        f"{clocks.QUEUE} calls from Python", "limits": rates
+    }

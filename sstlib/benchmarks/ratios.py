@@ -1,4 +1,6 @@
-"""What a record of the attention benchmark says: what a gradient, an affinity or the last frame alone costs, and the rows beside dense."""
+"""What a record of the attention benchmark says: what a gradient, an affinity or the last frame alone costs, and the
+rows beside dense.
+"""
 
 import pandas as pd
 
@@ -6,25 +8,33 @@ from sstlib.benchmarks.contenders import BOTH, FORWARD, LAST, SIZES
 
 
 def costs(rows: pd.DataFrame) -> pd.DataFrame:
-    """What else a call may be asked for, from the rows of a record: forward and backward in multiples of forward, affinity of three objects
-    in multiples of attention without, and the last frame's queries in multiples of their share of the pairs."""
+    """What else a call may be asked for, from the rows of a record: forward and backward in multiples of forward,
+    affinity of three objects in multiples of attention without, and the last frame's queries in multiples of their
+    share of the pairs.
+    """
     asked = {"forward+backward / forward": (BOTH, "", "times_forward"),
              "with affinity / without": (FORWARD, ", affinity of 3", "times_without_affinity"),
              "last frame / its share": (FORWARD, LAST, "times_share_of_pairs")}
     found = {}
     for name, (direction, suffix, column) in asked.items():
-        chosen = rows[(rows["direction"] == direction) & rows["implementation"].isin([kind + suffix for kind in ("native", "torch", "sdpa")]) & rows["part"].isin(SIZES)]
+        chosen = rows[(rows["direction"] == direction)
+                      & rows["implementation"].isin([kind + suffix for kind in ("native", "torch", "sdpa")])
+                      & rows["part"].isin(SIZES)]
         index = [chosen["pattern"], chosen["implementation"].str.removesuffix(suffix), chosen["size"]]
-        found[name] = pd.Series(chosen[column].to_numpy(), pd.MultiIndex.from_arrays(index, names=["pattern", "implementation", "size"]))
+        found[name] = pd.Series(chosen[column].to_numpy(),
+                                pd.MultiIndex.from_arrays(index, names=["pattern", "implementation", "size"]))
     return pd.DataFrame(found).unstack("size")
 
 
 def against_dense(rows: pd.DataFrame) -> pd.DataFrame:
-    """Of rows of one machine and size: milliseconds of whole calls, how many times faster than dense attention that is, and forward in how
-    many times the bound of one exponential a pair."""
+    """Of rows of one machine and size: milliseconds of whole calls, how many times faster than dense attention that is,
+    and forward in how many times the bound of one exponential a pair.
+    """
     whole = rows[~rows["implementation"].str.contains(",") & rows["ratio_to_dense"].notna()]
     bounds = (whole["milliseconds"] / whole["exp_bound_milliseconds"]).where(whole["direction"] == FORWARD)
-    whole = whole.assign(bounds=bounds, direction=whole["direction"].str.replace(FORWARD + "+", "+"), pattern=whole["pattern"].str.replace(", causal=True", ""))
+    whole = whole.assign(bounds=bounds, direction=whole["direction"].str.replace(FORWARD + "+", "+"),
+                         pattern=whole["pattern"].str.replace(", causal=True", ""))
     columns = {"milliseconds": "ms", "ratio_to_dense": "x dense", "bounds": "x bound"}
-    table = whole.pivot_table(index=["pattern", "implementation"], columns="direction", values=list(columns), sort=False)
+    table = whole.pivot_table(index=["pattern", "implementation"], columns="direction", values=list(columns),
+                              sort=False)
     return table.dropna(axis=1, how="all").rename(columns=columns)

@@ -38,9 +38,11 @@ def measure(config: RunConfig, device: str = "cpu", clips: int = 4, rounds: int 
         step = _fastest(clock, rounds, lambda: training_batch(config.data, 0, batch, device=device))
     finally:
         torch.set_num_threads(threads)
-    return {"kind": "benchmark", "name": "clips", "frames_per_second": fastest, "objects": OBJECTS, "clips_a_call": clips,
-            "seconds_a_training_batch": step, "training_batch": batch, "data": config.data.to_dict(), "device": device,
-            "clock": clock, "provenance": provenance("generated")}
+    return {
+        "kind": "benchmark", "name": "clips", "frames_per_second": fastest, "objects": OBJECTS, "clips_a_call": clips,
+        "seconds_a_training_batch": step, "training_batch": batch, "data": config.data.to_dict(), "device": device,
+        "clock": clock, "provenance": provenance("generated")
+    }
 
 
 def _fastest(clock: str, rounds: int, make: Callable[[], Any]) -> float:

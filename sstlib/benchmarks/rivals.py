@@ -29,7 +29,10 @@ def unfolded(query: Tensor, key: Tensor, value: Tensor, radius: int) -> Tensor:
     """Causal local attention by F.unfold of every earlier frame, of (time, height, width, dim) tensors."""
     frames, height, width, dim = key.shape
     side = 2 * radius + 1
-    patches = [functional.unfold(t.permute(0, 3, 1, 2), side, padding=radius).unflatten(1, (dim, side * side)) for t in (key, value)]
+    patches = [
+        functional.unfold(t.permute(0, 3, 1, 2), side, padding=radius).unflatten(1, (dim, side * side))
+        for t in (key, value)
+    ]
     inside = functional.unfold(torch.ones(1, 1, height, width), side, padding=radius)[0] > 0
     outputs = []
     for t in range(frames):
@@ -51,9 +54,12 @@ def flex(flat: list[Tensor], mask: Tensor) -> Callable[[], Tensor]:
 
 
 def natten(one: list[Tensor], pattern: Local) -> Callable[[], Tensor]:
-    """NATTEN's window of the same size, causal in time. It is shifted at the border where the paper's is cut off: a rival in time only."""
+    """NATTEN's window of the same size, causal in time. It is shifted at the border where the paper's is cut off: a
+    rival in time only.
+    """
     def run() -> Tensor:
         from natten import na3d
         window = (one[0].shape[2], *(2 * radius + 1 for radius in pattern.radii))
-        return na3d(*(t.permute(0, 2, 3, 4, 1, 5) for t in one), kernel_size=window, is_causal=(pattern.causal, False, False), scale=1.0)
+        return na3d(*(t.permute(0, 2, 3, 4, 1, 5) for t in one), kernel_size=window,
+                    is_causal=(pattern.causal, False, False), scale=1.0)
     return run

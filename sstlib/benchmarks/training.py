@@ -22,7 +22,8 @@ from sstlib.training.loop import _Run
 from sstlib.training.processes import joined
 
 BESIDE = "attention's projections, matching"  # what runs in the methods of AROUND, the attention operator apart
-# An operation belongs to the first stage that its outermost named caller matches, so a copy inside a convolution is convolution.
+# An operation belongs to the first stage that its outermost named caller matches, so a copy inside a convolution is
+# convolution.
 STAGES = {
     "data (waiting for clips)": r"data$",
     "optimizer, clipping, average": r"Optimizer|aten::_foreach",
@@ -38,19 +39,21 @@ STAGES = {
 }
 REST = "Python and dispatch"
 HEADLINE = ("convolution", "attention, forward", "attention, backward", BESIDE)
-# Multi-head attention beside its operator, and the dense attention to reference frames: whatever runs in these methods or differentiates it.
+# Multi-head attention beside its operator, and the dense attention to reference frames: whatever runs in these methods
+# or differentiates it.
 AROUND = ((EncoderLayer, "keys_and_values"), (EncoderLayer, "attend"), (ReferenceMatching, "forward"))
 RANGE, NODE = "attention", "autograd::engine::evaluate_function"
 
 
 def profile_steps(config: RunConfig, steps: int, workers: int) -> dict[str, Any]:
-    """Runs `steps` training steps without the profiler for their speed and as many with it for the shares, and keeps nothing.
+    """Runs `steps` training steps without the profiler for their speed and as many with it for the shares, and keeps
+    nothing.
 
     Both halves of a run (true and own masks) cost the same but for a softmax, so the first steps stand for all.
 
     Returns:
-        A record: `frames_per_second` and `seconds_a_step` (median, wall clock, no profiler), and `stages`, seconds a step that add up to
-        that of the profiled ones.
+        A record: `frames_per_second` and `seconds_a_step` (median, wall clock, no profiler), and `stages`, seconds a
+        step that add up to that of the profiled ones.
 
     Raises:
         ValueError: fewer than one step.
@@ -58,7 +61,8 @@ def profile_steps(config: RunConfig, steps: int, workers: int) -> dict[str, Any]
     if steps < 1:
         raise ValueError(f"{steps} steps to profile; give at least 1")
     with tempfile.TemporaryDirectory() as folder, joined() as place:
-        run = _Run(config.replace(training=config.training.replace(steps=max(config.training.steps, 2 * steps + 1))), Path(folder), place)
+        run = _Run(config.replace(training=config.training.replace(steps=max(config.training.steps, 2 * steps + 1))),
+                   Path(folder), place)
         clips = _named(run._loader(workers, 2 * steps + 1))
         times = [_timed(run, clips) for _ in range(steps + 1)][1:]  # the first compiles kernels and starts workers
         activities = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * (place.device.type == "cuda")
@@ -68,11 +72,16 @@ def profile_steps(config: RunConfig, steps: int, workers: int) -> dict[str, Any]
                 _timed(run, clips)
             profiled = (clocks.now() - started) / steps
         data, batch = config.data, config.training.batch
-        stages = {stage: seconds / steps for stage, seconds in stage_seconds(profiler.events(), place.device.type).items()}
+        stages = {
+            stage: seconds / steps for stage, seconds in stage_seconds(profiler.events(), place.device.type).items()
+        }
         stages[REST] = max(0.0, profiled - sum(stages.values()))
-        return {"kind": "benchmark", "name": "training", "config": config.to_dict(), "steps": steps, "threads": torch.get_num_threads(),
-                "workers": workers, "seconds_a_step": statistics.median(times), "frames_per_second": batch * data.frames / statistics.median(times),
-                "seconds_a_profiled_step": profiled, "stages": stages, "provenance": provenance(data.real or "generated")}
+        return {
+            "kind": "benchmark", "name": "training", "config": config.to_dict(), "steps": steps,
+            "threads": torch.get_num_threads(), "workers": workers, "seconds_a_step": statistics.median(times),
+            "frames_per_second": batch * data.frames / statistics.median(times), "seconds_a_profiled_step": profiled,
+            "stages": stages, "provenance": provenance(data.real or "generated")
+        }
 
 
 def _named(clips: Iterator) -> Iterator:
@@ -105,8 +114,8 @@ def _ranges() -> Iterator[None]:
 def stage_seconds(events: Iterable[Any], device: str = "cpu") -> dict[str, float]:
     """Seconds of each of STAGES: the own time of every operation, given to the stage of its outermost named caller.
 
-    Operations of AROUND that are neither convolution nor the attention operator are its own stage; autograd numbers operations, and the
-    nodes that differentiate them alike, which tells theirs.
+    Operations of AROUND that are neither convolution nor the attention operator are its own stage; autograd numbers
+    operations, and the nodes that differentiate them alike, which tells theirs.
 
     Args:
         events: of a profiler (torch.autograd.profiler_util.FunctionEvent).
@@ -114,7 +123,8 @@ def stage_seconds(events: Iterable[Any], device: str = "cpu") -> dict[str, float
     """
     events = list(events)
     callers = [_callers(event) for event in events]
-    numbers = {e.sequence_nr for e, chain in zip(events, callers, strict=True) if any(c.name == RANGE for c in chain)} - {-1}
+    numbers = {e.sequence_nr for e, chain in zip(events, callers, strict=True) if any(c.name == RANGE for c in chain)
+               } - {-1}
     seconds: dict[str, float] = defaultdict(float)
     for event, chain in zip(events, callers, strict=True):
         own = event.self_cpu_time_total if device == "cpu" else event.self_device_time_total
@@ -150,6 +160,8 @@ def said(record: dict[str, Any]) -> str:
     whole = sum(record["stages"].values())
     share, operator = (sum(record["stages"][stage] for stage in stages) / whole for stages in (HEADLINE, HEADLINE[:3]))
     data, training = record["config"]["data"], record["config"]["training"]
-    return (f"{record['frames_per_second']:.1f} frames a second ({training['batch']} clips of {data['frames']} frames, {data['width']}x{data['height']}, "
+    return (f"{record['frames_per_second']:.1f} frames a second ({training['batch']} clips of {data['frames']} frames, "
+            f"{data['width']}x{data['height']}, "
             f"{training['precision']}) on {record['provenance']['device']} and {record['workers']} worker(s); "
-            f"{share:.0%} of a step in convolution and attention, {operator:.0%} without attention's projections and the matching")
+            f"{share:.0%} of a step in convolution and attention, {operator:.0%} without attention's projections and "
+            "the matching")

@@ -1,4 +1,6 @@
-"""`sst`: one module of this package a command. A module gives HELP, `configure(parser)` and `run(arguments) -> exit status`."""
+"""`sst`: one module of this package a command. A module gives HELP, `configure(parser)` and `run(arguments) -> exit
+status`.
+"""
 
 import argparse
 import importlib
@@ -13,9 +15,12 @@ from typing import NoReturn
 from sstlib.cli._status import BAD_INPUT, FAILED, INTERRUPTED, PIPE_CLOSED
 
 DEBUG = "SST_DEBUG"  # set to 1 it shows where an error was raised
-# What readers of damaged input raise beside ValueError and OSError; whoever reads should say it better, and this is the net below.
-DAMAGED = (ArithmeticError, EOFError, LookupError, MemoryError, RecursionError, TypeError, struct.error, zipfile.BadZipFile, zlib.error)
-DAMAGED_BY_NAME = {"SafetensorError", "UnpicklingError", "OutOfMemoryError"}  # of packages that are not imported for this
+# What readers of damaged input raise beside ValueError and OSError; whoever reads should say it better, and this is the
+# net below.
+DAMAGED = (ArithmeticError, EOFError, LookupError, MemoryError, RecursionError, TypeError, struct.error,
+           zipfile.BadZipFile, zlib.error)
+# Of packages that are not imported for this
+DAMAGED_BY_NAME = {"SafetensorError", "UnpicklingError", "OutOfMemoryError"}
 
 
 class UsageError(ValueError):
@@ -48,7 +53,9 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs one command. Bad input ends with one line and exit status 2, a fault of this program with one line and 1, an interrupt with 130."""
+    """Runs one command. Bad input ends with one line and exit status 2, a fault of this program with one line and 1,
+    an interrupt with 130.
+    """
     command = "sst"
     try:
         arguments = build_parser().parse_args(argv)
@@ -70,7 +77,9 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def one_line(command: str, error: Exception) -> str:
-    """What is printed of an error: its message where it was written for people, and how to see more where it was not."""
+    """What is printed of an error: its message where it was written for people, and how to see more where it was
+    not.
+    """
     text = "; ".join(filter(None, (line.strip() for line in str(error).splitlines()))) or type(error).__name__
     if isinstance(error, UsageError):
         return text
@@ -84,4 +93,5 @@ def one_line(command: str, error: Exception) -> str:
 
 
 def _named_damaged(error: Exception) -> bool:
-    return type(error).__name__ in DAMAGED_BY_NAME or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))
+    return type(error).__name__ in DAMAGED_BY_NAME or (isinstance(error, RuntimeError)
+                                                       and "can't allocate memory" in str(error))

@@ -1,4 +1,6 @@
-"""Data sets: what is there, fetching and unpacking, writing SST-Occlusion, packing submissions, the generator's speed."""
+"""Data sets: what is there, fetching and unpacking, writing SST-Occlusion, packing submissions, the generator's
+speed.
+"""
 
 import argparse
 import functools
@@ -24,9 +26,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     fetch.add_argument("--sha256", action="append", default=[], help="expected checksum of each zip, in order")
     fetch.add_argument("--into", type=Path, help="folder to unpack into (default: where sst looks for it)")
-    manifest = actions.add_parser("manifest", help="render SST-Occlusion anew and state each clip's content, as its version does")
-    manifest.add_argument("--out", type=_arguments.new_file, required=True, metavar="FILE", help="file to write; compare it with datasets/sst_occlusion.json")
-    packed = actions.add_parser("submission", help="check predicted masks and pack them into the zip that YouTube-VOS's server takes")
+    manifest = actions.add_parser("manifest", help="render SST-Occlusion anew and state each clip's content, as its "
+                                                   "version does")
+    manifest.add_argument("--out", type=_arguments.new_file, required=True, metavar="FILE", help="file to write; "
+                          "compare it with "
+                          "datasets/sst_occlusion.json")
+    packed = actions.add_parser("submission", help="check predicted masks and pack them into the zip that "
+                                                   "YouTube-VOS's server takes")
     packed.add_argument("name", help="youtube2018 or youtube2019")
     packed.add_argument("masks", type=Path, help="folder with VIDEO/FRAME.png, as sst evaluate writes it")
     packed.add_argument("--split", default="valid", help="valid (default), test, or either with _all_frames")
@@ -34,8 +40,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     packed.add_argument("--out", type=_arguments.new_file, required=True, metavar="ZIP", help="zip to write")
     speed = actions.add_parser("speed", help="measure how fast clips are rendered")
     speed.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu, on one thread)")
-    speed.add_argument("--clips", type=_arguments.whole(1, 10_000), default=4, metavar="N", help="clips rendered in one call (default 4; on a GPU try 16)")
-    speed.add_argument("--preset", default="small", help="the training run whose batches are timed, too (default: small); its steps: sst train --profile")
+    speed.add_argument("--clips", type=_arguments.whole(1, 10_000), default=4, metavar="N", help="clips rendered in "
+                                                                                                 "one call (default 4; "
+                                                                                                 "on a GPU try 16)")
+    speed.add_argument("--preset", default="small", help="the training run whose batches are timed, too (default: "
+                                                         "small); its steps: sst train --profile")
     speed.add_argument("--json", type=_arguments.new_file, help="also write the record to this file")
     write = actions.add_parser("occlusion", help="write SST-Occlusion in DAVIS layout")
     write.add_argument("--out", type=Path, required=True, help="folder to write")
@@ -43,14 +52,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--split", action="append", choices=("train", "val", "test"), help="only this split (default: all)"
     )
     write.add_argument(
-        "--processes", type=_arguments.threads, default=os.cpu_count() or 1, help="processes to render with (default: one a core)"
+        "--processes", type=_arguments.threads, default=os.cpu_count() or 1, help="processes to render with (default: "
+                                                                                  "one a core)"
     )
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Carries out one of the actions."""
-    actions = {"list": _list, "fetch": _fetch, "occlusion": _occlusion, "manifest": _manifest, "submission": _submission,
-               "speed": _speed}
+    actions = {
+        "list": _list, "fetch": _fetch, "occlusion": _occlusion, "manifest": _manifest, "submission": _submission,
+        "speed": _speed
+    }
     return actions[arguments.action](arguments)
 
 
@@ -160,7 +172,8 @@ def _submission(arguments: argparse.Namespace) -> int:
     from sstlib.paths import refuse_inputs
 
     if not arguments.name.startswith("youtube"):
-        raise ValueError(f"{arguments.name!r}: only {', '.join(n for n in DATASETS if n.startswith('youtube'))} are submitted")
+        raise ValueError(f"{arguments.name!r}: only {', '.join(n for n in DATASETS if n.startswith('youtube'))} are "
+                         "submitted")
     sequences = open_dataset(arguments.name, arguments.split, arguments.folder)
     refuse_inputs({"--out": arguments.out}, [arguments.masks, *arguments.masks.glob("*/*")])
     print(f"{youtube.write_submission(arguments.out, arguments.masks, sequences)} masks in {arguments.out}")

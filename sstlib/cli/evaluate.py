@@ -42,8 +42,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
                         help="record of everything, per frame too; an unchanged one is read, not made again")
     parser.add_argument("--benchmark", action="store_true",
                         help="time scoring against a plain implementation instead, on the two folders or on made clips")
-    parser.add_argument("--row", metavar="METHOD", help="davis2016: also keep the result as a row of the table of real frames, beside the releases")
-    parser.add_argument("--trained-on", metavar="TEXT", default="", help="with --row: what the method was trained on, as the table says it")
+    parser.add_argument("--row", metavar="METHOD", help="davis2016: also keep the result as a row of the table of real "
+                                                        "frames, beside the releases")
+    parser.add_argument("--trained-on", metavar="TEXT", default="", help="with --row: what the method was trained on, "
+                                                                         "as the table says it")
     parser.add_argument("--csv", type=_arguments.new_file, metavar="FILE", help="write the table, a row an object")
 
 
@@ -81,7 +83,10 @@ def _refuse_inputs(arguments: argparse.Namespace) -> None:
     outputs = {"--json": arguments.json, "--csv": arguments.csv}
     inputs = [arguments.predictions, arguments.annotations, arguments.meta, arguments.seen, arguments.against]
     if any(path and Path(path).exists() for path in outputs.values()):  # a new file is none of these
-        folders = [Path(path) for path in (arguments.predictions, arguments.annotations, arguments.against) if path and Path(path).is_dir()]
+        folders = [
+            Path(path) for path in (arguments.predictions, arguments.annotations, arguments.against)
+            if path and Path(path).is_dir()
+        ]
         inputs += [file for folder in folders for file in folder.glob("*/*")]
     refuse_inputs(outputs, inputs)
 

@@ -1,4 +1,6 @@
-"""`sst model NAME`: layers, shapes, parameters, multiply-adds and attention pairs of a network, and on request what it costs here."""
+"""`sst model NAME`: layers, shapes, parameters, multiply-adds and attention pairs of a network, and on request what
+it costs here.
+"""
 
 import argparse
 import dataclasses
@@ -21,20 +23,26 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME", nargs="?", help="a model configuration; without it, their list")
     parser.add_argument("--size", default="480x854", metavar="HxW", help="frame size in pixels (default 480x854)")
     parser.add_argument("--objects", type=_arguments.whole(1, 254), nargs="+", default=[1], metavar="N",
-                        help="objects besides the background (default 1); the table is for the first number, --time measures each")
+                        help="objects besides the background (default 1); the table is for the first number, --time "
+                             "measures each")
     parser.add_argument("--depth", type=_arguments.whole(1), default=2, help="how deep modules are listed (default 2)")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="changes",
                         help="change one field, for example history=2 (values as JSON)")
     parser.add_argument("--time", action="store_true", help="also measure seconds of each stage on this machine")
     parser.add_argument("--beside", action="append", default=[], metavar="KEY=VALUE",
-                        help="--time the network with one field changed, too, with the first number of objects and of threads")
+                        help="--time the network with one field changed, too, with the first number of objects and of "
+                             "threads")
     parser.add_argument("--clock", choices=["wall", "processor"], default="wall",
-                        help="--time by the clock on the wall (default), or by the processor's, which leaves out what other programs take")
-    parser.add_argument("--threads", type=_arguments.threads, nargs="+", metavar="N", help="threads to measure with (default: PyTorch's choice)")
+                        help="--time by the clock on the wall (default), or by the processor's, which leaves out what "
+                             "other programs take")
+    parser.add_argument("--threads", type=_arguments.threads, nargs="+", metavar="N", help="threads to measure with "
+                        "(default: PyTorch's choice)")
     parser.add_argument("--stream", type=_arguments.whole(1), metavar="FRAMES",
-                        help="also segment so many frames of a generated video and watch the memory of this process (Linux)")
+                        help="also segment so many frames of a generated video and watch the memory of this process "
+                             "(Linux)")
     parser.add_argument("--figure", metavar="FILE.png", help="also draw it (needs matplotlib)")
-    parser.add_argument("--json", nargs="?", const="-", metavar="FILE", help="print everything as JSON, or write it to FILE")
+    parser.add_argument("--json", nargs="?", const="-", metavar="FILE", help="print everything as JSON, or write it to "
+                                                                             "FILE")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -57,17 +65,21 @@ def run(arguments: argparse.Namespace) -> int:
     config = named_model(arguments.name).with_changes(arguments.changes)
     height, width = parse_size(arguments.size)
     rows = anatomy(config, height, width, arguments.objects[0], arguments.depth)
-    record = {"model": arguments.name, "config": config.to_dict(), "size": [height, width], "objects": arguments.objects[0],
-              "provenance": provenance("generated") | processor(), "rows": [dataclasses.asdict(row) for row in rows]}
+    record = {
+        "model": arguments.name, "config": config.to_dict(), "size": [height, width], "objects": arguments.objects[0],
+        "provenance": provenance("generated") | processor(), "rows": [dataclasses.asdict(row) for row in rows]
+    }
     if arguments.json is None:
         show(record)
     keep = functools.partial(write, record, arguments.json) if arguments.json not in (None, "-") else lambda: None
     if arguments.figure:
-        draw(arguments.figure, config, f"{arguments.name}, {width} × {height} pixels", height, width, arguments.objects[0])
+        draw(arguments.figure, config, f"{arguments.name}, {width} × {height} pixels", height, width,
+             arguments.objects[0])
     if arguments.time:
         record["seconds"] = timed(config, height, width, arguments)
     if arguments.stream:
-        for record["stream"] in watched(config, arguments):  # hours, perhaps: what is known so far is written at every look
+        # hours, perhaps: what is known so far is written at every look
+        for record["stream"] in watched(config, arguments):
             keep()
     keep()
     if arguments.json == "-":
@@ -91,13 +103,16 @@ def timed(config: ModelConfig, height: int, width: int, arguments: argparse.Name
         seconds = stage_seconds(network, height, width, count, clock=arguments.clock)
         rows.append({"threads": number, "objects": count, "changed": change, "clock": arguments.clock, **seconds})
         stages = ", ".join(f"{stage} {value * 1000:.1f} ms" for stage, value in seconds.items())
-        print(f"{number} thread(s), {count} object(s){change and f', {change}'}: {stages}; {1 / seconds['step']:.2f} frames a second", file=sys.stderr)
+        print(f"{number} thread(s), {count} object(s){change and f', {change}'}: {stages}; {1 / seconds['step']:.2f} "
+              "frames a second", file=sys.stderr)
     torch.set_num_threads(before)
     return rows
 
 
 def watched(config: ModelConfig, arguments: argparse.Namespace) -> Iterator[list[dict[str, float | int]]]:
-    """What the process has used so far along a generated video, at every look; released weights where the name has them."""
+    """What the process has used so far along a generated video, at every look; released weights where the name has
+    them.
+    """
     import torch
 
     from sstlib import weights
@@ -113,7 +128,8 @@ def watched(config: ModelConfig, arguments: argparse.Namespace) -> Iterator[list
     rows = []
     for row in streamed(Segmenter(network), endless_video(*parse_size(arguments.size)), arguments.stream, EVERY):
         rows.append(row)
-        print(f"frame {row['frame']}: {row['held_megabytes']:.1f} MB held, {row['peak_megabytes']:.1f} MB at most, {row['seconds']:.0f} s",
+        print(f"frame {row['frame']}: {row['held_megabytes']:.1f} MB held, {row['peak_megabytes']:.1f} MB at most, "
+              f"{row['seconds']:.0f} s",
               file=sys.stderr, flush=True)
         yield rows
 
@@ -123,12 +139,14 @@ def show(record: dict[str, Any]) -> None:
     from sstlib.model.summary import scaled
 
     height, width = record["size"]
-    print(f"{record['model']} on {width}x{height} pixels, {record['objects']} object(s) and the background, memory full")
+    print(
+        f"{record['model']} on {width}x{height} pixels, {record['objects']} object(s) and the background, memory full")
     print(f"{'module':<28}{'kind':<20}{'output':<24}{'parameters':>12}{'mult-adds':>12}{'pairs':>10}")
     for row in record["rows"]:
         shape = " x ".join(map(str, row["output"]))
-        print(f"{row['module'] or 'whole':<28}{row['kind']:<20}{shape:<24}{row['parameters']:>12,}{scaled(row['multiply_adds']):>12}"
-              f"{scaled(row['pairs']):>10}")
+        print(
+            f"{row['module'] or 'whole':<28}{row['kind']:<20}{shape:<24}{row['parameters']:>12,}{scaled(row['multiply_adds']):>12}"
+            f"{scaled(row['pairs']):>10}")
 
 
 def draw(path: str, config: ModelConfig, title: str, height: int, width: int, objects: int) -> None:

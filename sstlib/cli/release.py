@@ -9,16 +9,22 @@ HELP = "put the weights of a finished run into results/weights, with their terms
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("folder", metavar="RUN", type=Path, nargs="?", help="folder of a finished `sst train`; none: the release NAME as it is there")
+    parser.add_argument("folder", metavar="RUN", type=Path, nargs="?", help="folder of a finished `sst train`; none: "
+                                                                            "the release NAME as it is there")
     parser.add_argument("name", metavar="NAME", help="name to load it by, for example sst-small")
     parser.add_argument("--data", help="with RUN: what it was trained on, generated or davis2016; decides its terms")
-    parser.add_argument("--start", metavar="FILE", help="with RUN: the weights it started from, where its file does not tell of them")
-    parser.add_argument("--stage", action="store_true", help="with RUN: only its weights as they are now, in half precision, into "
+    parser.add_argument("--start", metavar="FILE", help="with RUN: the weights it started from, where its file does "
+                                                        "not tell of them")
+    parser.add_argument("--stage", action="store_true", help="with RUN: only its weights as they are now, in half "
+                                                             "precision, into "
                         "results/weights/stages, for the next leg to start from")
-    parser.add_argument("--score", action="store_true", help="segment and score SST-Occlusion's test clips, and DAVIS-2016 validation where it is "
+    parser.add_argument("--score", action="store_true", help="segment and score SST-Occlusion's test clips, and "
+                                                             "DAVIS-2016 validation where it is "
                         "at hand: minutes; stopped, it goes on where it was")
-    parser.add_argument("--push", metavar="OWNER/NAME", help="put it on the Hugging Face hub (needs sstlib[hub] and a login there)")
-    parser.add_argument("--threads", type=_arguments.threads, help="threads of this process (default: PyTorch's choice)")
+    parser.add_argument("--push", metavar="OWNER/NAME", help="put it on the Hugging Face hub (needs sstlib[hub] and a "
+                                                             "login there)")
+    parser.add_argument("--threads", type=_arguments.threads,
+                        help="threads of this process (default: PyTorch's choice)")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -38,7 +44,8 @@ def run(arguments: argparse.Namespace) -> int:
         print(releasing.stage(arguments.folder, arguments.name))
         return 0
     if (arguments.folder is None) != (arguments.data is None) or (arguments.start and arguments.folder is None):
-        raise ValueError("RUN and --data go together: a run to release, and what it was trained on; --start only with them")
+        raise ValueError("RUN and --data go together: a run to release, and what it was trained on; --start only with "
+                         "them")
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     if arguments.folder:

@@ -13,7 +13,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--only", nargs="+", default=[], metavar="NOTEBOOK",
                         help="these notebooks alone, no sweeps and no tables")
     parser.add_argument("-p", "--parameter", action="append", default=[], metavar="NOTEBOOK:NAME=VALUE",
-                        help="a notebook's parameter; may be given several times; its figures then go beside its executed copy")
+                        help="a notebook's parameter; may be given several times; its figures then go beside its "
+                             "executed copy")
     parser.add_argument("--in-place", action="store_true",
                         help="put the executions back into notebooks/, ready to commit")
     parser.add_argument("--fresh", action="store_true",

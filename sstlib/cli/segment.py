@@ -36,26 +36,41 @@ OVERLAY = "overlay.mp4"
 def configure(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments."""
     parser.add_argument("video", metavar="VIDEO", help="a video file, or a folder of frames")
-    parser.add_argument("--mask", required=True, metavar="FILE", help="palette or gray PNG with an id for each object, white on black, or "
-                        "a color for each object on black; or a folder of such, named as their frames, when several frames are given")
-    parser.add_argument("--threshold", type=_arguments.whole(1, 255), metavar="LEVEL", help="read masks with soft edges, too: levels from this one (1..255) on are "
+    parser.add_argument("--mask", required=True, metavar="FILE", help="palette or gray PNG with an id for each object, "
+                                                                      "white on black, or "
+                        "a color for each object on black; or a folder of such, named as their frames, when several "
+                        "frames are given")
+    parser.add_argument("--threshold", type=_arguments.whole(1, 255), metavar="LEVEL", help="read masks with soft "
+                                                                                            "edges, too: levels from "
+                                                                                            "this one (1..255) on are "
                         "the one object")
     parser.add_argument("--at", type=int, default=0, metavar="FRAME",
-                        help="number of the frame that the mask belongs to (default 0, the first); earlier frames are segmented backward from it")
-    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for FRAME.png, written as they come")
-    parser.add_argument("--overwrite", action="store_true", help="replace what an earlier run left in the folder, and remove its other masks")
-    parser.add_argument("--weights", default="sst-small", metavar="NAME", help="released weights by name, or a file (default sst-small)")
-    parser.add_argument("--overlay", action="store_true", help="also write overlay.mp4, the video tinted with its masks, with its sound")
-    parser.add_argument("--sheet", type=_arguments.new_file, metavar="FILE.png", help="also write a contact sheet: two dozen such frames side by side")
-    parser.add_argument("--longest", type=int, metavar="PIXELS", help="work on frames of at most this long a side, 0 for any; masks keep the "
+                        help="number of the frame that the mask belongs to (default 0, the first); earlier frames are "
+                             "segmented backward from it")
+    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for FRAME.png, written as they "
+                                                                               "come")
+    parser.add_argument("--overwrite", action="store_true", help="replace what an earlier run left in the folder, and "
+                                                                 "remove its other masks")
+    parser.add_argument("--weights", default="sst-small", metavar="NAME", help="released weights by name, or a file "
+                                                                               "(default sst-small)")
+    parser.add_argument("--overlay", action="store_true", help="also write overlay.mp4, the video tinted with its "
+                                                               "masks, with its sound")
+    parser.add_argument("--sheet", type=_arguments.new_file, metavar="FILE.png", help="also write a contact sheet: two "
+                                                                                      "dozen such frames side by side")
+    parser.add_argument("--longest", type=int, metavar="PIXELS", help="work on frames of at most this long a side, 0 "
+                                                                      "for any; masks keep the "
                         "full size (default: what the weights were trained for)")
     parser.add_argument("--flip", action="store_true", help="average with the mirrored frame: twice the time")
-    parser.add_argument("--scales", type=_arguments.number(0, 8, above=True), nargs="+", default=[1.0], metavar="S", help="average over these sizes (default 1)")
+    parser.add_argument("--scales", type=_arguments.number(0, 8, above=True), nargs="+", default=[1.0], metavar="S",
+                        help="average over these sizes (default 1)")
     parser.add_argument("--aggregation", choices=["naive", "hard", "soft"], default="naive",
-                        help="the largest probability wins and probabilities go on to later frames (naive, the default); the winner alone goes on "
+                        help="the largest probability wins and probabilities go on to later frames (naive, the "
+                             "default); the winner alone goes on "
                         "(hard, as CFBI); objects compete as if independent (soft, as STM)")
     parser.add_argument("--keep-reference", action="store_true", help="let every frame also attend to the given ones")
-    parser.add_argument("--threads", type=_arguments.threads, metavar="N", help="take at most so many threads (default: all cores), and one while other "
+    parser.add_argument("--threads", type=_arguments.threads, metavar="N", help="take at most so many threads "
+                                                                                "(default: all cores), and one while "
+                                                                                "other "
                         "programs use the cores; results are equal to the bit with 1 only")
     parser.add_argument("--device", help="cpu or cuda (default: cuda where there is one)")
 
@@ -91,7 +106,8 @@ def run(arguments: argparse.Namespace) -> int:
     rest = Rest(sequence, before)
     predictions = segment_to_folder(network, rest, arguments.out, given, **options)
     count, told = before, {}
-    for t, prediction in tqdm(predictions, total=len(sequence) - before, unit="frame", ascii=True, desc=sequence.name, disable=None):
+    for t, prediction in tqdm(predictions, total=len(sequence) - before, unit="frame", ascii=True, desc=sequence.name,
+                              disable=None):
         count += 1
         told[t] = prediction.presence, prediction.doubt
         while stale:  # not before a first mask is there: until then all may still be refused
@@ -149,12 +165,14 @@ def mask_files(path: Path, at: int, sequence: Sequence) -> dict[int, Path]:
             raise ValueError(f"--at {at}: {sequence.name} has frames 0..{len(sequence) - 1}")
         return {at: path}
     if at:
-        raise ValueError(f"--at {at} goes with a single mask; {path} is a folder, whose masks are named as their frames: leave --at out")
+        raise ValueError(f"--at {at} goes with a single mask; {path} is a folder, whose masks are named as their "
+                         "frames: leave --at out")
     numbers = {name: t for t, name in enumerate(sequence.frame_names)}
     listed = images(path, "masks")
     stray = [name for name in listed if name not in numbers]
     if stray:
-        raise ValueError(f"{listed[stray[0]]}: {sequence.name} has no frame {stray[0]!r}; masks are named as their frames")
+        raise ValueError(f"{listed[stray[0]]}: {sequence.name} has no frame {stray[0]!r}; masks are named as their "
+                         "frames")
     return {numbers[name]: file for name, file in listed.items()}
 
 
@@ -169,13 +187,16 @@ def given_masks(files: Mapping[int, Path], sequence: Sequence, reading: Reading)
     for t, path in sorted(files.items()):
         masks[t] = read_mask(path, reading)
         if masks[t].shape != (height, width):
-            raise ValueError(f"{path}: the mask is {masks[t].shape[1]}x{masks[t].shape[0]} pixels (labels have shape {masks[t].shape}), the "
+            raise ValueError(f"{path}: the mask is {masks[t].shape[1]}x{masks[t].shape[0]} pixels (labels have shape "
+                             f"{masks[t].shape}), the "
                              f"frames of {sequence.name} are {width}x{height}; resize the mask by nearest neighbor")
         if reading.kind not in ("ids", "palette", "colors") and masks[t].all():
-            raise ValueError(f"{path}: the mask is one object throughout and has no background; give one that tells them apart")
+            raise ValueError(f"{path}: the mask is one object throughout and has no background; give one that tells "
+                             "them apart")
     if _without_objects(masks) > max(masks):
         void = " and void (255)" if any(labels.any() for labels in masks.values()) else ""
-        raise ValueError(f"{next(iter(files.values()))}: the given masks hold no object, only background{void}; mark at least one to follow")
+        raise ValueError(f"{next(iter(files.values()))}: the given masks hold no object, only background{void}; mark "
+                         "at least one to follow")
     return masks
 
 
@@ -189,7 +210,8 @@ def _without_objects(masks: Mapping[int, np.ndarray]) -> int:
     return before
 
 
-def report(path: str, sequence: Sequence, files: Mapping[int, Path], masks: Mapping[int, np.ndarray], reading: Reading) -> None:
+def report(path: str, sequence: Sequence, files: Mapping[int, Path], masks: Mapping[int, np.ndarray],
+           reading: Reading) -> None:
     """Prints what was read, before work starts: the video, and what each mask was taken for."""
     height, width = next(iter(masks.values())).shape
     folder = isinstance(sequence, FolderSequence)
@@ -217,13 +239,16 @@ def _checked_outputs(arguments: argparse.Namespace, sequence: Sequence, files: M
     left = sorted(path for path in out.iterdir() if is_picture(path) or path.name == OVERLAY) if out.is_dir() else []
     if left and not arguments.overwrite:
         named = ", ".join(path.name for path in left[:LISTED]) + (", ..." if len(left) > LISTED else "")
-        raise ValueError(f"{out} holds {len(left)} files already, perhaps of an earlier run ({named}); give another folder, or --overwrite "
-                         "to replace masks of these names and to remove other masks and overlays that were written by this command")
+        raise ValueError(f"{out} holds {len(left)} files already, perhaps of an earlier run ({named}); give another "
+                         "folder, or --overwrite "
+                         "to replace masks of these names and to remove other masks and overlays that were written by "
+                         "this command")
     sources = {Path(path).resolve() for path in inputs}
     stale = [path for path in left if path not in outputs.values() and path.resolve() not in sources]
     foreign = [path.name for path in stale if path.name != OVERLAY and not written_here(path)]
     if foreign:
-        print(f"note: not written by this command, and left in {out}: {', '.join(foreign[:LISTED])}{', ...' if len(foreign) > LISTED else ''}")
+        print(f"note: not written by this command, and left in {out}: "
+              f"{', '.join(foreign[:LISTED])}{', ...' if len(foreign) > LISTED else ''}")
     return [path for path in stale if path.name not in foreign]
 
 

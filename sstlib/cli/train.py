@@ -16,18 +16,25 @@ HELP = "train a network from a preset or a JSON configuration; started again it 
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("config", help="a preset (small, tiny, cfbi) or a JSON file with the keys model, training, data")
+    parser.add_argument("config",
+                        help="a preset (small, tiny, cfbi) or a JSON file with the keys model, training, data")
     parser.add_argument("--out", type=Path, help="folder of the run (default: results/training/NAME)")
     parser.add_argument("--set", action="append", default=[], metavar="PART.KEY=VALUE", dest="changes",
                         help="change one field, for example training.steps=500 or model.history=2 (values as JSON)")
-    parser.add_argument("--workers", type=_arguments.whole(0, _arguments.MOST), default=1, help="processes that render clips (default 1)")
-    parser.add_argument("--threads", type=_arguments.threads, help="threads of this process (default: PyTorch's choice)")
-    parser.add_argument("--profile", type=_arguments.whole(1, 100_000), metavar="STEPS", help="train nothing: time so many steps and say where the time goes")
-    parser.add_argument("--json", type=_arguments.new_file, metavar="FILE", help="with --profile: write the record there")
+    parser.add_argument("--workers", type=_arguments.whole(0, _arguments.MOST), default=1, help="processes that render "
+                                                                                                "clips (default 1)")
+    parser.add_argument("--threads", type=_arguments.threads,
+                        help="threads of this process (default: PyTorch's choice)")
+    parser.add_argument("--profile", type=_arguments.whole(1, 100_000), metavar="STEPS", help="train nothing: time so "
+                                                                                              "many steps and say "
+                                                                                              "where the time goes")
+    parser.add_argument("--json", type=_arguments.new_file, metavar="FILE", help="with --profile: write the record "
+                                                                                 "there")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # read when PyTorch is imported; the profiler would print when it starts and stops
+    # Read when PyTorch is imported; the profiler would print when it starts and stops
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")
     import torch
 
     from sstlib.native import keep_freed_memory

@@ -139,7 +139,8 @@ def relight(rng: np.random.Generator, frames: Frames) -> Frames:
     return np.stack(lit if saturation == 1 else [_saturated(frame, np.float32(saturation)) for frame in lit])
 
 
-def _saturated(frame: UInt8[np.ndarray, "height width 3"], saturation: np.float32) -> UInt8[np.ndarray, "height width 3"]:
+def _saturated(frame: UInt8[np.ndarray, "height width 3"],
+               saturation: np.float32) -> UInt8[np.ndarray, "height width 3"]:
     """A frame whose colors are so many times as far from gray."""
     red, green, blue = (frame[..., c].astype(np.float32) for c in range(3))
     gray = ((red + green + blue) / np.float32(3))[..., None]

@@ -1,5 +1,6 @@
-"""Clips composed of photographs with masks: a background that the camera pans over, objects that move, grow, turn and bend, others
-like them, and occluders that hide an object in full for some frames, after which it is seen again."""
+"""Clips composed of photographs with masks: a background that the camera pans over, objects that move, grow, turn and
+bend, others like them, and occluders that hide an object in full for some frames, after which it is seen again.
+"""
 
 import numpy as np
 import torch
@@ -18,7 +19,8 @@ TWIN = 0.3  # probability that something that looks alike is there too
 Composed = tuple[Frames, Labels]
 
 
-def compose(rng: np.random.Generator, photographs: Photographs, frames: int, height: int, width: int, objects: int) -> Composed:
+def compose(rng: np.random.Generator, photographs: Photographs, frames: int, height: int, width: int,
+            objects: int) -> Composed:
     """A clip of photographs alone, with at most `objects` labeled objects."""
     size = (height, width)
     behind = photographs[int(rng.integers(len(photographs)))]
@@ -57,7 +59,8 @@ def add_objects(rng: np.random.Generator, photographs: Photographs, clip: torch.
         _hide(rng, photographs, clip, labels)
 
 
-def _background(rng: np.random.Generator, photograph: Photograph, frames: int, size: tuple[int, int]) -> tuple[torch.Tensor, Labels]:
+def _background(rng: np.random.Generator, photograph: Photograph, frames: int,
+                size: tuple[int, int]) -> tuple[torch.Tensor, Labels]:
     """A photograph under a camera that pans, zooms and rolls, mirrored where it ends."""
     height, width = size
     rows, columns = photograph.labels.shape
@@ -104,7 +107,8 @@ def _half(mask: np.ndarray, length: float) -> tuple[float, float]:
     return max(columns * scale, 1.0), max(rows * scale, 1.0)
 
 
-def _twin(rng: np.random.Generator, layers: list[Layer], behind: Photograph | None, frames: int, size: tuple[int, int]) -> Layer | None:
+def _twin(rng: np.random.Generator, layers: list[Layer], behind: Photograph | None, frames: int,
+          size: tuple[int, int]) -> Layer | None:
     """The same picture as one of the objects, elsewhere, on a path of its own."""
     if layers:
         model = layers[int(rng.integers(len(layers)))]
@@ -121,7 +125,9 @@ def _twin(rng: np.random.Generator, layers: list[Layer], behind: Photograph | No
 
 
 def _hide(rng: np.random.Generator, photographs: Photographs, clip: torch.Tensor, labels: Labels) -> None:
-    """Something crosses in front of an object and hides all of it for some frames; seen again in the last one at least, if it still is there."""
+    """Something crosses in front of an object and hides all of it for some frames; seen again in the last one at
+    least, if it still is there.
+    """
     frames, height, width = labels.shape
     shown = [o for o in np.unique(labels[0]) if o not in (0, VOID)]
     if not shown:
@@ -142,7 +148,8 @@ def _hide(rng: np.random.Generator, photographs: Photographs, clip: torch.Tensor
     heading = rng.uniform(0, 2 * np.pi)
     away = np.array([np.cos(heading), np.sin(heading)]) * (extent + 2 * np.array(half)) * rng.uniform(0.35, 0.9)
     early, late = np.maximum(onset - np.arange(frames), 0), np.maximum(np.arange(frames) - until + 1, 0)
-    path = Path(center + (late - early)[:, None] * away, np.ones(frames), np.zeros(frames), np.ones(frames), np.zeros((frames, 2)), 0.0)
+    path = Path(center + (late - early)[:, None] * away, np.ones(frames), np.zeros(frames), np.ones(frames),
+                np.zeros((frames, 2)), 0.0)
     lay(clip, labels, Layer(pixels, mask, half, path), 0, float(np.exp(rng.normal(0, 0.15))))
 
 
@@ -154,12 +161,15 @@ def _box(mask: np.ndarray) -> tuple[int, int, int, int] | None:
 
 def _occluder(rng: np.random.Generator, photographs: Photographs, extent: np.ndarray,
               size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, tuple[float, float]]:
-    """A picture that hides a box of `extent`: an object's cut-out grown until it does, or a piece of a photograph, round or a bar."""
+    """A picture that hides a box of `extent`: an object's cut-out grown until it does, or a piece of a photograph,
+    round or a bar.
+    """
     if rng.random() < 0.5:
         pixels, mask = _cut(rng, photographs)
         rows, columns = mask.shape
         # The largest box around the middle that the object fills, found by shrinking the whole.
-        share = next((s for s in np.linspace(0.95, 0.2, 16) if mask[_middle(rows, s), _middle(columns, s)].mean() > 0.97), None)
+        share = next(
+            (s for s in np.linspace(0.95, 0.2, 16) if mask[_middle(rows, s), _middle(columns, s)].mean() > 0.97), None)
         if share is not None:
             scale = float((extent / share / (columns, rows)).max()) * rng.uniform(1.02, 1.2) / 2
             return pixels, mask, (columns * scale, rows * scale)

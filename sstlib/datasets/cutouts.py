@@ -1,6 +1,8 @@
-"""Pictures that move over a clip: cut-outs with a path, warped and laid over frames, with the exact mask of what is seen of them.
+"""Pictures that move over a clip: cut-outs with a path, warped and laid over frames, with the exact mask of what is
+seen of them.
 
-A layer's pixel (u, v), each in -1..1, lies at center + turn(scale * half * (u * squeeze, v)) of the frame; a slow wave bends it.
+A layer's pixel (u, v), each in -1..1, lies at center + turn(scale * half * (u * squeeze, v)) of the frame; a slow wave
+bends it.
 """
 
 from dataclasses import dataclass
@@ -38,8 +40,10 @@ class Layer:
     path: Path
 
 
-def draw_path(rng: np.random.Generator, frames: int, size: tuple[int, int], speed: float, start: np.ndarray, calm: float = 1.0) -> Path:
-    """A smooth path from `start`: `speed` pixels a frame, a heading that wanders, turned back at the border, growing, turning and bending.
+def draw_path(rng: np.random.Generator, frames: int, size: tuple[int, int], speed: float, start: np.ndarray,
+              calm: float = 1.0) -> Path:
+    """A smooth path from `start`: `speed` pixels a frame, a heading that wanders, turned back at the border, growing,
+    turning and bending.
 
     Args:
         size: height and width of the frame.
@@ -58,30 +62,37 @@ def draw_path(rng: np.random.Generator, frames: int, size: tuple[int, int], spee
     time = np.arange(frames) / max(frames - 1, 1)
     growth = rng.normal(0, 0.35) * calm if rng.random() < 0.8 else rng.choice([-1, 1]) * rng.uniform(0.5, 1.1) * calm
     turning = rng.normal(0, 0.25) * calm
-    squeeze = 1 - calm * (0.6 * rng.random() if rng.random() < 0.3 else 0.15 * rng.random()) * np.sin(np.pi * rng.uniform(0.3, 1) * time) ** 2
+    squeeze = 1 - calm * (0.6 * rng.random() if rng.random() < 0.3 else 0.15 * rng.random()) * np.sin(
+        np.pi * rng.uniform(0.3, 1) * time)**2
     wave = rng.uniform(0, 2 * np.pi, 2) + np.arange(frames)[:, None] * rng.uniform(-0.7, 0.7, 2)
-    return Path(np.stack(center), np.exp(growth * (time - rng.choice([0, 1]))), rng.normal(0, 0.2) * calm + turning * time,
-                squeeze, wave, float(rng.uniform(0, 0.12) * calm))
+    return Path(np.stack(center), np.exp(growth * (time - rng.choice([0, 1]))),
+                rng.normal(0, 0.2) * calm + turning * time, squeeze, wave, float(rng.uniform(0, 0.12) * calm))
 
 
-def warped(layer: Layer, size: tuple[int, int], padding: str = "zeros") -> tuple[Float[torch.Tensor, "time 3 height width"],
-                                                                                 Float[torch.Tensor, "time height width"]]:
+def warped(
+    layer: Layer, size: tuple[int, int], padding: str = "zeros"
+) -> tuple[Float[torch.Tensor, "time 3 height "
+                 "width"], Float[torch.Tensor, "time height width"]]:
     """Pixels in 0..255, and how much each is covered, for every frame."""
     height, width = size
     path = layer.path
     largest = np.array(layer.half) * 2 * path.scale.max()
     columns, rows = (max(2, int(np.ceil(x))) for x in largest)
     picture, mask = Image.fromarray(layer.pixels), Image.fromarray(layer.mask.astype(np.uint8) * 255)
-    if rows < layer.mask.shape[0] or columns < layer.mask.shape[1]:  # averaged where it shrinks, so that nothing flickers
+    # Averaged where it shrinks, so that nothing flickers
+    if rows < layer.mask.shape[0] or columns < layer.mask.shape[1]:
         shape = min(columns, picture.width), min(rows, picture.height)
         picture, mask = picture.resize(shape, Image.Resampling.BOX), mask.resize(shape, Image.Resampling.BOX)
-    source = torch.from_numpy(np.concatenate([np.asarray(picture), np.asarray(mask)[..., None]], 2)).permute(2, 0, 1).float()
+    source = torch.from_numpy(np.concatenate([np.asarray(picture), np.asarray(mask)[..., None]], 2)).permute(2, 0,
+                                                                                                             1).float()
     grid = _grid(path, layer.half, height, width)
     found = F.grid_sample(source[None].expand(len(grid), -1, -1, -1), grid, "bilinear", padding, align_corners=False)
     # Color beyond the picture's border is black; divided by what lies within, it goes on.
     within = 1.0
     if padding == "zeros":
-        within = F.grid_sample(torch.ones_like(source[None, :1]).expand(len(grid), -1, -1, -1), grid, "bilinear", padding, align_corners=False)
+        within = F.grid_sample(
+            torch.ones_like(source[None, :1]).expand(len(grid), -1, -1, -1), grid, "bilinear", padding,
+            align_corners=False)
         found = torch.cat([found[:, :3] / within.clamp(min=1e-3), found[:, 3:]], 1)
     return found[:, :3], found[:, 3] / 255
 
@@ -94,11 +105,13 @@ def _grid(path: Path, half: tuple[float, float], height: int, width: int) -> Flo
     cos, sin = column(np.cos(path.angle)), column(np.sin(path.angle))
     u = (cos * x + sin * y) / column(half[0] * path.scale * path.squeeze)
     v = (cos * y - sin * x) / column(half[1] * path.scale)
-    bent = u + path.bend * torch.sin(2.5 * v + column(path.wave[:, 0])), v + path.bend * torch.sin(2.5 * u + column(path.wave[:, 1]))
+    bent = u + path.bend * torch.sin(2.5 * v + column(path.wave[:, 0])), v + path.bend * torch.sin(
+        2.5 * u + column(path.wave[:, 1]))
     return torch.stack(bent, -1)
 
 
-def lay(frames: Float[torch.Tensor, "time 3 height width"], labels: Labels, layer: Layer, identity: int, light: float = 1.0) -> Bool[np.ndarray, "time height width"]:
+def lay(frames: Float[torch.Tensor, "time 3 height width"], labels: Labels, layer: Layer, identity: int,
+        light: float = 1.0) -> Bool[np.ndarray, "time height width"]:
     """Lays a layer over the frames and its identity over the labels, in place; tells which pixels are its own."""
     pixels, covered = warped(layer, labels.shape[1:])
     frames.lerp_(pixels * light, covered[:, None])

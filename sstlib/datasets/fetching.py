@@ -20,7 +20,8 @@ from tqdm import tqdm
 from sstlib import paths
 
 CHUNK = 1 << 20
-DAMAGED = (errno.EINVAL, errno.EEXIST, errno.ENOTDIR, errno.EISDIR)  # places outside of a zip, and files that are folders, too
+# Places outside of a zip, and files that are folders, too
+DAMAGED = (errno.EINVAL, errno.EEXIST, errno.ENOTDIR, errno.EISDIR)
 MOST_FILES = 2_000_000
 SPLITS = "train valid test train_all_frames valid_all_frames test_all_frames"
 PARTS = frozenset(["JPEGImages", "Annotations", "ImageSets", *SPLITS.split()])  # outer folders that are kept
@@ -161,8 +162,8 @@ def unpack(archive: Path | str, folder: Path, most: int) -> int:
                 with opened.open(member) as source, open(target, "wb") as file:
                     shutil.copyfileobj(source, file, CHUNK)
         _move_into(scratch, folder)
-    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, RuntimeError, OverflowError, struct.error,
-            UnicodeDecodeError, OSError) as error:
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, RuntimeError, OverflowError,
+            struct.error, UnicodeDecodeError, OSError) as error:
         if isinstance(error, OSError) and error.errno not in DAMAGED:
             raise
         raise ValueError(f"{archive}: not a whole zip ({error}); download it again") from None

@@ -1,4 +1,5 @@
-"""Photographs with object masks, SET/JPEGImages/NAME.jpg and SET/Annotations/NAME.png in a folder or a zip file, and what is cut out of them.
+"""Photographs with object masks, SET/JPEGImages/NAME.jpg and SET/Annotations/NAME.png in a folder or a zip file, and
+what is cut out of them.
 
 Each is decoded once a process and then kept: a few hundred megabytes for a thousand at 288 pixels.
 """
@@ -50,7 +51,8 @@ class Photographs:
         self.place = place
         listed = self._names()
         masks = {name for name in listed if name.endswith(".png") and "/Annotations/" in name}
-        pairs = ((name, name.replace("/JPEGImages/", "/Annotations/")[:-4] + ".png") for name in sorted(listed) if name.endswith(".jpg"))
+        pairs = ((name, name.replace("/JPEGImages/", "/Annotations/")[:-4] + ".png") for name in sorted(listed)
+                 if name.endswith(".jpg"))
         self.files = [pair for pair in pairs if pair[1] in masks]
         if not self.files:
             raise FileNotFoundError(f"{place}: holds no SET/JPEGImages/NAME.jpg with SET/Annotations/NAME.png")
@@ -69,19 +71,23 @@ class Photographs:
             with zipfile.ZipFile(self.place) as archive:
                 return archive.namelist()
         except zipfile.BadZipFile as error:
-            raise ValueError(f"{self.place} is neither a folder nor a zip file ({error}); SST_PHOTOGRAPHS names one of them") from error
+            raise ValueError(f"{self.place} is neither a folder nor a zip file ({error}); SST_PHOTOGRAPHS names one of "
+                             "them") from error
 
     def _decoded(self, index: int) -> Photograph:
         picture, mask = (Image.open(io.BytesIO(data)) for data in self._bytes(self.files[index]))
         if mask.mode not in ("P", "L") or mask.size != picture.size:
-            raise ValueError(f"{self.place}: {self.files[index][1]} is {mask.mode} of {mask.size[0]}x{mask.size[1]}; expected a palette or gray "
+            raise ValueError(f"{self.place}: {self.files[index][1]} is {mask.mode} of {mask.size[0]}x{mask.size[1]}; "
+                             "expected a palette or gray "
                              f"mask of {picture.size[0]}x{picture.size[1]}, as the picture is")
-        return Photograph(self.files[index][0].replace("JPEGImages/", "")[:-4], np.asarray(picture.convert("RGB")), np.asarray(mask))
+        return Photograph(self.files[index][0].replace("JPEGImages/", "")[:-4], np.asarray(picture.convert("RGB")),
+                          np.asarray(mask))
 
     def _bytes(self, names: tuple[str, str]) -> list[bytes]:
         if self.place.is_dir():
             return [(self.place / name).read_bytes() for name in names]
-        with zipfile.ZipFile(self.place) as archive:  # opened anew: processes that shared an open file would move each other's place in it
+        # Opened anew: processes that shared an open file would move each other's place in it
+        with zipfile.ZipFile(self.place) as archive:
             return [archive.read(name) for name in names]
 
 
@@ -93,7 +99,8 @@ def open_photographs() -> Photographs:
     """
     place = paths.photographs()
     if place is None:
-        raise FileNotFoundError("no photographs with masks: set SST_PHOTOGRAPHS to the folder or the zip file with SET/JPEGImages/NAME.jpg "
+        raise FileNotFoundError("no photographs with masks: set SST_PHOTOGRAPHS to the folder or the zip file with "
+                                "SET/JPEGImages/NAME.jpg "
                                 "and SET/Annotations/NAME.png, or put them at data/photographs")
     return _opened(place)
 

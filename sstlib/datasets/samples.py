@@ -100,7 +100,9 @@ def _compressed(frame: UInt8[np.ndarray, "height width 3"], quality: int) -> UIn
 
 
 def _real(rng: np.random.Generator, data: DataConfig) -> Sample:
-    """A clip cut from one sequence, half the time with another's objects over it (or with photographs' where there are), then relit."""
+    """A clip cut from one sequence, half the time with another's objects over it (or with photographs' where there
+    are), then relit.
+    """
     sequences = real_sequences(data.real, data.held_out)
 
     gap = int(rng.integers(1, data.max_gap + 1)) if data.photo_ratio else data.max_gap  # slow and fast clips

@@ -159,7 +159,9 @@ def content_hash(split: str) -> str:
 def write_manifest(path: Path) -> None:
     """States the content of every clip, for whoever makes a new version; that of a released one never changes."""
     everything = [sequence for split in CLIPS for sequence in clips(split)]
-    stated = [f"{json.dumps(str(one.seed))}: {json.dumps(fingerprint(render(one.spec, one.seed)))}" for one in everything]
+    stated = [
+        f"{json.dumps(str(one.seed))}: {json.dumps(fingerprint(render(one.spec, one.seed)))}" for one in everything
+    ]
     with atomic_write(path, "w") as file:
         file.write(f'{{"version": {VERSION}, "clips": {{\n' + ",\n".join(stated) + "\n}}\n")
 

@@ -83,10 +83,12 @@ def _described(path: Path) -> dict[str, dict[int, dict[str, Any]]]:
             raise ValueError(f"{path}: {video!r} is no name of a video's folder")
         for n, known in objects.items():
             frames = known.get("frames") if isinstance(known, dict) else None
-            if not isinstance(frames, list) or not frames or not all(isinstance(frame, str) and frame for frame in frames):
+            if not isinstance(frames, list) or not frames or not all(
+                    isinstance(frame, str) and frame for frame in frames):
                 raise ValueError(f"{path}: object {n} of video {video} has no key 'frames' with names of frames")
             if not isinstance(known.get("category", ""), str):
-                raise ValueError(f"{path}: object {n} of video {video} has category {known['category']!r}; expected a name")
+                raise ValueError(f"{path}: object {n} of video {video} has category {known['category']!r}; expected a "
+                                 "name")
     if not described:
         raise ValueError(f"{path}: describes no video")
     return described

@@ -36,7 +36,9 @@ class Pair(NamedTuple):
 
 
 class Clip(NamedTuple):
-    """One sequence: the first frame that shows an object, whose mask is given, and all that are scored; how each side is read."""
+    """One sequence: the first frame that shows an object, whose mask is given, and all that are scored; how each
+    side is read.
+    """
 
     pairs: list[Pair]
     truth: Reading
@@ -78,8 +80,11 @@ def evaluate(predictions: str | Path, annotations: str | Path | Masks, *, protoc
     guesses = {name: reading_of([there[name][path.stem] for path in files[1:] if path.stem in there[name]])
                for name, files in annotations.items()}  # the first is not scored: it may be a copy of the annotation
     protocol, notes = _protocol(protocol, annotations, readings, guesses)
-    notes += [f"sequence {name}: {side} are read {reading}" for side, known in (("annotations", readings), ("predictions", guesses))
-              for name, reading in known.items() if reading.color or reading.kind == "alpha"]
+    notes += [
+        f"sequence {name}: {side} are read {reading}"
+        for side, known in (("annotations", readings), ("predictions", guesses)) for name, reading in known.items()
+        if reading.color or reading.kind == "alpha"
+    ]
     clips = {}
     for name, files in annotations.items():
         start = 0 if protocol.late_objects else _first_object(files, readings[name])
@@ -129,7 +134,8 @@ def predicted_masks(folder: Path, frames: Iterable[Path]) -> dict[str, Path]:
     for frame in frames:
         twin = listed.get(frame.stem, numbers.get(same_number(frame.stem)))
         if twin is not None and twin.stem != frame.stem:
-            raise ValueError(f"{twin}: its annotation is named {frame.name}; predictions take the names of the annotations' "
+            raise ValueError(f"{twin}: its annotation is named {frame.name}; predictions take the names of the "
+                             "annotations' "
                              f"frames, so rename it {frame.stem}{twin.suffix}")
         if twin is not None:
             found[frame.stem] = twin
@@ -261,7 +267,8 @@ def _provenance(pairs: Mapping[str, list[Pair]], **folders: Path | str) -> dict:
 
 def scorer_code() -> str:
     """Fingerprint of the code that reads masks and turns them into scores."""
-    source = "".join(map(inspect.getsource, (counts, scores, masks, contents, png))).encode() + counts.SOURCE.read_bytes()
+    source = "".join(map(inspect.getsource,
+                         (counts, scores, masks, contents, png))).encode() + counts.SOURCE.read_bytes()
     return hashlib.sha256(source).hexdigest()
 
 

@@ -1,4 +1,6 @@
-"""Experiments: variants, sweeps and run records here; `tables` (needs pandas) and `execute` (needs the network) beside them."""
+"""Experiments: variants, sweeps and run records here; `tables` (needs pandas) and `execute` (needs the network)
+beside them.
+"""
 
 from sstlib.experiments.records import RunRecord
 from sstlib.experiments.sweeps import SWEEPS, VARIANTS, Run, Sweep, missing, run

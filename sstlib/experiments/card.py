@@ -1,4 +1,6 @@
-"""The card of a release, whose every number comes from the weights file or from a record of these very weights, and its figures."""
+"""The card of a release, whose every number comes from the weights file or from a record of these very weights, and
+its figures.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,9 @@ FAILURES = 3  # worst clips that are shown
 
 
 def write_card(name: str) -> Path:
-    """Writes results/weights/NAME.md from the weights file, the records that score these very weights, and the figures that are there."""
+    """Writes results/weights/NAME.md from the weights file, the records that score these very weights, and the
+    figures that are there.
+    """
     path = paths.WEIGHTS / f"{name}.md"
     with atomic_write(path, "w") as file:
         file.write(card(name))
@@ -33,15 +37,19 @@ def card(name: str) -> str:
     run = RunConfig.from_dict(facts["run"], f"{name}: run.")
     model, data, training = run.model, run.data, run.training
     parameters = sum(p.numel() for p in weights.load(name).parameters())
-    found = {benchmark: record for benchmark in validation.BENCHMARKS if (record := validation.record_of(name, benchmark))}
+    found = {
+        benchmark: record for benchmark in validation.BENCHMARKS if (record := validation.record_of(name, benchmark))
+    }
     lines = [
         f"# {name}", "",
         f"A {model.method.upper()} of {parameters / 1e6:.1f} million parameters: layers {', '.join(model.layers)}, "
         f"history {model.history}, features at stride {model.output_stride}.", "", *_beside_the_paper(model),
         "## Training", "", *_training(facts), "",
         _selection(name, data.held_out),
-        f"- **Last run**: {training.optimizer}, learning rate {training.learning_rate:g} ({training.schedule}), {training.precision}, "
-        f"clips of {data.frames} frames, own masks from {training.own_masks_from:.0%} of the steps, seed {training.seed}.", "",
+        f"- **Last run**: {training.optimizer}, learning rate {training.learning_rate:g} ({training.schedule}), "
+        f"{training.precision}, "
+        f"clips of {data.frames} frames, own masks from {training.own_masks_from:.0%} of the steps, seed "
+        f"{training.seed}.", "",
         "## Scores", "", *_scores(found), "", *_occlusion(name, found.get("sst-occlusion")), *_failures(name, found),
         "## Terms", "", facts["terms"], ""]
     return "\n".join(lines)
@@ -54,8 +62,10 @@ def _beside_the_paper(model: ModelConfig) -> list[str]:
     if not differing:
         return []
     rows = [f"| {field} | {_value(own)} | {_value(others)} |" for field, (own, others) in differing.items()]
-    return [f"It is another model than the paper's (`{paper}`, fields of `sstlib.config.ModelConfig`):", "", "| field | here | the paper's |",
-            "| --- | --- | --- |", *rows, ""]
+    return [
+        f"It is another model than the paper's (`{paper}`, fields of `sstlib.config.ModelConfig`):", "",
+        "| field | here | the paper's |", "| --- | --- | --- |", *rows, ""
+    ]
 
 
 def _value(value: Any) -> str:
@@ -71,8 +81,10 @@ def _selection(name: str, held_out: tuple[str, ...]) -> str:
         text += f" Training sequences held out to choose by: {', '.join(held_out)}."
     if before:
         scores = "; ".join(f"{data}: J&F {scores}" for data, scores in before.items())
-        text += (f" The recipe was: releases of this name before these weights were scored on the same sequences ({scores}), "
-                 f"{'beside those held out' if held_out else 'and none were held out to choose by'}, so the scores below are to be expected above those on sequences "
+        text += (" The recipe was: releases of this name before these weights were scored on the same sequences "
+                 f"({scores}), "
+                 f"{'beside those held out' if held_out else 'and none were held out to choose by'}, so the scores "
+                 "below are to be expected above those on sequences "
                  "never looked at, by an unknown amount.")
     return text
 
@@ -90,13 +102,17 @@ def _training(facts: dict[str, Any]) -> list[str]:
     for number, run in enumerate(chain, 1):
         if number > 1 and BACKBONE in run["run"]["training"]["start"]:
             first += f" From run {number} on the published weights (ImageNet) of {run['run']['model']['backbone'].rpartition('+')[2]} are part of it."
-    rows = [first, "", "| run | data | steps | clips a step | size | minutes | machine | commit |", "| --- | --- | --- | --- | --- | --- | --- | --- |"]
+    rows = [first, "", "| run | data | steps | clips a step | size | minutes | machine | commit |", "| --- | --- | --- "
+                                                                                                    "| --- | --- | --- "
+                                                                                                    "| --- | --- |"]
     for number, run in enumerate(chain, 1):
         training, data, origin = run["run"]["training"], run["run"]["data"], run["origin"]
         minutes = f"{run['training_seconds'] / 60:.0f}" if "training_seconds" in run else "not recorded"
-        rows.append(f"| {number} | {_data(data)} | {run['step']} | {training['batch']} | {data['width']}x{data['height']}x{data['frames']} | "
+        rows.append(f"| {number} | {_data(data)} | {run['step']} | {training['batch']} | "
+                    f"{data['width']}x{data['height']}x{data['frames']} | "
                     f"{minutes} | {origin['device']}, torch {origin['torch']} | {origin['commit']} |")
-    return [*rows, "", f"Cost: {least}{sum(known) / 60:.0f} minutes in all, the rendering of clips beside it not counted. One run, one seed."]
+    return [*rows, "", f"Cost: {least}{sum(known) / 60:.0f} minutes in all, the rendering of clips beside it not "
+                       "counted. One run, one seed."]
 
 
 def _data(data: dict[str, Any]) -> str:
@@ -110,11 +126,15 @@ def _scores(found: dict[str, records.RunRecord]) -> list[str]:
     """A table row a record of these weights, or one line that there is none."""
     if not found:
         return ["No record of these weights yet."]
-    rows = ["J&F with the 95% interval over sequences drawn again and again (bootstrap). Trained once, so nothing is known of the spread over "
-            "seeds.", "", "| data | sequences | J&F | J | F | frames a second | machine |", "| --- | --- | --- | --- | --- | --- | --- |"]
+    rows = ["J&F with the 95% interval over sequences drawn again and again (bootstrap). Trained once, so nothing is "
+            "known of the spread over "
+            "seeds.", "", "| data | sequences | J&F | J | F | frames a second | machine |", "| --- | --- | --- | --- | "
+                                                                                            "--- | --- | --- |"]
     for record in found.values():
-        rows.append(f"| {record.provenance['data']} | {len(record.metrics['sequences'])} | {_spread(*validation.interval(record))} | "
-                    f"{100 * record.metrics['J']:.1f} | {100 * record.metrics['F']:.1f} | {record.cost['frames_per_second']:.1f} | "
+        rows.append(f"| {record.provenance['data']} | {len(record.metrics['sequences'])} | "
+                    f"{_spread(*validation.interval(record))} | "
+                    f"{100 * record.metrics['J']:.1f} | {100 * record.metrics['F']:.1f} | "
+                    f"{record.cost['frames_per_second']:.1f} | "
                     f"{record.provenance['device']} |")
     return rows
 
@@ -130,8 +150,10 @@ def _occlusion(name: str, record: records.RunRecord | None) -> list[str]:
         return []
     table = validation.occlusion_curve(record)
     table.insert(2, "J&F (95% interval)", [_spread(*row[3:6]) for row in table.itertuples()])
-    return ["### Through occlusions", "", f"SST-Occlusion's test clips, from none to {table['frames hidden'].max()} frames in which one object of two is "
-            "hidden in full; the other measures are J of all objects while at most a quarter of them can be seen, and in the first five frames "
+    return ["### Through occlusions", "", f"SST-Occlusion's test clips, from none to {table['frames hidden'].max()} "
+                                          "frames in which one object of two is "
+            "hidden in full; the other measures are J of all objects while at most a quarter of them can be seen, and "
+            "in the first five frames "
             "after they come back.", "", tables.markdown(table.drop(columns=["J&F", "low", "high"])),
             *_picture(name, "occlusion.png", "J&F over the length of the occlusion")]
 
@@ -145,11 +167,17 @@ def _failures(name: str, found: dict[str, records.RunRecord]) -> list[str]:
         for number, clip in enumerate(worst, 1):
             lines += _picture(name, f"failure-{number}.jpg", f"truth and prediction, {clip}")
     if record := found.get("davis2016"):
-        lines += [f"DAVIS-2016 validation, the best, the median and the worst sequence (J&F): {_named(record, validation.extremes(record).values())}.",
-                  "The worst five: " + _named(record, sorted(record.metrics["sequences"], key=lambda n: record.metrics["sequences"][n]["J&F"])[:5])
-                  + ".", "", *_picture(name, "davis2016.png", "boundaries and scores of the best, the median and the worst sequence")]
+        lines += [
+            "DAVIS-2016 validation, the best, the median and the worst sequence (J&F): "
+            f"{_named(record, validation.extremes(record).values())}.", "The worst five: " +
+            _named(record,
+                   sorted(record.metrics["sequences"], key=lambda n: record.metrics["sequences"][n]["J&F"])[:5]) + ".",
+            "", *_picture(name, "davis2016.png", "boundaries and scores of the best, the median and the "
+                          "worst sequence")
+        ]
         if (paths.FIGURES / name / "davis2016.png").exists():
-            lines += ["The outlines are made from the masks of DAVIS 2016 (Perazzi et al., CVPR 2016; CC BY-NC 4.0), and so this picture is under the "
+            lines += ["The outlines are made from the masks of DAVIS 2016 (Perazzi et al., CVPR 2016; CC BY-NC 4.0), "
+                      "and so this picture is under the "
                       "same terms; its photographs, some under their authors' own terms, are not shown.", ""]
     return lines
 
@@ -168,15 +196,19 @@ def _picture(name: str, file: str, says: str) -> list[str]:
 
 
 def write_figures(name: str) -> list[Path]:
-    """Draws what the records of these weights allow; those that show masks need the masks of `scoring.score` on this machine."""
+    """Draws what the records of these weights allow; those that show masks need the masks of `scoring.score` on this
+    machine.
+    """
     written = []
     if record := validation.record_of(name, "sst-occlusion"):
         table = validation.occlusion_curve(record)
         points = [(float(row[1]), row[3], (row[5] - row[4]) / 2) for row in table.itertuples()]
         drawing = score_by_occlusion({name: points}, "SST-Occlusion, test; band: 95% interval over clips", "J&F")
         written.append(_write(name, "occlusion.png", png(drawing)))
-        written += [_write(name, f"failure-{n}.jpg", jpeg(_strip(name, clip), 70)) for n, clip in enumerate(_worst(record), 1)
-                    if (validation.predictions(name, "sst-occlusion") / clip).is_dir()]
+        written += [
+            _write(name, f"failure-{n}.jpg", jpeg(_strip(name, clip), 70)) for n, clip in enumerate(_worst(record), 1)
+            if (validation.predictions(name, "sst-occlusion") / clip).is_dir()
+        ]
     record = validation.record_of(name, "davis2016")
     if record and "frames" in record.metrics and paths.davis() and validation.predictions(name, "davis2016").is_dir():
         rows = [_outlined(name, record, kind, sequence) for kind, sequence in validation.extremes(record).items()]
@@ -198,7 +230,10 @@ def _strip(name: str, clip: str) -> Any:
     times = np.linspace(0, len(sequence) - 1, 5).astype(int).tolist()
     predicted = np.stack([read_mask(folder / f"{frame}.png") for frame in sequence.frame_names])
     objects = range(1, 1 + sequence.spec.objects)
-    notes = ["J " + ", ".join(f"{100 * region_similarity(p == o, t == o):.0f}" for o in objects) for p, t in zip(predicted, made.labels)]
+    notes = [
+        "J " + ", ".join(f"{100 * region_similarity(p == o, t == o):.0f}" for o in objects)
+        for p, t in zip(predicted, made.labels)
+    ]
     return side_by_side(made.frames, {"truth": made.labels, "prediction": predicted}, times, {"prediction": notes})
 
 

@@ -1,4 +1,6 @@
-"""What the causal mode changes in the masks: the same weights with cached keys, and with every buffer computed anew and in full."""
+"""What the causal mode changes in the masks: the same weights with cached keys, and with every buffer computed anew
+and in full.
+"""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -34,13 +36,15 @@ def compare(name: str = "sst-small", split: str = "val") -> Path:
     metrics = side_by_side(name, open_dataset("sst-occlusion", split))
     model = weights.load(name).config
     cost = {mode: anatomy(model.replace(causal=causal))[-1].multiply_adds for mode, causal in MODES.items()}
-    record = records.RunRecord(EXPERIMENT, f"{name}-both-modes", 0, config, metrics, {"multiply_adds_480p": cost}, provenance(f"sst-occlusion {split}"))
+    record = records.RunRecord(EXPERIMENT, f"{name}-both-modes", 0, config, metrics, {"multiply_adds_480p": cost},
+                               provenance(f"sst-occlusion {split}"))
     return record.write(path)
 
 
 def side_by_side(name: str, sequences: Iterable[Sequence]) -> dict[str, object]:
-    """Metrics of each mode against the truth, `agreement` (mean J of one mode's masks against the other's), and `full_minus_causal`: the
-    difference of J by object, with its interval over sequences."""
+    """Metrics of each mode against the truth, `agreement` (mean J of one mode's masks against the other's), and
+    `full_minus_causal`: the difference of J by object, with its interval over sequences.
+    """
     scores, agreement = {mode: [] for mode in MODES}, []
     for sequence in tqdm(list(sequences), unit="clip", ascii=True, disable=None):
         segmenters = {}
@@ -55,7 +59,9 @@ def side_by_side(name: str, sequences: Iterable[Sequence]) -> dict[str, object]:
             agreement += [region_similarity(*(labels == o for labels in found)) for o in segmenter.ids[1:] if t > 0]
         for mode, (_, scorer) in segmenters.items():
             scores[mode].append(scorer.result())
-    by_sequence = [{score.name: [row["J"].mean for row in score.per_object().values()] for score in scores[mode]} for mode in MODES]
+    by_sequence = [
+        {score.name: [row["J"].mean for row in score.per_object().values()] for score in scores[mode]} for mode in MODES
+    ]
     return {mode: summary(scores[mode]) for mode in MODES} | {
         "agreement": float(np.mean(agreement)), "full_minus_causal": paired_comparison(*by_sequence).to_dict()}
 
@@ -63,8 +69,11 @@ def side_by_side(name: str, sequences: Iterable[Sequence]) -> dict[str, object]:
 def table(record: records.RunRecord) -> pd.DataFrame:
     """Both modes of a record: scores in percent, and multiply-adds of a 480p frame in billions."""
     work = record.cost["multiply_adds_480p"]
-    return pd.DataFrame([{"mode": mode, **{score: 100 * record.metrics[mode][score] for score in ("J&F", "J", "F")}, "multiply-adds (10^9)": work[mode] / 1e9}
-                         for mode in MODES])
+    return pd.DataFrame([{
+        "mode": mode, **{
+            score: 100 * record.metrics[mode][score] for score in ("J&F", "J", "F")
+        }, "multiply-adds (10^9)": work[mode] / 1e9
+    } for mode in MODES])
 
 
 def said(record: records.RunRecord) -> str:
@@ -73,4 +82,5 @@ def said(record: records.RunRecord) -> str:
     low, mean, high = (100 * found["difference"][part] for part in ("low", "mean", "high"))
     verdict = "undecided" if low <= 0 <= high else "full is better" if low > 0 else "causal is better"
     return (f"The masks agree to J {100 * record.metrics['agreement']:.1f}. Full minus causal: {mean:.1f} points of J "
-            f"({low:.1f} to {high:.1f} with 95%, {found['better']} clips for full and {found['worse']} against): {verdict}.")
+            f"({low:.1f} to {high:.1f} with 95%, {found['better']} clips for full and {found['worse']} against): "
+            f"{verdict}.")

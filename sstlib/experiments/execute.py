@@ -33,8 +33,8 @@ AFTER = 4  # last frames of a clip, in which the target is whole again
 def execute(run: Run, *, quiet: bool = False) -> records.RunRecord:
     """Trains and scores one run and writes its record; stopped, it goes on from its last checkpoint.
 
-    The working folder (checkpoint, curve, weights) is results/training/EXPERIMENT/VARIANT-seedN, which git ignores; only the
-    checkpoint is removed when the record is written.
+    The working folder (checkpoint, curve, weights) is results/training/EXPERIMENT/VARIANT-seedN, which git ignores;
+    only the checkpoint is removed when the record is written.
     """
     folder = paths.RESULTS / "training" / run.experiment / f"{run.variant}-seed{run.seed}"
     network = train(run.config, folder, quiet=quiet)
@@ -50,7 +50,8 @@ def execute(run: Run, *, quiet: bool = False) -> records.RunRecord:
 
 
 def test_clips() -> Iterator[tuple[int, Clip]]:
-    """What short runs are scored on, rendered when asked for: (frames of full occlusion, clip), of the size they are trained at.
+    """What short runs are scored on, rendered when asked for: (frames of full occlusion, clip), of the size they are
+    trained at.
 
     SST-Occlusion itself is out of reach of a minute's training: all methods lose all targets, which compares nothing.
     """
@@ -58,16 +59,17 @@ def test_clips() -> Iterator[tuple[int, Clip]]:
     for length in LENGTHS:
         for number in range(CLIPS_A_LENGTH):
             seed = (TEST_SEED, length, number)
-            yield length, render(random_spec("easy", np.random.default_rng(seed), frames=length + AROUND_OCCLUSION + AFTER, height=data.height,
-                                             width=data.width, objects=data.objects, occlusion=length), seed)
+            yield length, render(
+                random_spec("easy", np.random.default_rng(seed), frames=length + AROUND_OCCLUSION + AFTER,
+                            height=data.height, width=data.width, objects=data.objects, occlusion=length), seed)
 
 
 def score_occlusions(network: Propagator, clips: Iterable[tuple[int, Clip]]) -> tuple[dict[str, Any], float, int]:
     """Segments each clip from its first mask alone and scores it.
 
     Returns:
-        Metrics (see `summary`, with the measures of occlusion and the target's J after each length of it), seconds of segmentation,
-        frames segmented.
+        Metrics (see `summary`, with the measures of occlusion and the target's J after each length of it), seconds of
+        segmentation, frames segmented.
     """
     scores, occlusions, after, seconds, frames = [], [], defaultdict(list), 0.0, 0
     for length, clip in clips:
@@ -77,12 +79,14 @@ def score_occlusions(network: Propagator, clips: Iterable[tuple[int, Clip]]) -> 
         scores.append(score_sequence(labels, clip.labels, name=f"occlusion-{length}-{len(after[str(length)])}"))
         occlusions.append(score_occlusion(labels, clip.labels, clip.visible_share))
         after[str(length)].append(float(occlusions[-1].similarity[0, -AFTER:].mean()))
-    metrics = summary(scores) | {"occlusion": summarize_occlusion(occlusions), "after": {k: float(np.mean(v)) for k, v in after.items()}}
+    metrics = summary(scores) | {
+        "occlusion": summarize_occlusion(occlusions), "after": {k: float(np.mean(v)) for k, v in after.items()}
+    }
     return metrics, seconds, frames
 
 
-def segmented(network: Propagator, frames: UInt8[np.ndarray, "time height width 3"], first: UInt8[np.ndarray, "height width"]
-              ) -> UInt8[np.ndarray, "time height width"]:
+def segmented(network: Propagator, frames: UInt8[np.ndarray, "time height width 3"],
+              first: UInt8[np.ndarray, "height width"]) -> UInt8[np.ndarray, "time height width"]:
     """Labels of every frame of a clip in memory, from those of its first frame."""
     return np.stack([prediction.labels for _, prediction in segment_sequence(network, ArraySequence(frames, first))])
 

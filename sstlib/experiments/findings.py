@@ -20,14 +20,18 @@ def orderings(claims: Iterable[tuple[pd.DataFrame, str, str]], score: str = "J&F
         difference = high[score] - low[score]
         error = np.sqrt(high[f"{score} sd"] ** 2 / high["runs"] + low[f"{score} sd"] ** 2 / low["runs"])
         decided = abs(difference) > 2 * error
-        rows.append({"claim": f"{better} above {worse}", "difference": round(difference, 1), "standard error": round(error, 1),
-                     "verdict": ("seen" if difference > 0 else "reversed") if decided else "undecided"})
+        rows.append({
+            "claim": f"{better} above {worse}", "difference": round(difference, 1), "standard error": round(error, 1),
+            "verdict": ("seen" if difference > 0 else "reversed") if decided else "undecided"
+        })
     return pd.DataFrame(rows)
 
 
 def spoken(verdicts: pd.DataFrame) -> str:
     """The verdicts as Markdown sentences, one a kind."""
-    phrases = {"seen": "Seen here too", "reversed": "The other way round here", "undecided": "Not decided by these runs"}
+    phrases = {
+        "seen": "Seen here too", "reversed": "The other way round here", "undecided": "Not decided by these runs"
+    }
     lines = []
     for verdict, phrase in phrases.items():
         rows = verdicts[verdicts["verdict"] == verdict]
@@ -46,8 +50,10 @@ def implied_contour(names: Iterable[str]) -> pd.DataFrame:
     rows = pd.concat(frames).dropna(subset=["J_seen", "J_unseen"])
     mean = (rows["J_seen"] + rows["J_unseen"]) / 2
     implied = 2 * rows["G"] - mean
-    return pd.DataFrame({"table": rows["table"], "method": rows["method"], "G": rows["G"], "J seen": rows["J_seen"],
-                         "J unseen": rows["J_unseen"], "implied mean F": implied, "F - J": implied - mean}).reset_index(drop=True)
+    return pd.DataFrame({
+        "table": rows["table"], "method": rows["method"], "G": rows["G"], "J seen": rows["J_seen"],
+        "J unseen": rows["J_unseen"], "implied mean F": implied, "F - J": implied - mean
+    }).reset_index(drop=True)
 
 
 def davis2016_sequences() -> pd.DataFrame:
@@ -63,7 +69,11 @@ def standing(real: pd.DataFrame) -> str:
     if rows.empty:
         return "No row was measured on real frames yet: name a DAVIS folder in `SST_DAVIS` and run `make reproduce`."
     best = rows.iloc[0]
-    lines = [f"- **{row.method}** ({row.training}): J&F {row['J&F']:.1f}, J {row.J:.1f}, F {row.F:.1f}." for _, row in rows.iterrows()]
-    lines.append(f"- Best measured here: {best.method}, {best['J&F']:.1f}; CFBI's published 86.1 (DAVIS training only) is "
+    lines = [
+        f"- **{row.method}** ({row.training}): J&F {row['J&F']:.1f}, J {row.J:.1f}, F {row.F:.1f}."
+        for _, row in rows.iterrows()
+    ]
+    lines.append(f"- Best measured here: {best.method}, {best['J&F']:.1f}; CFBI's published 86.1 (DAVIS training only) "
+                 "is "
                  f"{86.1 - best['J&F']:+.1f} points from it.")
     return "\n".join(lines)

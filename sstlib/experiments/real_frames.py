@@ -11,14 +11,16 @@ EXPERIMENT = "davis2016"
 
 
 def davis_rows() -> list[Path]:
-    """Scores every released network of the main line (`sst-...`) on the 20 validation sequences, where DAVIS is at hand.
+    """Scores every released network of the main line (`sst-...`) on the 20 validation sequences, where DAVIS is at
+    hand.
 
     Returns the records: those that are there for these very weights are kept.
 
     Raises:
         FileNotFoundError: `SST_DAVIS` or data/DAVIS names a folder that is not DAVIS 2016.
     """
-    return [validation.score(name, EXPERIMENT) for name in weights.released() if name.startswith("sst-")] if paths.davis() else []
+    return [validation.score(name, EXPERIMENT) for name in weights.released() if name.startswith("sst-")
+            ] if paths.davis() else []
 
 
 def published_masks_row(name: str, result: Evaluation, trained_on: str) -> Path:
@@ -28,7 +30,9 @@ def published_masks_row(name: str, result: Evaluation, trained_on: str) -> Path:
         ValueError: it was not scored as DAVIS 2016.
     """
     if result.protocol.name != EXPERIMENT:
-        raise ValueError(f"the table holds rows of {EXPERIMENT}, these masks were scored as {result.protocol.name}; use --dataset {EXPERIMENT}")
+        raise ValueError(f"the table holds rows of {EXPERIMENT}, these masks were scored as {result.protocol.name}; "
+                         f"use --dataset {EXPERIMENT}")
     metrics = validation.measured(result) | {"trained_on": trained_on}
     masks = {"masks": result.provenance["predictions"]["fingerprint"]}
-    return records.RunRecord(EXPERIMENT, name, 0, masks, metrics, {}, provenance(validation.BENCHMARKS[EXPERIMENT].data)).write()
+    return records.RunRecord(EXPERIMENT, name, 0, masks, metrics, {},
+                             provenance(validation.BENCHMARKS[EXPERIMENT].data)).write()

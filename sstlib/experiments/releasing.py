@@ -18,22 +18,29 @@ from sstlib.values import Fields, Number, Text, Whole, shown
 CURVE_ROWS = 300
 TERMS = {
     "generated": "Free of data terms: no real image was seen in training. MIT, as the code.",
-    "davis2016+photographs": "Non-commercial research only, with attribution: trained on DAVIS 2016 (CC BY-NC 4.0; Perazzi et al., CVPR 2016) and on "
-                             "photographs with masks of ECSSD (Yan et al., CVPR 2013), COCO 2017 (annotations CC BY 4.0, photographs under their "
-                             "authors' licenses) and DAVIS 2017's test-challenge; features of EfficientNet-Lite0 (ImageNet; Apache-2.0).",
-    "davis2016": "Non-commercial research only, with attribution, as DAVIS 2016 (CC BY-NC 4.0; Perazzi et al., CVPR 2016) asks of what is made from it.",
+    "davis2016+photographs": "Non-commercial research only, with attribution: trained on DAVIS 2016 (CC BY-NC 4.0; "
+                             "Perazzi et al., CVPR 2016) and on "
+                             "photographs with masks of ECSSD (Yan et al., CVPR 2013), COCO 2017 (annotations CC BY "
+                             "4.0, photographs under their "
+                             "authors' licenses) and DAVIS 2017's test-challenge; features of EfficientNet-Lite0 "
+                             "(ImageNet; Apache-2.0).",
+    "davis2016": "Non-commercial research only, with attribution, as DAVIS 2016 (CC BY-NC 4.0; Perazzi et al., CVPR "
+                 "2016) asks of what is made from it.",
 }
-LICENSES = {"generated": "mit", "davis2016": "cc-by-nc-4.0", "davis2016+photographs": "cc-by-nc-4.0"}  # as the hub names them
+# As the hub names them
+LICENSES = {"generated": "mit", "davis2016": "cc-by-nc-4.0", "davis2016+photographs": "cc-by-nc-4.0"}
 
 
 def release(run: Path, name: str, data: str, start: str | None = None) -> list[Path]:
-    """Copies a run's averaged weights to results/weights/NAME and its curve to results/runs/releases; returns the files.
+    """Copies a run's averaged weights to results/weights/NAME and its curve to results/runs/releases; returns the
+    files.
 
     Args:
         run: folder of a finished `sst train`.
         name: what users will load it by.
         data: what it was trained on, a key of TERMS; decides the terms that the file and the card state.
-        start: the weights that the run started from, where its file does not tell of them (older runs) and they lie elsewhere by now.
+        start: the weights that the run started from, where its file does not tell of them (older runs) and they lie
+            elsewhere by now.
 
     Raises:
         ValueError: unknown data; a run that has not finished; weights that the run cannot have started from.
@@ -46,7 +53,8 @@ def release(run: Path, name: str, data: str, start: str | None = None) -> list[P
     facts, curve = _finished(run)
     network = weights.load(run / "weights.safetensors")
     if facts["step"] < facts["run"]["training"]["steps"]:
-        raise ValueError(f"{run} stopped at step {facts['step']} of {facts['run']['training']['steps']}; finish it before it is released")
+        raise ValueError(f"{run} stopped at step {facts['step']} of {facts['run']['training']['steps']}; finish it "
+                         "before it is released")
     facts |= {"trained_on": data, "terms": TERMS[data], "training_seconds": float(curve["seconds"].iloc[-1])}
     facts["ancestry"] = ancestry(facts, name, start)
     _name_starts([*facts["ancestry"], facts])
@@ -60,9 +68,12 @@ def release(run: Path, name: str, data: str, start: str | None = None) -> list[P
 
 
 def require_name(name: str) -> None:
-    """Raises a ValueError for a release's name that would not be that of one file in results/weights and one folder of figures."""
+    """Raises a ValueError for a release's name that would not be that of one file in results/weights and one folder
+    of figures.
+    """
     if not re.fullmatch(r"\w[\w.-]*", name):
-        raise ValueError(f"a release is named by letters, digits, '-', '_' and '.', for example sst-small; given {name!r}")
+        raise ValueError("a release is named by letters, digits, '-', '_' and '.', for example sst-small; given "
+                         f"{name!r}")
 
 
 def _finished(run: Path) -> tuple[dict[str, Any], pd.DataFrame]:
@@ -74,7 +85,8 @@ def _finished(run: Path) -> tuple[dict[str, Any], pd.DataFrame]:
     file, table = run / "weights.safetensors", run / "curve.csv"
     facts = weights.facts(file)
     if lacking := [key for key in ("run", "step", "origin") if key not in facts]:
-        raise ValueError(f"{file} tells of no run: its metadata lacks {', '.join(lacking)}; give a folder that `sst train` made")
+        raise ValueError(f"{file} tells of no run: its metadata lacks {', '.join(lacking)}; give a folder that `sst "
+                         "train` made")
     _require_told(facts, f"{file}: ")
     if not isinstance(facts.get("ancestry", []), list):
         raise ValueError(f"{file}: ancestry is {shown(facts['ancestry'])}; expected a list of the runs before")
@@ -82,14 +94,17 @@ def _finished(run: Path) -> tuple[dict[str, Any], pd.DataFrame]:
         _require_told(Fields().check(one, f"{file}: ancestry[{number}]"), f"{file}: ancestry[{number}].")
         Text().check(one.get("name"), f"{file}: ancestry[{number}].name")
     curve = pd.read_csv(table)
-    if lacking := [name for name in ("step", "loss", "gradient_norm", "learning_rate", "seconds") if name not in curve or not len(curve)]:
+    if lacking := [
+            name for name in ("step", "loss", "gradient_norm", "learning_rate", "seconds")
+            if name not in curve or not len(curve)
+    ]:
         raise ValueError(f"{table} lacks {', '.join(lacking)}; expected the curve that `sst train` wrote")
     return facts, curve
 
 
 def stage(run: Path, name: str) -> Path:
-    """The averaged weights of a run as far as it is, in half precision, as results/weights/stages/NAME: what the next leg starts from,
-    on any machine (`training.start` stages/NAME).
+    """The averaged weights of a run as far as it is, in half precision, as results/weights/stages/NAME: what the next
+    leg starts from, on any machine (`training.start` stages/NAME).
 
     Raises:
         ValueError: no name of a file, or data whose terms are not known.
@@ -102,7 +117,8 @@ def stage(run: Path, name: str) -> Path:
     if used not in TERMS:
         raise ValueError(f"weights trained on {used!r} have no stated terms; known: {', '.join(TERMS)}")
     facts |= {"trained_on": used, "terms": TERMS[used]}
-    return weights.save(weights.load(run / "weights.safetensors").half(), paths.WEIGHTS / "stages" / f"{name}{weights.SUFFIX}", **facts)
+    return weights.save(
+        weights.load(run / "weights.safetensors").half(), paths.WEIGHTS / "stages" / f"{name}{weights.SUFFIX}", **facts)
 
 
 def _require_told(one: dict[str, Any], source: str) -> None:
@@ -117,7 +133,8 @@ def _require_told(one: dict[str, Any], source: str) -> None:
 
 
 def ancestry(facts: dict[str, Any], name: str, start: str | None = None) -> list[dict[str, Any]]:
-    """The runs before the one of `facts`, the first one first: as the file tells, and before these those of the weights at `start`.
+    """The runs before the one of `facts`, the first one first: as the file tells, and before these those of the weights
+    at `start`.
 
     A file that tells of no run takes those of the weights that it names as its start.
 
@@ -131,19 +148,23 @@ def ancestry(facts: dict[str, Any], name: str, start: str | None = None) -> list
     if not named or named.startswith(BACKBONE) or (known and start is None):
         return known
     target = paths.WEIGHTS / f"{name}{weights.SUFFIX}"
-    if not known and target.exists() and (there := weights.facts(target)).get("ancestry") and there["origin"] == facts["origin"]:
+    if not known and target.exists() and (there :=
+                                          weights.facts(target)).get("ancestry") and there["origin"] == facts["origin"]:
         return there["ancestry"]  # released before
     found = weights.lineage(start or named)
     if start is None:
         finished = datetime.datetime.fromisoformat(first["origin"]["finished"])
         began = finished - datetime.timedelta(seconds=first["training_seconds"])
         if datetime.datetime.fromisoformat(found[-1]["origin"]["finished"]) > began:
-            raise ValueError(f"the run started from {named!r}, but what lies there was made later; name a copy of what it was by --start FILE")
+            raise ValueError(f"the run started from {named!r}, but what lies there was made later; name a copy of what "
+                             "it was by --start FILE")
     return [*found, *known]
 
 
 def _name_starts(chain: list[dict[str, Any]]) -> None:
-    """Names each run's start by the run before it: a path is of one machine, and a name may mean other weights later."""
+    """Names each run's start by the run before it: a path is of one machine, and a name may mean other weights
+    later.
+    """
     for before, run in zip(chain, chain[1:]):
         if not run["run"]["training"]["start"].startswith(PARTS):  # which names them beside other parts
             run["run"]["training"]["start"] = before["name"]
@@ -153,14 +174,16 @@ def thinned(curve: pd.DataFrame) -> pd.DataFrame:
     """At most CURVE_ROWS rows: means over equal windows of steps, every probe kept."""
     window = -(-len(curve) // CURVE_ROWS)
     groups = curve.groupby((curve["step"] - 1) // window)
-    rows = groups.agg({"step": "last", "loss": "mean", "gradient_norm": "mean", "learning_rate": "last", "seconds": "last"})
+    rows = groups.agg(
+        {"step": "last", "loss": "mean", "gradient_norm": "mean", "learning_rate": "last", "seconds": "last"})
     if "probe_J" in curve:
         rows["probe_J"] = groups["probe_J"].last()
     return rows.round(6)
 
 
 def push(name: str, repository: str, **options: Any) -> str:
-    """Puts a release on the Hugging Face hub through its mixin: weights, the card and its pictures. Returns the address.
+    """Puts a release on the Hugging Face hub through its mixin: weights, the card and its pictures. Returns the
+    address.
 
     Args:
         name: of the release.
@@ -174,7 +197,8 @@ def push(name: str, repository: str, **options: Any) -> str:
     try:
         from huggingface_hub import ModelHubMixin
     except ImportError as error:
-        raise ValueError("pushing to the Hugging Face hub needs a package that is not installed: pip install 'sstlib[hub]'") from error
+        raise ValueError("pushing to the Hugging Face hub needs a package that is not installed: pip install "
+                         "'sstlib[hub]'") from error
 
     class Release(ModelHubMixin):
         """What the mixin uploads: the files of `hub_folder`."""
@@ -187,7 +211,9 @@ def push(name: str, repository: str, **options: Any) -> str:
 
 
 def hub_folder(name: str, folder: Path) -> None:
-    """Writes a release as a repository of the hub: the weights, the card as its page, and the card's pictures beside it."""
+    """Writes a release as a repository of the hub: the weights, the card as its page, and the card's pictures beside
+    it.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(weights.find(name), folder / weights.HUB_FILE)
     text = (paths.WEIGHTS / f"{name}.md").read_text()
@@ -195,4 +221,5 @@ def hub_folder(name: str, folder: Path) -> None:
         shutil.copyfile(paths.WEIGHTS / picture, folder / Path(picture).name)
         text = text.replace(f"]({picture})", f"]({Path(picture).name})")
     terms = LICENSES[weights.facts(name)["trained_on"]]
-    (folder / "README.md").write_text(f"---\nlicense: {terms}\nlibrary_name: sstlib\ntags:\n- video-object-segmentation\n---\n\n{text}")
+    (folder / "README.md").write_text(f"---\nlicense: {terms}\nlibrary_name: sstlib\ntags:\n- "
+                                      f"video-object-segmentation\n---\n\n{text}")

@@ -1,6 +1,7 @@
 """The variants that are compared (Tables 3, 4, 5 and the rivals of Fig. 3-5): each is a change of one base run.
 
-A variant is added here, as one entry of VARIANTS and one of the sweep that it belongs to; tables, figures and tests follow.
+A variant is added here, as one entry of VARIANTS and one of the sweep that it belongs to; tables, figures and tests
+follow.
 """
 
 from collections.abc import Iterable
@@ -16,8 +17,8 @@ SEEDS = (0, 1, 2)
 
 BASE = RunConfig(
     # time is counted back from the current frame: clips of five frames cannot teach absolute numbers up to thirty
-    model=ModelConfig(width=32, heads=4, layers=("local(radius=4)", "local(radius=4)"), history=3, encoding_time="buffer", backbone_width=16,
-                      embedding=48, decoder_width=32),
+    model=ModelConfig(width=32, heads=4, layers=("local(radius=4)", "local(radius=4)"), history=3,
+                      encoding_time="buffer", backbone_width=16, embedding=48, decoder_width=32),
     training=TrainingConfig(steps=250, batch=4, learning_rate=2e-3, warmup=25, checkpoint_every=125, ema=0.99),
     data=DataConfig(height=64, width=112, frames=5, objects=2, difficulty="easy"),
 )
@@ -79,12 +80,14 @@ class Sweep:
 
 
 SWEEPS: dict[str, Sweep] = {
-    "encoding": Sweep("Positional encodings (Table 3)",
-                      {"encoding-none": "none", "base": "sinusoidal"}),
+    "encoding": Sweep("Positional encodings (Table 3)", {"encoding-none": "none", "base": "sinusoidal"}),
     "history": Sweep("Temporal history (Table 4)", {"history-1": "1", "history-2": "2", "base": "3"}),
-    "pattern": Sweep("Sparse attention variants (Table 5)",
-                     {"grid-1": "Grid, 1 layer", "grid-2": "Grid, 2 layers", "grid-3": "Grid, 3 layers", "base": "Local, 2 layers",
-                      "strided-2": "Strided, 2 layers", "localstrided-2": "LocalStrided, 2 layers", "dense-2": "Dense, 2 layers"}),
+    "pattern": Sweep(
+        "Sparse attention variants (Table 5)", {
+            "grid-1": "Grid, 1 layer", "grid-2": "Grid, 2 layers", "grid-3": "Grid, 3 layers",
+            "base": "Local, 2 layers", "strided-2": "Strided, 2 layers", "localstrided-2": "LocalStrided, 2 layers",
+            "dense-2": "Dense, 2 layers"
+        }),
     "rivals": Sweep("SST and its rivals on one backbone, decoder and schedule",
                     {"base": "SST (Local)", "recurrent": "Recurrent", "stm": "STM", "cfbi": "CFBI"}),
 }

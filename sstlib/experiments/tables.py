@@ -76,8 +76,9 @@ def beside_published(sweep: str) -> pd.DataFrame:
 
 
 def by_occlusion(sweep: str) -> dict[str, list[tuple[float, float, float]]]:
-    """For each variant of the sweep with records: (frames of full occlusion, mean, standard deviation over seeds) of the J, in
-    percent, of the target in the last frames of the clip, when it is whole again."""
+    """For each variant of the sweep with records: (frames of full occlusion, mean, standard deviation over seeds) of
+    the J, in percent, of the target in the last frames of the clip, when it is whole again.
+    """
     by_variant = _by_variant()
     series = {}
     for variant, label in SWEEPS[sweep].labels.items():
@@ -105,7 +106,9 @@ def occlusion_measures(sweep: str) -> pd.DataFrame:
 
 
 def davis2016() -> pd.DataFrame:
-    """Real frames: measured rows on the 20 DAVIS-2016 validation sequences, then published ones, never mixed in a column."""
+    """Real frames: measured rows on the 20 DAVIS-2016 validation sequences, then published ones, never mixed in a
+    column.
+    """
     rows = [{"method": record.variant, **{score: 100 * record.score(score) for score in SCORES},
              "training": record.metrics.get("trained_on", ""), "published J&F": np.nan}
             for record in records.read_all("davis2016")]
@@ -115,7 +118,9 @@ def davis2016() -> pd.DataFrame:
 
 
 def releases() -> pd.DataFrame:
-    """J&F of each release on SST-Occlusion's test clips by frames of full occlusion, in percent; empty where none was scored."""
+    """J&F of each release on SST-Occlusion's test clips by frames of full occlusion, in percent; empty where none
+    was scored.
+    """
     from sstlib.experiments import validation  # brings PyTorch along
 
     rows = []
@@ -135,7 +140,10 @@ def write_tables(folder: Path = paths.TABLES) -> list[Path]:
     frames |= {f"published-{table}": published(table) for table in ("1a", "1b", "2", "6")}
     written = []
     for name, frame in frames.items():
-        written += [_write(folder / f"{name}.csv", frame.to_csv(index=False)), _write(folder / f"{name}.md", markdown(frame))]
+        written += [
+            _write(folder / f"{name}.csv", frame.to_csv(index=False)),
+            _write(folder / f"{name}.md", markdown(frame))
+        ]
     return written
 
 
@@ -148,7 +156,10 @@ def markdown(frame: pd.DataFrame) -> str:
             return "yes" if value else "no"
         return f"{value:.1f}" if isinstance(value, float) else str(value)
 
-    lines = [list(frame.columns), ["---"] * len(frame.columns), *([cell(v) for v in row] for row in frame.itertuples(index=False))]
+    lines = [
+        list(frame.columns), ["---"] * len(frame.columns),
+        *([cell(v) for v in row] for row in frame.itertuples(index=False))
+    ]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
 
 

@@ -1,4 +1,6 @@
-"""Released weights scored on a benchmark: masks go to disk first, so that a stopped scoring goes on, then to the project's evaluator."""
+"""Released weights scored on a benchmark: masks go to disk first, so that a stopped scoring goes on, then to the
+project's evaluator.
+"""
 
 import hashlib
 import json
@@ -31,7 +33,9 @@ SPLIT = "test"  # of SST-Occlusion
 
 @dataclass(frozen=True)
 class Benchmark:
-    """What released weights are scored on: its sequences, how a folder of masks is scored, and what the record calls it."""
+    """What released weights are scored on: its sequences, how a folder of masks is scored, and what the record calls
+    it.
+    """
 
     data: str
     sequences: Callable[[], list[Sequence]]
@@ -39,8 +43,9 @@ class Benchmark:
 
 
 BENCHMARKS = {
-    "davis2016": Benchmark("davis2016 val 480p", lambda: open_dataset("davis2016", "val"),
-                           lambda folder, names: evaluate(folder, dataset_masks("davis2016"), protocol="davis2016", sequences=names)),
+    "davis2016": Benchmark(
+        "davis2016 val 480p", lambda: open_dataset("davis2016", "val"),
+        lambda folder, names: evaluate(folder, dataset_masks("davis2016"), protocol="davis2016", sequences=names)),
     "sst-occlusion": Benchmark(f"sst-occlusion {sst_occlusion.VERSION} {SPLIT}, the axis of length",
                                lambda: [clip for clip in sst_occlusion.clips(SPLIT) if clip.axis == "length"],
                                lambda folder, names: evaluate_clips(folder, SPLIT, sequences=names)),
@@ -85,7 +90,9 @@ def score(name: str, benchmark: str) -> Path:
 
 
 def earlier(name: str, benchmark: str) -> list[dict[str, Any]]:
-    """What weights released under this name before scored on a benchmark: J&F (0..1), fingerprint and commit of each, the oldest first."""
+    """What weights released under this name before scored on a benchmark: J&F (0..1), fingerprint and commit of
+    each, the oldest first.
+    """
     path = _earlier_path(name)
     return read_json(path).get(benchmark, []) if path.exists() else []
 
@@ -95,33 +102,45 @@ def _earlier_path(name: str) -> Path:
 
 
 def _keep_earlier(name: str, benchmark: str) -> None:
-    """Keeps the score of the weights before, whose record is about to be replaced: what a recipe was chosen by belongs into the card."""
+    """Keeps the score of the weights before, whose record is about to be replaced: what a recipe was chosen by
+    belongs into the card.
+    """
     path = records.record_path(benchmark, name, 0)
     before = records.read(path) if path.exists() else None
     if before is None or before.config.get("weights") == fingerprint(name):
         return
-    one = {"J&F": before.score("J&F"), "weights": before.config.get("weights", ""), "commit": before.provenance.get("commit", "")}
+    one = {
+        "J&F": before.score("J&F"), "weights": before.config.get("weights", ""),
+        "commit": before.provenance.get("commit", "")
+    }
     known = read_json(_earlier_path(name)) if _earlier_path(name).exists() else {}
     with atomic_write(_earlier_path(name), "w") as file:
         file.write(json.dumps(known | {benchmark: [*known.get(benchmark, []), one]}, indent=1) + "\n")
 
 
 def measured(evaluation: Evaluation) -> dict[str, object]:
-    """An evaluation as a record keeps it: means, those of every sequence, those at occlusions, and each frame's where there is one object."""
+    """An evaluation as a record keeps it: means, those of every sequence, those at occlusions, and each frame's
+    where there is one object.
+    """
     scores = list(evaluation.sequences.values())
-    frames = {s.name: {"J": s.similarity[0].round(4).tolist(), "F": s.accuracy[0].round(4).tolist()} for s in scores if len(s.objects) == 1}
+    frames = {
+        s.name: {"J": s.similarity[0].round(4).tolist(), "F": s.accuracy[0].round(4).tolist()} for s in scores
+        if len(s.objects) == 1
+    }
     extra = {"frames": frames} if frames else {}
     return summary(scores) | extra | ({"occlusion": evaluation.occlusion} if evaluation.occlusion else {})
 
 
 def predict(network: Propagator, sequences: list[Sequence], folder: Path) -> tuple[float, int]:
-    """Writes the masks of every sequence that has none yet as folder/SEQUENCE/FRAME.png, from the mask of its first frame.
+    """Writes the masks of every sequence that has none yet as folder/SEQUENCE/FRAME.png, from the mask of its first
+    frame.
 
     Returns:
         Seconds of segmentation and frames segmented, of earlier calls too.
     """
     totals = []
-    with tqdm(total=sum(map(len, sequences)), unit="frame", ascii=True, mininterval=2 if sys.stderr.isatty() else 30) as bar:
+    with tqdm(total=sum(map(len, sequences)), unit="frame", ascii=True,
+              mininterval=2 if sys.stderr.isatty() else 30) as bar:
         for sequence in sequences:
             bar.set_description(sequence.name)
             done = folder / f"{sequence.name}.json"  # written last
@@ -142,7 +161,10 @@ def _spent(path: Path) -> dict[str, float | int]:
     """
     content = read_json(path)
     try:
-        return {"seconds": Number(0).check(content.get("seconds"), "seconds"), "frames": Whole(0).check(content.get("frames"), "frames")}
+        return {
+            "seconds": Number(0).check(content.get("seconds"), "seconds"),
+            "frames": Whole(0).check(content.get("frames"), "frames")
+        }
     except ValueError as error:
         raise ValueError(f"{path}: {error}; delete it, and the masks beside it are made again") from error
 
@@ -158,7 +180,9 @@ def _segment(network: Propagator, sequence: Sequence, folder: Path) -> float:
 
 
 def occlusion_curve(record: records.RunRecord) -> pd.DataFrame:
-    """A row a length of full occlusion (frames): clips, J&F with its 95% interval over clips, and the target around its return, in percent."""
+    """A row a length of full occlusion (frames): clips, J&F with its 95% interval over clips, and the target around
+    its return, in percent.
+    """
     lengths = {clip.name: clip.value for clip in sst_occlusion.clips(SPLIT)}
     values = pd.DataFrame([{"length": lengths[name], "score": 100 * means["J&F"], "name": name}
                            for name, means in record.metrics["sequences"].items()])
@@ -166,9 +190,11 @@ def occlusion_curve(record: records.RunRecord) -> pd.DataFrame:
     for length, clips in values.groupby("length"):
         interval = bootstrap({row.name: [row.score] for row in clips.itertuples(index=False)})
         found = record.metrics["occlusion"][f"length {length:g}"]
-        rows.append({"frames hidden": int(length), "clips": len(clips), "J&F": interval.mean, "low": interval.low, "high": interval.high,
-                     "J, at most a quarter visible": _percent(found["by_visible_share"][0]["J"]),
-                     "J, first five frames back": _percent(found["after_reappearance"]["mean"])})
+        rows.append({
+            "frames hidden": int(length), "clips": len(clips), "J&F": interval.mean, "low": interval.low,
+            "high": interval.high, "J, at most a quarter visible": _percent(found["by_visible_share"][0]["J"]),
+            "J, first five frames back": _percent(found["after_reappearance"]["mean"])
+        })
     return pd.DataFrame(rows)
 
 

@@ -183,7 +183,9 @@ def object_ids(labels: UInt8[np.ndarray, "height width"]) -> tuple[int, ...]:
 
 
 def void_in(clip: Iterable[UInt8[np.ndarray, "height width"]]) -> bool:
-    """Whether 255 is void in a clip of labels, or the object (DAVIS 2016): its first frame that shows anything decides."""
+    """Whether 255 is void in a clip of labels, or the object (DAVIS 2016): its first frame that shows anything
+    decides.
+    """
     return next((values != (VOID,) for labels in clip if (values := tuple(v for v in present(labels) if v))), False)
 
 
@@ -204,7 +206,8 @@ class SequenceScorer:
         self._names: list[str] = []
         self._frames: list[FrameCounts] = []
         self._joined: dict[int, int] = {}  # object id -> index of the first frame whose truth holds it
-        self._void: dict[str, bool | None] = {"prediction": None, "truth": None}  # whether 255 is void, once that is known
+        # Whether 255 is void, once that is known
+        self._void: dict[str, bool | None] = {"prediction": None, "truth": None}
 
     def update(self, prediction: UInt8[np.ndarray, "rows columns"], truth: UInt8[np.ndarray, "height width"],
                frame: str | None = None) -> dict[int, tuple[float, float]]:

@@ -1,6 +1,7 @@
 """The network (section 3), its rivals, and what they are made of; `fast/` is there for speed alone.
 
-A method is a subclass of `Propagator` that names itself: `class SST(Propagator, method="sst")`. `build` asks for it by that name.
+A method is a subclass of `Propagator` that names itself: `class SST(Propagator, method="sst")`. `build` asks for it by
+that name.
 """
 
 from sstlib.config import MODELS

@@ -15,8 +15,8 @@ from sstlib.shapes import Float
 class SmallBackbone(nn.Module):
     """A small residual network of our own: strides 2, 4, 8 and 16, the last two joined at stride 8.
 
-    Every halving is aligned with the pixel grid (cell i of stride s covers pixels s*i to s*i + s - 1, the last cell may be partial),
-    so that masks can be averaged onto cells and logits brought back without a shift.
+    Every halving is aligned with the pixel grid (cell i of stride s covers pixels s*i to s*i + s - 1, the last cell may
+    be partial), so that masks can be averaged onto cells and logits brought back without a shift.
     """
 
     def __init__(self, width: int, embedding: int):
@@ -27,7 +27,8 @@ class SmallBackbone(nn.Module):
         self.stem = nn.Sequential(nn.Conv2d(3, width, 4, stride=2, padding=1, bias=False), group_norm(width), nn.ReLU())
         self.stage4 = ResidualBlock(width, fine, halve=True)
         self.stage8 = nn.Sequential(ResidualBlock(fine, middle, halve=True), ResidualBlock(middle, middle))
-        self.stage16 = nn.Sequential(ResidualBlock(middle, deep, halve=True), ResidualBlock(deep, deep), ResidualBlock(deep, deep, dilation=2))
+        self.stage16 = nn.Sequential(ResidualBlock(middle, deep, halve=True), ResidualBlock(deep, deep),
+                                     ResidualBlock(deep, deep, dilation=2))
         self.lateral = nn.Conv2d(middle, embedding, 1)
         self.top = nn.Conv2d(deep, embedding, 1)
         self.smooth = nn.Sequential(fast.Convolution3(embedding, embedding), group_norm(embedding))
@@ -49,10 +50,11 @@ class SmallBackbone(nn.Module):
 
 
 class SemanticBackbone(SmallBackbone):
-    """The small network as far as stride 8, with EfficientNet-Lite beside it on the frame at half size: details, and what they belong to.
+    """The small network as far as stride 8, with EfficientNet-Lite beside it on the frame at half size: details, and
+    what they belong to.
 
-    The semantic branch reaches stride 32 of the frame for half of what the small network's own stride 16 and the rest would cost at full
-    size. Its features, at stride 16, are what dense matching compares.
+    The semantic branch reaches stride 32 of the frame for half of what the small network's own stride 16 and the rest
+    would cost at full size. Its features, at stride 16, are what dense matching compares.
     """
 
     def __init__(self, width: int, embedding: int, trunk: str):
@@ -86,7 +88,8 @@ class LiteBackbone(nn.Module):
 
     def forward(self, frame: Float[Tensor, "batch 3 height width"]) -> Levels:
         low, middle, deep = self.trunk(frame)
-        return Levels(low, self.smooth(F.relu(self.lateral(middle) + upsample(self.top(deep), middle.shape[-2:]))), deep)
+        return Levels(low, self.smooth(F.relu(self.lateral(middle) + upsample(self.top(deep), middle.shape[-2:]))),
+                      deep)
 
 
 def build_backbone(config: ModelConfig) -> nn.Module:

@@ -15,14 +15,18 @@ Stored = tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]
 
 
 def beside_masks(shared: Float[Tensor, "batch channels height width"],
-                 cells: Float[Tensor, "batch object height width"]) -> Float[Tensor, "batch_and_object channels_and_two height width"]:
+                 cells: Float[Tensor, "batch object height width"]) -> Float[Tensor, "batch_and_object "
+                                                                                     "channels_and_two height width"]:
     """What all objects share beside each object's mask and its complement."""
     objects = cells.shape[1]
-    return torch.cat([shared[:, None].expand(-1, objects, -1, -1, -1), torch.stack([cells, 1 - cells], 2)], 2).flatten(0, 1)
+    return torch.cat([shared[:, None].expand(-1, objects, -1, -1, -1),
+                      torch.stack([cells, 1 - cells], 2)], 2).flatten(0, 1)
 
 
 class Recurrent(Propagator, method="recurrent"):
-    """Recurrent mask propagation: each object's state goes through a convolutional GRU fed with the latest frame and its mask."""
+    """Recurrent mask propagation: each object's state goes through a convolutional GRU fed with the latest frame and
+    its mask.
+    """
 
     def __init__(self, config: ModelConfig):
         super().__init__(config, config.embedding, config.width, 0)
@@ -31,9 +35,11 @@ class Recurrent(Propagator, method="recurrent"):
         self.candidate = nn.Conv2d(seen, config.width, 3, padding=1)
         self.look = nn.Conv2d(config.embedding + config.width, config.width, 3, padding=1)
 
-    def store(self, features: Features, cells: Float[Tensor, "batch object height width"], memory: Memory | None, grown: Memory | None) -> Stored:
+    def store(self, features: Features, cells: Float[Tensor, "batch object height width"], memory: Memory | None,
+              grown: Memory | None) -> Stored:
         batch, objects = cells.shape[:2]
-        hidden = grown.state["hidden"] if grown is not None else cells.new_zeros(batch, objects, self.config.width, *cells.shape[2:])
+        hidden = grown.state["hidden"] if grown is not None else cells.new_zeros(batch, objects, self.config.width, *
+                                                                                 cells.shape[2:])
         seen, hidden = beside_masks(features.embedding, cells), hidden.flatten(0, 1)
         reset, update = self.update(torch.cat([seen, hidden], 1)).sigmoid().chunk(2, 1)
         candidate = torch.tanh(self.candidate(torch.cat([seen, reset * hidden], 1)))
@@ -48,10 +54,12 @@ class Recurrent(Propagator, method="recurrent"):
 
 
 class STM(Propagator, method="stm"):
-    """Space-time memory (Oh et al., ICCV 2019): cells read, by dense attention, values that each object left in every n-th earlier frame.
+    """Space-time memory (Oh et al., ICCV 2019): cells read, by dense attention, values that each object left in every
+    n-th earlier frame.
 
-    Works at half the feature resolution (stride 16 of the small model, as the original). The memory holds the given frames, the latest
-    frame and the newest `KEPT` of every `EVERY`-th; the original keeps all of them and grows with the video.
+    Works at half the feature resolution (stride 16 of the small model, as the original). The memory holds the given
+    frames, the latest frame and the newest `KEPT` of every `EVERY`-th; the original keeps all of them and grows with
+    the video.
     """
 
     EVERY, KEPT = 5, 8
@@ -65,7 +73,8 @@ class STM(Propagator, method="stm"):
     def derive(self, levels: Levels) -> dict[str, Tensor]:
         return {"key": self.key(levels.coarse), "seen": self.seen(levels.coarse)}
 
-    def store(self, features: Features, cells: Float[Tensor, "batch object height width"], memory: Memory | None, grown: Memory | None) -> Stored:
+    def store(self, features: Features, cells: Float[Tensor, "batch object height width"], memory: Memory | None,
+              grown: Memory | None) -> Stored:
         halved = F.avg_pool2d(cells, 2, ceil_mode=True)
         value = self.value(beside_masks(features.derived["seen"], halved)).unflatten(0, halved.shape[:2])
         return {"key": features.derived["key"]}, {"value": value}, {}
@@ -75,7 +84,9 @@ class STM(Propagator, method="stm"):
         return (*earlier[-self.KEPT:], frames[-1])
 
     def evidence(self, features: Features, memory: Memory) -> tuple[Tensor, Tensor]:
-        kept = [*(r for r in memory.references if r.time not in {other.time for other in memory.recent}), *memory.recent]
+        kept = [
+            *(r for r in memory.references if r.time not in {other.time for other in memory.recent}), *memory.recent
+        ]
         query, size = features.derived["key"], features.embedding.shape[-2:]
         keys = torch.cat([r.content["key"].flatten(2) for r in kept], 2)
         values = torch.cat([r.objects["value"].flatten(3) for r in kept], 3)
@@ -86,18 +97,19 @@ class STM(Propagator, method="stm"):
 
 
 class CFBI(Propagator, method="cfbi"):
-    """Foreground and background matching (Yang et al., ECCV 2020): the nearest cell of each object in the given frames, and near by in the
-    latest frame, beside the latest embedding inside and outside of the object.
+    """Foreground and background matching (Yang et al., ECCV 2020): the nearest cell of each object in the given frames,
+    and near by in the latest frame, beside the latest embedding inside and outside of the object.
 
-    With ResNet-101, DeepLabV3+ and the ensembler this is CFBI in full width. Its 15 maps are 16 here: the complement of the previous mask
-    goes along, as it does for every method.
+    With ResNet-101, DeepLabV3+ and the ensembler this is CFBI in full width. Its 15 maps are 16 here: the complement of
+    the previous mask goes along, as it does for every method.
     """
 
     def __init__(self, config: ModelConfig):
         super().__init__(config, config.embedding, 2 * config.embedding, FeatureMatching.maps)
         self.feature_matching = FeatureMatching(config.output_stride == 4)
 
-    def store(self, features: Features, cells: Float[Tensor, "batch object height width"], memory: Memory | None, grown: Memory | None) -> Stored:
+    def store(self, features: Features, cells: Float[Tensor, "batch object height width"], memory: Memory | None,
+              grown: Memory | None) -> Stored:
         return {"embedding": features.embedding}, {}, {}
 
     def evidence(self, features: Features, memory: Memory) -> tuple[Tensor, Tensor]:

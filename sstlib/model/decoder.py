@@ -1,7 +1,9 @@
-"""From evidence about each object to its logit at every pixel: CFBI's collaborative ensembler, in the paper's width and in a small one.
+"""From evidence about each object to its logit at every pixel: CFBI's collaborative ensembler, in the paper's width and
+in a small one.
 
-Both take the same inputs. What does not depend on the object (embedding, encoder output, low-level features) is projected once a frame;
-objects, the background among them, share all weights, so that permuting objects permutes the masks.
+Both take the same inputs. What does not depend on the object (embedding, encoder output, low-level features) is
+projected once a frame; objects, the background among them, share all weights, so that permuting objects permutes the
+masks.
 """
 
 import torch
@@ -48,7 +50,8 @@ class SmallDecoder(nn.Module):
         centered: see `backbone.enlarge`.
     """
 
-    def __init__(self, shared: int, per_object: int, instance: int, low: int, width: int, factor: int = 2, centered: bool = False):
+    def __init__(self, shared: int, per_object: int, instance: int, low: int, width: int, factor: int = 2,
+                 centered: bool = False):
         super().__init__()
         self.factor, self.centered = factor, centered
         fine = max(width // 2, 8)
@@ -65,15 +68,18 @@ class SmallDecoder(nn.Module):
         self.sharpen = nn.Sequential(group_norm(fine), nn.ReLU(), fast.Convolution3(fine, fine),
                                      group_norm(fine), nn.ReLU(), nn.Conv2d(fine, 1, 3, padding=1))
 
-    def forward(self, low: Float[Tensor, "batch low fine_height fine_width"], shared: Float[Tensor, "batch shared height width"],
-                evidence: Float[Tensor, "batch object evidence height width"], instance: Float[Tensor, "batch object instance"],
+    def forward(self, low: Float[Tensor, "batch low fine_height fine_width"], shared: Float[Tensor, "batch shared "
+                                                                                                    "height width"],
+                evidence: Float[Tensor, "batch object evidence height width"], instance: Float[Tensor, "batch object "
+                                                                                                       "instance"],
                 known: Bool[Tensor, "batch object"]) -> Float[Tensor, "batch object fine_height fine_width"]:
         return self.decoded(low, shared, evidence, instance)[0]
 
     def decoded(self, low: Tensor, shared: Tensor, evidence: Tensor, instance: Tensor) -> tuple[Tensor, Tensor]:
         """Logits, and the features at half the feature resolution, of every object, that they were made of."""
         batch, objects = evidence.shape[:2]
-        per_object = evidence.flatten(0, 1).contiguous(memory_format=torch.channels_last)  # a quarter faster so on a CPU
+        # A quarter faster so on a CPU
+        per_object = evidence.flatten(0, 1).contiguous(memory_format=torch.channels_last)
         x = _add_shared(self.evidence(per_object), self.shared(shared))
         x = self.block8(self.gate8(F.relu(self.fuse_norm(x)), instance))
         around = self.block16(self.gate16(self.down(x), instance))
@@ -83,7 +89,8 @@ class SmallDecoder(nn.Module):
 
 
 class PresenceHead(nn.Module):
-    """Whether each object is in sight, and whether its mask is good, from what the decoder saw of it and what it made of that.
+    """Whether each object is in sight, and whether its mask is good, from what the decoder saw of it and what it made
+    of that.
 
     Args:
         channels: of the decoder's features.
@@ -93,7 +100,8 @@ class PresenceHead(nn.Module):
         super().__init__()
         self.hidden, self.out = nn.Linear(2 * channels + 2, hidden), nn.Linear(hidden, 2)
         nn.init.zeros_(self.out.weight)
-        nn.init.constant_(self.out.bias, 3.0)  # most objects are in sight and well segmented; so nothing is held back at first
+        # Most objects are in sight and well segmented; so nothing is held back at first
+        nn.init.constant_(self.out.bias, 3.0)
 
     def forward(self, around: Float[Tensor, "all_objects channels height width"],
                 logits: Float[Tensor, "batch object fine_height fine_width"]) -> Float[Tensor, "batch object 2"]:
@@ -104,7 +112,9 @@ class PresenceHead(nn.Module):
 
 
 def _add_shared(x: Tensor, shared: Tensor) -> Tensor:
-    """Adds what the objects of a clip share to each of them; in its place where no gradient would have to be copied for it."""
+    """Adds what the objects of a clip share to each of them; in its place where no gradient would have to be copied
+    for it.
+    """
     x, shared = x.unflatten(0, (shared.shape[0], -1)), shared[:, None]
     return (x + shared if x.requires_grad else x.add_(shared)).flatten(0, 1)
 
@@ -115,7 +125,9 @@ REFINED = 64
 
 
 class ContextGate(nn.Module):
-    """Gated channel transformation (Yang et al., 2020): each channel by how its energy compares with the others'; starts as the identity."""
+    """Gated channel transformation (Yang et al., 2020): each channel by how its energy compares with the others';
+    starts as the identity.
+    """
 
     def __init__(self, channels: int):
         super().__init__()
@@ -135,7 +147,8 @@ class GatedBottleneck(Bottleneck):
         super().__init__(inputs, outputs // 4, stride, dilation, "group32")
         self.gate = ContextGate(inputs)
 
-    def forward(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch outputs out_height out_width"]:
+    def forward(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch outputs out_height "
+                                                                                        "out_width"]:
         return F.relu(self.residual(self.gate(x)) + self.downsample(x))
 
 
@@ -166,20 +179,28 @@ class Ensembler(nn.Module):
         self.aspp = ASPP(wide, 128, 128, WIDTH, (6, 12, 18), "group32")
         self.skip = nn.Sequential(ContextGate(low + WIDTH), nn.Conv2d(low + WIDTH, REFINED, 1, bias=False),
                                   GroupNorm(REFINED // 4, REFINED), nn.ReLU())
-        self.refine = nn.ModuleList(nn.Sequential(nn.Conv2d(channels, WIDTH // 2, 3, padding=1, bias=False),
-                                                  GroupNorm(32, WIDTH // 2), nn.ReLU()) for channels in (refined, WIDTH // 2))
+        self.refine = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(channels, WIDTH // 2, 3, padding=1, bias=False), GroupNorm(32, WIDTH //
+                                                                                               2), nn.ReLU())
+            for channels in (refined, WIDTH // 2))
         self.inside, self.outside = (nn.Linear(instance, WIDTH // 2 + 1) for _ in range(2))
 
-    def forward(self, low: Float[Tensor, "batch low fine_height fine_width"], shared: Float[Tensor, "batch shared height width"],
-                evidence: Float[Tensor, "batch object evidence height width"], instance: Float[Tensor, "batch object instance"],
+    def forward(self, low: Float[Tensor, "batch low fine_height fine_width"], shared: Float[Tensor, "batch shared "
+                                                                                                    "height width"],
+                evidence: Float[Tensor, "batch object evidence height width"], instance: Float[Tensor, "batch object "
+                                                                                                       "instance"],
                 known: Bool[Tensor, "batch object"]) -> Float[Tensor, "batch object fine_height fine_width"]:
         objects = evidence.shape[1]
         evidence = evidence.flatten(0, 1)
-        x = torch.cat([shared.repeat_interleave(objects, 0), evidence[:, :self.features], self.prehead(evidence[:, self.features:])], 1)
+        x = torch.cat([
+            shared.repeat_interleave(objects, 0), evidence[:, :self.features],
+            self.prehead(evidence[:, self.features:])
+        ], 1)
         for number, block in enumerate(self.blocks):
             x = block(self.gates[number](x, instance))
             if number == 1:
-                fine = x if x.shape[2:] == low.shape[2:] else F.interpolate(x, low.shape[2:], mode="bilinear", align_corners=True)
+                fine = x if x.shape[2:] == low.shape[2:] else F.interpolate(x, low.shape[2:], mode="bilinear",
+                                                                            align_corners=True)
                 fine = self.skip(torch.cat([low.repeat_interleave(objects, 0), fine], 1))
         x = self.aspp(self.gates[8](x, instance))
         x = torch.cat([F.interpolate(x, fine.shape[2:], mode="bicubic", align_corners=True), fine], 1)
@@ -190,7 +211,8 @@ class Ensembler(nn.Module):
         if objects == 1:
             return inside
         # The background is also what every object says is not its own.
-        outside = outside.masked_fill(~known[:, :, None, None], torch.finfo(outside.dtype).max)[:, 1:].amin(1, keepdim=True)
+        outside = outside.masked_fill(~known[:, :, None, None],
+                                      torch.finfo(outside.dtype).max)[:, 1:].amin(1, keepdim=True)
         outside = torch.where(known[:, 1:].any(1)[:, None, None, None], outside, 0)
         return torch.cat([inside[:, :1] + outside, inside[:, 1:]], 1)
 
@@ -213,4 +235,5 @@ def build_decoder(config: ModelConfig, shared: int, features: int, maps: int, lo
     instance = 4 * config.embedding
     if config.decoder == "ensembler":
         return Ensembler(shared, features, maps, instance, low)
-    return SmallDecoder(shared, features + maps, instance, low, config.decoder_width, config.output_stride // 4, config.backbone.startswith("resnet"))
+    return SmallDecoder(shared, features + maps, instance, low, config.decoder_width, config.output_stride // 4,
+                        config.backbone.startswith("resnet"))

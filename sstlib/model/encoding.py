@@ -51,7 +51,8 @@ class PositionalEncoding(nn.Module):
             self.tables = nn.ParameterList(nn.Parameter(torch.randn(length, channels) * 0.02)
                                            for length, channels in zip(LONGEST, self.channels))
 
-    def forward(self, times: Int[Tensor, "time"], height: int, width: int) -> Float[Tensor, "time height width channels"]:
+    def forward(self, times: Int[Tensor, "time"], height: int,
+                width: int) -> Float[Tensor, "time height width channels"]:
         """Encoding of the frames numbered `times` on a grid of height x width cells.
 
         Raises:
@@ -73,6 +74,8 @@ class PositionalEncoding(nn.Module):
             return sinusoid(positions.float(), self.channels[axis], self.base)
         table, name = self.tables[axis], ("time", "height", "width")[axis]
         if len(positions) and not positions.is_meta and int(positions.max()) >= len(table):
-            raise ValueError(f"the learned encoding knows {len(table)} positions along {name}, but position {int(positions.max())} was asked for; "
-                             "learned encodings do not extrapolate: use encoding='sinusoidal', or smaller frames or a shorter clip")
+            raise ValueError(f"the learned encoding knows {len(table)} positions along {name}, but position "
+                             f"{int(positions.max())} was asked for; "
+                             "learned encodings do not extrapolate: use encoding='sinusoidal', or smaller frames or a "
+                             "shorter clip")
         return table[positions]

@@ -1,4 +1,6 @@
-"""What backbones and decoders are made of: norms without batch statistics, residual blocks, enlargement that does not shift."""
+"""What backbones and decoders are made of: norms without batch statistics, residual blocks, enlargement that does
+not shift.
+"""
 
 import math
 from typing import NamedTuple
@@ -35,13 +37,14 @@ class Normalize(nn.Module):
 
 
 class FilterResponseNorm(nn.Module):
-    """Filter response normalization (Singh and Krishnan, 2020): each channel by its root mean square over a frame; no batch statistics.
+    """Filter response normalization (Singh and Krishnan, 2020): each channel by its root mean square over a frame; no
+    batch statistics.
 
     Args:
         channels: of the input.
         threshold: apply the learned threshold (TLU) that takes the place of ReLU.
-        last: channels are the last axis (batch, time, height, width, channels); else (batch, channels, height, width). Either way a
-            frame's cells are axes 2 and 3.
+        last: channels are the last axis (batch, time, height, width, channels); else (batch, channels, height, width).
+            Either way a frame's cells are axes 2 and 3.
     """
 
     def __init__(self, channels: int, threshold: bool = False, last: bool = False):
@@ -56,7 +59,9 @@ class FilterResponseNorm(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions beside a skip; halves the resolution by averaging, so that cell i still covers pixels 2i and 2i + 1."""
+    """Two 3x3 convolutions beside a skip; halves the resolution by averaging, so that cell i still covers pixels 2i
+    and 2i + 1.
+    """
 
     def __init__(self, inputs: int, outputs: int, halve: bool = False, dilation: int = 1):
         super().__init__()
@@ -66,7 +71,10 @@ class ResidualBlock(nn.Module):
         self.skip = nn.Conv2d(inputs, outputs, 1, bias=False) if inputs != outputs else nn.Identity()
         nn.init.zeros_(self.norm2.weight)  # starts as the identity, which lets deep stacks learn from the first step
 
-    def forward(self, x: Float[Tensor, "batch channels height width"] | fast.Pending) -> Float[Tensor, "batch outputs out_height out_width"]:
+    def forward(
+        self, x: Float[Tensor, "batch channels height width"] | fast.Pending
+    ) -> Float[Tensor, "batch outputs "
+               "out_height out_width"]:
         if fast.fits(x, self.conv1, self.conv2):
             return fast.residual(self, x)
         x = F.avg_pool2d(x, 2, ceil_mode=True) if self.halve else x
@@ -77,8 +85,8 @@ class ResidualBlock(nn.Module):
 def upsample(x: Tensor, size: tuple[int, int], factor: int = 2, centered: bool = False) -> Tensor:
     """Bilinear enlargement to `size`, true to where cells lie.
 
-    Blocks (cell i covers pixels s*i to s*i + s - 1, the last perhaps partly) are enlarged by the factor and cut; centered cells (cell i
-    on pixel s*i, as a convolution with stride and padding puts them) by aligned corners.
+    Blocks (cell i covers pixels s*i to s*i + s - 1, the last perhaps partly) are enlarged by the factor and cut;
+    centered cells (cell i on pixel s*i, as a convolution with stride and padding puts them) by aligned corners.
     """
     if tuple(x.shape[-2:]) == tuple(size):
         return x
@@ -88,11 +96,14 @@ def upsample(x: Tensor, size: tuple[int, int], factor: int = 2, centered: bool =
 
 
 class GroupNorm(nn.GroupNorm):
-    """PyTorch's group normalization, which is slow on a CPU where channels are last: there it works on a copy in the other layout."""
+    """PyTorch's group normalization, which is slow on a CPU where channels are last: there it works on a copy in the
+    other layout.
+    """
 
     def forward(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch channels height width"]:
         slow = x.device.type == "cpu" and (x.requires_grad or x.dtype == torch.bfloat16) and not x.is_contiguous()
-        return super().forward(x.contiguous()).contiguous(memory_format=torch.channels_last) if slow else super().forward(x)
+        return super().forward(x.contiguous()).contiguous(
+            memory_format=torch.channels_last) if slow else super().forward(x)
 
 
 def group_norm(channels: int) -> GroupNorm:

@@ -1,7 +1,9 @@
-"""Matching of the current frame with remembered ones by features alone: densely with the reference frames, and CFBI's two kinds.
+"""Matching of the current frame with remembered ones by features alone: densely with the reference frames, and CFBI's
+two kinds.
 
-CFBI's maps are distances to the nearest cell of each object, in all reference frames (global) and in windows of the latest frame
-(multi-local). The nearest cell is searched without gradient and the distance to it computed with, which is the gradient of the minimum.
+CFBI's maps are distances to the nearest cell of each object, in all reference frames (global) and in windows of the
+latest frame (multi-local). The nearest cell is searched without gradient and the distance to it computed with, which is
+the gradient of the minimum.
 """
 
 import torch
@@ -13,7 +15,8 @@ from sstlib.shapes import Float, Int
 
 RADII = (2, 4, 6, 8, 10, 12)  # cells of stride 8
 QUERIES = 1024  # cells compared with all keys at a time
-CACHED = 128  # likewise, where the scores of so many stay in a processor's cache: three times as fast as going through memory
+# likewise, where the scores of so many stay in a processor's cache: three times as fast as going through memory
+CACHED = 128
 
 
 WIDEST = 112  # channels in which centered features are compared: those of EfficientNet-Lite0 at its stride 16
@@ -33,13 +36,13 @@ def best_other(scores: Float[Tensor, "batch object *rest"]) -> Float[Tensor, "ba
 class ReferenceMatching(nn.Module):
     """Dense attention from the current frame to all cells of the reference frames, at half the feature resolution.
 
-    Gives each object four maps: the reference memberships read by softmax, its best similarity, and both for the other objects.
-    30 x 54 cells at 480p are 2.6 million pairs: a thousandth of dense attention over four frames at stride 8.
+    Gives each object four maps: the reference memberships read by softmax, its best similarity, and both for the other
+    objects. 30 x 54 cells at 480p are 2.6 million pairs: a thousandth of dense attention over four frames at stride 8.
 
     Args:
         channels: of the coarse features.
-        centered: compare the features less their mean over the frame, by a projection that starts as the identity: pretrained ones tell
-            what belongs together best so, and are there from the first step.
+        centered: compare the features less their mean over the frame, by a projection that starts as the identity:
+            pretrained ones tell what belongs together best so, and are there from the first step.
         landmarks: there are other frames to match with too.
     """
 
@@ -61,22 +64,28 @@ class ReferenceMatching(nn.Module):
         return F.normalize(self.key(coarse), dim=1)
 
     def forward(self, query: Float[Tensor, "batch key height width"], keys: Float[Tensor, "batch key cells"],
-                memberships: Float[Tensor, "batch object cells"], landmarks: bool = False) -> Float[Tensor, "batch object 4 height width"]:
-        """Matches against `keys`, the cells of all reference frames, or of all landmarks, whose objects are `memberships`."""
+                memberships: Float[Tensor, "batch object cells"],
+                landmarks: bool = False) -> Float[Tensor, "batch object 4 height width"]:
+        """Matches against `keys`, the cells of all reference frames, or of all landmarks, whose objects are
+        `memberships`.
+        """
         read, best, sharpness = [], [], self.landmark_sharpness if landmarks else self.sharpness
-        for part in query.flatten(2).mT.split(CACHED if query.device.type == "cpu" else QUERIES, 1):  # a GPU pays for launches
+        # A GPU pays for launches
+        for part in query.flatten(2).mT.split(CACHED if query.device.type == "cpu" else QUERIES, 1):
             cosine = part @ keys
             weights = (cosine * sharpness).softmax(-1)
             read.append(memberships @ weights.mT)
             similarity = (1 + cosine) / 2
-            best.append(torch.stack([(similarity * memberships[:, None, o]).amax(-1) for o in range(memberships.shape[1])], 1))
+            best.append(
+                torch.stack([(similarity * memberships[:, None, o]).amax(-1) for o in range(memberships.shape[1])], 1))
         read, best = torch.cat(read, 2), torch.cat(best, 2)
         maps = torch.stack([read, best, read.sum(1, keepdim=True) - read, best_other(best)], 2)
         return maps.unflatten(-1, query.shape[-2:])
 
 
 class FeatureMatching(nn.Module):
-    """CFBI's global and multi-local foreground and background matching: 14 maps an object, each a distance squashed to 0..1.
+    """CFBI's global and multi-local foreground and background matching: 14 maps an object, each a distance squashed to
+    0..1.
 
     Args:
         halved: search the windows at half the resolution, as CFBI does at stride 4.
@@ -90,7 +99,8 @@ class FeatureMatching(nn.Module):
         self.background, self.foreground = nn.Parameter(torch.zeros(())), nn.Parameter(torch.zeros(()))
 
     def forward(self, query: Float[Tensor, "batch channels height width"],
-                references: list[tuple[Float[Tensor, "batch channels height width"], Int[Tensor, "batch height width"]]],
+                references: list[tuple[Float[Tensor, "batch channels height width"], Int[Tensor,
+                                                                                         "batch height width"]]],
                 previous: tuple[Float[Tensor, "batch channels height width"], Int[Tensor, "batch height width"]],
                 objects: int) -> Float[Tensor, "batch object 14 height width"]:
         """Maps of the query against given frames and the latest one, each an embedding and the labels of its cells."""
@@ -100,7 +110,8 @@ class FeatureMatching(nn.Module):
         everywhere = nearest(query.flatten(2), keys, labels, objects).unflatten(2, size)[:, :, None]
         if self.halved:
             query, previous = _halve(query), (_halve(previous[0]), previous[1][:, ::2, ::2])
-        near = upsample(nearest_in_windows(query, *previous, objects).flatten(1, 2), size, centered=True).unflatten(1, (objects, -1))
+        near = upsample(nearest_in_windows(query, *previous, objects).flatten(1, 2), size,
+                        centered=True).unflatten(1, (objects, -1))
         bias = torch.stack([self.background] + [self.foreground] * (objects - 1)).view(-1, 1, 1, 1)
         own = 2 * (torch.cat([everywhere, near], 2) + bias).sigmoid() - 1
         return torch.cat([own, 1 - best_other(1 - own)], 2)
@@ -111,22 +122,26 @@ def _halve(x: Tensor) -> Tensor:
     return F.avg_pool2d(x, 3, 2, 1, count_include_pad=False)
 
 
-def nearest(query: Float[Tensor, "batch channels cells"], keys: Float[Tensor, "batch channels keys"], labels: Int[Tensor, "batch keys"],
-            objects: int) -> Float[Tensor, "batch object cells"]:
+def nearest(query: Float[Tensor, "batch channels cells"], keys: Float[Tensor, "batch channels keys"],
+            labels: Int[Tensor, "batch keys"], objects: int) -> Float[Tensor, "batch object cells"]:
     """Squared distance from each query to the nearest key of each object; the far value where an object has no key."""
     with torch.no_grad():
         found = []
         length = keys.square().sum(1)
         for part in query.split(QUERIES, 2):
             distance = length[:, None] - 2 * torch.einsum("bcn,bcm->bnm", part, keys)
-            found.append(torch.stack([distance.masked_fill((labels != o)[:, None], torch.inf).argmin(2) for o in range(objects)], 1))
+            found.append(
+                torch.stack([distance.masked_fill((labels != o)[:, None], torch.inf).argmin(2) for o in range(objects)],
+                            1))
         index = torch.cat(found, 2)
         present = torch.stack([(labels == o).any(1) for o in range(objects)], 1)
     return _distances(query, keys, torch.where(present[:, :, None], index, -1))
 
 
-def nearest_in_windows(query: Float[Tensor, "batch channels height width"], keys: Float[Tensor, "batch channels height width"],
-                       labels: Int[Tensor, "batch height width"], objects: int) -> Float[Tensor, "batch object radius height width"]:
+def nearest_in_windows(query: Float[Tensor, "batch channels height width"], keys: Float[Tensor, "batch channels height "
+                                                                                                "width"],
+                       labels: Int[Tensor, "batch height width"], objects: int) -> Float[Tensor, "batch object radius "
+                                                                                                 "height width"]:
     """As `nearest`, for keys at most a radius away along height and along width; one map for each of RADII."""
     batch, _, height, width = query.shape
     reach = RADII[-1]
@@ -138,10 +153,12 @@ def nearest_in_windows(query: Float[Tensor, "batch channels height width"], keys
         least = query.new_full((batch, objects, height, width), torch.inf)
         index = torch.full_like(least, -1, dtype=torch.long)
         ids = torch.arange(objects, device=query.device).view(1, -1, 1, 1)
-        offsets = sorted(((dy, dx) for dy in range(-reach, reach + 1) for dx in range(-reach, reach + 1)), key=lambda o: max(map(abs, o)))
+        offsets = sorted(((dy, dx) for dy in range(-reach, reach + 1) for dx in range(-reach, reach + 1)),
+                         key=lambda o: max(map(abs, o)))
         for number, (dy, dx) in enumerate(offsets, 1):
             there = (..., slice(reach + dy, reach + dy + height), slice(reach + dx, reach + dx + width))
-            distance = torch.where(numbers[there][:, None] == ids, (query - padded[there]).square().sum(1, keepdim=True), torch.inf)
+            distance = torch.where(numbers[there][:, None] == ids,
+                                   (query - padded[there]).square().sum(1, keepdim=True), torch.inf)
             index = torch.where(distance < least, places[there], index)
             least = torch.minimum(distance, least)
             if number in {(2 * radius + 1) ** 2 for radius in RADII}:
@@ -153,7 +170,8 @@ def nearest_in_windows(query: Float[Tensor, "batch channels height width"], keys
 FAR = 5e4  # squared distance to an object that is nowhere in reach (CFBI)
 
 
-def _distances(query: Tensor, keys: Tensor, index: Int[Tensor, "batch object cells"]) -> Float[Tensor, "batch object cells"]:
+def _distances(query: Tensor, keys: Tensor, index: Int[Tensor, "batch object cells"]) -> Float[Tensor, "batch object "
+                                                                                                       "cells"]:
     """Squared distances from each query to the key of each object at `index`; far where that is -1."""
     channels = query.shape[1]
     chosen = [keys.gather(2, index[:, o].clamp(min=0)[:, None].expand(-1, channels, -1)) for o in range(index.shape[1])]

@@ -1,4 +1,6 @@
-"""What is kept of earlier frames, whatever the method: where objects were, what they looked like, and room for those that join."""
+"""What is kept of earlier frames, whatever the method: where objects were, what they looked like, and room for those
+that join.
+"""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -19,14 +21,20 @@ class Features:
     embedding: Float[Tensor, "batch embedding height width"]
     derived: dict[str, Tensor]  # what a method computes from the embedding alone, e.g. SST's tokens
     size: tuple[int, int]  # height and width of the image
-    presence: Float[Tensor, "batch object 2"] | None = None  # logits that it is in sight and that its mask is good, left by `segment`
-    encoded: tuple | None = None  # (memory, result) of the encoder, left by `segment` so that `remember` need not repeat it
+    # Logits that it is in sight and that its mask is good, left by `segment`
+    presence: Float[Tensor, "batch object 2"] | None = None
+    # (memory, result) of the encoder, left by `segment` so that `remember` need not repeat it
+    encoded: tuple | None = None
 
     def split(self, frames: int) -> list["Features"]:
-        """The features of the first so many frames, the next, and so on. Slices would each fill a tensor with zeros in backward."""
+        """The features of the first so many frames, the next, and so on. Slices would each fill a tensor with zeros
+        in backward.
+        """
         derived = {name: value.split(frames) for name, value in self.derived.items()}
-        return [Features(low, embedding, {name: parts[t] for name, parts in derived.items()}, self.size)
-                for t, (low, embedding) in enumerate(zip(self.low.split(frames), self.embedding.split(frames), strict=True))]
+        return [
+            Features(low, embedding, {name: parts[t] for name, parts in derived.items()}, self.size)
+            for t, (low, embedding) in enumerate(zip(self.low.split(frames), self.embedding.split(frames), strict=True))
+        ]
 
 
 @dataclass(frozen=True)
@@ -52,13 +60,16 @@ class Remembered:
     def only(self, objects: Sequence[int]) -> "Remembered":
         """The frame as far as it shows these objects: what others cover belongs to nobody.
 
-        Cells that are mostly nobody's keep no key for dense matching: they would outvote those where the same thing is somebody."""
+        Cells that are mostly nobody's keep no key for dense matching: they would outvote those where the same thing is
+        somebody.
+        """
         shown = torch.zeros(self.memberships.shape[1], device=self.memberships.device)
         shown[list(objects)] = 1
         memberships = self.memberships * shown[:, None, None]
         content = dict(self.content)
         if "match" in content:
-            content["match"] = content["match"] * (F.avg_pool2d(memberships, 2, ceil_mode=True).sum(1, keepdim=True) >= 0.5)
+            content["match"] = content["match"] * (F.avg_pool2d(memberships, 2, ceil_mode=True).sum(1, keepdim=True)
+                                                   >= 0.5)
         return dataclasses.replace(self, memberships=memberships, content=content)
 
 
@@ -67,12 +78,15 @@ class Memory:
     """All that is known of earlier frames; its size does not depend on how many there were."""
 
     time: int  # frames seen
-    references: tuple[Remembered, ...]  # frames whose masks were given; each object is in the latest that was given of it
+    # Frames whose masks were given; each object is in the latest that was given of it
+    references: tuple[Remembered, ...]
     recent: tuple[Remembered, ...]  # oldest first
-    reference: Float[Tensor, "batch object 2 channels"]  # embeddings summed in and outside each object over the given frames, and areas
+    # Embeddings summed in and outside each object over the given frames, and areas
+    reference: Float[Tensor, "batch object 2 channels"]
     previous: Float[Tensor, "batch object 2 channels"]  # likewise over the latest frame
     state: dict[str, Tensor]  # what a recurrent method carries; objects on axis 1
-    landmarks: tuple[Remembered, ...] = ()  # earlier frames for dense matching, oldest first; their content is `match`, at its resolution
+    # Earlier frames for dense matching, oldest first; their content is `match`, at its resolution
+    landmarks: tuple[Remembered, ...] = ()
 
     @property
     def objects(self) -> int:
@@ -81,25 +95,31 @@ class Memory:
 
     def map_objects(self, change: Callable[[Tensor, bool], Tensor]) -> "Memory":
         """A memory with `change(tensor, is_membership)` applied to every tensor that has an object axis."""
-        changed = {id(r): dataclasses.replace(r, memberships=change(r.memberships, True), objects={k: change(v, False) for k, v in r.objects.items()})
-                   for r in (*self.references, *self.recent, *self.landmarks)}
-        return Memory(self.time, tuple(changed[id(r)] for r in self.references), tuple(changed[id(r)] for r in self.recent),
-                      change(self.reference, False), change(self.previous, False), {k: change(v, False) for k, v in self.state.items()},
+        changed = {
+            id(r): dataclasses.replace(r, memberships=change(r.memberships, True),
+                                       objects={k: change(v, False) for k, v in r.objects.items()})
+            for r in (*self.references, *self.recent, *self.landmarks)
+        }
+        return Memory(self.time, tuple(changed[id(r)] for r in self.references),
+                      tuple(changed[id(r)] for r in self.recent), change(self.reference, False),
+                      change(self.previous, False), {k: change(v, False) for k, v in self.state.items()},
                       tuple(changed[id(r)] for r in self.landmarks))
 
     def grow(self, objects: int) -> "Memory":
         """A memory with room for more objects, which were nowhere so far."""
         missing = objects - self.objects
         if missing < 0:
-            raise ValueError(f"memberships of {objects} objects were given to a memory of {self.objects}; objects leave by Memory.select")
-        return self if missing == 0 else self.map_objects(lambda x, _: torch.cat([x, x.new_zeros(x.shape[0], missing, *x.shape[2:])], 1))
+            raise ValueError(f"memberships of {objects} objects were given to a memory of {self.objects}; objects "
+                             "leave by Memory.select")
+        return self if missing == 0 else self.map_objects(
+            lambda x, _: torch.cat([x, x.new_zeros(x.shape[0], missing, *x.shape[2:])], 1))
 
     def forget(self, objects: Sequence[int]) -> "Memory":
-        """A memory without any earlier mask or state of some objects, whose masks are given anew; the others keep their given masks and
-        state.
+        """A memory without any earlier mask or state of some objects, whose masks are given anew; the others keep their
+        given masks and state.
 
-        Recent frames and landmarks go altogether, and so does the background of given ones: it lies where the forgotten objects may have
-        been, and would outvote the new masks.
+        Recent frames and landmarks go altogether, and so does the background of given ones: it lies where the forgotten
+        objects may have been, and would outvote the new masks.
         """
         others = [o for o in range(1, self.objects) if o not in objects]
         index = torch.tensor([0, *objects], device=self.reference.device)
@@ -122,8 +142,11 @@ class Memory:
 
 
 def pool_instances(embedding: Float[Tensor, "batch channels height width"],
-                   memberships: Float[Tensor, "batch object height width"]) -> Float[Tensor, "batch object 2 channels_and_area"]:
-    """Sums of the embedding inside and outside each object, each with its area in the last channel; 0 for objects that are absent."""
+                   memberships: Float[Tensor, "batch object height width"]) -> Float[Tensor, "batch object 2 "
+                                                                                             "channels_and_area"]:
+    """Sums of the embedding inside and outside each object, each with its area in the last channel; 0 for objects
+    that are absent.
+    """
     present = (memberships.sum((2, 3)) > 0).to(memberships.dtype)[:, :, None, None]
     counted = torch.cat([embedding, torch.ones_like(embedding[:, :1])], 1)
     inside = torch.einsum("bohw,bchw->boc", memberships, counted)

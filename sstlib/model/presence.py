@@ -1,7 +1,8 @@
-"""Whether an object is in sight and whether its mask may be wrong: probabilities for each object and frame, and what they say in words.
+"""Whether an object is in sight and whether its mask may be wrong: probabilities for each object and frame, and what
+they say in words.
 
-A network with a presence head says it itself. For others, a logistic function of two numbers does; its coefficients were fitted on half
-of the clips of results/runs/doubt and are scored on the other half (`experiments.doubt`).
+A network with a presence head says it itself. For others, a logistic function of two numbers does; its coefficients
+were fitted on half of the clips of results/runs/doubt and are scored on the other half (`experiments.doubt`).
 """
 
 from collections.abc import Sequence
@@ -21,7 +22,9 @@ EVENTS = 4  # losses that are told one by one
 
 
 def likeness(memory: Memory) -> Float[Tensor, " object"]:
-    """Cosine of each object's mean embedding in the latest frame to that of its given masks, the background first; 0 where it is nowhere."""
+    """Cosine of each object's mean embedding in the latest frame to that of its given masks, the background first; 0
+    where it is nowhere.
+    """
     return F.cosine_similarity(memory.reference[0, :, 0, :-1], memory.previous[0, :, 0, :-1], 1)
 
 
@@ -32,7 +35,8 @@ def logistic(numbers: Float[Tensor, "object 2"], coefficients: Sequence[float]) 
 
 
 def presence_and_doubt(features: Features, memory: Memory, confidence: Sequence[float]) -> Float[Tensor, "2 object"]:
-    """Probability of each object that it is in sight, and that its mask overlaps with the truth by less than half (J < 0.5).
+    """Probability of each object that it is in sight, and that its mask overlaps with the truth by less than half (J <
+    0.5).
 
     Args:
         features: of the frame, once it was segmented.
@@ -48,7 +52,8 @@ def presence_and_doubt(features: Features, memory: Memory, confidence: Sequence[
 
 
 def sentence(identity: int, frames: Sequence[str], presence: Sequence[float], doubt: Sequence[float]) -> str:
-    """What became of an object, in frames as the user names them: "object 2: lost at frame 14, seen again at 31; doubtful in 9 frames".
+    """What became of an object, in frames as the user names them: "object 2: lost at frame 14, seen again at 31;
+    doubtful in 9 frames".
 
     Args:
         identity: the user's id.
@@ -66,7 +71,8 @@ def sentence(identity: int, frames: Sequence[str], presence: Sequence[float], do
     if more := len(changes[2 * EVENTS:]):
         events.append(f"and lost {-(-more // 2)} times more")
     doubtful = sum(d >= 0.5 for d in doubt)
-    told = [", ".join(events) or "in sight throughout"] + [f"doubtful in {doubtful} frame{'s' * (doubtful > 1)}"] * (doubtful > 0)
+    told = [", ".join(events) or "in sight throughout"
+            ] + [f"doubtful in {doubtful} frame{'s' * (doubtful > 1)}"] * (doubtful > 0)
     return f"object {identity}: {'; '.join(told)}"
 
 
@@ -82,5 +88,6 @@ def sentences(frames: Sequence[str], told: dict[int, tuple[dict[int, float], dic
     lines = []
     for identity in objects:
         own = [t for t in times if identity in told[t][0]]
-        lines.append(sentence(identity, [frames[t] for t in own], *([told[t][part][identity] for t in own] for part in (0, 1))))
+        lines.append(
+            sentence(identity, [frames[t] for t in own], *([told[t][part][identity] for t in own] for part in (0, 1))))
     return lines

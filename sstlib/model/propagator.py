@@ -27,8 +27,8 @@ METHODS: dict[str, type["Propagator"]] = {}  # by the name that a configuration 
 
 
 class Propagator(nn.Module):
-    """Base of SST and its rivals: backbone, decoder and memory. A method overrides the hooks from `select_recent` on, and names itself
-    for `METHODS`: `class SST(Propagator, method="sst")`.
+    """Base of SST and its rivals: backbone, decoder and memory. A method overrides the hooks from `select_recent` on,
+    and names itself for `METHODS`: `class SST(Propagator, method="sst")`.
 
     Args:
         config: the configuration, kept as `config`.
@@ -37,7 +37,8 @@ class Propagator(nn.Module):
         maps: channels of its evidence that are scores and masks, the previous mask's two not counted.
     """
 
-    longest: int | None = None  # pixels of a frame's longer side that the weights were trained for; None: nothing is known
+    # Pixels of a frame's longer side that the weights were trained for; None: nothing is known
+    longest: int | None = None
 
     def __init_subclass__(cls, method: str | None = None, **options: object):
         super().__init_subclass__(**options)
@@ -49,14 +50,16 @@ class Propagator(nn.Module):
         self.config = config
         self.backbone = build_backbone(config)
         low, _, coarse = self.backbone.channels
-        self.matching = None if config.matching == "none" else ReferenceMatching(coarse, config.matching == "centered", config.landmarks > 0)
+        self.matching = None if config.matching == "none" else ReferenceMatching(coarse, config.matching == "centered",
+                                                                                 config.landmarks > 0)
         matched = ReferenceMatching.maps * (1 + (config.landmarks > 0)) if self.matching else 0
         self.decoder = build_decoder(config, shared, features, maps + 2 + matched, low)
         self.presence = PresenceHead(2 * config.decoder_width) if config.presence else None
 
     @classmethod
     def from_pretrained(cls, name_or_path: str | Path, device: str | torch.device = "cpu") -> "Propagator":
-        """The network of released weights, a weights file, a folder or a repository of the Hugging Face hub (see `weights.find`).
+        """The network of released weights, a weights file, a folder or a repository of the Hugging Face hub (see
+        `weights.find`).
 
         Raises:
             FileNotFoundError: no such weights.
@@ -64,7 +67,8 @@ class Propagator(nn.Module):
         """
         network = releases.load(name_or_path, build, device)
         if not isinstance(network, cls):
-            raise ValueError(f"{str(name_or_path)!r} is a {type(network).__name__}, not a {cls.__name__}; load it by Propagator.from_pretrained")
+            raise ValueError(f"{str(name_or_path)!r} is a {type(network).__name__}, not a {cls.__name__}; load it by "
+                             "Propagator.from_pretrained")
         return network
 
     @property
@@ -73,31 +77,37 @@ class Propagator(nn.Module):
         return self.config.backbone.startswith("resnet")
 
     def fitting(self, length: int) -> int:
-        """The side nearest to `length` whose cells reach exactly to the border: 16 k + 1 for centered cells (CFBI), else any."""
+        """The side nearest to `length` whose cells reach exactly to the border: 16 k + 1 for centered cells (CFBI),
+        else any.
+        """
         return max(16 * round((length - 1) / 16), 16) + 1 if self.centered else length
 
     def extract(self, frame: Float[Tensor, "batch 3 height width"]) -> Features:
         """Features of a batch of frames (RGB in [0, 1]); the costly part that no mask enters."""
-        levels = self.backbone(frame.contiguous(memory_format=torch.channels_last))  # convolutions here are twice as fast so
+        # Convolutions here are twice as fast so
+        levels = self.backbone(frame.contiguous(memory_format=torch.channels_last))
         derived = self.derive(levels)
         if self.matching:
             derived["match"] = self.matching.keys(levels.coarse)
         return Features(levels.low, levels.embedding, derived, tuple(frame.shape[-2:]))
 
-    def remember(self, memory: Memory | None, features: Features, memberships: Float[Tensor, "batch object height width"],
+    def remember(self, memory: Memory | None, features: Features, memberships: Float[Tensor,
+                                                                                     "batch object height width"],
                  given: bool | Sequence[int] = False) -> Memory:
         """A memory that also holds this frame.
 
         Args:
             memory: what was remembered so far; None at the first frame.
             features: of the frame.
-            memberships: of each pixel in each object, object 0 the background; more objects than before means that some joined.
-            given: the objects whose masks come from the user, not from `segment`; True for all of them, as always at the first frame.
-                These masks replace all that was remembered of their objects.
+            memberships: of each pixel in each object, object 0 the background; more objects than before means that some
+                joined.
+            given: the objects whose masks come from the user, not from `segment`; True for all of them, as always at
+                the first frame. These masks replace all that was remembered of their objects.
         """
         given = range(1, memberships.shape[1]) if given is True else given or ()
         if tuple(memberships.shape[-2:]) != features.size:
-            raise ValueError(f"memberships are {tuple(memberships.shape[-2:])} pixels, the frame {features.size}; resize the masks by nearest neighbor")
+            raise ValueError(f"memberships are {tuple(memberships.shape[-2:])} pixels, the frame {features.size}; "
+                             "resize the masks by nearest neighbor")
         if self.centered:
             cells = F.interpolate(memberships, features.embedding.shape[-2:], mode="bilinear", align_corners=True)
         else:
@@ -120,13 +130,15 @@ class Propagator(nn.Module):
         landmarks = grown.landmarks
         if self.config.landmarks and frame.time % self.config.landmark_every == 0:
             landmarks = (*landmarks, _landmark(frame))[-self.config.landmarks:]
-        return Memory(grown.time + 1, references, self.select_recent((*grown.recent, frame)), reference, pooled, state, landmarks)
+        return Memory(grown.time + 1, references, self.select_recent((*grown.recent, frame)), reference, pooled, state,
+                      landmarks)
 
     def segment(self, features: Features, memory: Memory) -> Float[Tensor, "batch object height width"]:
         """Logits of every object, the background first, at every pixel of the frame.
 
-        With a presence head they are less by the logarithm of the probability that the object is in sight, and `features.presence` is left
-        to be read: (batch, object, 2) logits that it is in sight and that its mask is good (J of at least one half).
+        With a presence head they are less by the logarithm of the probability that the object is in sight, and
+        `features.presence` is left to be read: (batch, object, 2) logits that it is in sight and that its mask is good
+        (J of at least one half).
         """
         shared, evidence = self.evidence(features, memory)
         previous = memory.recent[-1].memberships
@@ -150,7 +162,8 @@ class Propagator(nn.Module):
         """Maps of the dense matching with the reference frames and with landmarks, at the feature resolution."""
         query = features.derived["match"]
         keys = torch.cat([r.content["match"].flatten(2) for r in memory.references], 2)
-        memberships = torch.cat([F.avg_pool2d(r.memberships, 2, ceil_mode=True).flatten(2) for r in memory.references], 2)
+        memberships = torch.cat([F.avg_pool2d(r.memberships, 2, ceil_mode=True).flatten(2) for r in memory.references],
+                                2)
         found = [self.matching(query, keys, memberships)]
         if memory.landmarks:
             keys, memberships = (torch.cat([x.flatten(2) for x in kept], 2) for kept in zip(
@@ -186,12 +199,16 @@ class Propagator(nn.Module):
         raise NotImplementedError
 
     def evidence(self, features: Features, memory: Memory) -> tuple[Tensor, Tensor]:
-        """Features shared by all objects (batch, channels, height, width) and evidence of each (batch, object, channels, height, width)."""
+        """Features shared by all objects (batch, channels, height, width) and evidence of each (batch, object,
+        channels, height, width).
+        """
         raise NotImplementedError
 
 
 def _landmark(frame: Remembered) -> Remembered:
-    """What dense matching keeps of a frame: keys and memberships averaged over 2x2 of its cells, 16 bytes of 100 at stride 8."""
+    """What dense matching keeps of a frame: keys and memberships averaged over 2x2 of its cells, 16 bytes of 100 at
+    stride 8.
+    """
     match = F.normalize(F.avg_pool2d(frame.content["match"], 2, ceil_mode=True), dim=1)
     return Remembered(frame.time, F.avg_pool2d(frame.memberships, 4, ceil_mode=True), {"match": match}, {})
 
@@ -207,22 +224,30 @@ def own_memberships(logits: Float[Tensor, "batch object height width"]) -> Float
     return logits.detach().float().softmax(1)
 
 
-def unroll(network: Propagator, frames: Float[Tensor, "batch time 3 height width"], memberships: Float[Tensor, "batch object height width"],
-           teacher: Float[Tensor, "batch time object height width"] | None = None) -> Float[Tensor, "batch later object height width"]:
+def unroll(
+    network: Propagator, frames: Float[Tensor,
+                                       "batch time 3 height width"], memberships: Float[Tensor,
+                                                                                        "batch object height width"],
+    teacher: Float[Tensor, "batch time object height width"] | None = None
+) -> Float[Tensor, "batch later object height width"]:
     """Logits of every frame after the first, whose memberships are given.
 
     Args:
         network: any method.
         frames: clips in [0, 1].
         memberships: of the first frame.
-        teacher: true memberships of all frames, remembered in place of the network's own (CFBI's first half of training).
+        teacher: true memberships of all frames, remembered in place of the network's own (CFBI's first half of
+            training).
     """
     return unroll_all(network, frames, memberships, teacher)[0]
 
 
-def unroll_all(network: Propagator, frames: Float[Tensor, "batch time 3 height width"], memberships: Float[Tensor, "batch object height width"],
+def unroll_all(network: Propagator, frames: Float[Tensor, "batch time 3 height width"],
+               memberships: Float[Tensor, "batch object height width"],
                teacher: Float[Tensor, "batch time object height width"] | None = None) -> tuple[Tensor, Tensor | None]:
-    """As `unroll`, and what the presence head says of every frame after the first (batch, later, object, 2), if there is one."""
+    """As `unroll`, and what the presence head says of every frame after the first (batch, later, object, 2), if
+    there is one.
+    """
     batch, time = frames.shape[:2]
     features = network.extract(frames.transpose(0, 1).flatten(0, 1)).split(batch)
     memory = network.remember(None, features[0], memberships)
@@ -230,7 +255,8 @@ def unroll_all(network: Propagator, frames: Float[Tensor, "batch time 3 height w
     for t in range(1, time):
         logits.append(network.segment(features[t], memory))
         if t < time - 1:
-            memory = network.remember(memory, features[t], own_memberships(logits[-1]) if teacher is None else teacher[:, t])
+            memory = network.remember(memory, features[t],
+                                      own_memberships(logits[-1]) if teacher is None else teacher[:, t])
     told = [seen.presence for seen in features[1:]]
     return torch.stack(logits, 1), None if told[0] is None else torch.stack(told, 1)
 

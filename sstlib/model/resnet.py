@@ -1,7 +1,7 @@
 """ResNet-18/34/50/101 with torchvision's parameter names, and DeepLabV3+'s neck: f of Eq. 1 at the paper's size.
 
-Dilation keeps the resolution at an output stride of 8 or 16 (multigrid 1, 2, 4 in the last stage). Published weights load by name, from
-a file or from a URL with its checksum; nothing here needs torchvision.
+Dilation keeps the resolution at an output stride of 8 or 16 (multigrid 1, 2, 4 in the last stage). Published weights
+load by name, from a file or from a URL with its checksum; nothing here needs torchvision.
 """
 
 import torch
@@ -29,7 +29,10 @@ class FrozenBatchNorm(nn.Module):
         return x * scale[:, None, None] + (self.bias - self.running_mean * scale)[:, None, None]
 
 
-NORMS = {"frozen": FrozenBatchNorm, "frn": FilterResponseNorm, "group": group_norm, "group32": lambda channels: GroupNorm(32, channels)}
+NORMS = {
+    "frozen": FrozenBatchNorm, "frn": FilterResponseNorm, "group": group_norm,
+    "group32": lambda channels: GroupNorm(32, channels)
+}
 
 
 def _convolution(inputs: int, outputs: int, size: int, stride: int = 1, dilation: int = 1) -> nn.Conv2d:
@@ -48,7 +51,8 @@ class BasicBlock(nn.Module):
         self.conv2, self.bn2 = _convolution(planes, planes, 3, dilation=dilation), NORMS[norm](planes)
         self.downsample = _shortcut(inputs, planes, stride, norm)
 
-    def forward(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch outputs out_height out_width"]:
+    def forward(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch outputs out_height "
+                                                                                        "out_width"]:
         y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
         return F.relu(y + self.downsample(x))
 
@@ -65,10 +69,12 @@ class Bottleneck(nn.Module):
         self.conv3, self.bn3 = _convolution(planes, planes * 4, 1), NORMS[norm](planes * 4)
         self.downsample = _shortcut(inputs, planes * 4, stride, norm)
 
-    def forward(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch outputs out_height out_width"]:
+    def forward(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch outputs out_height "
+                                                                                        "out_width"]:
         return F.relu(self.residual(x) + self.downsample(x))
 
-    def residual(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch outputs out_height out_width"]:
+    def residual(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch outputs out_height "
+                                                                                         "out_width"]:
         """What is added to the shortcut."""
         y = F.relu(self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x))))))
         return self.bn3(self.conv3(y))
@@ -86,7 +92,8 @@ class ResNet(nn.Module):
     Args:
         name: resnet18, resnet34, resnet50 or resnet101.
         output_stride: of the last stage, 8 or 16 (32 is ImageNet's, for comparison with torchvision).
-        norm: frozen (BatchNorm with published statistics), frn (filter response normalization) or group, for training from nothing.
+        norm: frozen (BatchNorm with published statistics), frn (filter response normalization) or group, for training
+            from nothing.
     """
 
     def __init__(self, name: str, output_stride: int = 16, norm: str = "frozen"):
@@ -121,21 +128,26 @@ class _Branch(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, rate: int, norm: str):
         super().__init__()
-        self.atrous_conv, self.bn = _convolution(inputs, outputs, 1 if rate == 1 else 3, dilation=rate), NORMS[norm](outputs)
+        self.atrous_conv, self.bn = _convolution(inputs, outputs, 1 if rate == 1 else 3,
+                                                 dilation=rate), NORMS[norm](outputs)
 
     def forward(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch outputs height width"]:
         return F.relu(self.bn(self.atrous_conv(x)))
 
 
 class ASPP(nn.Module):
-    """Atrous spatial pyramid pooling: a 1x1 and three dilated 3x3 convolutions and the image's mean, joined by a 1x1."""
+    """Atrous spatial pyramid pooling: a 1x1 and three dilated 3x3 convolutions and the image's mean, joined by a
+    1x1.
+    """
 
-    def __init__(self, inputs: int, width: int, pooled: int, outputs: int, rates: tuple[int, ...], norm: str, dropout: float = 0.0):
+    def __init__(self, inputs: int, width: int, pooled: int, outputs: int, rates: tuple[int, ...], norm: str,
+                 dropout: float = 0.0):
         super().__init__()
         for number, rate in enumerate((1, *rates), 1):
             setattr(self, f"aspp{number}", _Branch(inputs, width, rate, norm))
         self.branches = 1 + len(rates)
-        self.global_avg_pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), _convolution(inputs, pooled, 1), _pooled_norm(pooled, norm), nn.ReLU())
+        self.global_avg_pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), _convolution(inputs, pooled, 1),
+                                             _pooled_norm(pooled, norm), nn.ReLU())
         self.conv1, self.bn1 = _convolution(self.branches * width + pooled, outputs, 1), NORMS[norm](outputs)
         self.dropout = nn.Dropout(dropout)
 
@@ -151,7 +163,9 @@ def _pooled_norm(channels: int, norm: str) -> nn.Module:
 
 
 class DeepLabDecoder(nn.Module):
-    """DeepLabV3+'s decoder up to 256 channels at stride 4: low-level features to 48 channels, joined, two 3x3 convolutions."""
+    """DeepLabV3+'s decoder up to 256 channels at stride 4: low-level features to 48 channels, joined, two 3x3
+    convolutions.
+    """
 
     def __init__(self, low: int, norm: str):
         super().__init__()
@@ -159,14 +173,16 @@ class DeepLabDecoder(nn.Module):
         self.last_conv = nn.Sequential(_convolution(304, 256, 3), NORMS[norm](256), nn.ReLU(), nn.Identity(),
                                        _convolution(256, 256, 3), NORMS[norm](256), nn.ReLU())
 
-    def forward(self, x: Float[Tensor, "batch 256 height width"],
-                low: Float[Tensor, "batch low low_height low_width"]) -> Float[Tensor, "batch 256 low_height low_width"]:
+    def forward(
+            self, x: Float[Tensor, "batch 256 height width"],
+            low: Float[Tensor, "batch low low_height low_width"]) -> Float[Tensor, "batch 256 low_height low_width"]:
         low = F.relu(self.bn1(self.conv1(low)))
         return self.last_conv(torch.cat([upsample(x, low.shape[2:], centered=True), low], 1))
 
 
 class ResNetFeatures(nn.Module):
-    """A ResNet as SST's backbone. An output stride of 4 means DeepLabV3+ over stride 16 (the paper); 8 and 16 take the last stage itself.
+    """A ResNet as SST's backbone. An output stride of 4 means DeepLabV3+ over stride 16 (the paper); 8 and 16 take the
+    last stage itself.
 
     Args:
         name: of the ResNet.
@@ -184,8 +200,8 @@ class ResNetFeatures(nn.Module):
         self.aspp = ASPP(deep, 256, 256, 256, ASPP_RATES[inner], norm, dropout=0.1) if output_stride == 4 else None
         self.decoder = DeepLabDecoder(low, norm) if output_stride == 4 else None
         inputs = 256 if output_stride == 4 else deep
-        self.embed = nn.Sequential(nn.Conv2d(inputs, inputs, 3, padding=1, groups=inputs), GroupNorm(32, inputs), nn.ReLU(),
-                                   nn.Conv2d(inputs, embedding, 1), _embedding_norm(embedding), nn.ReLU())
+        self.embed = nn.Sequential(nn.Conv2d(inputs, inputs, 3, padding=1, groups=inputs), GroupNorm(32, inputs),
+                                   nn.ReLU(), nn.Conv2d(inputs, embedding, 1), _embedding_norm(embedding), nn.ReLU())
         self.channels = (low, embedding, embedding)
 
     def forward(self, frame: Float[Tensor, "batch 3 height width"]) -> Levels:

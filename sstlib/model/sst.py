@@ -1,4 +1,6 @@
-"""SST (section 3): sparse attention over a history of frames (Eq. 1 to 6), on the features that `Propagator` extracts."""
+"""SST (section 3): sparse attention over a history of frames (Eq. 1 to 6), on the features that `Propagator`
+extracts.
+"""
 
 import torch
 from torch import Tensor, nn
@@ -15,21 +17,26 @@ from sstlib.shapes import Float, Int
 
 
 class EncoderLayer(nn.Module):
-    """g_l of Eq. 3: sparse multi-head attention and a position-wise network, each added and then normalized (post-norm, Fig. 2)."""
+    """g_l of Eq. 3: sparse multi-head attention and a position-wise network, each added and then normalized
+    (post-norm, Fig. 2).
+    """
 
     def __init__(self, config: ModelConfig, connectivity: str):
         super().__init__()
         self.config, self.connectivity, self.attention = config, parse(connectivity), sparse_attention
         width, hidden = config.width, config.width * config.feedforward
         self.query, self.key, self.value, self.out = (nn.Linear(width, width) for _ in range(4))
-        # Queries start as keys: attention is a similarity from the first step, so that masks find their way before anything is learned.
+        # Queries start as keys: attention is a similarity from the first step, so that masks find their way before
+        # anything is learned.
         self.key.load_state_dict(self.query.state_dict())
         frn = config.norm == "frn"
-        self.norm1, self.norm2 = (FilterResponseNorm(width, last=True) if frn else nn.LayerNorm(width) for _ in range(2))
+        self.norm1, self.norm2 = (
+            FilterResponseNorm(width, last=True) if frn else nn.LayerNorm(width) for _ in range(2))
         nonlinearity = FilterResponseNorm(hidden, threshold=True, last=True) if frn else nn.ReLU(inplace=True)
         self.feedforward = nn.Sequential(nn.Linear(width, hidden), nonlinearity, nn.Linear(hidden, width))
 
-    def heads(self, x: Float[Tensor, "batch time height width channels"]) -> Float[Tensor, "batch head time height width dim"]:
+    def heads(self, x: Float[Tensor, "batch time height width channels"]) -> Float[Tensor, "batch head time height "
+                                                                                           "width dim"]:
         """Channels dealt out to the heads."""
         return x.unflatten(-1, (self.config.heads, -1)).permute(0, 4, 1, 2, 3, 5).contiguous()
 
@@ -37,13 +44,18 @@ class EncoderLayer(nn.Module):
         """Key and value of every cell."""
         return self.heads(self.key(x)), self.heads(self.value(x))
 
-    def forward(self, x: Float[Tensor, "batch queries height width channels"], key: Float[Tensor, "batch head time height width dim"],
-                value: Float[Tensor, "batch head time height width dim"], memberships: Float[Tensor, "batch object time height width"] | None,
+    def forward(self, x: Float[Tensor, "batch queries height width channels"], key: Float[Tensor, "batch head time "
+                                                                                          "height width dim"],
+                value: Float[Tensor,
+                             "batch head time height width dim"], memberships: Float[Tensor, "batch object "
+                                                                                     "time height width"] | None,
                 labels: Int[Tensor, "batch time height width"] | None) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        """Cells of the last frames after attending to all frames, and the last frame's evidence about objects: maps and features.
+        """Cells of the last frames after attending to all frames, and the last frame's evidence about objects: maps and
+        features.
 
-        Maps are (batch, object, 2 or 4 * head, height, width): affinity to the object, best affinity to another, and the masks warped from
-        its cells and from those of others; features, if they are what is warped, likewise both. None without memberships.
+        Maps are (batch, object, 2 or 4 * head, height, width): affinity to the object, best affinity to another, and
+        the masks warped from its cells and from those of others; features, if they are what is warped, likewise both.
+        None without memberships.
         """
         attended, affinity, warped = self.attend(x, key, value, memberships, labels)
         x = self.norm1(x + attended)
@@ -56,7 +68,8 @@ class EncoderLayer(nn.Module):
 
     def attend(self, x: Tensor, key: Tensor, value: Tensor, memberships: Tensor | None,
                labels: Tensor | None) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        """What cells read from all frames, and of the last frame's, for each object: affinities (Eq. 4), and what its past cells carry.
+        """What cells read from all frames, and of the last frame's, for each object: affinities (Eq. 4), and what its
+        past cells carry.
 
         The latter rides as further value channels, so that one pass over the keys gives it all.
         """
@@ -70,27 +83,30 @@ class EncoderLayer(nn.Module):
             value = torch.cat([value, rider], -1)
         query = self.heads(self.query(x))
         with torch.autocast("cuda" if x.is_cuda else "cpu", enabled=False):  # the operators choose their own precisions
-            attended = self.attention(query, key, value, self.connectivity, labels=labels, objects=objects, affinity=config.affinity,
-                                      scale=dim**-0.5 if config.scaled else None)
+            attended = self.attention(query, key, value, self.connectivity, labels=labels, objects=objects,
+                                      affinity=config.affinity, scale=dim**-0.5 if config.scaled else None)
         merged = self.out(attended.output[..., :dim].permute(0, 2, 3, 4, 1, 5).flatten(-2))
         if memberships is None:
             return merged, None, None
-        warped = attended.output[:, :, -1, ..., dim:].unflatten(-1, (objects, -1)).permute(0, 4, 1, 5, 2, 3).flatten(2, 3)
+        warped = attended.output[:, :, -1, ..., dim:].unflatten(-1, (objects, -1)).permute(0, 4, 1, 5, 2,
+                                                                                           3).flatten(2, 3)
         return merged, attended.affinity[:, :, :, -1].transpose(1, 2), warped
 
 
 class SST(Propagator, method="sst"):
     """Sparse Spatiotemporal Transformer: cells of the current frame attend to a history of tau frames (section 3.1).
 
-    Masks enter by object affinity (Eq. 4) and warped memberships alone, so the encoder runs once for all objects. Without `causal` every
-    frame of the buffer attends to every other, the last layer for the current frame only; with it, past frames never see later ones and
-    their keys and values are kept instead of computed again, tau times less encoder work a frame.
+    Masks enter by object affinity (Eq. 4) and warped memberships alone, so the encoder runs once for all objects.
+    Without `causal` every frame of the buffer attends to every other, the last layer for the current frame only; with
+    it, past frames never see later ones and their keys and values are kept instead of computed again, tau times less
+    encoder work a frame.
     """
 
     def __init__(self, config: ModelConfig):
         depth, features = len(config.layers), config.warped == "features"
         matches = config.profile == "cfbi+sst"
-        super().__init__(config, config.embedding + config.width, 2 * config.width * depth * features + 2 * config.embedding * matches,
+        super().__init__(config, config.embedding + config.width,
+                         2 * config.width * depth * features + 2 * config.embedding * matches,
                          (2 if features else 4) * config.heads * depth + FeatureMatching.maps * matches)
         self.feature_matching = FeatureMatching(config.output_stride == 4) if matches else None
         self.project = nn.Conv2d(config.embedding, config.width, 1)
@@ -123,8 +139,11 @@ class SST(Propagator, method="sst"):
         kept = [r for r in memory.references if r.time < oldest] if self.config.keep_reference else []
         return (*kept, *memory.recent)
 
-    def encode(self, features: Features, memory: Memory | None) -> tuple[Tensor, tuple[list[Tensor], list[Tensor]], dict[str, Tensor]]:
-        """Encoder output of the current frame, maps and warped features of all layers, and (causal) the keys and values to keep."""
+    def encode(self, features: Features,
+               memory: Memory | None) -> tuple[Tensor, tuple[list[Tensor], list[Tensor]], dict[str, Tensor]]:
+        """Encoder output of the current frame, maps and warped features of all layers, and (causal) the keys and
+        values to keep.
+        """
         if features.encoded is not None and features.encoded[0] is memory:
             return features.encoded[1]
         past = self.buffer(memory)
@@ -133,7 +152,9 @@ class SST(Propagator, method="sst"):
             seen = torch.stack([r.memberships for r in past], 2)
             unknown = torch.zeros_like(seen[:, :, :1])
             memberships = torch.cat([seen, unknown], 2)
-            labels = torch.cat([*(r.labels[:, None] for r in past), torch.full_like(unknown[:, 0], -1, dtype=torch.long)], 1)
+            labels = torch.cat(
+                [*(r.labels[:, None] for r in past),
+                 torch.full_like(unknown[:, 0], -1, dtype=torch.long)], 1)
         x = features.derived["tokens"]
         if not self.config.causal:
             x = torch.cat([*(r.content["tokens"] for r in past), x], 1)

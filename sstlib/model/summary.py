@@ -1,4 +1,6 @@
-"""What a network is made of and what a frame costs it: shapes, parameters, multiply-adds and attention pairs, without computing anything."""
+"""What a network is made of and what a frame costs it: shapes, parameters, multiply-adds and attention pairs,
+without computing anything.
+"""
 
 import dataclasses
 from dataclasses import dataclass
@@ -28,7 +30,8 @@ class Row:
 
 
 def anatomy(config: ModelConfig, height: int = 480, width: int = 854, objects: int = 1, depth: int = 2) -> list[Row]:
-    """The modules of a network, down to `depth`, on a frame of that size with its memory full; the last row is the whole frame.
+    """The modules of a network, down to `depth`, on a frame of that size with its memory full; the last row is the
+    whole frame.
 
     Runs on PyTorch's meta device: shapes and counts, no numbers, so the paper's network takes seconds on any machine.
     """
@@ -37,7 +40,10 @@ def anatomy(config: ModelConfig, height: int = 480, width: int = 854, objects: i
         frame, masks = torch.empty(1, 3, height, width), torch.empty(1, 1 + objects, height, width)
     pairs: dict[str, int] = {}
     shapes: dict[str, tuple[int, ...]] = {}
-    watched = {name: module for name, module in network.named_modules() if name and name.count(".") < depth and _parameters(module)}
+    watched = {
+        name: module for name, module in network.named_modules()
+        if name and name.count(".") < depth and _parameters(module)
+    }
     for name, module in watched.items():
         module.register_forward_hook(lambda m, i, output, name=name: shapes.__setitem__(name, _shape(output)))
     for name, module in network.named_modules():
@@ -49,16 +55,27 @@ def anatomy(config: ModelConfig, height: int = 480, width: int = 854, objects: i
         shapes.clear()
         with FlopCounterMode(display=False) as counter:
             logits = _Frame(network)(frame, masks, memory)
-    counts = {name.removeprefix("_Frame.network."): sum(ops.values()) // 2 for name, ops in counter.get_flop_counts().items()}
+    counts = {
+        name.removeprefix("_Frame.network."): sum(ops.values()) // 2 for name, ops in counter.get_flop_counts().items()
+    }
 
     def work(name: str) -> int:  # keys and values are computed before the layer itself is called
-        return sum(counts.get(part, 0) for part in (name, f"{name}.key", f"{name}.value")) if name in pairs else counts.get(name, 0)
+        return sum(
+            counts.get(part, 0) for part in (name, f"{name}.key", f"{name}.value")) if name in pairs else counts.get(
+                name, 0)
 
-    rows = [Row(name, type(module).__name__, shapes[name], _parameters(module), work(name) + _attention_work(pairs, name, config, objects),
-                _within(pairs, name))
-            for name, module in watched.items() if name in shapes]
+    rows = [
+        Row(name,
+            type(module).__name__, shapes[name], _parameters(module),
+            work(name) + _attention_work(pairs, name, config, objects), _within(pairs, name))
+        for name, module in watched.items() if name in shapes
+    ]
     whole = counts["Global"] + _attention_work(pairs, "", config, objects)
-    return [*rows, Row("", type(network).__name__, tuple(logits.shape), _parameters(network), whole, _within(pairs, ""))]
+    return [
+        *rows,
+        Row("",
+            type(network).__name__, tuple(logits.shape), _parameters(network), whole, _within(pairs, ""))
+    ]
 
 
 class _Frame(nn.Module):
@@ -86,19 +103,24 @@ def full_memory(network: Propagator, frame: Tensor, masks: Tensor) -> Memory:
 
 def _counted(pairs: dict[str, int], name: str) -> Any:
     """A stand-in for `sparse_attention` that gives shapes and counts pairs."""
-    def attention(query: Tensor, key: Tensor, value: Tensor, connectivity: Connectivity, *, labels: Tensor | None = None,
-                  objects: int | None = None, **_: Any) -> Attended:
+
+    def attention(query: Tensor, key: Tensor, value: Tensor, connectivity: Connectivity, *,
+                  labels: Tensor | None = None, objects: int | None = None, **_: Any) -> Attended:
         batch, heads, queries, height, width, _ = query.shape
         size = (key.shape[2], height, width)
-        every_frame = dataclasses.replace(connectivity, causal=False).pairs(size)  # the same number for each frame's queries
+        # The same number for each frame's queries
+        every_frame = dataclasses.replace(connectivity, causal=False).pairs(size)
         pairs[name] = pairs.get(name, 0) + batch * heads * every_frame * queries // size[0]
         affinity = None if labels is None else query.new_empty(batch, heads, objects, queries, height, width)
-        return Attended(query.new_empty(*query.shape[:-1], value.shape[-1]), affinity, query.new_empty(query.shape[:-1]))
+        return Attended(query.new_empty(*query.shape[:-1], value.shape[-1]), affinity,
+                        query.new_empty(query.shape[:-1]))
     return attention
 
 
 def _attention_work(pairs: dict[str, int], name: str, config: ModelConfig, objects: int) -> int:
-    """Multiply-adds of the attention itself: a score and a weighted value for each pair, masks or features riding with the values."""
+    """Multiply-adds of the attention itself: a score and a weighted value for each pair, masks or features riding
+    with the values.
+    """
     dim = config.width // config.heads
     riders = (objects + 1) * (dim if config.warped == "features" else 1)
     return _within(pairs, name) * (2 * dim + riders)

@@ -16,8 +16,10 @@ import numpy as np
 from sstlib.shapes import UInt8
 from sstlib.video import FolderSequence, Sequence, read_mask
 
-VIDEO_SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".gif", ".ts", ".mts", ".m2ts", ".vob",
-                            ".3gp", ".wmv", ".flv", ".ogv"})
+VIDEO_SUFFIXES = frozenset({
+    ".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".gif", ".ts", ".mts", ".m2ts", ".vob", ".3gp",
+    ".wmv", ".flv", ".ogv"
+})
 CACHE_BYTES = 256 << 20  # of decoded frames in memory, so that going back by one does not decode from a key frame again
 RUN_ON = 32  # frames that are rather decoded one after another than jumped over
 NOWHERE = -1_000_000
@@ -26,9 +28,10 @@ NOWHERE = -1_000_000
 class VideoSequence:
     """A video file as a sequence: what its decoder emits, in its order, turned upright.
 
-    The file is decoded once when it is opened: containers tell of frames that are cut away (a phone's trim), or cannot be
-    decoded without what was before them, and no header says which. Each frame's checksum is kept, so that a jump is known
-    to give the same picture: it goes to an earlier key frame until it does, at last to the start. A few frames are kept.
+    The file is decoded once when it is opened: containers tell of frames that are cut away (a phone's trim), or cannot
+    be decoded without what was before them, and no header says which. Each frame's checksum is kept, so that a jump is
+    known to give the same picture: it goes to an earlier key frame until it does, at last to the start. A few frames
+    are kept.
 
     Attributes:
         rate: frames a second, on average.
@@ -61,14 +64,18 @@ class VideoSequence:
         if self._mask is not None and self._mask.shape != self.size:
             height, width = self.size
             raise ValueError(
-                f"{mask}: the mask is {self._mask.shape[1]}x{self._mask.shape[0]}, frames of {path} are {width}x{height}"
+                f"{mask}: the mask is {self._mask.shape[1]}x{self._mask.shape[0]}, frames of {path} are "
+                f"{width}x{height}"
             )
 
     def _index(self) -> None:
-        """Decodes the whole file once, and keeps when each frame is shown, whether it is a key frame, and its checksum."""
+        """Decodes the whole file once, and keeps when each frame is shown, whether it is a key frame, and its
+        checksum.
+        """
         sizes, packets, damage, spoilt = {}, 0, None, False
         with self._opened() as (container, stream):
-            self.rate: Fraction = stream.average_rate or Fraction(25)  # before anything is read: AVI's is another one after that
+            # Before anything is read: AVI's is another one after that
+            self.rate: Fraction = stream.average_rate or Fraction(25)
 
             def counted() -> Iterator[Any]:
                 nonlocal packets
@@ -89,17 +96,20 @@ class VideoSequence:
             self._unit: Fraction = stream.time_base
             self._pixels = stream.width * stream.height
             declared = _declared(container, stream, self.rate)
-        if (damage or spoilt) and self._threads != "NONE":  # what comes of damage must not depend on how threads take turns
+        # What comes of damage must not depend on how threads take turns
+        if (damage or spoilt) and self._threads != "NONE":
             self._threads, self._stamps, self._keys, self._checksums = "NONE", [], [], []
             return self._index()
         if not self._stamps:
-            raise ValueError(f"{self.path}: not a video, or damaged ({damage})" if damage else f"{self.path}: has no video frames")
+            raise ValueError(f"{self.path}: not a video, or damaged ({damage})" if damage else f"{self.path}: has no "
+                                                                                               "video frames")
         if len(sizes) > 1:
             (width, height), t = list(sizes.items())[1]
             raise ValueError(f"{self.path}: from frame {t} on frames are {width}x{height}, those before are "
                              f"{'x'.join(map(str, next(iter(sizes))))}; a clip has one size")
         if damage or packets < 0.98 * declared - 1:
-            warnings.warn(f"{self.path}: the header tells of {max(declared, packets)} frames, {len(self._stamps)} are there; "
+            warnings.warn(f"{self.path}: the header tells of {max(declared, packets)} frames, {len(self._stamps)} are "
+                          "there; "
                           "the file may be cut off", stacklevel=4)
 
     @contextmanager
@@ -108,7 +118,9 @@ class VideoSequence:
         import av
 
         with av.open(str(self.path), metadata_errors="ignore") as container:
-            streams = [one for one in container.streams.video if not one.disposition & av.stream.Disposition.attached_pic]
+            streams = [
+                one for one in container.streams.video if not one.disposition & av.stream.Disposition.attached_pic
+            ]
             if not streams:
                 raise ValueError(f"{self.path}: has no video stream")
             streams[0].thread_type = self._threads
@@ -140,7 +152,9 @@ class VideoSequence:
         return self._cache[t]
 
     def _decode(self, t: int) -> None:
-        """Brings frame `t` into the cache: by decoding on, from the last key frame before it, from earlier ones, from the start."""
+        """Brings frame `t` into the cache: by decoding on, from the last key frame before it, from earlier ones,
+        from the start.
+        """
         if self._next <= t <= self._next + RUN_ON and self._decoded_to(t):
             return
         keys, back = [key for key in self._keys if 0 < key <= t], 1
@@ -169,7 +183,9 @@ class VideoSequence:
                 return
 
     def _decoded_to(self, t: int) -> bool:
-        """Decodes on until frame `t` is in the cache; False if it does not come, or not as decoding from the start gives it."""
+        """Decodes on until frame `t` is in the cache; False if it does not come, or not as decoding from the start
+        gives it.
+        """
         self._next, most = NOWHERE, max(1, CACHE_BYTES // (3 * self._pixels))
         for number, frame in self._decoded:
             same = number <= t and _checksum(frame) == self._checksums[number]
@@ -229,7 +245,9 @@ def _errors() -> tuple[type[Exception], ...]:
 
 
 def _declared(container: Any, stream: Any, rate: Fraction) -> int:
-    """How many frames a file's header tells of: some containers (AVI, MKV) can be read up to where they were cut off."""
+    """How many frames a file's header tells of: some containers (AVI, MKV) can be read up to where they were cut
+    off.
+    """
     seconds = ((container.duration or 0) - max(0, container.start_time or 0) * (stream.duration is None)) / 1_000_000
     return stream.frames or round(seconds * rate)
 
@@ -240,7 +258,8 @@ def _checksum(frame: Any) -> int:
         return zlib.crc32(np.ascontiguousarray(frame.to_ndarray(format="rgb24")))
     plane = frame.planes[0]
     wide = plane.width * (1 if frame.format.components[0].bits <= 8 else 2)
-    return zlib.crc32(np.ascontiguousarray(np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[:plane.height, :wide]))
+    return zlib.crc32(
+        np.ascontiguousarray(np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[:plane.height, :wide]))
 
 
 @contextmanager

@@ -27,7 +27,8 @@ def write_video(
     Even sizes are written in the pixel format that all players know (4:2:0), odd ones in 4:4:4, so that the size stays.
 
     Args:
-        source: a video that the frames are those of: each is shown when it is there, and its sound goes with them, in AAC.
+        source: a video that the frames are those of: each is shown when it is there, and its sound goes with them, in
+            AAC.
 
     Raises:
         ValueError: no frames, or frames of different sizes.
@@ -36,7 +37,8 @@ def write_video(
 
     count, size, times = 0, None, _uneven(source)
     rate = Fraction(source.rate if source else rate).limit_denominator(1001)
-    with atomic_write(path) as file, av.open(file, "w", format="mp4") as container, closing(_sound(container, source)) as sound:
+    with atomic_write(path) as file, av.open(file, "w", format="mp4") as container, closing(_sound(container,
+                                                                                                   source)) as sound:
         for frame in frames:
             if size is None:
                 size = frame.shape

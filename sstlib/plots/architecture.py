@@ -1,4 +1,6 @@
-"""Fig. 2 with the shapes of a real configuration: what a frame passes through, and where its work and its parameters are."""
+"""Fig. 2 with the shapes of a real configuration: what a frame passes through, and where its work and its parameters
+are.
+"""
 
 from collections.abc import Mapping, Sequence
 
@@ -21,12 +23,14 @@ TOP, BOTTOM, FOOT = 1.12, 2.92, 1.46  # edges of the row of boxes, and height of
 AFFINITY, MATCHING = BOTTOM + 0.42, BOTTOM + 0.92  # middles of the boxes under that row
 TOY = (9, 7)  # cells of a glyph's frame
 METHODS = {"recurrent": "convolutional GRU", "stm": "space-time memory", "cfbi": "feature matching"}
-EXAMPLE = ClipSpec(frames=24, height=120, width=214, objects=1, distractors=0, size=34.0, speed=3.0, camera=0.3, camouflage=0.0, likeness=0.0)
+EXAMPLE = ClipSpec(frames=24, height=120, width=214, objects=1, distractors=0, size=34.0, speed=3.0, camera=0.3,
+                   camouflage=0.0, likeness=0.0)
 
 
 @styled
 def architecture(config: ModelConfig, rows: Sequence[Row], title: str) -> Figure:
-    """The network as a picture: boxes with the shapes, parameters and multiply-adds of `anatomy`, connectivity as glyphs.
+    """The network as a picture: boxes with the shapes, parameters and multiply-adds of `anatomy`, connectivity as
+    glyphs.
 
     Args:
         config: of the network.
@@ -44,9 +48,12 @@ def architecture(config: ModelConfig, rows: Sequence[Row], title: str) -> Figure
     whole = named[""]
     axes.text(0.1, 0.2, title, fontsize=11, weight="bold", va="center")
     facts = [f"{scaled(whole.parameters)} parameters", f"{scaled(whole.multiply_adds)} multiply-adds a frame"]
-    axes.text(0.1, 0.44, " · ".join(facts + [f"{scaled(whole.pairs)} attention pairs"] * (whole.pairs > 0)), color=MUTED, va="center")
-    lines = ["In each layer: one cell of frame t (orange) and the cells that it attends to (blue), on a small buffer."] * (config.method == "sst")
-    _note(axes, 0.1, lowest + FOOT - 0.2, "\n".join([*lines, "In the boxes: what comes out, and parameters · multiply-adds a frame."]), ha="left")
+    axes.text(0.1, 0.44, " · ".join(facts + [f"{scaled(whole.pairs)} attention pairs"] * (whole.pairs > 0)),
+              color=MUTED, va="center")
+    lines = ["In each layer: one cell of frame t (orange) and the cells that it attends to (blue), on a small buffer."
+             ] * (config.method == "sst")
+    _note(axes, 0.1, lowest + FOOT - 0.2, "\n".join([*lines, "In the boxes: what comes out, and parameters · "
+                                                             "multiply-adds a frame."]), ha="left")
     _frames(axes, frames, labels, config)
     _backbone(axes, config, named)
     _encoder(axes, config, named)
@@ -69,20 +76,24 @@ def _cost(row: Row, between: str = " · ") -> str:
 
 
 def _box(axes: Axes, left: float, top: float, right: float, bottom: float, color: str) -> None:
-    axes.add_patch(FancyBboxPatch((left + 0.04, top + 0.04), right - left - 0.08, bottom - top - 0.08, boxstyle="round,pad=0.04",
-                                  facecolor=_tint(color), edgecolor=color, linewidth=1))
+    axes.add_patch(
+        FancyBboxPatch((left + 0.04, top + 0.04), right - left - 0.08, bottom - top - 0.08, boxstyle="round,pad=0.04",
+                       facecolor=_tint(color), edgecolor=color, linewidth=1))
 
 
 def _arrow(axes: Axes, *points: tuple[float, float], color: str = MUTED) -> None:
     """A line along the points, with a head at the last."""
     for start, end in zip(points[:-2], points[1:-1]):
         axes.plot(*zip(start, end), color=color, linewidth=1.1, solid_capstyle="round")
-    axes.annotate("", points[-1], points[-2], arrowprops={"arrowstyle": "-|>", "color": color, "linewidth": 1.1, "shrinkA": 0, "shrinkB": 0,
-                                                         "mutation_scale": 9})
+    axes.annotate(
+        "", points[-1], points[-2], arrowprops={
+            "arrowstyle": "-|>", "color": color, "linewidth": 1.1, "shrinkA": 0, "shrinkB": 0, "mutation_scale": 9
+        })
 
 
 def _note(axes: Axes, x: float, y: float, text: str, **options: object) -> None:
-    axes.text(x, y, text, **{"fontsize": 7.2, "color": MUTED, "ha": "center", "va": "center", "linespacing": 1.25, **options})
+    axes.text(x, y, text,
+              **{"fontsize": 7.2, "color": MUTED, "ha": "center", "va": "center", "linespacing": 1.25, **options})
 
 
 def _masked(frame: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -95,8 +106,9 @@ def _picture(axes: Axes, left: float, top: float, width: float, pixels: np.ndarr
     """A small frame; returns its lower edge."""
     bottom = top + width * pixels.shape[0] / pixels.shape[1]
     axes.imshow(pixels, extent=(left, left + width, bottom, top), interpolation="bilinear", zorder=3)
-    axes.add_patch(Polygon([(left, top), (left + width, top), (left + width, bottom), (left, bottom)], fill=False, edgecolor="white",
-                           linewidth=1.2, zorder=3))
+    axes.add_patch(
+        Polygon([(left, top), (left + width, top), (left + width, bottom), (left, bottom)], fill=False,
+                edgecolor="white", linewidth=1.2, zorder=3))
     return bottom
 
 
@@ -118,12 +130,14 @@ def _frames(axes: Axes, frames: np.ndarray, labels: np.ndarray, config: ModelCon
 def _backbone(axes: Axes, config: ModelConfig, named: dict[str, Row]) -> None:
     """A trapezoid that narrows with the resolution, and what leaves it."""
     row, left, right, middle = named["backbone"], 1.4, 2.2, (TOP + BOTTOM) / 2
-    axes.add_patch(Polygon([(left, TOP), (right, TOP + 0.3), (right, BOTTOM - 0.3), (left, BOTTOM)], facecolor=_tint(BACKBONE),
-                           edgecolor=BACKBONE, linewidth=1))
+    axes.add_patch(
+        Polygon([(left, TOP), (right, TOP + 0.3), (right, BOTTOM - 0.3), (left, BOTTOM)], facecolor=_tint(BACKBONE),
+                edgecolor=BACKBONE, linewidth=1))
     name = "small ResNet" if config.backbone == "small" else config.backbone.replace("resnet", "ResNet-")
     neck = "\nDeepLabV3+" if config.output_stride == 4 else ""
     axes.text((left + right) / 2, middle - 0.17, "Backbone", weight="bold", ha="center", va="center")
-    _note(axes, (left + right) / 2, middle + 0.17, f"{name}{neck}\nstride {config.output_stride}\n{_cost(row)}", fontsize=6.8)
+    _note(axes, (left + right) / 2, middle + 0.17, f"{name}{neck}\nstride {config.output_stride}\n{_cost(row)}",
+          fontsize=6.8)
     embedding = named.get("backbone.smooth") or named["backbone.embed"]
     _note(axes, 2.58, middle - 0.17, _shape(embedding).replace(" × ", " ×\n", 1), va="bottom", fontsize=6.6)
     _arrow(axes, (2.0, TOP + 0.22), (2.0, TOP - 0.22), (5.86, TOP - 0.22), (5.86, TOP + 0.2))
@@ -136,10 +150,15 @@ def _encoder(axes: Axes, config: ModelConfig, named: dict[str, Row]) -> None:
     if config.method != "sst":
         _arrow(axes, (2.2, middle), (2.86, middle))
         _box(axes, 2.9, TOP + 0.1, right, BOTTOM - 0.1, ENCODER)
-        axes.text((2.9 + right) / 2, TOP + 0.35, METHODS[config.method][0].upper() + METHODS[config.method][1:], weight="bold", ha="center", va="center")
-        parts = [row for name, row in named.items() if name and "." not in name and name not in ("backbone", "decoder", "matching")]
+        axes.text((2.9 + right) / 2, TOP + 0.35, METHODS[config.method][0].upper() + METHODS[config.method][1:],
+                  weight="bold", ha="center", va="center")
+        parts = [
+            row for name, row in named.items()
+            if name and "." not in name and name not in ("backbone", "decoder", "matching")
+        ]
         for place, row in enumerate(parts):
-            _note(axes, (2.9 + right) / 2, TOP + 0.7 + 0.3 * place, f"{row.module.replace('_', ' ')}: {_shape(row)}\n{_cost(row)}")
+            _note(axes, (2.9 + right) / 2, TOP + 0.7 + 0.3 * place, f"{row.module.replace('_', ' ')}: "
+                                                                    f"{_shape(row)}\n{_cost(row)}")
         return
     axes.add_patch(Circle((2.66, middle), 0.11, facecolor="white", edgecolor=INK, linewidth=1, zorder=3))
     axes.text(2.66, middle + 0.005, "+", ha="center", va="center", fontsize=11, zorder=4)
@@ -156,7 +175,9 @@ def _encoder(axes: Axes, config: ModelConfig, named: dict[str, Row]) -> None:
 
 
 def _layer(axes: Axes, left: float, right: float, pattern: Connectivity, config: ModelConfig, row: Row) -> None:
-    """One layer: the cells that one cell of the current frame attends to, on a small buffer of as many frames, and the counts."""
+    """One layer: the cells that one cell of the current frame attends to, on a small buffer of as many frames, and
+    the counts.
+    """
     center, slots = (left + right) / 2, config.history + 1 + config.keep_reference
     shown = min(slots, 4)
     toy = {Local: Local(1), Strided: Strided(3)}.get(type(pattern), pattern)
@@ -171,18 +192,26 @@ def _layer(axes: Axes, left: float, right: float, pattern: Connectivity, config:
     colors = np.where(keys.ravel(), HOPS[2], "#ffffff")
     colors[(shown - 1) * TOY[0] * TOY[1] + TOY[0] // 2 * TOY[1] + TOY[1] // 2] = HOPS[0]
     axes.add_collection(PolyCollection(list(cells), facecolors=colors, edgecolors=FAINT, linewidths=0.35, zorder=3))
-    lines = [str(pattern).replace("radius=", "r = ").replace("stride=", "s = "), f"{config.heads} heads", f"{scaled(row.pairs)} pairs",
-             _cost(row, " · " if len(config.layers) < 3 else "\n")]
+    lines = [
+        str(pattern).replace("radius=", "r = ").replace("stride=", "s = "), f"{config.heads} heads",
+        f"{scaled(row.pairs)} pairs",
+        _cost(row, " · " if len(config.layers) < 3 else "\n")
+    ]
     _note(axes, center, TOP + 1.4, "\n".join(lines), fontsize=7.2 if len(config.layers) < 3 else 6.8)
 
 
 def _evidence(axes: Axes, config: ModelConfig, named: dict[str, Row]) -> None:
-    """What is known of each object: affinity and warped masks, or what the rival remembers; and matching with the given frames."""
+    """What is known of each object: affinity and warped masks, or what the rival remembers; and matching with the
+    given frames.
+    """
     layers = len(config.layers) if config.method == "sst" else 1
     maps = f"{'both' if layers == 2 else 'all'} layers" if layers > 1 else "one layer"
-    titles = {"": ("Object affinity (Eq. 4)", f"warped {config.warped}; {maps}, {config.heads} heads") if config.method == "sst"
-              else ("Memory", "the past frames' features and masks"),
-              "matching": ("Reference matching", "with the given frames"), "feature_matching": ("CFBI's matching", "global and local")}
+    titles = {
+        "": ("Object affinity (Eq. 4)",
+             f"warped {config.warped}; {maps}, {config.heads} heads") if config.method == "sst" else
+        ("Memory", "the past frames' features and masks"), "matching": ("Reference matching", "with the given frames"),
+        "feature_matching": ("CFBI's matching", "global and local")
+    }
     for name, middle in (("", AFFINITY), ("matching", MATCHING), ("feature_matching", MATCHING)):
         if name and (name not in named or config.method != "sst"):
             continue
@@ -205,25 +234,36 @@ def _evidence(axes: Axes, config: ModelConfig, named: dict[str, Row]) -> None:
 def _decoder(axes: Axes, named: dict[str, Row], frame: np.ndarray, labels: np.ndarray) -> None:
     """A trapezoid that widens, and the masks that leave it."""
     row, left, right, middle = named["decoder"], 5.44, 6.3, (TOP + BOTTOM) / 2
-    axes.add_patch(Polygon([(left, TOP + 0.3), (right, TOP), (right, BOTTOM), (left, BOTTOM - 0.3)], facecolor=_tint(DECODER),
-                           edgecolor=DECODER, linewidth=1))
+    axes.add_patch(
+        Polygon([(left, TOP + 0.3), (right, TOP), (right, BOTTOM), (left, BOTTOM - 0.3)], facecolor=_tint(DECODER),
+                edgecolor=DECODER, linewidth=1))
     _arrow(axes, (5.14, middle), (5.44, middle))
     axes.text((left + right) / 2, middle - 0.17, "Decoder", weight="bold", ha="center", va="center")
-    _note(axes, (left + right) / 2, middle + 0.17, f"{'small ensembler' if row.kind == 'SmallDecoder' else 'ensembler'}\n{_shape(row)}\n{_cost(row)}", fontsize=6.8)
+    _note(axes, (left + right) / 2, middle + 0.17,
+          f"{'small ensembler' if row.kind == 'SmallDecoder' else 'ensembler'}\n{_shape(row)}\n{_cost(row)}",
+          fontsize=6.8)
     _arrow(axes, (6.3, middle), (6.43, middle))
     lower = _picture(axes, 6.44, middle - 0.2, 0.7, _masked(frame, labels))
     _note(axes, 6.79, lower + 0.18, f"masks\n{_shape(named[''])}", fontsize=6.8)
 
 
 def _shares(axes: Axes, named: dict[str, Row], method: str, top: float) -> None:
-    """Which part does the work, and which holds the parameters, as two bars; what no part claims is the method's own."""
+    """Which part does the work, and which holds the parameters, as two bars; what no part claims is the method's
+    own.
+    """
     own = "encoder" if method == "sst" else METHODS[method]
-    stages = {"backbone": (BACKBONE, ["backbone"]), own: (ENCODER, []), "matching": (EVIDENCE, ["matching"]), "decoder": (DECODER, ["decoder"])}
+    stages = {
+        "backbone": (BACKBONE, ["backbone"]), own: (ENCODER, []), "matching": (EVIDENCE, ["matching"]),
+        "decoder": (DECODER, ["decoder"])
+    }
     if method == "sst":
         stages["matching"][1].append("feature_matching")
     for place, (label, field) in enumerate((("multiply-adds", "multiply_adds"), ("parameters", "parameters"))):
         total, x, y = getattr(named[""], field), 1.05, top + 0.32 * place
-        claimed = {stage: sum(getattr(named[name], field) for name in names if name in named) for stage, (_, names) in stages.items()}
+        claimed = {
+            stage: sum(getattr(named[name], field) for name in names if name in named)
+            for stage, (_, names) in stages.items()
+        }
         claimed[own] = total - sum(claimed.values())
         axes.text(0.1, y, label, va="center", fontsize=8)
         for stage, value in claimed.items():
@@ -241,19 +281,24 @@ def stage_bars(rows: Sequence[Mapping[str, float | int | str]]) -> Figure:
     """Milliseconds of each stage of a frame, one bar a number of threads and of objects.
 
     Args:
-        rows: `threads`, `objects`, and seconds of `backbone`, `encoder`, `decoder`, `memory` and a segmenter's whole `step` each.
+        rows: `threads`, `objects`, and seconds of `backbone`, `encoder`, `decoder`, `memory` and a segmenter's whole
+            `step` each.
     """
     colors = {"backbone": BACKBONE, "encoder": ENCODER, "decoder": DECODER, "memory": EVIDENCE}
     drawing = figure(0.9 + 0.32 * len(rows))
     axes = drawing.subplots()
-    names = [f"{row['objects']} object{'s' * (row['objects'] > 1)}, {row['threads']} thread{'s' * (row['threads'] > 1)}" for row in rows]
+    names = [
+        f"{row['objects']} object{'s' * (row['objects'] > 1)}, {row['threads']} thread{'s' * (row['threads'] > 1)}"
+        for row in rows
+    ]
     start = np.zeros(len(rows))
     for stage, color in colors.items():
         values = 1000 * np.array([row[stage] for row in rows])
         axes.barh(names, values, left=start, color=_tint(color, 0.65), label=stage, height=0.66, edgecolor="white")
         start += values
     for place, row in enumerate(rows):
-        axes.annotate(f"{1 / row['step']:.1f} frames a second", (start[place], place), (5, 0), textcoords="offset points", va="center", fontsize=8)
+        axes.annotate(f"{1 / row['step']:.1f} frames a second", (start[place], place), (5, 0),
+                      textcoords="offset points", va="center", fontsize=8)
     axes.set(xlabel="milliseconds a frame", xlim=(0, 1.3 * start.max()))
     axes.invert_yaxis()
     axes.tick_params(axis="y", length=0)

@@ -77,7 +77,9 @@ def _picture(clip: Clip, axis: str) -> UInt8[np.ndarray, "height width 3"]:
 
 
 def view(shown: Bool[np.ndarray, "height width"], least: float = 0.6) -> tuple[slice, slice]:
-    """A part of the frame, of its shape and at least so large, in whose middle a mask is, as far as the frame allows."""
+    """A part of the frame, of its shape and at least so large, in whose middle a mask is, as far as the frame
+    allows.
+    """
     if not shown.any():
         return slice(None), slice(None)
     size = np.array(shown.shape)
@@ -156,7 +158,8 @@ def _share_curve(axes: Axes, share: np.ndarray, times: Sequence[int]) -> None:
     frames = np.arange(len(share))
     axes.fill_between(frames, share, 1, color=FAINT, linewidth=0, label="hidden")
     axes.plot(frames, share, color=ACCENT, marker=".", label="visible")
-    axes.plot(times, share[list(times)], "o", color="none", markeredgecolor=SIGNAL, markersize=9, clip_on=False, label="shown above")
+    axes.plot(times, share[list(times)], "o", color="none", markeredgecolor=SIGNAL, markersize=9, clip_on=False,
+              label="shown above")
     axes.set(xlabel="frame", ylabel="visible share", ylim=(-0.04, 1.04), xlim=(0, len(share) - 1))
     axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
     axes.tick_params(colors=INK)

@@ -1,4 +1,6 @@
-"""Figures of training and of comparisons: curves, spreads over seeds, scores against occlusion, and masks side by side."""
+"""Figures of training and of comparisons: curves, spreads over seeds, scores against occlusion, and masks side by
+side.
+"""
 
 from collections.abc import Mapping, Sequence
 
@@ -32,7 +34,8 @@ def spreads(table: pd.DataFrame, score: str = "J&F", title: str = "", published:
     drawing = figure(0.6 + 0.32 * len(table))
     axes = drawing.subplots()
     places = np.arange(len(table))[::-1]
-    axes.errorbar(table[score], places, xerr=table[f"{score} sd"].fillna(0), fmt="o", color=ACCENT, capsize=3, label="measured, mean and sd")
+    axes.errorbar(table[score], places, xerr=table[f"{score} sd"].fillna(0), fmt="o", color=ACCENT, capsize=3,
+                  label="measured, mean and sd")
     if published and published in table:
         axes.plot(table[published], places, "D", color="none", markeredgecolor=MUTED, label="paper (DAVIS 2017)")
     axes.set_yticks(places, [f"{name}  (n={runs})" for name, runs in zip(table["variant"], table["runs"], strict=True)])
@@ -43,7 +46,8 @@ def spreads(table: pd.DataFrame, score: str = "J&F", title: str = "", published:
 
 
 @styled
-def score_by_occlusion(series: Mapping[str, Sequence[tuple[float, float, float]]], title: str = "", measure: str = "J") -> Figure:
+def score_by_occlusion(series: Mapping[str, Sequence[tuple[float, float, float]]], title: str = "",
+                       measure: str = "J") -> Figure:
     """Score against occlusion length: for each method points (frames occluded, mean, half width of the spread)."""
     drawing = figure(2.9)
     axes = drawing.subplots()
@@ -57,7 +61,8 @@ def score_by_occlusion(series: Mapping[str, Sequence[tuple[float, float, float]]
     return drawing
 
 
-def outlined(frame: UInt8[np.ndarray, "height width 3"], labels: UInt8[np.ndarray, "height width"]) -> UInt8[np.ndarray, "height width 3"]:
+def outlined(frame: UInt8[np.ndarray, "height width 3"],
+             labels: UInt8[np.ndarray, "height width"]) -> UInt8[np.ndarray, "height width 3"]:
     """The frame with its objects tinted, and a white line around each that shows on any color."""
     mixed = overlay(frame, labels)
     edge = np.zeros(labels.shape, bool)
@@ -68,7 +73,8 @@ def outlined(frame: UInt8[np.ndarray, "height width 3"], labels: UInt8[np.ndarra
 
 
 @styled
-def side_by_side(frames: UInt8[np.ndarray, "time height width 3"], rows: Mapping[str, UInt8[np.ndarray, "time height width"]],
+def side_by_side(frames: UInt8[np.ndarray, "time height width 3"], rows: Mapping[str, UInt8[np.ndarray,
+                                                                                            "time height width"]],
                  times: Sequence[int], notes: Mapping[str, Sequence[str]] | None = None) -> Figure:
     """A row a method, a column a frame: what each says is where (Fig. 3-5). `notes` print a line under each picture."""
     height, width = frames.shape[1:3]
@@ -79,7 +85,8 @@ def side_by_side(frames: UInt8[np.ndarray, "time height width 3"], rows: Mapping
         for axes, t in zip(line, times, strict=True):
             bare(axes).imshow(outlined(frames[t], labels[t]))
             if notes and name in notes:
-                axes.set_xlabel(notes[name][t], fontsize=7.5, color=SIGNAL if notes[name][t].startswith("lost") else INK)
+                axes.set_xlabel(notes[name][t], fontsize=7.5,
+                                color=SIGNAL if notes[name][t].startswith("lost") else INK)
         line[0].set_ylabel(name)
     for axes, t in zip(grid[0], times, strict=True):
         axes.set_title(f"frame {t}", fontsize=8)
@@ -88,7 +95,9 @@ def side_by_side(frames: UInt8[np.ndarray, "time height width 3"], rows: Mapping
 
 @styled
 def published_bars(table: pd.DataFrame) -> Figure:
-    """Printed overall scores (percent) as bars, best first; methods without finetuning and synthetic data in the accent color."""
+    """Printed overall scores (percent) as bars, best first; methods without finetuning and synthetic data in the
+    accent color.
+    """
     score = "J&F" if "J&F" in table else "G"
     rows = table.dropna(subset=[score]).sort_values(score)
     plain = ~(rows["online_finetuning"] | rows["synthetic_data"]).astype(bool)
@@ -96,13 +105,16 @@ def published_bars(table: pd.DataFrame) -> Figure:
     axes = drawing.subplots()
     bars = axes.barh(rows["method"], rows[score], color=np.where(plain, ACCENT, FAINT), height=0.7)
     axes.bar_label(bars, fmt="%.1f", padding=3, fontsize=8)
-    axes.set(xlabel=f"{score} (%), as published", title=f"{table.attrs.get('title', '')} (blue: no finetuning, no synthetic pretraining)", xlim=(0, 100))
+    axes.set(xlabel=f"{score} (%), as published", title=f"{table.attrs.get('title', '')} (blue: no finetuning, no "
+                                                        "synthetic pretraining)", xlim=(0, 100))
     return drawing
 
 
 @styled
 def sequence_bars(table: pd.DataFrame) -> Figure:
-    """Score (percent) of each sequence (rows) for each method (columns) as dots on a line, by the first column's order."""
+    """Score (percent) of each sequence (rows) for each method (columns) as dots on a line, by the first column's
+    order.
+    """
     rows = table.sort_values(table.columns[0])
     drawing = figure(0.8 + 0.2 * len(rows))
     axes = drawing.subplots()

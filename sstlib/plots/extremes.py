@@ -1,4 +1,6 @@
-"""Figures of scores: the best, the median and the worst sequence of a result, as boundaries and as J and F over time."""
+"""Figures of scores: the best, the median and the worst sequence of a result, as boundaries and as J and F over
+time.
+"""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -16,7 +18,9 @@ Mask = Bool[np.ndarray, "height width"]
 
 
 class Shown(NamedTuple):
-    """One sequence of `sequences_in_outline`: its title, J and F of its scored frames, and (frame, predicted, true mask) to draw."""
+    """One sequence of `sequences_in_outline`: its title, J and F of its scored frames, and (frame, predicted, true
+    mask) to draw.
+    """
 
     title: str
     similarity: Sequence[float]
@@ -26,7 +30,9 @@ class Shown(NamedTuple):
 
 @styled
 def sequences_in_outline(rows: Sequence[Shown]) -> Figure:
-    """A row a sequence: J and F over its frames, and boundaries at some of them, without the photographs, which may not be copied."""
+    """A row a sequence: J and F over its frames, and boundaries at some of them, without the photographs, which may
+    not be copied.
+    """
     columns = 1 + max(len(row.masks) for row in rows)
     height, width = rows[0].masks[0][1].shape
     drawing = figure(0.45 + len(rows) * (0.25 + 1.15 * WIDTH / columns * height / width))
@@ -42,17 +48,21 @@ def sequences_in_outline(rows: Sequence[Shown]) -> Figure:
             axes.set_title(f"frame {t}", fontsize=8)
     grid[-1][0].set(xlabel="frame")
     grid[0][0].legend(loc="lower left", ncols=2, fontsize=7)
-    drawing.legend(*grid[0][1].get_legend_handles_labels(), loc="outside lower right", ncols=3, markerscale=3, fontsize=8)
+    drawing.legend(*grid[0][1].get_legend_handles_labels(), loc="outside lower right", ncols=3, markerscale=3,
+                   fontsize=8)
     return drawing
 
 
 def _boundaries(axes: Axes, prediction: Mask, truth: Mask) -> None:
-    """The boundaries that F compares, over the area of the true mask: predicted and right, predicted and wrong, missed."""
+    """The boundaries that F compares, over the area of the true mask: predicted and right, predicted and wrong,
+    missed.
+    """
     height, width = truth.shape
     bare(axes).imshow(np.where(truth, 0.86, 0.97), cmap="gray", vmin=0, vmax=1)
     agreement = boundary_agreement(prediction, truth)
-    for pixels, color, label in ((agreement.matched, MATCHED, "predicted, right"), (agreement.false, FALSE, "predicted, wrong"),
-                                 (agreement.missed, MISSED, "true, missed")):
+    for pixels, color, label in ((agreement.matched, MATCHED, "predicted, right"),
+                                 (agreement.false, FALSE, "predicted, wrong"), (agreement.missed, MISSED,
+                                                                                "true, missed")):
         y, x = np.nonzero(pixels)
         axes.scatter(x, y, s=2, color=color, linewidths=0, marker="s", label=label)
     axes.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))

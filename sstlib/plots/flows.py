@@ -38,7 +38,8 @@ def separation_curves(series: Mapping[str, Sequence[float] | np.ndarray], speeds
         axes.plot(speeds, values, color=color, marker=marker, label=name, clip_on=False)
     axes.axhline(0.5, color=MUTED, linestyle=":", linewidth=1)
     axes.text(speeds[0], 0.505, "chance", color=MUTED, ha="left", va="bottom", fontsize=8)
-    axes.set(xlabel="motion in one frame (% of the frame's height)", ylabel="object cell ranked above\nbackground cell", ylim=(0.45, 1))
+    axes.set(xlabel="motion in one frame (% of the frame's height)", ylabel="object cell ranked above\nbackground cell",
+             ylim=(0.45, 1))
     axes.set_xscale("log", base=2)
     axes.set_xticks(speeds, [f"{speed:g}" for speed in speeds])
     axes.minorticks_off()
@@ -49,9 +50,11 @@ def separation_curves(series: Mapping[str, Sequence[float] | np.ndarray], speeds
 
 
 @styled
-def route_frames(frames: UInt8[np.ndarray, "time pixel_rows pixel_columns 3"], routes: Sequence[tuple[float, Sequence[int]]],
-                 ends: Bool[np.ndarray, "time height width"], title: str) -> Figure:
-    """Routes from a query (orange) over the frames of a buffer, one line a route, dots where it stops, and the cells it may end in.
+def route_frames(frames: UInt8[np.ndarray, "time pixel_rows pixel_columns 3"],
+                 routes: Sequence[tuple[float, Sequence[int]]], ends: Bool[np.ndarray,
+                                                                           "time height width"], title: str) -> Figure:
+    """Routes from a query (orange) over the frames of a buffer, one line a route, dots where it stops, and the cells it
+    may end in.
 
     The axes of frame t carry the label "t"; their coordinates are feature cells.
 
@@ -78,10 +81,15 @@ def route_frames(frames: UInt8[np.ndarray, "time pixel_rows pixel_columns 3"], r
         for here, there in zip(cells[:-1], cells[1:], strict=True):
             _connect(panels, query[0], here, there, color, thickness)
         for frame, row, column in cells[1:]:
-            panels[frame].plot(column + 0.5, row + 0.5, "o", color=color, markersize=3.5, markeredgecolor="white", markeredgewidth=0.5)
+            panels[frame].plot(column + 0.5, row + 0.5, "o", color=color, markersize=3.5, markeredgecolor="white",
+                               markeredgewidth=0.5)
     if routes:
-        panels[query[0]].add_patch(Rectangle(query[:0:-1], 1, 1, facecolor=SIGNAL, edgecolor="white", linewidth=0.8, zorder=5))
-    handles = [Line2D([], [], color=ROUTE_COLORS[rank % len(ROUTE_COLORS)], label=f"{weight:.2g}") for rank, (weight, _) in enumerate(routes)]
+        panels[query[0]].add_patch(
+            Rectangle(query[:0:-1], 1, 1, facecolor=SIGNAL, edgecolor="white", linewidth=0.8, zorder=5))
+    handles = [
+        Line2D([], [], color=ROUTE_COLORS[rank % len(ROUTE_COLORS)], label=f"{weight:.2g}")
+        for rank, (weight, _) in enumerate(routes)
+    ]
     drawing.legend(handles=handles, loc="outside lower left", ncols=max(len(handles), 1), title="weight of each route",
                    alignment="left", title_fontsize=8.5, handlelength=1.2)
     drawing.suptitle(title, x=0.01, ha="left", fontsize=10)
@@ -89,12 +97,15 @@ def route_frames(frames: UInt8[np.ndarray, "time pixel_rows pixel_columns 3"], r
 
 
 def _connect(panels: Sequence[Axes], query: int, here: Cell, there: Cell, color: str, thickness: float) -> None:
-    """A line between two cells, bowed where it passes from one frame to another, drawn by the query's panel above all others."""
+    """A line between two cells, bowed where it passes from one frame to another, drawn by the query's panel above
+    all others.
+    """
     ends = [(cell[2] + 0.5, cell[1] + 0.5) for cell in (here, there)]
-    upper = here[1] + there[1] < panels[0].get_ylim()[0]  # bow towards the middle, away from what is written above and below
+    # Bow towards the middle, away from what is written above and below
+    upper = here[1] + there[1] < panels[0].get_ylim()[0]
     bow = 0.0 if here[0] == there[0] else 0.06 * (-1 if upper else 1) * np.sign(here[0] - there[0])
-    line = ConnectionPatch(*ends, "data", "data", axesA=panels[here[0]], axesB=panels[there[0]], color=color, linewidth=thickness,
-                           connectionstyle=f"arc3,rad={bow}", alpha=0.9)
+    line = ConnectionPatch(*ends, "data", "data", axesA=panels[here[0]], axesB=panels[there[0]], color=color,
+                           linewidth=thickness, connectionstyle=f"arc3,rad={bow}", alpha=0.9)
     line.set_in_layout(False)
     panels[query].add_artist(line)
     panels[query].set_zorder(1)

@@ -1,4 +1,6 @@
-"""Who reaches whom: the analogue of the paper's Fig. 1, reach against hops, keys a cell and the gap at the border (section 3.2)."""
+"""Who reaches whom: the analogue of the paper's Fig. 1, reach against hops, keys a cell and the gap at the border
+(section 3.2).
+"""
 
 from collections.abc import Mapping, Sequence
 
@@ -32,7 +34,9 @@ def cell_corners(size: tuple[int, int, int]) -> Float[np.ndarray, "cells 4 2"]:
 
 
 def draw_sheets(axes: Axes, arrival: Int[np.ndarray, "time height width"], hops: int) -> None:
-    """The frames of one buffer, each cell in the color of the hop that reaches it, cells reached later than `hops` left empty."""
+    """The frames of one buffer, each cell in the color of the hop that reaches it, cells reached later than `hops`
+    left empty.
+    """
     time, height, width = arrival.shape
     shown = np.where(arrival > hops, -1, arrival).ravel()
     colors = hop_colors(max(hops, 1))
@@ -43,8 +47,8 @@ def draw_sheets(axes: Axes, arrival: Int[np.ndarray, "time height width"], hops:
     for frame in range(time):
         start = np.array([frame * (right + GAP), 0.0])
         axes.add_collection(PolyCollection([start + sheet], facecolors="none", edgecolors=MUTED, linewidths=0.7))
-        axes.text(start[0] + 0.5 * right, height + 0.5 * down + 0.6, f"t = {frame + 1}", color=MUTED, fontsize=7.5, va="top",
-                  ha="right")
+        axes.text(start[0] + 0.5 * right, height + 0.5 * down + 0.6, f"t = {frame + 1}", color=MUTED, fontsize=7.5,
+                  va="top", ha="right")
     axes.set_aspect("equal")
     axes.autoscale_view()
     bare(axes).invert_yaxis()
@@ -52,7 +56,8 @@ def draw_sheets(axes: Axes, arrival: Int[np.ndarray, "time height width"], hops:
 
 @styled
 def hop_sheets(arrivals: Mapping[str, Int[np.ndarray, "time height width"]]) -> Figure:
-    """The analogue of Fig. 1: one row a pattern, one column a hop, and in each the cells that one cell has reached by then.
+    """The analogue of Fig. 1: one row a pattern, one column a hop, and in each the cells that one cell has reached by
+    then.
 
     Args:
         arrivals: by pattern, the hop at which each cell is first reached: 0 the cell itself, -1 never.
@@ -60,7 +65,8 @@ def hop_sheets(arrivals: Mapping[str, Int[np.ndarray, "time height width"]]) -> 
     columns = max(int(arrival.max()) for arrival in arrivals.values())
     drawing = figure(0.3 + 1.75 * len(arrivals), layout="none")
     top = 1 - 0.75 / drawing.get_figheight()
-    grid = drawing.add_gridspec(len(arrivals), columns, left=0.01, right=0.99, top=top, bottom=0.01, wspace=0.06, hspace=0.42)
+    grid = drawing.add_gridspec(len(arrivals), columns, left=0.01, right=0.99, top=top, bottom=0.01, wspace=0.06,
+                                hspace=0.42)
     for row, (name, arrival) in enumerate(arrivals.items()):
         for hop in range(1, int(arrival.max()) + 1):
             axes = drawing.add_subplot(grid[row, hop - 1])
@@ -70,14 +76,15 @@ def hop_sheets(arrivals: Mapping[str, Int[np.ndarray, "time height width"]]) -> 
         corner = grid[row, 0].get_position(drawing)
         drawing.text(corner.x0, corner.y1 + 0.25 / drawing.get_figheight(), name, weight="bold", va="bottom")
     labels = ["not reached", "the cell", *(f"hop {hop}" for hop in range(1, columns + 1))]
-    drawing.legend([Patch(facecolor=color, edgecolor=FAINT) for color in hop_colors(columns)], labels, loc="upper center",
-                   ncols=len(labels), handlelength=1.0, columnspacing=1.4)
+    drawing.legend([Patch(facecolor=color, edgecolor=FAINT) for color in hop_colors(columns)], labels,
+                   loc="upper center", ncols=len(labels), handlelength=1.0, columnspacing=1.4)
     return drawing
 
 
 @styled
 def hop_frames(arrival: Int[np.ndarray, "time height width"], title: str) -> Figure:
-    """Every frame of one buffer seen from the front, each cell in the color and with the number of the hop that first reaches it.
+    """Every frame of one buffer seen from the front, each cell in the color and with the number of the hop that first
+    reaches it.
 
     The axes of frame t carry the label "t", so that a click on the picture can be traced back to a cell.
     """
@@ -92,10 +99,12 @@ def hop_frames(arrival: Int[np.ndarray, "time height width"], title: str) -> Fig
         if frame >= time:
             continue
         axes.set_label(str(frame))
-        axes.pcolormesh(arrival[frame], cmap=ListedColormap(hop_colors(hops)), norm=norm, edgecolors="white", linewidth=0.4)
+        axes.pcolormesh(arrival[frame], cmap=ListedColormap(hop_colors(hops)), norm=norm, edgecolors="white",
+                        linewidth=0.4)
         axes.set(xlim=(0, width), ylim=(height, 0), aspect="equal", title=f"t = {frame + 1}")
     labels = ["not reached", "the cell", *(f"hop {hop}" for hop in range(1, hops + 1))]
-    drawing.legend([Patch(facecolor=color, edgecolor=FAINT) for color in hop_colors(hops)], labels, loc="outside lower center",
+    drawing.legend([Patch(facecolor=color, edgecolor=FAINT) for color in hop_colors(hops)], labels, loc="outside lower "
+                                                                                                        "center",
                    ncols=len(labels), handlelength=1.0, columnspacing=1.4)
     drawing.suptitle(title, x=0.01, ha="left", fontsize=10)
     return drawing
@@ -107,8 +116,10 @@ def reach_curves(shares: Mapping[str, Sequence[float]]) -> Figure:
     drawing = figure(2.7, width=5.6)
     axes = drawing.subplots()
     for index, (name, share) in enumerate(shares.items()):
-        axes.plot(range(len(share)), share, color=SERIES[index], marker=MARKERS[index], label=name, clip_on=False, zorder=3)
-    axes.set(xlabel="layers", ylabel="share of the buffer reached", ylim=(0, 1), xticks=range(max(map(len, shares.values()))))
+        axes.plot(range(len(share)), share, color=SERIES[index], marker=MARKERS[index], label=name, clip_on=False,
+                  zorder=3)
+    axes.set(xlabel="layers", ylabel="share of the buffer reached", ylim=(0, 1),
+             xticks=range(max(map(len, shares.values()))))
     axes.yaxis.set_major_formatter("{x:.0%}")
     axes.grid(axis="y")
     drawing.legend(loc="outside right center")
@@ -117,12 +128,16 @@ def reach_curves(shares: Mapping[str, Sequence[float]]) -> Figure:
 
 @styled
 def key_bars(keys: Mapping[str, float], dense: float | int) -> Figure:
-    """Mean number of keys a query has under each pattern, on a logarithmic axis, beside the number that dense attention has."""
+    """Mean number of keys a query has under each pattern, on a logarithmic axis, beside the number that dense
+    attention has.
+    """
     drawing = figure(0.75 + 0.3 * (len(keys) + 1))
     axes = drawing.subplots()
     names, values = [*keys, "Dense"], [*keys.values(), dense]
     bars = axes.barh(names, values, color=[ACCENT] * len(keys) + [MUTED], height=0.62)
-    axes.bar_label(bars, [f"{value:,.0f}" + (f"   1/{dense / value:,.0f}" if value < dense else "") for value in values], padding=4)
+    axes.bar_label(bars,
+                   [f"{value:,.0f}" + (f"   1/{dense / value:,.0f}" if value < dense else "") for value in values],
+                   padding=4)
     axes.set(xscale="log", xlabel="keys a query (mean over the buffer)", xlim=(1, dense * 8))
     axes.invert_yaxis()
     axes.tick_params(axis="y", length=0)
@@ -131,7 +146,9 @@ def key_bars(keys: Mapping[str, float], dense: float | int) -> Figure:
 
 @styled
 def border_gap(shares: Mapping[str, Float[np.ndarray, "height width"]]) -> Figure:
-    """For each query cell of a frame the share of the frame that two layers reach; one panel a reading of the window."""
+    """For each query cell of a frame the share of the frame that two layers reach; one panel a reading of the
+    window.
+    """
     drawing = figure(2.5)
     panels = drawing.subplots(1, len(shares))
     for axes, (name, share) in zip(np.atleast_1d(panels), shares.items(), strict=True):
@@ -146,7 +163,9 @@ def border_gap(shares: Mapping[str, Float[np.ndarray, "height width"]]) -> Figur
 
 @styled
 def frame_rows(rows: Mapping[str, np.ndarray], titles: Sequence[str], cmap: str = "magma") -> Figure:
-    """Rows of frames: each row an array (time, height, width) of numbers in [0, 1] or (time, height, width, 3) of colors."""
+    """Rows of frames: each row an array (time, height, width) of numbers in [0, 1] or (time, height, width, 3) of
+    colors.
+    """
     first = next(iter(rows.values()))
     each = (7.2 - 0.9) / len(titles)
     drawing = figure(0.35 + len(rows) * (each * first.shape[1] / first.shape[2] + 0.07))

@@ -1,4 +1,6 @@
-"""How cost grows with frames, height and width: exponents, time, memory, and the distance to what the machine can do (section 3.2)."""
+"""How cost grows with frames, height and width: exponents, time, memory, and the distance to what the machine can do
+(section 3.2).
+"""
 
 from collections.abc import Mapping, Sequence
 
@@ -30,7 +32,8 @@ def draw_growth(axes: Axes, table: pd.DataFrame) -> None:
 
 @styled
 def growth(tables: Mapping[str, pd.DataFrame], cost: str) -> Figure:
-    """One panel an axis of the buffer: cost of every pattern while that axis grows and the others stay; legend: fitted exponents.
+    """One panel an axis of the buffer: cost of every pattern while that axis grows and the others stay; legend: fitted
+    exponents.
 
     Args:
         tables: by the name of the growing axis, costs with one column a pattern and the axis' length as index.
@@ -41,7 +44,8 @@ def growth(tables: Mapping[str, pd.DataFrame], cost: str) -> Figure:
     for axes, (name, table) in zip(panels, tables.items(), strict=True):
         draw_growth(axes, table)
         axes.set(xlabel=name)
-        axes.legend(title="exponent", title_fontsize=8.5, loc="upper left", bbox_to_anchor=(-0.02, -0.2), borderaxespad=0, alignment="left")
+        axes.legend(title="exponent", title_fontsize=8.5, loc="upper left", bbox_to_anchor=(-0.02, -0.2),
+                    borderaxespad=0, alignment="left")
     panels[0].set_ylabel(cost)
     return drawing
 
@@ -55,7 +59,8 @@ def memory_curves(frames: Sequence[int], curves: Mapping[str, Numbers], measured
     for (name, curve), color, marker in zip(curves.items(), (SIGNAL, SERIES[4], ACCENT), MARKERS, strict=False):
         axes.plot(frames, curve, color=color, marker=marker, label=name)
     if measured:
-        axes.plot(list(measured), list(measured.values()), "D", color=INK, markersize=6, label="streamed, measured", zorder=4)
+        axes.plot(list(measured), list(measured.values()), "D", color=INK, markersize=6, label="streamed, measured",
+                  zorder=4)
     if limit:
         axes.axhline(limit, color=MUTED, linestyle=":", linewidth=1)
         axes.text(frames[0], limit * 1.15, f"{limit / 2**30:.0f} GiB", color=MUTED, fontsize=8, va="bottom")
@@ -70,7 +75,9 @@ def memory_curves(frames: Sequence[int], curves: Mapping[str, Numbers], measured
 
 @styled
 def ratio_bars(ratios: pd.DataFrame) -> Figure:
-    """How many times faster than dense attention: one panel a size (columns), one bar a pattern and implementation (rows)."""
+    """How many times faster than dense attention: one panel a size (columns), one bar a pattern and implementation
+    (rows).
+    """
     drawing = figure(0.8 + 0.24 * len(ratios))
     least, most = np.nanmin(ratios.to_numpy(float)), np.nanmax(ratios.to_numpy(float))
     panels = np.atleast_1d(drawing.subplots(1, ratios.shape[1], sharey=True, sharex=True))
@@ -80,7 +87,8 @@ def ratio_bars(ratios: pd.DataFrame) -> Figure:
         axes.bar_label(bars, ["" if np.isnan(value) else f"{value:.3g}x" for value in values], padding=3, fontsize=8)
         axes.axvline(1, color=MUTED, linewidth=0.8)
         axes.set(xscale="log", xlim=(min(0.5, least / 2), most * 8), title=size)
-    panels[0].set_yticks(range(len(ratios)), [", ".join(map(str, name)) if isinstance(name, tuple) else str(name) for name in ratios.index])
+    panels[0].set_yticks(range(len(ratios)),
+                         [", ".join(map(str, name)) if isinstance(name, tuple) else str(name) for name in ratios.index])
     panels[0].invert_yaxis()
     drawing.supxlabel("times faster than dense attention", fontsize=9)
     return drawing
@@ -88,16 +96,19 @@ def ratio_bars(ratios: pd.DataFrame) -> Figure:
 
 @styled
 def cost_dots(costs: pd.DataFrame, aims: Mapping[str, Mapping[str, float]]) -> Figure:
-    """What else a call costs: a panel each, rows of (pattern, implementation), a marker each size, and a line at each implementation's aim.
+    """What else a call costs: a panel each, rows of (pattern, implementation), a marker each size, and a line at each
+    implementation's aim.
 
     `costs` has (cost, size) as columns; `aims` gives the aim of a cost for an implementation, where there is one.
     """
     drawing = figure(1.1 + 0.26 * len(costs))
-    names, sizes = list(dict.fromkeys(costs.columns.get_level_values(0))), list(dict.fromkeys(costs.columns.get_level_values(1)))
+    names, sizes = list(dict.fromkeys(costs.columns.get_level_values(0))), list(
+        dict.fromkeys(costs.columns.get_level_values(1)))
     panels = np.atleast_1d(drawing.subplots(1, len(names), sharey=True))
     for axes, name in zip(panels, names, strict=True):
         for size, color, marker in zip(sizes, SERIES, MARKERS, strict=False):
-            axes.plot(costs[name, size], range(len(costs)), marker, color=color, alpha=0.85, label=size, linestyle="none")
+            axes.plot(costs[name, size], range(len(costs)), marker, color=color, alpha=0.85, label=size,
+                      linestyle="none")
         for row, (_, implementation) in enumerate(costs.index):
             if aim := aims.get(name, {}).get(implementation):
                 axes.plot([aim, aim], [row - 0.42, row + 0.42], color=INK, linewidth=1.4, solid_capstyle="butt")
@@ -116,9 +127,10 @@ def limit_bars(nanoseconds: Mapping[str, float], limit: float, what: str) -> Fig
     axes = drawing.subplots()
     axes.axvline(limit, color=SIGNAL, linewidth=1.4)
     bars = axes.barh(list(nanoseconds), list(nanoseconds.values()), color=ACCENT, height=0.62)
-    axes.bar_label(bars, [f"{value:.3g} ns, {value / limit:.1f} of the limit" for value in nanoseconds.values()], padding=4,
-                   bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5})
-    axes.set(xlabel=f"nanoseconds a connected pair; line: {what}, {limit:.2g} ns", xlim=(0, max(nanoseconds.values()) * 1.5))
+    axes.bar_label(bars, [f"{value:.3g} ns, {value / limit:.1f} of the limit" for value in nanoseconds.values()],
+                   padding=4, bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5})
+    axes.set(xlabel=f"nanoseconds a connected pair; line: {what}, {limit:.2g} ns",
+             xlim=(0, max(nanoseconds.values()) * 1.5))
     axes.invert_yaxis()
     axes.tick_params(axis="y", length=0)
     return drawing

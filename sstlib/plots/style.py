@@ -1,7 +1,9 @@
-"""Every figure of the project: arrays in, a matplotlib Figure out, in one restrained style and without pyplot's global state.
+"""Every figure of the project: arrays in, a matplotlib Figure out, in one restrained style and without pyplot's global
+state.
 
-A drawing function is marked `@styled`, makes its figure with `figure(...)` and returns it. In a notebook the returned figure shows
-itself; `save(figure, "name")` also puts it into results/figures. Colors are Okabe and Ito's, which stay apart for color-blind eyes.
+A drawing function is marked `@styled`, makes its figure with `figure(...)` and returns it. In a notebook the returned
+figure shows itself; `save(figure, "name")` also puts it into results/figures. Colors are Okabe and Ito's, which stay
+apart for color-blind eyes.
 """
 
 import functools
@@ -34,13 +36,38 @@ WIDTH = 7.2  # inches across the page
 DPI = 110
 
 STYLE: dict[str, Any] = {
-    "font.family": "DejaVu Sans", "font.size": 9, "axes.titlesize": 9.5, "axes.labelsize": 9, "legend.fontsize": 8.5,
-    "xtick.labelsize": 8.5, "ytick.labelsize": 8.5, "figure.titlesize": 11, "axes.titlelocation": "left",
-    "text.color": INK, "axes.labelcolor": INK, "axes.edgecolor": MUTED, "xtick.color": MUTED, "ytick.color": MUTED,
-    "xtick.labelcolor": INK, "ytick.labelcolor": INK, "axes.linewidth": 0.8, "lines.linewidth": 1.6, "lines.markersize": 5,
-    "axes.spines.top": False, "axes.spines.right": False, "axes.grid": False, "grid.color": FAINT, "grid.linewidth": 0.6,
-    "axes.axisbelow": True, "legend.frameon": False, "figure.dpi": DPI, "savefig.dpi": DPI, "figure.facecolor": "white",
-    "axes.prop_cycle": matplotlib.cycler(color=SERIES), "image.interpolation": "nearest", "svg.hashsalt": "sstlib",
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "axes.titlesize": 9.5,
+    "axes.labelsize": 9,
+    "legend.fontsize": 8.5,
+    "xtick.labelsize": 8.5,
+    "ytick.labelsize": 8.5,
+    "figure.titlesize": 11,
+    "axes.titlelocation": "left",
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": MUTED,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "axes.linewidth": 0.8,
+    "lines.linewidth": 1.6,
+    "lines.markersize": 5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": False,
+    "grid.color": FAINT,
+    "grid.linewidth": 0.6,
+    "axes.axisbelow": True,
+    "legend.frameon": False,
+    "figure.dpi": DPI,
+    "savefig.dpi": DPI,
+    "figure.facecolor": "white",
+    "axes.prop_cycle": matplotlib.cycler(color=SERIES),
+    "image.interpolation": "nearest",
+    "svg.hashsalt": "sstlib",
 }
 
 
@@ -68,7 +95,9 @@ def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
 
 
 def figure(height: float, width: float = WIDTH, photographs: bool = False, **options: Any) -> Drawing:
-    """An empty figure in inches, of `photographs` where video frames fill it; `options` go to Figure (layout="constrained" unless given)."""
+    """An empty figure in inches, of `photographs` where video frames fill it; `options` go to Figure
+    (layout="constrained" unless given).
+    """
     made = Drawing(figsize=(width, height), **{"layout": "constrained", **options})
     made.photographs = photographs
     FigureCanvasAgg(made)
@@ -110,7 +139,8 @@ def jpeg(drawing: Figure, quality: int = 80) -> bytes:
 def _rendered(drawing: Figure) -> Image.Image:
     raw = io.BytesIO()
     with matplotlib.rc_context(STYLE):
-        if isinstance(drawing.get_layout_engine(), ConstrainedLayoutEngine):  # would move things a little at every drawing
+        # Would move things a little at every drawing
+        if isinstance(drawing.get_layout_engine(), ConstrainedLayoutEngine):
             drawing.draw_without_rendering()
             drawing.set_layout_engine("none")
         drawing.savefig(raw, format="png", metadata={"Software": None})

@@ -1,4 +1,5 @@
-"""`python -m sstlib.reproduction.child MODULE ARGUMENTS`: runs a module as a task that ends when the one who started it ends.
+"""`python -m sstlib.reproduction.child MODULE ARGUMENTS`: runs a module as a task that ends when the one who started it
+ends.
 
 A worker can die in ways that leave it no time to end its children (killed, out of memory, its scheduler gone). It holds
 the writing end of this process's standard input, so that end of file means: nobody is waiting any more.

@@ -40,7 +40,9 @@ class Engine(contextlib.AbstractContextManager):
 
     def run(self, tasks: list[Task], fresh: bool = False, title: str = "tasks") -> list[Outcome]:
         """Runs the tasks that are not done (all of them if `fresh`), in any order; outcomes in the tasks' order."""
-        outcomes = {task.name: Outcome(task.name, "reused", note=task.note) for task in tasks if not fresh and task.done()}
+        outcomes = {
+            task.name: Outcome(task.name, "reused", note=task.note) for task in tasks if not fresh and task.done()
+        }
         pending = [task for task in tasks if task.name not in outcomes]
         if pending:
             outcomes |= self._run_pending(pending, title, len(tasks) - len(pending))
@@ -139,7 +141,9 @@ def _outcome(future: Any, task: Task) -> Outcome:
 
 
 def summary(outcomes: list[Outcome]) -> str:
-    """A table of what ran, was reused or failed, with seconds and totals; reused runs of an experiment that one code made are one row."""
+    """A table of what ran, was reused or failed, with seconds and totals; reused runs of an experiment that one code
+    made are one row.
+    """
     gathered = Counter((o.name.split("/")[0], o.note) for o in outcomes if o.status == "reused" and "/" in o.name)
     rows = [(f"{name} ({number} runs)", "reused", note) for (name, note), number in gathered.items()]
     for o in outcomes:

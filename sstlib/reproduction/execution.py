@@ -1,4 +1,6 @@
-"""`python -m sstlib.reproduction.execution INPUT OUTPUT PARAMETERS` executes a notebook; the parameters are a JSON object."""
+"""`python -m sstlib.reproduction.execution INPUT OUTPUT PARAMETERS` executes a notebook; the parameters are a JSON
+object.
+"""
 
 import json
 import re

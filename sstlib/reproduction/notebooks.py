@@ -68,10 +68,14 @@ def notebook_tasks(chosen: dict[str, Path], parameters: dict[str, dict[str, Any]
 def _task(name: str, path: Path, parameters: dict[str, Any], world: dict[str, str], origin: dict[str, Any]) -> Task:
     cells = [[cell["cell_type"], "".join(cell["source"]), cell["metadata"].get("tags", [])]
              for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]]
-    contents = {key: _content(Path(value)) for key, value in parameters.items() if isinstance(value, str) and Path(value).is_absolute() and Path(value).exists()}
+    contents = {
+        key: _content(Path(value)) for key, value in parameters.items()
+        if isinstance(value, str) and Path(value).is_absolute() and Path(value).exists()
+    }
     depends = {"cells": cells, "parameters": parameters, "contents": contents} | world
     fingerprint = hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()
-    own = {"SST_FIGURES": str(paths.EXECUTED / f"{name}-figures")} if parameters else {}  # the published ones are of the defaults
+    # The published ones are of the defaults
+    own = {"SST_FIGURES": str(paths.EXECUTED / f"{name}-figures")} if parameters else {}
     partial = paths.EXECUTED / f".{name}.partial.ipynb"
     return Task(
         name, ("sstlib.reproduction.execution", str(path), str(partial), json.dumps(parameters)), partial=partial,

@@ -1,7 +1,9 @@
-"""Parameters of notebooks as a command line gives them: of the declared type, within the declared range, and files where the user stands.
+"""Parameters of notebooks as a command line gives them: of the declared type, within the declared range, and files
+where the user stands.
 
-What a notebook's comment beside a parameter says is what holds: "at least 1", "above 0", "at most 8", "one of 0, 2, 4 or 8", "needed with
-video"; one that speaks of a file or a folder means a path, and one that speaks of released weights means their names, too.
+What a notebook's comment beside a parameter says is what holds: "at least 1", "above 0", "at most 8", "one of 0, 2, 4
+or 8", "needed with video"; one that speaks of a file or a folder means a path, and one that speaks of released weights
+means their names, too.
 """
 
 import ast
@@ -82,7 +84,8 @@ def _located(value: str, comment: str, text: str) -> str:
 
         weights.find(value)
         return value
-    raise FileNotFoundError(f"parameter {text!r}: there is no {path.absolute()}; paths are taken from the folder in which the command runs")
+    raise FileNotFoundError(f"parameter {text!r}: there is no {path.absolute()}; paths are taken from the folder in "
+                            "which the command runs")
 
 
 def _require_companions(notebook: str, values: dict[str, Any]) -> None:

@@ -13,7 +13,8 @@ from sstlib.reproduction.notebooks import provenance
 from sstlib.reproduction.task import Outcome, Task, read_record
 
 MIMES = ["text/html", "image/svg+xml", "image/png", "image/jpeg", "text/markdown", "text/plain"]
-SHOWN = {"parameters": dict, "commit": str, "finished": str, "seconds": int | float}  # what a section says of its record
+# What a section says of its record
+SHOWN = {"parameters": dict, "commit": str, "finished": str, "seconds": int | float}
 STALE = "what it depends on has changed since: run it again"
 
 

@@ -31,5 +31,5 @@ def task(name: str, run, fresh: bool = False):
 
     command = ("sstlib", "sweep", name, "--only", run.variant, "--seed", str(run.seed), *(["--fresh"] if fresh else []))
     log = paths.EXECUTED / "logs" / f"{run_name(run).replace('/', '-')}.log"
-    return reproduction.Task(run_name(run), command, output=run.record_path, record=run.record_path, complete=run.done, note=note(run) if run.done else "",
-                       log=log, environment={"SSTVOS_HOME": str(paths.ROOT)})
+    return reproduction.Task(run_name(run), command, output=run.record_path, record=run.record_path, complete=run.done,
+                             note=note(run) if run.done else "", log=log, environment={"SSTVOS_HOME": str(paths.ROOT)})

@@ -1,4 +1,6 @@
-"""A video without an end, drawn a frame at a time: a textured disk that wanders over a moving texture and now and then leaves the frame."""
+"""A video without an end, drawn a frame at a time: a textured disk that wanders over a moving texture and now and
+then leaves the frame.
+"""
 
 import itertools
 from collections.abc import Iterator
@@ -11,8 +13,12 @@ from sstlib.synthetic.textures import draw_textures, textures
 SIDE = 512  # pixels of the tiling textures
 
 
-def endless_video(height: int, width: int, seed: int = 0) -> Iterator[tuple[UInt8[np.ndarray, "height width 3"], UInt8[np.ndarray, "height width"]]]:
-    """Frames with their true labels, 1 the disk, which is whole in the first frame; the two textures are all that is held."""
+def endless_video(
+        height: int, width: int,
+        seed: int = 0) -> Iterator[tuple[UInt8[np.ndarray, "height width 3"], UInt8[np.ndarray, "height width"]]]:
+    """Frames with their true labels, 1 the disk, which is whole in the first frame; the two textures are all that is
+    held.
+    """
     rng = np.random.default_rng(seed)
     ground, skin = (textures([draw_textures(rng, 4, SIDE)])[:2].permute(0, 2, 3, 1) * 255).byte().numpy()
     rows, columns = np.arange(height)[:, None], np.arange(width)

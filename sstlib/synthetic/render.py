@@ -159,7 +159,8 @@ def draw(
     """Frames in [0, 1], labels and amodal masks of scenes of one size; movers that a scene lacks are nowhere."""
     spec, device, count = scenes[0].spec, scenes[0].background.device, len(scenes)
     size = (spec.height, spec.width)
-    still, corners = (np.concatenate([one] * count) for one in (layers.unbent(spec.frames), np.zeros((spec.frames, 2), int)))
+    still, corners = (
+        np.concatenate([one] * count) for one in (layers.unbent(spec.frames), np.zeros((spec.frames, 2), int)))
     ground = layers.material(np.concatenate([scene.ground for scene in scenes]), still, corners, *size, device)
     frames = layers.sample(torch.stack([scene.background for scene in scenes]), ground, "reflection")
     frames = frames.unflatten(0, (count, -1))
@@ -184,7 +185,9 @@ def _way(scene: Scene, layer: int) -> np.ndarray:
 
 
 def _smear(away: np.ndarray, rows: int, columns: int) -> np.ndarray:
-    """The steps in whole pixels at which a layer that moves by `away` is seen thrice, or zeros where it is seen once."""
+    """The steps in whole pixels at which a layer that moves by `away` is seen thrice, or zeros where it is seen
+    once.
+    """
     step = np.rint(away / 3).astype(int)
     return step * (np.abs(step).max(-1, keepdims=True) * 3 <= min(rows, columns))
 
@@ -274,7 +277,9 @@ def _thrice(
 def _smeared_whole(
     color: Tensor, cover: Tensor, corners: np.ndarray, sizes: np.ndarray, steps: np.ndarray
 ) -> tuple[Tensor, Tensor]:
-    """`_thrice` for each frame that asks for it; steps wrap around at the edges of the layer's window, as rolling does."""
+    """`_thrice` for each frame that asks for it; steps wrap around at the edges of the layer's window, as rolling
+    does.
+    """
     device = color.device
 
     def moved(value: Tensor, k: int) -> Tensor:

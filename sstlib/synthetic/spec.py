@@ -130,14 +130,16 @@ PRESETS = {"easy": _easy, "mixed": _mixed, "hard": _hard, "small": _small, "occl
 
 
 def random_spec(preset: str, seed: int | np.random.Generator, **fixed: Any) -> ClipSpec:
-    """A wish drawn from a preset, or from one of several with equal chance ("mixed+hard"); `fixed` fields override what was drawn.
+    """A wish drawn from a preset, or from one of several with equal chance ("mixed+hard"); `fixed` fields override what
+    was drawn.
 
     Raises:
         ValueError: an unknown preset.
     """
     names, rng = preset.split("+"), np.random.default_rng(seed)
     if unknown := [name for name in names if name not in PRESETS]:
-        raise ValueError(f"unknown preset of generated clips {unknown[0]!r}; known: {', '.join(PRESETS)}, and several joined by +")
+        raise ValueError(f"unknown preset of generated clips {unknown[0]!r}; known: {', '.join(PRESETS)}, and several "
+                         "joined by +")
     chosen = names[int(rng.integers(len(names)))] if len(names) > 1 else preset
     return ClipSpec.from_dict(PRESETS[chosen](rng) | fixed)
 

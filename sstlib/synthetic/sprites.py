@@ -77,9 +77,8 @@ def pixels(
     return np.stack([u, v], -1) @ placement[:2, :2].T + placement[:2, 2]
 
 
-def sample(
-    sprite: Float[Tensor, "*sprite channel side other"], grid: Float[Tensor, "time rows columns 2"], outside: str = "border"
-) -> Float[Tensor, "time channel rows columns"]:
+def sample(sprite: Float[Tensor, "*sprite channel side other"], grid: Float[Tensor, "time rows columns 2"],
+           outside: str = "border") -> Float[Tensor, "time channel rows columns"]:
     """Bilinear samples of one sprite, or of several for as many parts of the time."""
     sprite = sprite.expand(len(grid), -1, -1, -1) if sprite.ndim == 3 else sprite
     parts = grid.unflatten(0, (len(sprite), -1)).flatten(1, 2)

@@ -37,9 +37,8 @@ def joined(draws: list[Draws], key: str) -> np.ndarray:
     return np.concatenate([drawn[key] for drawn in draws])
 
 
-def gathered(
-    values: Shaped[Tensor, "image channel height width"], rows: Int[Tensor, "image height"], columns: Int[Tensor, "image width"]
-) -> Tensor:
+def gathered(values: Shaped[Tensor, "image channel height width"], rows: Int[Tensor, "image height"],
+             columns: Int[Tensor, "image width"]) -> Tensor:
     """Images put together anew from their own rows and columns."""
     values = values.gather(2, rows[:, None, :, None].expand_as(values))
     return values.gather(3, columns[:, None, None, :].expand_as(values))
@@ -48,7 +47,8 @@ def gathered(
 def rolled(values: Shaped[Tensor, "image channel height width"], shifts: Shaped[np.ndarray, "image 2"]) -> Tensor:
     """Images rolled, each by its own rows and columns: one by one on a CPU, by one gather where launches cost."""
     if values.device.type == "cpu":
-        return torch.stack([torch.roll(value, shift, (1, 2)) for value, shift in zip(values, shifts.tolist(), strict=True)])
+        return torch.stack(
+            [torch.roll(value, shift, (1, 2)) for value, shift in zip(values, shifts.tolist(), strict=True)])
     places = (np.arange(size) - shift[:, None] for size, shift in zip(values.shape[2:], shifts.T, strict=True))
     rows, columns = (
         torch.from_numpy(place % size).to(values.device) for place, size in zip(places, values.shape[2:], strict=True)

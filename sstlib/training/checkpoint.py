@@ -14,9 +14,12 @@ from sstlib.paths import atomic_write
 from sstlib.values import Fields, Number, Whole
 
 REMEDY = "; delete it to start again"
-STATES = (RuntimeError, ValueError, LookupError, TypeError, AttributeError)  # what PyTorch raises of states that do not fit
-CONTENT = {"config": dict, "step": int, "curve": list, "seconds": float | int, "network": dict, "average": dict, "optimizer": dict,
-           "random": torch.Tensor}
+# What PyTorch raises of states that do not fit
+STATES = (RuntimeError, ValueError, LookupError, TypeError, AttributeError)
+CONTENT = {
+    "config": dict, "step": int, "curve": list, "seconds": float | int, "network": dict, "average": dict,
+    "optimizer": dict, "random": torch.Tensor
+}
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
@@ -42,10 +45,13 @@ def load(path: Path, config: RunConfig) -> dict[str, Any] | None:
         return None
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, ValueError, LookupError, TypeError, AttributeError, EOFError, OverflowError, pickle.UnpicklingError) as error:
+    except (RuntimeError, ValueError, LookupError, TypeError, AttributeError, EOFError, OverflowError,
+            pickle.UnpicklingError) as error:
         raise ValueError(f"{path} is damaged, or no checkpoint{REMEDY}") from error
-    if not isinstance(state, dict) or (lacking := [key for key, kind in CONTENT.items() if not isinstance(state.get(key), kind)]):
-        raise ValueError(f"{path} is damaged, or no checkpoint: it lacks {', '.join(lacking) if isinstance(state, dict) else 'all keys'}{REMEDY}")
+    if not isinstance(state, dict) or (lacking :=
+                                       [key for key, kind in CONTENT.items() if not isinstance(state.get(key), kind)]):
+        raise ValueError(f"{path} is damaged, or no checkpoint: it lacks "
+                         f"{', '.join(lacking) if isinstance(state, dict) else 'all keys'}{REMEDY}")
     try:
         Whole(0, config.training.steps).check(state["step"], "step")
         Number(0).check(state["seconds"], "seconds")
@@ -70,7 +76,8 @@ def read_from(path: Path) -> Iterator[None]:
     try:
         yield
     except STATES as error:
-        raise ValueError(f"{path} is damaged: {type(error).__name__}: {' '.join(str(error).split())[:200]}{REMEDY}") from error
+        raise ValueError(
+            f"{path} is damaged: {type(error).__name__}: {' '.join(str(error).split())[:200]}{REMEDY}") from error
 
 
 def restore_optimizer(optimizer: Optimizer, state: dict[str, Any]) -> None:

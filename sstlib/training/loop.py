@@ -37,7 +37,8 @@ from sstlib.values import require_place
 
 PROBE_SEED = 2**31  # far from any training seed: probe clips are never trained on
 PROBE_CLIPS = 8
-HOPELESS, PATIENCE = 10.0, 10  # a loss (in nats; guessing among 8 objects costs 2.1) that no run recovers from, and steps that it must last
+# A loss (in nats; guessing among 8 objects costs 2.1) that no run recovers from, and steps that it must last
+HOPELESS, PATIENCE = 10.0, 10
 
 
 class Diverged(ArithmeticError):
@@ -61,8 +62,11 @@ class Clips(Dataset):
         return training_clip(self.data, self.seed, self.positions[index])
 
 
-def training_clip(data: DataConfig, seed: int, position: int) -> tuple[UInt8[Tensor, "time 3 height width"], UInt8[Tensor, "time height width"]]:
-    """One training sample in bytes, in which it travels from the process that made it and to the device: a fifth of what numbers take."""
+def training_clip(data: DataConfig, seed: int,
+                  position: int) -> tuple[UInt8[Tensor, "time 3 height width"], UInt8[Tensor, "time height width"]]:
+    """One training sample in bytes, in which it travels from the process that made it and to the device: a fifth of
+    what numbers take.
+    """
     frames, labels = training_sample(data, seed, position)
     return torch.from_numpy(frames).permute(0, 3, 1, 2), torch.from_numpy(labels)
 
@@ -91,7 +95,8 @@ def one_hot(labels: Int[Tensor, "batch time height width"]) -> Float[Tensor, "ba
     return (labels.unsqueeze(2) == torch.arange(objects, device=labels.device).view(1, 1, -1, 1, 1)).float()
 
 
-def train(config: RunConfig, folder: Path | str, *, workers: int = 0, until: int | None = None, quiet: bool = False) -> Propagator:
+def train(config: RunConfig, folder: Path | str, *, workers: int = 0, until: int | None = None,
+          quiet: bool = False) -> Propagator:
     """Trains a network and leaves `weights.safetensors`, `curve.csv` and `checkpoint/last.pt` in `folder`.
 
     Started again in the same folder it goes on from the last checkpoint and ends with the same bits as an undisturbed
@@ -109,11 +114,14 @@ def train(config: RunConfig, folder: Path | str, *, workers: int = 0, until: int
 
     Raises:
         Diverged: the loss is no number any more.
-        Stopped: the disk is full, the data are gone or a worker died; started again the run goes on from its last checkpoint.
-        ValueError: the folder holds a checkpoint of another configuration or the weights to start from, or the batch does not divide.
+        Stopped: the disk is full, the data are gone or a worker died; started again the run goes on from its last
+            checkpoint.
+        ValueError: the folder holds a checkpoint of another configuration or the weights to start from, or the batch
+            does not divide.
     """
     with joined() as place:
-        return _Run(config, require_place(folder, folder=True), place).go(workers, until or config.training.steps, quiet)
+        return _Run(config, require_place(folder, folder=True), place).go(workers, until or config.training.steps,
+                                                                          quiet)
 
 
 class _Run:
@@ -142,7 +150,9 @@ class _Run:
         return self.folder / "checkpoint" / "last.pt"
 
     def _require_data(self, state: dict[str, Any] | None) -> None:
-        """Raises what drawing the first clip would, before anything is computed: an unknown preset or data set, or one that is not there."""
+        """Raises what drawing the first clip would, before anything is computed: an unknown preset or data set, or
+        one that is not there.
+        """
         data = self.config.data
         for preset in data.difficulty.split("+"):
             random_spec(preset, 0)
@@ -161,8 +171,8 @@ class _Run:
         """Steps until the end, with a checkpoint and a probe at every interval."""
         training = self.config.training
         clips = self._loader(workers, until)
-        bar = tqdm(total=training.steps, initial=self.step, disable=quiet or not self.place.leads, ascii=True, mininterval=2,
-                   desc=self.folder.name, unit="step")
+        bar = tqdm(total=training.steps, initial=self.step, disable=quiet or not self.place.leads, ascii=True,
+                   mininterval=2, desc=self.folder.name, unit="step")
         with bar, self._told():
             while self.step < until:
                 started = time.perf_counter()
@@ -174,34 +184,43 @@ class _Run:
                 self.curve.append({"step": self.step, **row, "seconds": self.seconds})
                 bar.update()
                 bar.set_postfix_str(self._told_of(row), refresh=False)
-                if "probe_J" in row and (row["loss"] <= HOPELESS or self.step == until):  # else the last good checkpoint stays
+                # Else the last good checkpoint stays
+                if "probe_J" in row and (row["loss"] <= HOPELESS or self.step == until):
                     self.save()
         return self.average
 
     @contextlib.contextmanager
     def _told(self) -> Iterator[None]:
-        """Says in plain words that a worker died, whenever PyTorch finds out: it raises wherever the main process happens to be."""
+        """Says in plain words that a worker died, whenever PyTorch finds out: it raises wherever the main process
+        happens to be.
+        """
         try:
             yield
         except RuntimeError as error:
             if "DataLoader worker" not in str(error):
                 raise
-            raise self._stopped("a process that renders clips died, killed or out of memory", "with fewer --workers if memory is short", error) from error
+            raise self._stopped("a process that renders clips died, killed or out of memory", "with fewer --workers if "
+                                "memory is short", error) from error
 
     def _stopped(self, what: str, remedy: str, error: Exception) -> Stopped:
         """What to raise when something outside of the run fails."""
         kept = f"{self.checkpoint_path} is whole" if self.checkpoint_path.exists() else "there is no checkpoint yet"
-        return Stopped(f"after step {self.step}: {what} ({str(error).strip().splitlines()[-1]}). {kept}; start the same command again, {remedy}")
+        return Stopped(f"after step {self.step}: {what} ({str(error).strip().splitlines()[-1]}). {kept}; start the "
+                       f"same command again, {remedy}")
 
     def _loader(self, workers: int, until: int) -> Any:
         batch, mine = self.config.training.batch, self.place.share(self.config.training.batch)
         clips = Clips(self.config.data, self.config.training.seed, Positions(range(self.step, until), batch, mine))
         parts = self.config.training.accumulate
         if len(mine) % parts:
-            raise ValueError(f"{len(mine)} clips a process do not divide into {parts} accumulated parts; make batch a multiple")
-        own = torch.Generator()  # a loader draws a seed when it starts: from the generator of dropout, a resumed run would draw once more
-        return iter(DataLoader(clips, batch_size=len(mine) // parts, num_workers=workers, prefetch_factor=4 if workers else None,
-                               pin_memory=self.place.device.type == "cuda", generator=own))
+            raise ValueError(f"{len(mine)} clips a process do not divide into {parts} accumulated parts; make batch a "
+                             "multiple")
+        # A loader draws a seed when it starts: from the generator of dropout, a resumed run would draw once more
+        own = torch.Generator()
+        return iter(
+            DataLoader(clips, batch_size=len(mine) // parts, num_workers=workers,
+                       prefetch_factor=4 if workers else None, pin_memory=self.place.device.type == "cuda",
+                       generator=own))
 
     def _learn(self, clips: Any) -> dict[str, float]:
         """One step: forward and backward for each part of the batch, one update of the weights and of their average."""
@@ -234,7 +253,8 @@ class _Run:
         if grown or not math.isfinite(loss) or not math.isfinite(norm):
             what = f"a mean loss of {sum(recent) / len(recent):.1f} over {PATIENCE} steps" if grown else f"loss {loss}, gradient norm {norm}"
             raise Diverged(f"step {self.step}: {what}; the last good checkpoint is "
-                           f"{self.checkpoint_path if self.checkpoint_path.exists() else 'none yet'}. Lower learning_rate or clip_norm")
+                           f"{self.checkpoint_path if self.checkpoint_path.exists() else 'none yet'}. Lower "
+                           "learning_rate or clip_norm")
 
     def _read(self, clips: Any) -> tuple[Tensor, Tensor]:
         """The next part of a batch."""
@@ -270,7 +290,9 @@ class _Run:
     def _told_of(self, row: dict[str, float]) -> str:
         """Loss, speed and the latest probe, for the progress bar."""
         since = (self.step - 1) % self.config.training.checkpoint_every + 1  # rows from the latest probe on
-        probe = next((f", J {r['probe_J']:.3f} at step {r['step']}" for r in reversed(self.curve[-since - 1:]) if "probe_J" in r), "")
+        probe = next((
+            f", J {r['probe_J']:.3f} at step {r['step']}" for r in reversed(self.curve[-since - 1:]) if "probe_J" in r),
+                     "")
         frames = self.config.training.batch * self.config.data.frames
         return f"loss {row['loss']:.3f}, {frames * self.step / self.seconds:.1f} frames/s{probe}"
 
@@ -287,12 +309,15 @@ class _Run:
         try:
             write_curve(self.folder / "curve.csv", self.curve)
             weights.save(self.average, self.folder / "weights.safetensors", run=self.config.to_dict(), step=self.step,
-                         origin=provenance(self.config.data.real or "generated"), training_seconds=self.seconds, ancestry=self.ancestry)
+                         origin=provenance(self.config.data.real
+                                           or "generated"), training_seconds=self.seconds, ancestry=self.ancestry)
             self.picture()
-            checkpoint.save(self.checkpoint_path, {
-                "config": self.config.to_dict(), "step": self.step, "curve": self.curve, "seconds": self.seconds,
-                "network": self.network.state_dict(), "average": self.average.state_dict(), "optimizer": self.optimizer.state_dict(),
-                "random": torch.get_rng_state(), "ancestry": self.ancestry})
+            checkpoint.save(
+                self.checkpoint_path, {
+                    "config": self.config.to_dict(), "step": self.step, "curve": self.curve, "seconds": self.seconds,
+                    "network": self.network.state_dict(), "average": self.average.state_dict(),
+                    "optimizer": self.optimizer.state_dict(), "random": torch.get_rng_state(), "ancestry": self.ancestry
+                })
         except OSError as error:
             raise self._stopped(f"cannot write into {self.folder}", "when there is space on the disk", error) from error
 
@@ -318,9 +343,12 @@ class _Run:
 
 @torch.no_grad()
 def probe_masks(network: Propagator, data: DataConfig, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Frames, true labels and the network's labels of a held-out generated clip, each (time, height, width[, 3]) uint8."""
+    """Frames, true labels and the network's labels of a held-out generated clip, each (time, height, width[, 3])
+    uint8.
+    """
     device = next(network.parameters()).device
-    pixels, truth = training_clip(data.replace(real="", real_ratio=0.0, photo_ratio=0.0, held_out=()), PROBE_SEED, index)
+    pixels, truth = training_clip(data.replace(real="", real_ratio=0.0, photo_ratio=0.0, held_out=()), PROBE_SEED,
+                                  index)
     frames, labels = as_read(pixels[None], truth[None], device)
     logits = unroll(network, frames, one_hot(labels)[:, 0])
     predicted = torch.cat([truth[:1], logits[0].argmax(1).to(torch.uint8).cpu()])

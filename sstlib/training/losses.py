@@ -1,4 +1,6 @@
-"""What training minimizes: bootstrapped cross-entropy (CFBI), a soft-Jaccard term (AOT), and what is told of presence."""
+"""What training minimizes: bootstrapped cross-entropy (CFBI), a soft-Jaccard term (AOT), and what is told of
+presence.
+"""
 
 from typing import NamedTuple
 
@@ -42,11 +44,12 @@ class _Pixels(NamedTuple):
         return ((distance * visible).sum(1) / visible.sum(1).clamp(min=1)).mean()
 
 
-def _sums(ids: Int[Tensor, "batch height width"], values: Float[Tensor, "batch height width"], objects: int) -> Float[Tensor, "batch object"]:
+def _sums(ids: Int[Tensor, "batch height width"], values: Float[Tensor, "batch height width"],
+          objects: int) -> Float[Tensor, "batch object"]:
     """The sum of the values of each object's own pixels.
 
-    On a CPU without a map of the truth for every object: those maps were a tenth of a training step. A GPU's threads would wait for each
-    other where they add to the same few numbers.
+    On a CPU without a map of the truth for every object: those maps were a tenth of a training step. A GPU's threads
+    would wait for each other where they add to the same few numbers.
     """
     if values.device.type == "cpu":
         return values.new_zeros(len(ids), objects).scatter_add(1, ids.flatten(1), values.flatten(1))
@@ -56,7 +59,8 @@ def _sums(ids: Int[Tensor, "batch height width"], values: Float[Tensor, "batch h
 def bootstrapped_cross_entropy(
     logits: Float[Tensor, "batch object height width"], labels: Int[Tensor, "batch height width"], share: float = 1.0
 ) -> Float[Tensor, ""]:
-    """Mean cross-entropy over the hardest `share` of the pixels of each image (CFBI's only loss); void pixels do not count.
+    """Mean cross-entropy over the hardest `share` of the pixels of each image (CFBI's only loss); void pixels do not
+    count.
 
     Each image weighs the same, so that the loss of a batch is the mean over its parts wherever they are computed.
 
@@ -69,16 +73,19 @@ def bootstrapped_cross_entropy(
 def soft_jaccard(
     logits: Float[Tensor, "batch object height width"], labels: Int[Tensor, "batch height width"]
 ) -> Float[Tensor, ""]:
-    """One minus the soft intersection over union: mean over an image's visible objects, then over images; no background.
+    """One minus the soft intersection over union: mean over an image's visible objects, then over images; no
+    background.
 
     An image without a visible object adds nothing: cross-entropy alone judges an empty frame.
     """
     return _Pixels.of(logits, labels).jaccard()
 
 
-def presence_loss(presence: Float[Tensor, "batch later object 2"], logits: Float[Tensor, "batch later object height width"],
+def presence_loss(presence: Float[Tensor, "batch later object 2"], logits: Float[Tensor, "batch later object height "
+                                                                                         "width"],
                   labels: Int[Tensor, "batch time height width"]) -> Float[Tensor, ""]:
-    """Cross-entropy of what is told of each object: that it is in sight, and that the mask made of it has a J of at least one half.
+    """Cross-entropy of what is told of each object: that it is in sight, and that the mask made of it has a J of at
+    least one half.
 
     Args:
         presence: logits of both, for every frame after the first.
@@ -96,9 +103,8 @@ def presence_loss(presence: Float[Tensor, "batch later object 2"], logits: Float
     return (per_object * asked).sum() / asked.sum().clamp(min=1)
 
 
-def segmentation_loss(
-    logits: Float[Tensor, "batch object height width"], labels: Int[Tensor, "batch height width"], share: float, jaccard: float
-) -> Float[Tensor, ""]:
+def segmentation_loss(logits: Float[Tensor, "batch object height width"], labels: Int[Tensor, "batch height width"],
+                      share: float, jaccard: float) -> Float[Tensor, ""]:
     """(1 - jaccard) x bootstrapped cross-entropy + jaccard x soft-Jaccard.
 
     Raises:

@@ -9,26 +9,33 @@ CFBI = TrainingConfig(steps=25_000, batch=8, optimizer="sgd", learning_rate=0.01
                       weight_decay=15e-5, ema=0.0, jaccard=0.0, hardest=0.15, own_masks_from=0.5, checkpoint_every=1000)
 """CFBI's recipe with the 25,000 steps of SST's configuration."""
 
-# Every fifth of DAVIS 2016's training sequences in the order of their names: what is selected is selected on them, and none is trained on.
+# Every fifth of DAVIS 2016's training sequences in the order of their names: what is selected is selected on them, and
+# none is trained on.
 HELD_OUT = ("bus", "elephant", "kite-walk", "motorbike", "soccerball", "train")
 PHOTO = MODELS["sst-photo"]
-REAL = DataConfig(height=224, width=384, frames=5, difficulty="mixed+small", real="davis2016", real_ratio=0.45, photo_ratio=0.4, max_gap=6,
-                  held_out=HELD_OUT)
+REAL = DataConfig(height=224, width=384, frames=5, difficulty="mixed+small", real="davis2016", real_ratio=0.45,
+                  photo_ratio=0.4, max_gap=6, held_out=HELD_OUT)
 
 PRESETS: dict[str, RunConfig] = {
-    "tiny": RunConfig(MODELS["sst-tiny"], TrainingConfig(steps=300, batch=2, checkpoint_every=100), DataConfig(height=64, width=112)),
+    "tiny": RunConfig(MODELS["sst-tiny"], TrainingConfig(steps=300, batch=2, checkpoint_every=100),
+                      DataConfig(height=64, width=112)),
     "small": RunConfig(MODELS["sst-small"], TrainingConfig(steps=20_000, batch=4, checkpoint_every=200, warmup=200),
                        DataConfig(height=192, width=336, frames=4)),
     # The legs of sst-photo, each from the weights that the one before left in results/weights/stages.
     "sst-photo-1": RunConfig(
-        PHOTO, TrainingConfig(steps=1200, batch=3, learning_rate=8e-4, warmup=100, ema=0.998, precision="bfloat16", own_masks_from=0.25,
-                              checkpoint_every=40, start="parts:sst-small,backbone:wheel", freeze=("backbone.trunk",)), REAL),
+        PHOTO,
+        TrainingConfig(steps=1200, batch=3, learning_rate=8e-4, warmup=100, ema=0.998, precision="bfloat16",
+                       own_masks_from=0.25, checkpoint_every=40, start="parts:sst-small,backbone:wheel",
+                       freeze=("backbone.trunk",)), REAL),
     "sst-photo-2": RunConfig(
         # After the first leg hidden objects were told to be in sight with 0.64, so that presence weighs more now.
-        PHOTO, TrainingConfig(steps=1200, batch=2, learning_rate=6e-4, ema=0.998, precision="bfloat16", own_masks_from=0.0, presence=0.5,
-                              checkpoint_every=40, start="stages/sst-photo-1", freeze=("backbone.trunk",), seed=1),
+        PHOTO,
+        TrainingConfig(steps=1200, batch=2, learning_rate=6e-4, ema=0.998, precision="bfloat16", own_masks_from=0.0,
+                       presence=0.5, checkpoint_every=40, start="stages/sst-photo-1", freeze=("backbone.trunk",),
+                       seed=1),
         REAL.replace(height=256, width=448, frames=8)),
-    "cfbi": RunConfig(MODELS["sst-r101-paper"], CFBI, DataConfig(height=465, width=465, frames=5, real="davis2017", real_ratio=1.0)),
+    "cfbi": RunConfig(MODELS["sst-r101-paper"], CFBI,
+                      DataConfig(height=465, width=465, frames=5, real="davis2017", real_ratio=1.0)),
 }
 
 

@@ -31,7 +31,8 @@ class Place:
             ValueError: the processes cannot share the batch evenly.
         """
         if batch % self.world:
-            raise ValueError(f"a batch of {batch} clips does not divide over {self.world} processes; make it a multiple")
+            raise ValueError(
+                f"a batch of {batch} clips does not divide over {self.world} processes; make it a multiple")
         each = batch // self.world
         return range(self.rank * each, (self.rank + 1) * each)
 
@@ -45,7 +46,9 @@ class Place:
 
 @dataclass(frozen=True)
 class Positions(Sequence):
-    """Positions in the run of the clips that a process draws, those of each step after another, without a list of a long run's."""
+    """Positions in the run of the clips that a process draws, those of each step after another, without a list of a
+    long run's.
+    """
 
     steps: range
     batch: int

@@ -31,7 +31,8 @@ def first_network(config: RunConfig) -> tuple[Propagator, list[dict[str, Any]]]:
         return network, ancestry
     network = weights.load(start)
     if network.config != config.model:
-        raise ValueError(f"training.start {start!r} is of another model than this run's: {network.config} is not {config.model}")
+        raise ValueError(f"training.start {start!r} is of another model than this run's: {network.config} is not "
+                         f"{config.model}")
     return network, weights.lineage(start)
 
 
@@ -42,7 +43,10 @@ def source_files(start: str) -> list[Path]:
         FileNotFoundError: no such weights.
     """
     parts = start.split(",") if start.startswith((BACKBONE, PARTS)) else [start] * bool(start)
-    return [Path(part.removeprefix(BACKBONE)) if part.startswith(BACKBONE) else weights.find(part.removeprefix(PARTS)) for part in parts]
+    return [
+        Path(part.removeprefix(BACKBONE)) if part.startswith(BACKBONE) else weights.find(part.removeprefix(PARTS))
+        for part in parts
+    ]
 
 
 def _load_backbone(network: Propagator, source: str) -> None:
@@ -63,7 +67,8 @@ def freeze(network: Propagator, beginnings: tuple[str, ...]) -> Propagator:
         frozen = [parameter for name, parameter in network.named_parameters() if name.startswith(beginning)]
         if not frozen:
             parts = sorted({name.rpartition(".")[0] for name, _ in network.named_parameters() if name.count(".") <= 2})
-            raise ValueError(f"training.freeze names {beginning!r}, with which no parameter's name begins; some that there are: {', '.join(parts[:12])}")
+            raise ValueError(f"training.freeze names {beginning!r}, with which no parameter's name begins; some that "
+                             f"there are: {', '.join(parts[:12])}")
         for parameter in frozen:
             parameter.requires_grad_(False)
     return network

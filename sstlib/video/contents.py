@@ -1,4 +1,6 @@
-"""What the images that people save as masks hold: indices, levels, colors, transparency, or the samples of a picture."""
+"""What the images that people save as masks hold: indices, levels, colors, transparency, or the samples of a
+picture.
+"""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -18,7 +20,8 @@ FEW_BETWEEN = 3  # levels between darkest and brightest that ids may have whatev
 MANY_BETWEEN = 40  # more of them that fill no area are samples even where they cover most of the image
 SPREAD = 32  # levels that samples span; ids are close to each other
 COLOR_MODES = frozenset({"RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr", "HSV", "LAB"})
-ADVICE = ("save it without soft edges as PNG, by nearest neighbor where it is resized, or give the level from which on it is "
+ADVICE = ("save it without soft edges as PNG, by nearest neighbor where it is resized, or give the level from which on "
+          "it is "
           "the one object (--threshold 128)")
 
 
@@ -54,7 +57,8 @@ def refuse_samples(path: Path, content: Content) -> None:
     if _has_soft_levels(content.values, levels[:-1]):
         _refuse(path, len(levels), "levels")
     if len(levels) > 1 and levels[-1] == VOID and levels[0] >= LEAST_LEVEL:
-        raise ValueError(f"{path}: mask has gray levels {', '.join(map(str, levels))}, and 255 may be void or an object among them. "
+        raise ValueError(f"{path}: mask has gray levels {', '.join(map(str, levels))}, and 255 may be void or an "
+                         "object among them. "
                          "Number the objects 1, 2, ..., save it with a palette, or give a threshold (--threshold 128)")
 
 
@@ -109,7 +113,8 @@ def content_of(path: Path) -> Content:
     with damage_told(path):
         content = _decoded(image)
     if content is None:
-        raise ValueError(f"{path}: mask of mode {image.mode} can be read in two ways; its background must be black or transparent, "
+        raise ValueError(f"{path}: mask of mode {image.mode} can be read in two ways; its background must be black or "
+                         "transparent, "
                          "and its indices ids. Save it as palette PNG in DAVIS's colors, or gray by id")
     lossy = image.format in ("JPEG", "MPO") or image.format == "WEBP" and b"VP8L" not in path.read_bytes()[:64]
     if lossy and len(np.unique(content.values)) > 2:
@@ -131,7 +136,9 @@ def _decoded(image: Image.Image) -> Content | None:
 
 
 def _indexed(image: Image.Image) -> Content | None:
-    """A palette image by its indices if these are ids, the background 0 black; by its colors if not; None if they contradict."""
+    """A palette image by its indices if these are ids, the background 0 black; by its colors if not; None if they
+    contradict.
+    """
     values = np.array(image.getchannel(0) if image.mode == "PA" else image)
     colors = np.array(image.getpalette() or [0] * 3, np.uint8).reshape(-1, 3)
     if np.array_equal(colors, np.repeat(np.arange(len(colors))[:, None], 3, 1)) and len(colors) > 2:
@@ -140,7 +147,9 @@ def _indexed(image: Image.Image) -> Content | None:
         return _layered(image.convert("RGBA"), "RGBA")
     used = [index for index in present(values) if index < len(colors)]
     codes = [_code(colors[index]) for index in used]
-    contradicted = len({*codes}) == len(codes) > 1 and {*codes} <= PALETTE_IDS.keys() and [PALETTE_IDS[code] for code in codes] != used
+    contradicted = len({*codes}) == len(codes) > 1 and {*codes} <= PALETTE_IDS.keys() and [
+        PALETTE_IDS[code] for code in codes
+    ] != used
     return None if contradicted else Content("index", values, image.mode)
 
 
@@ -195,15 +204,18 @@ def intensity(path: Path) -> UInt8[np.ndarray, "height width"]:
     image = load_picture(path)
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         values = np.array(image).astype(np.float64)
-        white = 1 if image.mode == "F" and values.max() <= 1 else VOID if image.mode == "F" or values.max() <= VOID else 0xFFFF
+        white = 1 if image.mode == "F" and values.max() <= 1 else VOID if image.mode == "F" or values.max(
+        ) <= VOID else 0xFFFF
         if not np.isfinite(values).all() or values.min() < 0 or values.max() > white:
-            raise ValueError(f"{path}: mask has values from {values.min()} to {values.max()}; a threshold needs 0..{white}")
+            raise ValueError(f"{path}: mask has values from {values.min()} to {values.max()}; a threshold needs "
+                             f"0..{white}")
         return np.round(values * (VOID / white)).astype(np.uint8)
     with damage_told(path):
         pixels = np.array(image.convert("RGBA"))
     bright, alpha = pixels[..., :3].max(-1), pixels[..., 3]
     plain = alpha.min() < VOID and not bright[alpha > 0].any()  # black on nothing: transparency alone tells
-    return alpha if plain else np.where(alpha == VOID, bright, bright.astype(np.uint16) * alpha // VOID).astype(np.uint8)
+    return alpha if plain else np.where(alpha == VOID, bright,
+                                        bright.astype(np.uint16) * alpha // VOID).astype(np.uint8)
 
 
 def _code(colors: Shaped[np.ndarray, "*any 3"]) -> Shaped[np.ndarray, "*any"] | int:

@@ -1,12 +1,13 @@
 """Masks in and out: what an image of any kind says about objects, by one rule for all masks of a clip.
 
-Of a clip, the first mask that shows anything says how all are read (`reading_of`), so that a frame which happens to hold
-only some of the values is not read as another kind of mask:
+Of a clip, the first mask that shows anything says how all are read (`reading_of`), so that a frame which happens to
+hold only some of the values is not read as another kind of mask:
 
 - palette images by index and gray ones by value, 0 the background and 255 void; but where a clip's masks hold nothing
   beside 0 and 255, 255 is the object, as in DAVIS 2016; 16-bit copies of 8-bit levels (0 and 65535) count as those;
 - color images with black, or transparent, background: by DAVIS's palette where all their colors are of it, else each
-  color is an object, numbered in the order of their codes #RRGGBB over all masks of the clip; white on black is object 1;
+  color is an object, numbered in the order of their codes #RRGGBB over all masks of the clip; white on black is object
+  1;
 - images whose colors say nothing (one of black, or a picture cut out): what is not transparent is object 1.
 
 Samples of a picture (soft or resized edges, JPEG) look like hundreds of ids; they are told from ids and refused, or
@@ -41,8 +42,8 @@ SIGNED = ("Software", "sstlib")  # what masks written here say in their header
 class Reading(NamedTuple):
     """How the masks of one clip are read.
 
-    Attributes:
-        kind: "ids", "binary" (0 and 255), "indices" (those of a palette), "bit" (1-bit images), "palette" (DAVIS's colors), "colors", "alpha", "threshold", or
+    Attributes: kind: "ids", "binary" (0 and 255), "indices" (those of a palette), "bit" (1-bit images), "palette"
+        (DAVIS's colors), "colors", "alpha", "threshold", or
             "empty" where no mask shows anything.
         colors: the color of object 1, 2, ... as 0xRRGGBB.
         color: whether the masks are color images.
@@ -56,11 +57,14 @@ class Reading(NamedTuple):
 
     def __str__(self) -> str:
         numbered = ", ".join(f"{n} = #{code:06X}" for n, code in enumerate(self.colors, 1))
-        return {"empty": "nothing in it", "bit": "1 bit, white on black", "ids": "by id, a value an object",
-                "indices": "palette indices 0 and 255: 255 is the object", "binary": "white on black" if self.color else "0 and 255: 255 is the object",
-                "palette": "by color, DAVIS's palette", "colors": f"by color: {numbered}",
-                "alpha": "by transparency: what is opaque is the object",
-                "threshold": f"levels from {self.threshold} to 255 are the object"}[self.kind]
+        return {
+            "empty": "nothing in it", "bit": "1 bit, white on black", "ids": "by id, a value an object",
+            "indices": "palette indices 0 and 255: 255 is the object",
+            "binary": "white on black" if self.color else "0 and 255: 255 is the object",
+            "palette": "by color, DAVIS's palette", "colors": f"by color: {numbered}",
+            "alpha": "by transparency: what is opaque is the object",
+            "threshold": f"levels from {self.threshold} to 255 are the object"
+        }[self.kind]
 
 
 def read_mask(path: Path | str, reading: Reading | None = None) -> UInt8[np.ndarray, "height width"]:
@@ -80,16 +84,19 @@ def read_mask(path: Path | str, reading: Reading | None = None) -> UInt8[np.ndar
     content = content_of(path)
     if reading is None:
         if content.color and not content.values.any():
-            raise ValueError(f"{path}: mask is a color image (mode {content.mode}), black throughout; it holds no object")
+            raise ValueError(f"{path}: mask is a color image (mode {content.mode}), black throughout; it holds no "
+                             "object")
         reading = reading_of([path])
     if content.kind in ("samples", "gray", "color"):
         refuse_samples(path, content)
     if content.kind == "alpha" or reading.kind == "alpha":
         if content.kind != reading.kind and content.values.any():
-            raise ValueError(f"{path}: mask is read {reading}, as the clip's first, but shows its objects otherwise; save all alike")
+            raise ValueError(f"{path}: mask is read {reading}, as the clip's first, but shows its objects otherwise; "
+                             "save all alike")
         return (content.values > 0).astype(np.uint8)
     if content.color != reading.color and reading.kind != "empty":
-        raise ValueError(f"{path}: mask is {'a color image' if content.color else 'gray or by index'} (mode {content.mode}), "
+        raise ValueError(f"{path}: mask is {'a color image' if content.color else 'gray or by index'} (mode "
+                         f"{content.mode}), "
                          f"but the clip's first one is not (read {reading}); save all masks of a clip alike")
     if reading.kind in ("palette", "colors"):
         return _by_color(path, content, reading)
@@ -142,7 +149,8 @@ def _color_reading(masks: list[Path]) -> Reading:
             refuse_samples(path, content)
             codes |= set(np.unique(content.codes).tolist())
     if 0 not in codes:
-        raise ValueError(f"{masks[0]}: mask is a color image (mode {content.mode}) without a black or transparent background, so it "
+        raise ValueError(f"{masks[0]}: mask is a color image (mode {content.mode}) without a black or transparent "
+                         "background, so it "
                          "cannot be known what of it is object; paint the background black")
     codes -= {0}
     if all(code % 0x010101 == 0 for code in codes):
@@ -150,7 +158,8 @@ def _color_reading(masks: list[Path]) -> Reading:
     if codes <= PALETTE_IDS.keys():
         return Reading("palette", color=True)
     if len(codes) > MOST_COLORS:
-        raise ValueError(f"{masks[0]}: the masks of this clip have {len(codes)} colors; expected at most {MOST_COLORS}, each an object")
+        raise ValueError(f"{masks[0]}: the masks of this clip have {len(codes)} colors; expected at most "
+                         f"{MOST_COLORS}, each an object")
     return Reading("colors", tuple(sorted(codes)), color=True)
 
 
@@ -160,14 +169,16 @@ def _by_color(path: Path, content: Content, reading: Reading) -> UInt8[np.ndarra
     codes, places = np.unique(content.codes, return_inverse=True)
     unknown = [code for code in codes.tolist() if code and code not in ids]
     if unknown:
-        raise ValueError(f"{path}: mask has color #{unknown[0]:06X}, which the clip's reading does not know ({reading})")
+        raise ValueError(
+            f"{path}: mask has color #{unknown[0]:06X}, which the clip's reading does not know ({reading})")
     return np.array([ids.get(code, 0) for code in codes.tolist()], np.uint8)[places].reshape(content.values.shape)
 
 
 def _by_value(path: Path, content: Content, reading: Reading) -> UInt8[np.ndarray, "height width"]:
     """Labels of an image by index or level."""
     if content.kind == "color":
-        raise ValueError(f"{path}: mask is a color image (mode {content.mode}), but the clip's first one is gray; save all alike")
+        raise ValueError(f"{path}: mask is a color image (mode {content.mode}), but the clip's first one is gray; save "
+                         "all alike")
     if content.kind == "bit" or reading.kind == "ids":
         return content.values
     others = sorted(set(present(content.values)) - {0, VOID})

@@ -50,7 +50,9 @@ def images(folder: Path, what: str = "frames", within: Path | None = None) -> di
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such folder of {what}")
     with os.scandir(folder) as entries:
-        pictures = [(Path(entry.path), entry.is_symlink() or folder.is_symlink()) for entry in entries if is_picture(entry)]
+        pictures = [
+            (Path(entry.path), entry.is_symlink() or folder.is_symlink()) for entry in entries if is_picture(entry)
+        ]
     listed: dict[str, Path] = {}
     numbers: dict[tuple, Path] = {}
     for path, linked in sorted(pictures, key=lambda pair: (name_order(pair[0].stem), pair[0].name)):
@@ -89,7 +91,8 @@ def damage_told(path: Path) -> Iterator[None]:
         raise ValueError(f"{path}: claims to hold more than {Image.MAX_IMAGE_PIXELS / 1e6:.0f} million pixels; "
                          "make it smaller, or copy it again if it is not that large") from None
     except Exception as error:
-        raise ValueError(f"{path}: cannot be decoded ({error or type(error).__name__}); copy or extract it again") from None
+        raise ValueError(
+            f"{path}: cannot be decoded ({error or type(error).__name__}); copy or extract it again") from None
 
 
 def load_picture(path: Path) -> Image.Image:
@@ -99,7 +102,8 @@ def load_picture(path: Path) -> Image.Image:
         FileNotFoundError: no such file.
         ValueError: not an image, damaged, larger than Pillow's bound, or an animation.
     """
-    with damage_told(path), open(path, "rb") as file, Image.open(file) as image:  # by name, Pillow maps raw TIFF as if it were upright
+    # By name, Pillow maps raw TIFF as if it were upright
+    with damage_told(path), open(path, "rb") as file, Image.open(file) as image:
         pictures = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)  # MPO: a phone's JPEG with a preview
         image.load()
         turn = UPRIGHT.get(_orientation(image))
@@ -120,7 +124,9 @@ def picture_size(path: Path) -> tuple[int, int]:
 
 
 def _orientation(image: Image.Image) -> int:
-    """The orientation that EXIF tells, 1 (upright) where it tells none or is damaged: viewers show those as they are."""
+    """The orientation that EXIF tells, 1 (upright) where it tells none or is damaged: viewers show those as they
+    are.
+    """
     try:
         value = image.getexif().get(ORIENTATION, 1)
     except Exception:
@@ -140,11 +146,13 @@ def read_frame(path: Path | str) -> UInt8[np.ndarray, "height width 3"]:
     if image.mode.startswith("I;16"):
         return np.repeat((np.asarray(image) >> 8).astype(np.uint8)[..., None], 3, axis=2)
     if image.mode in ("I", "F"):
-        raise ValueError(f"{path}: the frame holds {'32-bit' if image.mode == 'I' else 'float'} numbers, whose white is not "
+        raise ValueError(f"{path}: the frame holds {'32-bit' if image.mode == 'I' else 'float'} numbers, whose white "
+                         "is not "
                          "known; save frames with 8 or 16 bits a channel")
     with damage_told(path):
         opaque = not image.has_transparency_data or image.convert("RGBA").getchannel("A").getextrema()[0] == 255
         frame = np.array(image.convert("RGB"))
     if not opaque:
-        raise ValueError(f"{path}: the frame has transparent pixels, and what shows through them is not known; save it opaque")
+        raise ValueError(f"{path}: the frame has transparent pixels, and what shows through them is not known; save it "
+                         "opaque")
     return frame

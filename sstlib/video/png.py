@@ -15,8 +15,10 @@ from sstlib.shapes import UInt8
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 MODES = {(0, 1): "1", (0, 8): "L", (3, 1): "P", (3, 8): "P"}  # color type and depth -> Pillow's name for it
 LARGEST = 2 ** 26  # bytes; what claims to be larger is left to Pillow's guards
-COLORS = bytes.fromhex("000000 800000 008000 808000 000080 800080 008080 808080 400000 c00000 408000 c08000 400080 c00080 "
-                       "408080 c08080 004000 804000 00c000 80c000 004080 804080")  # DAVIS's, whose later ones differ by writer
+COLORS = bytes.fromhex("000000 800000 008000 808000 000080 800080 008080 808080 400000 c00000 408000 c08000 400080 "
+                       "c00080 "
+                       # DAVIS's, whose later ones differ by writer
+                       "408080 c08080 004000 804000 00c000 80c000 004080 804080")
 ELSEWHERE = frozenset({b"acTL", b"eXIf"})  # animations and orientations are left to Pillow
 
 
@@ -35,7 +37,8 @@ def decode(content: bytes) -> tuple[UInt8[np.ndarray, "height width"], str] | No
         colors = chunks.get(b"PLTE", b"")[:len(COLORS)]
         stride = (width * depth + 7) // 8
         size = height * (stride + 1)
-        if (kind, depth) not in MODES or any(methods) or not 0 < size < LARGEST or kind == 3 and colors != COLORS[:len(colors)] and any(colors):
+        if (kind, depth) not in MODES or any(
+                methods) or not 0 < size < LARGEST or kind == 3 and colors != COLORS[:len(colors)] and any(colors):
             return None
         stream = zlib.decompressobj()
         raw = stream.decompress(chunks[b"IDAT"], size + 1)
@@ -50,7 +53,8 @@ def decode(content: bytes) -> tuple[UInt8[np.ndarray, "height width"], str] | No
 
 
 def _chunks(content: bytes) -> dict[bytes, bytes]:
-    """Header, palette and compressed pixels by chunk name; the pixels have a checksum of their own, the others' are verified.
+    """Header, palette and compressed pixels by chunk name; the pixels have a checksum of their own, the others' are
+    verified.
 
     Raises:
         KeyError: chunks that are not understood here.
@@ -70,7 +74,9 @@ def _chunks(content: bytes) -> dict[bytes, bytes]:
 
 
 def damage(content: bytes) -> str:
-    """What is wrong with the bytes of a PNG of any kind by its own checksums, which general readers do not all verify; "" if nothing."""
+    """What is wrong with the bytes of a PNG of any kind by its own checksums, which general readers do not all
+    verify; "" if nothing.
+    """
     last = b""
     for last, data, checksum in _split(content):
         if last[0] & 32 == 0 and zlib.crc32(data, zlib.crc32(last)) != checksum:  # a capital: needed for the picture

@@ -1,4 +1,6 @@
-"""Network weights as safetensors with their configuration inside: one file says all, and loading it executes no code."""
+"""Network weights as safetensors with their configuration inside: one file says all, and loading it executes no
+code.
+"""
 
 import json
 from pathlib import Path
@@ -10,12 +12,15 @@ from sstlib.model import Propagator
 from sstlib.paths import atomic_write
 from sstlib.releases import HUB_FILE, LONGEST, SUFFIX, facts, find, graft, load_tensors, released
 
-__all__ = ["HUB_FILE", "LONGEST", "SUFFIX", "facts", "find", "graft", "lineage", "load", "load_tensors", "released", "save"]
+__all__ = [
+    "HUB_FILE", "LONGEST", "SUFFIX", "facts", "find", "graft", "lineage", "load", "load_tensors", "released", "save"
+]
 
 
 def save(network: nn.Module, path: Path | str, **facts: object) -> Path:
-    """Writes the network's parameters with its configuration, the size it was trained for (`network.longest`, where known) and any further
-    facts (JSON values), aside and then renamed."""
+    """Writes the network's parameters with its configuration, the size it was trained for (`network.longest`, where
+    known) and any further facts (JSON values), aside and then renamed.
+    """
     from safetensors.torch import save as serialize
 
     path = Path(path)
@@ -28,7 +33,9 @@ def save(network: nn.Module, path: Path | str, **facts: object) -> Path:
 
 
 def _in_order(data: bytes) -> bytes:
-    """The same safetensors file with its metadata in alphabetical order: safetensors writes them in another order each time."""
+    """The same safetensors file with its metadata in alphabetical order: safetensors writes them in another order
+    each time.
+    """
     start = 8 + int.from_bytes(data[:8], "little")
     header = json.loads(data[8:start])
     header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
@@ -38,7 +45,9 @@ def _in_order(data: bytes) -> bytes:
 
 
 def lineage(name_or_path: str | Path) -> list[dict[str, object]]:
-    """The runs that made the weights, the first one first: name, run, step, origin and training_seconds of each, as far as the file tells."""
+    """The runs that made the weights, the first one first: name, run, step, origin and training_seconds of each, as
+    far as the file tells.
+    """
     path = find(name_or_path)
     told = facts(path)
     own = {key: told[key] for key in ("run", "step", "origin", "training_seconds") if key in told}

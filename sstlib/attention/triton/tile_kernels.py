@@ -1,13 +1,14 @@
 """Triton kernels: attention of tiles of cells over the part of the buffer that a product pattern connects them with.
 
-A pattern with strides is a lattice of every stride-th cell in each residue class; `ly`, `lx` count its cells, and a window
-holds `ry` and `rx` of them on either side. A tile is rows x columns of one lattice in one frame. The keys within its reach
-stream by, frame by frame and in raster order, under a running maximum and sum (online softmax), scores in registers, so that
-no attention map is stored. Object affinity keeps the best ranking score of each object beside them. Each program owns what it
-writes: results do not depend on the order of programs.
+A pattern with strides is a lattice of every stride-th cell in each residue class; `ly`, `lx` count its cells, and a
+window holds `ry` and `rx` of them on either side. A tile is rows x columns of one lattice in one frame. The keys within
+its reach stream by, frame by frame and in raster order, under a running maximum and sum (online softmax), scores in
+registers, so that no attention map is stored. Object affinity keeps the best ranking score of each object beside them.
+Each program owns what it writes: results do not depend on the order of programs.
 
-One exponential a pair is the limit, at a sixteenth of the rate of multiply-adds: the base is 2, so that scaling, subtracting the
-maximum and converting the base are one multiply-add, and a window is masked by the tensor cores (see `_marks`).
+One exponential a pair is the limit, at a sixteenth of the rate of multiply-adds: the base is 2, so that scaling,
+subtracting the maximum and converting the base are one multiply-add, and a window is masked by the tensor cores (see
+`_marks`).
 """
 
 from typing import no_type_check
@@ -85,7 +86,9 @@ def _marks(like, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
 @triton.jit
 @no_type_check
 def _penalties(y, x, ys, xs, exist, ry, rx, like, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
-    """Channels of other cells: a penalty for each row and each column of the tile at (y, x) that is out of their reach."""
+    """Channels of other cells: a penalty for each row and each column of the tile at (y, x) that is out of their
+    reach.
+    """
     c = tl.arange(0, 16)[None, :]
     apart = tl.where(c < ROWS, tl.abs(ys[:, None] - y - c) - ry, tl.abs(xs[:, None] - x - c + ROWS) - rx)
     used = c < ROWS + COLUMNS
@@ -148,10 +151,11 @@ def _softmax(scores, values, top, total, summed, scale, PRECISION: tl.constexpr)
 
 @triton.jit
 @no_type_check
-def _rank(scores, terms, side, exist, asked, number, scale, slope, record, holder, OBJECTS: tl.constexpr, MODE: tl.constexpr,
-          REMEMBER: tl.constexpr):
-    """The best ranking scores after some more keys of an earlier frame, from the `number`-th of the span's keys in all frames on, and
-    which keys have them; `terms` are (object, key)."""
+def _rank(scores, terms, side, exist, asked, number, scale, slope, record, holder, OBJECTS: tl.constexpr,
+          MODE: tl.constexpr, REMEMBER: tl.constexpr):
+    """The best ranking scores after some more keys of an earlier frame, from the `number`-th of the span's keys in all
+    frames on, and which keys have them; `terms` are (object, key).
+    """
     o, key_term = tl.arange(0, record.shape[1]), tl.zeros(exist.shape, tl.float32)
     if MODE == "sigmoid":
         key_term = tl.load(side, mask=exist, other=0.0)
@@ -165,18 +169,20 @@ def _rank(scores, terms, side, exist, asked, number, scale, slope, record, holde
             record = tl.where(better, found[:, None], record)
             holder = tl.where(better, (number + at)[:, None], holder)
         else:
-            record = tl.where((o == each)[None, :], tl.maximum(record, counted(tl.max(rank, 1), scale, MODE)[:, None]), record)
+            record = tl.where((o == each)[None, :], tl.maximum(record,
+                                                               counted(tl.max(rank, 1), scale, MODE)[:, None]), record)
     return record, holder
 
 
 @triton.jit
 @no_type_check
-def forward(q, k, v, out, lse, terms, key_term, query_term, best, argmax, qb, qh, qc, kb, kh, kc, vb, vh, vc, scale, slope,
-            heads, per_head, queried, time, height, width, st, sy, sx, ry, rx, tiles_y, tiles_x,
-            D: tl.constexpr, DP: tl.constexpr, V: tl.constexpr, VP: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
-            CELLS: tl.constexpr, CAUSAL: tl.constexpr, OWN_FRAME: tl.constexpr, WINDOW: tl.constexpr, SELF: tl.constexpr,
-            EVEN: tl.constexpr, MARKED: tl.constexpr, PRECISION: tl.constexpr, CONTINUE: tl.constexpr, OBJECTS: tl.constexpr,
-            OBJECTS_P: tl.constexpr, MODE: tl.constexpr, REMEMBER: tl.constexpr):
+def forward(q, k, v, out, lse, terms, key_term, query_term, best, argmax, qb, qh, qc, kb, kh, kc, vb, vh, vc, scale,
+            slope, heads, per_head, queried, time, height, width, st, sy, sx, ry, rx, tiles_y, tiles_x, D: tl.constexpr,
+            DP: tl.constexpr, V: tl.constexpr, VP: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
+            CELLS: tl.constexpr, CAUSAL: tl.constexpr, OWN_FRAME: tl.constexpr, WINDOW: tl.constexpr,
+            SELF: tl.constexpr, EVEN: tl.constexpr, MARKED: tl.constexpr, PRECISION: tl.constexpr,
+            CONTINUE: tl.constexpr, OBJECTS: tl.constexpr, OBJECTS_P: tl.constexpr, MODE: tl.constexpr,
+            REMEMBER: tl.constexpr):
     """Output, log-sum-exp and best ranking scores of one tile; CONTINUE goes on where an earlier kernel ended."""
     group, plane = tl.program_id(1).to(tl.int64), height * width
     frame, cy, cx, ly, lx, y, x = _place(height, width, sy, sx, tiles_y, tiles_x, ROWS, COLUMNS)
@@ -208,7 +214,8 @@ def forward(q, k, v, out, lse, terms, key_term, query_term, best, argmax, qb, qh
         if OBJECTS > 0:  # before they are needed, which hides the time that they take
             o = tl.arange(0, OBJECTS_P)[:, None]
             counts = (there & (places < now * plane))[None, :] & (o < OBJECTS)  # of earlier frames
-            term = tl.load(terms + o * time * plane + places[None, :], mask=counts, other=-float("inf") if MODE == "add" else 0.0)
+            term = tl.load(terms + o * time * plane + places[None, :], mask=counts,
+                           other=-float("inf") if MODE == "add" else 0.0)
         if MARKED:
             if turn == 0:
                 mask = tl.dot(marks, tl.trans(_penalties(y, x, ky, kx, there, ry, rx, keys, ROWS, COLUMNS)))
@@ -217,7 +224,8 @@ def forward(q, k, v, out, lse, terms, key_term, query_term, best, argmax, qb, qh
         if OBJECTS > 0:
             if other < now:
                 side = key_term + group * time * plane + places
-                record, holder = _rank(scores, term, side, there, asked, other * count + start, scale, slope, record, holder, OBJECTS, MODE, REMEMBER)
+                record, holder = _rank(scores, term, side, there, asked, other * count + start, scale, slope, record,
+                                       holder, OBJECTS, MODE, REMEMBER)
         turn = tl.where(turn + 1 == frames, 0, turn + 1)
         start += tl.where(turn == 0, CELLS, 0)
     write(out, cells, exist, summed / total[:, None], V, VP, False)
@@ -233,11 +241,12 @@ def forward(q, k, v, out, lse, terms, key_term, query_term, best, argmax, qb, qh
 
 @triton.jit
 @no_type_check
-def backward_query(q, k, v, grad, lse, delta, grad_q, qb, qh, qc, kb, kh, kc, vb, vh, vc, gb, gh, gc, scale,
-                   heads, queried, time, height, width, st, sy, sx, ry, rx, tiles_y, tiles_x,
-                   D: tl.constexpr, DP: tl.constexpr, V: tl.constexpr, VP: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
-                   CELLS: tl.constexpr, CAUSAL: tl.constexpr, OWN_FRAME: tl.constexpr, WINDOW: tl.constexpr, SELF: tl.constexpr,
-                   EVEN: tl.constexpr, MARKED: tl.constexpr, PRECISION: tl.constexpr, CONTINUE: tl.constexpr):
+def backward_query(q, k, v, grad, lse, delta, grad_q, qb, qh, qc, kb, kh, kc, vb, vh, vc, gb, gh, gc, scale, heads,
+                   queried, time, height, width, st, sy, sx, ry, rx, tiles_y, tiles_x, D: tl.constexpr,
+                   DP: tl.constexpr, V: tl.constexpr, VP: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
+                   CELLS: tl.constexpr, CAUSAL: tl.constexpr, OWN_FRAME: tl.constexpr, WINDOW: tl.constexpr,
+                   SELF: tl.constexpr, EVEN: tl.constexpr, MARKED: tl.constexpr, PRECISION: tl.constexpr,
+                   CONTINUE: tl.constexpr):
     """Gradient of one tile of queries, the weights computed again from the log-sum-exp."""
     group, plane = tl.program_id(1).to(tl.int64), height * width
     frame, cy, cx, ly, lx, y, x = _place(height, width, sy, sx, tiles_y, tiles_x, ROWS, COLUMNS)
@@ -275,10 +284,11 @@ def backward_query(q, k, v, grad, lse, delta, grad_q, qb, qh, qc, kb, kh, kc, vb
 @triton.jit
 @no_type_check
 def backward_key(q, k, v, grad, lse, delta, grad_k, grad_v, qb, qh, qc, kb, kh, kc, vb, vh, vc, gb, gh, gc, scale,
-                 heads, queried, time, height, width, st, sy, sx, ry, rx, tiles_y, tiles_x,
-                 D: tl.constexpr, DP: tl.constexpr, V: tl.constexpr, VP: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
-                 CELLS: tl.constexpr, CAUSAL: tl.constexpr, OWN_FRAME: tl.constexpr, WINDOW: tl.constexpr, SELF: tl.constexpr,
-                 EVEN: tl.constexpr, MARKED: tl.constexpr, PRECISION: tl.constexpr, CONTINUE: tl.constexpr):
+                 heads, queried, time, height, width, st, sy, sx, ry, rx, tiles_y, tiles_x, D: tl.constexpr,
+                 DP: tl.constexpr, V: tl.constexpr, VP: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
+                 CELLS: tl.constexpr, CAUSAL: tl.constexpr, OWN_FRAME: tl.constexpr, WINDOW: tl.constexpr,
+                 SELF: tl.constexpr, EVEN: tl.constexpr, MARKED: tl.constexpr, PRECISION: tl.constexpr,
+                 CONTINUE: tl.constexpr):
     """Gradients of one tile of keys and values: the relations are symmetric but for time, so that queries stream by."""
     group, plane = tl.program_id(1).to(tl.int64), height * width
     frame, cy, cx, ly, lx, y, x = _place(height, width, sy, sx, tiles_y, tiles_x, ROWS, COLUMNS)
@@ -308,7 +318,8 @@ def backward_key(q, k, v, grad, lse, delta, grad_k, grad_v, qb, qh, qc, kb, kh, 
         qy, qx, places = _near(n, y0, x0, columns, inverse, cy, cx, width, sy, sx)
         places += (first + turn * st - time + queried) * plane
         queries, upstream = read(q, places, there, qc, D, DP), read(grad, places, there, gc, V, VP)
-        norm, minus = tl.load(lse + places, mask=there, other=0.0) * LOG2E, tl.load(delta + places, mask=there, other=0.0)
+        norm, minus = tl.load(lse + places, mask=there, other=0.0) * LOG2E, tl.load(delta + places, mask=there,
+                                                                                    other=0.0)
         if MARKED:
             if turn == 0:
                 mask = tl.dot(marks, tl.trans(_penalties(y, x, qy, qx, there, ry, rx, keys, ROWS, COLUMNS)))

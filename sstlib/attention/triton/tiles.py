@@ -1,5 +1,6 @@
-"""Attention by the Triton kernels of tile_kernels.py and line_kernels.py: on an NVIDIA GPU, or anywhere under Triton's interpreter
-(TRITON_INTERPRET=1)."""
+"""Attention by the Triton kernels of tile_kernels.py and line_kernels.py: on an NVIDIA GPU, or anywhere under Triton's
+interpreter (TRITON_INTERPRET=1).
+"""
 
 import functools
 import importlib.util
@@ -13,8 +14,10 @@ from sstlib.attention.affinity import Ranking, Wanted
 from sstlib.connectivity import Connectivity, Dense, Grid, Local, Size, Strided
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
-MARKED = DTYPES  # precisions in which the tensor cores mask a window; in others, as in tiles of one long row, places are compared
-PRECISION = "tf32x3"  # of products of float32: three on the tensor cores are as exact as one beside them, and twice as fast
+# Precisions in which the tensor cores mask a window; in others, as in tiles of one long row, places are compared
+MARKED = DTYPES
+# Of products of float32: three on the tensor cores are as exact as one beside them, and twice as fast
+PRECISION = "tf32x3"
 
 
 class Shape(NamedTuple):
@@ -27,13 +30,24 @@ class Shape(NamedTuple):
     num_stages: int
 
 
-SHAPES = {  # by pattern and kernel, for half precisions and for float32: the fastest of results/runs/benchmarks/triton_shapes.json, nearly
-    "local": {"forward": (Shape(8, 8, 64, 4, 3), Shape(8, 4, 32, 2, 2)), "backward_query": (Shape(8, 8, 64, 4, 3), Shape(8, 4, 32, 2, 2)),
-              "backward_key": (Shape(8, 8, 64, 2, 3), Shape(8, 8, 32, 4, 2))},
-    "strided": {"forward": (Shape(8, 8, 64, 4, 3), Shape(8, 8, 32, 4, 2)), "backward_query": (Shape(8, 8, 64, 4, 3), Shape(8, 8, 32, 4, 2)),
-                "backward_key": (Shape(8, 8, 64, 2, 3), Shape(8, 8, 32, 4, 2))},
+# By pattern and kernel, for half precisions and for float32: the fastest of results/runs/benchmarks/triton_shapes.json,
+# nearly
+SHAPES = {
+    "local": {
+        "forward": (Shape(8, 8, 64, 4, 3), Shape(8, 4, 32, 2, 2)), "backward_query": (Shape(8, 8, 64, 4,
+                                                                                            3), Shape(8, 4, 32, 2, 2)),
+        "backward_key": (Shape(8, 8, 64, 2, 3), Shape(8, 8, 32, 4, 2))
+    },
+    "strided": {
+        "forward": (Shape(8, 8, 64, 4, 3), Shape(8, 8, 32, 4, 2)), "backward_query": (Shape(8, 8, 64, 4,
+                                                                                            3), Shape(8, 8, 32, 4, 2)),
+        "backward_key": (Shape(8, 8, 64, 2, 3), Shape(8, 8, 32, 4, 2))
+    },
     "row": {kernel: (Shape(1, 64, 64, 4, 1),) * 2 for kernel in ("forward", "backward_query", "backward_key")},
-    "column": {kernel: (Shape(64, 1, 32, 4, 3), Shape(64, 1, 64, 4, 1)) for kernel in ("forward", "backward_query", "backward_key")},
+    "column": {
+        kernel: (Shape(64, 1, 32, 4, 3), Shape(64, 1, 64, 4, 1))
+        for kernel in ("forward", "backward_query", "backward_key")
+    },
 }
 ROW = 128  # the longest row whose gradients one program computes
 FRAMES = 4  # frames of a cell that a thread of the time line's kernels holds: more spill registers
@@ -80,7 +94,10 @@ class Line(NamedTuple):
 
     def even(self, size: Size, cells: int) -> bool:
         """Whether other cells come in full numbers, so that none has to be masked."""
-        span = [1 if reach == 0 else n // stride for n, stride, reach in zip(size[1:], (self.sy, self.sx), (self.ry, self.rx))]
+        span = [
+            1 if reach == 0 else n // stride
+            for n, stride, reach in zip(size[1:], (self.sy, self.sx), (self.ry, self.rx))
+        ]
         return size[1] % self.sy == 0 and size[2] % self.sx == 0 and span[0] * span[1] % cells == 0
 
 
@@ -108,7 +125,9 @@ def _kernels() -> tuple[Any, Any]:
 
 
 def _cells(tensor: Tensor) -> Tensor:
-    """With cells a fixed distance apart and channels side by side, copied where they are not; heads cut from channels are."""
+    """With cells a fixed distance apart and channels side by side, copied where they are not; heads cut from
+    channels are.
+    """
     *_, t, y, x, d = tensor.stride()
     even = d == 1 and y == tensor.shape[4] * x and t == tensor.shape[3] * y
     return tensor if even else tensor.contiguous()
@@ -148,35 +167,45 @@ class Problem(NamedTuple):
         dim, dim_v = self.query.shape[-1], self.value.shape[-1]
         return dict(D=dim, DP=max(16, _power(dim)), V=dim_v, VP=max(16, _power(dim_v)))
 
-    def tiles(self, kernel: str, line: Line, tensors: list[Tensor], strided: list[Tensor], numbers: list, frames: int, **constants: Any) -> None:
-        """One of the tile kernels over the tiles of some frames, with arguments in the order that the kernels name them."""
+    def tiles(self, kernel: str, line: Line, tensors: list[Tensor], strided: list[Tensor], numbers: list, frames: int,
+              **constants: Any) -> None:
+        """One of the tile kernels over the tiles of some frames, with arguments in the order that the kernels name
+        them.
+        """
         size, queried = self.size, self.query.shape[2]
         shape = line.shape(kernel, self.half, size)
         tiles = -(-size[1] // (line.sy * shape.rows)), -(-size[2] // (line.sx * shape.columns))
         many = frames * min(line.sy, size[1]) * min(line.sx, size[2]) * tiles[0] * tiles[1]
-        options = dict(ROWS=shape.rows, COLUMNS=shape.columns, CELLS=shape.cells, CAUSAL=self.pattern.causal, OWN_FRAME=line.own_frame,
-                       WINDOW=line.name == "local", SELF=line.itself, EVEN=line.even(size, shape.cells), PRECISION=PRECISION,
-                       MARKED=line.name == "local" and self.query.dtype in MARKED and shape.rows + shape.columns <= 16)
-        getattr(_kernels()[0], kernel)[many, self.groups](
-            *tensors, *_strides(*strided), self.scale, *numbers, queried, *size, *line[1:6], *tiles, **self.constants(), **options, **constants,
-            num_warps=shape.num_warps, num_stages=shape.num_stages)
+        options = dict(ROWS=shape.rows, COLUMNS=shape.columns, CELLS=shape.cells, CAUSAL=self.pattern.causal,
+                       OWN_FRAME=line.own_frame, WINDOW=line.name == "local", SELF=line.itself,
+                       EVEN=line.even(size, shape.cells), PRECISION=PRECISION, MARKED=line.name == "local"
+                       and self.query.dtype in MARKED and shape.rows + shape.columns <= 16)
+        getattr(_kernels()[0], kernel)[many,
+                                       self.groups](*tensors, *_strides(*strided), self.scale, *numbers, queried, *size,
+                                                    *line[1:6], *tiles, **self.constants(), **options, **constants,
+                                                    num_warps=shape.num_warps, num_stages=shape.num_stages)
 
-    def time_line(self, kernel: str, tensors: list[Tensor], strided: list[Tensor], numbers: list, **constants: Any) -> None:
+    def time_line(self, kernel: str, tensors: list[Tensor], strided: list[Tensor], numbers: list,
+                  **constants: Any) -> None:
         """One of the time line's kernels over the cells of a frame, as many as a warp reads 16 bytes a thread of."""
         time, height, width = self.size
         widths = self.constants()
         cells = max(1, 32 * (16 // self.query.element_size()) // max(widths["DP"], widths["VP"]))
-        getattr(_kernels()[1], kernel)[-(-height * width // cells), self.groups](
-            *tensors, *_strides(*strided), self.scale, *numbers, self.query.shape[2], time, height * width, **widths, CELLS=cells,
-            FRAMES=min(FRAMES, _power(time)), CAUSAL=self.pattern.causal, **constants, num_warps=1)
+        getattr(_kernels()[1],
+                kernel)[-(-height * width // cells),
+                        self.groups](*tensors, *_strides(*strided), self.scale, *numbers, self.query.shape[2], time,
+                                     height * width, **widths, CELLS=cells, FRAMES=min(FRAMES, _power(time)),
+                                     CAUSAL=self.pattern.causal, **constants, num_warps=1)
 
     def rows(self, line: Line, tensors: list[Tensor], strided: list[Tensor], add: bool) -> None:
         """Gradients of all rows, or of all columns, each by one program."""
         time, height, width = self.size
         lines, length, apart, step = (height, width, width, 1) if line.rx else (width, height, 1, width)
-        _kernels()[1].backward_row[time * lines, self.groups](
-            *tensors, *_strides(*strided), self.scale, self.query.shape[1], self.query.shape[2], time, height * width, lines, length, apart, step,
-            **self.constants(), CELLS=max(16, _power(length)), SELF=line.itself, CONTINUE=add, PRECISION=PRECISION, num_warps=4)
+        _kernels()[1].backward_row[time * lines,
+                                   self.groups](*tensors, *_strides(*strided), self.scale, self.query.shape[1],
+                                                self.query.shape[2], time, height * width, lines, length, apart, step,
+                                                **self.constants(), CELLS=max(16, _power(length)), SELF=line.itself,
+                                                CONTINUE=add, PRECISION=PRECISION, num_warps=4)
 
 
 class _Ranks(NamedTuple):
@@ -197,8 +226,10 @@ def _ranks(rank: Ranking | None, query: Tensor, lse: Tensor, scale: float, remem
         return _Ranks([lse] * 3, lse, argmax, 0.0, 0, dict(OBJECTS=0, OBJECTS_P=1, MODE="", REMEMBER=False))
     objects, shape = rank.terms.shape[1], query.shape
     best = lse.new_empty(*shape[:2], objects, *shape[2:5])
-    return _Ranks([lse if t is None else t.float().contiguous() for t in rank[2:]], best, argmax.new_empty(best.shape if remember else 0), 2 / scale,
-                  int(rank.terms.shape[0] == shape[0] * shape[1]), dict(OBJECTS=objects, OBJECTS_P=_power(objects), MODE=rank.mode, REMEMBER=remember))
+    return _Ranks([lse if t is None else t.float().contiguous() for t in rank[2:]], best,
+                  argmax.new_empty(best.shape if remember else 0), 2 / scale,
+                  int(rank.terms.shape[0] == shape[0] * shape[1]),
+                  dict(OBJECTS=objects, OBJECTS_P=_power(objects), MODE=rank.mode, REMEMBER=remember))
 
 
 def forward(query: Tensor, key: Tensor, value: Tensor, pattern: Connectivity, scale: float, wanted: Wanted | None,
@@ -212,16 +243,16 @@ def forward(query: Tensor, key: Tensor, value: Tensor, pattern: Connectivity, sc
     partial = output if len(lines) == 1 else torch.empty_like(output, dtype=torch.float32)
     for number, line in enumerate(lines):
         here = ranks if len(lines) == 1 else unranked  # of Grid only the time line leaves the query's frame
-        problem.tiles("forward", line, [*inputs, partial, lse, *here.tensors, here.best, here.argmax], inputs, [here.slope, shape[1], here.per_head],
-                      shape[2], CONTINUE=number > 0, **here.constants)
+        problem.tiles("forward", line, [*inputs, partial, lse, *here.tensors, here.best, here.argmax], inputs,
+                      [here.slope, shape[1], here.per_head], shape[2], CONTINUE=number > 0, **here.constants)
     if type(pattern) is Grid:
         problem.time_line("forward", [*inputs, partial, lse, output, *ranks.tensors, ranks.best, ranks.argmax], inputs,
                      [ranks.slope, shape[1], ranks.per_head], **ranks.constants)
     return output, lse, wanted.affinity(query, lse, ranks.best, scale) if wanted else None, ranks.argmax
 
 
-def backward(query: Tensor, key: Tensor, value: Tensor, output: Tensor, lse: Tensor, grad: Tensor, grad_lse: Tensor | None,
-             pattern: Connectivity, scale: float) -> tuple[Tensor, Tensor, Tensor]:
+def backward(query: Tensor, key: Tensor, value: Tensor, output: Tensor, lse: Tensor, grad: Tensor,
+             grad_lse: Tensor | None, pattern: Connectivity, scale: float) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of query, key and value."""
     q, k, v, g = inputs = [_cells(t.detach()) for t in (query, key, value, grad)]
     problem, frames = Problem(q, k, v, pattern, scale), (q.shape[2], k.shape[2])

@@ -1,4 +1,6 @@
-"""What is there for speed alone. One switch, `fits`, says where it may step in; without it the network computes the same in PyTorch."""
+"""What is there for speed alone. One switch, `fits`, says where it may step in; without it the network computes the
+same in PyTorch.
+"""
 
 from sstlib.model.fast.convolution import Convolution3, Pending, fits, residual, sharpened, stem
 

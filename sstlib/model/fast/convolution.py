@@ -1,7 +1,8 @@
 """Convolution blocks that are cheaper where no gradient is wanted, on the CPU in float32; PyTorch's everywhere else.
 
-The blocks are C++: 3x3 convolutions, nine tenths of a small network's multiply-adds, go by Winograd's algorithm; group normalization and ReLU
-are applied as the next step reads its input, so no pass over memory is spent on them. Results differ from PyTorch's by rounding.
+The blocks are C++: 3x3 convolutions, nine tenths of a small network's multiply-adds, go by Winograd's algorithm; group
+normalization and ReLU are applied as the next step reads its input, so no pass over memory is spent on them. Results
+differ from PyTorch's by rounding.
 """
 
 import ctypes
@@ -18,7 +19,9 @@ from sstlib.shapes import Float
 
 # Filters are evaluated at 0, +-NEAR, +-FAR and infinity, which rounds less than Lavin and Gray's 1 and 2.
 NEAR, FAR = 0.5**0.5, 2**0.5
-POINTS = ((1, 0, 0), *((1 / scale, p / scale, p * p / scale) for p, scale in ((NEAR, -1.5), (-NEAR, -1.5), (FAR, 6), (-FAR, 6))), (0, 0, 1))
+POINTS = ((1, 0, 0),
+          *((1 / scale, p / scale, p * p / scale) for p, scale in ((NEAR, -1.5), (-NEAR, -1.5), (FAR, 6), (-FAR, 6))),
+          (0, 0, 1))
 
 
 class Pending(NamedTuple):
@@ -39,7 +42,9 @@ class Convolution3(nn.Conv2d):
         return convolved(self, x)[0] if fits(x, self) else super().forward(x)
 
     def filters(self) -> Float[Tensor, "36 inputs outputs"]:
-        """The weights' values at the 36 pairs of points; kept until the weights change (a change in place through `.data` is not seen)."""
+        """The weights' values at the 36 pairs of points; kept until the weights change (a change in place through
+        `.data` is not seen).
+        """
         state = None if self.weight.is_inference() else (self.weight.data_ptr(), self.weight._version)
         if self.transformed is None or state is None or self.transformed[0] != state:
             points = torch.tensor(POINTS, dtype=torch.float64)
@@ -54,8 +59,10 @@ def library() -> ctypes.CDLL | None:
     found = native.load(Path(__file__).with_suffix(".cpp"))
     if found:
         pointer, number = ctypes.c_void_p, ctypes.c_int64
-        for name, kinds in {"convolve": [pointer] * 6, "measure": [pointer] * 3, "finish": [pointer] * 4, "halve": [pointer] * 4,
-                            "normalize": [pointer, number, pointer, pointer, number, ctypes.c_double, pointer, pointer]}.items():
+        for name, kinds in {
+                "convolve": [pointer] * 6, "measure": [pointer] * 3, "finish": [pointer] * 4, "halve": [pointer] * 4,
+                "normalize": [pointer, number, pointer, pointer, number, ctypes.c_double, pointer, pointer]
+        }.items():
             getattr(found, name).argtypes, getattr(found, name).restype = kinds, None
         for name in ("tile_blocks", "cell_blocks"):
             getattr(found, name).argtypes, getattr(found, name).restype = [pointer], number
@@ -68,15 +75,19 @@ def fits(x: Tensor | Pending, *modules: nn.Module) -> bool:
     weights = [module.weight for module in modules]
     if torch.is_grad_enabled() and any(t.requires_grad for t in (image, *weights)):
         return False
-    if any(t.device.type != "cpu" or t.dtype != torch.float32 for t in (image, *weights)) or torch.is_autocast_enabled("cpu"):
+    if any(t.device.type != "cpu" or t.dtype != torch.float32
+           for t in (image, *weights)) or torch.is_autocast_enabled("cpu"):
         return False
     found = None if torch.jit.is_tracing() else library()  # a trace would not see what they do
     return found is not None and all(
-        module.in_channels >= found.lanes() and module.out_channels % found.lanes() == 0 if isinstance(module, nn.Conv2d)
-        else module.num_channels % found.lanes() == 0 for module in modules)
+        module.in_channels >= found.lanes() and module.out_channels %
+        found.lanes() == 0 if isinstance(module, nn.Conv2d) else module.num_channels % found.lanes() == 0
+        for module in modules)
 
 
-def residual(block: nn.Module, x: Float[Tensor, "batch channels height width"] | Pending) -> Float[Tensor, "batch outputs out_height out_width"]:
+def residual(
+        block: nn.Module, x: Float[Tensor, "batch channels height width"] | Pending
+) -> Float[Tensor, "batch outputs out_height out_width"]:
     """What `layers.ResidualBlock` computes, where `fits`."""
     x = halved(x) if block.halve else x
     y = normalized(block.norm1, *convolved(block.conv1, x))
@@ -90,7 +101,8 @@ def stem(layers: nn.Sequential, image: Float[Tensor, "batch 3 height width"], bl
     return normalized(norm, convolution(image)) if fits(image, norm, block.conv1, block.conv2) else layers(image)
 
 
-def sharpened(layers: nn.Sequential, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch 1 height width"]:
+def sharpened(layers: nn.Sequential, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch 1 height "
+                                                                                                       "width"]:
     """Norm, ReLU and 3x3 convolution, twice, the last one to a single channel."""
     before, _, convolution, after, _, last = layers
     if not fits(x, before, convolution):
