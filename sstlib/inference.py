@@ -18,7 +18,7 @@ from sstlib.config import ModelConfig, require
 from sstlib.model import Features, Memory, Propagator
 from sstlib.model.presence import presence_and_doubt
 from sstlib.shapes import Float, Shaped, UInt8
-from sstlib.threads import Pace
+from sstlib.threads import shared_cores
 from sstlib.values import Number, Whole
 
 LARGEST_ID = 254  # 255 is void
@@ -99,10 +99,11 @@ class Segmenter:
         """Height and width at which masks are computed, in pixels; known from the first frame on."""
         return working_size(self.size, self.longest)
 
+    @shared_cores()
     @torch.inference_mode()
     def step(self, frame: Shaped[np.ndarray, "..."], labels: Shaped[np.ndarray, "..."] | None = None,
              absent: Iterable[int] = ()) -> Prediction:
-        """Masks of the next frame.
+        """Masks of the next frame, computed by as many threads as find a free core (`threads.shared_cores`).
 
         Args:
             frame: RGB, uint8 (height, width, 3); every frame of the size of the first.
@@ -340,8 +341,7 @@ def segment_sequence(network: Propagator, sequence: video.Sequence, given: Mappi
                      **options: object) -> Iterator[tuple[int, Prediction]]:
     """Masks of every frame of a sequence, as they come; frames are read one at a time.
 
-    The first given frame and those after it come first, in order; then, backward from it, the frames before it. Steps
-    take one thread or as many as PyTorch is set to, whichever is faster at present (`threads.Pace`).
+    The first given frame and those after it come first, in order; then, backward from it, the frames before it.
 
     Args:
         network: trained weights.
@@ -360,14 +360,12 @@ def segment_sequence(network: Propagator, sequence: video.Sequence, given: Mappi
     start = min(given)
     for direction in (range(start, len(sequence)), range(start, -1, -1)):
         segmenter = Segmenter(network, **options)
-        pace = Pace(None if segmenter.device.type == "cpu" else 1)
         for t in direction:
             if t == start and direction.step < 0 and start == 0:
                 return
             frame = sequence.frame(t)
             try:
-                with pace.step(usual=t not in given):
-                    prediction = segmenter.step(frame, given.get(t))
+                prediction = segmenter.step(frame, given.get(t))
             except ValueError as error:
                 raise ValueError(f"{sequence.name}, frame {sequence.frame_names[t]}: {error}") from error
             if direction.step > 0 or t < start:

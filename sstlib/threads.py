@@ -1,71 +1,84 @@
-"""How many threads a step takes: all of them while the cores are free, one while other programs use them.
+"""How many threads a step takes: as many as there are cores that no other program uses.
 
 A step is some hundred short parallel regions. Where another program holds a core, each region waits for the thread that
 is not running: two threads on two cores, one of them busy, took 0.8 to 3.2 s for a step that takes one thread 0.22 s.
 """
 
+import os
 import time
-from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 
-FIRST, LAST = 8, 64  # steps from one look at the other number to the next: doubled as long as the choice stays
-SLOWER = 1.5  # a step that takes so many times the usual is a reason to look at once
-SAMPLES = 2
+WINDOW = 0.2  # seconds over which use is averaged: the kernel counts in hundredths
+NEGLIGIBLE = 0.25  # of a core in use by others does not keep a thread from it
 
 
-class Pace:
-    """Chooses between one thread and as many as PyTorch is set to, by which of the two is faster, again and again.
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
-    The choice changes the last bits of a result, as the number of threads does; set one thread where runs must be equal
-    to the bit.
+
+def busy_seconds() -> float | None:
+    """What the cores that this process may use have worked since the machine's start, for whichever program; None where the system
+    does not tell (it is Linux that does).
     """
+    try:
+        with open("/proc/stat") as file:
+            rows = [line.split() for line in file if line.startswith("cpu")]
+    except OSError:
+        return None
+    own = os.sched_getaffinity(0)
+    # user, nice, system, idle, iowait, irq, softirq, steal; what comes after is part of user and nice
+    ticks = [[int(value) for value in row[1:9]] for row in rows if row[0][3:].isdigit() and int(row[0][3:]) in own]
+    return sum(sum(row) - row[3] - row[4] for row in ticks) / os.sysconf("SC_CLK_TCK")
 
-    def __init__(self, most: int | None = None):
-        self.most = most or torch.get_num_threads()
-        self.best, self.wait, self.between = 1, 0, FIRST
-        self.seconds = {count: deque(maxlen=SAMPLES) for count in (1, self.most)}
 
-    @property
-    def count(self) -> int:
-        """Threads of the next step."""
-        looking = self.wait == 0 and len(self.seconds[self.best]) == SAMPLES
-        return self._other if looking else self.best
+class Load:
+    """How many cores other programs use, on average over some tenths of a second."""
 
-    @property
-    def _other(self) -> int:
-        return 1 if self.best == self.most else self.most
+    def __init__(self):
+        self._last = self._counters()
+        # As if they used all but one until something is known, and none where nothing can be known.
+        self.others = 0.0 if self._last[1] is None else cores() - 1.0
 
-    @contextmanager
-    def step(self, usual: bool = True) -> Iterator[None]:
-        """Sets the threads for what is done within, and measures it if it is a usual step."""
-        if self.most == 1:
-            yield
+    @staticmethod
+    def _counters() -> tuple[float, float | None, float]:
+        return time.perf_counter(), busy_seconds(), time.process_time()
+
+    def update(self) -> None:
+        """Looks at the counters again where the last look is long enough ago."""
+        if time.perf_counter() - self._last[0] < WINDOW:
             return
-        count = self.count
-        torch.set_num_threads(count)
-        started = time.perf_counter()
-        try:
-            yield
-        finally:
-            torch.set_num_threads(self.most)
-        if usual:
-            self.note(count, time.perf_counter() - started)
+        last, self._last = self._last, self._counters()
+        elapsed, busy, own = (None if now is None else now - before for now, before in zip(self._last, last))
+        if busy is not None:
+            self.others = max(0.0, busy - own) / elapsed
 
-    def note(self, count: int, seconds: float) -> None:
-        """Takes into account what a step with so many threads took."""
-        known = self.seconds[count]
-        if count == self.best:
-            sudden = len(known) == SAMPLES and seconds > SLOWER * min(known)
-            known.append(seconds)
-            self.wait = 0 if sudden else max(0, self.wait - 1)
-            return
-        known.append(seconds)
-        if len(known) < SAMPLES and seconds < SLOWER * min(self.seconds[self.best]):
-            return
-        stays = min(known) >= min(self.seconds[self.best])
-        self.between = min(2 * self.between, LAST) if stays else FIRST
-        self.best, self.wait = self.best if stays else count, self.between
-        self.seconds[self._other].clear()
+
+LOAD = Load()  # from the import on, so that the first step knows something
+
+
+def free_threads(most: int) -> int:
+    """Threads that find a core of their own: at least one, at most so many."""
+    LOAD.update()
+    return max(1, min(most, int(cores() - LOAD.others + NEGLIGIBLE)))
+
+
+@contextmanager
+def shared_cores() -> Iterator[None]:
+    """What is done within takes no more threads than find a core of their own; the caller's setting holds again afterward.
+
+    The number of threads changes the last bits of a result: set one (`torch.set_num_threads(1)`) where runs must be equal to the bit.
+    """
+    most = torch.get_num_threads()
+    count = free_threads(most) if most > 1 else 1
+    if count == most:
+        yield
+        return
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(most)

@@ -1,66 +1,87 @@
-"""The number of threads of a step: what is faster is found, kept, and looked at again; nobody's setting is changed."""
+"""A step takes as many threads as find a free core; nobody's setting is changed."""
 
 import os
 import subprocess
 import sys
+import time
 
+import numpy as np
 import pytest
 import torch
 
-from sstlib.threads import LAST, Pace
+from sstlib import inference, threads, weights
+
+LINUX = pytest.mark.skipif(threads.busy_seconds() is None, reason="the system does not say what other programs use")
+BUSY = "import time; end = time.perf_counter() + {}\nwhile time.perf_counter() < end: pass"
 
 
-def spent(pace: Pace, seconds: dict[int, float], steps: int) -> float:
-    """Simulated seconds of so many steps, each taking what its number of threads takes."""
-    total = 0.0
-    for _ in range(steps):
-        count = pace.count
-        pace.note(count, seconds[count])
-        total += seconds[count]
-    return total
+@pytest.mark.parametrize("cores, others, most, count", [
+    (2, 0.0, 2, 2), (2, 0.2, 2, 2), (2, 0.6, 2, 1), (2, 1.0, 2, 1), (2, 2.0, 2, 1), (8, 1.0, 8, 7), (8, 1.0, 4, 4),
+    (8, 30.0, 8, 1), (1, 0.0, 4, 1), (4, 0.0, 4, 4),
+])
+def test_threads_are_those_that_find_a_core(monkeypatch, cores, others, most, count):
+    monkeypatch.setattr(threads, "cores", lambda: cores)
+    monkeypatch.setattr(threads.LOAD, "others", others)
+    monkeypatch.setattr(threads.LOAD, "update", lambda: None)
+    assert threads.free_threads(most) == count
 
 
-@pytest.mark.parametrize("slow", [1.1, 3.0, 15.0])
-@pytest.mark.parametrize("most", [2, 8])
-def test_shared_cores_cost_hardly_more_than_one_thread(slow, most):
-    assert spent(Pace(most), {1: 1.0, most: slow}, 300) < 300 + 9 * slow
+def test_own_work_is_not_that_of_others(monkeypatch):
+    """Of 3 seconds on all cores within one, this process worked 1.2: others used 1.8 cores."""
+    counters = iter([(10.0, 50.0, 7.0), (11.0, 53.0, 8.2), (12.0, 53.5, 8.7)])
+    monkeypatch.setattr(threads.Load, "_counters", staticmethod(lambda: next(counters)))
+    monkeypatch.setattr(threads, "cores", lambda: 4)
+    load = threads.Load()
+    assert load.others == 3.0  # nothing is known: all but one may be taken
+    monkeypatch.setattr(time, "perf_counter", lambda: 10.1)
+    load.update()
+    assert load.others == 3.0  # too short to tell
+    monkeypatch.setattr(time, "perf_counter", lambda: 11.0)
+    load.update()
+    assert load.others == pytest.approx(1.8)
+    monkeypatch.setattr(time, "perf_counter", lambda: 12.0)
+    load.update()
+    assert load.others == pytest.approx(0.0)
 
 
-@pytest.mark.parametrize("most", [2, 8])
-def test_free_cores_are_used(most):
-    assert spent(Pace(most), {1: 2.0, most: 1.0}, 300) < 1.07 * 300
+def test_all_threads_are_taken_where_nothing_is_known(monkeypatch):
+    monkeypatch.setattr(threads, "busy_seconds", lambda: None)
+    assert threads.Load().others == 0.0
 
 
-def test_a_change_of_load_is_noticed():
-    pace, free, shared = Pace(2), {1: 2.0, 2: 1.0}, {1: 2.0, 2: 6.0}
-    spent(pace, free, 200)
-    assert pace.best == 2
-    assert spent(pace, shared, 40) < 40 * 2.0 + 4 * 6.0  # at once: steps became slower
-    assert pace.best == 1
-    spent(pace, free, LAST + 4)  # nothing tells that cores are free again but another look
-    assert pace.best == 2
+@LINUX
+def test_a_busy_core_is_noticed():
+    """The system's counters grow by what a program spends on a core that this process may use."""
+    core = min(os.sched_getaffinity(0))
+    with subprocess.Popen([sys.executable, "-c", BUSY.format(0.6)],
+                          preexec_fn=lambda: os.sched_setaffinity(0, {core})) as program:
+        before = threads.busy_seconds()
+        program.wait()
+        assert 0.3 < threads.busy_seconds() - before
+    assert threads.busy_seconds() < time.clock_gettime(time.CLOCK_BOOTTIME) * os.cpu_count()
 
 
-def test_one_slow_step_is_no_reason_to_change():
-    pace = Pace(2)
-    spent(pace, {1: 2.0, 2: 1.0}, 50)
-    pace.note(pace.count, 9.0)
-    spent(pace, {1: 2.0, 2: 1.0}, 6)
-    assert pace.best == 2
-
-
-def test_the_callers_setting_is_back_after_each_step():
-    before = torch.get_num_threads()
+def test_a_step_takes_free_cores_and_gives_the_setting_back(monkeypatch):
+    frame = np.random.default_rng(5).integers(0, 256, (48, 80, 3), np.uint8)
+    labels = np.zeros((48, 80), np.uint8)
+    labels[10:30, 20:50] = 1
+    segmenter, before, seen = inference.Segmenter(weights.load("sst-small")), torch.get_num_threads(), []
+    monkeypatch.setattr(threads, "cores", lambda: 5)
+    monkeypatch.setattr(threads.LOAD, "others", 3.0)
+    monkeypatch.setattr(threads.LOAD, "update", lambda: None)
+    extract = segmenter.network.extract
+    monkeypatch.setattr(segmenter.network, "extract", lambda frame: seen.append(torch.get_num_threads()) or
+                        extract(frame))
     try:
-        torch.set_num_threads(3)
-        pace, seen = Pace(), set()
-        for _ in range(30):
-            with pace.step():
-                seen.add(torch.get_num_threads())
-            assert torch.get_num_threads() == 3
-        with pytest.raises(ValueError, match="bad frame"), pace.step():
-            raise ValueError("bad frame")
-        assert torch.get_num_threads() == 3 and seen == {1, 3}
+        torch.set_num_threads(4)
+        segmenter.step(frame, labels)
+        assert seen == [2] and torch.get_num_threads() == 4
+        with pytest.raises(ValueError, match="a video has one size"):
+            segmenter.step(np.zeros((5, 7, 3), np.uint8))
+        assert torch.get_num_threads() == 4
+        torch.set_num_threads(1)
+        segmenter.step(frame)
+        assert seen == [2, 1] and torch.get_num_threads() == 1
     finally:
         torch.set_num_threads(before)
 
