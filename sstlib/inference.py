@@ -6,7 +6,6 @@ import copy
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -370,18 +369,3 @@ def segment_sequence(network: Propagator, sequence: video.Sequence, given: Mappi
                 raise ValueError(f"{sequence.name}, frame {sequence.frame_names[t]}: {error}") from error
             if direction.step > 0 or t < start:
                 yield t, prediction
-
-
-def segment_to_folder(network: Propagator, sequence: video.Sequence, folder: Path | str,
-                      given: Mapping[int, np.ndarray] | None = None,
-                      **options: object) -> Iterator[tuple[int, Prediction]]:
-    """Writes the mask of each frame under its name as soon as it is known (whole or not at all), and passes the
-    predictions on.
-
-    Args:
-        network, sequence, given, options: as in `segment_sequence`.
-        folder: where FRAME.png go.
-    """
-    for t, prediction in segment_sequence(network, sequence, given, **options):
-        video.write_mask(Path(folder) / f"{sequence.frame_names[t]}.png", prediction.labels)
-        yield t, prediction

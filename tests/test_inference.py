@@ -11,7 +11,7 @@ from sstlib import weights
 from sstlib.benchmarks.frames import streamed
 from sstlib.cli import main
 from sstlib.config import named_model
-from sstlib.inference import Segmenter, segment_sequence, segment_to_folder
+from sstlib.inference import Segmenter, segment_sequence
 from sstlib.model import build, unroll
 from sstlib.synthetic.endless import endless_video
 from sstlib.video import ArraySequence, read_mask, write_mask
@@ -179,22 +179,6 @@ def test_a_mask_in_the_middle_goes_both_ways(network):
     assert list(dict(segment_sequence(network, ArraySequence(FRAMES, labels(id4=(3, 5)))))) == [0, 1, 2, 3, 4, 5]
     with pytest.raises(ValueError, match=r"clip has frames 0..5; masks were given for \[9\]"):
         list(segment_sequence(network, sequence, {9: labels(id4=(3, 5))}))
-
-
-def test_what_was_written_stays_valid_when_the_video_ends_early(network, tmp_path):
-    class Broken(ArraySequence):
-        def frame(self, t):
-            if t == 3:
-                raise ValueError("frame 3 cannot be decoded")
-            return super().frame(t)
-
-    written = []
-    with pytest.raises(ValueError, match="frame 3"):
-        for t, prediction in segment_to_folder(network, Broken(FRAMES, labels(id7=(3, 5))), tmp_path):
-            assert np.array_equal(read_mask(tmp_path / f"{t:05d}.png"), prediction.labels)
-            written.append(t)
-    assert written == [0, 1, 2]
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["00000.png", "00001.png", "00002.png"]
 
 
 def test_a_sequence_that_changes_size_is_named_with_its_frame(network):

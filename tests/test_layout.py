@@ -14,7 +14,7 @@ FLOORS = (  # a room imports only rooms of floors before its own
     ("attention", "metrics", "releases", "routes"),
     ("model", "synthetic", "video"),
     ("anatomy", "inference", "movies", "plots", "weights"),
-    ("datasets", "explorers"),
+    ("datasets", "explorers", "sessions"),
     ("evaluation", "training"),
     ("benchmarks", "experiments"),
     ("reproduction",),

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sstlib import movies, video
-from sstlib.cli import segment
+from sstlib import movies, sessions, video
 from sstlib.movies import reading
 
 
@@ -107,13 +106,14 @@ def test_a_segmented_clip_is_shown_as_a_video_and_on_a_sheet(tmp_path):
     sequence = video.ArraySequence(clip(30))
     for name in sequence.frame_names:
         video.write_mask(tmp_path / f"{name}.png", labels)
-    segment.write_overlay(sequence, tmp_path)
+    whole = sessions.Clip(sequence, {0: labels})
+    sessions.Overlay(whole, tmp_path).close()
     shown = movies.VideoSequence(tmp_path / "overlay.mp4")
     assert len(shown) == 30
     assert np.abs(shown.frame(29).astype(int) - video.overlay(sequence.frame(29), labels)).mean() < 6
-    segment.write_sheet(sequence, tmp_path, tmp_path / "shown" / "sheet.png")
+    sessions.Sheet(whole, tmp_path, tmp_path / "shown" / "sheet.png").close()
     sheet = np.asarray(Image.open(tmp_path / "shown" / "sheet.png"))
-    rows = segment.SHEET // 6
+    rows = sessions.sinks.SHEET // 6
     assert sheet.shape == (rows * (178 + 4) - 4, 6 * (240 + 4) - 4, 3)
     assert np.abs(sheet[-20, -100].astype(int) - sequence.frame(29)[40, 36]).max() < 3  # beside the object
 

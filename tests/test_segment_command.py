@@ -10,7 +10,6 @@ from PIL import Image
 
 from sstlib import weights
 from sstlib.cli import main
-from sstlib.cli import segment as command
 from sstlib.config import named_model
 from sstlib.model import build
 from sstlib.movies import VideoSequence, write_video
@@ -232,7 +231,7 @@ def test_an_interrupt_or_a_full_disk_leaves_whole_files_alone(folder, sst, monke
         written.append(path)
         return write_mask(path, labels)
 
-    monkeypatch.setattr("sstlib.video.write_mask", failing)
+    monkeypatch.setattr("sstlib.sessions.sinks.write_mask", failing)
     status, _, error = sst()
     assert status == 2 and "No space left" in error and error.count("\n") <= 2
     assert sorted(path.name for path in (folder / "out").iterdir()) == ["00000.png", "00001.png"]
@@ -259,10 +258,3 @@ def test_the_overlay_has_the_times_of_its_video(folder, sst):
     assert sst("clip.mp4", "mask.png", "out", "--overlay", "--sheet", "sheet.png")[0] == 0
     assert VideoSequence("out/overlay.mp4").rate == VideoSequence("clip.mp4").rate == 12.5
     assert (folder / "sheet.png").is_file()
-
-
-def test_the_rest_of_a_sequence_has_its_own_numbers(folder):
-    rest = command.Rest(command.opened("frames"), 2)
-    assert len(rest) == 3 and rest.frame_names == ["00002", "00003", "00004"] and rest.label(0) is None
-    np.testing.assert_array_equal(rest.frame(-1), FRAMES[4])
-    np.testing.assert_array_equal(rest.frame(0), FRAMES[2])

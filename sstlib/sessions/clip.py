@@ -1,0 +1,68 @@
+"""What a session is about: the frames of a video that are wanted, the masks that are given, and what the objects are
+called.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from sstlib.shapes import UInt8
+from sstlib.video import VOID, Sequence
+
+
+class Part:
+    """Some frames of a sequence, under their own names.
+
+    Args:
+        sequence: all frames.
+        times: the numbers of those that count, in this order.
+    """
+
+    def __init__(self, sequence: Sequence, times: range) -> None:
+        self.sequence, self.times, self.name = sequence, times, sequence.name
+        self.frame_names = [sequence.frame_names[t] for t in times]
+
+    def __len__(self) -> int:
+        return len(self.times)
+
+    def frame(self, t: int) -> UInt8[np.ndarray, "height width 3"]:
+        return self.sequence.frame(self.times[t])
+
+    def label(self, t: int) -> UInt8[np.ndarray, "height width"] | None:
+        return self.sequence.label(self.times[t])
+
+
+@dataclass(frozen=True)
+class Clip:
+    """Frames, given masks by frame number, and names of objects by id.
+
+    Attributes:
+        frames: a sequence, or a `Part` of one; all numbers are of it.
+        given: masks of all objects, uint8 (height, width), of the frames where they are known.
+        names: what the user calls an object, where that is more than its id.
+    """
+
+    frames: Sequence
+    given: Mapping[int, UInt8[np.ndarray, "height width"]]
+    names: Mapping[int, str] = field(default_factory=dict)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of all frames."""
+        return next(iter(self.given.values())).shape
+
+    @property
+    def before(self) -> int:
+        """How many frames at the start hold no object, as the given masks say."""
+        return first_object(self.given)
+
+
+def first_object(given: Mapping[int, np.ndarray]) -> int:
+    """How many frames at the start hold no object: up to the last mask that says so before any mask with an object."""
+    before = 0
+    for t, labels in sorted(given.items()):
+        if ((labels > 0) & (labels != VOID)).any():
+            break
+        before = t + 1
+    return before
