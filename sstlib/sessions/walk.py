@@ -10,7 +10,6 @@ from sstlib.model import Propagator
 from sstlib.sessions.clip import Clip
 from sstlib.sessions.sinks import Sink
 from sstlib.shapes import UInt8
-from sstlib.threads import Pace
 
 Step = tuple[int, Prediction, UInt8[np.ndarray, "height width 3"]]
 
@@ -33,12 +32,10 @@ def walk(network: Propagator, clip: Clip, **options: object) -> Iterator[Step]:
         if direction.step < 0 and start == before:
             continue
         segmenter = Segmenter(network, **options)
-        pace = Pace(None if segmenter.device.type == "cpu" else 1)
         for t in direction:
             frame, labels = frames.frame(t), clip.given.get(t)
             try:
-                with pace.step(usual=labels is None):
-                    prediction = segmenter.step(frame, labels)
+                prediction = segmenter.step(frame, labels)
             except ValueError as error:
                 raise ValueError(f"{frames.name}, frame {frames.frame_names[t]}: {error}") from error
             if direction.step > 0 or t < start:
