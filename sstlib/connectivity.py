@@ -71,9 +71,7 @@ class Connectivity:
         return pairs_of_last(size[0], self, size)
 
     def mask(self, time: int, height: int, width: int) -> Bool[Tensor, "queries keys"]:
-        """Which keys each query has, cells in raster order: the definition, for small sizes (its size is cells
-        squared).
-        """
+        """Which keys each query has, in raster order: the definition, for small sizes (its size is cells squared)."""
         joined = numpy.zeros((time * height * width,) * 2, dtype=bool)
         for along_time, along_y, along_x in products(self, (time, height, width)):
             joined |= numpy.kron(numpy.kron(along_time, along_y), along_x)
@@ -88,9 +86,7 @@ class Connectivity:
         return [tuple(int(i) for i in key) for key in numpy.argwhere(keys)]
 
     def reach(self, cell: Cell, hops: int, size: Size) -> numpy.ndarray:
-        """Cells whose content arrives at `cell` after at most `hops` layers of this pattern, as booleans over the
-        buffer.
-        """
+        """Cells whose content arrives at `cell` after at most `hops` layers, as booleans over the buffer."""
         return reach([self] * hops, cell, size)
 
     def _text(self, title: str) -> str:
@@ -126,9 +122,7 @@ class Dense(Connectivity):
 
 @dataclass(frozen=True)
 class Grid(Connectivity):
-    """The cells that share two of the three coordinates: three axis lines, the cell itself once (section 3.2, Eq.
-    7-9).
-    """
+    """Cells that share two of three coordinates: three axis lines, the cell itself once (section 3.2, Eq. 7-9)."""
 
     def relations(self, size: Size) -> list[Product]:
         """One product an axis: anything along it, equal along the two others."""
@@ -143,9 +137,7 @@ class Grid(Connectivity):
 
 @dataclass(frozen=True)
 class Local(Connectivity):
-    """A window of (2 radius + 1)^2 cells around the query, cut off at the frame's border, in every frame of the
-    buffer.
-    """
+    """A window of (2 radius + 1)^2 cells around the query, cut off at the border, in every frame of the buffer."""
 
     radius: int | tuple[int, int] = 7  # cells up and down, left and right; one number for both
     shown: ClassVar[tuple[str, ...]] = ("radius",)
@@ -299,16 +291,12 @@ def reach(layers: Sequence[Connectivity], cell: Cell, size: Size) -> numpy.ndarr
 
 
 def arrive(layers: Sequence[Connectivity], cell: Cell, size: Size) -> numpy.ndarray:
-    """Cells at which the content of one cell of the first layer's input arrives through a stack of layers: `reach`
-    the other way round.
-    """
+    """Cells at which a first-layer cell's content arrives through a stack of layers: `reach` the other way round."""
     return _spread([products(layer, size) for layer in layers], cell, size)
 
 
 def _spread(steps: Sequence[Sequence[Product]], cell: Cell, size: Size) -> numpy.ndarray:
-    """Cells that relations (to, from) lead to from one cell, each step from all cells of the step before, which
-    stay.
-    """
+    """Cells that relations (to, from) lead to from one cell, step by step; reached cells stay."""
     reached = numpy.zeros(size, dtype=bool)
     reached[_inside(cell, size)] = True
     for union in steps:

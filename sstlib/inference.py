@@ -1,6 +1,4 @@
-"""A segmenter that takes a frame and gives its masks: bounded memory, objects that join, are corrected or leave at
-any frame.
-"""
+"""A segmenter: a frame in, its masks out; bounded memory, objects that join, are corrected or leave at any frame."""
 
 import copy
 import dataclasses
@@ -43,9 +41,7 @@ class Prediction:
 
     @property
     def probabilities(self) -> Float[np.ndarray, "object height width"]:
-        """Of the background and each object, in the order of `ids`; computed when asked for where the frame is
-        larger than the working size.
-        """
+        """Of the background and each object, in the order of `ids`; computed on demand for frames that were shrunk."""
         if self.memberships.shape[1:] == self.labels.shape:
             return self.memberships
         return enlarged(torch.from_numpy(self.memberships), self.labels.shape).softmax(0).numpy()
@@ -197,9 +193,7 @@ class Segmenter:
             raise ValueError(f"object {both[0]} is said to be absent and has a mask in the labels; give one of them")
 
     def _given(self, labels: Tensor | None, predicted: Tensor | None, absent: set[int]) -> tuple[Tensor, set[int]]:
-        """Memberships of a frame with given labels, and whose they are: these objects as given, the others as
-        predicted outside of them.
-        """
+        """Memberships where labels are given, and of which objects; the others stay as predicted outside of them."""
         shown = set() if labels is None else set(labels.unique().tolist()) - {0, video.VOID}
         known = len(self.ids)
         self.ids += sorted(shown - set(self.ids))
@@ -218,8 +212,8 @@ class Segmenter:
             memberships[:, channel, None] += share
         return memberships, shown | absent
 
-    def _share(self, labels: UInt8[Tensor, "height width"], identity: int) -> Float[Tensor, "1 1 working_height "
-                                                                                            "working_width"]:
+    def _share(self, labels: UInt8[Tensor, "height width"],
+               identity: int) -> Float[Tensor, "1 1 working_height working_width"]:
         """How much of each pixel of the working size an id covers."""
         return self._resized((labels == identity).to(torch.float32)[None, None], self.working_size)
 
@@ -287,9 +281,7 @@ class Segmenter:
 
 
 def shrinking(size: tuple[int, int], longest: int | None) -> float:
-    """The factor by which frames become smaller so that their longer side is at most `longest`; None or 0 for no
-    cap.
-    """
+    """The factor that makes a frame's longer side at most `longest`; None or 0 for no cap."""
     return min(1.0, longest / max(size)) if longest else 1.0
 
 
@@ -299,9 +291,7 @@ def working_size(size: tuple[int, int], longest: int | None) -> tuple[int, int]:
 
 
 def sharing_weights(network: Propagator, **options: object) -> Propagator:
-    """A network of the same parameters and buffers, but of modules and a configuration of its own, with some fields
-    changed.
-    """
+    """A network of the same parameters and buffers, but modules and a configuration of its own, some fields changed."""
     twin = copy.deepcopy(network, {id(tensor): tensor for tensor in (*network.parameters(), *network.buffers())})
     config = network.config.replace(**options)
     for module in twin.modules():

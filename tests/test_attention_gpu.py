@@ -106,10 +106,12 @@ COMPILED = """
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource, compile
 from sstlib.attention import tile_kernels
-constants = dict(ROWS=8, COLUMNS=8, CELLS=64, OWN_FRAME=False, WINDOW=True, SELF=True, EVEN=False, MARKED=True, PRECISION="ieee",
-                 D=16, DP=16, V=16, VP=16, CAUSAL=True, CONTINUE=False, OBJECTS=3, OBJECTS_P=4, MODE="add", REMEMBER=True)
+constants = dict(ROWS=8, COLUMNS=8, CELLS=64, OWN_FRAME=False, WINDOW=True, SELF=True, EVEN=False, MARKED=True,
+                 PRECISION="ieee", D=16, DP=16, V=16, VP=16, CAUSAL=True, CONTINUE=False, OBJECTS=3, OBJECTS_P=4,
+                 MODE="add", REMEMBER=True)
 types = {"scale": "fp32", "slope": "fp32", "argmax": "*i32"} | dict.fromkeys(("q", "k", "v", "out"), "*bf16")
-types |= dict.fromkeys(("lse", "terms", "key_term", "query_term", "best"), "*fp32") | dict.fromkeys(constants, "constexpr")
+types |= dict.fromkeys(("lse", "terms", "key_term", "query_term", "best"), "*fp32")
+types |= dict.fromkeys(constants, "constexpr")
 signature = {name: types.get(name, "i32") for name in tile_kernels.forward.arg_names}
 made = compile(ASTSource(tile_kernels.forward, signature, constants), target=GPUTarget("cuda", 90, 32))
 assert "wgmma" in made.asm["ptx"]

@@ -14,7 +14,8 @@ from sstlib.attention import sparse_attention
 from sstlib.connectivity import Dense, Grid, Local, Strided
 
 torch.set_num_threads(1)
-for pattern in (Grid(), Grid(causal=True), Local((1, 40)), Local(7, causal=True), Local(2), Strided(3), Strided((1, 2), causal=True), Dense()):
+for pattern in (Grid(), Grid(causal=True), Local((1, 40)), Local(7, causal=True), Local(2), Strided(3),
+                Strided((1, 2), causal=True), Dense()):
     for size, dim, dim_v in (((3, 5, 37), 8, 8), ((2, 3, 90), 5, 3), ((75, 2, 18), 16, 16), ((1, 4, 9), 4, 8)):
         for queried in {1, size[0]}:
             for labels in (None, torch.randint(-1, 2, (1, *size)), torch.rand(1, 2, *size)):

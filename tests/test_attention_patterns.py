@@ -352,8 +352,9 @@ def test_fields_are_of_their_types():
 
 MISTYPED = """
 from sstlib.connectivity import Dense, Grid, Local, Strided, parse
-for make in (lambda: Local(2, causal="False"), lambda: Grid(causal=None), lambda: Dense(causal=0), lambda: Local(1.5), lambda: Local(True),
-             lambda: Local("2"), lambda: Local((1, 2, 3)), lambda: Strided(2, 1.0), lambda: Strided(2, causal=1), lambda: parse("grid(causal='False')"),
+for make in (lambda: Local(2, causal="False"), lambda: Grid(causal=None), lambda: Dense(causal=0), lambda: Local(1.5),
+             lambda: Local(True), lambda: Local("2"), lambda: Local((1, 2, 3)), lambda: Strided(2, 1.0),
+             lambda: Strided(2, causal=1), lambda: parse("grid(causal='False')"),
              lambda: parse("local(radius=1.5)"), lambda: parse("strided(2, causal=1)")):
     try:
         print("made", make())
@@ -427,7 +428,8 @@ def test_pairs_are_counted_where_no_closed_form_is_given():
 def test_explain_tells_the_path_and_its_pairs():
     query = torch.randn(1, 1, 3, 5, 7, 4)
     name, reason = explain(query, query, query, Cone())
-    assert name == "torch" and "general path: 3 disjoint products" in reason and f"{Cone().pairs((3, 5, 7)):,} pairs a head" in reason
+    assert name == "torch" and "general path: 3 disjoint products" in reason
+    assert f"{Cone().pairs((3, 5, 7)):,} pairs a head" in reason
     assert "'native' cannot: it has no kernel for Cone" in reason and "times the pairs" in reason
     last = explain(query[:, :, :1], query, query, Grid())[1]
     assert f"{5 * 7 * 13} pairs a head, {13 / 105:.2%} of dense" in last and "general" not in last

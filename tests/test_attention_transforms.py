@@ -302,7 +302,8 @@ for pattern in ("local(radius=1)", tests_patterns.Corner(causal=True), [Grid(), 
         assert_close(found, plain)
         assert_close(torch.autograd.grad(sum(t.square().sum() for t in found), leaves), slopes)
 
-along = lambda query: torch.func.jvp(lambda q: sparse_attention(q, *leaves[1:], "corner").output, (query,), (torch.ones_like(query),))[1]
+attend = lambda q: sparse_attention(q, *leaves[1:], "corner").output
+along = lambda query: torch.func.jvp(attend, (query,), (torch.ones_like(query),))[1]
 assert_close(torch.compile(along, backend="aot_eager")(leaves[0]), along(leaves[0]))  # the graph breaks there
 exported = torch.export.export(Layer(), tuple(leaves)).module()  # of the last pattern
 try:
@@ -335,7 +336,8 @@ class Layer(torch.nn.Module):
         self.project = torch.nn.Linear(4, 4)
 
     def forward(self, cells):
-        return sum(sparse_attention(*[self.project(cells)] * 3, pattern).output.square().sum() for pattern in ("grid", "local(radius=1)", "corner"))
+        return sum(sparse_attention(*[self.project(cells)] * 3, pattern).output.square().sum()
+                   for pattern in ("grid", "local(radius=1)", "corner"))
 
 rank, layer = int(sys.argv[1]), Layer()
 torch.distributed.init_process_group("gloo", init_method="file://" + sys.argv[2], rank=rank, world_size=2)

@@ -37,7 +37,8 @@ READY = """async () => {
   const panel = window.jupyterapp.shell.currentWidget;
   await panel.context.ready;
   await panel.sessionContext.ready;
-  for (let i = 0; i < 300 && !panel.sessionContext.session?.kernel; i++) await new Promise(done => setTimeout(done, 100));
+  for (let i = 0; i < 300 && !panel.sessionContext.session?.kernel; i++)
+    await new Promise(done => setTimeout(done, 100));
   await panel.sessionContext.session.kernel.info;
 }"""
 

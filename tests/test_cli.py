@@ -179,6 +179,7 @@ def test_reproduction_of_what_is_all_recorded_reuses_it_and_writes_tables_and_re
         record_of(run).write()
     assert cli.main(["reproduce"]) == 0
     said = capsys.readouterr().out
-    assert "no DAVIS folder" in said and f"short ({len(list(runs.rglob('*.json')))} runs)  reused" in said and "0 ran" in said
+    assert "no DAVIS folder" in said and "0 ran" in said
+    assert f"short ({len(list(runs.rglob('*.json')))} runs)  reused" in said
     assert (tmp_path / "tables" / "encoding.csv").is_file() and "50.0" in (tmp_path / "report" /
                                                                            "index.html").read_text()

@@ -191,4 +191,5 @@ def test_the_list_says_what_is_there_and_what_is_not(tmp_path, capsys, monkeypat
     monkeypatch.setenv("SST_DAVIS", str(tmp_path))
     assert cli.main(["data", "list"]) == 0
     printed = capsys.readouterr().out
-    assert "sst-occlusion\n  train: " in printed and "not there: train, val, test-dev (" in printed and "terms: " in printed
+    assert "sst-occlusion\n  train: " in printed and "terms: " in printed
+    assert "not there: train, val, test-dev (" in printed

@@ -183,7 +183,7 @@ def test_the_command_says_at_which_size_it_works(network, tmp_path, capsys):
         ]) == 0
         told[extra] = capsys.readouterr().out
         assert read_mask(out / "1.png").shape == (HEIGHT, WIDTH)
-    assert "frames of 67x41 are worked on at 48x29, the size that the weights are for; --longest 0 takes them in full" in told[
+    assert "67x41 are worked on at 48x29, the size that the weights are for; --longest 0 takes them in full" in told[
         ()]
     assert "worked on" not in told["--longest", "0"] and "at 32x20, as --longest says" in told["--longest", "32"]
 

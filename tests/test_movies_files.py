@@ -19,13 +19,15 @@ KINDS = {  # suffix, codec, pixel format, options of the encoder
     "H.264 open GOP": (".mp4", "libx264", "yuv420p", {"bf": "3", "g": "14", "x264-params": "open-gop=1:scenecut=0"}),
     "H.264 refreshed bit by bit": (".mkv", "libx264", "yuv420p", {"x264-params": "intra-refresh=1:keyint=12"}),
     "H.264 in 10 bits": (".mkv", "libx264", "yuv420p10le", {"g": "12"}),
-    "H.265 open GOP": (".mp4", "libx265", "yuv420p", {"x265-params": "open-gop=1:keyint=15:bframes=4:scenecut=0:log-level=none:pools=1"}),
+    "H.265 open GOP": (".mp4", "libx265", "yuv420p", {
+        "x265-params": "open-gop=1:keyint=15:bframes=4:scenecut=0:log-level=none:pools=1"}),
     "MPEG-2 program stream": (".mpg", "mpeg2video", "yuv420p", {"bf": "2", "g": "12"}),
     "MPEG-2 transport stream": (".ts", "mpeg2video", "yuv420p", {"bf": "2", "g": "12"}),
     "H.264 transport stream": (".ts", "libx264", "yuv420p", {"bf": "2", "g": "12"}),
     "Motion JPEG": (".avi", "mjpeg", "yuvj420p", {}),
     "MPEG-4 in AVI": (".avi", "mpeg4", "yuv420p", {"g": "12"}),
-    "VP9": (".webm", "libvpx-vp9", "yuv420p", {"g": "12", "lag-in-frames": "8", "auto-alt-ref": "1", "deadline": "realtime", "cpu-used": "8"}),
+    "VP9": (".webm", "libvpx-vp9", "yuv420p", {"g": "12", "lag-in-frames": "8", "auto-alt-ref": "1",
+                                               "deadline": "realtime", "cpu-used": "8"}),
     "GIF": (".gif", "gif", "rgb8", {}),
 }
 COUNT = 50
@@ -100,8 +102,10 @@ def test_any_order_gives_the_frames_that_the_decoder_emits(tmp_path, monkeypatch
 
 
 MATRICES = {  # of a track's header, as phones write them, and what a player does
-    "upright": ((1, 0, 0, 1), lambda picture: picture), "a quarter to the right": ((0, 1, -1, 0), lambda picture: np.rot90(picture, -1)),
-    "upside down": ((-1, 0, 0, -1), lambda picture: np.rot90(picture, 2)), "a quarter to the left": ((0, -1, 1, 0), lambda picture: np.rot90(picture)),
+    "upright": ((1, 0, 0, 1), lambda picture: picture),
+    "a quarter to the right": ((0, 1, -1, 0), lambda picture: np.rot90(picture, -1)),
+    "upside down": ((-1, 0, 0, -1), lambda picture: np.rot90(picture, 2)),
+    "a quarter to the left": ((0, -1, 1, 0), lambda picture: np.rot90(picture)),
 }
 
 

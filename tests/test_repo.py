@@ -94,6 +94,7 @@ def test_files_and_functions_are_small_and_named_for_what_they_do(path):
 
 
 def test_the_model_side_imports_neither_notebooks_nor_plots():
-    code = f"import sys; from sstlib import {', '.join(LEAN)}; print(*[name for name in {RARE!r} if name in sys.modules])"
+    code = (f"import sys; from sstlib import {', '.join(LEAN)}; "
+            f"print(*[name for name in {RARE!r} if name in sys.modules])")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert done.stdout.split() == []

@@ -19,7 +19,8 @@ from sstlib.reproduction import engine, notebooks, report
 from sstlib.reproduction.task import START_FAILED, execute, read_record
 
 ROOT = Path(__file__).parents[1]
-PARAMETERS = "steps: int = 3  # how many\nrate: float = 0.5  # how fast\nlabel: str = 'x'  # name\nwide: bool = False  # or narrow"
+PARAMETERS = ("steps: int = 3  # how many\nrate: float = 0.5  # how fast\nlabel: str = 'x'  # name\n"
+              "wide: bool = False  # or narrow")
 OWN_CLUSTER = """
 import sys
 from distributed import LocalCluster
@@ -143,7 +144,8 @@ child.wait()
 
 
 def test_a_task_sees_one_thread_and_this_library(task, tmp_path):
-    source = "import os, sys, sstlib; open(sys.argv[1], 'w').write(os.environ['OMP_NUM_THREADS'] + ' ' + sstlib.__file__)"
+    source = ("import os, sys, sstlib; "
+              "open(sys.argv[1], 'w').write(os.environ['OMP_NUM_THREADS'] + ' ' + sstlib.__file__)")
     execute(job := task(source))
     assert job.output.read_text() == f"1 {ROOT / 'sstlib' / '__init__.py'}"
 
@@ -247,7 +249,8 @@ def test_a_file_is_found_where_the_user_stands_and_its_content_is_what_counts(ra
 
 
 def test_figures_of_a_run_with_parameters_stand_beside_its_executed_copy(tmp_path, monkeypatch):
-    drawing = "from sstlib.plots import figure, save, styled\n@styled\ndef draw():\n    return figure(2, 2)\nprint(save(draw(), 'picture'))"
+    drawing = ("from sstlib.plots import figure, save, styled\n@styled\ndef draw():\n    return figure(2, 2)\n"
+               "print(save(draw(), 'picture'))")
     write_notebook(tmp_path / "notebooks", "00_draws", drawing)
     published = tmp_path / "results" / "figures" / "picture.png"
     published.parent.mkdir(parents=True)
@@ -366,7 +369,8 @@ def test_an_unknown_parameter_is_refused_before_anything_runs(home, capsys):
 
 
 def test_interrupted_and_started_again_it_goes_on_where_it_stopped(tmp_path):
-    slow = f"import os, pathlib, time\nhere = pathlib.Path({str(tmp_path)!r})\n(here / 'pid').write_text(str(os.getpid()))\n"
+    slow = (f"import os, pathlib, time\nhere = pathlib.Path({str(tmp_path)!r})\n"
+            "(here / 'pid').write_text(str(os.getpid()))\n")
     write_notebook(tmp_path / "notebooks", "00_quick", "print(1)")
     write_notebook(tmp_path / "notebooks", "01_slow", slow + "while not (here / 'go').exists():\n    time.sleep(0.05)")
     arguments = ("reproduce", "--only", "00_quick", "01_slow", "--workers", "2")
@@ -409,7 +413,8 @@ def test_a_scheduler_by_address_does_the_work(tmp_path):
 
 @pytest.mark.slow
 def test_a_scheduler_that_dies_takes_its_tasks_along_and_leaves_nothing_behind(tmp_path):
-    mark = f"import os, pathlib, time\npathlib.Path({str(tmp_path)!r}, 'pid').write_text(str(os.getpid()))\ntime.sleep(120)"
+    mark = (f"import os, pathlib, time\npathlib.Path({str(tmp_path)!r}, 'pid').write_text(str(os.getpid()))\n"
+            "time.sleep(120)")
     write_notebook(tmp_path / "notebooks", "00_slow", mark)
     (tmp_path / "cluster.py").write_text(OWN_CLUSTER)
     cluster = subprocess.Popen([sys.executable, str(tmp_path / "cluster.py")], env=environment(tmp_path / "elsewhere"),

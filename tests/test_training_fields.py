@@ -216,7 +216,8 @@ def assert_equal(one, other, place):
 
 REAL = {"real": "davis2016", "real_ratio": 1.0}
 CLIPS = {  # a field of data: another value, and what else differs from RUN.data in both
-    "height": (28, {}), "width": (40, {}), "frames": (2, {}), "objects": (1, {"objects": 3}), "difficulty": ("hard", {}), "real": ("davis2017", REAL),
+    "height": (28, {}), "width": (40, {}), "frames": (2, {}), "objects": (1, {"objects": 3}),
+    "difficulty": ("hard", {}), "real": ("davis2017", REAL),
     "real_ratio": (0.3, REAL), "max_gap": (6, REAL), "reference": ("anywhere", REAL), "held_out": (("bear",), REAL),
     "photo_ratio": (1.0, {}),
 }
@@ -263,12 +264,16 @@ def test_a_field_of_the_data_changes_the_clips(davis, field):
 
 
 NETWORKS = {  # a field of the model: another value, and what else differs from MODEL in both
-    "method": ("stm", {}), "layers": (("grid",), {}), "history": (2, {}), "keep_reference": (True, {}), "encoding": ("none", {}),
-    "encoding_base": (20.0, {}), "encoding_axes": ("sum", {}), "encoding_time": ("buffer", {"width": 16}), "affinity": ("weight", {}), "heads": (4, {}),
-    "width": (16, {}), "feedforward": (3, {}), "scaled": (True, {}), "causal": (True, {"layers": ("local(radius=1)",) * 2, "history": 2}),
-    "norm": ("frn", {}), "profile": ("cfbi+sst", {}), "warped": ("features", {}), "matching": ("reference", {}), "backbone": ("resnet18", {}),
+    "method": ("stm", {}), "layers": (("grid",), {}), "history": (2, {}), "keep_reference": (True, {}),
+    "encoding": ("none", {}), "encoding_base": (20.0, {}), "encoding_axes": ("sum", {}),
+    "encoding_time": ("buffer", {"width": 16}), "affinity": ("weight", {}), "heads": (4, {}),
+    "width": (16, {}), "feedforward": (3, {}), "scaled": (True, {}),
+    "causal": (True, {"layers": ("local(radius=1)",) * 2, "history": 2}),
+    "norm": ("frn", {}), "profile": ("cfbi+sst", {}), "warped": ("features", {}),
+    "matching": ("reference", {}), "backbone": ("resnet18", {}),
     "backbone_width": (16, {}), "embedding": (16, {}), "backbone_norm": ("group", {"backbone": "resnet18"}),
-    "landmarks": (1, {"matching": "centered"}), "landmark_every": (1, {"matching": "centered", "landmarks": 1}), "presence": (True, {}),
+    "landmarks": (1, {"matching": "centered"}), "landmark_every": (1, {"matching": "centered", "landmarks": 1}),
+    "presence": (True, {}),
     "output_stride": (16, {"backbone": "resnet18"}), "decoder": ("ensembler", {}), "decoder_width": (16, {}),
 }
 

@@ -21,7 +21,8 @@ import torch
 from sstlib import weights
 from sstlib.attention import sparse_attention
 x = torch.randn(1, 2, 3, 5, 7, 4)
-print(tuple(sparse_attention(x, x, x, "local(radius=1)").output.shape), *weights.released(), type(weights.load("sst-small")).__name__)
+print(tuple(sparse_attention(x, x, x, "local(radius=1)").output.shape), *weights.released(),
+      type(weights.load("sst-small")).__name__)
 """
 
 
@@ -80,7 +81,8 @@ def run(site, folder, *command):
 @pytest.mark.slow
 def test_operators_and_a_release_come_with_it(site, tmp_path):
     assert run(site, tmp_path, "-c", OPERATORS).split("\n")[0] == "(1, 2, 3, 5, 7, 4) sst-small SST"
-    missing = "import importlib.util; print(*[n for n in ('matplotlib', 'pandas', 'av', 'dask', 'pytest') if importlib.util.find_spec(n)])"
+    missing = ("import importlib.util; "
+               "print(*[n for n in ('matplotlib', 'pandas', 'av', 'dask', 'pytest') if importlib.util.find_spec(n)])")
     assert run(site, tmp_path, "-c", missing).split() == []
 
 

@@ -81,9 +81,7 @@ class Wanted(NamedTuple):
         return Ranking("sigmoid", scale, members, key_term, query_term.flatten(0, 1).flatten(1))
 
     def affinity(self, query: Tensor, logsumexp: Tensor, best: Tensor, scale: float) -> Tensor:
-        """The affinity (batch, head, object, time_q, height, width) of the best ranking scores; 0 where there is
-        none (Eq. 4).
-        """
+        """The affinity (batch, head, object, time_q, height, width) of the best ranking scores, 0 for none (Eq. 4)."""
         if self.kind == "weight":
             value = (best - logsumexp[:, :, None]).exp()
         elif self.kind == "distance" and not self.soft:

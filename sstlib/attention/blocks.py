@@ -29,9 +29,7 @@ ROWS = 32
 
 
 class Pieces(NamedTuple):
-    """Pieces of the frame that have the same shape, over the frames of one temporal class; cells by their place in
-    the frame.
-    """
+    """Pieces of the frame of one shape, over the frames of one temporal class; cells by their place in the frame."""
 
     queries: Tensor  # (piece, query)
     keys: Tensor  # (piece, key)
@@ -45,9 +43,7 @@ class Pieces(NamedTuple):
         return SPAN if not causal else max(1, ROWS // self.queries.shape[1]) if fused else 1
 
     def spans(self, causal: bool, step: int) -> Iterator[tuple[slice, slice, slice]]:
-        """Rows of queries, of `step` frames, with the columns of keys that they see and, where frames are alone,
-        those of earlier frames.
-        """
+        """Rows of the queries of `step` frames, with the columns of keys they see and those of earlier frames."""
         before, cells, others = len(self.frames) - self.queried, self.queries.shape[1], self.keys.shape[1]
         for first in range(0, self.queried, step):
             last = min(first + step, self.queried)
@@ -55,9 +51,7 @@ class Pieces(NamedTuple):
             yield slice(first * cells, last * cells), slice(0, seen * others), slice(0, (before + first) * others)
 
     def turned(self, causal: bool, step: int) -> Iterator[tuple[slice, slice]]:
-        """The same for backward, by keys: rows of queries that see the keys of some columns. The first has all rows,
-        each key is in one.
-        """
+        """Likewise for backward: rows of queries that see some columns; the first has all rows, each key is in one."""
         before, cells, others = len(self.frames) - self.queried, self.queries.shape[1], self.keys.shape[1]
         starts = [0, *range(before + step, len(self.frames), step)] if causal else range(0, len(self.frames), step)
         for first, last in zip(starts, [*starts[1:], len(self.frames)], strict=True):
@@ -65,9 +59,7 @@ class Pieces(NamedTuple):
                         self.queried * cells), slice(first * others, last * others)
 
     def mask(self, queries: int, keys: int, dtype: torch.dtype, causal: bool = False) -> Tensor | None:
-        """The bias of so many frames' queries and keys, -inf for keys of later frames, too, where causal; None where
-        there is none.
-        """
+        """The bias of so many frames' queries and keys, -inf for later frames where causal; None if there is none."""
         if self.bias is None and not causal:
             return None
         cells, others = self.queries.shape[1], self.keys.shape[1]
@@ -136,9 +128,7 @@ class Chunk(NamedTuple):
         total[self.groups].index_copy_(1, self.queries.flatten(), part.flatten(1, 2).to(total.dtype))
 
     def add(self, total: Tensor, part: Tensor, columns: slice, size: Size) -> None:
-        """Adds the (group, piece, cell, ...) of some columns of the keys, whole frames of windows, to (group, cell,
-        ...).
-        """
+        """Adds whole frames of windows, (group, piece, cell, ...) of some columns, to (group, cell, ...)."""
         total, others = total[self.groups], self.keys.shape[1] // size[0]
         if total.device.type != "cpu":
             total.index_add_(1, self.keys[:, columns].flatten(), part.flatten(1, 2))
@@ -152,9 +142,7 @@ class Chunk(NamedTuple):
 
 
 def _chunks(some: Pieces, plane: int, groups: int, each: int, limit: int) -> Iterator[Chunk]:
-    """Slices of groups and pieces, so that at most `limit` floats exist at a time where one piece of one group needs
-    `each`.
-    """
+    """Slices of groups and pieces, of at most `limit` floats where one piece of one group needs `each`."""
     heads = max(1, min(groups, limit // each))
     step = max(1, limit // (each * heads))
     for start in range(0, len(some.queries), step):
@@ -165,9 +153,7 @@ def _chunks(some: Pieces, plane: int, groups: int, each: int, limit: int) -> Ite
 
 
 def _room(some: Pieces, fused: bool, frames: int, others: int, dim: int) -> tuple[int, int]:
-    """What `_chunks` bounds: the scores of so many frames' queries and keys or, under a fused kernel, gathered keys;
-    and how many.
-    """
+    """What `_chunks` bounds, scores or (under a fused kernel) gathered keys: what one piece needs, and the limit."""
     if fused:
         return len(some.frames) * some.keys.shape[1] * dim, GATHERED
     # Else calls cost more than they save
@@ -233,9 +219,7 @@ def _fused(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scale: float) -
 
 
 class Sides(NamedTuple):
-    """What ranks a chunk's keys for objects beside their scores. Objects are compact: most pieces hold few, and many
-    one alone.
-    """
+    """What ranks a chunk's keys for objects beside their scores; many pieces hold one object alone."""
 
     terms: list[Tensor]  # (group, piece, 1, key), one an object
     absent: list[int]  # how many of the first keys no piece has of each object,
@@ -263,9 +247,7 @@ def _first(wanted: Tensor) -> int:
 
 def _rank(found: Tensor, rank: Ranking, sides: Sides, chunk: Chunk, rows: slice, earlier: slice, best: Tensor,
           argmax: Tensor | None) -> None:
-    """Writes the best ranking score over keys of earlier frames of each query and object and, where asked, the key
-    that has it.
-    """
+    """Writes each query's best ranking score over keys of earlier frames, by object, and where wanted its key."""
     queries, keys = chunk.queries[:, rows], chunk.keys[:, earlier]
     chunk = chunk._replace(queries=queries)
     key_term = None if sides.key_term is None else sides.key_term[..., earlier]
@@ -293,9 +275,7 @@ def _rank(found: Tensor, rank: Ranking, sides: Sides, chunk: Chunk, rows: slice,
 
 def backward(query: Tensor, key: Tensor, value: Tensor, output: Tensor, lse: Tensor, grad: Tensor,
              grad_lse: Tensor | None, pattern: Connectivity, size: Size, scale: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of query, key and value; the weights are computed again from the log-sum-exp, a few pieces at a
-    time.
-    """
+    """Gradients of query, key and value; the weights are computed again from the log-sum-exp, piece by piece."""
     groups, cells, dim = query.shape
     dtype, before = lse.dtype, key.shape[1] - query.shape[1]
     fused = grad_lse is None and _fusable(query, value)  # it knows no gradient of the log-sum-exp

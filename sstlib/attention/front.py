@@ -79,10 +79,10 @@ def sparse_attention(query: Float[Tensor, "batch head time_q height width dim"],
     return Attended(*joined)
 
 
-def explain(query: Float[Tensor, "batch head time_q height width dim"], key: Float[Tensor, "batch head time height "
-                                                                                   "width dim"],
-            value: Float[Tensor,
-                         "batch head time height width dim_v"], connectivity: Connectivity | str) -> tuple[str, str]:
+def explain(query: Float[Tensor, "batch head time_q height width dim"],
+            key: Float[Tensor, "batch head time height width dim"],
+            value: Float[Tensor, "batch head time height width dim_v"],
+            connectivity: Connectivity | str) -> tuple[str, str]:
     """Which implementation `auto` takes for these tensors and this pattern; why, and how many pairs that is.
 
     Raises:

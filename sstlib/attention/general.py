@@ -72,9 +72,7 @@ def forward(query: Tensor, key: Tensor, value: Tensor, pattern: Connectivity, si
 
 
 def _rank(rank: Ranking, found: Tensor, chunk: Chunk, heads: slice, best: Tensor, argmax: Tensor | None) -> None:
-    """Keeps the best ranking score over keys of earlier frames of each query and object and, where asked, the key
-    that has it.
-    """
+    """Keeps each query's best ranking score over keys of earlier frames, by object, and where wanted its key."""
     key_term = None if rank.key_term is None else _take(rank.key_term[heads], chunk.keys)[:, :, None]
     query_term = None if rank.query_term is None else _take(rank.query_term[heads], chunk.queries)[..., None]
     records = _take(best, chunk.queries)
@@ -111,9 +109,7 @@ def backward(query: Tensor, key: Tensor, value: Tensor, output: Tensor, lse: Ten
 
 def attention(query: Tensor, key: Tensor, value: Tensor, pattern: Connectivity, scale: float, kind: str,
               bias: Tensor | None, labels: Tensor | None, objects: int) -> tuple[Tensor, Tensor | None, Tensor]:
-    """Output, affinity and log-sum-exp over tensors (batch, head, time, height, width, dim), as
-    `reference.attention` gives them.
-    """
+    """As `reference.attention`: output, affinity and log-sum-exp of (batch, head, time, height, width, dim) tensors."""
     size, shape, dtype = tuple(key.shape[2:5]), query.shape[:5], query.dtype
     q, k, v = (wide(t).flatten(0, 1).flatten(1, 3) for t in (query, key, value))
     limit = max(1, 2 * room(query.device) // max(1, len(q)) // (q.shape[-1] if kind == "distance" else 1))
@@ -155,9 +151,7 @@ def _best(q: Tensor, k: Tensor, lse: Tensor, chunk: Chunk, scale: float, kind: s
 
 def _each(compute: Callable[[Chunk], tuple[Tensor, ...]], some: list[Chunk], q: Tensor,
           missing: tuple[float, ...]) -> list[Tensor]:
-    """What is computed for each chunk (group, block, query, ...) as (group, cell, ...); a number where no chunk has
-    the query.
-    """
+    """What each chunk (group, block, query, ...) gives as (group, cell, ...); a number where none has the query."""
     index = torch.cat([chunk.queries.flatten() for chunk in some])
     back = index.new_full((q.shape[1],), len(index))
     back[index] = torch.arange(len(index), device=index.device)

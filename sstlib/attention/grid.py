@@ -74,9 +74,7 @@ def _summed(weight: Tensor, right: Tensor) -> Tensor:
 
 
 class Line(NamedTuple):
-    """What softmax makes of one line of each cell: the highest score (in units of log 2), the sum of the weights
-    below it, and of the values.
-    """
+    """Softmax over one line of each cell, in units of log 2: the highest score, and sums of weights and of values."""
 
     top: Tensor  # (group, frame, y, x), as total
     total: Tensor
@@ -134,9 +132,7 @@ def _across(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Line:
 
 
 def _time_scores(q: Tensor, k: Tensor, others: Tensor) -> Iterator[tuple[tuple, Tensor]]:
-    """Scores (group, cell, query frame, key frame) of the time lines of some cells at a time; those cells of (group,
-    frame, cell, ...).
-    """
+    """Scores (group, cell, query frame, key frame) of some cells' time lines at a time; where those cells are."""
     for some in _steps(q.shape[2], len(q) * others.numel(), q.device):
         here = slice(None), slice(None), some
         yield here, _products(q[here], k[here]).add_(others)
@@ -156,9 +152,7 @@ def _through(q: Tensor, k: Tensor, v: Tensor, others: Tensor, ranker: Callable |
 
 
 def _rank(rank: Ranking, heads: slice, best: Tensor, argmax: Tensor | None, some: slice, scores: Tensor) -> None:
-    """Writes the best ranking score over the earlier frames of some cells for each object, (group, object, query
-    cell), and where asked its key.
-    """
+    """Writes some cells' best ranking scores over earlier frames, (group, object, query cell), and perhaps the keys."""
     _, _, queried, time = scores.shape
     plane = best.shape[-1] // queried
     by_frame = lambda t: t.unflatten(-1, (-1, plane))[..., some]

@@ -31,15 +31,14 @@ FASTEST = {  # where several can, the first is taken; each is a module with lack
     "torch": (portable, "PyTorch can do everything"),
 }
 MARK = "  # class "
-FORWARD_MODE = "sparse_attention has no forward-mode derivatives in a compiled or exported graph; take them outside of torch.compile"
+FORWARD_MODE = ("sparse_attention has no forward-mode derivatives in a compiled or exported graph; take them outside "
+                "of torch.compile")
 _classes: list[type[Connectivity]] = []  # of one's own, by the numbers behind their texts
 _held: dict[str, Connectivity] = {}  # patterns whose text does not read as them
 
 
 def parse(text: str) -> Connectivity:
-    """The pattern of a text. Reading one takes longer than a small call, so that it is done once, until its name
-    means another class.
-    """
+    """The pattern of a text, read once until its name means another class: reading takes longer than a small call."""
     return _held.get(text) or _parse(text, PATTERNS.get(text.partition("(")[0].strip().lower()))
 
 
@@ -88,9 +87,7 @@ def lacks(name: str, pattern: Connectivity, dtype: torch.dtype, device: torch.de
 
 
 def usable(pattern: Connectivity, dtype: torch.dtype, device: torch.device, affinity: bool = False) -> list[str]:
-    """The implementations that can do this, the one that `auto` takes first; FlexAttention, by name alone, where it
-    can train.
-    """
+    """The implementations that can do this, `auto`'s choice first; FlexAttention, by name alone, where it can train."""
     names = [name for name in FASTEST if not lacks(name, pattern, dtype, device)]
     return names if affinity or device.type != "cuda" or flex.lacks(pattern, dtype, device) else [*names, "flex"]
 
@@ -158,9 +155,7 @@ def transparent(query, key, value, pattern, scale, kind, bias, labels, objects):
 
 
 def watched(tensors: list[Tensor]) -> bool:
-    """Whether somebody has to see an operator here: a tracer, a transform, a mode, a tensor without data or of a
-    class of its own.
-    """
+    """Whether somebody has to see an operator: a tracer, transform, mode, tensor without data or of another class."""
     return (torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None
             or torch._C._len_torch_dispatch_stack() > 0 or torch._C._len_torch_function_stack() > 0
             or torch._C._functorch.peek_interpreter_stack() is not None or tensors[0].is_meta
@@ -168,9 +163,7 @@ def watched(tensors: list[Tensor]) -> bool:
 
 
 def compute(query, key, value, bias, labels, pattern, scale, implementation, kind, objects, remember):
-    """What `attend` computes, without PyTorch's dispatcher, which takes as long as a small call: output, log-sum-exp,
-    affinities or None, and the keys that gave them.
-    """
+    """What `attend` computes, None for what nobody wants, past PyTorch's dispatcher, which costs a small call."""
     module = _module(implementation, pattern, query)
     if not query.shape[0]:
         return _made(query, value, labels, objects, remember)
@@ -194,12 +187,10 @@ def _refuse_forward_mode():
 
 
 @torch.library.custom_op("sstlib::attend", mutates_args=(), schema=(
-    f"({TENSORS}, Tensor? bias, Tensor? labels, {HOW}, str kind, int objects, bool remember) -> (Tensor, Tensor, "
-    "Tensor, Tensor)"))
+    f"({TENSORS}, Tensor? bias, Tensor? labels, {HOW}, str kind, int objects, bool remember) "
+    "-> (Tensor, Tensor, Tensor, Tensor)"))
 def attend(query, key, value, bias, labels, pattern, scale, implementation, kind, objects, remember):
-    """Sparse attention (Eq. 6) by one implementation, with affinities (Eq. 4) and the keys that gave them where
-    labels are given.
-    """
+    """Sparse attention (Eq. 6) by one implementation; with labels, affinities (Eq. 4) and the keys that gave them."""
     _refuse_forward_mode()
     output, lse, affinity, argmax = compute(query, key, value, bias, labels, parse(pattern), scale, implementation,
                                             kind, objects, remember)
@@ -232,9 +223,8 @@ def _(query, key, value, output, lse, grad, grad_lse, pattern, scale, implementa
 
 
 @torch.library.custom_op("sstlib::affinity_backward", mutates_args=(), schema=(
-    "(Tensor grad, Tensor query, Tensor key, Tensor lse, Tensor? members, Tensor bias, Tensor argmax, str kind, float "
-    "scale) "
-    "-> (Tensor, Tensor, Tensor, Tensor, Tensor)"))
+    "(Tensor grad, Tensor query, Tensor key, Tensor lse, Tensor? members, Tensor bias, Tensor argmax, str kind, "
+    "float scale) -> (Tensor, Tensor, Tensor, Tensor, Tensor)"))
 def affinity_backward(grad, query, key, lse, members, bias, argmax, kind, scale):
     """Gradients that affinities send to query, key, log-sum-exp, memberships (empty where there are none) and bias."""
     return tuple(affinities.backward(grad, query, key, lse, members, bias, argmax, kind, scale))
@@ -275,9 +265,7 @@ def _gradient(ctx, grad, grad_lse, grad_affinity, _):
 
 
 def _gradient_of_operations(ctx, grads):
-    """The gradients of query, key, value, bias and labels by ordinary operations, which have gradients themselves
-    where these are wanted.
-    """
+    """Gradients of query, key, value, bias and labels by ordinary operations, differentiable where wanted."""
     again, needed = torch.is_grad_enabled(), ctx.needs_input_grad[:5]
     given = [
         t if again or t is None else t.detach().requires_grad_(wanted) for t, wanted in zip(ctx.saved_tensors, needed)

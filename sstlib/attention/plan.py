@@ -25,9 +25,7 @@ NEAR = 64  # candidates that are looked at when a group grows
 
 
 class Axis(NamedTuple):
-    """Groups of queries along one axis, of one shape, with their keys; NumPy arrays until they are placed on a
-    device.
-    """
+    """Groups of queries of one shape along one axis, with their keys; NumPy arrays until placed on a device."""
 
     queries: Tensor  # (group, query)
     keys: Tensor  # (group, key); what pads a list is related to no query
@@ -98,9 +96,7 @@ def _listed(pattern: Connectivity, size: Size, queried: int) -> tuple[tuple[Bloc
 
 
 def computed(pattern: Connectivity, size: Size, queried: int) -> tuple[int, int, int]:
-    """How many pairs the blocks compute, useless ones included; how many disjoint products they are of; how many
-    shapes blocks have.
-    """
+    """How many pairs the blocks compute (useless ones, too), of how many disjoint products, in how many shapes."""
     products = _listed(pattern, size, queried)
     shapes = [block.shape for blocks in products for block in blocks]
     return sum(number * queries * keys for number, queries, keys in shapes), len(products), len(shapes)
@@ -164,9 +160,7 @@ def _by_length(groups: list[tuple[numpy.ndarray, numpy.ndarray]]) -> list[list[t
 
 
 def chunks(block: Block, size: Size, groups: int, dim: int, limit: int) -> Iterator[tuple[slice, Chunk]]:
-    """The queries of a block in pieces, so that they have at most `limit` scores or channels of keys, with some
-    groups (heads) each.
-    """
+    """A block's queries in pieces of at most `limit` scores or channels of keys, each with some groups (heads)."""
     number, queries, keys = block.shape
     most = max(1, limit // keys)  # queries of one block and head at a time
     steps = []

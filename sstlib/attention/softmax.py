@@ -24,9 +24,7 @@ def wide(tensor: Tensor) -> Tensor:
 
 
 def scores(q: Tensor, k: Tensor, mask: Tensor | None) -> Tensor:
-    """Scores (..., query, key), -inf where the mask is: one of each block, or one that may be smaller, and repeats
-    along both axes.
-    """
+    """Scores (..., query, key), -inf where the mask is: a block's own, or a smaller one that repeats on both axes."""
     found = q @ k.mT
     if mask is not None and mask.ndim > 2:
         found.add_(mask)

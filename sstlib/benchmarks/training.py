@@ -34,7 +34,7 @@ STAGES = {
     "matrix products": r"(aten|mkldnn)::(linear|_linear_pointwise|matmul|einsum|addmm|bmm|mm|baddbmm)(_backward)?$",
     "normalization": r"(aten|sstlib)::\w*(group|layer|response)_norm",
     "resampling": r"aten::_?(upsample|interpolate|avg_pool|adaptive|pad$|replication_pad|constant_pad)",
-    "softmax, maxima, loss": r"aten::(softmax|log_softmax|_softmax|_log_softmax|cross_entropy|nll_loss|topk|amax|max|argmax|sort)",
+    "softmax, maxima, loss": r"aten::(_?(log_)?softmax|cross_entropy|nll_loss|topk|amax|max|argmax|sort)",
     "elementwise, sums, copies": r"(aten|sstlib)::",
 }
 REST = "Python and dispatch"

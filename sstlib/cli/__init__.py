@@ -87,7 +87,8 @@ def one_line(command: str, error: Exception) -> str:
         return f"{command}: there is not enough memory for this ({text[:200]}); make it smaller"
     if isinstance(error, (ValueError, OSError)):
         return f"{command}: {text}"
-    where = "something that was read is damaged, or this is a fault of sstlib" if isinstance(error, DAMAGED) or _named_damaged(error) \
+    damaged = isinstance(error, DAMAGED) or _named_damaged(error)
+    where = "something that was read is damaged, or this is a fault of sstlib" if damaged \
         else "this is a fault of sstlib"
     return f"{command}: {type(error).__name__}: {text[:300]} ({where}; {DEBUG}=1 shows the traceback)"
 

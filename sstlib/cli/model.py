@@ -49,7 +49,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Prints the table and what was measured, or writes both as JSON."""
     if arguments.name is None:
         for name, config in MODELS.items():
-            own = f", {' then '.join(config.layers)}, history {config.history}, encoding {config.encoding}" if config.method == "sst" else ""
+            own = ""
+            if config.method == "sst":
+                own = f", {' then '.join(config.layers)}, history {config.history}, encoding {config.encoding}"
             print(f"{name:<28}{config.method} on {config.backbone}{own}")
         return 0
     from sstlib.model.summary import anatomy
@@ -144,9 +146,8 @@ def show(record: dict[str, Any]) -> None:
     print(f"{'module':<28}{'kind':<20}{'output':<24}{'parameters':>12}{'mult-adds':>12}{'pairs':>10}")
     for row in record["rows"]:
         shape = " x ".join(map(str, row["output"]))
-        print(
-            f"{row['module'] or 'whole':<28}{row['kind']:<20}{shape:<24}{row['parameters']:>12,}{scaled(row['multiply_adds']):>12}"
-            f"{scaled(row['pairs']):>10}")
+        print(f"{row['module'] or 'whole':<28}{row['kind']:<20}{shape:<24}{row['parameters']:>12,}"
+              f"{scaled(row['multiply_adds']):>12}{scaled(row['pairs']):>10}")
 
 
 def draw(path: str, config: ModelConfig, title: str, height: int, width: int, objects: int) -> None:

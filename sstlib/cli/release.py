@@ -5,7 +5,8 @@ from pathlib import Path
 
 from sstlib.cli import _arguments
 
-HELP = "put the weights of a finished run into results/weights, with their terms and a card made from records; score them; push them"
+HELP = ("put the weights of a finished run into results/weights, with their terms and a card made from records; "
+        "score them; push them")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

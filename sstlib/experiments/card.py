@@ -101,10 +101,9 @@ def _training(facts: dict[str, Any]) -> list[str]:
         first = f"Begins with {kind}, {Path(start).stem}, of which this file does not tell more."
     for number, run in enumerate(chain, 1):
         if number > 1 and BACKBONE in run["run"]["training"]["start"]:
-            first += f" From run {number} on the published weights (ImageNet) of {run['run']['model']['backbone'].rpartition('+')[2]} are part of it."
-    rows = [first, "", "| run | data | steps | clips a step | size | minutes | machine | commit |", "| --- | --- | --- "
-                                                                                                    "| --- | --- | --- "
-                                                                                                    "| --- | --- |"]
+            trunk = run["run"]["model"]["backbone"].rpartition("+")[2]
+            first += f" From run {number} on the published weights (ImageNet) of {trunk} are part of it."
+    rows = [first, "", "| run | data | steps | clips a step | size | minutes | machine | commit |", "| --- " * 8 + "|"]
     for number, run in enumerate(chain, 1):
         training, data, origin = run["run"]["training"], run["run"]["data"], run["origin"]
         minutes = f"{run['training_seconds'] / 60:.0f}" if "training_seconds" in run else "not recorded"

@@ -183,9 +183,7 @@ def object_ids(labels: UInt8[np.ndarray, "height width"]) -> tuple[int, ...]:
 
 
 def void_in(clip: Iterable[UInt8[np.ndarray, "height width"]]) -> bool:
-    """Whether 255 is void in a clip of labels, or the object (DAVIS 2016): its first frame that shows anything
-    decides.
-    """
+    """Whether 255 is void in a clip of labels, or the object (DAVIS 2016): the first frame with anything decides."""
     return next((values != (VOID,) for labels in clip if (values := tuple(v for v in present(labels) if v))), False)
 
 

@@ -15,8 +15,8 @@ Stored = tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]
 
 
 def beside_masks(shared: Float[Tensor, "batch channels height width"],
-                 cells: Float[Tensor, "batch object height width"]) -> Float[Tensor, "batch_and_object "
-                                                                                     "channels_and_two height width"]:
+                 cells: Float[Tensor, "batch object height width"]
+                 ) -> Float[Tensor, "batch_and_object channels_and_two height width"]:
     """What all objects share beside each object's mask and its complement."""
     objects = cells.shape[1]
     return torch.cat([shared[:, None].expand(-1, objects, -1, -1, -1),
@@ -24,9 +24,7 @@ def beside_masks(shared: Float[Tensor, "batch channels height width"],
 
 
 class Recurrent(Propagator, method="recurrent"):
-    """Recurrent mask propagation: each object's state goes through a convolutional GRU fed with the latest frame and
-    its mask.
-    """
+    """Recurrent propagation: each object's state goes through a convolutional GRU fed the latest frame and its mask."""
 
     def __init__(self, config: ModelConfig):
         super().__init__(config, config.embedding, config.width, 0)
@@ -38,9 +36,10 @@ class Recurrent(Propagator, method="recurrent"):
     def store(self, features: Features, cells: Float[Tensor, "batch object height width"], memory: Memory | None,
               grown: Memory | None) -> Stored:
         batch, objects = cells.shape[:2]
-        hidden = grown.state["hidden"] if grown is not None else cells.new_zeros(batch, objects, self.config.width, *
-                                                                                 cells.shape[2:])
-        seen, hidden = beside_masks(features.embedding, cells), hidden.flatten(0, 1)
+        hidden = cells.new_zeros(batch * objects, self.config.width, *cells.shape[2:])
+        if grown is not None:
+            hidden = grown.state["hidden"].flatten(0, 1)
+        seen = beside_masks(features.embedding, cells)
         reset, update = self.update(torch.cat([seen, hidden], 1)).sigmoid().chunk(2, 1)
         candidate = torch.tanh(self.candidate(torch.cat([seen, reset * hidden], 1)))
         hidden = (1 - update) * hidden + update * candidate
@@ -84,12 +83,11 @@ class STM(Propagator, method="stm"):
         return (*earlier[-self.KEPT:], frames[-1])
 
     def evidence(self, features: Features, memory: Memory) -> tuple[Tensor, Tensor]:
-        kept = [
-            *(r for r in memory.references if r.time not in {other.time for other in memory.recent}), *memory.recent
-        ]
+        recent = {frame.time for frame in memory.recent}
+        frames = [*(r for r in memory.references if r.time not in recent), *memory.recent]
         query, size = features.derived["key"], features.embedding.shape[-2:]
-        keys = torch.cat([r.content["key"].flatten(2) for r in kept], 2)
-        values = torch.cat([r.objects["value"].flatten(3) for r in kept], 3)
+        keys = torch.cat([r.content["key"].flatten(2) for r in frames], 2)
+        values = torch.cat([r.objects["value"].flatten(3) for r in frames], 3)
         weights = (torch.einsum("bcn,bcm->bnm", query.flatten(2), keys) * query.shape[1]**-0.5).softmax(-1)
         read = torch.einsum("bnm,bocm->bocn", weights, values).unflatten(-1, query.shape[-2:])
         read = upsample(read.flatten(1, 2), size).unflatten(1, values.shape[1:3])

@@ -68,10 +68,10 @@ class SmallDecoder(nn.Module):
         self.sharpen = nn.Sequential(group_norm(fine), nn.ReLU(), fast.Convolution3(fine, fine),
                                      group_norm(fine), nn.ReLU(), nn.Conv2d(fine, 1, 3, padding=1))
 
-    def forward(self, low: Float[Tensor, "batch low fine_height fine_width"], shared: Float[Tensor, "batch shared "
-                                                                                                    "height width"],
-                evidence: Float[Tensor, "batch object evidence height width"], instance: Float[Tensor, "batch object "
-                                                                                                       "instance"],
+    def forward(self, low: Float[Tensor, "batch low fine_height fine_width"],
+                shared: Float[Tensor, "batch shared height width"],
+                evidence: Float[Tensor, "batch object evidence height width"],
+                instance: Float[Tensor, "batch object instance"],
                 known: Bool[Tensor, "batch object"]) -> Float[Tensor, "batch object fine_height fine_width"]:
         return self.decoded(low, shared, evidence, instance)[0]
 
@@ -112,9 +112,7 @@ class PresenceHead(nn.Module):
 
 
 def _add_shared(x: Tensor, shared: Tensor) -> Tensor:
-    """Adds what the objects of a clip share to each of them; in its place where no gradient would have to be copied
-    for it.
-    """
+    """Adds what a clip's objects share to each of them, in place where no gradient needs a copy."""
     x, shared = x.unflatten(0, (shared.shape[0], -1)), shared[:, None]
     return (x + shared if x.requires_grad else x.add_(shared)).flatten(0, 1)
 
@@ -125,9 +123,7 @@ REFINED = 64
 
 
 class ContextGate(nn.Module):
-    """Gated channel transformation (Yang et al., 2020): each channel by how its energy compares with the others';
-    starts as the identity.
-    """
+    """Gated channel transformation (Yang et al., 2020): channels by their relative energy; starts as the identity."""
 
     def __init__(self, channels: int):
         super().__init__()
@@ -147,8 +143,8 @@ class GatedBottleneck(Bottleneck):
         super().__init__(inputs, outputs // 4, stride, dilation, "group32")
         self.gate = ContextGate(inputs)
 
-    def forward(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch outputs out_height "
-                                                                                        "out_width"]:
+    def forward(self, x: Float[Tensor, "batch channels height width"]
+                ) -> Float[Tensor, "batch outputs out_height out_width"]:
         return F.relu(self.residual(self.gate(x)) + self.downsample(x))
 
 
@@ -180,15 +176,14 @@ class Ensembler(nn.Module):
         self.skip = nn.Sequential(ContextGate(low + WIDTH), nn.Conv2d(low + WIDTH, REFINED, 1, bias=False),
                                   GroupNorm(REFINED // 4, REFINED), nn.ReLU())
         self.refine = nn.ModuleList(
-            nn.Sequential(nn.Conv2d(channels, WIDTH // 2, 3, padding=1, bias=False), GroupNorm(32, WIDTH //
-                                                                                               2), nn.ReLU())
-            for channels in (refined, WIDTH // 2))
+            nn.Sequential(nn.Conv2d(channels, WIDTH // 2, 3, padding=1, bias=False), GroupNorm(32, WIDTH // 2),
+                          nn.ReLU()) for channels in (refined, WIDTH // 2))
         self.inside, self.outside = (nn.Linear(instance, WIDTH // 2 + 1) for _ in range(2))
 
-    def forward(self, low: Float[Tensor, "batch low fine_height fine_width"], shared: Float[Tensor, "batch shared "
-                                                                                                    "height width"],
-                evidence: Float[Tensor, "batch object evidence height width"], instance: Float[Tensor, "batch object "
-                                                                                                       "instance"],
+    def forward(self, low: Float[Tensor, "batch low fine_height fine_width"],
+                shared: Float[Tensor, "batch shared height width"],
+                evidence: Float[Tensor, "batch object evidence height width"],
+                instance: Float[Tensor, "batch object instance"],
                 known: Bool[Tensor, "batch object"]) -> Float[Tensor, "batch object fine_height fine_width"]:
         objects = evidence.shape[1]
         evidence = evidence.flatten(0, 1)

@@ -36,8 +36,8 @@ class Convolution(nn.Conv2d):
         super().__init__(inputs, outputs, kernel, stride, 0 if late else reach, groups=groups)
         self.margins = (reach - 1, reach + 1, reach - 1, reach + 1) if late else None
 
-    def forward(self, x: Float[Tensor, "batch inputs height width"]) -> Float[Tensor, "batch outputs out_height "
-                                                                                      "out_width"]:
+    def forward(self, x: Float[Tensor, "batch inputs height width"]
+                ) -> Float[Tensor, "batch outputs out_height out_width"]:
         return super().forward(F.pad(x, self.margins) if self.margins else x)
 
 
@@ -52,8 +52,8 @@ class InvertedResidual(nn.Module):
         self.project = Convolution(hidden, outputs, 1)
         self.skips = stride == 1 and inputs == outputs
 
-    def forward(self, x: Float[Tensor, "batch inputs height width"]) -> Float[Tensor, "batch outputs out_height "
-                                                                                      "out_width"]:
+    def forward(self, x: Float[Tensor, "batch inputs height width"]
+                ) -> Float[Tensor, "batch outputs out_height out_width"]:
         y = x if self.expand is None else F.relu6(self.expand(x), inplace=True)
         y = self.project(F.relu6(self.depthwise(y), inplace=True))
         return x + y if self.skips else y
@@ -125,7 +125,7 @@ def _places(network: EfficientNetLite) -> list[tuple[nn.Conv2d, str, str]]:
     for number, block in enumerate(network.blocks):
         within = f"_blocks.{number}."
         for target, convolution, norm in ((block.expand, "_expand_conv", "_bn0"),
-                                          (block.depthwise, "_depthwise_conv", "_bn1"), (block.project, "_project_conv",
-                                                                                         "_bn2")):
+                                          (block.depthwise, "_depthwise_conv", "_bn1"),
+                                          (block.project, "_project_conv", "_bn2")):
             places += [] if target is None else [(target, within + convolution, within + norm)]
     return places

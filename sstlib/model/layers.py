@@ -1,6 +1,4 @@
-"""What backbones and decoders are made of: norms without batch statistics, residual blocks, enlargement that does
-not shift.
-"""
+"""What backbones and decoders are made of: norms without batch statistics, residual blocks, aligned enlargement."""
 
 import math
 from typing import NamedTuple
@@ -59,9 +57,7 @@ class FilterResponseNorm(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions beside a skip; halves the resolution by averaging, so that cell i still covers pixels 2i
-    and 2i + 1.
-    """
+    """Two 3x3 convolutions beside a skip; halves by averaging, so that cell i still covers pixels 2i and 2i + 1."""
 
     def __init__(self, inputs: int, outputs: int, halve: bool = False, dilation: int = 1):
         super().__init__()
@@ -71,10 +67,8 @@ class ResidualBlock(nn.Module):
         self.skip = nn.Conv2d(inputs, outputs, 1, bias=False) if inputs != outputs else nn.Identity()
         nn.init.zeros_(self.norm2.weight)  # starts as the identity, which lets deep stacks learn from the first step
 
-    def forward(
-        self, x: Float[Tensor, "batch channels height width"] | fast.Pending
-    ) -> Float[Tensor, "batch outputs "
-               "out_height out_width"]:
+    def forward(self, x: Float[Tensor, "batch channels height width"] | fast.Pending
+                ) -> Float[Tensor, "batch outputs out_height out_width"]:
         if fast.fits(x, self.conv1, self.conv2):
             return fast.residual(self, x)
         x = F.avg_pool2d(x, 2, ceil_mode=True) if self.halve else x
@@ -96,14 +90,12 @@ def upsample(x: Tensor, size: tuple[int, int], factor: int = 2, centered: bool =
 
 
 class GroupNorm(nn.GroupNorm):
-    """PyTorch's group normalization, which is slow on a CPU where channels are last: there it works on a copy in the
-    other layout.
-    """
+    """PyTorch's group normalization, on a copy in the other layout where that is faster: on a CPU, channels last."""
 
     def forward(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch channels height width"]:
         slow = x.device.type == "cpu" and (x.requires_grad or x.dtype == torch.bfloat16) and not x.is_contiguous()
-        return super().forward(x.contiguous()).contiguous(
-            memory_format=torch.channels_last) if slow else super().forward(x)
+        y = super().forward(x.contiguous() if slow else x)
+        return y.contiguous(memory_format=torch.channels_last) if slow else y
 
 
 def group_norm(channels: int) -> GroupNorm:

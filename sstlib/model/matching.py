@@ -20,6 +20,8 @@ CACHED = 128
 
 
 WIDEST = 112  # channels in which centered features are compared: those of EfficientNet-Lite0 at its stride 16
+FAR = 5e4  # squared distance to an object that is nowhere in reach (CFBI)
+Labeled = tuple[Float[Tensor, "batch channels height width"], Int[Tensor, "batch height width"]]  # embedding, labels
 
 
 def best_other(scores: Float[Tensor, "batch object *rest"]) -> Float[Tensor, "batch object *rest"]:
@@ -66,9 +68,7 @@ class ReferenceMatching(nn.Module):
     def forward(self, query: Float[Tensor, "batch key height width"], keys: Float[Tensor, "batch key cells"],
                 memberships: Float[Tensor, "batch object cells"],
                 landmarks: bool = False) -> Float[Tensor, "batch object 4 height width"]:
-        """Matches against `keys`, the cells of all reference frames, or of all landmarks, whose objects are
-        `memberships`.
-        """
+        """Matches with `keys`, the cells of all reference frames or of all landmarks, and their `memberships`."""
         read, best, sharpness = [], [], self.landmark_sharpness if landmarks else self.sharpness
         # A GPU pays for launches
         for part in query.flatten(2).mT.split(CACHED if query.device.type == "cpu" else QUERIES, 1):
@@ -99,10 +99,8 @@ class FeatureMatching(nn.Module):
         self.background, self.foreground = nn.Parameter(torch.zeros(())), nn.Parameter(torch.zeros(()))
 
     def forward(self, query: Float[Tensor, "batch channels height width"],
-                references: list[tuple[Float[Tensor, "batch channels height width"], Int[Tensor,
-                                                                                         "batch height width"]]],
-                previous: tuple[Float[Tensor, "batch channels height width"], Int[Tensor, "batch height width"]],
-                objects: int) -> Float[Tensor, "batch object 14 height width"]:
+                references: list[Labeled], previous: Labeled, objects: int
+                ) -> Float[Tensor, "batch object 14 height width"]:
         """Maps of the query against given frames and the latest one, each an embedding and the labels of its cells."""
         size = query.shape[-2:]
         keys = torch.cat([embedding.flatten(2) for embedding, _ in references], 2)
@@ -138,10 +136,9 @@ def nearest(query: Float[Tensor, "batch channels cells"], keys: Float[Tensor, "b
     return _distances(query, keys, torch.where(present[:, :, None], index, -1))
 
 
-def nearest_in_windows(query: Float[Tensor, "batch channels height width"], keys: Float[Tensor, "batch channels height "
-                                                                                                "width"],
-                       labels: Int[Tensor, "batch height width"], objects: int) -> Float[Tensor, "batch object radius "
-                                                                                                 "height width"]:
+def nearest_in_windows(query: Float[Tensor, "batch channels height width"],
+                       keys: Float[Tensor, "batch channels height width"], labels: Int[Tensor, "batch height width"],
+                       objects: int) -> Float[Tensor, "batch object radius height width"]:
     """As `nearest`, for keys at most a radius away along height and along width; one map for each of RADII."""
     batch, _, height, width = query.shape
     reach = RADII[-1]
@@ -167,11 +164,8 @@ def nearest_in_windows(query: Float[Tensor, "batch channels height width"], keys
     return torch.stack(found, 2).unflatten(-1, (height, width))
 
 
-FAR = 5e4  # squared distance to an object that is nowhere in reach (CFBI)
-
-
-def _distances(query: Tensor, keys: Tensor, index: Int[Tensor, "batch object cells"]) -> Float[Tensor, "batch object "
-                                                                                                       "cells"]:
+def _distances(query: Tensor, keys: Tensor,
+               index: Int[Tensor, "batch object cells"]) -> Float[Tensor, "batch object cells"]:
     """Squared distances from each query to the key of each object at `index`; far where that is -1."""
     channels = query.shape[1]
     chosen = [keys.gather(2, index[:, o].clamp(min=0)[:, None].expand(-1, channels, -1)) for o in range(index.shape[1])]

@@ -1,6 +1,4 @@
-"""What is kept of earlier frames, whatever the method: where objects were, what they looked like, and room for those
-that join.
-"""
+"""What is kept of earlier frames, whatever the method: where objects were and how they looked, and room for more."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -27,9 +25,7 @@ class Features:
     encoded: tuple | None = None
 
     def split(self, frames: int) -> list["Features"]:
-        """The features of the first so many frames, the next, and so on. Slices would each fill a tensor with zeros
-        in backward.
-        """
+        """Features of the first so many frames, the next, and so on; slices would each fill a gradient with zeros."""
         derived = {name: value.split(frames) for name, value in self.derived.items()}
         return [
             Features(low, embedding, {name: parts[t] for name, parts in derived.items()}, self.size)
@@ -142,11 +138,9 @@ class Memory:
 
 
 def pool_instances(embedding: Float[Tensor, "batch channels height width"],
-                   memberships: Float[Tensor, "batch object height width"]) -> Float[Tensor, "batch object 2 "
-                                                                                             "channels_and_area"]:
-    """Sums of the embedding inside and outside each object, each with its area in the last channel; 0 for objects
-    that are absent.
-    """
+                   memberships: Float[Tensor, "batch object height width"]
+                   ) -> Float[Tensor, "batch object 2 channels_and_area"]:
+    """Sums of the embedding inside and outside each object, area in the last channel; 0 for objects that are absent."""
     present = (memberships.sum((2, 3)) > 0).to(memberships.dtype)[:, :, None, None]
     counted = torch.cat([embedding, torch.ones_like(embedding[:, :1])], 1)
     inside = torch.einsum("bohw,bchw->boc", memberships, counted)

@@ -22,9 +22,7 @@ EVENTS = 4  # losses that are told one by one
 
 
 def likeness(memory: Memory) -> Float[Tensor, " object"]:
-    """Cosine of each object's mean embedding in the latest frame to that of its given masks, the background first; 0
-    where it is nowhere.
-    """
+    """Cosine of each object's latest mean embedding to that of its given masks, background first; 0 where absent."""
     return F.cosine_similarity(memory.reference[0, :, 0, :-1], memory.previous[0, :, 0, :-1], 1)
 
 

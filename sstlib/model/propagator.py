@@ -77,9 +77,7 @@ class Propagator(nn.Module):
         return self.config.backbone.startswith("resnet")
 
     def fitting(self, length: int) -> int:
-        """The side nearest to `length` whose cells reach exactly to the border: 16 k + 1 for centered cells (CFBI),
-        else any.
-        """
+        """The side nearest to `length` whose cells reach just to the border: 16 k + 1 if centered (CFBI), else any."""
         return max(16 * round((length - 1) / 16), 16) + 1 if self.centered else length
 
     def extract(self, frame: Float[Tensor, "batch 3 height width"]) -> Features:
@@ -91,8 +89,8 @@ class Propagator(nn.Module):
             derived["match"] = self.matching.keys(levels.coarse)
         return Features(levels.low, levels.embedding, derived, tuple(frame.shape[-2:]))
 
-    def remember(self, memory: Memory | None, features: Features, memberships: Float[Tensor,
-                                                                                     "batch object height width"],
+    def remember(self, memory: Memory | None, features: Features,
+                 memberships: Float[Tensor, "batch object height width"],
                  given: bool | Sequence[int] = False) -> Memory:
         """A memory that also holds this frame.
 
@@ -199,16 +197,12 @@ class Propagator(nn.Module):
         raise NotImplementedError
 
     def evidence(self, features: Features, memory: Memory) -> tuple[Tensor, Tensor]:
-        """Features shared by all objects (batch, channels, height, width) and evidence of each (batch, object,
-        channels, height, width).
-        """
+        """Features that objects share (batch, channels, height, width), and each object's, on a further axis 1."""
         raise NotImplementedError
 
 
 def _landmark(frame: Remembered) -> Remembered:
-    """What dense matching keeps of a frame: keys and memberships averaged over 2x2 of its cells, 16 bytes of 100 at
-    stride 8.
-    """
+    """What dense matching keeps of a frame, averaged over 2x2 of its cells: 16 bytes of 100 at stride 8."""
     match = F.normalize(F.avg_pool2d(frame.content["match"], 2, ceil_mode=True), dim=1)
     return Remembered(frame.time, F.avg_pool2d(frame.memberships, 4, ceil_mode=True), {"match": match}, {})
 
@@ -224,12 +218,10 @@ def own_memberships(logits: Float[Tensor, "batch object height width"]) -> Float
     return logits.detach().float().softmax(1)
 
 
-def unroll(
-    network: Propagator, frames: Float[Tensor,
-                                       "batch time 3 height width"], memberships: Float[Tensor,
-                                                                                        "batch object height width"],
-    teacher: Float[Tensor, "batch time object height width"] | None = None
-) -> Float[Tensor, "batch later object height width"]:
+def unroll(network: Propagator, frames: Float[Tensor, "batch time 3 height width"],
+           memberships: Float[Tensor, "batch object height width"],
+           teacher: Float[Tensor, "batch time object height width"] | None = None
+           ) -> Float[Tensor, "batch later object height width"]:
     """Logits of every frame after the first, whose memberships are given.
 
     Args:
@@ -245,9 +237,7 @@ def unroll(
 def unroll_all(network: Propagator, frames: Float[Tensor, "batch time 3 height width"],
                memberships: Float[Tensor, "batch object height width"],
                teacher: Float[Tensor, "batch time object height width"] | None = None) -> tuple[Tensor, Tensor | None]:
-    """As `unroll`, and what the presence head says of every frame after the first (batch, later, object, 2), if
-    there is one.
-    """
+    """As `unroll`, and the presence head's logits for every later frame (batch, later, object, 2), or None."""
     batch, time = frames.shape[:2]
     features = network.extract(frames.transpose(0, 1).flatten(0, 1)).split(batch)
     memory = network.remember(None, features[0], memberships)

@@ -51,8 +51,8 @@ class BasicBlock(nn.Module):
         self.conv2, self.bn2 = _convolution(planes, planes, 3, dilation=dilation), NORMS[norm](planes)
         self.downsample = _shortcut(inputs, planes, stride, norm)
 
-    def forward(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch outputs out_height "
-                                                                                        "out_width"]:
+    def forward(self, x: Float[Tensor, "batch channels height width"]
+                ) -> Float[Tensor, "batch outputs out_height out_width"]:
         y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
         return F.relu(y + self.downsample(x))
 
@@ -69,12 +69,12 @@ class Bottleneck(nn.Module):
         self.conv3, self.bn3 = _convolution(planes, planes * 4, 1), NORMS[norm](planes * 4)
         self.downsample = _shortcut(inputs, planes * 4, stride, norm)
 
-    def forward(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch outputs out_height "
-                                                                                        "out_width"]:
+    def forward(self, x: Float[Tensor, "batch channels height width"]
+                ) -> Float[Tensor, "batch outputs out_height out_width"]:
         return F.relu(self.residual(x) + self.downsample(x))
 
-    def residual(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch outputs out_height "
-                                                                                         "out_width"]:
+    def residual(self, x: Float[Tensor, "batch channels height width"]
+                 ) -> Float[Tensor, "batch outputs out_height out_width"]:
         """What is added to the shortcut."""
         y = F.relu(self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x))))))
         return self.bn3(self.conv3(y))
@@ -128,17 +128,15 @@ class _Branch(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, rate: int, norm: str):
         super().__init__()
-        self.atrous_conv, self.bn = _convolution(inputs, outputs, 1 if rate == 1 else 3,
-                                                 dilation=rate), NORMS[norm](outputs)
+        self.atrous_conv = _convolution(inputs, outputs, 1 if rate == 1 else 3, dilation=rate)
+        self.bn = NORMS[norm](outputs)
 
     def forward(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch outputs height width"]:
         return F.relu(self.bn(self.atrous_conv(x)))
 
 
 class ASPP(nn.Module):
-    """Atrous spatial pyramid pooling: a 1x1 and three dilated 3x3 convolutions and the image's mean, joined by a
-    1x1.
-    """
+    """Atrous spatial pyramid pooling: a 1x1 and dilated 3x3 convolutions and the image's mean, joined by a 1x1."""
 
     def __init__(self, inputs: int, width: int, pooled: int, outputs: int, rates: tuple[int, ...], norm: str,
                  dropout: float = 0.0):
@@ -163,9 +161,7 @@ def _pooled_norm(channels: int, norm: str) -> nn.Module:
 
 
 class DeepLabDecoder(nn.Module):
-    """DeepLabV3+'s decoder up to 256 channels at stride 4: low-level features to 48 channels, joined, two 3x3
-    convolutions.
-    """
+    """DeepLabV3+'s decoder to 256 channels at stride 4: low-level features to 48, joined, two 3x3 convolutions."""
 
     def __init__(self, low: int, norm: str):
         super().__init__()
@@ -173,9 +169,8 @@ class DeepLabDecoder(nn.Module):
         self.last_conv = nn.Sequential(_convolution(304, 256, 3), NORMS[norm](256), nn.ReLU(), nn.Identity(),
                                        _convolution(256, 256, 3), NORMS[norm](256), nn.ReLU())
 
-    def forward(
-            self, x: Float[Tensor, "batch 256 height width"],
-            low: Float[Tensor, "batch low low_height low_width"]) -> Float[Tensor, "batch 256 low_height low_width"]:
+    def forward(self, x: Float[Tensor, "batch 256 height width"], low: Float[Tensor, "batch low low_height low_width"]
+                ) -> Float[Tensor, "batch 256 low_height low_width"]:
         low = F.relu(self.bn1(self.conv1(low)))
         return self.last_conv(torch.cat([upsample(x, low.shape[2:], centered=True), low], 1))
 

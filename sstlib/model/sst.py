@@ -1,6 +1,4 @@
-"""SST (section 3): sparse attention over a history of frames (Eq. 1 to 6), on the features that `Propagator`
-extracts.
-"""
+"""SST (section 3): sparse attention over a history of frames (Eq. 1 to 6), on a `Propagator`'s features."""
 
 import torch
 from torch import Tensor, nn
@@ -17,9 +15,7 @@ from sstlib.shapes import Float, Int
 
 
 class EncoderLayer(nn.Module):
-    """g_l of Eq. 3: sparse multi-head attention and a position-wise network, each added and then normalized
-    (post-norm, Fig. 2).
-    """
+    """g_l of Eq. 3: sparse multi-head attention, then a position-wise network, each added and normalized (Fig. 2)."""
 
     def __init__(self, config: ModelConfig, connectivity: str):
         super().__init__()
@@ -35,8 +31,8 @@ class EncoderLayer(nn.Module):
         nonlinearity = FilterResponseNorm(hidden, threshold=True, last=True) if frn else nn.ReLU(inplace=True)
         self.feedforward = nn.Sequential(nn.Linear(width, hidden), nonlinearity, nn.Linear(hidden, width))
 
-    def heads(self, x: Float[Tensor, "batch time height width channels"]) -> Float[Tensor, "batch head time height "
-                                                                                           "width dim"]:
+    def heads(self, x: Float[Tensor, "batch time height width channels"]
+              ) -> Float[Tensor, "batch head time height width dim"]:
         """Channels dealt out to the heads."""
         return x.unflatten(-1, (self.config.heads, -1)).permute(0, 4, 1, 2, 3, 5).contiguous()
 
@@ -44,11 +40,10 @@ class EncoderLayer(nn.Module):
         """Key and value of every cell."""
         return self.heads(self.key(x)), self.heads(self.value(x))
 
-    def forward(self, x: Float[Tensor, "batch queries height width channels"], key: Float[Tensor, "batch head time "
-                                                                                          "height width dim"],
-                value: Float[Tensor,
-                             "batch head time height width dim"], memberships: Float[Tensor, "batch object "
-                                                                                     "time height width"] | None,
+    def forward(self, x: Float[Tensor, "batch queries height width channels"],
+                key: Float[Tensor, "batch head time height width dim"],
+                value: Float[Tensor, "batch head time height width dim"],
+                memberships: Float[Tensor, "batch object time height width"] | None,
                 labels: Int[Tensor, "batch time height width"] | None) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """Cells of the last frames after attending to all frames, and the last frame's evidence about objects: maps and
         features.
@@ -88,9 +83,8 @@ class EncoderLayer(nn.Module):
         merged = self.out(attended.output[..., :dim].permute(0, 2, 3, 4, 1, 5).flatten(-2))
         if memberships is None:
             return merged, None, None
-        warped = attended.output[:, :, -1, ..., dim:].unflatten(-1, (objects, -1)).permute(0, 4, 1, 5, 2,
-                                                                                           3).flatten(2, 3)
-        return merged, attended.affinity[:, :, :, -1].transpose(1, 2), warped
+        warped = attended.output[:, :, -1, ..., dim:].unflatten(-1, (objects, -1)).permute(0, 4, 1, 5, 2, 3)
+        return merged, attended.affinity[:, :, :, -1].transpose(1, 2), warped.flatten(2, 3)
 
 
 class SST(Propagator, method="sst"):
@@ -141,9 +135,7 @@ class SST(Propagator, method="sst"):
 
     def encode(self, features: Features,
                memory: Memory | None) -> tuple[Tensor, tuple[list[Tensor], list[Tensor]], dict[str, Tensor]]:
-        """Encoder output of the current frame, maps and warped features of all layers, and (causal) the keys and
-        values to keep.
-        """
+        """The current frame's encoder output, maps and warped features of all layers, and (causal) keys and values."""
         if features.encoded is not None and features.encoded[0] is memory:
             return features.encoded[1]
         past = self.buffer(memory)

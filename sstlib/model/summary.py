@@ -1,6 +1,4 @@
-"""What a network is made of and what a frame costs it: shapes, parameters, multiply-adds and attention pairs,
-without computing anything.
-"""
+"""What a network is made of and what a frame costs it: shapes, parameters, multiply-adds, attention pairs."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -118,9 +116,7 @@ def _counted(pairs: dict[str, int], name: str) -> Any:
 
 
 def _attention_work(pairs: dict[str, int], name: str, config: ModelConfig, objects: int) -> int:
-    """Multiply-adds of the attention itself: a score and a weighted value for each pair, masks or features riding
-    with the values.
-    """
+    """Multiply-adds of the attention itself: a score and a weighted value a pair, masks or features riding along."""
     dim = config.width // config.heads
     riders = (objects + 1) * (dim if config.warped == "features" else 1)
     return _within(pairs, name) * (2 * dim + riders)

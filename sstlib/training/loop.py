@@ -64,9 +64,7 @@ class Clips(Dataset):
 
 def training_clip(data: DataConfig, seed: int,
                   position: int) -> tuple[UInt8[Tensor, "time 3 height width"], UInt8[Tensor, "time height width"]]:
-    """One training sample in bytes, in which it travels from the process that made it and to the device: a fifth of
-    what numbers take.
-    """
+    """One training sample in bytes, as it travels between processes and devices: a fifth of what numbers take."""
     frames, labels = training_sample(data, seed, position)
     return torch.from_numpy(frames).permute(0, 3, 1, 2), torch.from_numpy(labels)
 
@@ -150,9 +148,7 @@ class _Run:
         return self.folder / "checkpoint" / "last.pt"
 
     def _require_data(self, state: dict[str, Any] | None) -> None:
-        """Raises what drawing the first clip would, before anything is computed: an unknown preset or data set, or
-        one that is not there.
-        """
+        """Raises at once what drawing the first clip would: an unknown preset or data set, or data that are gone."""
         data = self.config.data
         for preset in data.difficulty.split("+"):
             random_spec(preset, 0)
@@ -191,9 +187,7 @@ class _Run:
 
     @contextlib.contextmanager
     def _told(self) -> Iterator[None]:
-        """Says in plain words that a worker died, whenever PyTorch finds out: it raises wherever the main process
-        happens to be.
-        """
+        """Says in plain words that a worker died: PyTorch raises wherever the main process happens to be."""
         try:
             yield
         except RuntimeError as error:
@@ -251,7 +245,9 @@ class _Run:
         recent = [row["loss"] for row in self.curve[1 - PATIENCE:]] + [loss]
         grown = sum(recent) / len(recent) > HOPELESS and len(recent) == PATIENCE
         if grown or not math.isfinite(loss) or not math.isfinite(norm):
-            what = f"a mean loss of {sum(recent) / len(recent):.1f} over {PATIENCE} steps" if grown else f"loss {loss}, gradient norm {norm}"
+            what = f"loss {loss}, gradient norm {norm}"
+            if grown:
+                what = f"a mean loss of {sum(recent) / len(recent):.1f} over {PATIENCE} steps"
             raise Diverged(f"step {self.step}: {what}; the last good checkpoint is "
                            f"{self.checkpoint_path if self.checkpoint_path.exists() else 'none yet'}. Lower "
                            "learning_rate or clip_norm")
@@ -343,9 +339,7 @@ class _Run:
 
 @torch.no_grad()
 def probe_masks(network: Propagator, data: DataConfig, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Frames, true labels and the network's labels of a held-out generated clip, each (time, height, width[, 3])
-    uint8.
-    """
+    """Frames, truth and the network's labels of a held-out generated clip, each (time, height, width[, 3]) uint8."""
     device = next(network.parameters()).device
     pixels, truth = training_clip(data.replace(real="", real_ratio=0.0, photo_ratio=0.0, held_out=()), PROBE_SEED,
                                   index)

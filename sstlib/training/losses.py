@@ -1,6 +1,4 @@
-"""What training minimizes: bootstrapped cross-entropy (CFBI), a soft-Jaccard term (AOT), and what is told of
-presence.
-"""
+"""What training minimizes: bootstrapped cross-entropy (CFBI), soft Jaccard (AOT), and the presence head's loss."""
 
 from typing import NamedTuple
 
@@ -56,9 +54,8 @@ def _sums(ids: Int[Tensor, "batch height width"], values: Float[Tensor, "batch h
     return torch.stack([torch.where(ids == o, values, 0).sum((1, 2)) for o in range(objects)], 1)
 
 
-def bootstrapped_cross_entropy(
-    logits: Float[Tensor, "batch object height width"], labels: Int[Tensor, "batch height width"], share: float = 1.0
-) -> Float[Tensor, ""]:
+def bootstrapped_cross_entropy(logits: Float[Tensor, "batch object height width"],
+                               labels: Int[Tensor, "batch height width"], share: float = 1.0) -> Float[Tensor, ""]:
     """Mean cross-entropy over the hardest `share` of the pixels of each image (CFBI's only loss); void pixels do not
     count.
 
@@ -70,9 +67,8 @@ def bootstrapped_cross_entropy(
     return segmentation_loss(logits, labels, share, 0.0)
 
 
-def soft_jaccard(
-    logits: Float[Tensor, "batch object height width"], labels: Int[Tensor, "batch height width"]
-) -> Float[Tensor, ""]:
+def soft_jaccard(logits: Float[Tensor, "batch object height width"],
+                 labels: Int[Tensor, "batch height width"]) -> Float[Tensor, ""]:
     """One minus the soft intersection over union: mean over an image's visible objects, then over images; no
     background.
 
@@ -81,8 +77,8 @@ def soft_jaccard(
     return _Pixels.of(logits, labels).jaccard()
 
 
-def presence_loss(presence: Float[Tensor, "batch later object 2"], logits: Float[Tensor, "batch later object height "
-                                                                                         "width"],
+def presence_loss(presence: Float[Tensor, "batch later object 2"],
+                  logits: Float[Tensor, "batch later object height width"],
                   labels: Int[Tensor, "batch time height width"]) -> Float[Tensor, ""]:
     """Cross-entropy of what is told of each object: that it is in sight, and that the mask made of it has a J of at
     least one half.

@@ -46,9 +46,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Positions(Sequence):
-    """Positions in the run of the clips that a process draws, those of each step after another, without a list of a
-    long run's.
-    """
+    """Positions in the run of the clips that a process draws, step after step, without a long run's list."""
 
     steps: range
     batch: int

@@ -85,9 +85,8 @@ def fits(x: Tensor | Pending, *modules: nn.Module) -> bool:
         for module in modules)
 
 
-def residual(
-        block: nn.Module, x: Float[Tensor, "batch channels height width"] | Pending
-) -> Float[Tensor, "batch outputs out_height out_width"]:
+def residual(block: nn.Module, x: Float[Tensor, "batch channels height width"] | Pending
+             ) -> Float[Tensor, "batch outputs out_height out_width"]:
     """What `layers.ResidualBlock` computes, where `fits`."""
     x = halved(x) if block.halve else x
     y = normalized(block.norm1, *convolved(block.conv1, x))
@@ -101,8 +100,8 @@ def stem(layers: nn.Sequential, image: Float[Tensor, "batch 3 height width"], bl
     return normalized(norm, convolution(image)) if fits(image, norm, block.conv1, block.conv2) else layers(image)
 
 
-def sharpened(layers: nn.Sequential, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch 1 height "
-                                                                                                       "width"]:
+def sharpened(layers: nn.Sequential,
+              x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch 1 height width"]:
     """Norm, ReLU and 3x3 convolution, twice, the last one to a single channel."""
     before, _, convolution, after, _, last = layers
     if not fits(x, before, convolution):
