@@ -21,9 +21,7 @@ def cores() -> int:
 
 
 def busy_seconds() -> float | None:
-    """What the cores that this process may use have worked since the machine's start, for whichever program; None where the system
-    does not tell (it is Linux that does).
-    """
+    """Seconds that this process's cores have worked since the machine's start, whoever for; None outside of Linux."""
     try:
         with open("/proc/stat") as file:
             rows = [line.split() for line in file if line.startswith("cpu")]
@@ -68,9 +66,10 @@ def free_threads(most: int) -> int:
 
 @contextmanager
 def shared_cores() -> Iterator[None]:
-    """What is done within takes no more threads than find a core of their own; the caller's setting holds again afterward.
+    """Within, no more threads are taken than find a core of their own; afterward the caller's setting holds again.
 
-    The number of threads changes the last bits of a result: set one (`torch.set_num_threads(1)`) where runs must be equal to the bit.
+    The number of threads changes the last bits of a result: set one (`torch.set_num_threads(1)`) where runs must be
+    equal to the bit.
     """
     most = torch.get_num_threads()
     count = free_threads(most) if most > 1 else 1
