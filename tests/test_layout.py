@@ -13,7 +13,7 @@ FLOORS = (  # a room imports only rooms of floors before its own
     ("config", "connectivity", "native", "provenance", "statistics"),
     ("attention", "metrics", "releases", "routes"),
     ("model", "synthetic", "video"),
-    ("anatomy", "inference", "movies", "plots", "weights"),
+    ("anatomy", "inference", "movies", "plots", "prompts", "weights"),
     ("datasets", "explorers", "sessions"),
     ("evaluation", "training"),
     ("benchmarks", "experiments"),

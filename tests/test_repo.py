@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 SOURCES = sorted((ROOT / "sstlib").rglob("*.py"))
 VAGUE = {"utils", "util", "misc", "helpers", "helper", "common"}
 RARE = ("av", "papermill", "nbconvert", "dask", "distributed", "ipywidgets", "anywidget", "matplotlib", "pandas", "cv2",
-        "IPython")
+        "pycocotools", "IPython")
 LEAN = ("attention", "connectivity", "inference", "metrics", "model", "synthetic", "weights")
 
 

@@ -1,0 +1,130 @@
+"""Masks from boxes, clicks, scribbles and polygons, on pictures whose truth is known by construction."""
+
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+from sstlib import prompts
+from sstlib.cli import main, one_line
+
+SIZE = (120, 160)
+
+
+def picture(*shapes):
+    """Ellipses (left, top, right, bottom, color) on a greenish texture, and the mask of each."""
+    noise = np.random.default_rng(0).integers(-20, 21, (*SIZE, 3))
+    image, masks = Image.new("RGB", SIZE[::-1], (70, 130, 80)), []
+    for *corners, color in shapes:
+        ImageDraw.Draw(image).ellipse(corners, fill=color)
+        mask = Image.new("1", SIZE[::-1])
+        ImageDraw.Draw(mask).ellipse(corners, fill=1)
+        masks.append(np.array(mask))
+    return np.clip(np.asarray(image) + noise, 0, 255).astype(np.uint8), masks
+
+
+def overlap(one, other):
+    return (one & other).sum() / (one | other).sum()
+
+
+FRAME, (RED, BLUE) = picture((20, 30, 70, 90, (200, 60, 50)), (100, 20, 140, 100, (50, 70, 190)))
+
+
+def test_a_box_gives_the_object_that_fills_it():
+    mask = prompts.mask_from_box(FRAME, (20, 30, 51, 61))
+    assert mask.dtype == bool and overlap(mask, RED) > 0.95
+    assert overlap(prompts.mask_from_box(FRAME, (100.0, 20, 41, 81)), BLUE) > 0.95
+    np.testing.assert_array_equal(mask, prompts.mask_from_box(FRAME, (20, 30, 51, 61)))
+
+
+def test_nothing_outside_of_the_box_is_of_the_object():
+    mask = prompts.mask_from_box(FRAME, (20, 30, 45, 61))
+    assert mask[:, 20:65].sum() > 0.9 * RED[:, 20:65].sum() and not mask[:, 65:].any() and not mask[:, :20].any()
+
+
+def test_clicks_give_the_object_and_not_another_of_its_colors():
+    frame, (left, right) = picture((20, 30, 60, 90, (200, 60, 50)), (110, 30, 150, 90, (200, 60, 50)))
+    mask = prompts.mask_from_points(frame, [(40, 60)])
+    assert overlap(mask, left) > 0.9 and not (mask & right).any()
+    assert overlap(prompts.mask_from_points(frame, [(40, 60), (130, 60)]), left | right) > 0.9
+
+
+def test_a_click_beside_the_object_takes_away_what_it_is_on():
+    frame, (inner, outer) = picture((60, 40, 100, 80, (200, 60, 50)), (64, 78, 96, 110, (60, 60, 190)))
+    both = prompts.mask_from_points(frame, [(80, 50), (80, 100)])
+    alone = prompts.mask_from_points(frame, [(80, 50)], background=[(80, 100)])
+    assert (both & outer).sum() > 0.8 * outer.sum() and not alone[100, 80]
+    assert overlap(alone, inner & ~outer) > 0.85
+
+
+def test_a_large_picture_is_cut_out_in_full_size():
+    large = np.repeat(np.repeat(FRAME, 5, 0), 5, 1)
+    expected = np.repeat(np.repeat(RED, 5, 0), 5, 1)
+    assert overlap(prompts.mask_from_points(large, [(220, 300)]), expected) > 0.95
+
+
+@pytest.mark.parametrize("background", [255, 9])
+def test_scribbles_give_every_object_and_stay_what_they_are(background):
+    drawn = np.zeros(SIZE, np.uint8)
+    drawn[55:65, 40:50], drawn[40:80, 118:122], drawn[5:8, 10:150] = 3, 7, background
+    labels = prompts.mask_from_scribbles(FRAME, drawn, background)
+    assert labels.dtype == np.uint8 and set(np.unique(labels)) == {0, 3, 7}
+    assert overlap(labels == 3, RED) > 0.95 and overlap(labels == 7, BLUE) > 0.95
+    for identity in (3, 7):
+        assert (labels[drawn == identity] == identity).all()
+    assert not labels[drawn == background].any()
+
+
+def test_a_polygon_holds_what_its_line_goes_around():
+    mask = prompts.mask_from_polygon((10, 12), [(2, 1), (8, 1), (8, 5), (2, 5)])
+    expected = np.zeros((10, 12), bool)
+    expected[1:6, 2:9] = True
+    np.testing.assert_array_equal(mask, expected)
+    triangle = prompts.mask_from_polygon((100, 100), [(10, 10), (90, 10), (10, 90)])
+    assert abs(triangle.sum() - 3200) < 130 and triangle[20, 20] and not triangle[80, 80]
+
+
+BAD = {  # what is asked, and words of the error
+    "a box beyond the frame": (lambda: prompts.mask_from_box(FRAME, (100, 20, 70, 50)), "not in the frame.*160x120"),
+    "a box of no width": (lambda: prompts.mask_from_box(FRAME, (100, 20, 0, 50)), "not in the frame"),
+    "a box left of the frame": (lambda: prompts.mask_from_box(FRAME, (-1, 20, 20, 50)), "not in the frame"),
+    "no number": (lambda: prompts.mask_from_box(FRAME, (float("nan"), 20, 20, 50)), "a number of the box"),
+    "the whole frame": (lambda: prompts.mask_from_box(FRAME, (0, 0, 160, 120)), "whole frame.*polygon"),
+    "one pixel": (lambda: prompts.mask_from_box(FRAME, (8, 8, 1, 1)), "too little"),
+    "no click": (lambda: prompts.mask_from_points(FRAME, []), "no point on the object"),
+    "a click outside": (lambda: prompts.mask_from_points(FRAME, [(160, 20)]), "160,20 is not in the frame"),
+    "a click outside, of the background": (lambda: prompts.mask_from_points(FRAME, [(16, 20)], [(0, 120)]), "0,120"),
+    "a click of both": (lambda: prompts.mask_from_points(FRAME, [(16, 20)], [(16, 20)]), "on the object and beside"),
+    "a line": (lambda: prompts.mask_from_polygon((9, 9), [(1, 1), (2, 2)]), "polygon of 2 points"),
+    "a corner outside": (lambda: prompts.mask_from_polygon((9, 9), [(1, 1), (2, 2), (10, 3)]), "10,3 is not in"),
+    "nothing drawn": (lambda: prompts.mask_from_scribbles(FRAME, np.zeros(SIZE, np.uint8)), "nothing was drawn"),
+    "another size": (lambda: prompts.mask_from_scribbles(FRAME, np.ones((3, 4), np.uint8)), "4x3.*160x120"),
+    "gray": (lambda: prompts.mask_from_box(FRAME[..., 0], (1, 1, 4, 4)), "give RGB"),
+}
+
+
+@pytest.mark.parametrize("ask, words", BAD.values(), ids=BAD)
+def test_what_cannot_be_meant_is_refused(ask, words):
+    with pytest.raises(ValueError, match=words):
+        ask()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_whatever_is_clicked_on_belongs_to_the_object(seed):
+    draws = np.random.default_rng(seed)
+    frame = draws.integers(0, 256, (*draws.integers(12, 90, 2), 3), np.uint8)
+    height, width = frame.shape[:2]
+    points = [(int(draws.integers(width)), int(draws.integers(height))) for _ in range(3)]
+    mask = prompts.mask_from_points(frame, points[:2], [point for point in points[2:] if point not in points[:2]])
+    assert mask.shape == (height, width) and all(mask[y, x] for x, y in points[:2])
+
+
+def test_without_opencv_it_is_said_what_to_install(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    with pytest.raises(ModuleNotFoundError, match=r"sstlib\[prompts\]") as caught:
+        prompts.mask_from_box(FRAME, (20, 30, 51, 61))
+    assert one_line("sst segment", caught.value) == \
+        "sst segment: this needs cv2, which is not installed: pip install 'sstlib[prompts]'"
+    monkeypatch.setattr("sstlib.cli.build_parser", lambda: prompts.mask_from_box(FRAME, (20, 30, 51, 61)))
+    assert main([]) == 2
