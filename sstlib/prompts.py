@@ -33,7 +33,8 @@ def mask_from_box(frame: Shaped[np.ndarray, "..."], box: Box) -> Bool[np.ndarray
         box: left, top, width and height in pixels; some of the frame must be outside.
 
     Raises:
-        ValueError: a box that is not in the frame, leaves nothing of it, or holds nothing that differs from what is around.
+        ValueError: a box that is not in the frame, leaves nothing of it, or holds nothing that differs from what is
+            around it.
         ModuleNotFoundError: OpenCV is not installed.
     """
     height, width = _checked(frame)
@@ -113,8 +114,8 @@ def mask_from_scribbles(frame: Shaped[np.ndarray, "..."], labels: Shaped[np.ndar
 
     Args:
         frame: RGB, uint8 (height, width, 3).
-        labels: uint8 (height, width), 0 where nothing was drawn, the object's id where it was drawn on, `background` where the background was;
-            without strokes of the background, it is taken to lie along the frame's border.
+        labels: uint8 (height, width), 0 where nothing was drawn, an object's id where it was drawn on, `background`
+            where the background was; without strokes of the background, it is taken to lie along the frame's border.
         background: the value of strokes on the background.
 
     Returns:
@@ -196,8 +197,8 @@ def _inside(point: Point, width: int, height: int) -> tuple[int, int]:
 
 def _checked(frame: Shaped[np.ndarray, "..."]) -> tuple[int, int]:
     if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3 or not frame.size:
-        raise ValueError(f"the frame is {frame.dtype} of shape {frame.shape}; give RGB as uint8 of shape (height, width, "
-                         "3)")
+        raise ValueError(f"the frame is {frame.dtype} of shape {frame.shape}; give RGB as uint8 of shape (height, "
+                         "width, 3)")
     return frame.shape[:2]
 
 
