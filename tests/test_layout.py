@@ -15,7 +15,7 @@ FLOORS = (  # a room imports only rooms of floors before its own
     ("model", "synthetic", "video"),
     ("anatomy", "inference", "movies", "plots", "prompts", "weights"),
     ("datasets", "explorers", "sessions"),
-    ("evaluation", "training"),
+    ("evaluation", "exports", "training"),
     ("benchmarks", "experiments"),
     ("reproduction",),
     ("cli",),

@@ -4,9 +4,8 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from PIL import Image
 
-from sstlib import movies, sessions, video
+from sstlib import movies, video
 from sstlib.movies import reading
 
 
@@ -98,24 +97,6 @@ def test_a_video_that_cannot_be_written_leaves_nothing(tmp_path):
     with pytest.raises(ValueError, match="no frames"):
         movies.write_video(tmp_path / "clip.mp4", [])
     assert not list(tmp_path.iterdir())
-
-
-def test_a_segmented_clip_is_shown_as_a_video_and_on_a_sheet(tmp_path):
-    labels = np.zeros((46, 62), np.uint8)
-    labels[10:20, 4:14] = 1
-    sequence = video.ArraySequence(clip(30))
-    for name in sequence.frame_names:
-        video.write_mask(tmp_path / f"{name}.png", labels)
-    whole = sessions.Clip(sequence, {0: labels})
-    sessions.Overlay(whole, tmp_path).close()
-    shown = movies.VideoSequence(tmp_path / "overlay.mp4")
-    assert len(shown) == 30
-    assert np.abs(shown.frame(29).astype(int) - video.overlay(sequence.frame(29), labels)).mean() < 6
-    sessions.Sheet(whole, tmp_path, tmp_path / "shown" / "sheet.png").close()
-    sheet = np.asarray(Image.open(tmp_path / "shown" / "sheet.png"))
-    rows = sessions.sinks.SHEET // 6
-    assert sheet.shape == (rows * (178 + 4) - 4, 6 * (240 + 4) - 4, 3)
-    assert np.abs(sheet[-20, -100].astype(int) - sequence.frame(29)[40, 36]).max() < 3  # beside the object
 
 
 def test_contact_sheets_hold_all_pictures_in_rows():

@@ -10,10 +10,12 @@ from PIL import Image
 
 from sstlib import weights
 from sstlib.cli import main
+from sstlib.cli._outputs import EXPORTS
 from sstlib.config import named_model
+from sstlib.exports import FORMATS
 from sstlib.model import build
 from sstlib.movies import VideoSequence, write_video
-from sstlib.video import read_mask, write_mask
+from sstlib.video import read_mask, write_mask, write_picture
 
 SHAPE = (32, 48)
 FRAMES = np.random.default_rng(0).integers(0, 256, (5, *SHAPE, 3), np.uint8)
@@ -253,6 +255,77 @@ def test_what_a_reader_warns_of_is_a_line(folder, sst):
     (folder / "cut.mkv").write_bytes(whole[:len(whole) // 2])
     status, _, error = sst("cut.mkv")
     assert status == 0 and error.startswith("note: cut.mkv: the header tells of 40 frames, ") and ".py" not in error
+
+
+def test_exports_lie_beside_the_masks(folder, sst):
+    status, out, _ = sst("frames", "mask.png", "out", "--export", "coco, boxes", "--export", "objects", "--overlay")
+    assert status == 0 and "and out/coco.json\n" in out
+    assert sorted(path.name for path in (folder / "out").iterdir() if not path.name.startswith("0")) == [
+        "boxes.csv", "coco.json", "objects", "overlay.mp4"
+    ]
+
+
+def test_exports_of_an_earlier_run_are_not_left_beside_other_masks(folder, sst):
+    assert sst("frames", "mask.png", "out", "--export", "coco,yolo,objects")[0] == 0
+    Image.fromarray(FRAMES[0]).save(folder / "out" / "objects" / "photo.png")
+    before = content(folder)
+    status, _, error = sst("frames", "mask.png", "out", "--export", "coco")
+    assert status == 2 and "--overwrite" in error and content(folder) == before
+    status, _, error = sst("frames", "mask.png", "out", "--export", "objects", "--overwrite")
+    assert status == 2 and "photo.png was not written by this command" in error and content(folder) == before
+    status, out, _ = sst("frames", "mask.png", "out", "--export", "boxes", "--overwrite")
+    assert status == 0 and "left in out: objects" in out
+    assert not (folder / "out" / "coco.json").exists() and not (folder / "out" / "yolo").exists()
+    assert (folder / "out" / "objects" / "photo.png").exists() and (folder / "out" / "boxes.csv").exists()
+
+
+def test_frames_within_an_export_are_not_replaced_with_it(folder, sst):
+    assert sst("frames", "mask.png", "out", "--export", "yolo")[0] == 0
+    before = content(folder)
+    status, _, error = sst("out/yolo/images/train", "mask.png", "out", "--export", "yolo", "--overwrite")
+    assert status == 2 and "in which" in error and content(folder) == before
+    status, out, _ = sst("out/yolo/images/train", "mask.png", "out", "--overwrite")
+    assert status == 0 and {path: (folder / path).read_bytes() for path in before if "yolo" in str(path)}
+
+
+WRONG = {
+    "an unknown name": (["--export", "coco,gif"], "there is no 'gif'; expected some of overlay"),
+    "no name": (["--export", ""], "there is no ''"),
+    "a quality that the codec has not": (["--overlay", "--crf", "60"], "crf of h264 is 60; expected"),
+    "a codec without such a quality": (["--codec", "prores"], "invalid choice: 'prores'"),
+    "a sheet that is no picture": (["--sheet", "sheet.gif"], "sheet.gif: a sheet is written as .png, .jpg"),
+    "a folder in the way": (["--export", "coco"], "coco.json is a folder"),
+    "a file in the way": (["--export", "yolo"], "yolo is a file"),
+    "a link in the way": (["--export", "soft", "--overwrite"], "soft is a link"),
+}
+
+
+@pytest.mark.parametrize("options, said", WRONG.values(), ids=WRONG)
+def test_what_cannot_be_exported_is_refused_before_work_starts(folder, sst, monkeypatch, options, said):
+    (folder / "out" / "coco.json").mkdir(parents=True)
+    (folder / "out" / "yolo").write_text("")
+    (folder / "elsewhere").mkdir()
+    (folder / "out" / "soft").symlink_to(folder / "elsewhere")
+    monkeypatch.setattr(weights, "load", lambda *given: pytest.fail("said too late"))
+    status, _, error = sst("frames", "mask.png", "out", *options)
+    assert status == 2 and said in error and error.count("\n") == 1
+
+
+def test_a_full_disk_while_exporting_leaves_the_masks_and_nothing_half_written(folder, sst, monkeypatch):
+    def full(path, picture):
+        if "cutout" in str(path):
+            raise OSError(28, "No space left on device")
+        return write_picture(path, picture)
+
+    monkeypatch.setattr("sstlib.exports.product.write_picture", full)
+    status, _, error = sst("frames", "mask.png", "out", "--export", "overlay,webm,cutout,coco,yolo,soft")
+    assert status == 2 and "No space left" in error and error.strip().count("\n") == 0
+    left = sorted(path.name for path in (folder / "out").iterdir())
+    assert left == [f"{t:05d}.png" for t in range(5)]
+
+
+def test_what_help_lists_is_what_there_is():
+    assert set(EXPORTS) == set(FORMATS)
 
 
 def test_the_overlay_has_the_times_of_its_video(folder, sst):

@@ -11,55 +11,111 @@ from sstlib.values import require_place
 from sstlib.video import Sequence, is_picture, written_here
 
 LISTED = 6  # files that are named one by one
-OVERLAY = "overlay.mp4"
+EXPORTS = {  # of `exports.FORMATS`, each in a line
+    "overlay": "overlay.mp4, the video tinted with its masks, with its times and its sound",
+    "green": "green.mp4, the objects before a green screen, likewise",
+    "cutout": "cutout/FRAME.png, the objects alone with alpha, edges soft",
+    "webm": "cutout.webm, likewise as a video: VP9 with alpha, which browsers show",
+    "prores": "cutout.mov, likewise: ProRes 4444 with alpha, for editors",
+    "objects": "objects/ID/FRAME.png, white on black, a folder an object",
+    "soft": "soft/ID/FRAME.png, each object's probability in 16 bits, 65535 for 1",
+    "npz": "npz/FRAME.npz, ids and float32 probabilities, the background's with them",
+    "coco": "coco.json, run-length masks, boxes, areas, classes and track ids for pycocotools",
+    "yolo": "yolo/, data.yaml, images and a polygon an object; outlines leave the mask's by at most a pixel",
+    "mots": "mots.txt, frame (from 0), 1000 class + id, class, height, width, run-length mask",
+    "boxes": "boxes.csv, box and area in pixels of each object in each frame",
+}
+CODECS = ("h264", "hevc", "vp9")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Options of the outputs."""
     parser.add_argument("--out", required=True, type=Path, metavar="DIR",
-                        help="folder for FRAME.png, written as they come")
+                        help="folder for FRAME.png, palette PNGs of ids, written as they come")
     parser.add_argument("--overwrite", action="store_true",
-                        help="replace what an earlier run left in the folder, and remove its other masks")
-    parser.add_argument("--overlay", action="store_true",
-                        help="also write overlay.mp4, the video tinted with its masks, with its sound")
+                        help="replace what an earlier run left in the folder, and remove its other masks and exports")
+    parser.add_argument("--export", type=exports, action="extend", default=[], metavar="NAME[,NAME...]",
+                        help="also write into the folder, when all masks are there: "
+                        + "; ".join(f"{name}: {about}" for name, about in EXPORTS.items())
+                        + ". An object's class is its name without a number at its end. "
+                        "For example: --export coco,boxes, or --export webm --export overlay --codec hevc --crf 24")
+    parser.add_argument("--overlay", action="append_const", const="overlay", dest="export",
+                        help="the same as --export overlay")
+    parser.add_argument("--codec", choices=CODECS, default="h264",
+                        help="of overlay and green: h264 (the default) and hevc in .mp4, vp9 in .webm")
+    parser.add_argument("--crf", type=_arguments.whole(0, 63), metavar="N",
+                        help="quality of overlay and green, 0 the best: up to 51 (h264, default 18; hevc, default 20) "
+                        "or 63 (vp9, default 24)")
     parser.add_argument("--sheet", type=_arguments.new_file, metavar="FILE.png",
-                        help="also write a contact sheet: two dozen such frames side by side")
+                        help="also write a contact sheet, PNG or JPEG: two dozen frames side by side, objects outlined "
+                        "and named")
+
+
+def exports(text: str) -> list[str]:
+    """The type of --export: names with commas between them."""
+    names = [name.strip() for name in text.split(",")]
+    if unknown := [name for name in names if name not in EXPORTS]:
+        raise argparse.ArgumentTypeError(f"there is no {unknown[0]!r}; expected some of {', '.join(EXPORTS)}")
+    return names
 
 
 def checked(arguments: argparse.Namespace, sequence: Sequence, inputs: Iterable[Path | str]) -> list[Path]:
     """What an earlier run left in the folder and this one will not replace, to be removed.
 
     Raises:
-        ValueError: an output is an input; or something is left there, and it is not to be overwritten.
+        ValueError: an output is an input; or something is left there, and it is not to be overwritten; or a quality
+            that the codec does not have.
     """
+    from sstlib.exports import FORMATS, Sheet
+    from sstlib.movies import checked_codec
+
+    checked_codec(arguments.codec, arguments.crf)
     inputs = [*inputs, *getattr(sequence, "paths", ())]
     out = require_place(arguments.out, folder=True)
+    places = {name: out / FORMATS[name].where(arguments.codec) for name in dict.fromkeys(arguments.export)}
     outputs = {f"--out, frame {name}": out / f"{name}.png" for name in sequence.frame_names}
-    outputs |= {"--overlay": out / OVERLAY if arguments.overlay else None, "--sheet": arguments.sheet}
+    outputs |= {f"--export {name}": path for name, path in places.items()} | {"--sheet": arguments.sheet}
     refuse_inputs(outputs | {"--out": out}, inputs)
-    left = sorted(path for path in out.iterdir() if is_picture(path) or path.name == OVERLAY) if out.is_dir() else []
+    sources = {Path(path).resolve() for path in inputs if path}
+    for name, path in places.items():
+        FORMATS[name].check(path)
+        if within := [source for source in sources if source.is_relative_to(path.resolve())]:
+            raise ValueError(f"--export {name} would replace {path}, in which {within[0].name} is read; write "
+                             "elsewhere")
+    if arguments.sheet:
+        Sheet.check(arguments.sheet)
+    known = {out / kind.where(codec): kind for kind in FORMATS.values() for codec in CODECS}
+    left = sorted(path for path in out.iterdir() if is_picture(path) or path in known) if out.is_dir() else []
     if left and not arguments.overwrite:
         named = ", ".join(path.name for path in left[:LISTED]) + (", ..." if len(left) > LISTED else "")
         raise ValueError(f"{out} holds {len(left)} files already, perhaps of an earlier run ({named}); give another "
-                         "folder, or --overwrite "
-                         "to replace masks of these names and to remove other masks and overlays that were written by "
-                         "this command")
-    sources = {Path(path).resolve() for path in inputs}
-    stale = [path for path in left if path not in outputs.values() and path.resolve() not in sources]
-    foreign = [path.name for path in stale if path.name != OVERLAY and not written_here(path)]
+                         "folder, or --overwrite to replace masks and exports of these names and to remove others that "
+                         "were written by this command")
+    stale = [path for path in left if path not in outputs.values()
+             and not any(source.is_relative_to(path.resolve()) for source in sources)]
+    foreign = [path.name for path in stale if not (_ours(path, known[path]) if path in known else written_here(path))]
     if foreign:
         print(f"note: not written by this command, and left in {out}: "
               f"{', '.join(foreign[:LISTED])}{', ...' if len(foreign) > LISTED else ''}")
     return [path for path in stale if path.name not in foreign]
 
 
+def _ours(path: Path, kind: Any) -> bool:
+    """Whether what stands at the place of an export is one."""
+    try:
+        kind.check(path)
+    except (OSError, ValueError):
+        return False
+    return True
+
+
 def sinks(arguments: argparse.Namespace, clip: Any, stale: list[Path]) -> list[Any]:
     """All that takes the masks of a clip; the folder of masks comes first, so that others can read them there."""
-    from sstlib.sessions import MaskFolder, Overlay, Sheet
+    from sstlib.exports import FORMATS, Exports
+    from sstlib.sessions import MaskFolder
 
     chosen: list[Any] = [MaskFolder(clip, arguments.out, stale)]
-    if arguments.overlay:
-        chosen.append(Overlay(clip, arguments.out))
-    if arguments.sheet:
-        chosen.append(Sheet(clip, arguments.out, arguments.sheet))
+    if arguments.export or arguments.sheet:
+        kinds = [FORMATS[name] for name in dict.fromkeys(arguments.export)]
+        chosen.append(Exports(clip, arguments.out, kinds, arguments.sheet, arguments.codec, arguments.crf))
     return chosen

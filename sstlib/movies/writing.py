@@ -1,122 +1,270 @@
-"""Videos written as H.264 with the times and the sound of the one that they show; pictures side by side on a sheet."""
+"""Videos written frame by frame, with the times and the sound of the one that they show; pictures side by side on a
+sheet.
+"""
 
 import warnings
 from collections.abc import Iterable, Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing, suppress
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
 
 from sstlib.movies.reading import VideoSequence
 from sstlib.paths import atomic_write
-from sstlib.shapes import UInt8
+from sstlib.shapes import Shaped, UInt8
+from sstlib.values import Whole
 
 CLOCK = 90_000  # ticks a second where frames do not come at one rate
 SOUND_RATES = (48_000, 44_100, 32_000, 24_000, 22_050, 16_000, 12_000, 11_025, 8_000)  # that AAC has
+BT601 = 6  # the matrix by which colors are turned into brightness and two differences; said in the file
+
+
+class Codec(NamedTuple):
+    """How a video is encoded.
+
+    Attributes:
+        pixels: formats for even sizes, for odd ones, and with alpha; "" where there is none.
+        crf: quality, from the best to the worst, and what is taken; empty: there is one quality.
+        sound: how its sound is encoded, and the rates that this takes.
+    """
+
+    encoder: str
+    container: str
+    suffix: str
+    pixels: tuple[str, str, str]
+    crf: tuple[int, int, int] | tuple[()]
+    sound: str
+    sound_rates: tuple[int, ...]
+    options: dict[str, str]
+
+
+CODECS = {
+    "h264": Codec("libx264", "mp4", ".mp4", ("yuv420p", "yuv444p", ""), (0, 51, 18), "aac", SOUND_RATES, {}),
+    "hevc": Codec("libx265", "mp4", ".mp4", ("yuv420p", "yuv444p", ""), (0, 51, 20), "aac", SOUND_RATES,
+                  {"x265-params": "log-level=error"}),
+    "vp9": Codec("libvpx-vp9", "webm", ".webm", ("yuv420p", "yuv420p", "yuva420p"), (0, 63, 24), "libopus", (48_000,),
+                 {"b": "0", "deadline": "good", "cpu-used": "4", "row-mt": "1", "auto-alt-ref": "0"}),
+    "prores": Codec("prores_ks", "mov", ".mov", ("yuv444p10le", "yuv444p10le", "yuva444p10le"), (), "pcm_s16le",
+                    (48_000, 44_100), {"profile": "4444", "alpha_bits": "16", "vendor": "apl0"}),
+}
+
+
+class Timing(NamedTuple):
+    """When the frames of a video are shown, and which sound goes with them.
+
+    Attributes:
+        rate: frames a second, on average.
+        times: of each frame in seconds after the first; empty: one after another at the rate.
+        sound: the file that it is taken from.
+        start, end: what of it, in seconds on that file's own clock; without end, all that is left.
+    """
+
+    rate: Fraction = Fraction(24)
+    times: tuple[Fraction, ...] = ()
+    sound: Path | None = None
+    start: Fraction = Fraction(0)
+    end: Fraction | None = None
+
+    @classmethod
+    def of(cls, source: VideoSequence, frames: range | None = None) -> "Timing":
+        """Of a video file's frames: of all, or of some by number, which are shown as long as those left out between."""
+        frames = range(len(source)) if frames is None else frames
+        first, rate = source.times[frames[0]], source.rate / abs(frames.step)
+        times = tuple(abs(source.times[t] - first) for t in frames)
+        uneven = any(abs(time * rate - t) > Fraction(1, 2) for t, time in enumerate(times))
+        end = None if frames[-1] + frames.step >= len(source) else source.start + first + times[-1] + 1 / rate
+        return cls(rate, times if uneven else (), source.path, source.start + first, end)
+
+
+class VideoWriter:
+    """A video file that is written frame by frame: there and whole when closed, absent when discarded.
+
+    Even sizes are written in the pixel format that all players know (4:2:0), odd ones so that the size stays.
+
+    Args:
+        path: where to.
+        timing: when frames are shown, and the sound that goes with them.
+        codec: of `CODECS`.
+        crf: quality, 0 the best; None for what the codec is given else.
+        alpha: frames are RGBA.
+
+    Raises:
+        ValueError: an unknown codec, or one that has no such quality or no alpha.
+    """
+
+    def __init__(self, path: Path | str, timing: Timing, codec: str = "h264", crf: int | None = None,
+                 alpha: bool = False) -> None:
+        import av
+
+        self.path, self.count, self._timing, self._alpha = Path(path), 0, timing, alpha
+        self._codec, self._crf = checked_codec(codec, crf, alpha)
+        self._size: tuple[int, ...] | None = None
+        self._rate = timing.rate.limit_denominator(1001)
+        with ExitStack() as stack:
+            file = stack.enter_context(atomic_write(path))
+            self._container = stack.enter_context(av.open(file, "w", format=self._codec.container))
+            self._sound = stack.enter_context(closing(_sound(self._container, timing, self._codec)))
+            self._stack = stack.pop_all()
+
+    def write(self, picture: Shaped[np.ndarray, "height width channel"]) -> None:
+        """The next frame, uint8.
+
+        Raises:
+            ValueError: it is of another size than the first.
+        """
+        import av
+
+        if self._size is None:
+            self._begin(picture.shape)
+        if picture.shape != self._size:
+            raise ValueError(f"{self.path}: frame {self.count} is {picture.shape[1]}x{picture.shape[0]}, the first is "
+                             f"{self._size[1]}x{self._size[0]}")
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgba" if self._alpha else "rgb24")
+        if self._timing.times:
+            frame.pts, frame.time_base = round(self._timing.times[self.count] * CLOCK), Fraction(1, CLOCK)
+        self._container.mux(self._stream.encode(frame))
+        self._sound.send(self.count / self._rate)
+        self.count += 1
+
+    def _begin(self, shape: tuple[int, ...]) -> None:
+        self._size, codec = shape, self._codec
+        stream = self._stream = self._container.add_stream(codec.encoder, rate=self._rate)
+        stream.height, stream.width = shape[:2]
+        stream.pix_fmt = codec.pixels[2 if self._alpha else shape[0] % 2 or shape[1] % 2]
+        stream.options = codec.options | ({} if self._crf is None else {"crf": str(self._crf)})
+        stream.codec_context.colorspace = BT601
+        if codec.encoder == "libx265":
+            stream.codec_context.codec_tag = "hvc1"  # without which QuickTime shows nothing
+        if self._timing.times:
+            stream.codec_context.time_base = Fraction(1, CLOCK)
+        next(self._sound)  # declares its stream, which must be done before anything is written
+
+    def close(self) -> None:
+        """Ends the file, which is there from now on.
+
+        Raises:
+            ValueError: there were no frames.
+        """
+        if self._size is None:
+            raise ValueError(f"{self.path}: no frames to write")
+        self._container.mux(self._stream.encode())
+        self._sound.send(None)
+        self._stack.close()
+
+    def discard(self) -> None:
+        """Leaves nothing."""
+        error = Discarded()
+        with suppress(Discarded, OSError, ValueError):
+            self._stack.__exit__(Discarded, error, None)
+
+    def __enter__(self) -> "VideoWriter":
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: Any) -> None:
+        try:
+            if kind is None:
+                self.close()
+        finally:
+            self.discard()  # closed before, it stays as it is
+
+
+class Discarded(Exception):
+    """What ends the writing of a file that shall not be."""
+
+
+def checked_codec(name: str, crf: int | None, alpha: bool = False) -> tuple[Codec, int | None]:
+    """A codec, and the quality that it is given.
+
+    Raises:
+        ValueError: an unknown codec, or one that has no such quality or no alpha.
+    """
+    if name not in CODECS:
+        raise ValueError(f"codec is {name!r}; expected one of {', '.join(CODECS)}")
+    codec = CODECS[name]
+    if alpha and not codec.pixels[2]:
+        raise ValueError(f"{name} has no alpha; take vp9 or prores")
+    if not codec.crf:
+        if crf is not None:
+            raise ValueError(f"crf is {crf}; {name} has one quality: leave crf out")
+        return codec, None
+    best, worst, usual = codec.crf
+    return codec, usual if crf is None else Whole(best, worst).check(crf, f"crf of {name}")
 
 
 def write_video(
     path: Path | str, frames: Iterable[UInt8[np.ndarray, "height width 3"]], rate: int | float | Fraction = 24,
-    source: VideoSequence | None = None,
+    source: VideoSequence | None = None, codec: str = "h264", crf: int | None = None,
 ) -> int:
-    """Writes frames as H.264 in MP4, whole or not at all, and returns their number.
-
-    Even sizes are written in the pixel format that all players know (4:2:0), odd ones in 4:4:4, so that the size stays.
+    """Writes frames as a video, whole or not at all, and returns their number.
 
     Args:
-        source: a video that the frames are those of: each is shown when it is there, and its sound goes with them, in
-            AAC.
+        source: a video that the frames are those of: each is shown when it is there, and its sound goes with them.
+        codec, crf: as of `VideoWriter`.
 
     Raises:
         ValueError: no frames, or frames of different sizes.
     """
-    import av
-
-    count, size, times = 0, None, _uneven(source)
-    rate = Fraction(source.rate if source else rate).limit_denominator(1001)
-    with atomic_write(path) as file, av.open(file, "w", format="mp4") as container, closing(_sound(container,
-                                                                                                   source)) as sound:
+    with VideoWriter(path, Timing.of(source) if source else Timing(Fraction(rate)), codec, crf) as writer:
         for frame in frames:
-            if size is None:
-                size = frame.shape
-                stream = container.add_stream("libx264", rate=rate)
-                stream.height, stream.width = size[:2]
-                stream.pix_fmt = "yuv444p" if size[0] % 2 or size[1] % 2 else "yuv420p"
-                stream.options = {"crf": "18"}
-                if times:
-                    stream.codec_context.time_base = Fraction(1, CLOCK)
-                next(sound)  # declares its stream, which must be done before anything is written
-            if frame.shape != size:
-                raise ValueError(
-                    f"{path}: frame {count} is {frame.shape[1]}x{frame.shape[0]}, the first is {size[1]}x{size[0]}"
-                )
-            picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
-            if times:
-                picture.pts, picture.time_base = round(times[count] * CLOCK), Fraction(1, CLOCK)
-            container.mux(stream.encode(picture))
-            sound.send(count / rate)
-            count += 1
-        if size is None:
-            raise ValueError(f"{path}: no frames to write")
-        container.mux(stream.encode())
-        sound.send(None)
-    return count
+            writer.write(frame)
+    return writer.count
 
 
-def _uneven(source: VideoSequence | None) -> list[Fraction]:
-    """When frames are shown, where that is not one after another at one rate."""
-    times = source.times if source else []
-    return times if any(abs(time * source.rate - t) > Fraction(1, 2) for t, time in enumerate(times)) else []
-
-
-def _sound(container: Any, source: VideoSequence | None) -> Iterator[None]:
+def _sound(container: Any, timing: Timing, codec: Codec) -> Iterator[None]:
     """Writes the sound of a video beside its frames: sent a time, all up to it; sent None, all that is left."""
     import av
 
-    pieces = _pieces(source) if source else iter(())
+    pieces = _pieces(timing, codec.sound_rates) if timing.sound else iter(())
     until, first = Fraction(0), next(pieces, None)
     if first is None:
         while True:
             yield
-    stream = container.add_stream("aac", rate=first[1].sample_rate, layout=first[1].layout.name)
+    stream = container.add_stream(codec.sound, rate=first.sample_rate, layout=first.layout.name)
     until = yield
-    position, piece = first
+    piece = first
     try:
         while True:
-            while until is not None and position > until * piece.sample_rate:
+            while until is not None and piece.pts > until * piece.sample_rate:
                 until = yield
             container.mux(stream.encode(piece))
-            position, piece = next(pieces)
+            piece = next(pieces)
     except (StopIteration, av.error.FFmpegError) as error:
         if not isinstance(error, StopIteration):
-            warnings.warn(f"{source.path}: its sound is damaged and ends early ({error})", stacklevel=3)
+            warnings.warn(f"{timing.sound}: its sound is damaged and ends early ({error})", stacklevel=3)
     while until is not None:
         until = yield
     container.mux(stream.encode())
     yield
 
 
-def _pieces(source: VideoSequence) -> Iterator[tuple[int, Any]]:
-    """The sound of a video from its first frame on, in pieces with their positions in samples."""
+def _pieces(timing: Timing, rates: tuple[int, ...]) -> Iterator[Any]:
+    """The sound that goes with the frames, in pieces cut to the sample, their times counted in samples."""
     import av
 
-    with av.open(str(source.path), metadata_errors="ignore") as container:
+    with av.open(str(timing.sound), metadata_errors="ignore") as container:
         if not container.streams.audio:
             return
         stream = container.streams.audio[0]
-        rate = next((rate for rate in SOUND_RATES if rate == stream.rate), SOUND_RATES[0])
+        rate = next((rate for rate in rates if rate == stream.rate), rates[0])
+        last = None if timing.end is None else round((timing.end - timing.start) * rate)
         layout = "mono" if stream.layout.nb_channels == 1 else "stereo"
         resampler = av.AudioResampler(format="fltp", layout=layout, rate=rate)
         for frame in container.decode(stream):
             for piece in resampler.resample(frame):
-                position = round((piece.pts * piece.time_base - source.start) * rate)
-                if position + piece.samples <= 0:
+                position = round((piece.pts * piece.time_base - timing.start) * rate)
+                if last is not None and position >= last:
+                    return
+                before = max(0, -position)
+                after = piece.samples if last is None else min(piece.samples, last - position)
+                if before >= after:
                     continue
-                piece.pts, piece.time_base = position, Fraction(1, rate)
-                yield position, piece
+                cut = av.AudioFrame.from_ndarray(np.ascontiguousarray(piece.to_ndarray()[:, before:after]), "fltp",
+                                                 layout)
+                cut.sample_rate, cut.pts, cut.time_base = rate, position + before, Fraction(1, rate)
+                yield cut
 
 
 def contact_sheet(

@@ -1,20 +1,14 @@
-"""Sinks: a folder of masks, and the video tinted with them, as a video and on a sheet."""
+"""Sinks take the masks of a clip; the first of them is a folder."""
 
-from collections.abc import Iterable, Iterator
+import shutil
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
-from tqdm import tqdm
 
 from sstlib.inference import Prediction
-from sstlib.paths import atomic_write
 from sstlib.sessions.clip import Clip
 from sstlib.shapes import UInt8
-from sstlib.video import Reading, Sequence, overlay, read_mask, write_mask
-
-SHEET = 24  # frames on a contact sheet
-OVERLAY = "overlay.mp4"
+from sstlib.video import write_mask
 
 
 class Sink:
@@ -45,44 +39,8 @@ class MaskFolder(Sink):
         write_mask(self.out / f"{self.clip.frames.frame_names[t]}.png", prediction.labels)
         self.count += 1
         while self.stale:  # not before a first mask is there: until then all may still be refused
-            self.stale.pop().unlink()
+            path = self.stale.pop()
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     def close(self) -> None:
         print(f"{self.count} masks are in {self.out}")
-
-
-class Overlay(Sink):
-    """The video tinted with the masks in a folder, as overlay.mp4 beside them, with its times and its sound."""
-
-    def __init__(self, clip: Clip, out: Path) -> None:
-        self.clip, self.out = clip, out
-
-    def close(self) -> None:
-        from sstlib.movies import VideoSequence, write_video
-
-        frames = self.clip.frames
-        steps = tqdm(range(len(frames)), unit="frame", ascii=True, desc="overlay", disable=None)
-        source = frames if isinstance(frames, VideoSequence) else None
-        write_video(self.out / OVERLAY, tinted(frames, self.out, steps), getattr(frames, "rate", 24.0), source)
-        print(f"and {self.out / OVERLAY}")
-
-
-class Sheet(Sink):
-    """Tinted frames of the whole video on one sheet; not beside the masks, which are all images of their folder."""
-
-    def __init__(self, clip: Clip, out: Path, path: Path) -> None:
-        self.clip, self.out, self.path = clip, out, path
-
-    def close(self) -> None:
-        from sstlib.movies import contact_sheet
-
-        times = sorted({round(t) for t in np.linspace(0, len(self.clip.frames) - 1, SHEET)})
-        with atomic_write(self.path) as file:
-            Image.fromarray(contact_sheet(tinted(self.clip.frames, self.out, times))).save(file, format="PNG")
-        print(f"and {self.path}")
-
-
-def tinted(sequence: Sequence, folder: Path, times: Iterable[int]) -> Iterator[np.ndarray]:
-    """Frames tinted with their masks in a folder."""
-    for t in times:
-        yield overlay(sequence.frame(t), read_mask(folder / f"{sequence.frame_names[t]}.png", Reading("ids")))

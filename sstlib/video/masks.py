@@ -205,14 +205,19 @@ def write_mask(path: Path | str, labels: Shaped[np.ndarray, "height width"]) -> 
     """
     if labels.size and (labels.min() < 0 or labels.max() > VOID):
         raise ValueError(f"{path}: labels go from {labels.min()} to {labels.max()}; a palette PNG holds 0..255")
+    write_picture(path, mask_image(labels.astype(np.uint8)))
+
+
+def write_picture(path: Path | str, picture: Image.Image) -> None:
+    """Writes a PNG that says who wrote it; the file appears whole or not at all."""
     signed = PngInfo()
     signed.add_text(*SIGNED)
     with atomic_write(path) as file:
-        mask_image(labels.astype(np.uint8)).save(file, format="PNG", pnginfo=signed)
+        picture.save(file, format="PNG", pnginfo=signed)
 
 
 def written_here(path: Path) -> bool:
-    """Whether `write_mask` wrote a file."""
+    """Whether `write_mask` or `write_picture` wrote a file."""
     try:
         with Image.open(path) as image:
             return image.info.get(SIGNED[0]) == SIGNED[1]

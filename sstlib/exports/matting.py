@@ -1,0 +1,88 @@
+"""Masks as layers: an image an object, probabilities, and what is cut out of the picture."""
+
+
+import numpy as np
+
+from sstlib.exports.product import Alpha, FolderProduct, Frame, Labels
+from sstlib.inference import Prediction
+from sstlib.paths import atomic_write
+from sstlib.shapes import Float, Shaped, UInt8
+
+INSIDE, OUTSIDE = 144, 111  # least alpha of an object's pixels, most of others': both sides of 128, also after a codec
+
+
+class Objects(FolderProduct):
+    """objects/ID/FRAME.png, or ID-NAME: white on black, an image an object, of every object in every frame."""
+
+    place = "objects"
+    pictures = False
+
+    def add(self, t: int, frame: Frame, labels: Labels, alpha: Alpha | None) -> None:
+        for identity in sorted(self.shot.ids):
+            name = f"{self.subfolder(identity)}/{self.shot.frame_names[t]}.png"
+            self.put(name, np.where(labels == identity, np.uint8(255), np.uint8(0)))
+
+
+class Soft(FolderProduct):
+    """soft/ID/FRAME.png, or ID-NAME: each object's probability in 16 bits, 65535 for 1."""
+
+    place, soft = "soft", "all"
+
+    def take(self, t: int, prediction: Prediction) -> None:
+        for identity, probability in zip(prediction.ids[1:], prediction.probabilities[1:]):
+            self.put(f"{self.subfolder(identity)}/{self.shot.frame_names[t]}.png", sixteen_bits(probability))
+
+    def close(self) -> None:
+        for identity in self.shot.ids:  # before an object joined nothing was known of it
+            for name in self.shot.frame_names:
+                place = f"{self.subfolder(identity)}/{name}.png"
+                if not (self.scratch / place).exists():
+                    self.put(place, np.zeros(self.shot.size, np.uint16))
+        super().close()
+
+
+class Floats(FolderProduct):
+    """npz/FRAME.npz: `ids`, 0 the background, and `probabilities`, float32 (id, height, width)."""
+
+    place, soft = "npz", "all"
+    suffixes = (".npz",)
+
+    def take(self, t: int, prediction: Prediction) -> None:
+        with atomic_write(self.scratch / f"{self.shot.frame_names[t]}.npz") as file:
+            np.savez_compressed(file, ids=np.array(prediction.ids, np.uint8),
+                                probabilities=prediction.probabilities.astype(np.float32))
+
+
+class Cutout(FolderProduct):
+    """cutout/FRAME.png: the objects alone, RGBA with soft edges; alpha of 128 or more is the mask."""
+
+    place, soft = "cutout", "alpha"
+
+    def add(self, t: int, frame: Frame, labels: Labels, alpha: Alpha | None) -> None:
+        self.put(f"{self.shot.frame_names[t]}.png", cut_out(frame, alpha))
+
+
+def cut_out(frame: Frame, alpha: Alpha) -> UInt8[np.ndarray, "height width 4"]:
+    """The objects of a frame alone: colors where alpha is not 0, and alpha."""
+    return np.dstack([frame * (alpha > 0)[..., None], alpha])
+
+
+def sixteen_bits(probability: Float[np.ndarray, "height width"]) -> Shaped[np.ndarray, "height width"]:
+    """Probabilities as whole numbers, 65535 for 1."""
+    return np.rint(np.clip(probability, 0, 1) * 65535).astype(np.uint16)
+
+
+def alpha_of(prediction: Prediction) -> Alpha:
+    """How much of each pixel is an object's: its share of what the best object and the background have of it, from a
+    quarter to three quarters, so that no haze is left of what is unlikely; kept on that side of 128 on which the mask
+    is.
+    """
+    labels = prediction.labels
+    covered = (labels > 0) & (labels != 255)
+    probabilities = prediction.probabilities
+    if len(probabilities) < 2:
+        return np.where(covered, np.uint8(255), np.uint8(0))
+    best = probabilities[1:].max(0)
+    share = best / np.maximum(best + probabilities[0], 1e-12)
+    level = np.rint(255 * np.clip(2 * share - 0.5, 0, 1)).astype(np.uint8)
+    return np.where(covered, np.maximum(level, INSIDE), np.minimum(level, OUTSIDE)).astype(np.uint8)

@@ -1,0 +1,171 @@
+"""What a clip's masks are made into beside palette PNGs: one product a form, each a file or a folder beneath that of
+the masks, whole or not at all.
+"""
+
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, ClassVar
+
+import numpy as np
+from PIL import Image
+
+from sstlib.movies import Timing
+from sstlib.paths import atomic_write
+from sstlib.shapes import Shaped, UInt8
+from sstlib.values import require_place
+from sstlib.video import VOID, write_picture, written_here
+
+Frame = UInt8[np.ndarray, "height width 3"]
+Labels = UInt8[np.ndarray, "height width"]
+Alpha = UInt8[np.ndarray, "height width"]
+
+
+@dataclass
+class Shot:
+    """The clip that products are made of.
+
+    Attributes:
+        name: of the video.
+        frame_names: of its frames, in order.
+        file_names: of their files; of a video's frames, as they are called where they are written.
+        size: height and width.
+        timing: when they are shown.
+        names: what the user calls the objects, by id.
+        ids: of all objects that there are.
+        codec, crf: of videos for viewing.
+    """
+
+    name: str
+    frame_names: list[str]
+    size: tuple[int, int]
+    timing: Timing = Timing()
+    names: Mapping[int, str] = field(default_factory=dict)
+    ids: set[int] = field(default_factory=set)
+    file_names: list[str] = field(default_factory=list)
+    codec: str = "h264"
+    crf: int | None = None
+
+    def title(self, identity: int) -> str:
+        """What an object is called."""
+        return self.names.get(identity) or f"object {identity}"
+
+    def kind(self, identity: int) -> str:
+        """The class of an object: its name without a number at the end, so that dog1 and dog 2 are dogs."""
+        title = self.title(identity)
+        return re.sub(r"[\s_-]*\d+$", "", title) or title
+
+    def kinds(self) -> list[str]:
+        """The classes of all objects, by name."""
+        return sorted({self.kind(identity) for identity in self.ids})
+
+
+class Product:
+    """One form of a clip's masks. `add` is called with each frame in the clip's order, unless `soft` is "all": then
+    `take` is called with the prediction of each, in the order in which they are segmented.
+    """
+
+    place: ClassVar[str]  # beneath the folder of masks
+    soft: ClassVar[str] = ""  # "alpha": is given the objects' alpha; "all": is given predictions
+    pictures: ClassVar[bool] = True  # whether it shows anything of the frames
+
+    def __init__(self, shot: Shot, folder: Path) -> None:
+        self.shot, self.path = shot, folder / self.where(shot.codec)
+
+    @classmethod
+    def where(cls, codec: str) -> str:
+        """The place beneath the folder of masks, for a codec of videos."""
+        return cls.place
+
+    @classmethod
+    def check(cls, path: Path) -> None:
+        """Raises a ValueError or an OSError where something is in the way that is not to be replaced."""
+        require_place(path)
+
+    def add(self, t: int, frame: Frame, labels: Labels, alpha: Alpha | None) -> None:
+        """Takes the next frame."""
+
+    def close(self) -> None:
+        """All frames are there: the product appears."""
+
+    def discard(self) -> None:
+        """Leaves nothing."""
+
+
+class FileProduct(Product):
+    """A text file, written as frames come."""
+
+    def __init__(self, shot: Shot, folder: Path) -> None:
+        super().__init__(shot, folder)
+        self._stack = ExitStack()
+        self._file: IO[str] | None = None
+
+    @property
+    def file(self) -> IO[str]:
+        """The file, opened when it is first written to."""
+        if self._file is None:
+            self._file = self._stack.enter_context(atomic_write(self.path, "w"))
+        return self._file
+
+    def close(self) -> None:
+        self.file.flush()
+        self._stack.close()
+
+    def discard(self) -> None:
+        with suppress(KeyboardInterrupt, OSError):
+            self._stack.__exit__(KeyboardInterrupt, KeyboardInterrupt(), None)
+
+
+class FolderProduct(Product):
+    """A folder of files, made beside its place and moved there when all are written."""
+
+    suffixes: ClassVar[tuple[str, ...]] = (".png",)  # of the files in it
+
+    def __init__(self, shot: Shot, folder: Path) -> None:
+        super().__init__(shot, folder)
+        self.scratch = self.path.with_name(f".{self.path.name}.part")
+
+    @classmethod
+    def check(cls, path: Path) -> None:
+        """The folder would be replaced as a whole, so that all in it must be of this command."""
+        require_place(path, folder=True)
+        if path.is_symlink():
+            raise ValueError(f"{path} is a link, and would be replaced; remove it, or give another folder")
+        for file in sorted(file for file in path.rglob("*") if not file.is_dir()):
+            if file.suffix not in cls.suffixes or file.suffix == ".png" and not written_here(file):
+                raise ValueError(f"{file} was not written by this command, and {path} would be replaced; move it "
+                                 "elsewhere")
+
+    def put(self, name: str, picture: Shaped[np.ndarray, "..."]) -> None:
+        """Writes a picture into the folder."""
+        write_picture(self.scratch / name, Image.fromarray(picture))
+
+    def close(self) -> None:
+        self.scratch.mkdir(parents=True, exist_ok=True)
+        if self.path.exists():
+            shutil.rmtree(self.path)
+        self.scratch.rename(self.path)
+
+    def discard(self) -> None:
+        shutil.rmtree(self.scratch, ignore_errors=True)
+
+    def subfolder(self, identity: int) -> str:
+        """The folder of one object within."""
+        name = re.sub(r"[^\w.-]+", "_", self.shot.names.get(identity) or "").strip("._")
+        return f"{identity}-{name}" if name else str(identity)
+
+
+def objects(labels: Labels) -> Iterator[tuple[int, Shaped[np.ndarray, "height width"]]]:
+    """Ids that show, and the mask of each."""
+    for identity in np.flatnonzero(np.bincount(labels.ravel(), minlength=256)).tolist():
+        if identity not in (0, VOID):
+            yield identity, labels == identity
+
+
+def box(mask: Shaped[np.ndarray, "height width"]) -> tuple[int, int, int, int]:
+    """Left, top, width and height of what a mask covers, in pixels."""
+    rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
+    return (int(columns[0]), int(rows[0]), int(columns[-1] - columns[0] + 1), int(rows[-1] - rows[0] + 1))

@@ -1,0 +1,93 @@
+"""The sink that makes products: of predictions as they come, of masks in the clip's order once all are there."""
+
+import shutil
+from collections.abc import Iterable
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from sstlib.exports.films import Sheet
+from sstlib.exports.matting import alpha_of
+from sstlib.exports.product import Frame, Product, Shot
+from sstlib.inference import Prediction
+from sstlib.movies import Timing, VideoSequence
+from sstlib.sessions import Clip, Part, Sink
+from sstlib.video import VOID, Reading, Sequence, read_mask, write_picture
+
+
+class Exports(Sink):
+    """Products of a clip, beside the masks in a folder.
+
+    What is made of probabilities takes them frame by frame, in whichever order they come. All else is made when all
+    masks are in the folder, from those: videos and tables are in order also where a clip was segmented backward.
+
+    Args:
+        clip: what is segmented.
+        out: the folder of masks.
+        kinds: of products.
+        sheet: where a contact sheet goes, if any.
+        codec, crf: of videos for viewing.
+    """
+
+    def __init__(self, clip: Clip, out: Path, kinds: Iterable[type[Product]], sheet: Path | None = None,
+                 codec: str = "h264", crf: int | None = None) -> None:
+        self.clip, self.out, self._alpha = clip, out, out / ".alpha.part"
+        self.shot = shot_of(clip)
+        self.shot.codec, self.shot.crf = codec, crf
+        self.products = [kind(self.shot, out) for kind in kinds] + ([Sheet(self.shot, sheet)] if sheet else [])
+        self._soft = [product for product in self.products if product.soft == "all"]
+        self._ordered = [product for product in self.products if product.soft != "all"]
+        self._needs_alpha = any(product.soft == "alpha" for product in self._ordered)
+
+    def write(self, t: int, frame: Frame, prediction: Prediction) -> None:
+        self.shot.ids |= set(prediction.ids) - {0}
+        for product in self._soft:
+            product.take(t, prediction)
+        if self._needs_alpha:
+            write_picture(self._alpha_file(t), Image.fromarray(alpha_of(prediction)))
+
+    def _alpha_file(self, t: int) -> Path:
+        return self._alpha / f"{self.shot.frame_names[t]}.png"
+
+    def close(self) -> None:
+        frames, pictures = self.clip.frames, any(product.pictures for product in self._ordered)
+        steps = range(len(frames)) if self._ordered else ()
+        for t in tqdm(steps, unit="frame", ascii=True, desc="exports", disable=None):
+            labels = read_mask(self.out / f"{self.shot.frame_names[t]}.png", Reading("ids"))
+            alpha = np.asarray(Image.open(self._alpha_file(t))) if self._needs_alpha else None
+            frame = frames.frame(t) if pictures else np.zeros((*labels.shape, 3), np.uint8)
+            for product in self._ordered:
+                product.add(t, frame, labels, alpha)
+        for product in self.products:
+            product.close()
+            print(f"and {product.path}")
+        shutil.rmtree(self._alpha, ignore_errors=True)
+
+    def discard(self) -> None:
+        for product in self.products:
+            product.discard()
+        shutil.rmtree(self._alpha, ignore_errors=True)
+
+
+def shot_of(clip: Clip) -> Shot:
+    """What products must know of a clip."""
+    source, numbers = origin(clip.frames)
+    if isinstance(source, VideoSequence):
+        timing = Timing.of(source, numbers)
+    else:
+        timing = Timing(Fraction(getattr(source, "rate", 24)))
+    paths = getattr(source, "paths", None)
+    names = [paths[t].name for t in numbers] if paths else [f"{name}.jpg" for name in clip.frames.frame_names]
+    ids = {int(n) for labels in clip.given.values() for n in np.unique(labels)} - {0, VOID}
+    return Shot(clip.frames.name, list(clip.frames.frame_names), clip.size, timing, clip.names, ids, names)
+
+
+def origin(frames: Sequence | Part) -> tuple[Sequence, range]:
+    """The sequence that frames are a part of, and their numbers in it."""
+    if not isinstance(frames, Part):
+        return frames, range(len(frames))
+    source, numbers = origin(frames.sequence)
+    return source, numbers[frames.times.start:frames.times.stop:frames.times.step]
