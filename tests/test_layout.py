@@ -16,7 +16,7 @@ FLOORS = (  # a room imports only rooms of floors before its own
     ("anatomy", "inference", "movies", "plots", "prompts", "weights"),
     ("datasets", "explorers", "sessions"),
     ("evaluation", "exports", "training"),
-    ("benchmarks", "experiments"),
+    ("benchmarks", "drawing", "experiments"),
     ("reproduction",),
     ("cli",),
     ("__main__",),

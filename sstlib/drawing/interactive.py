@@ -1,0 +1,196 @@
+"""Interactive segmentation: masks drawn on some frames are carried through a clip while one looks, and corrected."""
+
+import threading
+from collections.abc import Mapping, Set
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sstlib.drawing.annotator import Annotator
+from sstlib.drawing.propagation import Propagation
+from sstlib.exports import Exports, Overlay
+from sstlib.inference import Prediction
+from sstlib.model import Propagator
+from sstlib.model.presence import sentences
+from sstlib.paths import refuse_inputs
+from sstlib.sessions import Clip, MaskFolder, carry
+from sstlib.shapes import Shaped, UInt8
+from sstlib.values import require_place
+from sstlib.video import Sequence
+
+
+class InteractiveSegmentation(Annotator):
+    """Draws masks, carries them through the clip in the background, and goes on from corrections.
+
+    `segment` returns at once; masks appear as they come and the kernel stays usable. A frame drawn on afterward is a
+    correction: what comes after it is computed again, from there. An object erased from a frame is taken to be nowhere
+    in it. Under the slider, a row of cells for each object says where it was drawn, is in sight, doubtful or lost.
+
+    Args:
+        network: trained weights (`weights.load`).
+        sequence, masks, rate: as of `Annotator`.
+        folder: where `export` writes unless told otherwise.
+        **options: of `inference.Segmenter`.
+    """
+
+    segments = True
+
+    def __init__(self, network: Propagator, sequence: Sequence,
+                 masks: Mapping[int, Shaped[np.ndarray, "..."]] | None = None, rate: float | int | None = None,
+                 folder: Path | str = "", **options: object) -> None:
+        self.propagation = Propagation(network, self.picture, len(sequence), **options)
+        self._worker: threading.Thread | None = None
+        self._cancelled = threading.Event()
+        self._failure: Exception | None = None
+        self._gone: set[int] = set()  # objects that were predicted and are removed
+        super().__init__(sequence, masks, rate)
+        self.folder = str(folder)
+
+    def labels(self, t: int) -> UInt8[np.ndarray, "height width"] | None:
+        """What is seen on frame `t`: what was predicted from all that was drawn, without objects that were removed;
+        what was drawn there and is not taken in yet; an older prediction.
+        """
+        drawn, predicted = self.annotations[t], self.propagation.predicted.get(t)
+        if drawn is not None and not self.propagation.follows(t, drawn):
+            return drawn.labels
+        if predicted is None:
+            return None
+        gone = self._gone & predicted.presence.keys()
+        return np.where(np.isin(predicted.labels, [*gone]), np.uint8(0), predicted.labels) if gone else predicted.labels
+
+    @property
+    def predictions(self) -> dict[int, Prediction]:
+        """Masks, presence and doubt of the frames that are up to date, by frame number."""
+        known = dict(self.propagation.predicted)  # which grows meanwhile
+        return {t: predicted for t, predicted in sorted(known.items()) if self.propagation.current(t)}
+
+    def segment(self) -> None:
+        """Begins to compute what is not up to date, and returns at once; does nothing while that goes on.
+
+        Raises:
+            ValueError: nothing was drawn.
+        """
+        with self._changing:
+            self._failure = None
+            if self.annotations.first is None:
+                raise ValueError("draw the mask of at least one object first, on any frame")
+            if self._worker is None:
+                self._cancelled.clear()
+                self._worker = threading.Thread(target=self._work, daemon=True)
+                self._tell_progress()
+                self._worker.start()
+
+    def cancel(self) -> None:
+        """Stops after the frame in work; masks that are there stay, and `segment` goes on from them."""
+        self._cancelled.set()
+
+    def wait(self, seconds: float | int | None = None) -> None:
+        """Until what was begun has ended.
+
+        Raises:
+            TimeoutError: it goes on after so many seconds.
+            ValueError: what stopped it.
+        """
+        if (worker := self._worker) is not None:
+            worker.join(seconds)
+            if worker.is_alive():
+                raise TimeoutError(f"after {seconds:g} s {self.propagation.done} of {len(self.sequence)} frames are "
+                                   "segmented; wait longer, or cancel")
+        if self._failure is not None:
+            raise self._failure
+
+    def _work(self) -> None:
+        """In the background: one frame after another until all are up to date, or it is cancelled."""
+        while self._goes_on():
+            try:
+                t = self.propagation.step()
+            except (ValueError, OSError, RuntimeError) as error:
+                self._failure = error
+                self._cancelled.set()
+            else:
+                self._show(t, predicted=True)
+
+    def _goes_on(self) -> bool:
+        """Takes note of what was drawn meanwhile, and ends the work where nothing is left of it."""
+        with self._changing:
+            self.propagation.update(self.annotations)
+            if self._cancelled.is_set() or not self.propagation.waiting:
+                self._worker = None
+            self._tell_progress()
+            return self._worker is not None
+
+    def _changed(self, frames: Set[int] = frozenset(), origin: str | None = None) -> None:
+        if self._worker is None:
+            self.propagation.update(self.annotations)
+        known = {identity for predicted in dict(self.propagation.predicted).values() for identity in predicted.presence}
+        gone, self._gone = self._gone, known - self.annotations.names.keys()
+        super()._changed(frames, origin)
+        if gone != self._gone:
+            self.send({"kind": "forget"})
+        self._tell_progress()
+
+    def _tell_progress(self) -> None:
+        """Progress, presence and doubt, for the browser."""
+        self.progress = {"running": self._worker is not None, "done": self.propagation.done}
+        self.strip = {str(identity): self._row(identity) for identity in self.annotations.names}
+        predictions = self.predictions
+        if self._failure is not None:
+            self.told = str(self._failure)
+        elif self._worker is not None:
+            self.told = f"{len(predictions)} of {len(self.sequence)} frames are segmented"
+        elif predictions:
+            told = {t: (predicted.presence, predicted.doubt) for t, predicted in predictions.items()}
+            rest = len(self.sequence) - len(predictions)
+            lines = [f"{rest} frames are to be segmented"] * (rest > 0) + sentences(self.sequence.frame_names, told)
+            self.told = "\n".join(lines)
+
+    def _row(self, identity: int) -> str:
+        """A letter a frame of what is known of an object: given, seen, doubtful, lost; "-" for nothing. Capitals are to
+        be computed again.
+        """
+        letters = []
+        for t in range(len(self.sequence)):
+            annotation, predicted = self.annotations[t], self.propagation.predicted.get(t)
+            if annotation and identity in annotation.ids | annotation.absent:
+                letters.append("g" if identity in annotation.ids else "l")
+            elif predicted is None or identity not in predicted.presence:
+                letters.append("-")
+            else:
+                letter = "l" if predicted.presence[identity] < 0.5 else "d" if predicted.doubt[identity] >= 0.5 else "s"
+                letters.append(letter if self.propagation.current(t) else letter.upper())
+        return "".join(letters)
+
+    def export(self, folder: Path | str | None = None, overlaid: bool = False) -> Path:
+        """Writes the masks of all frames as `sst segment` does, FRAME.png each, and on request the tinted video.
+
+        Raises:
+            ValueError: frames without a mask, a folder that holds pictures already or is where frames are read, or a
+                file in its place.
+        """
+        name = str(self.folder if folder is None else folder).strip()
+        if not name:
+            raise ValueError("name a folder for the masks")
+        predictions = self.predictions
+        if rest := len(self.sequence) - len(predictions):
+            raise ValueError(f"{rest} of {len(self.sequence)} frames are not segmented yet; segment first")
+        out = require_place(Path(name).expanduser(), folder=True)
+        inputs = [getattr(self.sequence, "path", None), getattr(self.sequence, "folder", None)]
+        refuse_inputs({"the export": out}, inputs)
+        if left := sorted(path.name for path in out.iterdir()) if out.is_dir() else []:
+            raise ValueError(f"{out} holds {len(left)} files already ({left[0]}, ...); nothing is written over: name "
+                             "another folder")
+        clip = Clip(self.sequence, self.masks, self.annotations.names)
+        steps = ((t, prediction, self.picture(t)) for t, prediction in predictions.items())
+        with self._changing:
+            for _ in carry(steps, [MaskFolder(clip, out, []), *[Exports(clip, out, [Overlay])] * overlaid]):
+                pass
+            self.told = f"{len(predictions)} masks are in {out.resolve()}"
+        return out
+
+    def _acts(self) -> dict[str, Any]:
+        return super()._acts() | {
+            "segment": lambda content, t, buffers: self.segment(),
+            "cancel": lambda content, t, buffers: self.cancel(),
+            "export": lambda content, t, buffers: self.export(content["folder"], content["overlay"]),
+        }

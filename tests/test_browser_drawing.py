@@ -1,0 +1,276 @@
+"""The drawing widget in a real JupyterLab and a real browser: by mouse, touch and keyboard, and what the kernel has."""
+
+import json
+import os
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pytest
+from test_browser import READY, browser, jupyterlab, wait_for  # noqa: F401 - browser is a fixture
+
+from sstlib.drawing import annotator
+from sstlib.drawing.drawn import labels_of, mask_bytes
+
+pytestmark = pytest.mark.browser
+SETUP = """
+import json, os
+from sstlib.drawing import Annotator
+from sstlib.synthetic import ClipSpec, render
+from sstlib.video import ArraySequence, write_mask
+clip = render(ClipSpec(frames=4, height=480, width=854, objects=2), 3)
+annotator = Annotator(ArraySequence(clip.frames, name="clip"))
+def probe(*message):
+    for t, labels in annotator.masks.items():
+        write_mask(f"{t}.png", labels)
+    seen = {"frames": list(annotator.masks)} | {name: getattr(annotator, name) for name in ("objects", "told", "frame")}
+    with open("seen.part", "w") as file:
+        json.dump(seen, file)
+    os.replace("seen.part", "seen.json")
+annotator.on_msg(probe)
+probe()
+"""
+STALLS = """seconds => new Promise(done => {
+  const gaps = [], began = performance.now();
+  let last = began;
+  requestAnimationFrame(function tick(now) {
+    gaps.push(now - last);
+    last = now;
+    now - began < 1000 * seconds ? requestAnimationFrame(tick) : done(gaps);
+  });
+})"""
+
+
+def write_notebook(path, *cells):
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nbformat.write(notebook, path)
+
+
+class Lab:
+    """A notebook in JupyterLab with a drawing widget in it, and what its kernel tells."""
+
+    def __init__(self, page, url, root):
+        self.page, self.root, self.errors = page, root, []
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.goto(f"{url}/copy.ipynb?token=test&reset")
+        page.wait_for_selector(".jp-Notebook .jp-CodeCell")
+        page.evaluate(READY)
+        page.evaluate("void window.jupyterapp.commands.execute('notebook:run-all-cells')")
+        page.wait_for_selector(".sst-annotator .sst-stage")
+        self.root_node = page.locator(".sst-annotator").first
+        self.stage = self.root_node.locator(".sst-stage")
+        self.settle()
+        self.stage.scroll_into_view_if_needed()
+
+    def settle(self):
+        """Until the frame is on the screen."""
+        self.page.wait_for_function("""() => {
+            const canvas = document.querySelector('.sst-layers canvas'), context = canvas.getContext('2d');
+            return context.getImageData(0, 0, canvas.width, canvas.height).data.some(value => value); }""")
+
+    def seen(self):
+        return json.loads((self.root / "seen.json").read_text())
+
+    def mask(self, t=0):
+        from sstlib.video import Reading, read_mask
+
+        return read_mask(self.root / f"{t}.png", Reading("ids"))
+
+    def until(self, seen):
+        return wait_for(lambda: seen(self.seen()) and self.seen(), 60)
+
+    def click(self, label):
+        self.root_node.get_by_role("button", name=label).first.click()
+
+    def place(self, x, y):
+        """Where a point of the frame is on the page."""
+        box = self.page.locator(".sst-layers").first.bounding_box()
+        return box["x"] + x * box["width"] / 854, box["y"] + y * box["height"] / 480
+
+    def stroke(self, *points):
+        """Draws by mouse from point to point of the frame."""
+        self.page.mouse.move(*self.place(*points[0]))
+        self.page.mouse.down()
+        for point in points[1:]:
+            self.page.mouse.move(*self.place(*point), steps=8)
+        self.page.mouse.up()
+
+    def touch(self, *moments):
+        """Fingers on the screen: of each moment, where they are on the frame."""
+        session = self.page.context.new_cdp_session(self.page)
+        for n, points in enumerate([*moments, []]):
+            places = [dict(zip("xy", self.place(*point)), id=k) for k, point in enumerate(points)]
+            kind = "touchEnd" if not points else "touchMove" if n else "touchStart"
+            session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": places})
+        session.detach()
+
+    def shot(self, name):
+        folder = Path(os.environ.get("SST_SCREENSHOTS", self.root.parent))
+        self.page.wait_for_timeout(300)
+        self.page.screenshot(path=str(folder / f"{name}.png"))
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """One JupyterLab for all tests: its address and its folder."""
+    scratch = tmp_path_factory.mktemp("server")
+    (scratch / "root").mkdir()
+    with jupyterlab(scratch / "root", scratch) as url:
+        yield url, scratch / "root"
+
+
+@pytest.fixture
+def lab(browser, server, request):  # noqa: F811
+    url, root = server
+    folder = root / request.node.name
+    folder.mkdir()
+    write_notebook(folder / "copy.ipynb", SETUP, "annotator")
+    context = browser.new_context(viewport={"width": 1400, "height": 1100}, has_touch=True)
+    context.set_default_timeout(180_000)
+    opened = Lab(context.new_page(), f"{url}/doc/tree/{folder.name}", folder)
+    yield opened
+    context.close()
+    assert not opened.errors
+
+
+def distance(points, x, y):
+    """Of each pixel's center to a line from point to point."""
+    least = np.full(np.broadcast(x, y).shape, np.inf)
+    for (x0, y0), (x1, y1) in zip(points, points[1:]):
+        length = (x1 - x0) ** 2 + (y1 - y0) ** 2
+        along = np.clip(((x - x0) * (x1 - x0) + (y - y0) * (y1 - y0)) / (length or 1), 0, 1)
+        least = np.minimum(least, np.hypot(x - x0 - along * (x1 - x0), y - y0 - along * (y1 - y0)))
+    return least
+
+
+def overlap(found, expected):
+    return (found & expected).sum() / (found | expected).sum()
+
+
+def brushed(*points, radius=14):
+    rows, columns = np.mgrid[:480, :854] + 0.5
+    return distance(points, columns, rows) <= radius
+
+
+def test_shapes_and_masks_are_exact(browser):  # noqa: F811
+    """What the browser sets is what brute force over all pixels sets, and its PNG is read and written to the bit."""
+    page = browser.new_page()
+    page.evaluate("""async (source) => {
+        window.sst = await import(URL.createObjectURL(new Blob([source], { type: 'text/javascript' })));
+        window.shape = (draw) => { const labels = new Uint8Array(23 * 31); draw(labels, 31, 23); return [...labels]; };
+    }""", annotator.Annotator._esm)
+    rows, columns = np.mgrid[:23, :31] + 0.5
+    rng = np.random.default_rng(5)
+    for _ in range(40):
+        ends, radius = rng.uniform(-5, 36, (2, 2)), rng.uniform(0.8, 9)
+        line = [*ends.tolist(), radius]
+        drawn = page.evaluate("(line) => shape((...grid) => sst.capsule(...grid, ...line, 7))", line)
+        expected = distance(ends, columns, rows) <= radius
+        np.testing.assert_array_equal(np.reshape(drawn, (23, 31)), 7 * expected)
+    for count in (3, 4, 7, 12):
+        corners = rng.uniform(-4, 35, (count, 2))
+        drawn = page.evaluate("(corners) => shape((...grid) => sst.polygon(...grid, corners, 3))", corners.tolist())
+        inside = np.zeros((23, 31), bool)
+        for (x0, y0), (x1, y1) in zip(corners, np.roll(corners, -1, 0)):
+            inside ^= ((y0 <= rows) != (y1 <= rows)) & (x0 + (rows - y0) / (y1 - y0) * (x1 - x0) < columns)
+        np.testing.assert_array_equal(np.reshape(drawn, (23, 31)), 3 * inside)
+    blocks = np.kron(rng.integers(0, 4, (5, 7), np.uint8), np.ones((6, 5), np.uint8))
+    for mask in (rng.integers(0, 256, (23, 31), np.uint8), blocks):
+        decoded = page.evaluate("async (png) => [...await sst.decode(new Uint8Array(png))]", [*mask_bytes(mask)])
+        np.testing.assert_array_equal(np.reshape(decoded, mask.shape), mask)
+        png = page.evaluate("async ([values, ...size]) => [...await sst.encode(new Uint8Array(values), ...size)]",
+                            [mask.ravel().tolist(), *mask.shape[::-1]])
+        np.testing.assert_array_equal(labels_of(bytes(png)), mask)
+    page.close()
+
+
+def test_draws_by_mouse_touch_and_keyboard(lab):
+    line = [(200, 100), (400, 300)]
+    lab.stroke(*line)
+    lab.until(lambda seen: seen["frames"] == [0])
+    assert overlap(lab.mask() == 1, brushed(*line)) > 0.97 and set(np.unique(lab.mask())) == {0, 1}
+    lab.click("Add an object")
+    lab.touch([(500, 100)], [(520, 100)], [(600, 200)])
+    lab.until(lambda seen: len(seen["objects"]) == 2 and (lab.mask() == 2).any())
+    assert overlap(lab.mask() == 2, brushed((500, 100), (520, 100), (600, 200))) > 0.97
+    lab.shot("drawing_two_objects")
+    before = lab.mask()
+    lab.touch([(300, 300), (500, 300)], [(250, 300), (550, 300)], [(200, 300), (600, 300)])  # two fingers
+    width = lab.page.locator(".sst-layers").bounding_box()["width"]
+    assert width > 1.7 * lab.stage.bounding_box()["width"], "zoomed, not drawn"
+    lab.stroke((400, 240), (420, 240))
+    lab.until(lambda seen: (lab.mask() != before).any())
+    assert overlap((lab.mask() == 2) & (before != 2), brushed((400, 240), (420, 240)) & (before != 2)) > 0.97
+    lab.stage.focus()
+    for key in ("f", "z", "e"):
+        lab.page.keyboard.press(key)
+    lab.until(lambda seen: (lab.mask() == before).all())
+    lab.stroke((300, 200), (300, 200))
+    lab.until(lambda seen: (lab.mask() != before).any())
+    np.testing.assert_array_equal(lab.mask() != before, (before > 0) & (lab.mask() == 0))
+    lab.page.keyboard.press("p")
+    for point in ((700, 300), (800, 300), (750, 400)):
+        lab.page.mouse.click(*lab.place(*point))
+    lab.page.keyboard.press("Enter")
+    rows, columns = np.mgrid[:480, :854] + 0.5
+    triangle = (rows > 300) & (rows < 400) & (abs(columns - 750) < (400 - rows) / 2)
+    lab.until(lambda seen: (lab.mask()[300:400, 700:800] > 0).any())
+    assert overlap((lab.mask() == 2) & (columns > 650), triangle) > 0.97
+    before = lab.mask()
+    for key in ("b", "1", *["Shift+ArrowDown"] * 4, " ", *["Shift+ArrowDown"] * 3, " "):
+        lab.page.keyboard.press(key)
+    lab.until(lambda seen: (lab.mask() != before).any())
+    assert 30 + 14 < np.ptp(np.nonzero(lab.mask() != before)[0]) < 30 + 32
+    assert lab.page.locator(".jp-Notebook .jp-Cell").count() == 2, "no shortcut of the notebook's"
+    lab.page.keyboard.press(".")
+    lab.until(lambda seen: seen["frame"] == 1)
+    lab.page.keyboard.press("x")
+    lab.root_node.get_by_label("find the object in the box").uncheck()
+    lab.stroke((100, 50), (200, 90))
+    lab.until(lambda seen: seen["frames"] == [0, 1])
+    rows, columns = np.nonzero(lab.mask(1) == 1)
+    box = np.array([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1])
+    assert abs(box - [100, 50, 200, 90]).max() <= 1
+
+
+def test_objects_files_and_a_second_view(lab, tmp_path):
+    lab.stroke((200, 100), (300, 100))
+    lab.until(lambda seen: seen["frames"] == [0])
+    name = lab.root_node.get_by_label("name of object 1")
+    name.fill("dog")
+    name.press("Tab")
+    lab.until(lambda seen: seen["objects"] == [{"id": 1, "name": "dog"}])
+    with lab.page.expect_download() as download:
+        lab.click("Save this frame")
+    download.value.save_as(tmp_path / "saved.png")
+    from sstlib.video import read_mask, write_mask, written_here
+
+    np.testing.assert_array_equal(read_mask(tmp_path / "saved.png"), lab.mask())
+    assert written_here(tmp_path / "saved.png") and download.value.suggested_filename == "00000.png"
+    given = np.zeros((480, 854), np.uint8)
+    given[100:200, 30:700] = 5
+    write_mask(tmp_path / "given.png", given)
+    lab.page.set_input_files(".sst-annotator input[type=file]", str(tmp_path / "given.png"))
+    lab.until(lambda seen: len(seen["objects"]) == 2)
+    np.testing.assert_array_equal(lab.mask(), given)
+    lab.page.wait_for_function("""() => { const canvas = document.querySelector('.sst-mask');
+        return canvas.getContext('2d').getImageData(350, 150, 1, 1).data[3] > 0; }""")
+    lab.root_node.get_by_role("button", name="Remove object 5").click()
+    lab.until(lambda seen: seen["frames"] == [])
+    lab.page.wait_for_function("""() => { const canvas = document.querySelector('.sst-mask');
+        return canvas.getContext('2d').getImageData(350, 150, 1, 1).data[3] === 0; }""")
+
+
+def test_drawing_does_not_stall(lab):
+    """Frames of the page while strokes go on for ten seconds; SST_SECONDS makes it longer. Busy machines get leave."""
+    seconds = float(os.environ.get("SST_SECONDS", 10))
+    lab.page.evaluate(f"window.gaps = ({STALLS})({seconds}); 0")
+    rng = np.random.default_rng(0)
+    end = lab.page.evaluate(f"performance.now() + 1000 * {seconds}")
+    while lab.page.evaluate("performance.now()") < end:
+        lab.stroke(*rng.uniform((0, 0), (854, 480), (4, 2)).tolist())
+    gaps = np.sort(lab.page.evaluate("window.gaps"))
+    middle, most = np.quantile(gaps, (0.5, 0.99))
+    print(f"{len(gaps)} frames; gaps: median {middle:.1f}, 99% {most:.1f}, largest {gaps[-3:].round(1)} ms")
+    assert np.quantile(gaps, 0.99) < 100 and gaps[-1] < float(os.environ.get("SST_STALL", 300))
