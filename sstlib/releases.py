@@ -120,9 +120,10 @@ def load(name_or_path: str | Path, build: Callable[[ModelConfig], nn.Module],
     return network.to(device).eval()
 
 
-def graft(network: nn.Module, name_or_path: str | Path) -> list[str]:
+def graft(network: nn.Module, name_or_path: str | Path, part: str = "") -> list[str]:
     """Takes over what fits of the weights of another model: tensors of the same name and shape; and of a convolution
     that reads further channels behind the same ones, the part that reads these, the rest being 0 until it is learned.
+    `network` may be the part of a model whose names begin with `part`.
 
     Returns:
         The names taken over.
@@ -133,7 +134,7 @@ def graft(network: nn.Module, name_or_path: str | Path) -> list[str]:
     path, taken = find(name_or_path), []
     own = network.state_dict()
     with _opened(path) as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}
+        tensors = {name.removeprefix(part): file.get_tensor(name) for name in file.keys() if name.startswith(part)}
     _require_finite(tensors, str(path))
     for name, tensor in tensors.items():
         target = own.get(name)

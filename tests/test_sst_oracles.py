@@ -168,6 +168,8 @@ def evidence_of(network, maps):
         own = warped.swapaxes(0, 1)  # object, head, channels
         others = own.sum(0) - own
         scores += [affinity.swapaxes(0, 1), loops.best_of_others(affinity.swapaxes(0, 1))]
+        if network.config.profile.startswith("strict"):
+            continue
         if network.config.warped == "features":
             features += [x[:, :, :-1].reshape(OBJECTS, -1, HEIGHT, WIDTH) for x in (own, others)]
         else:
@@ -187,6 +189,8 @@ VARIANTS = {
     "grid, then dense, scaled": {"layers": ("grid", "dense"), "scaled": True, "affinity": "dot"},
     "strided, frn": {"layers": ("strided(stride=2)", "local(radius=1)"), "norm": "frn"},
     "cfbi+sst, features warped": {"profile": "cfbi+sst", "warped": "features"},
+    "strict": {"profile": "strict", "warped": "features"},
+    "strict, causal": {"profile": "strict+mask", "causal": True},
 }
 
 
@@ -208,6 +212,8 @@ def test_encoder_and_evidence_are_those_of_the_equations(variant):
         first, latest = ((embeddings[t], members[t].argmax(0)) for t in (0, 3))
         scores.append(nearest_maps(network.feature_matching, embeddings[4], [first], latest, RADII))
     near_single(evidence[0], np.concatenate([*pair, *scores], 1))
+    if network.config.profile.startswith("strict"):
+        assert evidence.shape[2] == 2 * network.config.heads * len(network.config.layers), "affinities and nothing else"
     affinities = np.concatenate([affinity.ravel() for affinity, _ in maps])
     assert len(np.unique(affinities.round(6))) > 100, "saturated affinities compare nothing"
 

@@ -8,6 +8,7 @@ from sstlib.cli import main
 from sstlib.config import MODELS, DataConfig, RunConfig, TrainingConfig
 from sstlib.model import build
 from sstlib.provenance import provenance
+from sstlib.training import train
 from sstlib.training.loop import probe_masks
 from sstlib.training.presets import HELD_OUT, PRESETS
 from sstlib.training.start import first_network
@@ -47,6 +48,20 @@ def test_a_stage_is_made_of_a_run_alone(leg, capsys):
     assert main(["release", str(leg), "first-leg", "--stage", "--data", "davis2016"]) == 2
     assert "--stage goes with RUN and NAME alone" in capsys.readouterr().err
     assert not (paths.WEIGHTS / "stages").exists()
+
+
+def test_a_small_backbone_starts_as_a_released_one_and_stays(tmp_path):
+    small = MODELS["sst-small"]
+    config = RunConfig(
+        small.replace(profile="strict", layers=("local(radius=1)",), matching="none", decoder_width=16),
+        TrainingConfig(steps=1, batch=1, start="backbone:sst-small", freeze=("backbone.",)),
+        DataConfig(height=32, width=32, frames=2))
+    with pytest.raises(ValueError, match="sst-small has no .* of this shape in its backbone"):
+        train(config.replace(model=config.model.replace(embedding=32)), tmp_path / "other", quiet=True)
+    network, released = train(config, tmp_path / "run", quiet=True), weights.load("sst-small")
+    for name, value in released.backbone.state_dict().items():
+        assert torch.equal(network.backbone.state_dict()[name], value), name
+    assert not torch.equal(network.project.weight, released.project.weight), "the rest is its own"
 
 
 def test_legs_follow_each_other_and_leave_the_held_out_alone():

@@ -20,7 +20,7 @@ from sstlib.config import MODELS, DataConfig, ModelConfig, RunConfig, TrainingCo
 from sstlib.datasets import samples as drawing
 from sstlib.datasets import training_batch
 from sstlib.model import build, unroll
-from sstlib.training import loop, train
+from sstlib.training import loop, schedule, train
 from sstlib.training.losses import segmentation_loss
 
 MODEL = MODELS["sst-tiny"].replace(layers=("local(radius=1)",), history=1, width=8, embedding=8, decoder_width=8)
@@ -78,6 +78,7 @@ FIRST_STEPS = {
     "jaccard": (0.1, 0),
     "hardest": (0.9, 1),
     "own_masks_from": (1.0, 2),
+    "feedback": ("hard", 2),
     "freeze": (("backbone.",), 0),
 }
 
@@ -142,7 +143,21 @@ def test_presence_weighs_the_loss_of_its_head(first_steps):
     np.testing.assert_allclose(losses[2] - losses[0], 4 * (losses[1] - losses[0]), rtol=1e-3)
 
 
+def test_clips_begin_at_frame_numbers_that_only_an_absolute_time_code_tells_apart(first_steps):
+    """The numbers are drawn anew each step, the same in a run that is started again, and fill their range."""
+    absolute = MODEL.replace(width=16)
+    for model, equal in ((absolute, False), (absolute.replace(encoding_time="buffer"), True)):
+        one, other = (first_steps(with_training(latest_start=n).replace(model=model)) for n in (0, 1000))
+        assert same(one, other) == equal
+    config = TRAINING.replace(latest_start=6)
+    drawn_numbers = [schedule.first_frame(config, step) for step in range(200)]
+    assert set(drawn_numbers) == set(range(7)) and drawn_numbers[5:] == [
+        schedule.first_frame(config, step) for step in range(5, 200)]
+    assert {schedule.first_frame(TRAINING, step) for step in range(9)} == {0}
+
+
 ELSEWHERE = {
+    "latest_start": test_clips_begin_at_frame_numbers_that_only_an_absolute_time_code_tells_apart,
     "presence": test_presence_weighs_the_loss_of_its_head,
     "start": test_start_and_seed_change_the_first_loss_each_in_its_way,
     "seed": test_start_and_seed_change_the_first_loss_each_in_its_way,

@@ -20,17 +20,18 @@ from sstlib.shapes import Bool, Float
 class InstanceGate(nn.Module):
     """CFBI's instance-level attention: channels scaled by 1 + tanh of a linear map of the object's pooled embeddings.
 
-    The background may have its own additive code: it is the one object whose extent is everything else.
+    The background may have its own additive code: it is the one object whose extent is everything else. Without pooled
+    embeddings (`instance` 0) that code is all there is.
     """
 
     def __init__(self, instance: int, channels: int, background: bool = True):
         super().__init__()
-        self.linear = nn.Linear(instance, channels)
+        self.linear = nn.Linear(instance, channels) if instance else None
         self.background = nn.Parameter(torch.zeros(channels)) if background else None
 
     def forward(self, x: Float[Tensor, "all_objects channels height width"],
                 instance: Float[Tensor, "batch object instance"]) -> Float[Tensor, "all_objects channels height width"]:
-        code = self.linear(instance)
+        code = instance.new_zeros(*instance.shape[:2], x.shape[1]) if self.linear is None else self.linear(instance)
         if self.background is not None:
             first = (torch.arange(instance.shape[1], device=code.device) == 0).to(code.dtype)[:, None]
             code = code + first * self.background
@@ -227,7 +228,7 @@ def build_decoder(config: ModelConfig, shared: int, features: int, maps: int, lo
         maps: channels of its evidence that are scores and masks.
         low: channels of the stride-4 features.
     """
-    instance = 4 * config.embedding
+    instance = 0 if config.strict else 4 * config.embedding
     if config.decoder == "ensembler":
         return Ensembler(shared, features, maps, instance, low)
     return SmallDecoder(shared, features + maps, instance, low, config.decoder_width, config.output_stride // 4,

@@ -37,7 +37,8 @@ class PositionalEncoding(nn.Module):
     """P of Eq. 2 for any frame numbers and any feature size.
 
     Args:
-        kind: none (zeros), sinusoidal or learned (one table an axis).
+        kind: none (zeros), sinusoidal or learned (one table an axis; its rows that no training step has seen are not
+            used, the last one that was seen stands for them).
         width: channels C of the encoder.
         base: see `sinusoid`.
         axes: `concat` gives each axis its own channels, `sum` adds three full-width codes; the paper does not say.
@@ -48,6 +49,7 @@ class PositionalEncoding(nn.Module):
         self.kind, self.base, self.axes = kind, base, axes
         self.channels = split_channels(width, axes)
         if kind == "learned":
+            self.register_buffer("trained", torch.zeros(3, dtype=torch.long))  # rows of each table, from the first on
             self.tables = nn.ParameterList(nn.Parameter(torch.randn(length, channels) * 0.02)
                                            for length, channels in zip(LONGEST, self.channels))
 
@@ -73,9 +75,15 @@ class PositionalEncoding(nn.Module):
         if self.kind == "sinusoidal":
             return sinusoid(positions.float(), self.channels[axis], self.base)
         table, name = self.tables[axis], ("time", "height", "width")[axis]
-        if len(positions) and not positions.is_meta and int(positions.max()) >= len(table):
+        if positions.is_meta or not len(positions):
+            return table[positions]
+        if int(positions.max()) >= len(table):
             raise ValueError(f"the learned encoding knows {len(table)} positions along {name}, but position "
                              f"{int(positions.max())} was asked for; "
                              "learned encodings do not extrapolate: use encoding='sinusoidal', or smaller frames or a "
                              "shorter clip")
+        if self.training:
+            self.trained[axis] = self.trained[axis].maximum(positions.max() + 1)
+        elif self.trained[axis] > 0:  # rows that no step has seen are noise; the last one that was seen is the nearest
+            positions = positions.minimum(self.trained[axis] - 1)
         return table[positions]

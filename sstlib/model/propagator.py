@@ -35,6 +35,9 @@ class Propagator(nn.Module):
         shared: channels of evidence that all objects share.
         features: channels of each object's evidence that are features; they come first.
         maps: channels of its evidence that are scores and masks, the previous mask's two not counted.
+
+    Attributes:
+        masked: whether the decoder reads the previous mask.
     """
 
     # Pixels of a frame's longer side that the weights were trained for; None: nothing is known
@@ -53,7 +56,8 @@ class Propagator(nn.Module):
         self.matching = None if config.matching == "none" else ReferenceMatching(coarse, config.matching == "centered",
                                                                                  config.landmarks > 0)
         matched = ReferenceMatching.maps * (1 + (config.landmarks > 0)) if self.matching else 0
-        self.decoder = build_decoder(config, shared, features, maps + 2 + matched, low)
+        self.masked = not (config.strict and config.profile == "strict")
+        self.decoder = build_decoder(config, shared, features, maps + 2 * self.masked + matched, low)
         self.presence = PresenceHead(2 * config.decoder_width) if config.presence else None
 
     @classmethod
@@ -91,7 +95,7 @@ class Propagator(nn.Module):
 
     def remember(self, memory: Memory | None, features: Features,
                  memberships: Float[Tensor, "batch object height width"],
-                 given: bool | Sequence[int] = False) -> Memory:
+                 given: bool | Sequence[int] = False, start: int = 0) -> Memory:
         """A memory that also holds this frame.
 
         Args:
@@ -101,6 +105,7 @@ class Propagator(nn.Module):
                 joined.
             given: the objects whose masks come from the user, not from `segment`; True for all of them, as always at
                 the first frame. These masks replace all that was remembered of their objects.
+            start: number of the first frame, where there is no memory.
         """
         given = range(1, memberships.shape[1]) if given is True else given or ()
         if tuple(memberships.shape[-2:]) != features.size:
@@ -117,9 +122,9 @@ class Propagator(nn.Module):
         content, objects, state = self.store(features, cells, memory, grown)
         if self.matching:
             content["match"] = features.derived["match"]
-        frame = Remembered(memory.time if memory is not None else 0, cells, content, objects)
+        frame = Remembered(memory.time if memory is not None else start, cells, content, objects)
         if grown is None:
-            return Memory(1, (frame,), (frame,), pooled, pooled, state)
+            return Memory(start + 1, (frame,), (frame,), pooled, pooled, state)
         references, reference = grown.references, grown.reference
         if given:
             references = (*references, frame.only([0, *given]))
@@ -140,11 +145,11 @@ class Propagator(nn.Module):
         """
         shared, evidence = self.evidence(features, memory)
         previous = memory.recent[-1].memberships
-        maps = [evidence, torch.stack([previous, 1 - previous], 2)]
+        maps = [evidence, torch.stack([previous, 1 - previous], 2)] if self.masked else [evidence]
         if self.matching:
             maps += self._matched(features, memory)
         averages = [x[..., :-1] / (x[..., -1:] + 1e-5) for x in (memory.reference, memory.previous)]
-        instance = torch.cat(averages, 2).flatten(2)
+        instance = torch.cat(averages, 2).flatten(2)[..., :0 if self.config.strict else None]
         known = memory.reference[:, :, 0, -1] > 0
         known[:, 0] = True
         if self.presence is None:
@@ -213,8 +218,11 @@ def _unseen(presence: Float[Tensor, "batch object 2"]) -> Float[Tensor, "batch o
     return torch.cat([torch.zeros_like(lost[:, :1]), lost[:, 1:]], 1)[:, :, None, None]
 
 
-def own_memberships(logits: Float[Tensor, "batch object height width"]) -> Float[Tensor, "batch object height width"]:
-    """Predicted masks as they are fed back in training and use alike: softmax over the objects, without gradient."""
+def own_memberships(logits: Float[Tensor, "batch object height width"],
+                    hard: bool = False) -> Float[Tensor, "batch object height width"]:
+    """Predicted masks as they are fed back, without gradient: softmax over the objects, or 1 for the winner."""
+    if hard:
+        return F.one_hot(logits.detach().argmax(1), logits.shape[1]).movedim(-1, 1).float()
     return logits.detach().float().softmax(1)
 
 
@@ -236,17 +244,20 @@ def unroll(network: Propagator, frames: Float[Tensor, "batch time 3 height width
 
 def unroll_all(network: Propagator, frames: Float[Tensor, "batch time 3 height width"],
                memberships: Float[Tensor, "batch object height width"],
-               teacher: Float[Tensor, "batch time object height width"] | None = None) -> tuple[Tensor, Tensor | None]:
-    """As `unroll`, and the presence head's logits for every later frame (batch, later, object, 2), or None."""
+               teacher: Float[Tensor, "batch time object height width"] | None = None, start: int = 0,
+               hard: bool = False) -> tuple[Tensor, Tensor | None]:
+    """As `unroll`, from frame number `start` on, with own masks as the winner alone if `hard`; and the presence head's
+    logits for every later frame (batch, later, object, 2), or None.
+    """
     batch, time = frames.shape[:2]
     features = network.extract(frames.transpose(0, 1).flatten(0, 1)).split(batch)
-    memory = network.remember(None, features[0], memberships)
+    memory = network.remember(None, features[0], memberships, start=start)
     logits = []
     for t in range(1, time):
         logits.append(network.segment(features[t], memory))
         if t < time - 1:
             memory = network.remember(memory, features[t],
-                                      own_memberships(logits[-1]) if teacher is None else teacher[:, t])
+                                      own_memberships(logits[-1], hard) if teacher is None else teacher[:, t])
     told = [seen.presence for seen in features[1:]]
     return torch.stack(logits, 1), None if told[0] is None else torch.stack(told, 1)
 

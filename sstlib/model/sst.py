@@ -57,8 +57,10 @@ class EncoderLayer(nn.Module):
         x = self.norm2(x + self.feedforward(x))
         if memberships is None:
             return x, None, None
-        warped = torch.cat([warped, warped.sum(1, keepdim=True) - warped], 2)
         maps = torch.cat([affinity, best_other(affinity)], 2)
+        if warped is None:
+            return x, maps, None
+        warped = torch.cat([warped, warped.sum(1, keepdim=True) - warped], 2)
         return (x, maps, warped) if self.config.warped == "features" else (x, torch.cat([maps, warped], 2), None)
 
     def attend(self, x: Tensor, key: Tensor, value: Tensor, memberships: Tensor | None,
@@ -72,6 +74,7 @@ class EncoderLayer(nn.Module):
         objects = None
         if memberships is not None:
             objects = memberships.shape[1]
+        if memberships is not None and not config.strict:
             rider = memberships.to(value.dtype).permute(0, 2, 3, 4, 1)[:, None].expand(-1, config.heads, -1, -1, -1, -1)
             if config.warped == "features":
                 rider = (rider[..., None] * value[..., None, :]).flatten(-2)
@@ -83,8 +86,11 @@ class EncoderLayer(nn.Module):
         merged = self.out(attended.output[..., :dim].permute(0, 2, 3, 4, 1, 5).flatten(-2))
         if memberships is None:
             return merged, None, None
+        affinity = attended.affinity[:, :, :, -1].transpose(1, 2)
+        if config.strict:
+            return merged, affinity, None
         warped = attended.output[:, :, -1, ..., dim:].unflatten(-1, (objects, -1)).permute(0, 4, 1, 5, 2, 3)
-        return merged, attended.affinity[:, :, :, -1].transpose(1, 2), warped.flatten(2, 3)
+        return merged, affinity, warped.flatten(2, 3)
 
 
 class SST(Propagator, method="sst"):
@@ -97,11 +103,12 @@ class SST(Propagator, method="sst"):
     """
 
     def __init__(self, config: ModelConfig):
-        depth, features = len(config.layers), config.warped == "features"
+        depth, features = len(config.layers), config.warped == "features" and not config.strict
         matches = config.profile == "cfbi+sst"
+        scores = 2 if features or config.strict else 4
         super().__init__(config, config.embedding + config.width,
                          2 * config.width * depth * features + 2 * config.embedding * matches,
-                         (2 if features else 4) * config.heads * depth + FeatureMatching.maps * matches)
+                         scores * config.heads * depth + FeatureMatching.maps * matches)
         self.feature_matching = FeatureMatching(config.output_stride == 4) if matches else None
         self.project = nn.Conv2d(config.embedding, config.width, 1)
         self.encoding = PositionalEncoding(config.encoding, config.width, config.encoding_base, config.encoding_axes)

@@ -83,8 +83,9 @@ class Unrolled(nn.Module):
         super().__init__()
         self.network = network
 
-    def forward(self, frames: Tensor, memberships: Tensor, own: bool) -> tuple[Tensor, Tensor | None]:
-        return unroll_all(self.network, frames, memberships[:, 0], teacher=None if own else memberships)
+    def forward(self, frames: Tensor, memberships: Tensor, own: bool, start: int,
+                hard: bool) -> tuple[Tensor, Tensor | None]:
+        return unroll_all(self.network, frames, memberships[:, 0], None if own else memberships, start, hard)
 
 
 def one_hot(labels: Int[Tensor, "batch time height width"]) -> Float[Tensor, "batch time object height width"]:
@@ -262,7 +263,8 @@ class _Run:
     def _loss(self, frames: Tensor, labels: Tensor) -> Tensor:
         training = self.config.training
         with torch.autocast(frames.device.type, torch.bfloat16, enabled=training.precision == "bfloat16"):
-            logits, presence = self.unrolled(frames, one_hot(labels), schedule.own_masks(training, self.step))
+            logits, presence = self.unrolled(frames, one_hot(labels), schedule.own_masks(training, self.step),
+                                             schedule.first_frame(training, self.step), training.feedback == "hard")
         share, logits = schedule.hardest_share(training, self.step), logits.float()
         loss = segmentation_loss(logits.flatten(0, 1), labels[:, 1:].flatten(0, 1), share, training.jaccard)
         return loss if presence is None else loss + training.presence * presence_loss(presence, logits, labels)

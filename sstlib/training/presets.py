@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from sstlib.config import MODELS, DataConfig, RunConfig, TrainingConfig
+from sstlib.config import MODELS, DataConfig, ModelConfig, RunConfig, TrainingConfig
 from sstlib.values import read_json
 
 CFBI = TrainingConfig(steps=25_000, batch=8, optimizer="sgd", learning_rate=0.01, schedule="poly", warmup=1000,
@@ -16,7 +16,16 @@ PHOTO = MODELS["sst-photo"]
 REAL = DataConfig(height=224, width=384, frames=5, difficulty="mixed+small", real="davis2016", real_ratio=0.45,
                   photo_ratio=0.4, max_gap=6, held_out=HELD_OUT)
 
+# What variants are compared on: the paper's inputs alone, on a backbone that is trained (on generated clips) and stays
+# as it is; one kernel size, the odd number nearest to the root of the 32 cells across; frame numbers as DAVIS's.
+EVIDENCE = RunConfig(
+    ModelConfig(layers=("local(radius=2)",) * 2, profile="strict"),
+    TrainingConfig(steps=300, learning_rate=2e-3, warmup=30, ema=0.99, checkpoint_every=50, latest_start=90,
+                   start="backbone:sst-small", freeze=("backbone.",)),
+    DataConfig(height=144, width=256, frames=5))
+
 PRESETS: dict[str, RunConfig] = {
+    "evidence": EVIDENCE,
     "tiny": RunConfig(MODELS["sst-tiny"], TrainingConfig(steps=300, batch=2, checkpoint_every=100),
                       DataConfig(height=64, width=112)),
     "small": RunConfig(MODELS["sst-small"], TrainingConfig(steps=20_000, batch=4, checkpoint_every=200, warmup=200),

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 from torch import nn
 from torch.optim import SGD, AdamW, Optimizer
 
@@ -28,6 +29,11 @@ def hardest_share(config: TrainingConfig, step: int) -> float:
 def own_masks(config: TrainingConfig, step: int) -> bool:
     """Whether earlier masks are the network's own rather than the truth (sequential training, CFBI)."""
     return step >= config.own_masks_from * config.steps
+
+
+def first_frame(config: TrainingConfig, step: int) -> int:
+    """The frame number that the clips of a step begin at."""
+    return int(np.random.default_rng((config.seed, step)).integers(config.latest_start + 1))
 
 
 def ema_decay(config: TrainingConfig, step: int) -> float:

@@ -43,15 +43,19 @@ def source_files(start: str) -> list[Path]:
         FileNotFoundError: no such weights.
     """
     parts = start.split(",") if start.startswith((BACKBONE, PARTS)) else [start] * bool(start)
-    return [
-        Path(part.removeprefix(BACKBONE)) if part.startswith(BACKBONE) else weights.find(part.removeprefix(PARTS))
-        for part in parts
-    ]
+    files = [(part.startswith(BACKBONE), part.removeprefix(BACKBONE).removeprefix(PARTS)) for part in parts]
+    known = weights.released()
+    return [Path(name) if backbone and name not in known else weights.find(name) for backbone, name in files]
 
 
 def _load_backbone(network: Propagator, source: str) -> None:
     trunk = getattr(network.backbone, "trunk", None)
-    if trunk is None:
+    if network.config.backbone == "small":
+        left = network.backbone.state_dict().keys() - set(weights.graft(network.backbone, source, "backbone."))
+        if left:
+            raise ValueError(f"{source} has no {min(left)} of this shape in its backbone; take weights of the same "
+                             "backbone_width and embedding")
+    elif trunk is None:
         load_pretrained(network.backbone, source)
     else:
         load_published(trunk, published(trunk.name, source), source)
