@@ -12,7 +12,8 @@ import pytest
 from sstlib import paths, reproduction, weights
 from sstlib.cli import main
 from sstlib.config import MODELS, RunConfig, TrainingConfig
-from sstlib.datasets import sst_occlusion
+from sstlib.datasets import DATASETS, Benchmark, sst_occlusion
+from sstlib.evaluation import evaluate_clips
 from sstlib.experiments import SWEEPS, RunRecord, card, findings, missing, records, releasing, run, tables, validation
 from sstlib.experiments.sweeps import SEEDS, VARIANTS
 from sstlib.model import build
@@ -149,7 +150,7 @@ def test_what_a_stopped_scoring_left_is_checked(tmp_path):
 
 
 def test_unknown_variant_lists_the_known_ones():
-    with pytest.raises(ValueError, match="unknown variant 'grid-9'; known: base"):
+    with pytest.raises(ValueError, match="unknown variant 'grid-9'; known: encoding-none"):
         run("grid-9", 0)
 
 
@@ -237,7 +238,7 @@ def test_an_unfinished_run_is_not_released(finished):
                  step=10, origin=facts["origin"])
     with pytest.raises(ValueError, match="stopped at step 10 of 700"):
         releasing.release(finished, "sst-test", "generated")
-    with pytest.raises(ValueError, match="no stated terms; known: generated, davis2016"):
+    with pytest.raises(ValueError, match="no stated terms; known: generated, photographs, davis2016"):
         releasing.release(finished, "sst-test", "imagenet")
 
 
@@ -373,26 +374,25 @@ def test_the_cards_are_those_made_from_records(name):
 
 
 def small_benchmark():
-    clips = [clip for clip in sst_occlusion.clips("mini") if clip.value in (0, 2)]
-    return validation.Benchmark("mini", lambda: clips,
-                                lambda folder, names: validation.evaluate_clips(folder, "mini", sequences=names))
+    return dataclasses.replace(DATASETS["sst-occlusion"],
+                               benchmark=Benchmark("mini", "mini", lambda clip: clip.value in (0, 2)))
 
 
 def test_a_stopped_scoring_goes_on_and_its_record_makes_the_card(finished, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(paths, "RESULTS", tmp_path)
     monkeypatch.setattr(paths, "FIGURES", tmp_path / "figures")
     monkeypatch.setattr(paths, "TABLES", tmp_path / "tables")
-    monkeypatch.setattr(validation, "BENCHMARKS", {"sst-occlusion": small_benchmark()})
-    monkeypatch.setattr(validation, "SPLIT", "mini")
+    monkeypatch.setitem(DATASETS, "sst-occlusion", small_benchmark())
+    monkeypatch.delenv("SST_DAVIS", raising=False)
     releasing.release(finished, "sst-test", "generated")
-    first, second = validation.BENCHMARKS["sst-occlusion"].sequences()
+    first, second = validation.sequences_of("sst-occlusion")
     folder = validation.predictions("sst-test", "sst-occlusion")
     validation.predict(weights.load("sst-test"), [first], folder)
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*.png")}
     assert main(["release", "sst-test", "--score"]) == 0
     assert len(before) == len(first) and {path: path.stat().st_mtime_ns for path in before} == before
     record = validation.record_of("sst-test", "sst-occlusion")
-    truth = validation.evaluate_clips(folder, "mini", sequences=[first.name, second.name])
+    truth = evaluate_clips(folder, "mini", sequences=[first.name, second.name])
     assert record.metrics["J&F"] == pytest.approx(truth.overall()["J&F"].mean, rel=1e-6)
     curve = validation.occlusion_curve(record)
     assert list(curve["frames hidden"]) == [0, 2]

@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "sstlib"
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 FLOORS = (  # a room imports only rooms of floors before its own
-    ("paths", "products", "shapes", "threads", "values"),
+    ("entries", "paths", "products", "shapes", "threads", "values"),
     ("config", "connectivity", "native", "provenance", "statistics"),
     ("attention", "metrics", "releases", "routes"),
     ("model", "synthetic", "video"),

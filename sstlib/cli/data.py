@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 from sstlib.cli import _arguments
+from sstlib.datasets import DATASETS, open_dataset
 
 HELP = "list data sets, fetch or unpack them, write the SST-Occlusion benchmark, pack a submission, time the generator"
 
@@ -20,7 +21,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     actions.add_parser("list", help="which data sets are there, where, under which terms")
     fetch = actions.add_parser("fetch", help="fetch a data set from its makers, or unpack zips already downloaded")
-    fetch.add_argument("name", help="davis2016, davis2017, youtube2018 or youtube2019")
+    fetch.add_argument("name", help=", ".join(name for name, one in DATASETS.items() if one.folder))
     fetch.add_argument(
         "--zip", type=Path, action="append", default=[], help="a zip already downloaded (repeat for several)"
     )
@@ -33,7 +34,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
                           "datasets/sst_occlusion.json")
     packed = actions.add_parser("submission", help="check predicted masks and pack them into the zip that "
                                                    "YouTube-VOS's server takes")
-    packed.add_argument("name", help="youtube2018 or youtube2019")
+    packed.add_argument("name", help=" or ".join(_submitted()))
     packed.add_argument("masks", type=Path, help="folder with VIDEO/FRAME.png, as sst evaluate writes it")
     packed.add_argument("--split", default="valid", help="valid (default), test, or either with _all_frames")
     packed.add_argument("--folder", type=Path, help="where the data set is (default: where sst looks for it)")
@@ -57,6 +58,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _submitted() -> list[str]:
+    """The data sets whose predictions a server takes."""
+    return [name for name, one in DATASETS.items() if one.submitted]
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Carries out one of the actions."""
     actions = {
@@ -67,8 +73,6 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    from sstlib.datasets import DATASETS, fetching, open_dataset
-
     for name, source in DATASETS.items():
         print(name)
         missing: dict[str, str] = {}
@@ -82,11 +86,7 @@ def _list(arguments: argparse.Namespace) -> int:
                 print(f"  {split}: damaged ({error})")
         if missing:
             print(f"  not there: {', '.join(missing)} ({next(iter(missing.values()))})")
-        origin = fetching.ORIGINS.get(name)
-        print(
-            f"  terms: {origin.terms if origin else 'generated, no restrictions'}"
-            + (f"\n  from: {origin.page}" if origin else "")
-        )
+        print(f"  terms: {source.terms}" + (f"\n  from: {source.page}" if source.page else ""))
     _list_photographs()
     return 0
 
@@ -110,9 +110,9 @@ def _fetch(arguments: argparse.Namespace) -> int:
     from sstlib.datasets import fetching
     from sstlib.values import require_place
 
-    if arguments.name not in fetching.ORIGINS:
-        raise ValueError(f"unknown data set {arguments.name!r}; expected one of {', '.join(fetching.ORIGINS)}")
-    origin = fetching.ORIGINS[arguments.name]
+    origin = DATASETS.find(arguments.name)
+    if origin.folder is None:
+        raise ValueError(f"{arguments.name} is not fetched: it is made when it is asked for")
     print(f"{arguments.name}: {origin.terms}\n{origin.page}")
     if not arguments.zip and not origin.urls:
         raise ValueError(
@@ -168,12 +168,11 @@ def _manifest(arguments: argparse.Namespace) -> int:
 
 
 def _submission(arguments: argparse.Namespace) -> int:
-    from sstlib.datasets import DATASETS, open_dataset, youtube
+    from sstlib.datasets import youtube
     from sstlib.paths import refuse_inputs
 
-    if not arguments.name.startswith("youtube"):
-        raise ValueError(f"{arguments.name!r}: only {', '.join(n for n in DATASETS if n.startswith('youtube'))} are "
-                         "submitted")
+    if not DATASETS.find(arguments.name).submitted:
+        raise ValueError(f"{arguments.name!r}: only {', '.join(_submitted())} are submitted")
     sequences = open_dataset(arguments.name, arguments.split, arguments.folder)
     refuse_inputs({"--out": arguments.out}, [arguments.masks, *arguments.masks.glob("*/*")])
     print(f"{youtube.write_submission(arguments.out, arguments.masks, sequences)} masks in {arguments.out}")

@@ -7,13 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from sstlib.cli import _arguments
-from sstlib.evaluation import MISSING, Evaluation, compare, dataset_masks, evaluate, evaluate_clips, youtube_groups
+from sstlib.datasets import DATASETS
+from sstlib.evaluation import MISSING, Evaluation, compare, evaluate, evaluate_on, youtube_groups
 from sstlib.metrics import PROTOCOLS, Interval
 from sstlib.paths import refuse_inputs
 
 HELP = "score predicted masks against annotations: region similarity J and contour accuracy F"
-DATASETS = {"davis2016": "davis2016", "davis2017": "davis2017", "youtube2018": "youtube", "youtube2019": "youtube"}
-GENERATED = "sst-occlusion"
 SHOWN = 8
 
 
@@ -22,10 +21,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("predictions", metavar="PREDICTIONS", nargs="?",
                         help="folder of SEQUENCE/FRAME.png, label maps or binary masks")
     parser.add_argument("annotations", metavar="ANNOTATIONS", nargs="?", help="folder of true masks, the same layout")
-    parser.add_argument("--dataset", choices=sorted([*DATASETS, GENERATED]),
+    parser.add_argument("--dataset", choices=sorted(DATASETS),
                         help="take annotations and protocol of a known data set")
-    parser.add_argument("--split", help="the data set's part (default: val; youtube: train, as no other has public "
-                        "labels; sst-occlusion: test)")
+    parser.add_argument("--split", help="the data set's part (default: " + "; ".join(
+        f"{split}: {', '.join(name for name, one in DATASETS.items() if one.scored == split)}"
+        for split in dict.fromkeys(one.scored for one in DATASETS.values())) + ")")
     parser.add_argument("--protocol", choices=sorted(PROTOCOLS),
                         help="what is scored; by default the data set's, or davis2016 for binary masks, else davis2017")
     parser.add_argument("--sequences", nargs="+", metavar="NAME", help="score these sequences only")
@@ -93,20 +93,15 @@ def _refuse_inputs(arguments: argparse.Namespace) -> None:
 
 def _scorer(arguments: argparse.Namespace) -> Callable[[str | Path, Path | None], Evaluation]:
     """What scores a folder of predictions, and keeps the record where one is asked for, by the command's settings."""
-    settings = {"sequences": arguments.sequences, "missing": arguments.missing, "progress": True}
-    if arguments.dataset == GENERATED:
-        def clips(predictions: str | Path, record: Path | None) -> Evaluation:
-            result = evaluate_clips(predictions, arguments.split or "test", **settings)
-            if record:
-                result.write(record)
-            return result
-        return clips
-    split = arguments.split or ("train" if DATASETS.get(arguments.dataset) == "youtube" else "val")
-    annotations = arguments.annotations or dataset_masks(arguments.dataset, split)
     groups = youtube_groups(arguments.meta, arguments.seen) if arguments.meta else None
-    protocol = arguments.protocol or DATASETS.get(arguments.dataset)
-    return lambda predictions, record: evaluate(predictions, annotations, protocol=protocol, groups=groups,
-                                                record=record, processes=arguments.processes, **settings)
+    settings = {
+        "sequences": arguments.sequences, "missing": arguments.missing, "progress": True, "groups": groups,
+        "processes": arguments.processes, "protocol": arguments.protocol
+    }
+    if arguments.dataset:
+        return lambda predictions, record: evaluate_on(arguments.dataset, predictions, arguments.split, record=record,
+                                                       **settings)
+    return lambda predictions, record: evaluate(predictions, arguments.annotations, record=record, **settings)
 
 
 def report(result: Evaluation) -> None:

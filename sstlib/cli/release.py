@@ -13,7 +13,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", metavar="RUN", type=Path, nargs="?", help="folder of a finished `sst train`; none: "
                                                                             "the release NAME as it is there")
     parser.add_argument("name", metavar="NAME", help="name to load it by, for example sst-small")
-    parser.add_argument("--data", help="with RUN: what it was trained on, generated or davis2016; decides its terms")
+    parser.add_argument("--data", help="with RUN: what it was trained on, generated or a data set, with "
+                        "+photographs where it was; decides its terms")
     parser.add_argument("--start", metavar="FILE", help="with RUN: the weights it started from, where its file does "
                                                         "not tell of them")
     parser.add_argument("--stage", action="store_true", help="with RUN: only its weights as they are now, in half "
@@ -37,6 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
     import torch
 
     from sstlib import paths, weights
+    from sstlib.datasets import Absent
     from sstlib.experiments import card, releasing, tables, validation
 
     if arguments.stage:
@@ -54,11 +56,11 @@ def run(arguments: argparse.Namespace) -> int:
     releasing.require_name(arguments.name)
     weights.find(arguments.name)
     if arguments.score:
-        for benchmark in validation.BENCHMARKS:
-            if benchmark == "davis2016" and paths.davis() is None:
-                print("no DAVIS folder (SST_DAVIS or data/DAVIS): not scored on real frames")
-            else:
+        for benchmark in validation.benchmarks():
+            try:
                 print(validation.score(arguments.name, benchmark))
+            except Absent as error:
+                print(f"not scored on {benchmark}: {error}")
         print(*card.write_figures(arguments.name), sep="\n")
         tables.write_tables(paths.TABLES)
     print(card.write_card(arguments.name))

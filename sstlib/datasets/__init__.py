@@ -2,7 +2,17 @@
 from.
 """
 
-from sstlib.datasets.registry import DATASETS, open_dataset
-from sstlib.datasets.samples import training_batch, training_sample
+from typing import Any
 
-__all__ = ["DATASETS", "open_dataset", "training_batch", "training_sample"]
+from sstlib.datasets.registry import DATASETS, Absent, Benchmark, DataSet, open_dataset
+
+__all__ = ["DATASETS", "Absent", "Benchmark", "DataSet", "open_dataset"]
+SAMPLES = ("training_batch", "training_sample")  # of a module that brings PyTorch along, as names of data sets do not
+
+
+def __getattr__(name: str) -> Any:
+    if name not in SAMPLES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from sstlib.datasets import samples
+
+    return getattr(samples, name)

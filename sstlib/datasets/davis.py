@@ -4,6 +4,7 @@ import os
 from pathlib import Path, PurePosixPath
 
 from sstlib import paths
+from sstlib.datasets.registry import Absent
 from sstlib.video import FolderSequence, Sequence, name_order
 
 PREFERRED = "480p"  # the resolution that the benchmark is scored at
@@ -17,7 +18,7 @@ def open_split(name: str, split: str, folder: Path | None) -> list[Sequence]:
         folder = alone
     folder = folder or paths.davis()
     if folder is None:
-        raise FileNotFoundError(
+        raise Absent(
             f"no DAVIS folder: set SST_DAVIS to the one that holds JPEGImages/, or `sst data fetch {name}`"
         )
     return [_sequence(folder, sequence, merge=year == "2016") for sequence in _listed(folder, year, split)]

@@ -1,4 +1,4 @@
-"""Where data sets come from, under which terms, and how their archives are fetched and unpacked without harm."""
+"""How archives of data sets are fetched and unpacked without harm."""
 
 import errno
 import hashlib
@@ -12,12 +12,9 @@ import urllib.error
 import urllib.request
 import zipfile
 import zlib
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from tqdm import tqdm
-
-from sstlib import paths
 
 CHUNK = 1 << 20
 # Places outside of a zip, and files that are folders, too
@@ -25,57 +22,6 @@ DAMAGED = (errno.EINVAL, errno.EEXIST, errno.ENOTDIR, errno.EISDIR)
 MOST_FILES = 2_000_000
 SPLITS = "train valid test train_all_frames valid_all_frames test_all_frames"
 PARTS = frozenset(["JPEGImages", "Annotations", "ImageSets", *SPLITS.split()])  # outer folders that are kept
-
-
-@dataclass(frozen=True)
-class Origin:
-    """One data set's origin.
-
-    Attributes:
-        folder: where it goes.
-        page: where its makers describe it.
-        urls: archives that can be fetched without an account.
-        most: bytes that it may have unpacked.
-        terms: its license, in a sentence or two.
-    """
-
-    folder: Path
-    page: str
-    urls: tuple[str, ...]
-    most: int
-    terms: str
-
-
-_DAVIS_TERMS = (
-    "non-commercial research with attribution (Perazzi et al. 2016, Pont-Tuset et al. 2017): CC BY-NC 4.0; "
-    "some clips are under their authors' own terms"
-)
-_YOUTUBE_TERMS = (
-    "non-commercial research (Xu et al. 2018): annotations CC BY 4.0, the videos belong to their uploaders. "
-    "The makers ask for an account, so download the zips there and name them by --zip"
-)
-_YOUTUBE_PAGE = "https://youtube-vos.org/dataset/vos/"
-ORIGINS = {
-    "davis2016": Origin(
-        paths.DATA / "DAVIS2016",
-        "https://davischallenge.org/davis2016/code.html",
-        ("https://graphics.ethz.ch/Downloads/Data/Davis/DAVIS-data.zip",),
-        12 << 30,
-        _DAVIS_TERMS,
-    ),
-    "davis2017": Origin(
-        paths.DATA / "DAVIS",
-        "https://davischallenge.org/davis2017/code.html",
-        (
-            "https://data.vision.ee.ethz.ch/csergi/share/davis/DAVIS-2017-trainval-480p.zip",
-            "https://data.vision.ee.ethz.ch/csergi/share/davis/DAVIS-2017-test-dev-480p.zip",
-        ),
-        8 << 30,
-        _DAVIS_TERMS,
-    ),
-    "youtube2018": Origin(paths.DATA / "YouTube-VOS-2018", _YOUTUBE_PAGE, (), 160 << 30, _YOUTUBE_TERMS),
-    "youtube2019": Origin(paths.DATA / "YouTube-VOS-2019", _YOUTUBE_PAGE, (), 160 << 30, _YOUTUBE_TERMS),
-}
 
 
 def download(url: str, folder: Path, sha256: str | None = None, quiet: bool = False) -> Path:

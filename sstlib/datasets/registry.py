@@ -1,30 +1,118 @@
 """Data sets as lists of sequences: `open_dataset("davis2016", "val")`, or a folder of one's own.
 
-A data set is one module with `open_split(folder, split)`, named in `DATASETS`.
+A data set is one entry of `DATASETS`, which says how it is opened, scored and fetched, and under which terms.
 """
 
-import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
-from sstlib.datasets.folder import open_folder
+from sstlib import paths
+from sstlib.entries import Registry, lazily
 from sstlib.video import Sequence
 
+Opener = Callable[[str, str, Path | None], list[Sequence]]
 
-class Source(NamedTuple):
-    """Where a data set is read from and which parts it has."""
 
-    module: str
+class Absent(FileNotFoundError):
+    """A data set that is nowhere on this machine, which is no fault."""
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """The part of a data set that releases are scored on.
+
+    Attributes:
+        split: that it is of.
+        title: what run records and cards call it.
+        chosen: which of the split's sequences belong to it.
+    """
+
+    split: str
+    title: str
+    chosen: Callable[[Sequence], bool] = lambda sequence: True
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """A data set and all that is known of it.
+
+    Attributes:
+        name: what it is asked for by.
+        open: its sequences, from name, split and folder (None: where `sst data` keeps it), read lazily.
+        splits: its parts.
+        terms: its license, in a sentence or two.
+        derived: the terms that weights trained on it state.
+        license: of such weights, as hubs of models name it.
+        protocol: how it is scored, a name of `metrics.PROTOCOLS`.
+        scored: the split that `sst evaluate` scores unless another is named.
+        hidden: splits whose annotations its makers keep.
+        content: of generated clips, whose sequences hold their truth as `clip`: what identifies a split's content.
+        submitted: whether predictions go to a server, as the zip of `youtube.write_submission`.
+        benchmark: what releases are scored on, if they are.
+        folder: where it is fetched to; None where there is nothing to fetch.
+        page: where its makers describe it.
+        urls: archives that can be fetched without an account.
+        most: bytes that it may have unpacked.
+    """
+
+    name: str
+    open: Opener
     splits: tuple[str, ...]
+    terms: str
+    derived: str
+    license: str
+    protocol: str = "davis2017"
+    scored: str = "val"
+    hidden: frozenset[str] = frozenset()
+    content: Callable[[str], str] | None = None
+    submitted: bool = False
+    benchmark: Benchmark | None = None
+    folder: Path | None = None
+    page: str = ""
+    urls: tuple[str, ...] = ()
+    most: int = 0
 
 
-DATASETS = {
-    "davis2016": Source("davis", ("train", "val")),
-    "davis2017": Source("davis", ("train", "val", "test-dev")),
-    "youtube2018": Source("youtube", ("train", "valid", "valid_all_frames", "test", "test_all_frames")),
-    "youtube2019": Source("youtube", ("train", "valid", "valid_all_frames", "test", "test_all_frames")),
-    "sst-occlusion": Source("sst_occlusion", ("train", "val", "test", "mini")),
-}
+def _davis(year: str, cite: str, folder: str, most: int, urls: tuple[str, ...], **more) -> DataSet:
+    return DataSet(
+        f"davis{year}", lazily("sstlib.datasets.davis:open_split"), license="cc-by-nc-4.0", protocol=f"davis{year}",
+        terms="non-commercial research with attribution (Perazzi et al. 2016, Pont-Tuset et al. 2017): CC BY-NC 4.0; "
+        "some clips are under their authors' own terms",
+        derived=f"Non-commercial research only, with attribution, as DAVIS {year} (CC BY-NC 4.0; {cite}) asks of what "
+        "is made from it.",
+        folder=paths.DATA / folder, page=f"https://davischallenge.org/davis{year}/code.html", urls=urls, most=most,
+        **more)
+
+
+def _youtube(year: str) -> DataSet:
+    splits = ("train", "valid", "valid_all_frames", "test", "test_all_frames")
+    return DataSet(
+        f"youtube{year}", lazily("sstlib.datasets.youtube:open_split"), splits, license="cc-by-nc-4.0",
+        terms="non-commercial research (Xu et al. 2018): annotations CC BY 4.0, the videos belong to their uploaders. "
+        "The makers ask for an account, so download the zips there and name them by --zip",
+        derived=f"Non-commercial research only, with attribution, as YouTube-VOS {year} (annotations CC BY 4.0; Xu et "
+        "al., ECCV 2018) asks of what is made from it.",
+        protocol="youtube", scored="train", hidden=frozenset(splits[1:]), submitted=True,
+        folder=paths.DATA / f"YouTube-VOS-{year}", page="https://youtube-vos.org/dataset/vos/", most=160 << 30)
+
+
+DATASETS: Registry[DataSet] = Registry(
+    "data set",
+    _davis("2016", "Perazzi et al., CVPR 2016", "DAVIS2016", 12 << 30,
+           ("https://graphics.ethz.ch/Downloads/Data/Davis/DAVIS-data.zip", ), splits=("train", "val"),
+           benchmark=Benchmark("val", "davis2016 val 480p")),
+    _davis("2017", "Pont-Tuset et al., 2017", "DAVIS", 8 << 30, tuple(
+        f"https://data.vision.ee.ethz.ch/csergi/share/davis/DAVIS-2017-{part}-480p.zip"
+        for part in ("trainval", "test-dev")), splits=("train", "val", "test-dev"), hidden=frozenset({"test-dev"})),
+    _youtube("2018"),
+    _youtube("2019"),
+    DataSet("sst-occlusion", lazily("sstlib.datasets.sst_occlusion:open_split"), ("train", "val", "test", "mini"),
+            terms="generated, no restrictions",
+            derived="Free of data terms: no real image was seen in training. MIT, as the code.", license="mit",
+            scored="test", content=lazily("sstlib.datasets.sst_occlusion:content_hash"),
+            benchmark=Benchmark("test", "sst-occlusion 1 test, the axis of length", lambda one: one.axis == "length")),
+)
 
 
 def open_dataset(name: str, split: str = "val", folder: Path | str | None = None) -> list[Sequence]:
@@ -37,14 +125,15 @@ def open_dataset(name: str, split: str = "val", folder: Path | str | None = None
 
     Raises:
         ValueError: an unknown name or split.
-        FileNotFoundError: the data set, or a part of it, is not there.
+        FileNotFoundError: the data set (then `Absent`), or a part of it, is not there.
     """
     if name not in DATASETS:
         if Path(name).exists():
+            from sstlib.datasets.folder import open_folder
+
             return open_folder(Path(name))
         raise ValueError(f"unknown data set {name!r}; known: {', '.join(DATASETS)}, or the path of a folder or video")
-    source = DATASETS[name]
-    if split not in source.splits:
-        raise ValueError(f"{name} has no split {split!r}; expected one of {', '.join(source.splits)}")
-    module = importlib.import_module(f"{__package__}.{source.module}")
-    return module.open_split(name, split, Path(folder) if folder is not None else None)
+    known = DATASETS[name]
+    if split not in known.splits:
+        raise ValueError(f"{name} has no split {split!r}; expected one of {', '.join(known.splits)}")
+    return known.open(name, split, Path(folder) if folder is not None else None)

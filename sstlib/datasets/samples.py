@@ -12,6 +12,7 @@ from torch import Tensor
 from sstlib.config import DataConfig
 from sstlib.datasets import augmentation, composing
 from sstlib.datasets.photographs import open_photographs
+from sstlib.datasets.registry import open_dataset
 from sstlib.shapes import Float, Int, UInt8
 from sstlib.synthetic import Clip, ClipSpec, random_spec, render_batch
 from sstlib.video import Sequence
@@ -138,8 +139,6 @@ def real_sequences(name: str, held_out: tuple[str, ...] = ()) -> list[Sequence]:
     Raises:
         ValueError: a held-out sequence that the data set does not have, or nothing left.
     """
-    from sstlib.datasets.registry import open_dataset
-
     sequences = open_dataset(name, "train")
     names = {sequence.name for sequence in sequences}
     if unknown := sorted(set(held_out) - names):

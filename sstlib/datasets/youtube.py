@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from sstlib import paths
+from sstlib.datasets.registry import Absent
 from sstlib.paths import atomic_write
 from sstlib.video import FolderSequence, Sequence, images, mask_image, name_order, read_mask, reading_of
 
@@ -54,7 +55,7 @@ def open_split(name: str, split: str, folder: Path | None) -> list[Sequence]:
     root, given = folder / split, folder / split.removesuffix(ALL_FRAMES)
     for part in (root / "JPEGImages", given / "Annotations"):
         if not part.is_dir():
-            raise FileNotFoundError(f"{part}: no such folder; unpack {name} {split} there, see `sst data list`")
+            raise Absent(f"{part}: no such folder; unpack {name} {split} there, see `sst data list`")
     described = _described(given / "meta.json")
     return [
         YouTubeSequence(root / "JPEGImages" / video, given / "Annotations" / video, video, objects)

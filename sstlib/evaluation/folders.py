@@ -154,11 +154,11 @@ def dataset_masks(name: str, split: str = "val", folder: str | Path | None = Non
         ValueError: an unknown data set or split, or one whose annotations are no files.
         FileNotFoundError: the data set is not there.
     """
-    from sstlib.datasets import open_dataset  # brings PyTorch along, which the counting processes do without
+    from sstlib.datasets import DATASETS, open_dataset  # which the counting processes do without
 
-    if name.startswith("youtube") and split != "train":
+    if name in DATASETS and split in DATASETS[name].hidden:
         raise ValueError(f"the annotations of {name} {split} are not public, but for the given masks; submit the "
-                         "predictions to its server, or evaluate on videos held out of train")
+                         "predictions to its server, or evaluate on sequences held out of train")
     found = {}
     for sequence in open_dataset(name, split, folder):
         masks = getattr(sequence, "masks", None)

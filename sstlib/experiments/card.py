@@ -9,6 +9,7 @@ import numpy as np
 
 from sstlib import paths, weights
 from sstlib.config import MODELS, ModelConfig, RunConfig
+from sstlib.evaluation import dataset_masks
 from sstlib.experiments import records, tables, validation
 from sstlib.metrics import region_similarity
 from sstlib.paths import atomic_write
@@ -38,7 +39,8 @@ def card(name: str) -> str:
     model, data, training = run.model, run.data, run.training
     parameters = sum(p.numel() for p in weights.load(name).parameters())
     found = {
-        benchmark: record for benchmark in validation.BENCHMARKS if (record := validation.record_of(name, benchmark))
+        benchmark: record
+        for benchmark in validation.benchmarks() if (record := validation.record_of(name, benchmark))
     }
     lines = [
         f"# {name}", "",
@@ -74,8 +76,8 @@ def _value(value: Any) -> str:
 
 def _selection(name: str, held_out: tuple[str, ...]) -> str:
     """What was compared before these weights were released, as far as records tell."""
-    before = {validation.BENCHMARKS[benchmark].data: ", then ".join(f"{100 * one['J&F']:.1f}" for one in known)
-              for benchmark in validation.BENCHMARKS if (known := validation.earlier(name, benchmark))}
+    before = {one.title: ", then ".join(f"{100 * score['J&F']:.1f}" for score in known)
+              for benchmark, one in validation.benchmarks().items() if (known := validation.earlier(name, benchmark))}
     text = "- **Selection**: the averaged weights at the last step; no step was picked by a score."
     if held_out:
         text += f" Training sequences held out to choose by: {', '.join(held_out)}."
@@ -224,7 +226,7 @@ def _write(name: str, file: str, content: bytes) -> Path:
 
 def _strip(name: str, clip: str) -> Any:
     """Truth and prediction of a generated clip at five times, J under each."""
-    [sequence] = [one for one in validation.BENCHMARKS["sst-occlusion"].sequences() if one.name == clip]
+    [sequence] = [one for one in validation.sequences_of("sst-occlusion") if one.name == clip]
     made, folder = sequence.clip, validation.predictions(name, "sst-occlusion") / clip
     times = np.linspace(0, len(sequence) - 1, 5).astype(int).tolist()
     predicted = np.stack([read_mask(folder / f"{frame}.png") for frame in sequence.frame_names])
@@ -238,7 +240,7 @@ def _strip(name: str, clip: str) -> Any:
 
 def _outlined(name: str, record: records.RunRecord, kind: str, sequence: str) -> Shown:
     """A row of the figure of real frames: scores over time and boundaries at three times."""
-    truths = validation.dataset_masks("davis2016")[sequence]
+    truths = dataset_masks("davis2016")[sequence]
     folder, frames = validation.predictions(name, "davis2016") / sequence, record.metrics["frames"][sequence]
     times = np.linspace(1, len(truths) - 2, 3).astype(int).tolist()
     masks = [(t, read_mask(folder / truths[t].name) > 0, read_mask(truths[t]) > 0) for t in times]

@@ -58,8 +58,13 @@ def implied_contour(names: Iterable[str]) -> pd.DataFrame:
 
 def davis2016_sequences() -> pd.DataFrame:
     """J&F in percent a sequence of DAVIS-2016 validation (rows), a column a measured method."""
+    return sequences_on("davis2016")
+
+
+def sequences_on(dataset: str) -> pd.DataFrame:
+    """J&F in percent a sequence of a data set (rows), a column a method that was scored on it."""
     columns = {record.variant: {name: 100 * values["J&F"] for name, values in record.metrics["sequences"].items()}
-               for record in records.read_all("davis2016")}
+               for record in records.read_all(dataset)}
     return pd.DataFrame(columns)
 
 

@@ -35,4 +35,4 @@ def published_masks_row(name: str, result: Evaluation, trained_on: str) -> Path:
     metrics = validation.measured(result) | {"trained_on": trained_on}
     masks = {"masks": result.provenance["predictions"]["fingerprint"]}
     return records.RunRecord(EXPERIMENT, name, 0, masks, metrics, {},
-                             provenance(validation.BENCHMARKS[EXPERIMENT].data)).write()
+                             provenance(validation.benchmarks()[EXPERIMENT].title)).write()

@@ -10,25 +10,47 @@ import pandas as pd
 
 from sstlib import paths, weights
 from sstlib.config import RunConfig
+from sstlib.datasets import DATASETS
 from sstlib.experiments.card import write_card
 from sstlib.paths import atomic_write, refuse_inputs
 from sstlib.training.start import BACKBONE, PARTS
 from sstlib.values import Fields, Number, Text, Whole, shown
 
 CURVE_ROWS = 300
+GENERATED, PHOTOGRAPHS = "generated", "photographs"  # beside the names of data sets
 TERMS = {
-    "generated": "Free of data terms: no real image was seen in training. MIT, as the code.",
-    "davis2016+photographs": "Non-commercial research only, with attribution: trained on DAVIS 2016 (CC BY-NC 4.0; "
-                             "Perazzi et al., CVPR 2016) and on "
-                             "photographs with masks of ECSSD (Yan et al., CVPR 2013), COCO 2017 (annotations CC BY "
-                             "4.0, photographs under their "
-                             "authors' licenses) and DAVIS 2017's test-challenge; features of EfficientNet-Lite0 "
-                             "(ImageNet; Apache-2.0).",
-    "davis2016": "Non-commercial research only, with attribution, as DAVIS 2016 (CC BY-NC 4.0; Perazzi et al., CVPR "
-                 "2016) asks of what is made from it.",
+    GENERATED: DATASETS["sst-occlusion"].derived,
+    PHOTOGRAPHS: "Non-commercial research only, with attribution: trained on photographs with masks of ECSSD (Yan et "
+                 "al., CVPR 2013), COCO 2017 (annotations CC BY 4.0, photographs under their authors' licenses) and "
+                 "DAVIS 2017's test-challenge; features of EfficientNet-Lite0 (ImageNet; Apache-2.0).",
 }
-# As the hub names them
-LICENSES = {"generated": "mit", "davis2016": "cc-by-nc-4.0", "davis2016+photographs": "cc-by-nc-4.0"}
+FREE = DATASETS["sst-occlusion"].license
+
+
+def terms_of(trained_on: str) -> tuple[str, str]:
+    """What weights state that were trained on some data, and their license as hubs of models name it.
+
+    Args:
+        trained_on: a name of `datasets.DATASETS`, "generated" or "photographs", or several with "+" between.
+
+    Raises:
+        ValueError: one that is none of these.
+    """
+    terms, licenses = [], []
+    for name in trained_on.split("+"):
+        if name not in (*TERMS, *DATASETS):
+            raise ValueError(f"weights trained on {trained_on!r} have no stated terms; known: "
+                             f"{', '.join((*TERMS, *DATASETS))}")
+        terms.append(TERMS.get(name) or DATASETS[name].derived)
+        licenses.append(DATASETS[name].license if name in DATASETS else FREE if name == GENERATED else "cc-by-nc-4.0")
+    bound = [i for i, license in enumerate(licenses) if license != FREE] or [0]  # these decide over free ones
+    return " ".join(terms[i] for i in bound), licenses[bound[0]]
+
+
+def trained_on(data: dict[str, Any]) -> str:
+    """What the run of a configuration's `data` was trained on, as `terms_of` reads it."""
+    parts = [data["real"]] * bool(data["real"]) + [PHOTOGRAPHS] * (data.get("photo_ratio", 0) > 0)
+    return "+".join(parts) or GENERATED
 
 
 def release(run: Path, name: str, data: str, start: str | None = None) -> list[Path]:
@@ -38,7 +60,7 @@ def release(run: Path, name: str, data: str, start: str | None = None) -> list[P
     Args:
         run: folder of a finished `sst train`.
         name: what users will load it by.
-        data: what it was trained on, a key of TERMS; decides the terms that the file and the card state.
+        data: what it was trained on (see `terms_of`); decides the terms that the file and the card state.
         start: the weights that the run started from, where its file does not tell of them (older runs) and they lie
             elsewhere by now.
 
@@ -48,14 +70,13 @@ def release(run: Path, name: str, data: str, start: str | None = None) -> list[P
     require_name(name)
     target = paths.WEIGHTS / f"{name}{weights.SUFFIX}"
     refuse_inputs({"the release": target}, [run / "weights.safetensors", start and weights.find(start)])
-    if data not in TERMS:
-        raise ValueError(f"weights trained on {data!r} have no stated terms; known: {', '.join(TERMS)}")
+    terms, _ = terms_of(data)
     facts, curve = _finished(run)
     network = weights.load(run / "weights.safetensors")
     if facts["step"] < facts["run"]["training"]["steps"]:
         raise ValueError(f"{run} stopped at step {facts['step']} of {facts['run']['training']['steps']}; finish it "
                          "before it is released")
-    facts |= {"trained_on": data, "terms": TERMS[data], "training_seconds": float(curve["seconds"].iloc[-1])}
+    facts |= {"trained_on": data, "terms": terms, "training_seconds": float(curve["seconds"].iloc[-1])}
     facts["ancestry"] = ancestry(facts, name, start)
     _name_starts([*facts["ancestry"], facts])
     facts.pop("config")
@@ -112,11 +133,8 @@ def stage(run: Path, name: str) -> Path:
     require_name(name)
     facts = weights.facts(run / "weights.safetensors")
     facts.pop("config")
-    data = facts["run"]["data"]
-    used = "generated" if not data["real"] else data["real"] + "+photographs" * (data.get("photo_ratio", 0) > 0)
-    if used not in TERMS:
-        raise ValueError(f"weights trained on {used!r} have no stated terms; known: {', '.join(TERMS)}")
-    facts |= {"trained_on": used, "terms": TERMS[used]}
+    used = trained_on(facts["run"]["data"])
+    facts |= {"trained_on": used, "terms": terms_of(used)[0]}
     return weights.save(
         weights.load(run / "weights.safetensors").half(), paths.WEIGHTS / "stages" / f"{name}{weights.SUFFIX}", **facts)
 
@@ -220,6 +238,6 @@ def hub_folder(name: str, folder: Path) -> None:
     for picture in re.findall(r"\]\((\S+\.(?:png|jpg))\)", text):
         shutil.copyfile(paths.WEIGHTS / picture, folder / Path(picture).name)
         text = text.replace(f"]({picture})", f"]({Path(picture).name})")
-    terms = LICENSES[weights.facts(name)["trained_on"]]
-    (folder / "README.md").write_text(f"---\nlicense: {terms}\nlibrary_name: sstlib\ntags:\n- "
+    _, license = terms_of(weights.facts(name)["trained_on"])
+    (folder / "README.md").write_text(f"---\nlicense: {license}\nlibrary_name: sstlib\ntags:\n- "
                                       f"video-object-segmentation\n---\n\n{text}")

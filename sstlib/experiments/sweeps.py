@@ -1,14 +1,16 @@
 """The variants that are compared (Tables 3, 4, 5 and the rivals of Fig. 3-5): each is a change of one base run.
 
-A variant is added here, as one entry of VARIANTS and one of the sweep that it belongs to; tables, figures and tests
+A variant is added here, as one entry of VARIANTS that names the sweeps it belongs to; runs, tables, figures and tests
 follow.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from sstlib.config import DataConfig, ModelConfig, RunConfig, TrainingConfig
+from sstlib.entries import Registry
 from sstlib.experiments import records
 from sstlib.provenance import made_by
 
@@ -24,21 +26,40 @@ BASE = RunConfig(
 )
 LOCAL, STRIDED = "local(radius=4)", "strided(stride=4)"
 
-VARIANTS: dict[str, dict[str, object]] = {
-    "base": {},
-    "encoding-none": {"encoding": "none"},
-    "history-1": {"history": 1},
-    "history-2": {"history": 2},
-    "grid-1": {"layers": ("grid",)},
-    "grid-2": {"layers": ("grid",) * 2},
-    "grid-3": {"layers": ("grid",) * 3},
-    "strided-2": {"layers": (STRIDED,) * 2},
-    "localstrided-2": {"layers": (LOCAL, STRIDED)},
-    "dense-2": {"layers": ("dense",) * 2},
-    "recurrent": {"method": "recurrent"},
-    "stm": {"method": "stm"},
-    "cfbi": {"method": "cfbi"},
-}
+
+@dataclass(frozen=True)
+class Variant:
+    """A change of the base run.
+
+    Attributes:
+        name: in commands, and of its records.
+        changes: fields of the base run's model.
+        labels: its name in the table of each sweep that it belongs to, by sweep.
+    """
+
+    name: str
+    changes: dict[str, object]
+    labels: dict[str, str]
+
+
+VARIANTS: Registry[Variant] = Registry(
+    "variant",
+    Variant("encoding-none", {"encoding": "none"}, {"encoding": "none"}),
+    Variant("history-1", {"history": 1}, {"history": "1"}),
+    Variant("history-2", {"history": 2}, {"history": "2"}),
+    Variant("grid-1", {"layers": ("grid", )}, {"pattern": "Grid, 1 layer"}),
+    Variant("grid-2", {"layers": ("grid", ) * 2}, {"pattern": "Grid, 2 layers"}),
+    Variant("grid-3", {"layers": ("grid", ) * 3}, {"pattern": "Grid, 3 layers"}),
+    Variant("base", {}, {
+        "encoding": "sinusoidal", "history": "3", "pattern": "Local, 2 layers", "rivals": "SST (Local)"
+    }),
+    Variant("strided-2", {"layers": (STRIDED, ) * 2}, {"pattern": "Strided, 2 layers"}),
+    Variant("localstrided-2", {"layers": (LOCAL, STRIDED)}, {"pattern": "LocalStrided, 2 layers"}),
+    Variant("dense-2", {"layers": ("dense", ) * 2}, {"pattern": "Dense, 2 layers"}),
+    Variant("recurrent", {"method": "recurrent"}, {"rivals": "Recurrent"}),
+    Variant("stm", {"method": "stm"}, {"rivals": "STM"}),
+    Variant("cfbi", {"method": "cfbi"}, {"rivals": "CFBI"}),
+)
 
 
 @dataclass(frozen=True)
@@ -70,27 +91,41 @@ class Run:
 
 @dataclass(frozen=True)
 class Sweep:
-    """A question and the variants that answer it; `labels` are their names in the table, by variant."""
+    """A question, which the variants answer that have a label in it.
 
+    Attributes:
+        name: in commands, and of its table.
+        title: of its table and figures.
+        published: the paper's table of the same variants, if it has one.
+        printed: the label of the variant that a row of that table is about.
+    """
+
+    name: str
     title: str
-    labels: dict[str, str]
+    published: str = ""
+    printed: Callable[[dict[str, Any]], str] | None = None
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """Names in the table by variant, in the table's order."""
+        return {one.name: one.labels[self.name] for one in VARIANTS.values() if self.name in one.labels}
 
     def runs(self) -> list[Run]:
         return [run(variant, seed) for variant in self.labels for seed in SEEDS]
 
 
-SWEEPS: dict[str, Sweep] = {
-    "encoding": Sweep("Positional encodings (Table 3)", {"encoding-none": "none", "base": "sinusoidal"}),
-    "history": Sweep("Temporal history (Table 4)", {"history-1": "1", "history-2": "2", "base": "3"}),
-    "pattern": Sweep(
-        "Sparse attention variants (Table 5)", {
-            "grid-1": "Grid, 1 layer", "grid-2": "Grid, 2 layers", "grid-3": "Grid, 3 layers",
-            "base": "Local, 2 layers", "strided-2": "Strided, 2 layers", "localstrided-2": "LocalStrided, 2 layers",
-            "dense-2": "Dense, 2 layers"
-        }),
-    "rivals": Sweep("SST and its rivals on one backbone, decoder and schedule",
-                    {"base": "SST (Local)", "recurrent": "Recurrent", "stm": "STM", "cfbi": "CFBI"}),
-}
+def _layers(row: dict[str, Any]) -> str:
+    number = int(row["layers"])
+    return f"{row['pattern']}, {number} layer" + "s" * (number > 1)
+
+
+SWEEPS: Registry[Sweep] = Registry(
+    "sweep",
+    Sweep("encoding", "Positional encodings (Table 3)", "3", lambda row: row["encoding"]),
+    Sweep("history", "Temporal history (Table 4)", "4", lambda row: str(int(row["history"]))),
+    Sweep("pattern", "Sparse attention variants (Table 5)", "5", _layers),
+    Sweep("rivals", "SST and its rivals on one backbone, decoder and schedule"),
+)
 
 
 def run(variant: str, seed: int) -> Run:
@@ -99,9 +134,8 @@ def run(variant: str, seed: int) -> Run:
     Raises:
         ValueError: an unknown variant; lists the known ones.
     """
-    if variant not in VARIANTS:
-        raise ValueError(f"unknown variant {variant!r}; known: {', '.join(VARIANTS)}")
-    config = BASE.replace(model=BASE.model.replace(**VARIANTS[variant]), training=BASE.training.replace(seed=seed))
+    changes = VARIANTS.find(variant).changes
+    config = BASE.replace(model=BASE.model.replace(**changes), training=BASE.training.replace(seed=seed))
     return Run(EXPERIMENT, variant, seed, config)
 
 

@@ -3,11 +3,13 @@
 import json
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from sstlib import paths
+from sstlib.datasets import DATASETS
 from sstlib.experiments import records
 from sstlib.experiments.sweeps import EXPERIMENT, SWEEPS
 from sstlib.paths import atomic_write
@@ -21,13 +23,17 @@ def published(table: str) -> pd.DataFrame:
     Raises:
         ValueError: no such table; lists those that there are.
     """
-    tables = json.loads(paths.PUBLISHED.read_text())["tables"]
+    tables = _published()
     if table not in tables:
         raise ValueError(f"no published table {table!r}; there are {', '.join(tables)}")
     entry = tables[table]
     frame = pd.DataFrame(entry["rows"])
     frame.attrs = {key: entry[key] for key in ("title", "source", "note") if key in entry}
     return frame
+
+
+def _published() -> dict[str, Any]:
+    return json.loads(paths.PUBLISHED.read_text())["tables"]
 
 
 def measured(sweep: str) -> pd.DataFrame:
@@ -60,17 +66,10 @@ def _row(label: str, runs: list[records.RunRecord]) -> dict[str, object]:
 def beside_published(sweep: str) -> pd.DataFrame:
     """The measured rows of a sweep with what the paper printed for the same variant (other data, other scale)."""
     frame = measured(sweep)
-    number = {"encoding": "3", "history": "4", "pattern": "5"}.get(sweep)
-    if number is None:
+    entry = SWEEPS[sweep]
+    if not entry.published:
         return frame
-    printed = published(number)
-    if number == "5":
-        names = printed["pattern"] + ", " + printed["layers"].astype(int).map(lambda n: f"{n} layer" + "s" * (n > 1))
-    elif number == "4":
-        names = printed["history"].astype(int).astype(str)
-    else:
-        names = printed["encoding"]
-    values = dict(zip(names, printed["J&F"], strict=True))
+    values = {entry.printed(row): row["J&F"] for row in published(entry.published).to_dict("records")}
     frame["paper J&F (DAVIS 2017)"] = frame["variant"].map(values)
     return frame
 
@@ -106,15 +105,19 @@ def occlusion_measures(sweep: str) -> pd.DataFrame:
 
 
 def davis2016() -> pd.DataFrame:
-    """Real frames: measured rows on the 20 DAVIS-2016 validation sequences, then published ones, never mixed in a
-    column.
-    """
+    """Real frames: measured rows on the 20 DAVIS-2016 validation sequences, then published ones (see `on_dataset`)."""
+    return on_dataset("davis2016")
+
+
+def on_dataset(name: str) -> pd.DataFrame:
+    """A row a method that was scored on a data set, then published ones where there are any, never mixed in a column."""
     rows = [{"method": record.variant, **{score: 100 * record.score(score) for score in SCORES},
              "training": record.metrics.get("trained_on", ""), "published J&F": np.nan}
-            for record in records.read_all("davis2016")]
-    rows += [{"method": row["method"], "training": row["training"], "published J&F": row["J&F"]}
-             for row in published("davis2016").to_dict("records")]
-    return pd.DataFrame(rows, columns=["method", "training", "J&F", "J", "F", "published J&F"])
+            for record in records.read_all(name)]
+    if name in _published():
+        rows += [{"method": row["method"], "training": row["training"], "published J&F": row["J&F"]}
+                 for row in published(name).to_dict("records")]
+    return pd.DataFrame(rows, columns=["method", "training", *SCORES, "published J&F"])
 
 
 def releases() -> pd.DataFrame:
@@ -134,7 +137,9 @@ def releases() -> pd.DataFrame:
 def write_tables(folder: Path = paths.TABLES) -> list[Path]:
     """Writes every table as CSV (full precision) and Markdown (rounded), and returns the files."""
     frames = {sweep: beside_published(sweep) for sweep in SWEEPS}
-    frames["davis2016"] = davis2016()
+    frames |= {
+        name: on_dataset(name) for name, one in DATASETS.items() if one.benchmark and one.content is None
+    }
     if len(scored := releases()):
         frames["releases"] = scored
     frames |= {f"published-{table}": published(table) for table in ("1a", "1b", "2", "6")}

@@ -6,8 +6,6 @@ import hashlib
 import json
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +14,8 @@ import pandas as pd
 from tqdm import tqdm
 
 from sstlib import paths, weights
-from sstlib.datasets import open_dataset, sst_occlusion
-from sstlib.evaluation import Evaluation, dataset_masks, evaluate, evaluate_clips
+from sstlib.datasets import DATASETS, Benchmark, open_dataset, sst_occlusion
+from sstlib.evaluation import Evaluation, evaluate_on
 from sstlib.experiments import records
 from sstlib.experiments.execute import peak_megabytes, summary
 from sstlib.inference import segment_sequence
@@ -28,28 +26,20 @@ from sstlib.provenance import provenance
 from sstlib.values import Number, Whole, read_json
 from sstlib.video import Sequence, write_mask
 
-SPLIT = "test"  # of SST-Occlusion
+
+def benchmarks() -> dict[str, Benchmark]:
+    """What released weights are scored on: the data sets whose entry says so."""
+    return {name: one.benchmark for name, one in DATASETS.items() if one.benchmark}
 
 
-@dataclass(frozen=True)
-class Benchmark:
-    """What released weights are scored on: its sequences, how a folder of masks is scored, and what the record calls
-    it.
+def sequences_of(name: str) -> list[Sequence]:
+    """The sequences of a data set that released weights are scored on.
+
+    Raises:
+        FileNotFoundError: it is not there.
     """
-
-    data: str
-    sequences: Callable[[], list[Sequence]]
-    evaluate: Callable[[Path, list[str]], Evaluation]
-
-
-BENCHMARKS = {
-    "davis2016": Benchmark(
-        "davis2016 val 480p", lambda: open_dataset("davis2016", "val"),
-        lambda folder, names: evaluate(folder, dataset_masks("davis2016"), protocol="davis2016", sequences=names)),
-    "sst-occlusion": Benchmark(f"sst-occlusion {sst_occlusion.VERSION} {SPLIT}, the axis of length",
-                               lambda: [clip for clip in sst_occlusion.clips(SPLIT) if clip.axis == "length"],
-                               lambda folder, names: evaluate_clips(folder, SPLIT, sequences=names)),
-}
+    chosen = benchmarks()[name]
+    return [sequence for sequence in open_dataset(name, chosen.split) if chosen.chosen(sequence)]
 
 
 def fingerprint(name: str) -> str:
@@ -77,16 +67,16 @@ def score(name: str, benchmark: str) -> Path:
     """
     if record_of(name, benchmark):
         return records.record_path(benchmark, name, 0)
-    chosen, folder = BENCHMARKS[benchmark], predictions(name, benchmark)
-    sequences = chosen.sequences()
+    chosen, folder = benchmarks()[benchmark], predictions(name, benchmark)
+    sequences = sequences_of(benchmark)
     seconds, frames = predict(weights.load(name), sequences, folder)
-    evaluation = chosen.evaluate(folder, [sequence.name for sequence in sequences])
+    evaluation = evaluate_on(benchmark, folder, chosen.split, sequences=[sequence.name for sequence in sequences])
     facts = weights.facts(name)
     cost = {"frames_per_second": frames / seconds, "peak_megabytes": peak_megabytes()}
     config = {"weights": fingerprint(name), "model": facts["config"]}
     metrics = measured(evaluation) | {"trained_on": facts.get("trained_on", "")}
     _keep_earlier(name, benchmark)
-    return records.RunRecord(benchmark, name, 0, config, metrics, cost, provenance(chosen.data)).write()
+    return records.RunRecord(benchmark, name, 0, config, metrics, cost, provenance(chosen.title)).write()
 
 
 def earlier(name: str, benchmark: str) -> list[dict[str, Any]]:
@@ -183,7 +173,7 @@ def occlusion_curve(record: records.RunRecord) -> pd.DataFrame:
     """A row a length of full occlusion (frames): clips, J&F with its 95% interval over clips, and the target around
     its return, in percent.
     """
-    lengths = {clip.name: clip.value for clip in sst_occlusion.clips(SPLIT)}
+    lengths = {clip.name: clip.value for clip in sst_occlusion.clips(benchmarks()["sst-occlusion"].split)}
     values = pd.DataFrame([{"length": lengths[name], "score": 100 * means["J&F"], "name": name}
                            for name, means in record.metrics["sequences"].items()])
     rows = []

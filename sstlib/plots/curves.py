@@ -111,7 +111,7 @@ def published_bars(table: pd.DataFrame) -> Figure:
 
 
 @styled
-def sequence_bars(table: pd.DataFrame) -> Figure:
+def sequence_bars(table: pd.DataFrame, title: str = "DAVIS 2016 validation, by sequence") -> Figure:
     """Score (percent) of each sequence (rows) for each method (columns) as dots on a line, by the first column's
     order.
     """
@@ -123,7 +123,7 @@ def sequence_bars(table: pd.DataFrame) -> Figure:
     for name, color, marker in zip(rows.columns, SERIES, MARKERS, strict=False):
         axes.plot(rows[name], places, marker, color=color, label=f"{name}, mean {rows[name].mean():.1f}")
     axes.set_yticks(places, rows.index)
-    axes.set(xlabel="J&F (%)", xlim=(0, 100), ylim=(-0.6, len(rows) - 0.4), title="DAVIS 2016 validation, by sequence")
+    axes.set(xlabel="J&F (%)", xlim=(0, 100), ylim=(-0.6, len(rows) - 0.4), title=title)
     axes.grid(axis="x")
     axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
     return drawing

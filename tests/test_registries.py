@@ -1,0 +1,143 @@
+"""One entry is all that a new thing needs: a toy of each kind is added here and walks from its text to table and figure."""
+
+import json
+
+import numpy as np
+import pytest
+
+from sstlib import paths, weights
+from sstlib.cli import main
+from sstlib.config import MODELS, RunConfig, TrainingConfig
+from sstlib.datasets import DATASETS, Benchmark, DataSet, samples, sst_occlusion
+from sstlib.datasets.folder import open_folder
+from sstlib.entries import Registry
+from sstlib.experiments import SWEEPS, RunRecord, findings, records, run, tables
+from sstlib.experiments.sweeps import SEEDS, VARIANTS, Variant
+from sstlib.model import build
+from sstlib.plots.curves import sequence_bars, spreads
+from sstlib.provenance import provenance
+from sstlib.training.loop import write_curve
+from sstlib.video import write_mask
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """Where everything of a test is written."""
+    for name in ("RESULTS", "RUNS", "TABLES", "WEIGHTS", "FIGURES"):
+        monkeypatch.setattr(paths, name, tmp_path if name == "RESULTS" else tmp_path / name.lower())
+    monkeypatch.setenv("SST_DAVIS", "")
+    return tmp_path
+
+
+@pytest.fixture
+def add(monkeypatch):
+    """Enters a toy in a registry for the length of a test."""
+    def enter(registry, entry):
+        monkeypatch.setitem(registry, entry.name, entry)
+        return entry
+    return enter
+
+
+def labels_of(axes):
+    return [text.get_text() for text in axes.get_yticklabels()]
+
+
+def test_a_registry_refuses_a_name_twice_and_names_what_it_has():
+    registry = Registry("variant", Variant("one", {}, {}))
+    with pytest.raises(ValueError, match="there is a variant 'one' already"):
+        registry.add(Variant("one", {"history": 2}, {}))
+    with pytest.raises(ValueError, match="unknown variant 'two'; known: one"):
+        registry.find("two")
+    assert registry.add(Variant("two", {}, {})) is registry.find("two") and list(registry) == ["one", "two"]
+
+
+def film(folder, sequences=("left", "right"), frames=5):
+    """Clips of a bright square that moves, with its masks."""
+    for number, name in enumerate(sequences):
+        for t in range(frames):
+            labels = np.zeros((48, 64), np.uint8)
+            labels[10:30, 8 + 3 * t:28 + 3 * t] = 1
+            picture = np.random.default_rng((number, t)).integers(0, 90, (48, 64, 3), np.uint8)
+            picture[labels > 0] += 150
+            write_mask(folder / "Annotations" / name / f"{t:05d}.png", labels)
+            (folder / "JPEGImages" / name).mkdir(parents=True, exist_ok=True)
+            samples.Image.fromarray(picture).save(folder / "JPEGImages" / name / f"{t:05d}.jpg")
+    return folder
+
+
+@pytest.fixture
+def toy_data(add, tmp_path):
+    film(tmp_path / "toy")
+    return add(DATASETS, DataSet("toy-squares", lambda name, split, folder: open_folder(folder or tmp_path / "toy"),
+                                 ("train", "val"), terms="drawn for a test", derived="As toys are: for playing only.",
+                                 license="other", protocol="davis2016", hidden=frozenset({"train"}),
+                                 benchmark=Benchmark("val", "toy-squares val")))
+
+
+def test_a_data_set_is_listed_scored_and_trained_on_by_its_name(toy_data, tmp_path, capsys):
+    assert main(["data", "list"]) == 0
+    listed = capsys.readouterr().out
+    assert "toy-squares\n  train: 2 sequences, 10 frames" in listed and "terms: drawn for a test" in listed
+    call = ["evaluate", str(tmp_path / "toy" / "Annotations"), "--dataset", "toy-squares", "--processes", "1"]
+    assert main([*call, "--json", str(tmp_path / "record.json")]) == 0
+    record = json.loads((tmp_path / "record.json").read_text())
+    assert record["protocol"]["name"] == "davis2016" and record["global"]["J"]["mean"] == 1.0
+    assert main([*call, "--split", "train"]) == 2 and "not public" in capsys.readouterr().err
+    config = RunConfig().with_changes(["data.real=toy-squares", "data.real_ratio=1", "data.frames=3"])
+    frames, labels = samples.training_sample(config.data, 0, 0)
+    assert len(frames) == 3 and set(np.unique(labels)) <= {0, 1, 2, 3, 4, 255} and frames.max() > 150
+
+
+def test_a_data_set_s_terms_are_in_the_card_and_its_scores_in_table_and_figure(toy_data, place, monkeypatch, capsys):
+    monkeypatch.setitem(DATASETS, "sst-occlusion", DATASETS["sst-occlusion"].__class__(
+        **{**vars(DATASETS["sst-occlusion"]), "benchmark": None}))
+    config = RunConfig(MODELS["sst-tiny"], TrainingConfig(steps=2)).with_changes(
+        ["data.real=toy-squares", "data.real_ratio=0.5"])
+    weights.save(build(config.model), place / "run" / "weights.safetensors", run=config.to_dict(), step=2,
+                 origin=provenance("toy-squares"))
+    write_curve(place / "run" / "curve.csv", [{
+        "step": 2, "loss": 1.0, "gradient_norm": 1.0, "learning_rate": 0.1, "seconds": 1.0}])
+    assert main(["release", str(place / "run"), "sst-toy", "--data", "toy-squares", "--score"]) == 0
+    assert "not scored on davis2016: no DAVIS folder" in capsys.readouterr().out
+    card = (paths.WEIGHTS / "sst-toy.md").read_text()
+    assert "As toys are: for playing only." in card and "| toy-squares val | 2 |" in card
+    assert weights.facts("sst-toy")["trained_on"] == "toy-squares"
+    [row] = tables.on_dataset("toy-squares").to_dict("records")
+    record = records.read(records.record_path("toy-squares", "sst-toy", 0))
+    assert row["method"] == "sst-toy" and row["J&F"] == pytest.approx(100 * record.metrics["J&F"])
+    assert (paths.TABLES / "toy-squares.csv").exists(), "write_tables asks the registry"
+    bars = sequence_bars(findings.sequences_on("toy-squares"))
+    assert sorted(labels_of(bars.axes[0])) == ["left", "right"]
+
+
+def test_weights_of_several_data_state_all_of_their_terms():
+    from sstlib.experiments.releasing import terms_of, trained_on
+
+    assert trained_on({"real": "", "photo_ratio": 0.0}) == "generated"
+    assert trained_on({"real": "", "photo_ratio": 0.2}) == "photographs", "photographs are real frames, too"
+    terms, license = terms_of("davis2016+photographs")
+    assert "DAVIS 2016" in terms and "ECSSD" in terms and license == "cc-by-nc-4.0"
+    assert terms_of("generated") == terms_of("sst-occlusion") and terms_of("generated")[1] == "mit"
+    assert terms_of("sst-occlusion+photographs") == terms_of("photographs")
+    for name in DATASETS:
+        assert all(terms_of(name))
+
+
+def test_the_benchmark_names_the_version_of_sst_occlusion():
+    assert DATASETS["sst-occlusion"].benchmark.title.startswith(f"sst-occlusion {sst_occlusion.VERSION} test")
+
+
+def test_a_variant_is_in_its_sweep_s_runs_table_and_figure(add, place, capsys):
+    add(VARIANTS, Variant("toy-history", {"history": 5}, {"history": "five", "rivals": "SST, five frames"}))
+    assert main(["sweep", "history", "--list"]) == 0
+    listed = capsys.readouterr().out
+    assert all(f"missing  history     short/toy-history-seed{seed}" in listed for seed in SEEDS)
+    one = run("toy-history", 0)
+    assert one.config.model == run("base", 0).config.model.replace(history=5) and not one.done
+    metrics = {"J": 0.5, "F": 0.7, "J&F": 0.6, "after": {"0": 0.4, "2": 0.2}, "sequences": {}}
+    RunRecord(one.experiment, one.variant, one.seed, one.config.to_dict(), metrics, {"parameters": 1e6}).write()
+    assert run("toy-history", 0).done
+    table = tables.beside_published("history").set_index("variant")
+    assert table.loc["five", "J&F"] == 60 and list(table.index) == list(SWEEPS["history"].labels.values())
+    assert any(label.startswith("five") for label in labels_of(spreads(table.reset_index()).axes[0]))
+    assert tables.by_occlusion("rivals")["SST, five frames"] == [(0.0, 40.0, 0.0), (2.0, 20.0, 0.0)]
