@@ -13,6 +13,8 @@ import typing
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from sstlib.entries import Registry
+from sstlib.networks import BACKBONES, METHODS
 from sstlib.values import LARGEST, Flag, Kind, Number, OneOf, Text, Texts, Whole, shown
 
 C = TypeVar("C", bound="Config")
@@ -36,6 +38,11 @@ def share(default: float) -> Any:
 def choice(*names: str) -> Any:
     """A field for one of some names, the first of which is the default."""
     return field(default=names[0], metadata={"kind": OneOf(names)})
+
+
+def entry(registry: Registry[Any]) -> Any:
+    """A field for the name of an entry, the first of which is the default."""
+    return field(default=next(iter(registry)), metadata={"kind": OneOf(registry)})
 
 
 def texts(*default: str, least: int = 0, most: int = 1000) -> Any:
@@ -173,7 +180,7 @@ class ModelConfig(Config):
     decoder.
     """
 
-    method: str = choice("sst", "recurrent", "stm", "cfbi")  # how masks travel from earlier frames to the current one
+    method: str = entry(METHODS)  # how masks travel from earlier frames to the current one
     # Connectivity of each encoder layer (Table 5)
     layers: tuple[str, ...] = texts("local(radius=7)", "local(radius=7)", least=1, most=64)
     history: int = whole(3, 1, 1000)  # tau, the preceding frames that the current one attends to (section 3.1, Table 4)
@@ -207,9 +214,7 @@ class ModelConfig(Config):
     landmarks: int = whole(0, 0, 1000)
     landmark_every: int = whole(3, 1, 1000)  # frames from one of them to the next
     presence: bool = False  # a head that tells of each object whether it is in sight and whether its mask is good
-    # lite0 and lite2 are EfficientNet-Lite; with small+ before it, on the frame at half size beside the small backbone.
-    backbone: str = choice("small", "resnet18", "resnet34", "resnet50", "resnet101", "lite0", "lite2", "small+lite0",
-                           "small+lite2")
+    backbone: str = entry(BACKBONES)
     # Channels of the small backbone's first stage; the later ones have 1.5, 3 and 6 times as many
     backbone_width: int = whole(32, 1, 1024)
     embedding: int = whole(96, 1, 4096)  # channels of a frame's embedding, the features of Eq. 1
@@ -226,7 +231,7 @@ class ModelConfig(Config):
         return self.profile.startswith("strict") and self.method != "cfbi"
 
     def _agree(self) -> None:
-        require(self.output_stride, "output_stride", (4, 8, 16) if self.backbone.startswith("resnet") else (8,))
+        require(self.output_stride, "output_stride", BACKBONES[self.backbone].strides)
         if self.landmarks and self.matching == "none":
             raise ValueError(f"landmarks is {self.landmarks}, and matching is 'none', which matches with no frame; set "
                              "matching")
@@ -275,7 +280,7 @@ def _named_models() -> dict[str, ModelConfig]:
         "sst-r101-strided": paper.replace(layers=(strided, strided)),
         "sst-r101-localstrided": paper.replace(layers=(local, strided))
     }
-    for method in ("recurrent", "stm", "cfbi"):
+    for method in (name for name in METHODS if name != paper.method):
         models |= {
             f"{method}-tiny": tiny.replace(method=method),
             f"{method}-small": small.replace(method=method,

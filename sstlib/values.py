@@ -6,6 +6,7 @@ import json
 import math
 import numbers
 import os
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -147,7 +148,7 @@ class Text(Kind):
 class OneOf(Text):
     """One of a few names."""
 
-    names: tuple[str, ...] = ()
+    names: Collection[str] = ()  # a registry's entries, whichever there are when a value is checked
 
     @property
     def says(self) -> str:

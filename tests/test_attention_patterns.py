@@ -18,13 +18,13 @@ from hypothesis import strategies as st
 from torch.testing import assert_close
 
 from sstlib import cli, paths
-from sstlib.attention import IMPLEMENTATIONS, KINDS, explain, general, plan, sparse_attention
+from sstlib.attention import KINDS, explain, general, implementations, plan, sparse_attention
 from sstlib.benchmarks import attention
 from sstlib.config import ModelConfig
 from sstlib.connectivity import PATTERNS, Connectivity, Dense, Grid, Local, Strided, parse
 from sstlib.model import build
 
-OWN = [name for name in IMPLEMENTATIONS if name != "reference"]
+OWN = [name for name in implementations() if name != "reference"]
 
 
 def steps(length):

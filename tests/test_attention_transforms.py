@@ -18,7 +18,7 @@ from torch.autograd import forward_ad
 from torch.testing import assert_close
 from torch.utils.checkpoint import checkpoint
 
-from sstlib.attention import IMPLEMENTATIONS, KINDS, kernels, plan, sparse_attention
+from sstlib.attention import KINDS, implementations, kernels, plan, sparse_attention
 from sstlib.connectivity import Connectivity, Local
 
 SIZE, DIM, OBJECTS = (2, 2, 3), 3, 2
@@ -210,7 +210,7 @@ def test_the_matrix(transform, pattern, monkeypatch):
         if kind is None and transform is vmap_of_labels:
             continue
         exact = transform(Problem(pattern, kind, "reference", soft))
-        for implementation in IMPLEMENTATIONS:
+        for implementation in implementations():
             problem = Problem(pattern, kind, implementation, soft)
             if refused(transform, pattern, kind, implementation):
                 with pytest.raises(ValueError, match=f"'{implementation}' cannot do this: .*; use 'torch' or 'auto'"):

@@ -40,7 +40,7 @@ def wrong_values(kind):
     if isinstance(kind, Flag):
         return [*always, 0, 1, 0.0, "true", "False", "maybe", ""]
     if isinstance(kind, OneOf):
-        return [*always, "", "none of these", kind.names[0].upper(), 1, True, [kind.names[0]]]
+        return [*always, "", "none of these", next(iter(kind.names)).upper(), 1, True, [*kind.names][:1]]
     if isinstance(kind, Texts):
         return [None, {}, 5, True, [5], ["grid", None], ["x"] * (kind.most + 1), *([[]] if kind.least else [])]
     return [*always, 5, True, 1.5]

@@ -105,7 +105,7 @@ def test_every_configuration_that_is_taken_makes_a_network_or_says_why_not():
             if isinstance(kind, Whole):
                 values[name] = rng.choice([kind.least, kind.least + 1, 7, 12, 24, 60])
             elif isinstance(kind, OneOf):
-                values[name] = rng.choice(kind.names)
+                values[name] = rng.choice(list(kind.names))
             elif isinstance(kind, Flag):
                 values[name] = rng.random() < 0.5
         try:

@@ -15,7 +15,7 @@ from sstlib.config import MODELS, RunConfig, TrainingConfig
 from sstlib.datasets import DATASETS, Benchmark, sst_occlusion
 from sstlib.evaluation import evaluate_clips
 from sstlib.experiments import SWEEPS, RunRecord, card, findings, missing, records, releasing, run, tables, validation
-from sstlib.experiments.sweeps import SEEDS, VARIANTS
+from sstlib.experiments.sweeps import SEEDS, variants
 from sstlib.model import build
 from sstlib.provenance import provenance
 from sstlib.reproduction import runs as sweep
@@ -54,11 +54,11 @@ def test_missing_runs_are_those_without_a_record_of_their_configuration(runs):
 
 def test_a_run_shared_by_sweeps_is_missing_once(runs):
     paths_of_all = [one.record_path for one in missing(SWEEPS.values())]
-    assert len(paths_of_all) == len(set(paths_of_all)) == len(VARIANTS) * len(SEEDS)
+    assert len(paths_of_all) == len(set(paths_of_all)) == len(variants()) * len(SEEDS)
 
 
 def test_every_variant_is_shown_in_some_sweep():
-    assert {variant for sweep in SWEEPS.values() for variant in sweep.labels} == set(VARIANTS)
+    assert {variant for sweep in SWEEPS.values() for variant in sweep.labels} == set(variants())
 
 
 def test_a_broken_record_is_named(runs):

@@ -10,8 +10,9 @@ PACKAGE = ROOT / "sstlib"
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 FLOORS = (  # a room imports only rooms of floors before its own
     ("entries", "paths", "products", "shapes", "threads", "values"),
-    ("config", "connectivity", "native", "provenance", "statistics"),
-    ("attention", "metrics", "releases", "routes"),
+    ("connectivity", "native", "networks", "provenance", "statistics"),
+    ("attention", "config", "metrics", "routes"),
+    ("releases",),
     ("model", "synthetic", "video"),
     ("anatomy", "inference", "movies", "plots", "prompts", "weights"),
     ("datasets", "explorers", "sessions"),

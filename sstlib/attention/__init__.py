@@ -6,7 +6,7 @@ caller must name.
 """
 
 from sstlib.attention.affinity import KINDS
-from sstlib.attention.front import IMPLEMENTATIONS, Attended, explain, sparse_attention
+from sstlib.attention.front import Attended, explain, implementations, sparse_attention
 from sstlib.attention.ops import usable
 
-__all__ = ["IMPLEMENTATIONS", "KINDS", "Attended", "explain", "sparse_attention", "usable"]
+__all__ = ["KINDS", "Attended", "explain", "implementations", "sparse_attention", "usable"]

@@ -11,8 +11,12 @@ from sstlib.attention import flex, ops, portable, reference
 from sstlib.connectivity import Connectivity, attended
 from sstlib.shapes import Float, Shaped
 
-IMPLEMENTATIONS = ("auto", "reference", *ops.FASTEST, "flex")
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+
+
+def implementations() -> tuple[str, ...]:
+    """Names that a caller may give: those of `ops.FASTEST`, and two that are taken by name alone."""
+    return "auto", "reference", *ops.FASTEST, "flex"
 
 
 class Attended(NamedTuple):
@@ -59,8 +63,8 @@ def sparse_attention(query: Float[Tensor, "batch head time_q height width dim"],
         query, key, value = (t.to(torch.get_autocast_dtype(query.device.type)) for t in (query, key, value))
     _check_tensors(query, key, value, scale)
     labels, objects = _check_labels(labels, objects, key, affinity)
-    if implementation not in IMPLEMENTATIONS:
-        raise ValueError(f"implementation is {implementation!r}; expected one of {', '.join(IMPLEMENTATIONS)}")
+    if implementation not in (known := implementations()):
+        raise ValueError(f"implementation is {implementation!r}; expected one of {', '.join(known)}")
     bias = None if labels is None else _bias(affinity_bias, query)
     how = (labels, objects, affinity, scale, implementation)
     if isinstance(connectivity, (str, Connectivity)) or not isinstance(connectivity, Sequence):

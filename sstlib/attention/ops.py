@@ -8,6 +8,8 @@ them.
 
 import contextlib
 import functools
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,15 +23,28 @@ from sstlib.attention.affinity import Wanted
 from sstlib.attention.plan import computed
 from sstlib.attention.triton import tiles
 from sstlib.connectivity import PATTERNS, Connectivity, pairs_of_last
+from sstlib.entries import Registry
 from sstlib.products import Size
 
 TENSORS = "Tensor query, Tensor key, Tensor value"
 HOW = "str pattern, float scale, str implementation"
-FASTEST = {  # where several can, the first is taken; each is a module with lacks, forward and backward
-    "native": (kernels, "the C++ kernel is the fastest measured for every pattern on a CPU"),
-    "triton": (tiles, "the Triton kernels are the fastest measured for every pattern on a GPU"),
-    "torch": (portable, "PyTorch can do everything"),
-}
+
+
+@dataclass(frozen=True)
+class Implementation:
+    """What computes attention: its `module` has `lacks`, `forward` and `backward`; `reason` says why auto takes it."""
+
+    name: str
+    module: Any
+    reason: str
+
+
+FASTEST: Registry[Implementation] = Registry(  # where several can, the first is taken; the last one can do everything
+    "implementation",
+    Implementation("native", kernels, "the C++ kernel is the fastest measured for every pattern on a CPU"),
+    Implementation("triton", tiles, "the Triton kernels are the fastest measured for every pattern on a GPU"),
+    Implementation("torch", portable, "PyTorch can do everything"),
+)
 MARK = "  # class "
 FORWARD_MODE = ("sparse_attention has no forward-mode derivatives in a compiled or exported graph; take them outside "
                 "of torch.compile")
@@ -83,7 +98,7 @@ def _marked(text: str, kind: type[Connectivity]) -> str:
 
 def lacks(name: str, pattern: Connectivity, dtype: torch.dtype, device: torch.device) -> str:
     """Why an implementation cannot do this, or an empty text."""
-    return FASTEST[name][0].lacks(pattern, dtype, device)
+    return FASTEST[name].module.lacks(pattern, dtype, device)
 
 
 def usable(pattern: Connectivity, dtype: torch.dtype, device: torch.device, affinity: bool = False) -> list[str]:
@@ -95,10 +110,10 @@ def usable(pattern: Connectivity, dtype: torch.dtype, device: torch.device, affi
 def choose(pattern: Connectivity, dtype: torch.dtype, device: torch.device) -> tuple[str, str]:
     """The rule: the first of FASTEST that can; its reason, and what kept those before it."""
     against = []
-    for name, (module, reason) in FASTEST.items():
-        why = module.lacks(pattern, dtype, device)
+    for name, one in FASTEST.items():
+        why = one.module.lacks(pattern, dtype, device)
         if not why:
-            return name, "; ".join([reason, *against])
+            return name, "; ".join([one.reason, *against])
         against.append(f"{name!r} cannot: {why}")
     raise AssertionError("the last one can do everything")
 
@@ -120,7 +135,7 @@ def _module(implementation: str, pattern: Connectivity, query: Tensor):
         implementation = choose(pattern, query.dtype, query.device)[0]
     elif why := lacks(implementation, pattern, query.dtype, query.device):
         raise ValueError(f"implementation {implementation!r} cannot do this: {why}; use 'torch' or 'auto'")
-    return FASTEST[implementation][0]
+    return FASTEST[implementation].module
 
 
 def autocast(device: str) -> bool:

@@ -4,6 +4,7 @@ rows beside dense.
 
 import pandas as pd
 
+from sstlib.attention.ops import FASTEST
 from sstlib.benchmarks.contenders import BOTH, FORWARD, LAST, SIZES
 
 
@@ -18,7 +19,7 @@ def costs(rows: pd.DataFrame) -> pd.DataFrame:
     found = {}
     for name, (direction, suffix, column) in asked.items():
         chosen = rows[(rows["direction"] == direction)
-                      & rows["implementation"].isin([kind + suffix for kind in ("native", "torch", "sdpa")])
+                      & rows["implementation"].isin([kind + suffix for kind in (*FASTEST, "sdpa")])
                       & rows["part"].isin(SIZES)]
         index = [chosen["pattern"], chosen["implementation"].str.removesuffix(suffix), chosen["size"]]
         found[name] = pd.Series(chosen[column].to_numpy(),

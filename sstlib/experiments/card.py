@@ -12,6 +12,7 @@ from sstlib.config import MODELS, ModelConfig, RunConfig
 from sstlib.evaluation import dataset_masks
 from sstlib.experiments import records, tables, validation
 from sstlib.metrics import region_similarity
+from sstlib.networks import METHODS
 from sstlib.paths import atomic_write
 from sstlib.plots import jpeg, png
 from sstlib.plots.curves import score_by_occlusion, side_by_side
@@ -44,7 +45,7 @@ def card(name: str) -> str:
     }
     lines = [
         f"# {name}", "",
-        f"A {model.method.upper()} of {parameters / 1e6:.1f} million parameters: layers {', '.join(model.layers)}, "
+        f"A {METHODS[model.method].title} of {parameters / 1e6:.1f} million parameters: layers {', '.join(model.layers)}, "
         f"history {model.history}, features at stride {model.output_stride}.", "", *_beside_the_paper(model),
         "## Training", "", *_training(facts), "",
         _selection(name, data.held_out),
@@ -59,7 +60,7 @@ def card(name: str) -> str:
 
 def _beside_the_paper(model: ModelConfig) -> list[str]:
     """A table row a field in which the network is another than the paper's, or than the rival of the paper's size."""
-    paper = "sst-r101-paper" if model.method == "sst" else f"{model.method}-r101"
+    paper = f"{model.method}-r101" if f"{model.method}-r101" in MODELS else "sst-r101-paper"
     differing = model.differences(MODELS[paper])
     if not differing:
         return []

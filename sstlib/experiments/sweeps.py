@@ -12,6 +12,7 @@ from typing import Any
 from sstlib.config import DataConfig, ModelConfig, RunConfig, TrainingConfig
 from sstlib.entries import Registry
 from sstlib.experiments import records
+from sstlib.networks import METHODS
 from sstlib.provenance import made_by
 
 EXPERIMENT = "short"  # short runs on generated clips, the same for every variant
@@ -56,10 +57,14 @@ VARIANTS: Registry[Variant] = Registry(
     Variant("strided-2", {"layers": (STRIDED, ) * 2}, {"pattern": "Strided, 2 layers"}),
     Variant("localstrided-2", {"layers": (LOCAL, STRIDED)}, {"pattern": "LocalStrided, 2 layers"}),
     Variant("dense-2", {"layers": ("dense", ) * 2}, {"pattern": "Dense, 2 layers"}),
-    Variant("recurrent", {"method": "recurrent"}, {"rivals": "Recurrent"}),
-    Variant("stm", {"method": "stm"}, {"rivals": "STM"}),
-    Variant("cfbi", {"method": "cfbi"}, {"rivals": "CFBI"}),
 )
+
+
+def variants() -> dict[str, Variant]:
+    """What `VARIANTS` has, and every other method than the base run's."""
+    rivals = {name: Variant(name, {"method": name}, {"rivals": one.title}) for name, one in METHODS.items()
+              if name != BASE.model.method}
+    return VARIANTS | {name: one for name, one in rivals.items() if name not in VARIANTS}
 
 
 @dataclass(frozen=True)
@@ -108,7 +113,7 @@ class Sweep:
     @property
     def labels(self) -> dict[str, str]:
         """Names in the table by variant, in the table's order."""
-        return {one.name: one.labels[self.name] for one in VARIANTS.values() if self.name in one.labels}
+        return {one.name: one.labels[self.name] for one in variants().values() if self.name in one.labels}
 
     def runs(self) -> list[Run]:
         return [run(variant, seed) for variant in self.labels for seed in SEEDS]
@@ -134,7 +139,10 @@ def run(variant: str, seed: int) -> Run:
     Raises:
         ValueError: an unknown variant; lists the known ones.
     """
-    changes = VARIANTS.find(variant).changes
+    known = variants()
+    if variant not in known:
+        raise ValueError(f"unknown variant {variant!r}; known: {', '.join(known)}")
+    changes = known[variant].changes
     config = BASE.replace(model=BASE.model.replace(**changes), training=BASE.training.replace(seed=seed))
     return Run(EXPERIMENT, variant, seed, config)
 

@@ -1,16 +1,15 @@
 """The network (section 3), its rivals, and what they are made of; `fast/` is there for speed alone.
 
-A method is a subclass of `Propagator` that names itself: `class SST(Propagator, method="sst")`. `build` asks for it by
-that name.
+A method is a subclass of `Propagator` with an entry in `networks.METHODS`, by whose name `build` asks for it.
 """
 
 from sstlib.config import MODELS
 from sstlib.model.baselines import CFBI, STM, Recurrent
 from sstlib.model.memory import Features, Memory, Remembered
-from sstlib.model.propagator import METHODS, Propagator, build, own_memberships, unroll
+from sstlib.model.propagator import Propagator, build, own_memberships, unroll
 from sstlib.model.sst import SST
 
 __all__ = [
-    "CFBI", "METHODS", "MODELS", "SST", "STM", "Features", "Memory", "Propagator", "Recurrent", "Remembered", "build",
+    "CFBI", "MODELS", "SST", "STM", "Features", "Memory", "Propagator", "Recurrent", "Remembered", "build",
     "own_memberships", "unroll",
 ]

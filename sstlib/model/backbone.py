@@ -8,7 +8,7 @@ from sstlib.config import ModelConfig
 from sstlib.model import fast
 from sstlib.model.efficientnet import EfficientNetLite
 from sstlib.model.layers import Levels, Normalize, ResidualBlock, group_norm, upsample
-from sstlib.model.resnet import ResNetFeatures
+from sstlib.networks import BACKBONES
 from sstlib.shapes import Float
 
 
@@ -94,10 +94,4 @@ class LiteBackbone(nn.Module):
 
 def build_backbone(config: ModelConfig) -> nn.Module:
     """The backbone that a configuration names."""
-    if config.backbone == "small":
-        return SmallBackbone(config.backbone_width, config.embedding)
-    if config.backbone.startswith("small+"):
-        return SemanticBackbone(config.backbone_width, config.embedding, config.backbone.removeprefix("small+"))
-    if config.backbone.startswith("lite"):
-        return LiteBackbone(config.embedding, config.backbone)
-    return ResNetFeatures(config.backbone, config.output_stride, config.embedding, config.backbone_norm)
+    return BACKBONES[config.backbone].build(config)

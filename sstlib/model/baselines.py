@@ -23,7 +23,7 @@ def beside_masks(shared: Float[Tensor, "batch channels height width"],
                       torch.stack([cells, 1 - cells], 2)], 2).flatten(0, 1)
 
 
-class Recurrent(Propagator, method="recurrent"):
+class Recurrent(Propagator):
     """Recurrent propagation: each object's state goes through a convolutional GRU fed the latest frame and its mask."""
 
     def __init__(self, config: ModelConfig):
@@ -52,7 +52,7 @@ class Recurrent(Propagator, method="recurrent"):
         return features.embedding, F.relu(self.look(both.flatten(0, 1))).unflatten(0, (-1, objects))
 
 
-class STM(Propagator, method="stm"):
+class STM(Propagator):
     """Space-time memory (Oh et al., ICCV 2019): cells read, by dense attention, values that each object left in every
     n-th earlier frame.
 
@@ -94,7 +94,7 @@ class STM(Propagator, method="stm"):
         return torch.cat([features.embedding, upsample(features.derived["seen"], size)], 1), read
 
 
-class CFBI(Propagator, method="cfbi"):
+class CFBI(Propagator):
     """Foreground and background matching (Yang et al., ECCV 2020): the nearest cell of each object in the given frames,
     and near by in the latest frame, beside the latest embedding inside and outside of the object.
 

@@ -14,6 +14,7 @@ from sstlib.config import ModelConfig
 from sstlib.model import fast
 from sstlib.model.layers import GroupNorm, ResidualBlock, group_norm, upsample
 from sstlib.model.resnet import ASPP, Bottleneck
+from sstlib.networks import BACKBONES
 from sstlib.shapes import Bool, Float
 
 
@@ -232,4 +233,4 @@ def build_decoder(config: ModelConfig, shared: int, features: int, maps: int, lo
     if config.decoder == "ensembler":
         return Ensembler(shared, features, maps, instance, low)
     return SmallDecoder(shared, features + maps, instance, low, config.decoder_width, config.output_stride // 4,
-                        config.backbone.startswith("resnet"))
+                        BACKBONES[config.backbone].centered)

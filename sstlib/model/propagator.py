@@ -18,17 +18,15 @@ from sstlib.model.decoder import PresenceHead, build_decoder
 from sstlib.model.layers import Levels, upsample
 from sstlib.model.matching import FeatureMatching, ReferenceMatching
 from sstlib.model.memory import Features, Memory, Remembered, pool_instances
+from sstlib.networks import BACKBONES, METHODS
 from sstlib.shapes import Float
 
 ABSENT = -20.0  # logit of an object that no given mask has shown yet: no probability, yet a finite loss
 
 
-METHODS: dict[str, type["Propagator"]] = {}  # by the name that a configuration says
-
-
 class Propagator(nn.Module):
     """Base of SST and its rivals: backbone, decoder and memory. A method overrides the hooks from `select_recent` on,
-    and names itself for `METHODS`: `class SST(Propagator, method="sst")`.
+    and has an entry in `networks.METHODS`.
 
     Args:
         config: the configuration, kept as `config`.
@@ -42,11 +40,6 @@ class Propagator(nn.Module):
 
     # Pixels of a frame's longer side that the weights were trained for; None: nothing is known
     longest: int | None = None
-
-    def __init_subclass__(cls, method: str | None = None, **options: object):
-        super().__init_subclass__(**options)
-        if method is not None:
-            METHODS[method] = cls
 
     def __init__(self, config: ModelConfig, shared: int, features: int, maps: int):
         super().__init__()
@@ -78,7 +71,7 @@ class Propagator(nn.Module):
     @property
     def centered(self) -> bool:
         """Whether cells sit on every s-th pixel, as ResNet's padding puts them, and not on blocks of s pixels."""
-        return self.config.backbone.startswith("resnet")
+        return BACKBONES[self.config.backbone].centered
 
     def fitting(self, length: int) -> int:
         """The side nearest to `length` whose cells reach just to the border: 16 k + 1 if centered (CFBI), else any."""
@@ -263,5 +256,5 @@ def unroll_all(network: Propagator, frames: Float[Tensor, "batch time 3 height w
 
 
 def build(config: ModelConfig) -> Propagator:
-    """The network of a configuration, freshly initialized; `config.method` names its class in `METHODS`."""
-    return METHODS[config.method](config)
+    """The network of a configuration, freshly initialized; `config.method` names its entry in `METHODS`."""
+    return METHODS[config.method].build(config)

@@ -93,7 +93,7 @@ class EncoderLayer(nn.Module):
         return merged, affinity, warped.flatten(2, 3)
 
 
-class SST(Propagator, method="sst"):
+class SST(Propagator):
     """Sparse Spatiotemporal Transformer: cells of the current frame attend to a history of tau frames (section 3.1).
 
     Masks enter by object affinity (Eq. 4) and warped memberships alone, so the encoder runs once for all objects.

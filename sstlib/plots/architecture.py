@@ -14,6 +14,7 @@ from matplotlib.patches import Circle, FancyBboxPatch, Polygon
 from sstlib.config import ModelConfig
 from sstlib.connectivity import Connectivity, Local, Strided, parse
 from sstlib.model.summary import Row, scaled
+from sstlib.networks import BACKBONES, METHODS
 from sstlib.plots.reach import cell_corners
 from sstlib.plots.style import ACCENT, FAINT, HOPS, INK, MUTED, SERIES, WIDTH, bare, figure, styled
 from sstlib.synthetic import ClipSpec, render
@@ -22,7 +23,6 @@ BACKBONE, ENCODER, EVIDENCE, DECODER = ACCENT, SERIES[2], SERIES[4], SERIES[3]
 TOP, BOTTOM, FOOT = 1.12, 2.92, 1.46  # edges of the row of boxes, and height of what stands below all boxes, in inches
 AFFINITY, MATCHING = BOTTOM + 0.42, BOTTOM + 0.92  # middles of the boxes under that row
 TOY = (9, 7)  # cells of a glyph's frame
-METHODS = {"recurrent": "convolutional GRU", "stm": "space-time memory", "cfbi": "feature matching"}
 EXAMPLE = ClipSpec(frames=24, height=120, width=214, objects=1, distractors=0, size=34.0, speed=3.0, camera=0.3,
                    camouflage=0.0, likeness=0.0)
 
@@ -133,7 +133,7 @@ def _backbone(axes: Axes, config: ModelConfig, named: dict[str, Row]) -> None:
     axes.add_patch(
         Polygon([(left, TOP), (right, TOP + 0.3), (right, BOTTOM - 0.3), (left, BOTTOM)], facecolor=_tint(BACKBONE),
                 edgecolor=BACKBONE, linewidth=1))
-    name = "small ResNet" if config.backbone == "small" else config.backbone.replace("resnet", "ResNet-")
+    name = BACKBONES[config.backbone].title
     neck = "\nDeepLabV3+" if config.output_stride == 4 else ""
     axes.text((left + right) / 2, middle - 0.17, "Backbone", weight="bold", ha="center", va="center")
     _note(axes, (left + right) / 2, middle + 0.17, f"{name}{neck}\nstride {config.output_stride}\n{_cost(row)}",
@@ -150,7 +150,7 @@ def _encoder(axes: Axes, config: ModelConfig, named: dict[str, Row]) -> None:
     if config.method != "sst":
         _arrow(axes, (2.2, middle), (2.86, middle))
         _box(axes, 2.9, TOP + 0.1, right, BOTTOM - 0.1, ENCODER)
-        axes.text((2.9 + right) / 2, TOP + 0.35, METHODS[config.method][0].upper() + METHODS[config.method][1:],
+        axes.text((2.9 + right) / 2, TOP + 0.35, METHODS[config.method].mechanism[0].upper() + METHODS[config.method].mechanism[1:],
                   weight="bold", ha="center", va="center")
         parts = [
             row for name, row in named.items()
@@ -251,7 +251,7 @@ def _shares(axes: Axes, named: dict[str, Row], method: str, top: float) -> None:
     """Which part does the work, and which holds the parameters, as two bars; what no part claims is the method's
     own.
     """
-    own = "encoder" if method == "sst" else METHODS[method]
+    own = METHODS[method].mechanism
     stages = {
         "backbone": (BACKBONE, ["backbone"]), own: (ENCODER, []), "matching": (EVIDENCE, ["matching"]),
         "decoder": (DECODER, ["decoder"])

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from sstlib.plots.style import ACCENT, FAINT, INK, MARKERS, MUTED, SERIES, SIGNAL, WIDTH, bare, figure, styled
+from sstlib.plots.style import ACCENT, FAINT, INK, MUTED, SIGNAL, WIDTH, bare, figure, looks, styled
 from sstlib.shapes import UInt8
 from sstlib.video import overlay
 
@@ -51,7 +51,7 @@ def score_by_occlusion(series: Mapping[str, Sequence[tuple[float, float, float]]
     """Score against occlusion length: for each method points (frames occluded, mean, half width of the spread)."""
     drawing = figure(2.9)
     axes = drawing.subplots()
-    for (name, points), color, marker in zip(series.items(), SERIES, MARKERS, strict=False):
+    for (name, points), (color, marker) in zip(series.items(), looks(series), strict=True):
         x, mean, half = (np.array(column) for column in zip(*points, strict=True))
         axes.plot(x, mean, color=color, marker=marker, label=name)
         axes.fill_between(x, mean - half, mean + half, color=color, alpha=0.12, linewidth=0)
@@ -120,7 +120,7 @@ def sequence_bars(table: pd.DataFrame, title: str = "DAVIS 2016 validation, by s
     axes = drawing.subplots()
     places = np.arange(len(rows))
     axes.hlines(places, rows.min(axis=1), rows.max(axis=1), color=FAINT, linewidth=2)
-    for name, color, marker in zip(rows.columns, SERIES, MARKERS, strict=False):
+    for name, (color, marker) in zip(rows.columns, looks(rows.columns), strict=True):
         axes.plot(rows[name], places, marker, color=color, label=f"{name}, mean {rows[name].mean():.1f}")
     axes.set_yticks(places, rows.index)
     axes.set(xlabel="J&F (%)", xlim=(0, 100), ylim=(-0.6, len(rows) - 0.4), title=title)

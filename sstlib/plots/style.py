@@ -8,7 +8,7 @@ apart for color-blind eyes.
 
 import functools
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from PIL import Image, ImageColor
 
 from sstlib import paths
+from sstlib.networks import METHODS
 from sstlib.paths import atomic_write
 
 INK = "#1f2933"  # text and axes
@@ -102,6 +103,17 @@ def figure(height: float, width: float = WIDTH, photographs: bool = False, **opt
     made.photographs = photographs
     FigureCanvasAgg(made)
     return made
+
+
+def looks(labels: Iterable[str]) -> list[tuple[str, str]]:
+    """Color and marker of each line: those of the method that its label begins with, else the next in order."""
+    chosen = []
+    for place, label in enumerate(labels):
+        method = next((one for one in METHODS.values() if label == one.title or label.startswith(f"{one.title} (")),
+                      None)
+        color, marker = (method.color, method.marker) if method else ("", "")
+        chosen.append((color or SERIES[place % len(SERIES)], marker or MARKERS[place % len(MARKERS)]))
+    return chosen
 
 
 def bare(axes: Axes) -> Axes:
