@@ -1,9 +1,11 @@
-"""One entry is all that a new thing needs: a toy of each kind is added here and walks from its text to table and figure."""
+"""One entry is all that a new thing needs: a toy of each kind is added and walks from its text to table and figure."""
 
 import json
 
+import matplotlib.colors
 import numpy as np
 import pytest
+import torch
 
 from sstlib import paths, weights
 from sstlib.cli import main
@@ -13,9 +15,14 @@ from sstlib.datasets.folder import open_folder
 from sstlib.entries import Registry
 from sstlib.experiments import SWEEPS, RunRecord, findings, records, run, tables
 from sstlib.experiments.sweeps import SEEDS, VARIANTS, Variant
-from sstlib.model import build
-from sstlib.plots.curves import sequence_bars, spreads
+from sstlib.model import Propagator, build
+from sstlib.model.layers import Levels
+from sstlib.model.summary import anatomy
+from sstlib.networks import BACKBONES, METHODS, Backbone, Method
+from sstlib.plots.architecture import architecture
+from sstlib.plots.curves import score_by_occlusion, sequence_bars, spreads
 from sstlib.provenance import provenance
+from sstlib.training import loop
 from sstlib.training.loop import write_curve
 from sstlib.video import write_mask
 
@@ -141,3 +148,68 @@ def test_a_variant_is_in_its_sweep_s_runs_table_and_figure(add, place, capsys):
     assert table.loc["five", "J&F"] == 60 and list(table.index) == list(SWEEPS["history"].labels.values())
     assert any(label.startswith("five") for label in labels_of(spreads(table.reset_index()).axes[0]))
     assert tables.by_occlusion("rivals")["SST, five frames"] == [(0.0, 40.0, 0.0), (2.0, 20.0, 0.0)]
+
+
+class ToyBackbone(torch.nn.Module):
+    """Averages over blocks of pixels, and a 1x1 convolution of each."""
+
+    def __init__(self, config):
+        super().__init__()
+        self.channels = (3, config.embedding, 3)
+        self.smooth = torch.nn.Conv2d(3, config.embedding, 1)
+
+    def forward(self, frame):
+        low, middle, coarse = (torch.nn.functional.avg_pool2d(frame, n, ceil_mode=True) for n in (4, 8, 16))
+        return Levels(low, self.smooth(middle), coarse)
+
+
+class ToyMethod(Propagator):
+    """Remembers nothing but the latest masks."""
+
+    def __init__(self, config):
+        super().__init__(config, config.embedding, 1, 0)
+
+    def store(self, features, cells, memory, grown):
+        return {}, {}, {}
+
+    def evidence(self, features, memory):
+        return features.embedding, memory.recent[-1].memberships[:, :, None]
+
+
+def trained(place, monkeypatch, *changes):
+    """Two steps of `sst train` with some fields changed, and the network that it left."""
+    monkeypatch.setattr(loop, "PROBE_CLIPS", 1)
+    small = ["training.steps=2", "training.batch=1", "data.height=32", "data.width=48", "data.frames=3", *changes]
+    assert main(["train", "tiny", "--out", str(place / "run"), "--workers", "0", "--threads", "1",
+                 *(f"--set={change}" for change in small)]) == 0
+    return weights.load(place / "run" / "weights.safetensors")
+
+
+def test_a_backbone_trains_by_its_name_and_is_in_weights_card_and_picture(add, place, monkeypatch):
+    add(BACKBONES, Backbone("toy", "mean of blocks", ToyBackbone))
+    network = trained(place, monkeypatch, "model.backbone=toy")
+    assert isinstance(network.backbone, ToyBackbone) and network.config.backbone == "toy"
+    assert main(["release", str(place / "run"), "sst-toy", "--data", "generated"]) == 0
+    assert "| backbone | toy | resnet101 |" in (paths.WEIGHTS / "sst-toy.md").read_text()
+    state = weights.load("sst-toy").state_dict()
+    assert all(torch.equal(value, state[name]) for name, value in network.state_dict().items())
+    picture = architecture(network.config, anatomy(network.config, 32, 48), "toy")
+    assert any("mean of blocks" in text.get_text() for text in picture.axes[0].texts)
+
+
+def test_a_method_trains_by_its_name_and_has_its_row_and_its_mark(add, place, monkeypatch):
+    add(METHODS, Method("toy", "Toy", "memory of one mask", ToyMethod, "#abcdef", "*"))
+    network = trained(place, monkeypatch, "model.method=toy")
+    assert isinstance(network, ToyMethod)
+    assert main(["release", str(place / "run"), "toy-tiny", "--data", "generated"]) == 0
+    assert (paths.WEIGHTS / "toy-tiny.md").read_text().startswith("# toy-tiny\n\nA Toy of ")
+    one = run("toy", 0)
+    assert one.config.model.method == "toy" and one in SWEEPS["rivals"].runs()
+    metrics = {"J": 0.5, "F": 0.7, "J&F": 0.6, "after": {"0": 0.4, "2": 0.2}, "sequences": {}}
+    RunRecord(one.experiment, one.variant, one.seed, one.config.to_dict(), metrics, {"parameters": 1e6}).write()
+    assert tables.measured("rivals").set_index("variant").loc["Toy", "J&F"] == 60
+    [line] = score_by_occlusion(tables.by_occlusion("rivals")).axes[0].lines
+    assert line.get_label() == "Toy" and matplotlib.colors.to_hex(line.get_color()) == "#abcdef"
+    assert line.get_marker() == "*"
+    picture = architecture(network.config, anatomy(network.config, 32, 48), "toy")
+    assert any("Memory of one mask" in text.get_text() for text in picture.axes[0].texts)

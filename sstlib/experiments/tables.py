@@ -110,7 +110,7 @@ def davis2016() -> pd.DataFrame:
 
 
 def on_dataset(name: str) -> pd.DataFrame:
-    """A row a method that was scored on a data set, then published ones where there are any, never mixed in a column."""
+    """A row a method that was scored on a data set, then published ones if there are any, never mixed in a column."""
     rows = [{"method": record.variant, **{score: 100 * record.score(score) for score in SCORES},
              "training": record.metrics.get("trained_on", ""), "published J&F": np.nan}
             for record in records.read_all(name)]

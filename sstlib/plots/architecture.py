@@ -148,10 +148,11 @@ def _encoder(axes: Axes, config: ModelConfig, named: dict[str, Row]) -> None:
     """The layers with their patterns, or what a rival has in their place."""
     middle, right = (TOP + BOTTOM) / 2, 5.2
     if config.method != "sst":
+        own = METHODS[config.method].mechanism
         _arrow(axes, (2.2, middle), (2.86, middle))
         _box(axes, 2.9, TOP + 0.1, right, BOTTOM - 0.1, ENCODER)
-        axes.text((2.9 + right) / 2, TOP + 0.35, METHODS[config.method].mechanism[0].upper() + METHODS[config.method].mechanism[1:],
-                  weight="bold", ha="center", va="center")
+        axes.text((2.9 + right) / 2, TOP + 0.35, own[0].upper() + own[1:], weight="bold", ha="center",
+                  va="center")
         parts = [
             row for name, row in named.items()
             if name and "." not in name and name not in ("backbone", "decoder", "matching")
