@@ -40,6 +40,7 @@ class Connectivity:
     causal: bool = dataclasses.field(default=False, kw_only=True)  # only keys of the same or earlier frames
     # Fields that the name always shows; the others only when they are not the default
     shown: ClassVar[tuple[str, ...]] = ()
+    glyph: ClassVar[dict[str, Any]] = {}  # fields of the example that pictures show on a few cells; none: as it is
 
     def __init_subclass__(cls) -> None:
         name = cls.__name__.lower()
@@ -141,6 +142,7 @@ class Local(Connectivity):
 
     radius: int | tuple[int, int] = 7  # cells up and down, left and right; one number for both
     shown: ClassVar[tuple[str, ...]] = ("radius",)
+    glyph: ClassVar[dict[str, Any]] = {"radius": 1}
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "radius", _one_or_two("Local", "radius", self.radius, 0))
@@ -169,6 +171,7 @@ class Strided(Connectivity):
     stride: int | tuple[int, int] = 8  # h, about the square root of the frame's side; one number for both axes
     temporal_stride: int = 1  # 1 is the authors' setting; h itself would connect no two frames of a short buffer
     shown: ClassVar[tuple[str, ...]] = ("stride",)
+    glyph: ClassVar[dict[str, Any]] = {"stride": 3}
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "stride", _one_or_two("Strided", "stride", self.stride, 1))

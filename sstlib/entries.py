@@ -34,15 +34,18 @@ class Registry(dict[str, E]):
         for entry in entries:
             self.add(entry)
 
-    def add(self, entry: E) -> E:
-        """Enters one more; also a decorator's work where the entry is a class that names itself.
+    def add(self, entry: E, before: str = "") -> E:
+        """Enters one more, at the end or before another.
 
         Raises:
-            ValueError: the name is taken.
+            ValueError: the name is taken, or there is no such other.
         """
         if entry.name in self:
             raise ValueError(f"there is a {self.kind} {entry.name!r} already; give yours another name")
+        later = list(self)[list(self).index(self.find(before).name):] if before else []
         self[entry.name] = entry
+        for name in later:
+            self[name] = self.pop(name)
         return entry
 
     def find(self, name: str) -> E:

@@ -23,6 +23,9 @@ from sstlib.benchmarks import attention
 from sstlib.config import ModelConfig
 from sstlib.connectivity import PATTERNS, Connectivity, Dense, Grid, Local, Strided, parse
 from sstlib.model import build
+from sstlib.model.summary import anatomy
+from sstlib.plots.architecture import architecture
+from sstlib.plots.reach import key_bars
 
 OWN = [name for name in implementations() if name != "reference"]
 
@@ -456,7 +459,7 @@ def test_half_precisions(pattern):
 
 
 def test_the_class_of_the_readme_goes_everywhere_by_its_text(tmp_path, monkeypatch):
-    """From a file through text, model and benchmark."""
+    """From a file through text, model and benchmark to pictures."""
     readme = (paths.ROOT / "README.md").read_text()
     [source] = [
         block.split("```")[0] for block in readme.split("```python")[1:] if "(Connectivity)" in block.split("```")[0]
@@ -479,4 +482,8 @@ def test_the_class_of_the_readme_goes_everywhere_by_its_text(tmp_path, monkeypat
     assert {"torch", "torch, last frame", "torch, affinity of 3",
             "gather"} <= {row["implementation"] for row in rows if row["pattern"] == str(pattern)}
     assert cli.main([*command, "fennel"]) == 2
+    picture = architecture(network.config, anatomy(network.config, 48, 64), "own")
+    assert any("funnel" in text.get_text() for text in picture.axes[0].texts)
+    bars = key_bars({pattern.name: len(pattern.neighbors((0, 0, 0), (3, 5, 7)))}, 3 * 5 * 7)
+    assert pattern.name in [text.get_text() for text in bars.axes[0].get_yticklabels()]
     PATTERNS.pop("funnel")

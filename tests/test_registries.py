@@ -1,20 +1,27 @@
 """One entry is all that a new thing needs: a toy of each kind is added and walks from its text to table and figure."""
 
 import json
+import types
 
 import matplotlib.colors
 import numpy as np
+import pandas as pd
 import pytest
 import torch
+from test_attention_patterns import hold
 
-from sstlib import paths, weights
+from sstlib import datasets, paths, weights
+from sstlib.attention import explain, implementations, ops, portable, sparse_attention
+from sstlib.benchmarks import BENCHMARKS, Benchmark, attention, costs
 from sstlib.cli import main
 from sstlib.config import MODELS, RunConfig, TrainingConfig
-from sstlib.datasets import DATASETS, Benchmark, DataSet, samples, sst_occlusion
+from sstlib.connectivity import Local
+from sstlib.datasets import DATASETS, DataSet, samples, sst_occlusion
 from sstlib.datasets.folder import open_folder
 from sstlib.entries import Registry
 from sstlib.experiments import SWEEPS, RunRecord, findings, records, run, tables
 from sstlib.experiments.sweeps import SEEDS, VARIANTS, Variant
+from sstlib.metrics import METRICS, Metric
 from sstlib.model import Propagator, build
 from sstlib.model.layers import Levels
 from sstlib.model.summary import anatomy
@@ -24,6 +31,7 @@ from sstlib.plots.curves import score_by_occlusion, sequence_bars, spreads
 from sstlib.provenance import provenance
 from sstlib.training import loop
 from sstlib.training.loop import write_curve
+from sstlib.values import Whole
 from sstlib.video import write_mask
 
 
@@ -37,12 +45,16 @@ def place(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def add(monkeypatch):
+def add():
     """Enters a toy in a registry for the length of a test."""
-    def enter(registry, entry):
-        monkeypatch.setitem(registry, entry.name, entry)
+    entered = []
+
+    def enter(registry, entry, **options):
+        entered.append((registry, registry.add(entry, **options)))
         return entry
-    return enter
+    yield enter
+    for registry, entry in entered:
+        del registry[entry.name]
 
 
 def labels_of(axes):
@@ -56,6 +68,11 @@ def test_a_registry_refuses_a_name_twice_and_names_what_it_has():
     with pytest.raises(ValueError, match="unknown variant 'two'; known: one"):
         registry.find("two")
     assert registry.add(Variant("two", {}, {})) is registry.find("two") and list(registry) == ["one", "two"]
+    registry.add(Variant("three", {}, {}), before="two")
+    assert list(registry) == ["one", "three", "two"]
+    with pytest.raises(ValueError, match="unknown variant 'five'"):
+        registry.add(Variant("four", {}, {}), before="five")
+    assert "four" not in registry
 
 
 def film(folder, sequences=("left", "right"), frames=5):
@@ -78,7 +95,7 @@ def toy_data(add, tmp_path):
     return add(DATASETS, DataSet("toy-squares", lambda name, split, folder: open_folder(folder or tmp_path / "toy"),
                                  ("train", "val"), terms="drawn for a test", derived="As toys are: for playing only.",
                                  license="other", protocol="davis2016", hidden=frozenset({"train"}),
-                                 benchmark=Benchmark("val", "toy-squares val")))
+                                 benchmark=datasets.Benchmark("val", "toy-squares val")))
 
 
 def test_a_data_set_is_listed_scored_and_trained_on_by_its_name(toy_data, tmp_path, capsys):
@@ -213,3 +230,84 @@ def test_a_method_trains_by_its_name_and_has_its_row_and_its_mark(add, place, mo
     assert line.get_marker() == "*"
     picture = architecture(network.config, anatomy(network.config, 32, 48), "toy")
     assert any("Memory of one mask" in text.get_text() for text in picture.axes[0].texts)
+
+
+def dice(prediction, truth):
+    """Of two masks, by their pixels."""
+    return 2 * float((prediction & truth).sum()) / float(prediction.sum() + truth.sum())
+
+
+def test_a_benchmark_is_measured_by_its_name_and_leaves_a_record(add, place, capsys):
+    add(BENCHMARKS, Benchmark("toy", "how fast nothing is", lambda options, keep: {
+        "kind": "benchmark", "name": "toy", "seconds": 0.25 * options.rounds}, lambda record: f"{record['seconds']} s",
+        {"--rounds": {"kind": Whole(1, 9), "default": 2}}))
+    call = ["bench", "toy", "--json", str(place / "toy.json")]
+    assert main(call) == 0 and capsys.readouterr().out.startswith("0.5 s\n")
+    assert json.loads((place / "toy.json").read_text()) == {"kind": "benchmark", "name": "toy", "seconds": 0.5}
+    assert main([*call, "--rounds", "4"]) == 0 and json.loads((place / "toy.json").read_text())["seconds"] == 1
+    assert main([*call, "--rounds", "10"]) == 2 and "at most 9" in capsys.readouterr().err
+    assert main(["bench", "toys", "--json", "x"]) == 2 and "toy" in capsys.readouterr().err
+
+
+def test_an_implementation_is_chosen_explained_held_to_the_oracle_and_measured(add, place, monkeypatch):
+    calls = []
+
+    def forward(query, *more):
+        calls.append(query.shape)
+        return portable.forward(query, *more)
+
+    lacks = lambda pattern, dtype, device: "" if str(pattern).startswith("local") else "it knows Local alone"
+    module = types.SimpleNamespace(lacks=lacks, forward=forward, backward=portable.backward)
+    add(ops.FASTEST, ops.Implementation("toy", module, "the toy is for a test"), before="native")
+    x = torch.randn(1, 2, 3, 5, 7, 4)
+    name, reason = explain(x, x, x, "local(radius=1)")
+    assert name == "toy" and reason.startswith("the toy is for a test")
+    assert "'toy' cannot: it knows Local alone" in explain(x, x, x, "grid")[1] and "toy" in implementations()
+    with pytest.raises(ValueError, match="'toy' cannot do this: it knows Local alone"):
+        sparse_attention(x, x, x, "grid", implementation="toy")
+    assert hold(Local(1), (3, 5, 7), 2, "toy") and hold(Local(1), (3, 5, 7), 3, "auto") and calls
+    monkeypatch.setattr(attention, "SIZES", {"S1": attention.Buffer("S1", 2, 6, 7, 2, 4)})
+    call = ["bench", "attention", "--quick", "--sizes", "S1", "--json", str(place / "own.json"), "--patterns"]
+    assert main([*call, "local(radius=1)", "grid"]) == 0
+    rows = json.loads((place / "own.json").read_text())["rows"]
+    assert {(row["pattern"], row["direction"]) for row in rows if row["implementation"] == "toy"} == {
+        ("local(radius=1)", attention.FORWARD), ("local(radius=1)", attention.BOTH)}
+    assert "toy" in {name for _, name in costs(pd.DataFrame(rows)).index}
+
+
+def test_frames_are_measured_by_name(place, capsys):
+    call = ["bench", "frames", "--json", str(place / "frames.json"), "--model", "sst-tiny", "--height", "48"]
+    assert main([*call, "--width", "64", "--rounds", "1"]) == 0
+    record = json.loads((place / "frames.json").read_text())
+    assert record["name"] == "frames" and record["size"] == [48, 64] and record["provenance"]["code"]
+    assert record["seconds"].keys() == {"backbone", "encoder", "decoder", "memory", "step"}
+    assert "backbone" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("made_of", ["counts", "masks"])
+def test_a_metric_is_in_screen_record_comparison_and_table(add, place, capsys, made_of):
+    of_counts = lambda counts: 2 * counts[..., 0] / np.maximum(counts[..., 0] + counts[..., 1], 1)
+    film(place / "truth")
+    for path in (place / "truth" / "Annotations" / "left").iterdir():
+        labels = np.roll(samples.np.asarray(samples.Image.open(path)), 4, 1)
+        write_mask(place / "moved" / "left" / path.name, labels)
+    call = ["evaluate", str(place / "moved"), str(place / "truth" / "Annotations"), "--sequences", "left"]
+    call += ["--json", str(place / "record.json"), "--csv", str(place / "table.csv")]
+    call += ["--protocol", "davis2016"]
+    assert main(call) == 0 and "D mean" not in capsys.readouterr().out
+    add(METRICS, Metric("D", "Dice", **{made_of: of_counts if made_of == "counts" else dice}))
+    assert main([*call, "--row", "moved"]) == 0, "a record without the metric is made again"
+    said = capsys.readouterr().out
+    expected = 2 * 16 / (20 + 20)  # of 20 columns 16 overlap
+    assert "D mean" in said and f"  D {100 * expected:.1f}" in said
+    record = json.loads((place / "record.json").read_text())
+    assert record["global"]["D"]["mean"] == pytest.approx(expected)
+    assert record["sequences"]["left"]["objects"]["1"]["D_per_frame"] == pytest.approx([expected] * 3)
+    assert "D mean" in (place / "table.csv").read_text()
+    assert main([*call, "--against", str(place / "record.json")]) == 0
+    assert "  D +0.0" in capsys.readouterr().out
+    assert tables.davis2016().set_index("method").loc["moved", "D"] == pytest.approx(100 * expected)
+    RunRecord("davis2016", "older", 0, {}, {"J": 0.5, "F": 0.5, "J&F": 0.5}, {}).write()
+    assert np.isnan(tables.davis2016().set_index("method").loc["older", "D"])
+    table = tables.davis2016().dropna(subset="D").rename(columns={"method": "variant"})
+    assert "D (%)" in spreads(table.assign(runs=1, **{"D sd": np.nan}), "D").axes[0].get_xlabel()

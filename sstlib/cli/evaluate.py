@@ -9,7 +9,7 @@ from pathlib import Path
 from sstlib.cli import _arguments
 from sstlib.datasets import DATASETS
 from sstlib.evaluation import MISSING, Evaluation, compare, evaluate, evaluate_on, youtube_groups
-from sstlib.metrics import PROTOCOLS, Interval
+from sstlib.metrics import METRICS, PROTOCOLS, Interval
 from sstlib.paths import refuse_inputs
 
 HELP = "score predicted masks against annotations: region similarity J and contour accuracy F"
@@ -140,7 +140,7 @@ def percent(interval: Interval, sign: str = "") -> str:
 
 def report_comparison(result: Evaluation, other: Evaluation) -> None:
     """Prints the difference to another result, and the sequences that make it."""
-    for measure in ("J&F", "J", "F"):
+    for measure in ("J&F", *METRICS):
         found = compare(other, result, measure)
         print(f"{measure:>3} {percent(found.difference, '+')} against the other; better in {found.better} sequences, "
               f"worse in {found.worse}, equal in {found.equal} (sign test p = {found.probability:.2g})")

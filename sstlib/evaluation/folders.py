@@ -14,7 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 from sstlib.evaluation.result import Evaluation
-from sstlib.metrics import PROTOCOLS, Protocol, SequenceScore, SequenceScorer, counts, scores
+from sstlib.metrics import METRICS, PROTOCOLS, Metric, Protocol, SequenceScore, SequenceScorer, counts, scores
 from sstlib.metrics.scores import FrameCounts, count_frame, object_ids, one_object, present
 from sstlib.video import Reading, contents, images, is_picture, masks, png, read_mask, reading_of
 from sstlib.video.pictures import same_number
@@ -282,6 +282,7 @@ def _kept(record: Path, expected: Evaluation, names: list[str]) -> Evaluation | 
     except (OSError, ValueError, KeyError, TypeError):
         return None
     same = same and (kept.protocol, kept.groups, list(kept.sequences)) == (expected.protocol, expected.groups, names)
+    same = same and all(score.values.keys() == METRICS.keys() for score in kept.sequences.values())
     return kept if same else None
 
 
@@ -313,12 +314,17 @@ def _mapping(processes: int) -> Iterator[Callable]:
     if processes < 2:
         yield map
         return
-    with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
+    added = {name: one for name, one in METRICS.items() if one.masks}  # of a program's own, new processes know nothing
+    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), _enter, (added,)) as pool:
         try:
             yield pool.map
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
+
+
+def _enter(metrics: dict[str, Metric]) -> None:
+    METRICS.update(metrics)
 
 
 def _count(task: tuple[Clip, bool]) -> list[FrameCounts]:

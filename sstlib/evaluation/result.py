@@ -8,11 +8,23 @@ from pathlib import Path
 
 import numpy as np
 
-from sstlib.metrics import Comparison, Interval, Protocol, SequenceScore, Statistics, bootstrap, paired_comparison
+from sstlib.metrics import (
+    METRICS,
+    Comparison,
+    Interval,
+    Protocol,
+    SequenceScore,
+    Statistics,
+    bootstrap,
+    paired_comparison,
+)
 from sstlib.metrics.scores import averaged
 from sstlib.paths import atomic_write
 
-COLUMNS = [(measure, part) for measure in ("J&F", "J", "F") for part in ("mean", "recall", "decay")]
+
+def columns() -> list[tuple[str, str]]:
+    """Columns of tables: each metric with its statistics."""
+    return [(measure, part) for measure in ("J&F", *METRICS) for part in ("mean", "recall", "decay")]
 
 
 @dataclass(frozen=True)
@@ -55,8 +67,8 @@ class Evaluation:
         return found | {"G": float(np.mean(list(found.values()))) if complete else None, "official": False}
 
     def intervals(self, level: float = 0.95) -> dict[str, Interval]:
-        """Bootstrap intervals of the global means of J, F and J&F, over sequences."""
-        return {measure: bootstrap(self.means(measure), level) for measure in ("J", "F", "J&F")}
+        """Bootstrap intervals of the global means of every metric and of J&F, over sequences."""
+        return {measure: bootstrap(self.means(measure), level) for measure in (*METRICS, "J&F")}
 
     def means(self, measure: str) -> dict[str, list[float]]:
         """The mean of each object, by sequence; objects without a scored frame are left out."""
@@ -109,23 +121,23 @@ class Evaluation:
             json.dump(self.to_dict(), file, indent=1, allow_nan=False)
 
     def write_table(self, path: str | Path) -> None:
-        """Writes a CSV of a row an object: sequence, object, and mean, recall and decay of J&F, J and F."""
+        """Writes a CSV of a row an object: sequence, object, and mean, recall and decay of J&F and every metric."""
         with atomic_write(path, "w") as file:
             table = csv.writer(file, lineterminator="\n")
-            table.writerow(["sequence", "object", *(f"{measure} {part}" for measure, part in COLUMNS)])
+            table.writerow(["sequence", "object", *(f"{measure} {part}" for measure, part in columns())])
             for name, score in self.sequences.items():
                 for value, row in score.per_object().items():
-                    table.writerow([name, value, *(row[measure].to_dict()[part] for measure, part in COLUMNS)])
+                    table.writerow([name, value, *(row[measure].to_dict()[part] for measure, part in columns())])
 
     def table(self) -> str:
         """A row a sequence and a last one over all objects, for the screen; percent, as the papers print them."""
         width = max(map(len, ("all objects", *self.sequences)))
-        head = f"{'':{width}}  objects " + " ".join(f"{measure + ' ' + part:>10}" for measure, part in COLUMNS)
+        head = f"{'':{width}}  objects " + " ".join(f"{measure + ' ' + part:>10}" for measure, part in columns())
         body = [(name, len(score.objects), score.overall()) for name, score in self.sequences.items()]
         body.append(("all objects", sum(count for _, count, _ in body), self.overall()))
         return "\n".join([head] + [
             f"{name:{width}}  {count:7} "
-            + " ".join(f"{100 * getattr(row[measure], part):10.1f}" for measure, part in COLUMNS)
+            + " ".join(f"{100 * getattr(row[measure], part):10.1f}" for measure, part in columns())
             for name, count, row in body])
 
     def noted(self, *notes: str) -> "Evaluation":

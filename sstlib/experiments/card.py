@@ -46,7 +46,8 @@ def card(name: str) -> str:
     lines = [
         f"# {name}", "",
         f"A {METHODS[model.method].title} of {parameters / 1e6:.1f} million parameters: layers "
-        f"{', '.join(model.layers)}, history {model.history}, features at stride {model.output_stride}.", "", *_beside_the_paper(model),
+        f"{', '.join(model.layers)}, history {model.history}, features at stride {model.output_stride}.", "",
+        *_beside_the_paper(model),
         "## Training", "", *_training(facts), "",
         _selection(name, data.held_out),
         f"- **Last run**: {training.optimizer}, learning rate {training.learning_rate:g} ({training.schedule}), "

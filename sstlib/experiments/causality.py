@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from sstlib import weights
 from sstlib.datasets import open_dataset
-from sstlib.experiments import records
+from sstlib.experiments import records, tables
 from sstlib.experiments.execute import summary
 from sstlib.experiments.validation import fingerprint
 from sstlib.inference import Segmenter, sharing_weights
@@ -71,7 +71,7 @@ def table(record: records.RunRecord) -> pd.DataFrame:
     work = record.cost["multiply_adds_480p"]
     return pd.DataFrame([{
         "mode": mode, **{
-            score: 100 * record.metrics[mode][score] for score in ("J&F", "J", "F")
+            score: 100 * record.metrics[mode][score] for score in tables.scores()
         }, "multiply-adds (10^9)": work[mode] / 1e9
     } for mode in MODES])
 

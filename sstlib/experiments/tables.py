@@ -12,9 +12,18 @@ from sstlib import paths
 from sstlib.datasets import DATASETS
 from sstlib.experiments import records
 from sstlib.experiments.sweeps import EXPERIMENT, SWEEPS
+from sstlib.metrics import METRICS
 from sstlib.paths import atomic_write
 
-SCORES = ("J&F", "J", "F")
+
+def scores() -> tuple[str, ...]:
+    """Columns of a table of scores."""
+    return "J&F", *METRICS
+
+
+def _score(record: records.RunRecord, name: str) -> float:
+    """A score in percent; NaN where a record is older than the metric."""
+    return 100 * record.score(name) if name in record.metrics or name in ("J&F", "J", "F") else np.nan
 
 
 def published(table: str) -> pd.DataFrame:
@@ -55,8 +64,8 @@ def _by_variant() -> dict[str, list[records.RunRecord]]:
 
 def _row(label: str, runs: list[records.RunRecord]) -> dict[str, object]:
     row: dict[str, object] = {"variant": label, "runs": len(runs)}
-    for score in SCORES:
-        values = np.array([100 * run.score(score) for run in runs])
+    for score in scores():
+        values = np.array([_score(run, score) for run in runs])
         row[score] = values.mean() if len(values) else np.nan
         row[f"{score} sd"] = values.std(ddof=1) if len(values) > 1 else np.nan
     row["parameters (M)"] = runs[0].cost["parameters"] / 1e6 if runs else np.nan
@@ -111,13 +120,13 @@ def davis2016() -> pd.DataFrame:
 
 def on_dataset(name: str) -> pd.DataFrame:
     """A row a method that was scored on a data set, then published ones if there are any, never mixed in a column."""
-    rows = [{"method": record.variant, **{score: 100 * record.score(score) for score in SCORES},
+    rows = [{"method": record.variant, **{score: _score(record, score) for score in scores()},
              "training": record.metrics.get("trained_on", ""), "published J&F": np.nan}
             for record in records.read_all(name)]
     if name in _published():
         rows += [{"method": row["method"], "training": row["training"], "published J&F": row["J&F"]}
                  for row in published(name).to_dict("records")]
-    return pd.DataFrame(rows, columns=["method", "training", *SCORES, "published J&F"])
+    return pd.DataFrame(rows, columns=["method", "training", *scores(), "published J&F"])
 
 
 def releases() -> pd.DataFrame:

@@ -10,7 +10,9 @@ Of J&F the official table has only the mean; its recall and decay here are the m
 from sstlib.metrics.counts import boundary, boundary_agreement, frame_counts, tolerance_radius
 from sstlib.metrics.occlusion import OcclusionScore, score_occlusion, summarize_occlusion
 from sstlib.metrics.scores import (
+                                   METRICS,
                                    PROTOCOLS,
+                                   Metric,
                                    Protocol,
                                    SequenceScore,
                                    SequenceScorer,
@@ -21,7 +23,9 @@ from sstlib.metrics.scores import (
 )
 from sstlib.statistics.uncertainty import Comparison, Interval, bootstrap, paired_comparison
 
-__all__ = ["PROTOCOLS", "Comparison", "Interval", "OcclusionScore", "Protocol", "SequenceScore", "SequenceScorer",
-           "Statistics", "bootstrap", "boundary", "boundary_agreement", "contour_accuracy", "frame_counts",
-           "paired_comparison", "region_similarity", "score_occlusion", "score_sequence", "summarize_occlusion",
-           "tolerance_radius"]
+__all__ = [
+    "METRICS", "PROTOCOLS", "Comparison", "Interval", "Metric", "OcclusionScore", "Protocol", "SequenceScore",
+    "SequenceScorer", "Statistics", "bootstrap", "boundary", "boundary_agreement", "contour_accuracy", "frame_counts",
+    "paired_comparison", "region_similarity", "score_occlusion", "score_sequence", "summarize_occlusion",
+    "tolerance_radius",
+]

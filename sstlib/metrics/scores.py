@@ -1,11 +1,12 @@
 """Region similarity J and contour accuracy F of frames, objects and sequences, as the official DAVIS evaluator."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 
+from sstlib.entries import Registry
 from sstlib.metrics.counts import frame_counts, present
 from sstlib.shapes import Bool, Float, Int, UInt8
 
@@ -84,6 +85,22 @@ class Statistics:
 
 
 @dataclass(frozen=True)
+class Metric:
+    """A measure of each object in each frame, from 0 to 1, the best: `counts` makes it of the counts of a frame
+    (..., 6) (see counts.COLUMNS), or `masks` of the predicted and the true mask; 1 where neither side has the object.
+    """
+
+    name: str
+    title: str
+    counts: Callable[..., np.ndarray] | None = None
+    masks: Callable[..., float] | None = None
+
+
+METRICS: Registry[Metric] = Registry("metric", Metric("J", "region similarity", similarity),
+                                     Metric("F", "contour accuracy", accuracy))
+
+
+@dataclass(frozen=True)
 class Protocol:
     """What is scored. The first annotated frame of a sequence never is: its mask is given.
 
@@ -109,7 +126,9 @@ PROTOCOLS = {p.name: p for p in (Protocol("davis2017"), Protocol("davis2016", si
 
 @dataclass(frozen=True)
 class SequenceScore:
-    """J and F of one sequence, a row an object, a column a scored frame; NaN where an object is not scored."""
+    """J and F of one sequence, a row an object, a column a scored frame; NaN where an object is not scored.
+
+    `others` are the metrics beside these two, by name."""
 
     name: str
     objects: tuple[int, ...]
@@ -117,41 +136,50 @@ class SequenceScore:
     similarity: Float[np.ndarray, "objects frames"]
     accuracy: Float[np.ndarray, "objects frames"]
     notes: tuple[str, ...] = ()
+    others: Mapping[str, Float[np.ndarray, "objects frames"]] = field(default_factory=dict)
+
+    @property
+    def values(self) -> dict[str, Float[np.ndarray, "objects frames"]]:
+        """All metrics by name."""
+        return {"J": self.similarity, "F": self.accuracy, **self.others}
 
     @classmethod
     def from_dict(cls, name: str, record: Mapping) -> "SequenceScore":
         """The score that `to_dict` wrote."""
-        rows = [[[np.nan if v is None else v for v in entry[key]] for entry in record["objects"].values()]
-                for key in ("J_per_frame", "F_per_frame")]
-        values = (np.array(row, dtype=float).reshape(-1, len(record["frames"])) for row in rows)
-        return cls(name, tuple(map(int, record["objects"])), tuple(record["frames"]), *values)
+        objects = list(record["objects"].values())
+        known = [m for m in METRICS if m in "JF" or all(f"{m}_per_frame" in entry for entry in objects)]
+        rows = {m: [[np.nan if v is None else v for v in entry[f"{m}_per_frame"]] for entry in objects] for m in known}
+        values = {m: np.array(row, dtype=float).reshape(-1, len(record["frames"])) for m, row in rows.items()}
+        return cls(name, tuple(map(int, record["objects"])), tuple(record["frames"]), values.pop("J"), values.pop("F"),
+                   others=values)
 
     def per_object(self) -> dict[int, dict[str, Statistics]]:
-        """Statistics of J, F and J&F of each object."""
-        return {value: measures(Statistics.of(j), Statistics.of(f))
-                for value, j, f in zip(self.objects, self.similarity, self.accuracy)}
+        """Statistics of J, F, J&F and the other metrics of each object."""
+        return {value: measures({m: Statistics.of(rows[i]) for m, rows in self.values.items()})
+                for i, value in enumerate(self.objects)}
 
     def overall(self) -> dict[str, Statistics]:
-        """Statistics of J, F and J&F averaged over the sequence's objects."""
+        """Statistics of J, F, J&F and the other metrics averaged over the sequence's objects."""
         return averaged(self.per_object().values())
 
     def to_dict(self) -> dict:
         """Averages, and per object the statistics and every frame's value (null where the object is not scored)."""
         objects = {str(o): {k: s.to_dict() for k, s in statistics.items()}
-                   | {"J_per_frame": _values(self.similarity[i]), "F_per_frame": _values(self.accuracy[i])}
+                   | {f"{m}_per_frame": _values(rows[i]) for m, rows in self.values.items()}
                    for i, (o, statistics) in enumerate(self.per_object().items())}
         return {k: s.to_dict() for k, s in self.overall().items()} | {"frames": list(self.frames), "objects": objects}
 
 
-def measures(similarity: Statistics, accuracy: Statistics) -> dict[str, Statistics]:
-    """J, F and J&F by name; J&F is the mean of the two in each of its three numbers."""
-    return {"J": similarity, "F": accuracy, "J&F": Statistics.average([similarity, accuracy])}
+def measures(values: dict[str, Statistics]) -> dict[str, Statistics]:
+    """J, F, J&F and other metrics by name; J&F is the mean of the two in each of its three numbers."""
+    region, contour = values["J"], values["F"]
+    return {"J": region, "F": contour, "J&F": Statistics.average([region, contour])} | values
 
 
 def averaged(rows: Iterable[dict[str, Statistics]]) -> dict[str, Statistics]:
-    """J, F and J&F averaged over rows, one an object, of `measures`."""
+    """J, F, J&F and other metrics averaged over rows, one an object, of `measures`."""
     rows = list(rows)
-    return measures(*(Statistics.average(row[k] for row in rows) for k in ("J", "F")))
+    return measures({m: Statistics.average(row[m] for row in rows if m in row) for m in METRICS})
 
 
 def _values(row: Float[np.ndarray, "frames"]) -> list[float | None]:
@@ -159,11 +187,14 @@ def _values(row: Float[np.ndarray, "frames"]) -> list[float | None]:
 
 
 class FrameCounts(NamedTuple):
-    """What one frame contributes, whatever the protocol: counts of every object of the truth or the prediction."""
+    """What one frame contributes, whatever the protocol: counts of every object of the truth or the prediction, and
+    the metrics that are made of its masks.
+    """
 
     truth: tuple[int, ...]
     predicted: tuple[int, ...]
     counts: dict[int, Int[np.ndarray, "6"]]
+    measured: dict[tuple[str, int], float] = {}
 
 
 def count_frame(prediction: UInt8[np.ndarray, "rows columns"], truth: UInt8[np.ndarray, "height width"]) -> FrameCounts:
@@ -174,7 +205,9 @@ def count_frame(prediction: UInt8[np.ndarray, "rows columns"], truth: UInt8[np.n
     """
     true, predicted = object_ids(truth), object_ids(prediction)
     either = sorted({*true, *predicted})
-    return FrameCounts(true, predicted, dict(zip(either, frame_counts(prediction, truth, either))))
+    measured = {(one.name, value): one.masks(prediction == value, truth == value)
+                for one in METRICS.values() if one.masks for value in either}
+    return FrameCounts(true, predicted, dict(zip(either, frame_counts(prediction, truth, either))), measured)
 
 
 def object_ids(labels: UInt8[np.ndarray, "height width"]) -> tuple[int, ...]:
@@ -267,10 +300,14 @@ class SequenceScorer:
         counts = np.array([[frame.counts.get(value, NOTHING) for frame in self._frames[1:end]] for value in objects],
                           dtype=np.int64)
         counts = counts.reshape(len(objects), end - 1, 6)
+        found = {one.name: one.counts(counts) if one.counts else np.array(
+            [[frame.measured[one.name, value] if value in frame.counts else 1.0 for frame in self._frames[1:end]]
+             for value in objects]) for one in METRICS.values()}
         late = [self._joined[value] if self.protocol.late_objects else 0 for value in objects]
         scored = np.arange(1, end) > np.array(late, dtype=int)[:, None]
-        values = (np.where(scored, measure(counts), np.nan) for measure in (similarity, accuracy))
-        return SequenceScore(self.name, objects, tuple(self._names[1:end]), *values, tuple(self._notes(objects, end)))
+        values = {m: np.where(scored, rows.reshape(scored.shape), np.nan) for m, rows in found.items()}
+        return SequenceScore(self.name, objects, tuple(self._names[1:end]), values.pop("J"), values.pop("F"),
+                             tuple(self._notes(objects, end)), values)
 
     def _title(self) -> str:
         return f"sequence {self.name or '(unnamed)'}"

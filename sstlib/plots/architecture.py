@@ -2,6 +2,7 @@
 are.
 """
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -12,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyBboxPatch, Polygon
 
 from sstlib.config import ModelConfig
-from sstlib.connectivity import Connectivity, Local, Strided, parse
+from sstlib.connectivity import Connectivity, parse
 from sstlib.model.summary import Row, scaled
 from sstlib.networks import BACKBONES, METHODS
 from sstlib.plots.reach import cell_corners
@@ -181,7 +182,7 @@ def _layer(axes: Axes, left: float, right: float, pattern: Connectivity, config:
     """
     center, slots = (left + right) / 2, config.history + 1 + config.keep_reference
     shown = min(slots, 4)
-    toy = {Local: Local(1), Strided: Strided(3)}.get(type(pattern), pattern)
+    toy = dataclasses.replace(pattern, **pattern.glyph)
     size = (shown, *TOY)
     keys = toy.reach((shown - 1, TOY[0] // 2, TOY[1] // 2), 1, size)
     cells = cell_corners(size)

@@ -1,0 +1,114 @@
+"""What `sst bench` makes of its options: the measurement behind each entry of `BENCHMARKS`, and what it says."""
+
+from argparse import Namespace
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from sstlib.benchmarks import Record, rendering
+from sstlib.benchmarks import attention as attentions
+from sstlib.benchmarks import frames as stages
+from sstlib.benchmarks import scoring as scorers
+from sstlib.benchmarks import training as steps
+from sstlib.config import named_model
+from sstlib.connectivity import parse
+from sstlib.model import build
+from sstlib.native import keep_freed_memory
+from sstlib.provenance import provenance
+from sstlib.training.presets import read_config
+from sstlib.values import Fields, read_json, shown
+
+# What a row to merge with must have
+ROW = ("part", "size", "pattern", "implementation", "direction", "milliseconds", "ratio_to_dense")
+
+
+def attention(options: Namespace, keep: Callable[[Record], None]) -> Record:
+    """The benchmark of attention.
+
+    Raises:
+        ValueError: an unknown size or pattern, or a record that cannot be merged with.
+    """
+    # Else the pages of large outputs are cleared in some rounds and not in others; peaks have processes of their own
+    keep_freed_memory()
+    unknown = [name for name in options.sizes if name not in attentions.PARTS]
+    if unknown:
+        raise ValueError(f"no size {unknown[0]!r}; known sizes: {', '.join(attentions.PARTS)}")
+    patterns = attentions.PUBLISHED if options.patterns is None else tuple(map(parse, options.patterns))
+    earlier = _read_earlier(options.json) if options.merge and options.json.exists() else None
+    return attentions.measure(options.sizes, options.quick, options.flex, options.report, options.device, options.dtype,
+                              earlier, keep, patterns)
+
+
+def attention_said(record: Record) -> str:
+    rows = [f"{row['size']:4} {row['pattern']:32} {row['implementation']:34} {row['milliseconds']:10.1f} ms "
+            f"{row['ratio_to_dense']:8.1f} x dense"
+            for row in record["rows"] if row["ratio_to_dense"] and row["direction"] == attentions.FORWARD]
+    return "\n".join([*rows, f"{len(record['rows'])} rows"])
+
+
+def _read_earlier(path: Path) -> dict[str, Any]:
+    """The record to merge with.
+
+    Raises:
+        ValueError: it is none of this benchmark.
+    """
+    record = read_json(path)
+    try:
+        for field in ("parts", "left_out"):
+            Fields().check(record.get(field), field)
+        rows = record.get("rows")
+        if not isinstance(rows, list):
+            raise ValueError(f"rows is {shown(rows)}; expected a list")
+        for row in rows:
+            Fields().check(row, "a row")
+            for key in ROW:
+                if key not in row:
+                    raise ValueError(f"a row lacks {key}")
+    except ValueError as error:
+        raise ValueError(
+            f"{path} is no record that can be merged with ({error}); leave --merge out to write it anew") from error
+    return record
+
+
+def frames(options: Namespace, keep: Callable[[Record], None]) -> Record:
+    """Stages of a frame of a named model with random weights."""
+    config = named_model(options.model)
+    seconds = stages.stage_seconds(build(config).eval(), options.height, options.width, options.objects, options.rounds)
+    return _record("frames", seconds=seconds, model=options.model, config=config.to_dict(),
+                   size=[options.height, options.width], objects=options.objects)
+
+
+def frames_said(record: Record) -> str:
+    return "\n".join(f"{stage:8} {1000 * seconds:8.1f} ms" for stage, seconds in record["seconds"].items())
+
+
+def training(options: Namespace, keep: Callable[[Record], None]) -> Record:
+    """Stages of a training step of a preset, or of a file."""
+    return steps.profile_steps(read_config(options.preset), options.steps, options.workers)
+
+
+def training_said(record: Record) -> str:
+    return steps.table(record).round({"seconds a step": 3, "share (%)": 1}).to_string(index=False) + "\n" + steps.said(
+        record)
+
+
+def clips(options: Namespace, keep: Callable[[Record], None]) -> Record:
+    """The speed of the generator of clips."""
+    return rendering.measure(read_config(options.preset), options.device, options.clips)
+
+
+def clips_said(record: Record) -> str:
+    return "\n".join(f"{name:8} {value:8.1f} frames a second" for name, value in record["frames_per_second"].items())
+
+
+def scoring(options: Namespace, keep: Callable[[Record], None]) -> Record:
+    """The speed of scoring, on made clips."""
+    return _record("scoring", milliseconds=scorers.benchmark(rounds=options.rounds, processes=options.processes))
+
+
+def scoring_said(record: Record) -> str:
+    return scorers.report(record["milliseconds"])
+
+
+def _record(name: str, **facts: Any) -> Record:
+    return {"kind": "benchmark", "name": name, **facts, "provenance": provenance("generated")}
