@@ -484,6 +484,6 @@ def test_the_class_of_the_readme_goes_everywhere_by_its_text(tmp_path, monkeypat
     assert cli.main([*command, "fennel"]) == 2
     picture = architecture(network.config, anatomy(network.config, 48, 64), "own")
     assert any("funnel" in text.get_text() for text in picture.axes[0].texts)
-    bars = key_bars({pattern.name: len(pattern.neighbors((0, 0, 0), (3, 5, 7)))}, 3 * 5 * 7)
+    bars = key_bars({pattern.name: float(len(pattern.neighbors((0, 0, 0), (3, 5, 7))))}, 3 * 5 * 7)
     assert pattern.name in [text.get_text() for text in bars.axes[0].get_yticklabels()]
     PATTERNS.pop("funnel")
