@@ -311,13 +311,20 @@ class DataConfig(Config):
     frames: int = whole(4, 2, 1000)  # frames a training clip: the reference and those to segment
     objects: int = whole(3, 1, 254)  # at most so many objects a clip
     difficulty: str = "mixed"  # preset of the generated clips, or several with equal chance: mixed+hard
-    real: str = ""  # a data set to mix in, as `sst data` lists them; empty for none
+    # A data set to mix in, as `sst data` lists them, or several, each as often as its weight: davis2017*2+youtube2019;
+    # empty for none
+    real: str = ""
     real_ratio: float = share(0.0)  # share of real clips in a batch
     # Share of clips composed of photographs with masks; with any, cut-outs of them cross real clips too
     photo_ratio: float = share(0.0)
     max_gap: int = whole(3, 1, 1000)  # frames between two of a real clip, drawn uniformly from 1 to this (CFBI)
     # Of a real clip: near, a gap before the others, or anywhere in the sequence (CFBI)
     reference: str = choice("near", "anywhere")
+    # Of a real clip: from all that the crop's shape leaves to two thirds of it, or CFBI's, a short side of 480 pixels
+    # enlarged by 1 to 1.3, of which 465 are cut
+    crop: str = choice("wide", "cfbi")
+    pasted: float = share(0.5)  # share of real clips with objects of another one, or of photographs, over them
+    relit: bool = True  # whether the light of real clips is changed
     # Training sequences of `real` that are not drawn, but kept for choosing a model
     held_out: tuple[str, ...] = texts()
 

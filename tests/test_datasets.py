@@ -4,6 +4,7 @@ import functools
 import json
 import os
 import re
+import shutil
 import zipfile
 
 import numpy as np
@@ -418,9 +419,9 @@ def real(tmp_path, monkeypatch):
     (tmp_path / "ImageSets/2016").mkdir(parents=True)
     (tmp_path / "ImageSets/2016/train.txt").write_text("bear\ncows\n")
     monkeypatch.setenv("SST_DAVIS", str(tmp_path))
-    samples.real_sequences.cache_clear()
+    samples.real_mixture.cache_clear()
     yield DATA.replace(real="davis2016", real_ratio=1.0)
-    samples.real_sequences.cache_clear()
+    samples.real_mixture.cache_clear()
 
 
 def test_real_clips_are_drawn_from_their_own_index_alone(real):
@@ -432,11 +433,42 @@ def test_real_clips_are_drawn_from_their_own_index_alone(real):
 
 
 def test_held_out_sequences_are_not_drawn(real):
-    assert [s.name for s in samples.real_sequences("davis2016", ("cows",))] == ["bear"]
+    assert [s.name for s, _ in samples.real_mixture("davis2016", ("cows",))] == ["bear"]
     with pytest.raises(ValueError, match="'tiger'"):
-        samples.real_sequences("davis2016", ("tiger",))
+        samples.real_mixture("davis2016", ("tiger",))
     with pytest.raises(ValueError, match="leaves no sequence"):
-        samples.real_sequences("davis2016", ("bear", "cows"))
+        samples.real_mixture("davis2016", ("bear", "cows"))
+
+
+def test_a_mixture_draws_from_each_data_set_as_often_as_it_weighs(real, tmp_path):
+    """davis2016 has bear and cows, davis2017 the goat alone; weights count data sets, not sequences."""
+    (tmp_path / "ImageSets/2017").mkdir()
+    (tmp_path / "ImageSets/2017/train.txt").write_text("goat\n")
+    for part in ("JPEGImages", "Annotations"):
+        shutil.copytree(tmp_path / part / "480p/bear", tmp_path / part / "480p/goat")
+    for name, share in (("davis2016+davis2017", 0.5), ("davis2016+davis2017*3", 0.75), ("davis2016*4+davis2017", 0.2)):
+        odds = {sequence.name: odds for sequence, odds in samples.real_mixture(name)}
+        assert odds == pytest.approx({"bear": (1 - share) / 2, "cows": (1 - share) / 2, "goat": share})
+    assert [s.name for s, _ in samples.real_mixture("davis2016+davis2017", ("bear",))] == ["cows", "goat"]
+    with pytest.raises(ValueError, match="leaves no sequence of davis2017"):
+        samples.real_mixture("davis2016+davis2017", ("goat",))
+    with pytest.raises(ValueError, match="names 'davis2016' twice"):
+        samples.real_mixture("davis2016+davis2016")
+    with pytest.raises(ValueError, match="the weight of davis2016 is 0; expected a number above 0"):
+        samples.real_mixture("davis2016*0+davis2017")
+    with pytest.raises(ValueError, match="unknown data set 'davis'"):
+        samples.real_mixture("davis2016+davis")
+
+
+def test_draws_from_a_mixture_follow_its_odds(monkeypatch):
+    drawn, empty = [], np.zeros((3, 1, 1, 3), np.uint8)
+    monkeypatch.setattr(samples, "real_mixture", lambda *_: [("a", 0.1), ("b", 0.1), ("c", 0.8)])
+    monkeypatch.setattr(samples.augmentation, "cut_clip",
+                        lambda rng, sequence, *_: drawn.append(sequence) or (empty, empty[..., 0]))
+    data = DATA.replace(real="one+two", real_ratio=1.0, pasted=0.0, relit=False)
+    for seed in range(400):
+        samples._real(np.random.default_rng(seed), data)
+    assert len(drawn) == 400 and abs(drawn.count("c") / 400 - 0.8) < 0.06 and abs(drawn.count("a") / 400 - 0.1) < 0.05
 
 
 @pytest.mark.parametrize("length", [1, 2, 5, 40])

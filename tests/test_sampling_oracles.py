@@ -86,6 +86,29 @@ def test_a_clip_is_drawn_again_until_its_reference_shows_all_that_comes_later(an
     assert failed <= 3 and 5 < both < 60
 
 
+def test_crops_of_cfbi_are_465_pixels_of_a_short_side_of_480_to_624():
+    labels, enlarged = np.ones((480, 854), np.uint8), []
+    for seed in range(3000):
+        left, top, right, low = augmentation._crop_box(drawn(seed), labels, 465, 465, as_cfbi=True)
+        assert right - left == pytest.approx(low - top) and 0 <= left and right <= 854 and 0 <= top and low <= 480
+        enlarged.append(465 / (low - top))
+    assert 1 <= min(enlarged) < 1.02 and 1.28 < max(enlarged) <= 1.3
+    np.testing.assert_allclose(np.quantile(enlarged, [0.25, 0.5, 0.75]), [1.075, 1.15, 1.225], atol=0.02)
+
+
+def test_pasting_and_light_are_left_out_when_they_are_not_wanted(monkeypatch):
+    sequence, _ = ramps()
+    monkeypatch.setattr(samples, "real_mixture", lambda *_: [(sequence, 1.0)])
+    data = DataConfig(frames=3, height=36, width=40, real="davis2017", real_ratio=1.0, pasted=0.0, relit=False)
+    for seed in range(8):
+        frames, labels = samples._real(drawn(seed), data)
+        rng = drawn(seed)
+        rng.integers(1)
+        expected = augmentation.cut_clip(rng, sequence, 3, 36, 40)
+        np.testing.assert_array_equal(frames, expected[0])
+        np.testing.assert_array_equal(labels, expected[1])
+
+
 def test_crops_are_drawn_again_until_an_object_is_seen():
     """The object is in a corner that half of the crops miss; void is no object."""
     labels = np.zeros((HEIGHT, WIDTH), np.uint8)

@@ -1,5 +1,8 @@
 """Long runs in legs: what a leg leaves for the next one, on this machine or another."""
 
+import json
+import re
+
 import pytest
 import torch
 
@@ -79,3 +82,50 @@ def test_every_recipe_can_be_probed(name):
     data = PRESETS[name].data.replace(height=32, width=48, frames=3)
     _, truth, predicted = probe_masks(build(MODELS["sst-tiny"]), data, 0)
     assert truth.shape == predicted.shape == (3, 32, 48) and truth[0].any()
+
+
+def test_the_papers_setting_is_cfbis_recipe_on_davis_with_a_quarter_of_its_steps():
+    """Values of CFBI's configuration and of what SST's changes in it, as both were published."""
+    paper, rival = PRESETS["sst-paper"], PRESETS["cfbi"]
+    assert paper.model == MODELS["sst-r101-paper"] and rival.model.method == "cfbi"
+    assert paper.training.replace(steps=1) == rival.training.replace(steps=1)
+    training, data = paper.training, paper.data
+    assert (training.steps, training.batch, training.optimizer, training.learning_rate, training.warmup) == (
+        25_000, 8, "sgd", 0.01, 1000)
+    assert (training.schedule, training.weight_decay, training.clip_norm) == ("poly", 15e-5, 5.0)
+    assert training.hardest == 0.15
+    assert (training.own_masks_from, training.jaccard, training.ema) == (0.5, 0.0, 0.0)
+    assert (data.height, data.width, data.frames, data.objects, data.max_gap) == (465, 465, 5, 5, 3)
+    assert (data.real, data.real_ratio, data.reference, data.crop, data.pasted, data.relit) == (
+        "davis2017", 1.0, "anywhere", "cfbi", 0.0, False)
+
+
+@pytest.mark.parametrize("name", ["sst-paper", "cfbi"])
+def test_frozen_normalization_does_not_start_from_nothing(name, tmp_path, monkeypatch):
+    """ResNet-18 in the place of 101: the rule is the same, and its weights are made in a moment."""
+    config = PRESETS[name].replace(model=PRESETS[name].model.replace(backbone="resnet18", output_stride=8,
+                                                                     decoder="small"))
+    for start in ("", "parts:sst-small"):
+        monkeypatch.setattr(weights, "graft", lambda *_: None)
+        monkeypatch.setattr(weights, "lineage", lambda *_: [])
+        with pytest.raises(ValueError, match="frozen normalization.*--pretrained.*backbone_norm=group"):
+            first_network(config.replace(training=config.training.replace(start=start)))
+    learned = config.replace(model=config.model.replace(backbone_norm="group"))
+    assert first_network(learned)[1] == []
+    trunk = build(config.model).backbone.backbone
+    state = {key: torch.rand_like(value) if value.is_floating_point() else value
+             for key, value in trunk.state_dict().items()}
+    torch.save(state, tmp_path / "resnet18.pth")
+    written = tmp_path / "run.json"
+    written.write_text(json.dumps(config.to_dict()))
+    trained = []
+    monkeypatch.setattr("sstlib.training.train", lambda config, *_, **__: trained.append(first_network(config)[0]))
+    assert main(["train", str(written), "--pretrained", str(tmp_path / "resnet18.pth"), "--out", str(tmp_path)]) == 0
+    assert torch.equal(trained[0].backbone.backbone.state_dict()["bn1.running_var"], state["bn1.running_var"])
+
+
+def test_help_lists_the_presets(capsys):
+    with pytest.raises(SystemExit):
+        main(["train", "--help"])
+    said = capsys.readouterr().out
+    assert all(re.search(rf"\b{name}\b", said) for name in PRESETS)

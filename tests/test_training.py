@@ -283,7 +283,7 @@ def test_a_vanished_data_folder_ends_the_run_which_goes_on_later(tmp_path, monke
     write_davis(data)
     monkeypatch.setenv("SST_DAVIS", str(data))
     # Nothing read before is kept
-    monkeypatch.setattr(training_data, "real_sequences", training_data.real_sequences.__wrapped__)
+    monkeypatch.setattr(training_data, "real_mixture", training_data.real_mixture.__wrapped__)
     config = CONFIG.replace(data=CONFIG.data.replace(real="davis2016", real_ratio=1.0, objects=1))
     train(config, run, until=2, quiet=True)
     before = (run / "checkpoint" / "last.pt").read_bytes()

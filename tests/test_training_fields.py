@@ -234,7 +234,7 @@ CLIPS = {  # a field of data: another value, and what else differs from RUN.data
     "height": (28, {}), "width": (40, {}), "frames": (2, {}), "objects": (1, {"objects": 3}),
     "difficulty": ("hard", {}), "real": ("davis2017", REAL),
     "real_ratio": (0.3, REAL), "max_gap": (6, REAL), "reference": ("anywhere", REAL), "held_out": (("bear",), REAL),
-    "photo_ratio": (1.0, {}),
+    "photo_ratio": (1.0, {}), "crop": ("cfbi", REAL), "pasted": (0.0, REAL), "relit": (False, REAL),
 }
 
 
@@ -255,9 +255,9 @@ def davis(tmp_path, monkeypatch):
         (tmp_path / "ImageSets" / year / "train.txt").write_text(listed)
     monkeypatch.setenv("SST_DAVIS", str(tmp_path))
     monkeypatch.setenv("SST_PHOTOGRAPHS", str(write_photographs(tmp_path / "photographs")))
-    drawing.real_sequences.cache_clear()
+    drawing.real_mixture.cache_clear()
     yield
-    drawing.real_sequences.cache_clear()
+    drawing.real_mixture.cache_clear()
 
 
 @pytest.mark.parametrize("field", CLIPS)

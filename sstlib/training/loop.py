@@ -21,7 +21,7 @@ from sstlib import weights
 from sstlib.config import DataConfig, RunConfig
 from sstlib.datasets import training_sample
 from sstlib.datasets.photographs import open_photographs
-from sstlib.datasets.samples import real_sequences
+from sstlib.datasets.samples import real_mixture
 from sstlib.metrics import region_similarity
 from sstlib.model import Propagator, build, unroll
 from sstlib.model.propagator import unroll_all
@@ -155,7 +155,7 @@ class _Run:
             random_spec(preset, 0)
         try:
             if data.real:
-                real_sequences(data.real, data.held_out)
+                real_mixture(data.real, data.held_out)
             if data.photo_ratio:
                 open_photographs()
         except (OSError, ValueError) as error:

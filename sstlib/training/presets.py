@@ -8,6 +8,8 @@ from sstlib.values import read_json
 CFBI = TrainingConfig(steps=25_000, batch=8, optimizer="sgd", learning_rate=0.01, schedule="poly", warmup=1000,
                       weight_decay=15e-5, ema=0.0, jaccard=0.0, hardest=0.15, own_masks_from=0.5, checkpoint_every=1000)
 """CFBI's recipe with the 25,000 steps of SST's configuration."""
+CFBI_CLIPS = DataConfig(height=465, width=465, frames=5, objects=5, real="davis2017", real_ratio=1.0,
+                        reference="anywhere", crop="cfbi", pasted=0.0, relit=False)
 
 # Every fifth of DAVIS 2016's training sequences in the order of their names: what is selected is selected on them, and
 # none is trained on.
@@ -43,8 +45,9 @@ PRESETS: dict[str, RunConfig] = {
                        presence=0.5, checkpoint_every=40, start="stages/sst-photo-1", freeze=("backbone.trunk",),
                        seed=1),
         REAL.replace(height=256, width=448, frames=8)),
-    "cfbi": RunConfig(MODELS["sst-r101-paper"], CFBI,
-                      DataConfig(height=465, width=465, frames=5, real="davis2017", real_ratio=1.0)),
+    # The paper's setting and its rival's, trained on DAVIS 2017 alone; both want --pretrained weights of the backbone.
+    "sst-paper": RunConfig(MODELS["sst-r101-paper"], CFBI, CFBI_CLIPS),
+    "cfbi": RunConfig(MODELS["cfbi-r101"], CFBI.replace(steps=50_000), CFBI_CLIPS),
 }
 
 

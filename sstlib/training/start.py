@@ -6,6 +6,7 @@ from typing import Any
 from sstlib import weights
 from sstlib.config import RunConfig
 from sstlib.model import Propagator, build
+from sstlib.model.resnet import FrozenBatchNorm
 from sstlib.weights.published import load_pretrained, load_published, published
 
 BACKBONE = "backbone:"  # before the published weights of a backbone alone
@@ -28,12 +29,24 @@ def first_network(config: RunConfig) -> tuple[Propagator, list[dict[str, Any]]]:
                 ancestry = weights.lineage(part.removeprefix(PARTS))
             else:
                 _load_backbone(network, part.removeprefix(BACKBONE))
+        _require_statistics(network)
         return network, ancestry
     network = weights.load(start)
     if network.config != config.model:
         raise ValueError(f"training.start {start!r} is of another model than this run's: {network.config} is not "
                          f"{config.model}")
     return network, weights.lineage(start)
+
+
+def _require_statistics(network: Propagator) -> None:
+    """Raises a ValueError where a normalization whose statistics never change has none yet: such a network hardly
+    learns.
+    """
+    frozen = [module for module in network.backbone.modules() if isinstance(module, FrozenBatchNorm)]
+    if frozen and not any(module.running_mean.any() for module in frozen):
+        raise ValueError(f"backbone {network.config.backbone} has frozen normalization, and nothing brings its "
+                         "statistics: name published weights (sst train --pretrained FILE, or training.start="
+                         "backbone:FILE), or take --set model.backbone_norm=group, which learns from nothing")
 
 
 def source_files(start: str) -> list[Path]:
