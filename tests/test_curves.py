@@ -58,7 +58,7 @@ def test_sequence_bars_order_by_the_first_method():
 def test_figures_of_photographs_show_themselves_as_jpeg():
     frames = np.random.default_rng(0).integers(0, 255, (2, 24, 40, 3), dtype=np.uint8)
     drawing = curves.side_by_side(frames, {"truth": np.zeros((2, 24, 40), np.uint8)}, [0, 1])
-    assert drawing._repr_png_() is None and drawing._repr_jpeg_().startswith(b"\xff\xd8")
+    assert drawing._repr_png_() is None and drawing._repr_jpeg_()[0].startswith(b"\xff\xd8")
     assert curves.published_bars(
         pd.DataFrame({"method": ["x"], "G": [70.0], "online_finetuning": [True],
                       "synthetic_data": [False]}))._repr_jpeg_() is None

@@ -10,16 +10,15 @@ import pytest
 from PIL import Image
 
 from sstlib import explorers
-from sstlib.connectivity import Grid, Local, Strided
+from sstlib.explorers import panel
 from sstlib.plots import png
 
-STACKS = {"Grid": [Grid()], "Local, then strided": [Local(1), Strided(3)]}
 SIZE = (5, 3, 7)
 
 
 @pytest.fixture
 def explorer():
-    return explorers.reach_explorer(STACKS, SIZE, (1, 2, 3), hops=2)
+    return explorers.reach_explorer(SIZE, (1, 2, 3), hops=2)
 
 
 def share(figure, label, x, y):
@@ -39,6 +38,19 @@ def test_a_moved_control_redraws(explorer):
     explorer.controls["hops"].value = 3
     assert "105 of 105 cells in 3 hops" in explorer.figure.get_suptitle()
     assert explorer.screen.picture == png(explorer.figure) != before
+
+
+def test_radius_stride_causality_and_size_are_controls(explorer):
+    explorer.set(stack="Local, then strided", radius=1, stride=3, hops=1)
+    # a window of 3 x 3 around row 3 of 3: 2 rows, 3 columns, in 5 frames
+    assert explorer.figure.get_suptitle().startswith("Local(radius=1): 30 of 105 cells in 1 hop")
+    explorer.set(hops=2)
+    assert "Local(radius=1) → Strided(stride=3)" in explorer.figure.get_suptitle()
+    explorer.set(stack="Local", hops=1, causal=True)
+    # content moves forward: from frame 2 of 5 to frames 2, 3, 4 and 5
+    assert explorer.figure.get_suptitle().startswith("Local(radius=1, causal=True): 24 of 105 cells")
+    explorer.set(stack="Dense", causal=False, frames=2, height=2, width=4)
+    assert "16 of 16 cells" in explorer.figure.get_suptitle() and explorer.values["row"] == 2
 
 
 @pytest.mark.parametrize("cell", [(0, 0, 0), (3, 2, 6), (4, 1, 3)])
@@ -66,17 +78,18 @@ def test_set_redraws_once_and_refuses_unknown_controls(explorer, monkeypatch):
 
 
 def test_shows_a_static_picture_beside_the_widget(explorer):
-    bundle = explorer._repr_mimebundle_()
+    bundle, metadata = explorer._repr_mimebundle_()
+    assert metadata["image/png"]["alt"] == explorer.figure.description
     assert "application/vnd.jupyter.widget-view+json" in bundle
-    assert bundle["text/plain"] == "Explorer(stack=Grid, hops=2, time=2, row=3, column=4)"
+    assert bundle["text/plain"] .startswith("Explorer(stack=Grid, hops=2, radius=2, stride=3, causal=False, frames=5")
     data = bundle["image/png"]
     picture = Image.open(io.BytesIO(base64.b64decode(data) if isinstance(data, str) else data))
     assert np.asarray(picture.convert("RGB")).std() > 10
 
 
 def test_works_without_anywidget(monkeypatch):
-    monkeypatch.setattr(explorers, "PixelPicker", None)
-    explorer = explorers.reach_explorer(STACKS, SIZE, (1, 2, 3))
+    monkeypatch.setattr(panel, "PixelPicker", None)
+    explorer = explorers.reach_explorer(SIZE, (1, 2, 3))
     explorer.controls["stack"].value = "Local, then strided"
     assert explorer.screen.value == png(explorer.figure)
 

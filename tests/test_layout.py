@@ -13,7 +13,7 @@ FLOORS = (  # a room imports only rooms of floors before its own
     ("connectivity", "native", "networks", "provenance", "statistics"),
     ("attention", "config", "metrics", "routes"),
     ("releases",),
-    ("model", "synthetic", "video"),
+    ("lookups", "model", "synthetic", "video"),
     ("anatomy", "inference", "movies", "plots", "prompts", "weights"),
     ("datasets", "explorers", "sessions"),
     ("evaluation", "exports", "training"),

@@ -9,10 +9,11 @@ import pytest
 from sstlib import paths
 from sstlib.reproduction.notebooks import declared, declared_parameters, tidy
 from sstlib.reproduction.parameters import parse_parameters
-from sstlib.reproduction.report import heading
+from sstlib.reproduction.report import heading, markdown_html
 
 NOTEBOOKS = sorted(paths.NOTEBOOKS.glob("*.ipynb"))
 ABSOLUTE = re.compile(r"(?<![\w.:/~])/(?:home|root|tmp|work|Users|usr|opt|mnt|var|private)/|[A-Z]:\\\\")
+TEACHING = {"01", "02", "03", "07", "08"}
 EACH = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
 
@@ -76,6 +77,61 @@ def test_numbers_among_the_parameters_say_their_range(path):
             assert re.search(r"at least|above|one of", comment), f"{name}: {comment}"
         default = next(node.value for node in ast.parse(parameter_cells(path)[0].source).body if node.target.id == name)
         parse_parameters([f"{path.stem}:{name}={ast.literal_eval(default)}"])
+
+
+@EACH
+def test_opens_with_what_is_expected_and_ends_with_what_was_seen_of_it(path):
+    cells = read(path).cells
+    assert "**Expected" in cells[0].source
+    place = next(number for number, cell in enumerate(cells)
+                 if cell.cell_type == "markdown" and cell.source.startswith("## What was seen"))
+    heading_cell, last = cells[place:]
+    said = "".join(output.data.get("text/markdown", "") for output in last.outputs if "data" in output)
+    assert said.strip() and "expect" in heading_cell.source.lower() + said.lower(), "what became of the expectation?"
+
+
+@EACH
+def test_exercises_have_folded_answers_that_are_checked(path):
+    cells = read(path).cells
+    answers = [number for number, cell in enumerate(cells) if "answer" in cell.metadata.get("tags", [])]
+    assert len(answers) in ((2, 3) if path.stem[:2] in TEACHING else (0, 2, 3))
+    for number in answers:
+        assert "<details><summary>Answer</summary>" in cells[number - 1].source
+        assert cells[number].metadata.jupyter.source_hidden and "assert" in cells[number].source
+
+
+@EACH
+def test_cells_that_only_draw_are_folded(path):
+    for cell in code_of(path):
+        if only_draws(cell):
+            assert cell.metadata.get("jupyter", {}).get("source_hidden"), cell.source
+
+
+def only_draws(cell):
+    """Whether a cell makes a figure, saves it and shows it, and does nothing else."""
+    nodes = [node for node in ast.parse(python_of(cell)).body if not isinstance(node, ast.Import | ast.ImportFrom)]
+    texts = [ast.unparse(node) for node in nodes]
+    return bool(texts) and all(re.match(r"figure = (?!.* else )|save\(figure|display\(figure\)$|figure$", text)
+                               for text in texts)
+
+
+def test_formulas_are_drawn_in_the_report_and_numbered_as_in_the_paper():
+    numbers = set()
+    for path in NOTEBOOKS:
+        for cell in read(path).cells:
+            if cell.cell_type == "markdown" and "$" in cell.source:
+                page = markdown_html(cell.source)
+                assert "class='formula'>" not in page.replace("<svg class='formula'", ""), cell.source
+                numbers |= set(map(int, re.findall(r"<span class='number'>\((\d+)\)", page)))
+    assert numbers >= {1, 2, 3, 4, 5, 6, 8, 9, 10}  # Eq. 7 is Eq. 10 with other names
+
+
+@EACH
+def test_links_between_notebooks_lead_somewhere(path):
+    linked = {target for cell in read(path).cells if cell.cell_type == "markdown"
+              for target in re.findall(r"\]\((\w+\.ipynb)", cell.source)}
+    assert all((paths.NOTEBOOKS / target).is_file() for target in linked)
+    assert len(linked) >= (2 if path.stem[:2] in TEACHING else 0), "on and back"
 
 
 @EACH

@@ -29,7 +29,7 @@ def test_style_leaves_matplotlib_alone():
 
 def test_png_is_deterministic_and_shows_itself():
     first, second = plots.png(_line([1, 4, 2])), plots.png(_line([1, 4, 2]))
-    assert first == second == _line([1, 4, 2])._repr_png_()
+    assert first == second == _line([1, 4, 2])._repr_png_()[0]
     picture = Image.open(io.BytesIO(first))
     assert picture.size == (round(style.WIDTH * style.DPI), 2 * style.DPI)
     assert (np.asarray(picture.convert("RGB")) != 255).any()
@@ -50,6 +50,23 @@ def test_save_replaces_whole_files_only(tmp_path):
     first = path.read_bytes()
     assert plots.save(_line([2, 1]), "line", tmp_path).read_bytes() != first
     assert [p.name for p in tmp_path.iterdir()] == ["line.png"]
+
+
+def test_a_figure_is_written_where_reproduction_says_and_nowhere_else(tmp_path, monkeypatch):
+    monkeypatch.setattr(style.paths, "FIGURES", tmp_path)
+    monkeypatch.delenv("SST_FIGURES", raising=False)
+    assert plots.save(_line([1, 2]), "line") is None and not list(tmp_path.iterdir())
+    monkeypatch.setenv("SST_FIGURES", str(tmp_path))
+    assert plots.save(_line([1, 2]), "line") == tmp_path / "line.png"
+
+
+def test_a_figure_says_what_it_shows():
+    drawing = reach.reach_curves({"Grid": [0.0, 0.5, 1.0], "Local": [0.0, 0.1, 0.2]})
+    assert drawing.description.startswith("Share of the buffer that one cell has reached after 0, 1, 2")
+    assert "Axes: layers" in drawing.description and "Grid; Local" in drawing.description
+    data, metadata = drawing._repr_png_()
+    assert metadata == {"alt": drawing.description}
+    assert Image.open(io.BytesIO(data)).text["Description"] == drawing.description
 
 
 @pytest.mark.parametrize("name", ["a/b", "a.png", "../a"])

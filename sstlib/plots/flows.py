@@ -71,7 +71,7 @@ def route_frames(frames: UInt8[np.ndarray, "time pixel_rows pixel_columns 3"],
         bare(axes).imshow(frames[frame] // 2 + 127, extent=(0, width, height, 0), interpolation="antialiased")
         axes.set_title(f"t = {frame + 1}")
         axes.set_label(str(frame))
-        _outline(axes, ends[frame])
+        outline(axes, ends[frame])
         axes.set(xlim=(0, width), ylim=(height, 0))
     trails = [[tuple(map(int, np.unravel_index(number, ends.shape))) for number in numbers] for _, numbers in routes]
     query = trails[0][0] if trails else (0, 0, 0)
@@ -111,7 +111,7 @@ def _connect(panels: Sequence[Axes], query: int, here: Cell, there: Cell, color:
     panels[query].set_zorder(1)
 
 
-def _outline(axes: Axes, cells: Bool[np.ndarray, "height width"]) -> None:
+def outline(axes: Axes, cells: Bool[np.ndarray, "height width"]) -> None:
     """The border of a set of cells, drawn along the edges between inside and outside."""
     padded = np.pad(cells, 1).astype(int)
     for row, column in np.argwhere(np.diff(padded, axis=0)):

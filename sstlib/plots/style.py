@@ -2,12 +2,16 @@
 state.
 
 A drawing function is marked `@styled`, makes its figure with `figure(...)` and returns it. In a notebook the returned
-figure shows itself; `save(figure, "name")` also puts it into results/figures. Colors are Okabe and Ito's, which stay
-apart for color-blind eyes.
+figure shows itself, and says in words what it shows (`description`); `save(figure, "name")` also puts it into
+results/figures where `sst reproduce` runs the notebook. Colors are Okabe and Ito's, which stay apart for color-blind
+eyes.
 """
 
 import functools
+import inspect
 import io
+import os
+import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -19,6 +23,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from PIL import Image, ImageColor
+from PIL.PngImagePlugin import PngInfo
 
 from sstlib import paths
 from sstlib.networks import METHODS
@@ -76,23 +81,43 @@ class Drawing(Figure):
     """A Figure that shows itself in a notebook as a small picture, whether or not pyplot was imported."""
 
     photographs = False  # textures of video frames: a JPEG is a quarter of the PNG
+    description = ""  # what a reader who does not see it is told
 
-    def _repr_png_(self) -> bytes | None:
-        return None if self.photographs else png(self)
+    def _repr_png_(self) -> tuple[bytes, dict[str, str]] | None:
+        return None if self.photographs else (png(self), {"alt": self.description})
 
-    def _repr_jpeg_(self) -> bytes | None:
-        return jpeg(self) if self.photographs else None
+    def _repr_jpeg_(self) -> tuple[bytes, dict[str, str]] | None:
+        return (jpeg(self), {"alt": self.description}) if self.photographs else None
 
 
 def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
-    """Runs a drawing function under the project's style and leaves matplotlib's global settings as they were."""
+    """Runs a drawing function under the project's style and leaves matplotlib's global settings as they were; the
+    figure's description is the function's first sentences and what is written in the figure.
+    """
 
     @functools.wraps(draw)
     def drawn(*arguments: Any, **options: Any) -> Figure:
         with matplotlib.rc_context(STYLE):
-            return draw(*arguments, **options)
+            made = draw(*arguments, **options)
+        made.description = described(made, inspect.getdoc(draw) or "")
+        return made
 
     return drawn
+
+
+def described(drawing: Figure, document: str) -> str:
+    """What a figure shows: a drawing function's docstring up to its first empty line, then titles, axes and series."""
+    said = [" ".join(re.split(r"\n\s*\n", document)[0].split())]
+    titles, axes, series = [drawing.get_suptitle()], [], []
+    for part in drawing.axes:
+        titles.append(part.get_title(loc="left") or part.get_title())
+        axes += [part.get_xlabel(), part.get_ylabel()]
+        series += [] if part.get_legend() is None else [text.get_text() for text in part.get_legend().get_texts()]
+    series += [text.get_text() for legend in drawing.legends for text in legend.get_texts()]
+    for name, words in (("Titles", titles), ("Axes", axes), ("Series", series)):
+        words = dict.fromkeys(" ".join(word.split()) for word in words if word.strip())
+        said += [f"{name}: {'; '.join(words)}."] if words else []
+    return re.sub(r"[`$]", "", " ".join(said))
 
 
 def figure(height: float, width: float = WIDTH, photographs: bool = False, **options: Any) -> Drawing:
@@ -136,8 +161,10 @@ def png(drawing: Figure) -> bytes:
         colors += color
     picture = Image.fromarray(indices)
     picture.putpalette(colors)
-    small = io.BytesIO()
-    picture.save(small, format="PNG", optimize=True)
+    small, words = io.BytesIO(), PngInfo()
+    if said := getattr(drawing, "description", ""):
+        words.add_itxt("Description", said)
+    picture.save(small, format="PNG", optimize=True, pnginfo=words)
     return small.getvalue()
 
 
@@ -159,14 +186,19 @@ def _rendered(drawing: Figure) -> Image.Image:
     return Image.open(raw).convert("RGB")
 
 
-def save(drawing: Figure, name: str, folder: Path | None = None) -> Path:
-    """Writes results/figures/NAME.png, aside and then renamed, and returns its path.
+def save(drawing: Figure, name: str, folder: Path | None = None) -> Path | None:
+    """Writes NAME.png, whole or not at all, with the figure's description inside, and returns its path.
+
+    Without a folder it goes where the environment variable SST_FIGURES says, which `sst reproduce` sets for its
+    notebooks; where nothing says so, as in a notebook that someone opens and runs, nothing is written: None.
 
     Raises:
         ValueError: the name holds a folder or an ending.
     """
     if Path(name).name != name or Path(name).suffix:
         raise ValueError(f"a figure is named without folder and ending, like 'reach'; given {name!r}")
+    if folder is None and not os.environ.get("SST_FIGURES"):
+        return None
     path = (folder or paths.FIGURES) / f"{name}.png"
     with atomic_write(path) as file:
         file.write(png(drawing))

@@ -74,13 +74,14 @@ def _task(name: str, path: Path, parameters: dict[str, Any], world: dict[str, st
     }
     depends = {"cells": cells, "parameters": parameters, "contents": contents} | world
     fingerprint = hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()
-    # The published ones are of the defaults
-    own = {"SST_FIGURES": str(paths.EXECUTED / f"{name}-figures")} if parameters else {}
+    # The published figures are of the defaults; a notebook that is opened and run writes none
+    figures = paths.EXECUTED / f"{name}-figures" if parameters else paths.FIGURES
     partial = paths.EXECUTED / f".{name}.partial.ipynb"
     return Task(
         name, ("sstlib.reproduction.execution", str(path), str(partial), json.dumps(parameters)), partial=partial,
         output=paths.EXECUTED / f"{name}.ipynb", record=paths.EXECUTED / f"{name}.json",
-        log=paths.EXECUTED / "logs" / f"{name}.log", environment={"SSTVOS_HOME": str(paths.ROOT)} | own,
+        log=paths.EXECUTED / "logs" / f"{name}.log",
+        environment={"SSTVOS_HOME": str(paths.ROOT), "SST_FIGURES": str(figures)},
         stamp={"fingerprint": fingerprint, "parameters": parameters} | origin)
 
 
@@ -119,15 +120,16 @@ def write_in_place(task: Task, path: Path) -> None:
 def tidy(notebook: Any) -> Any:
     """The notebook's committed form: nothing in it that differs between two equal executions, so that diffs stay small.
 
-    Timing and papermill's metadata go; so do widget views, whose ids are random and whose static picture stays.
+    Timing and papermill's metadata go; so do widget views, whose ids are random and whose static picture stays. Tags
+    stay, and which cells are folded.
     """
     notebook = copy.deepcopy(notebook)
     kernel = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": KERNEL}
     notebook["metadata"] = type(notebook["metadata"])(kernelspec=kernel, language_info={"name": "python"})
     count = 0
     for cell in notebook["cells"]:
-        tags = cell["metadata"].get("tags")
-        cell["metadata"] = type(cell["metadata"])(tags=tags) if tags else type(cell["metadata"])()
+        kept = {name: cell["metadata"][name] for name in ("jupyter", "tags") if cell["metadata"].get(name)}
+        cell["metadata"] = type(cell["metadata"])(kept)
         if cell["cell_type"] == "code":
             count += bool(cell["source"].strip())
             cell["execution_count"] = count if cell["source"].strip() else None

@@ -1,21 +1,30 @@
-"""One HTML page with the narrative, tables and figures of all notebooks, which needs nothing but itself to be read."""
+"""One HTML page with the narrative, tables and figures of all notebooks, which needs nothing but itself to be read, and
+beside it one with explorers that needs no kernel.
+"""
 
 import html
+import json
 import re
 import time
 from pathlib import Path
 from typing import Any
 
-from sstlib import paths
+from sstlib import paths, releases
+from sstlib.explorers import pages
 from sstlib.paths import atomic_write
+from sstlib.provenance import code, digest
+from sstlib.reproduction import found
 from sstlib.reproduction.formulas import formula
 from sstlib.reproduction.notebooks import provenance
 from sstlib.reproduction.task import Outcome, Task, read_record
 
+SIZE = "@size@"  # what stands for the page's own size until it is known
 MIMES = ["text/html", "image/svg+xml", "image/png", "image/jpeg", "text/markdown", "text/plain"]
 # What a section says of its record
 SHOWN = {"parameters": dict, "commit": str, "finished": str, "seconds": int | float}
 STALE = "what it depends on has changed since: run it again"
+TEMPLATE = """{%- extends 'basic/index.html.j2' -%}
+{% block input_group %}<details class="code"><summary>Code</summary>{{ super() }}</details>{% endblock %}"""
 
 
 def write(tasks: list[Task], outcomes: list[Outcome]) -> Path:
@@ -27,10 +36,26 @@ def write(tasks: list[Task], outcomes: list[Outcome]) -> Path:
     """
     failed = {outcome.name: outcome.error for outcome in outcomes if outcome.status == "failed"}
     sections = [_section(task, failed.get(task.name, "")) for task in tasks]
-    target = paths.REPORT / "index.html"
+    target, record = paths.REPORT / "index.html", _record()
+    with atomic_write(paths.REPORT / "explorer.html") as file:
+        file.write(pages.explorer_page(record).encode())
+    page = _page(sections + _tables(), record)
     with atomic_write(target) as file:
-        file.write(_page(sections + _tables()).encode())
+        file.write(page.replace(SIZE, f"{len(page.encode()) / 1e6:.1f} MB").encode())
     return target
+
+
+def _record() -> dict[str, Any] | None:
+    """The recorded attention of a release, kept in results/executed for as long as code and weights stay."""
+    if pages.RECORDED not in releases.released():
+        return None
+    path, of = paths.EXECUTED / "recorded-attention.json", f"{code()} {digest(releases.find(pages.RECORDED))}"
+    kept = read_record(path)
+    if kept.get("of") != of:
+        kept = {"of": of, "record": pages.released_record()}
+        with atomic_write(path) as file:
+            file.write(json.dumps(kept).encode())
+    return kept["record"]
 
 
 def _section(task: Task, error: str) -> dict[str, str]:
@@ -72,18 +97,33 @@ def _facts(state: str, record: dict[str, Any]) -> str:
 
 
 def body_of(notebook: Any, name: str) -> str:
-    """The notebook as HTML without its code: images embedded, formulas drawn, headings and links unique to the page."""
+    """The notebook as HTML: code folded, images embedded, formulas drawn, headings and links unique to the page, tables
+    without row numbers and with dashes for what is missing.
+    """
     from nbconvert import HTMLExporter
     from traitlets.config import Config
 
-    exporter = HTMLExporter(template_name="basic", exclude_input=True, exclude_output_prompt=True,
+    exporter = HTMLExporter(template_name="basic", raw_template=TEMPLATE, exclude_input_prompt=True,
+                            exclude_output_prompt=True,
                             config=Config({"NbConvertBase": {"display_data_priority": MIMES}}))
     exporter.register_filter("markdown2html", markdown_html)
     body, _ = exporter.from_notebook_node(notebook)
-    body = re.sub(r'(<h\d[^>]*\bid=")([^"]*)"', rf'\1{name}-\2"', body)
+    body = re.sub(r'(<h\d[^>]*\bid=")([^"]*)"', rf'\g<1>{name}-\g<2>"', body)
     body = re.sub(r'\bid="cell-id=[^"]*"', "", body)
     body = re.sub(r'href="#([^"]*)"', rf'href="#{name}-\1"', body)
+    body = re.sub(r"<table[^>]*class=\"dataframe\".*?</table>", lambda table: plain(table[0]), body, flags=re.DOTALL)
     return re.sub(r'href="(?:\./)?([\w-]+)\.ipynb(?:#[^"]*)?"', r'href="#\1"', body)
+
+
+def plain(table: str) -> str:
+    """A data frame's HTML without the column of row numbers, if that is all it is, and with dashes in place of NaN."""
+    table = re.sub(r"<td>(?:NaN|nan|None|&lt;NA&gt;)</td>", "<td>–</td>", table)
+    head, _, body = table.partition("<tbody>")
+    numbers = re.findall(r"<tr[^>]*>\s*<th>(.*?)</th>", body)
+    if numbers != [str(row) for row in range(len(numbers))] or head.count("<tr") != 1:
+        return table
+    head = re.sub(r"(<tr[^>]*>\s*)<th>\s*</th>", r"\1", head, count=1)
+    return head + "<tbody>" + re.sub(r"(<tr[^>]*>\s*)<th>.*?</th>", r"\1", body)
 
 
 def markdown_html(source: str) -> str:
@@ -95,7 +135,9 @@ def markdown_html(source: str) -> str:
             return formula(body)
 
         def block_math(self, body: str) -> str:
-            return f"<p class='display'>{formula(body, display=True)}</p>"
+            body, number = re.subn(r"\\tag\{(\d+)\}", "", body)[0], re.search(r"\\tag\{(\d+)\}", body)
+            shown = f"<span class='number'>({number[1]})</span>" if number else ""
+            return f"<p class='display'>{formula(body, display=True)}{shown}</p>"
 
         def latex_environment(self, name: str, body: str) -> str:
             return "".join(self.block_math(line.replace("&", "")) for line in body.split(r"\\") if line.strip())
@@ -114,15 +156,20 @@ def _tables() -> list[dict[str, str]]:
     return [{"name": "tables", "title": "Tables: as files", "state": "", "facts": "", "body": body}]
 
 
-def _page(sections: list[dict[str, str]]) -> str:
+def _page(sections: list[dict[str, str]], record: dict[str, Any] | None) -> str:
     made = provenance()
     libraries = ", ".join(f"{name} {version}" for name, version in made["versions"].items())
-    facts = f"{time.strftime('%Y-%m-%d %H:%M UTC', time.gmtime())}, commit {made['commit']}, {libraries}"
-    contents = "\n".join(f"<li class='{part['state']}'><a href='#{part['name']}'>{_entry(part['title'])}</a></li>"
-                         for part in sections)
+    facts = f"{time.strftime('%Y-%m-%d %H:%M UTC', time.gmtime())}, commit {made['commit']}, {libraries}; {SIZE}"
+    front = found.front({part["name"]: part["title"].partition(":")[0] for part in sections})
+    first = "<li><a href='#found'><b>What was found</b></a></li>" if front else ""
+    entries = [f"<li class='{part['state']}'><a href='#{part['name']}'>{_entry(part['title'])}</a></li>"
+               for part in sections]
+    contents = first + "\n".join(entries)
     body = "\n".join(f"<section id='{part['name']}'>\n{part['body']}\n<p class='facts'>{part['facts']}</p></section>"
                      for part in sections)
+    front = f"<section id='found'>{front}</section>" if front else ""
     style = (Path(__file__).parent / "page.css").read_text()
+    mounted = pages.mounted(record) if 'data-explorer="' in body else ""
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -140,10 +187,12 @@ def _page(sections: list[dict[str, str]]) -> str:
 <main>
 <header><p class="kicker">Report</p>
 <p class="title">Sparse Spatiotemporal Transformers for Video Object Segmentation</p>
-<p class="facts">{html.escape(facts)}</p></header>
+<p class="facts">{html.escape(facts)}. To explore without a notebook: <a href="explorer.html">explorer.html</a>,
+one file for any web server.</p></header>
+{front}
 {body}
 </main>
-</body>
+{mounted}</body>
 </html>
 """
 

@@ -1,0 +1,9 @@
+"""Explorers for JupyterLab and for pages without a kernel: controls around one figure, and a click on what it shows."""
+
+from sstlib.explorers.looking import Watched, attention_explorer
+from sstlib.explorers.panel import Explorer, PixelPicker, place_on, slider
+from sstlib.explorers.reaching import reach_explorer
+from sstlib.explorers.routing import route_explorer
+
+__all__ = ["Explorer", "PixelPicker", "Watched", "attention_explorer", "place_on", "reach_explorer", "route_explorer",
+           "slider"]

@@ -1,0 +1,136 @@
+"""Explorers that need no kernel: patterns computed by the page itself, and the recorded attention of a trained network,
+as parts of the report and as one self-contained file.
+"""
+
+import base64
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from sstlib import weights
+from sstlib.connectivity import Connectivity, Dense, Grid, Strided
+from sstlib.explorers.looking import Watched
+from sstlib.shapes import UInt8
+from sstlib.synthetic import random_spec, render
+from sstlib.video import ArraySequence
+
+FOLDER = Path(__file__).parent
+RECORDED = "sst-small"  # the release that is recorded
+OTHERS = (Grid(), Strided(3), Dense())  # beside each layer's own pattern
+HEADER = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Sparse attention, explored</title>
+<style>
+:root { --ink: #1b2430; --muted: #5d6978; --paper: #ffffff; --accent: #0b62a3; color-scheme: light dark; }
+@media (prefers-color-scheme: dark) { :root { --ink: #dfe4ea; --muted: #97a3b2; --paper: #14181d; --accent: #7cc0f4; } }
+body { margin: 0 auto; max-width: 900px; padding: 20px; background: var(--paper); color: var(--ink);
+  font: 16px/1.6 Georgia, serif; }
+h1, h2 { font-family: system-ui, sans-serif; line-height: 1.25; }
+"""
+PATTERNS_TEXT = """<h2>Which cells does a cell reach, in how many hops?</h2>
+<p>Dense attention compares every cell of a video's feature maps with every other. A sparse pattern connects each cell
+to a few: along the three axis lines (<em>grid</em>), in a window (<em>local</em>), or at whole strides
+(<em>strided</em>), in every frame. Stacked layers carry what they read further. Pick a pattern, then click a cell.</p>
+"""
+ATTENTION_TEXT = """<h2>Where does a trained network look?</h2>
+<p>Recorded from the released network <code>{name}</code> on a generated clip: for a cell of one frame, the weight of
+every cell of its buffer, the mean over heads. The first pattern is the layer's own; the others show where the same
+queries and keys would look under them. Affinity (Eq. 4) is each object's best connected cell of earlier frames.</p>
+"""
+
+
+def recorded_attention(watched: Watched, queries: Sequence[int],
+                       patterns: Sequence[Connectivity] = OTHERS) -> dict[str, Any]:
+    """What every cell of some frames looks up in each layer, the mean over its heads, for `mountAttention` of
+    explore.js.
+
+    A weight is kept as the root of its share of the query's largest, in 8 bits, and never as 0 where cells are
+    connected: it is off by less than 1/255 of the largest. Objects are the background and those of the first mask.
+
+    Args:
+        watched: a small clip: its record grows with the square of its cells.
+        queries: frames that ask, counted from 0.
+        patterns: beside the layer's own.
+    """
+    (height, width), layers = watched.inputs(0)[0].size[1:], watched.network.layers
+    recorded = []
+    for frame in tqdm(queries, desc="attention recorded", unit="frame", ascii=True, leave=False):
+        parts = [[_recorded(watched, frame, layer, other) for other in (None, *patterns)]
+                 for layer in range(len(layers))]
+        recorded.append({"frame": frame, "times": list(watched.inputs(frame)[0].times), "layers": parts})
+    middle = np.argwhere(watched.owners(queries[-1])[-2] == 1)
+    start = middle[len(middle) // 2].tolist() if len(middle) else [height // 2, width // 2]
+    return {"cells": [height, width], "frames": [_data_url(frame) for frame in watched.frames], "queries": recorded,
+            "layers": [layer.connectivity.name for layer in layers],
+            "patterns": ["the layer's own", *(pattern.name for pattern in patterns)],
+            "objects": ["background", *(f"object {number}" for number in watched.ids if number)],
+            "start": {"query": len(queries) - 1, "cell": start}}
+
+
+def _recorded(watched: Watched, frame: int, layer: int, pattern: Connectivity | None) -> dict[str, Any]:
+    cells = np.ndindex(*watched.inputs(frame)[layer].size[1:])
+    lookups = [watched.look(frame, layer, None, cell, pattern) for cell in cells]
+    weights = np.stack([lookup.weights.ravel() for lookup in lookups])
+    largest = weights.max(1)
+    levels = np.round(255 * np.sqrt(weights / largest[:, None])).astype(np.uint8)
+    levels[(weights > 0) & (levels == 0)] = 1
+    return {"weights": base64.b64encode(levels.tobytes()).decode(), "largest": _rounded(largest),
+            "affinity": [_rounded(lookup.affinity) or [0.0] * len(watched.ids) for lookup in lookups]}
+
+
+def _rounded(values: np.ndarray) -> list[float]:
+    return [float(f"{value:.4g}") for value in values]
+
+
+def _data_url(frame: UInt8[np.ndarray, "height width 3"]) -> str:
+    small = io.BytesIO()
+    Image.fromarray(frame).save(small, format="JPEG", quality=80)
+    return "data:image/jpeg;base64," + base64.b64encode(small.getvalue()).decode()
+
+
+def released_record() -> dict[str, Any] | None:
+    """The record of a released network on a small generated clip; None where it is not released."""
+    if RECORDED not in weights.released():
+        return None
+    spec = random_spec("easy", 9, frames=7, height=72, width=128, objects=2, distractors=0, size=30, speed=3.0)
+    clip = render(spec, 9)
+    sequence = ArraySequence(clip.frames, clip.labels, "generated clip")
+    return recorded_attention(Watched(weights.load(RECORDED), sequence), range(3, 7))
+
+
+def mounted(record: dict[str, Any] | None) -> str:
+    """Style and script that bring the elements with `data-explorer="patterns"` and `="attention"` of a page to life."""
+    data = json.dumps(record).replace("<", "\\u003c")
+    script = (FOLDER / "explore.js").read_text()
+    return f"""<style>
+{(FOLDER / "explore.css").read_text()}</style>
+<script type="application/json" id="sst-record">{data}</script>
+<script type="module">
+{script}
+const record = JSON.parse(document.getElementById("sst-record").textContent);
+document.querySelectorAll('[data-explorer="patterns"]').forEach((el) => mountPatterns(el));
+if (record) document.querySelectorAll('[data-explorer="attention"]').forEach((el) => mountAttention(el, record));
+</script>
+"""
+
+
+def explorer_page(record: dict[str, Any] | None) -> str:
+    """One HTML file with both explorers that asks no network for anything."""
+    attention = ATTENTION_TEXT.format(name=RECORDED) + '<div data-explorer="attention"></div>\n' if record else ""
+    return f"""{HEADER}</style>
+</head>
+<body>
+<h1>Sparse attention, explored</h1>
+{PATTERNS_TEXT}<div data-explorer="patterns"></div>
+{attention}{mounted(record)}</body>
+</html>
+"""

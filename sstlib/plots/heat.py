@@ -1,0 +1,138 @@
+"""Where one query looks: heat over the frames of its buffer for several patterns, object affinities, and routes."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import FancyArrowPatch, Rectangle
+from PIL import Image
+
+from sstlib.lookups import Lookup
+from sstlib.plots.flows import ROUTE_COLORS, outline
+from sstlib.plots.style import ACCENT, INK, MUTED, SIGNAL, WIDTH, bare, figure, styled
+from sstlib.shapes import Bool, Float, UInt8
+
+LEFT, RIGHT, TOP, FOOT, BETWEEN = 1.0, 1.2, 0.5, 0.45, 0.08  # inches: names, affinities, title, legend, rows
+PICTURE, GRAYS = 96, 12  # pixels of a picture's longer side, and its shades: six rows of photographs are large
+GAP = 0.8  # cells between two frames of a row
+Route = tuple[float, Sequence[tuple[int, int, int]]]
+
+
+def frame_under(x: float, width: int) -> tuple[int, float] | None:
+    """Which frame of a row lies at a place counted in cells, and where in it; None between two frames."""
+    slot, inside = divmod(x, width + GAP)
+    return (int(slot), inside) if inside < width else None
+
+
+@styled
+def lookup_rows(frames: UInt8[np.ndarray, "time pixel_rows pixel_columns 3"], times: Sequence[int],
+                lookups: Mapping[str, Lookup], query: tuple[int, int], objects: Sequence[str],
+                routes: Sequence[Route], goal: Bool[np.ndarray, "height width"],
+                extent: tuple[float, float, float, float], title: str, routed: str) -> Figure:
+    """One row a pattern: the weights of one query over the buffer's frames as heat, each row to its own largest weight,
+    and the object affinities that come of them (Eq. 4). The last row has the routes, a numbered dot a hop.
+
+    The axes of a row carry its name as label; their coordinates are cells, frames side by side (`frame_under`).
+
+    Args:
+        frames: the pictures of the buffer, the query's last.
+        times: their numbers in the clip.
+        lookups: by the row's name.
+        query: row and column of the query.
+        objects: names of the objects, the background first.
+        routes: weight and cells (frame of the clip, row, column) from the query on; the strongest first.
+        goal: where routes were to end, in the oldest frame; outlined.
+        extent: left, right, bottom and top of a picture in cells.
+        title: said above.
+        routed: name of the last row.
+    """
+    height, width = goal.shape
+    cell = (WIDTH - LEFT - RIGHT) / max(len(times) * (width + GAP), 2 * width)
+    total = TOP + FOOT + (len(lookups) + 1) * (cell * height + BETWEEN)
+    drawing = figure(total, layout="none")
+    drawing.suptitle(title, x=0.01, y=1 - 0.05 / total, ha="left", va="top", fontsize=9)
+
+    def panel(line: int, left: float, wide: float) -> Axes:
+        bottom = total - TOP - (line + 1) * (cell * height + BETWEEN) + BETWEEN
+        return drawing.add_axes((left / WIDTH, bottom / total, wide / WIDTH, cell * height / total))
+
+    length = len(times) * (width + GAP) - GAP
+    for line, name in enumerate([*lookups, routed]):
+        axes = bare(panel(line, LEFT, cell * length))
+        axes.set_label(name)
+        _pictures(axes, frames, extent, width, times if line == 0 else ())
+        axes.set(xlim=(0, length), ylim=(height, 0))
+        axes.text(-0.01, 0.5, name, ha="right", va="center", transform=axes.transAxes, fontsize=7.5)
+        if name in lookups:
+            _heat(axes, lookups[name].weights)
+            _affinities(panel(line, WIDTH - RIGHT + 0.5, RIGHT - 0.8), lookups[name].affinity, objects, line == 0)
+        else:
+            _routes(axes, times, routes, goal)
+        place = (query[1] + (len(times) - 1) * (width + GAP), query[0])
+        axes.add_patch(Rectangle(place, 1, 1, facecolor="none", edgecolor=SIGNAL, linewidth=1.4, zorder=5))
+    weights = "  ".join(f"{weight:.2g}" for weight, _ in routes)
+    heat = "  ".join(f"{lookup.weights.max():.2g}" for lookup in lookups.values())
+    ended = f"Outlined: where routes end; their weights: {weights}." if routes else "No route ends there."
+    drawing.text(LEFT / WIDTH, 0.22 / total, "Orange frame: the query. Darkest red: the row's largest weight "
+                 f"({heat}).\n{ended}", fontsize=7.5, color=MUTED, va="center")
+    return drawing
+
+
+def _pictures(axes: Axes, frames: UInt8[np.ndarray, "time pixel_rows pixel_columns 3"],
+              extent: tuple[float, float, float, float], width: int, times: Sequence[int]) -> None:
+    """The frames side by side in a few pale grays, numbered from 1 where `times` are given."""
+    for slot, frame in enumerate(frames):
+        left, picture = slot * (width + GAP), Image.fromarray(frame).convert("L")
+        picture.thumbnail((PICTURE, PICTURE))
+        pale = 0.55 + 0.45 * np.round(np.asarray(picture) / 255 * GRAYS) / GRAYS
+        axes.imshow(pale, cmap="gray", vmin=0, vmax=1, extent=(left + extent[0], left + extent[1], *extent[2:]),
+                    interpolation="nearest", aspect="auto")
+    for slot, time in enumerate(times):
+        asks = " (the query's)" if slot == len(times) - 1 else ""
+        axes.text(slot * (width + GAP), -0.4, f"frame {time + 1}{asks}", fontsize=8, va="bottom")
+
+
+def _heat(axes: Axes, weights: Float[np.ndarray, "time height width"]) -> None:
+    """Weights over the pictures: nothing where cells are not connected, opaque at the largest."""
+    time, height, width = weights.shape
+    share = weights / weights.max()
+    for slot in range(time):
+        left = slot * (width + GAP)
+        axes.imshow(0.25 + 0.75 * np.sqrt(share[slot]), cmap="YlOrRd", vmin=0, vmax=1,
+                    alpha=np.where(weights[slot] > 0, 0.3 + 0.7 * share[slot] ** 0.35, 0), interpolation="nearest",
+                    extent=(left, left + width, height, 0), aspect="auto")
+
+
+def _affinities(axes: Axes, affinity: Float[np.ndarray, "object"], objects: Sequence[str], first: bool) -> None:
+    axes.spines[:].set_visible(False)
+    if first:
+        axes.set_title("affinity\n(Eq. 4)", fontsize=8, loc="left")
+    if not len(affinity):
+        axes.set(xticks=[], yticks=[])
+        axes.text(0, 0.5, "no frame\nbefore", fontsize=7.5, color=MUTED, va="center", transform=axes.transAxes)
+        return
+    names = [name.replace("background", "ground") for name in objects][:len(affinity)]
+    bars = axes.barh(names, affinity, color=[ACCENT if value == affinity.max() else MUTED for value in affinity],
+                     height=0.7)
+    axes.bar_label(bars, [f"{value:.2f}" for value in affinity], padding=2, fontsize=7, color=INK)
+    axes.set(xlim=(0, max(1e-9, affinity.max())), xticks=[])
+    axes.invert_yaxis()
+    axes.tick_params(axis="y", length=0, labelsize=7, pad=1)
+
+
+def _routes(axes: Axes, times: Sequence[int], routes: Sequence[Route], goal: Bool[np.ndarray, "height width"]) -> None:
+    """Every route as a line with a numbered dot at each hop, the strongest on top."""
+    slots, width = {time: slot for slot, time in enumerate(times)}, goal.shape[1]
+    outline(axes, goal)
+    heaviest = max((weight for weight, _ in routes), default=1.0)
+    for rank, (weight, cells) in list(enumerate(routes))[::-1]:
+        color = ROUTE_COLORS[rank % len(ROUTE_COLORS)]
+        stops = [(slots[time] * (width + GAP) + column + 0.5, row + 0.5) for time, row, column in cells]
+        for start, end in zip(stops[:-1], stops[1:], strict=True):
+            bow = 0.0 if abs(start[0] - end[0]) < 1 else 0.12 * (1 if start[1] < goal.shape[0] / 2 else -1)
+            axes.add_patch(FancyArrowPatch(start, end, arrowstyle="-", connectionstyle=f"arc3,rad={bow}", color=color,
+                                           linewidth=0.7 + 1.6 * weight / heaviest, shrinkA=0, shrinkB=0, zorder=6))
+        for hop, stop in enumerate(stops[1:], start=1):
+            axes.plot(*stop, "o", color=color, markersize=6.5, markeredgecolor="white", markeredgewidth=0.5, zorder=7)
+            axes.text(*stop, str(hop), color="white", fontsize=5, ha="center", va="center_baseline", zorder=8)

@@ -1,0 +1,121 @@
+"""What was found, on the report's first page: five figures, each with the numbers that matter, made from records."""
+
+import base64
+import html
+import json
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import pandas as pd
+from PIL import Image
+
+from sstlib import paths
+from sstlib.connectivity import Grid, Local
+
+SIZE = (8, 64, 64)  # the paper's training size
+
+
+class Finding(NamedTuple):
+    """One figure of results/figures, and a sentence on it with numbers in **bold**; None where there is no record."""
+
+    figure: str
+    notebook: str
+    sentence: Callable[[], str | None]
+
+
+def findings() -> Iterator[tuple[Finding, str]]:
+    """The findings that have a record, with their sentences."""
+    for finding in FINDINGS:
+        if (paths.FIGURES / f"{finding.figure}.png").is_file() and (sentence := finding.sentence()):
+            yield finding, sentence
+
+
+def front(titles: dict[str, str]) -> str:
+    """The findings as HTML, each linked to its section; empty where there are none.
+
+    Args:
+        titles: of the report's sections by notebook.
+    """
+    parts = []
+    for finding, sentence in findings():
+        words = html.escape(sentence).split("**")
+        said = "".join(f"<b>{word}</b>" if number % 2 else word for number, word in enumerate(words))
+        path = paths.FIGURES / f"{finding.figure}.png"
+        source = base64.b64encode(path.read_bytes()).decode()
+        title = html.escape(titles.get(finding.notebook, ""))
+        link = f" <a href='#{finding.notebook}'>{title}</a>" if title else ""
+        parts.append(f"<figure><img alt=\"{html.escape(described(path), quote=True)}\" "
+                     f"src='data:image/png;base64,{source}'><figcaption>{said}{link}</figcaption></figure>")
+    return "<h1>What was found</h1>\n" + "\n".join(parts) if parts else ""
+
+
+def described(path) -> str:
+    """The description that a figure's file carries (`plots.save`), else its name."""
+    with Image.open(path) as picture:
+        return getattr(picture, "text", {}).get("Description", path.stem.replace("_", " "))
+
+
+def _reach() -> str:
+    cells = SIZE[0] * SIZE[1] * SIZE[2]
+    keys = {name: pattern.pairs(SIZE) / cells for name, pattern in (("grid", Grid()), ("local", Local(7)))}
+    return ("A cell of a video hears of every other in three layers of grid attention, or two of local and strided, "
+            f"at **{keys['grid']:.0f} keys of {cells:,}** a layer (grid, {' x '.join(map(str, SIZE))} cells; a window "
+            f"of radius 7 has {keys['local']:,.0f}).")
+
+
+def _speed() -> str | None:
+    path = paths.RUNS / "benchmarks" / "attention.json"
+    rows = pd.DataFrame(json.loads(path.read_text())["rows"]) if path.is_file() else pd.DataFrame()
+    if rows.empty:
+        return None
+    chosen = rows[(rows["device"] == "cpu") & (rows["direction"] == "forward") & (rows["size"] == "S2")
+                  & (rows["implementation"] == "native")].dropna(subset=["ratio_to_dense"])
+    best = chosen.groupby("pattern")["ratio_to_dense"].max().sort_values(ascending=False)
+    said = ", ".join(f"**{times:.0f} times** ({name.replace(', causal=True', '')})" for name, times in best.items())
+    return (f"On one processor thread sparse attention is as many times as fast as PyTorch's dense attention: {said}, "
+            "at 8 x 64 x 64 cells.") if said else None
+
+
+def _real_frames() -> str | None:
+    from sstlib.experiments import tables
+
+    rows = tables.davis2016().dropna(subset=["J&F"]).sort_values("J&F", ascending=False)
+    said = ", ".join(f"{row.method} **{row['J&F']:.1f}**" for _, row in rows.iterrows())
+    return (f"On real frames (DAVIS 2016 validation, J&F in percent): {said}. The paper's own numbers are of "
+            "other data and a larger network.") if said else None
+
+
+def _occlusion() -> str | None:
+    from sstlib.experiments import tables
+
+    rows = tables.releases()
+    if rows.empty:
+        return None
+    lengths = [column for column in rows.columns if column != "weights"]
+    said = "; ".join(f"{row['weights']} from **{row[lengths[0]]:.0f}** to **{row[lengths[-1]]:.0f}**"
+                     for _, row in rows.iterrows())
+    return (f"Occlusions cost: J&F on SST-Occlusion falls between objects never hidden and those hidden for "
+            f"{str(lengths[-1]).split()[-1]} frames: {said}. The curve is of the short runs, several methods and "
+            "seeds.")
+
+
+def _ablations() -> str | None:
+    from sstlib.experiments import tables
+
+    rows = tables.measured("pattern")
+    rows = rows[rows["runs"] > 0].sort_values("J&F", ascending=False)
+    if rows.empty:
+        return None
+    best, worst = rows.iloc[0], rows.iloc[-1]
+    said = ", ".join(f"{row.variant} **{row['J&F']:.1f} ± {row['J&F sd']:.1f}**" for row in (best, worst))
+    return (f"Best and worst of the patterns, trained shortly on generated clips: {said} (J&F, mean and deviation over "
+            f"{int(best.runs)} seeds). Whether that decides the paper's orderings, its notebook says one by one.")
+
+
+FINDINGS = (
+    Finding("connectivity_hops", "01_connectivity", _reach),
+    Finding("scaling_ratio", "07_scaling", _speed),
+    Finding("benchmarks_davis2016", "06_benchmarks", _real_frames),
+    Finding("occlusion_curve", "05_occlusion", _occlusion),
+    Finding("ablations_pattern", "04_ablations", _ablations),
+)

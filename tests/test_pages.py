@@ -1,0 +1,122 @@
+"""Pages without a kernel: JavaScript's patterns are Python's, and a record says what the network's layers say."""
+
+import base64
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+from test_browser import browser  # noqa: F401 - a fixture
+from test_lookups import watched
+
+from sstlib import routes
+from sstlib.connectivity import Dense, Grid, Local, Strided
+from sstlib.explorers import pages
+from sstlib.explorers.reaching import STACKS
+
+SCRIPT = Path(pages.__file__).with_name("explore.js")
+SIZES = [(3, 5, 7), (1, 4, 1), (4, 2, 3), (2, 7, 5)]
+ASK = """
+import {{ STACKS, arrival, pairs }} from {script};
+const said = {cases}.map(([name, options, cell, size, hops]) => {{
+  const layers = Array.from({{ length: hops }}, (_, hop) => STACKS[name][hop % STACKS[name].length]);
+  return [arrival(layers, options, cell, size), layers.map((layer) => pairs(layer, options, size))];
+}});
+console.log(JSON.stringify([Object.keys(STACKS), said]));
+"""
+
+
+@pytest.mark.skipif(not shutil.which("node"), reason="needs node; the browser's test asks the page itself")
+def test_patterns_of_the_script_are_the_librarys(tmp_path):
+    cases = [(name, {"radius": radius, "stride": stride, "causal": causal}, [size[0] // 2, size[1] - 1, size[2] // 3],
+              size, hops)
+             for name in STACKS for radius, stride in ((0, 1), (1, 3), (2, 2)) for causal in (False, True)
+             for size in SIZES for hops in (1, 2, 3)]
+    module = tmp_path / "explore.mjs"
+    module.write_text(SCRIPT.read_text())
+    asking = tmp_path / "ask.mjs"
+    asking.write_text(ASK.format(script=json.dumps(module.as_uri()), cases=json.dumps(cases)))
+    done = subprocess.run(["node", str(asking)], capture_output=True, text=True, check=True)
+    names, said = json.loads(done.stdout)
+    assert names == list(STACKS) and len(said) == len(cases)
+    for (name, options, cell, size, hops), (reached, pairs) in zip(cases, said):
+        stack = STACKS[name](options["radius"], options["stride"], options["causal"])
+        layers = [stack[hop % len(stack)] for hop in range(hops)]
+        expected = routes.arrival(layers, tuple(cell), size).ravel()
+        assert_array_equal(reached, expected, f"{name} {options} {size} {hops}")
+        assert pairs == [layer.pairs(size) for layer in layers]
+
+
+def test_a_record_says_what_the_layers_say():
+    look = watched()
+    record = json.loads(json.dumps(pages.recorded_attention(look, [0, 4], (Dense(), Strided(2)))))
+    assert record["objects"] == ["background", "object 3", "object 7"] and record["cells"] == [5, 7]
+    for query, frame in zip(record["queries"], (0, 4)):
+        assert query["frame"] == frame == query["times"][-1]
+        for layer in (0, 1):
+            for part, pattern in zip(query["layers"][layer], (None, Dense(), Strided(2)), strict=True):
+                levels = np.frombuffer(base64.b64decode(part["weights"]), np.uint8).reshape(35, -1)
+                for number in (0, 11, 34):
+                    lookup = look.look(frame, layer, None, divmod(number, 7), pattern)
+                    kept = part["largest"][number] * (levels[number] / 255.0) ** 2
+                    assert np.abs(kept - lookup.weights.ravel()).max() < lookup.weights.max() / 200
+                    assert_array_equal(levels[number] > 0, lookup.weights.ravel() > 0)
+                    affinity = lookup.affinity if frame else [0, 0, 0]
+                    np.testing.assert_allclose(part["affinity"][number], affinity, rtol=1e-3, atol=1e-9)
+
+
+def test_the_page_needs_nothing_but_itself():
+    page = pages.explorer_page(None)
+    assert "attention" not in re.findall(r'<div data-explorer="(\w+)"', page)
+    full = pages.explorer_page(pages.recorded_attention(watched(), [2]))
+    assert re.findall(r'<div data-explorer="(\w+)"', full) == ["patterns", "attention"]
+    for text in (page, full):
+        assert not re.search(r"""(?:src|href)=["'](?!data:)|https?:|import\(|@import|url\(""", text)
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("width, scheme", [(390, "light"), (1400, "dark")])
+def test_the_page_works_offline_in_a_browser(browser, tmp_path, width, scheme):  # noqa: F811
+    look = watched()
+    file = tmp_path / "explorer.html"
+    file.write_text(pages.explorer_page(pages.recorded_attention(look, [2, 3, 4], (Grid(), Dense()))))
+    context = browser.new_context(offline=True, viewport={"width": width, "height": 900}, color_scheme=scheme)
+    page, errors, outside = context.new_page(), [], []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("request", lambda request: outside.append(request.url))
+    page.goto(file.as_uri())
+
+    def state(which):
+        return json.loads(page.locator(f'[data-explorer="{which}"]').get_attribute("data-state"))
+
+    def click(which, frame, y, x, size):
+        canvas = page.locator(f'[data-explorer="{which}"] canvas[data-frame="{frame}"]')
+        box = canvas.bounding_box()
+        canvas.click(position={"x": (x + 0.5) / size[1] * box["width"], "y": (y + 0.5) / size[0] * box["height"]})
+
+    patterns = page.locator('[data-explorer="patterns"]')
+    patterns.locator('select[name="stack"]').select_option("Local, then strided")
+    patterns.locator('input[name="radius"]').fill("1")
+    patterns.locator('input[name="causal"]').check()
+    click("patterns", 2, 6, 0, (7, 9))
+    said = state("patterns")
+    assert said["cell"] == [2, 6, 0] and (said["radius"], said["causal"], said["hops"]) == (1, True, 2)
+    layers = [Local(1, causal=True), Strided(3, causal=True)]
+    assert_array_equal(said["reached"], routes.arrival(layers, (2, 6, 0), (4, 7, 9)).ravel())
+    assert said["cost"] == sum(layer.pairs((4, 7, 9)) for layer in layers)
+    attention = page.locator('[data-explorer="attention"]')
+    attention.locator('select[name="layer"]').select_option("1")
+    attention.locator('select[name="pattern"]').select_option("2")
+    click("attention", 1, 4, 6, (5, 7))  # of the buffer of frames 3 to 5: frame 4
+    said = state("attention")
+    lookup = look.look(3, 1, None, (4, 6), Dense())
+    assert said["cell"] == [4, 6] and said["query"] == 1
+    assert np.abs(np.array(said["weights"]) - lookup.weights.ravel()).max() < lookup.weights.max() / 200
+    np.testing.assert_allclose(said["affinity"], lookup.affinity, rtol=1e-3)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert not errors and outside == [file.as_uri()]
+    context.close()
