@@ -146,8 +146,12 @@ def test_route_counts_are_written_into_their_cells():
 
 
 def test_separation_curves_draw_every_series():
-    drawing = flows.separation_curves({"grid": [0.9, 0.7], "local": [1.0, 1.0]}, [1, 4])
-    assert [list(line.get_ydata()) for line in drawing.axes[0].lines[:2]] == [[0.9, 0.7], [1.0, 1.0]]
+    grid = np.array([[0.95, 0.85, np.nan], [0.7, 0.6, 0.8]])
+    drawing = flows.separation_curves({"grid": grid, "local": np.ones((2, 3))}, [1, 4])
+    lines, bands = drawing.axes[0].lines, drawing.axes[0].collections
+    np.testing.assert_allclose([line.get_ydata() for line in lines[:2]], [[0.9, 0.7], [1.0, 1.0]])
+    top = bands[0].get_paths()[0].vertices[:, 1].max()
+    assert top == pytest.approx(0.9 + 2 * np.std([0.95, 0.85], ddof=1) / 2**0.5), "two standard errors"
 
 
 @pytest.mark.parametrize("power", [1.0, 1.5, 2.0])

@@ -3,13 +3,15 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import pandas as pd
+import seaborn
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import ConnectionPatch, Rectangle
 
 from sstlib.plots.style import INK, MARKERS, MUTED, SERIES, SIGNAL, bare, figure, styled
-from sstlib.shapes import Bool, Int, UInt8
+from sstlib.shapes import Bool, Float, Int, UInt8
 
 ROUTE_COLORS = tuple(color for color in SERIES if color != SIGNAL)
 Cell = tuple[int, int, int]
@@ -30,12 +32,18 @@ def route_counts(counts: Int[np.ndarray, "time height width"], title: str) -> Fi
 
 
 @styled
-def separation_curves(series: Mapping[str, Sequence[float] | np.ndarray], speeds: Sequence[float | int]) -> Figure:
-    """How well a routed mask tells object from background, against how fast the object moves."""
-    drawing = figure(2.8)
+def separation_curves(series: Mapping[str, Float[np.ndarray, "speeds clips"]], speeds: Sequence[float | int]) -> Figure:
+    """How well a routed mask tells object from background, against how fast the object moves: the mean over clips, and
+    two standard errors around it.
+    """
+    rows = pd.concat(pd.DataFrame({"routes": name, "speed": np.repeat(speeds, values.shape[1]), "rank": values.ravel()})
+                     for name, values in series.items()).reset_index()
+    drawing, count = figure(2.8), len(series)
     axes = drawing.subplots()
-    for (name, values), color, marker in zip(series.items(), SERIES, MARKERS, strict=False):
-        axes.plot(speeds, values, color=color, marker=marker, label=name, clip_on=False)
+    seaborn.lineplot(rows, x="speed", y="rank", hue="routes", style="routes", markers=list(MARKERS[:count]),
+                     dashes=False, palette=list(SERIES[:count]), errorbar=("se", 2), legend=False, ax=axes)
+    handles = [Line2D([], [], color=color, marker=marker, label=name)
+               for name, color, marker in zip(series, SERIES, MARKERS)]
     axes.axhline(0.5, color=MUTED, linestyle=":", linewidth=1)
     axes.text(speeds[0], 0.505, "chance", color=MUTED, ha="left", va="bottom", fontsize=8)
     axes.set(xlabel="motion in one frame (% of the frame's height)", ylabel="object cell ranked above\nbackground cell",
@@ -45,7 +53,7 @@ def separation_curves(series: Mapping[str, Sequence[float] | np.ndarray], speeds
     axes.minorticks_off()
     axes.yaxis.set_major_formatter("{x:.0%}")
     axes.grid(axis="y")
-    drawing.legend(loc="outside right center")
+    drawing.legend(handles=handles, loc="outside right center")
     return drawing
 
 

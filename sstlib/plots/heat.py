@@ -130,7 +130,7 @@ def _routes(axes: Axes, times: Sequence[int], routes: Sequence[Route], goal: Boo
         color = ROUTE_COLORS[rank % len(ROUTE_COLORS)]
         stops = [(slots[time] * (width + GAP) + column + 0.5, row + 0.5) for time, row, column in cells]
         for start, end in zip(stops[:-1], stops[1:], strict=True):
-            bow = 0.0 if abs(start[0] - end[0]) < 1 else 0.12 * (1 if start[1] < goal.shape[0] / 2 else -1)
+            bow = 0.0 if abs(start[0] - end[0]) < 1 else 0.12 * (1 if start[1] > goal.shape[0] / 2 else -1)
             axes.add_patch(FancyArrowPatch(start, end, arrowstyle="-", connectionstyle=f"arc3,rad={bow}", color=color,
                                            linewidth=0.7 + 1.6 * weight / heaviest, shrinkA=0, shrinkB=0, zorder=6))
         for hop, stop in enumerate(stops[1:], start=1):

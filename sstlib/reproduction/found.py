@@ -44,8 +44,8 @@ def front(titles: dict[str, str]) -> str:
         source = base64.b64encode(path.read_bytes()).decode()
         title = html.escape(titles.get(finding.notebook, ""))
         link = f" <a href='#{finding.notebook}'>{title}</a>" if title else ""
-        parts.append(f"<figure><img alt=\"{html.escape(described(path), quote=True)}\" "
-                     f"src='data:image/png;base64,{source}'><figcaption>{said}{link}</figcaption></figure>")
+        parts.append(f"<figure><div class='picture'><img alt=\"{html.escape(described(path), quote=True)}\" "
+                     f"src='data:image/png;base64,{source}'></div><figcaption>{said}{link}</figcaption></figure>")
     return "<h1>What was found</h1>\n" + "\n".join(parts) if parts else ""
 
 
@@ -73,7 +73,7 @@ def _speed() -> str | None:
     best = chosen.groupby("pattern")["ratio_to_dense"].max().sort_values(ascending=False)
     said = ", ".join(f"**{times:.0f} times** ({name.replace(', causal=True', '')})" for name, times in best.items())
     return (f"On one processor thread sparse attention is as many times as fast as PyTorch's dense attention: {said}, "
-            "at 8 x 64 x 64 cells.") if said else None
+            "at 8 x 64 x 64 cells (S2).") if said else None
 
 
 def _real_frames() -> str | None:
