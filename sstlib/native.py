@@ -7,7 +7,6 @@ SST_CXXFLAGS adds flags behind the library's own, such as -march=haswell to try 
 
 import ctypes
 import functools
-import hashlib
 import os
 import shutil
 import subprocess
@@ -16,6 +15,7 @@ import tempfile
 from pathlib import Path
 
 from sstlib import paths
+from sstlib.digests import sha256
 
 FLAGS = ("-O3", "-march=native", "-std=c++17", "-shared", "-fPIC", "-fopenmp",
          *os.environ.get("SST_CXXFLAGS", "").split())
@@ -50,11 +50,9 @@ def load(source: Path, flags: tuple[str, ...] = ()) -> ctypes.CDLL | None:
     cxx = compiler()
     if cxx is None:
         return None
-    key = hashlib.sha256()
-    headers = [header.read_bytes() for header in sorted(source.parent.glob("*.h"))]
-    for part in (source.read_bytes(), *headers, repr(FLAGS + flags).encode(), _identity(cxx)):
-        key.update(hashlib.sha256(part).digest())
-    library = paths.CACHE / "native" / f"{source.stem}-{key.hexdigest()[:16]}.so"
+    headers = sorted(source.parent.glob("*.h"))
+    key = sha256(*map(sha256, (source, *headers, repr(FLAGS + flags), _identity(cxx))))
+    library = paths.CACHE / "native" / f"{source.stem}-{key[:16]}.so"
     if not library.exists():
         error = _compile(cxx, source, flags, library)
         if error:

@@ -1,7 +1,7 @@
 """Where a result comes from: commit, code, versions, machine and data of this moment, for records and weights."""
 
 import functools
-import hashlib
+import importlib.metadata
 import os
 import platform
 import time
@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from sstlib import __version__, paths
+from sstlib.digests import sha256
 
+LIBRARIES = ("torch", "numpy", "matplotlib", "pandas")
 SOURCES = ("*.py", "*.cpp", "*.h", "*.cu", "*.js")
 
 
@@ -40,18 +42,20 @@ def made_by(origin: dict[str, Any]) -> str:
     return f"made by other code, commit {origin.get('commit', 'unknown')}"
 
 
-def digest(path: Path) -> str:
-    """SHA-256 of a file."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def tree_digest(folder: Path, *patterns: str) -> str:
     """SHA-256 over the names and contents of a folder's files that match a pattern; of nothing where it is missing."""
-    total = hashlib.sha256()
-    for path in sorted({path for pattern in patterns for path in folder.rglob(pattern) if path.is_file()}):
-        total.update(f"{path.relative_to(folder).as_posix()} {digest(path)}\n".encode())
-    return total.hexdigest()
+    files = sorted({path for pattern in patterns for path in folder.rglob(pattern) if path.is_file()})
+    return sha256(*(f"{path.relative_to(folder).as_posix()} {sha256(path)}\n" for path in files))
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the libraries that notebooks depend on."""
+    return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in LIBRARIES}
+
+
+def software() -> dict[str, Any]:
+    """From which commit and with which libraries, without importing them."""
+    return {"commit": paths.commit(), "versions": versions()}
 
 
 def processor() -> dict[str, Any]:

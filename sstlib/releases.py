@@ -111,7 +111,7 @@ def load(name_or_path: str | Path, build: Callable[[ModelConfig], nn.Module],
         shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}
         try:
             with torch.device("meta"):  # a configuration of absurd sizes is found before it takes memory
-                _require_shapes(build(config).state_dict(), shapes, str(path))
+                require_shapes(build(config).state_dict(), shapes, str(path))
         except ValueError as error:
             raise ValueError(str(error) if str(path) in str(error) else f"{path}: config.{error}") from error
         network = build(config)
@@ -161,7 +161,7 @@ def load_tensors(network: nn.Module, tensors: dict[str, torch.Tensor], source: s
         ValueError: names, shapes or kinds of number that differ, or numbers that are not finite, listed.
     """
     own = network.state_dict()
-    _require_shapes(own, {name: tuple(tensor.shape) for name, tensor in tensors.items()}, source)
+    require_shapes(own, {name: tuple(tensor.shape) for name, tensor in tensors.items()}, source)
     wrong = [f"{name} holds {tensor.dtype}, expected {own[name].dtype}" for name, tensor in tensors.items()
              if tensor.dtype not in (own[name].dtype, torch.float16)]  # in half precision a file is half as large
     _require_none(wrong, f"{source} does not fit the network of its configuration")
@@ -169,7 +169,8 @@ def load_tensors(network: nn.Module, tensors: dict[str, torch.Tensor], source: s
     network.load_state_dict(tensors)
 
 
-def _require_shapes(own: Mapping[str, torch.Tensor], shapes: Mapping[str, tuple[int, ...]], source: str) -> None:
+def require_shapes(own: Mapping[str, torch.Tensor], shapes: Mapping[str, tuple[int, ...]], source: str,
+                   network: str = "the network of its configuration") -> None:
     """Raises a ValueError that lists which names or shapes are not those of the network's own tensors."""
     wrong = [f"missing {name}" for name in own if name not in shapes]
     wrong += [f"unexpected {name}" for name in shapes if name not in own]
@@ -177,7 +178,7 @@ def _require_shapes(own: Mapping[str, torch.Tensor], shapes: Mapping[str, tuple[
         f"{name} is {shapes[name]}, expected {tuple(own[name].shape)}" for name in own
         if name in shapes and shapes[name] != own[name].shape
     ]
-    _require_none(wrong, f"{source} does not fit the network of its configuration")
+    _require_none(wrong, f"{source} does not fit {network}")
 
 
 def _require_finite(tensors: Mapping[str, torch.Tensor], source: str) -> None:

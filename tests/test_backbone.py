@@ -172,16 +172,18 @@ def test_deeplab_weights_fill_backbone_and_neck_and_leave_the_head_alone(tmp_pat
     with pytest.raises(ValueError, match="SHA-256"):
         load_pretrained(target, f"{tmp_path / 'deeplab.pth'}#{'0' * 64}")
     torch.save(state | {"aspp.extra": torch.zeros(1)}, tmp_path / "other.pth")
-    with pytest.raises(ValueError, match="not known: aspp.extra"):
+    with pytest.raises(ValueError, match="does not fit ResNetFeatures: unexpected aspp.extra"):
         load_pretrained(target, tmp_path / "other.pth")
 
 
 def test_weights_of_another_network_are_refused_with_their_keys(tmp_path):
     torch.save(ResNet("resnet18").state_dict(), tmp_path / "small.pth")
-    with pytest.raises(ValueError, match=r"does not fit ResNet: missing: .*layer1\.2\.conv1\.weight"):
+    with pytest.raises(ValueError, match=r"does not fit ResNet: .*missing layer1\.2\.conv1\.weight"):
         load_pretrained(ResNet("resnet34"), tmp_path / "small.pth")
-    with pytest.raises(ValueError, match=r"of another shape: .*conv1.weight \(64, 64, 3, 3\) for \(64, 64, 1, 1\)"):
-        load_pretrained(ResNet("resnet50"), tmp_path / "small.pth")
+    state = ResNet("resnet18").state_dict()
+    torch.save(state | {"conv1.weight": state["conv1.weight"][:, :, :5]}, tmp_path / "cut.pth")
+    with pytest.raises(ValueError, match=r"ResNet: conv1.weight is \(64, 3, 5, 7\), expected \(64, 3, 7, 7\)$"):
+        load_pretrained(ResNet("resnet18"), tmp_path / "cut.pth")
     (tmp_path / "text.pth").write_text("not weights")
     with pytest.raises(ValueError, match="text.pth: not a file of tensors"):
         load_pretrained(ResNet("resnet18"), tmp_path / "text.pth")

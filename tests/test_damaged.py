@@ -231,9 +231,9 @@ def test_records_of_notebooks(tmp_path):
     stamp = {"fingerprint": "one", "parameters": {}, "commit": "0", "versions": {}}
     task = Task("one", ("none",), tmp_path / "one.ipynb", tmp_path / "one.json", tmp_path / "one.log", stamp=stamp)
     task.output.write_text("{}")
-    from sstlib.provenance import digest
+    from sstlib.digests import sha256
 
-    whole = stamp | {"finished": "2026-01-01T00:00:00Z", "seconds": 1.0, "digest": digest(task.output)}
+    whole = stamp | {"finished": "2026-01-01T00:00:00Z", "seconds": 1.0, "digest": sha256(task.output)}
     for seed in range(100):
         task.record.write_bytes(damaged_text(whole, random.Random(seed)))
         assert isinstance(read_record(task.record), dict) and task.done() in (True, False)

@@ -1,5 +1,6 @@
 """Fetching with resume and checksum from a local server; unpacking that no archive can turn against its user."""
 
+import hashlib
 import http.server
 import stat
 import threading
@@ -10,6 +11,7 @@ import pytest
 
 from sstlib import cli
 from sstlib.datasets import fetching
+from sstlib.downloads import download
 
 CONTENT = np.random.default_rng(0).integers(0, 256, 5000, np.uint8).tobytes()
 
@@ -47,48 +49,48 @@ def server():
 
 
 def test_a_download_is_whole_and_checked(tmp_path, server):
-    digest = fetching.hashlib.sha256(CONTENT).hexdigest()
-    path = fetching.download(f"{server.url}/data.zip", tmp_path, digest, quiet=True)
+    digest = hashlib.sha256(CONTENT).hexdigest()
+    path = download(f"{server.url}/data.zip", tmp_path, digest, quiet=True)
     assert path.read_bytes() == CONTENT and [p.name for p in tmp_path.iterdir()] == ["data.zip"]
     with pytest.raises(ValueError, match="data.zip: SHA-256"):
-        fetching.download(f"{server.url}/data.zip", tmp_path, "0" * 64, quiet=True)
+        download(f"{server.url}/data.zip", tmp_path, "0" * 64, quiet=True)
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("path", ["data.zip", "whole.zip"])
 def test_a_download_goes_on_where_it_stopped(tmp_path, server, path):
     (tmp_path / f"{path}.part").write_bytes(CONTENT[:1234])
-    assert fetching.download(f"{server.url}/{path}", tmp_path, quiet=True).read_bytes() == CONTENT
+    assert download(f"{server.url}/{path}", tmp_path, quiet=True).read_bytes() == CONTENT
     assert server.asked == ["bytes=1234-"]
 
 
 def test_a_part_that_is_all_there_is_taken(tmp_path, server):
     (tmp_path / "data.zip.part").write_bytes(CONTENT)
-    assert fetching.download(f"{server.url}/data.zip", tmp_path, quiet=True).read_bytes() == CONTENT
+    assert download(f"{server.url}/data.zip", tmp_path, quiet=True).read_bytes() == CONTENT
 
 
 def test_a_part_of_another_file_is_not_taken_for_this_one(tmp_path, server):
     (tmp_path / "data.zip.part").write_bytes(CONTENT + b"more")
     with pytest.raises(OSError, match="has 5000 bytes.*data.zip.part had 5004"):
-        fetching.download(f"{server.url}/data.zip", tmp_path, quiet=True)
-    assert fetching.download(f"{server.url}/data.zip", tmp_path, quiet=True).read_bytes() == CONTENT
+        download(f"{server.url}/data.zip", tmp_path, quiet=True)
+    assert download(f"{server.url}/data.zip", tmp_path, quiet=True).read_bytes() == CONTENT
 
 
 def test_a_connection_that_breaks_again_and_again_ends_in_a_whole_file(tmp_path, server):
     for _ in range(4):
         with pytest.raises(OSError, match=r"of 5000 bytes|IncompleteRead"):
-            fetching.download(f"{server.url}/short.zip", tmp_path, quiet=True)
-    path = fetching.download(f"{server.url}/short.zip", tmp_path,
-                             fetching.hashlib.sha256(CONTENT).hexdigest(), quiet=True)
+            download(f"{server.url}/short.zip", tmp_path, quiet=True)
+    path = download(f"{server.url}/short.zip", tmp_path,
+                             hashlib.sha256(CONTENT).hexdigest(), quiet=True)
     assert path.read_bytes() == CONTENT and server.asked == [None, *(f"bytes={n}000-" for n in range(1, 5))]
 
 
 def test_a_broken_download_stays_a_part_and_says_so(tmp_path, server):
     with pytest.raises(OSError, match=r"1000 of 5000 bytes|IncompleteRead"):
-        fetching.download(f"{server.url}/short.zip", tmp_path, quiet=True)
+        download(f"{server.url}/short.zip", tmp_path, quiet=True)
     assert [p.name for p in tmp_path.iterdir()] == ["short.zip.part"]
     with pytest.raises(OSError, match="cannot be reached"):
-        fetching.download("http://127.0.0.1:9/data.zip", tmp_path, quiet=True)
+        download("http://127.0.0.1:9/data.zip", tmp_path, quiet=True)
 
 
 def packed(path, members):

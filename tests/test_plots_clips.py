@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from sstlib import video
 from sstlib.plots import clips
 from sstlib.synthetic import random_spec, render
 
@@ -43,10 +42,3 @@ def test_the_gallery_has_a_row_an_axis_and_a_column_a_value():
     drawing = clips.axes_gallery(rows)
     assert len(drawing.axes) == 8
     assert [axes.get_ylabel() for axes in drawing.axes[::4]] == ["likeness\nof occluder", "speed"]
-
-
-def test_the_contact_sheet_names_frames_evenly(clip):
-    sequence = video.ArraySequence(clip.frames, clip.labels)
-    drawing = clips.contact_sheet(sequence, count=5, columns=3)
-    names = [axes.get_title("left") or axes.get_title() for axes in drawing.axes]
-    assert names == ["00000", "00004", "00008", "00012", "00016", ""]

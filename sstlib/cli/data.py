@@ -108,6 +108,7 @@ def _list_photographs() -> None:
 
 def _fetch(arguments: argparse.Namespace) -> int:
     from sstlib.datasets import fetching
+    from sstlib.downloads import download, verified
     from sstlib.values import require_place
 
     origin = DATASETS.find(arguments.name)
@@ -127,10 +128,10 @@ def _fetch(arguments: argparse.Namespace) -> int:
         expected = arguments.sha256[n] if arguments.sha256 else None
         if arguments.zip:
             archive = arguments.zip[n]
-            if expected and archive.is_file() and (found := fetching.checksum(archive)) != expected.lower():
-                raise ValueError(f"{archive}: SHA-256 is {found}, expected {expected}")
+            if archive.is_file():
+                verified(archive, expected)
         else:
-            archive = fetching.download(origin.urls[n], folder.parent / "archives", expected)
+            archive = download(origin.urls[n], folder.parent / "archives", expected)
         print(f"{archive.name}: {fetching.unpack(archive, folder, origin.most)} files into {folder}")
     return 0
 

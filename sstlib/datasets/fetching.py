@@ -1,15 +1,12 @@
-"""How archives of data sets are fetched and unpacked without harm."""
+"""How archives of data sets are unpacked without harm."""
 
 import errno
-import hashlib
 import lzma
 import os
 import shutil
 import stat
 import struct
 import tempfile
-import urllib.error
-import urllib.request
 import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
@@ -22,65 +19,6 @@ DAMAGED = (errno.EINVAL, errno.EEXIST, errno.ENOTDIR, errno.EISDIR)
 MOST_FILES = 2_000_000
 SPLITS = "train valid test train_all_frames valid_all_frames test_all_frames"
 PARTS = frozenset(["JPEGImages", "Annotations", "ImageSets", *SPLITS.split()])  # outer folders that are kept
-
-
-def download(url: str, folder: Path, sha256: str | None = None, quiet: bool = False) -> Path:
-    """Fetches a file into `folder`, going on where an earlier try stopped; what arrives is whole or stays named .part.
-
-    Raises:
-        ValueError: the size or the checksum is not the expected one; a file with a wrong checksum is removed.
-        OSError: the server cannot be reached.
-    """
-    target = folder / PurePosixPath(urllib.request.urlparse(url).path).name
-    part = target.with_name(target.name + ".part")
-    if not target.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        _receive(url, part, quiet)
-        os.replace(part, target)
-    if sha256 and (found := checksum(target)) != sha256.lower():
-        target.unlink()
-        raise ValueError(f"{target}: SHA-256 is {found}, expected {sha256}; the file was removed, fetch it again")
-    return target
-
-
-def _receive(url: str, part: Path, quiet: bool) -> None:
-    done = part.stat().st_size if part.exists() else 0
-    request = urllib.request.Request(url, headers={"Range": f"bytes={done}-"} if done else {})
-    try:
-        response = urllib.request.urlopen(request, timeout=60)
-    except urllib.error.HTTPError as error:
-        if error.code == 416 and done:  # nothing is left to send: the part is whole, or of another file
-            total = error.headers.get("Content-Range", "").rpartition("/")[2]
-            if total in ("", "*", str(done)):
-                return
-            part.unlink()
-            raise OSError(f"{url}: has {total} bytes, {part} had {done} and was removed; fetch it again") from None
-        raise OSError(f"{url}: the server answers {error.code} {error.reason}") from None
-    except urllib.error.URLError as error:
-        raise OSError(
-            f"{url}: cannot be reached ({error.reason}); download it elsewhere and name it by --zip"
-        ) from None
-    with response:
-        resumed = response.status == 206
-        left = response.headers.get("Content-Length")
-        expected = int(left) + (done if resumed else 0) if left else None
-        with (
-            open(part, "ab" if resumed else "wb") as file,
-            tqdm(
-                total=expected, initial=done if resumed else 0, unit="B", unit_scale=True, desc=part.stem, disable=quiet
-            ) as bar,
-        ):
-            while chunk := response.read(CHUNK):
-                file.write(chunk)
-                bar.update(len(chunk))
-    if expected is not None and part.stat().st_size != expected:
-        raise OSError(f"{url}: {part.stat().st_size} of {expected} bytes arrived; the same command goes on from there")
-
-
-def checksum(path: Path) -> str:
-    """SHA-256 of a file."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def unpack(archive: Path | str, folder: Path, most: int) -> int:

@@ -6,7 +6,6 @@ version's manifest states, so that nobody measures on something else unknowingly
 """
 
 import functools
-import hashlib
 import json
 import os
 import shutil
@@ -20,6 +19,7 @@ import numpy as np
 from PIL import Image
 
 from sstlib.datasets import davis
+from sstlib.digests import sha256
 from sstlib.paths import atomic_write
 from sstlib.shapes import UInt8
 from sstlib.synthetic import Clip, ClipSpec, render
@@ -134,9 +134,7 @@ def _manifest() -> dict[str, Any]:
 
 def fingerprint(clip: Clip) -> dict[str, Any]:
     """What identifies a clip: a hash of all its bytes, and for other processors a few means over blocks."""
-    content = hashlib.sha256(
-        clip.frames.tobytes() + clip.labels.tobytes() + np.packbits(clip.amodal).tobytes()
-    ).hexdigest()
+    content = sha256(clip.frames.tobytes(), clip.labels.tobytes(), np.packbits(clip.amodal).tobytes())
     some = np.linspace(0, len(clip.frames) - 1, 3).astype(int)
     height, width = clip.labels.shape[1:]
     half = (slice(0, height // 2), slice(height // 2, None)), (slice(0, width // 2), slice(width // 2, None))
@@ -153,7 +151,7 @@ def fingerprint(clip: Clip) -> dict[str, Any]:
 def content_hash(split: str) -> str:
     """The hash of a split's content as its manifest states it: what a run record names as its data."""
     parts = [_manifest()[f"{sequence.seed}"]["sha256"] for sequence in clips(split)]
-    return hashlib.sha256(" ".join(parts).encode()).hexdigest()[:16]
+    return sha256(" ".join(parts))[:16]
 
 
 def write_manifest(path: Path) -> None:

@@ -1,6 +1,5 @@
 """Folders of SEQUENCE/FRAME.png scored against annotations, over processes, with a record that cannot go stale."""
 
-import hashlib
 import inspect
 import json
 import multiprocessing
@@ -13,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
+from sstlib.digests import sha256
 from sstlib.evaluation.result import Evaluation
 from sstlib.metrics import METRICS, PROTOCOLS, Metric, Protocol, SequenceScore, SequenceScorer, counts, scores
 from sstlib.metrics.scores import FrameCounts, count_frame, object_ids, one_object, present
@@ -255,21 +255,18 @@ def absent_noted(gone: Mapping[str, tuple[Sequence[Path], int]], predictions: Pa
 
 def _provenance(pairs: Mapping[str, list[Pair]], **folders: Path | str) -> dict:
     """Where the masks came from, and fingerprints of every byte that is read and of the code that scores them."""
-    digests = {side: hashlib.sha256() for side in folders}
+    contents: dict[str, list[str]] = {side: [] for side in folders}
     for name, frames in pairs.items():
         for truth, prediction in frames:
             for side, path in (("annotations", truth), ("predictions", prediction)):
-                content = hashlib.sha256(path.read_bytes()).hexdigest() if path else "absent"
-                digests[side].update(f"{name}/{truth.name} {content}\n".encode())
-    return {side: {"folder": str(folder), "fingerprint": digests[side].hexdigest()} for side, folder in folders.items()
+                contents[side].append(f"{name}/{truth.name} {sha256(path) if path else 'absent'}\n")
+    return {side: {"folder": str(folder), "fingerprint": sha256(*contents[side])} for side, folder in folders.items()
             } | {"code": scorer_code()}
 
 
 def scorer_code() -> str:
     """Fingerprint of the code that reads masks and turns them into scores."""
-    source = "".join(map(inspect.getsource,
-                         (counts, scores, masks, contents, png))).encode() + counts.SOURCE.read_bytes()
-    return hashlib.sha256(source).hexdigest()
+    return sha256(*map(inspect.getsource, (counts, scores, masks, contents, png)), counts.SOURCE)
 
 
 def _kept(record: Path, expected: Evaluation, names: list[str]) -> Evaluation | None:

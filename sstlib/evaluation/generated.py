@@ -1,6 +1,5 @@
 """Predicted masks of generated clips, such as SST-Occlusion's: J and F, and what happens at their occlusions."""
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ import numpy as np
 from tqdm import tqdm
 
 from sstlib.datasets import DATASETS, open_dataset
+from sstlib.digests import sha256
 from sstlib.evaluation.folders import (
     absent_noted,
     dataset_masks,
@@ -74,7 +74,7 @@ def evaluate_clips(predictions: str | Path, split: str = "test", *, sequences: S
     gone = {name: [path for path in paths[1:-1] if path.stem not in there[name]] for name, paths in files.items()}
     notes = absent_noted({name: (paths, len(files[name]) - 2) for name, paths in gone.items()}, predictions, missing)
     result = Evaluation(PROTOCOLS[known.protocol], {}, tuple(notes), {}, {})
-    scores, content = defaultdict(list), hashlib.sha256()
+    scores, content = defaultdict(list), []
     for clip in tqdm(chosen, unit="clip", disable=None if progress else True):
         truth = clip.clip.labels
         reading = reading_of([mask for name, mask in there[clip.name].items() if name != clip.frame_names[0]])
@@ -87,20 +87,20 @@ def evaluate_clips(predictions: str | Path, split: str = "test", *, sequences: S
             scores[group].append(score)
     result.occlusion.update({group: summarize_occlusion(members) for group, members in scores.items()})
     result.provenance.update({
-        "predictions": {"folder": str(predictions), "fingerprint": content.hexdigest()},
+        "predictions": {"folder": str(predictions), "fingerprint": sha256(*content)},
         "annotations": {"folder": f"{dataset} {split}", "fingerprint": known.content(split)},
         "code": scorer_code()})
     return result.noted(*(note for score in result.sequences.values() for note in score.notes))
 
 
 def _labels(mask: Path | None, name: Path, truth: UInt8[np.ndarray, "height width"], reading: Reading,
-            content: "hashlib._Hash") -> UInt8[np.ndarray, "height width"]:
+            content: list[str]) -> UInt8[np.ndarray, "height width"]:
     """A predicted mask, empty where there is none; adds it to the fingerprint under the name that it should have."""
-    content.update(f"{name.parent.name}/{name.name} {mask is not None}".encode())
+    content.append(f"{name.parent.name}/{name.name} {mask is not None}")
     if mask is None:
         return np.zeros_like(truth)
     labels = read_mask(mask, reading)
-    content.update(labels.tobytes())
+    content.append(sha256(labels.tobytes()))
     if labels.shape != truth.shape:
         raise ValueError(f"{mask}: the mask is {' x '.join(map(str, labels.shape))} (height x width), "
                          f"the clip {' x '.join(map(str, truth.shape))}")

@@ -2,7 +2,6 @@
 project's evaluator.
 """
 
-import hashlib
 import json
 import sys
 import time
@@ -15,6 +14,7 @@ from tqdm import tqdm
 
 from sstlib import paths, weights
 from sstlib.datasets import DATASETS, Benchmark, open_dataset, sst_occlusion
+from sstlib.digests import sha256
 from sstlib.evaluation import Evaluation, evaluate_on
 from sstlib.experiments import records
 from sstlib.experiments.execute import peak_megabytes, summary
@@ -44,7 +44,7 @@ def sequences_of(name: str) -> list[Sequence]:
 
 def fingerprint(name: str) -> str:
     """What ties a record to a weights file: a hash of its bytes."""
-    return hashlib.sha256(weights.find(name).read_bytes()).hexdigest()[:16]
+    return sha256(weights.find(name))[:16]
 
 
 def record_of(name: str, benchmark: str) -> records.RunRecord | None:

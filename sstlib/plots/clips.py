@@ -1,4 +1,4 @@
-"""Figures of clips: what the generator's axes do, an object that is hidden and comes back, a contact sheet."""
+"""Figures of clips: what the generator's axes do, an object that is hidden and comes back."""
 
 from collections.abc import Mapping, Sequence
 
@@ -163,20 +163,3 @@ def _share_curve(axes: Axes, share: np.ndarray, times: Sequence[int]) -> None:
     axes.set(xlabel="frame", ylabel="visible share", ylim=(-0.04, 1.04), xlim=(0, len(share) - 1))
     axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
     axes.tick_params(colors=INK)
-
-
-@styled
-def contact_sheet(sequence: video.Sequence, count: int = 12, columns: int = 4) -> Figure:
-    """Frames of a sequence, evenly spaced over its length and named, with their labels tinted where there are any."""
-    times = np.unique(np.linspace(0, len(sequence) - 1, min(count, len(sequence))).round().astype(int)).tolist()
-    columns, (height, width) = min(columns, len(times)), sequence.frame(0).shape[:2]
-    rows = -(-len(times) // columns)
-    drawing = figure(rows * (WIDTH / columns * height / width + 0.25))
-    for n, axes in enumerate(drawing.subplots(rows, columns, squeeze=False).flat):
-        bare(axes)
-        if n < len(times):
-            labels = sequence.label(times[n])
-            frame = sequence.frame(times[n])
-            axes.imshow(frame if labels is None else video.overlay(frame, labels))
-            axes.set_title(sequence.frame_names[times[n]], fontsize=8)
-    return drawing

@@ -2,22 +2,19 @@
 
 import copy
 import difflib
-import hashlib
-import importlib.metadata
 import json
-import platform
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import sstlib
 from sstlib import paths
+from sstlib.digests import sha256
 from sstlib.paths import atomic_write
-from sstlib.provenance import SOURCES, digest, tree_digest
+from sstlib.provenance import SOURCES, software, tree_digest, versions
 from sstlib.reproduction.task import Task
 
 KERNEL = "python3"
-LIBRARIES = ("torch", "numpy", "matplotlib", "pandas")
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
@@ -61,7 +58,7 @@ def declared(path: Path) -> dict[str, tuple[str, str]]:
 
 def notebook_tasks(chosen: dict[str, Path], parameters: dict[str, dict[str, Any]]) -> list[Task]:
     """One task a notebook; the executed copy and its record go to results/executed."""
-    world, origin = _surroundings(), provenance()
+    world, origin = _surroundings(), software()
     return [_task(name, path, parameters.get(name, {}), world, origin) for name, path in chosen.items()]
 
 
@@ -73,7 +70,7 @@ def _task(name: str, path: Path, parameters: dict[str, Any], world: dict[str, st
         if isinstance(value, str) and Path(value).is_absolute() and Path(value).exists()
     }
     depends = {"cells": cells, "parameters": parameters, "contents": contents} | world
-    fingerprint = hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()
+    fingerprint = sha256(json.dumps(depends, sort_keys=True))
     # The published figures are of the defaults; a notebook that is opened and run writes none
     figures = paths.EXECUTED / f"{name}-figures" if parameters else paths.FIGURES
     partial = paths.EXECUTED / f".{name}.partial.ipynb"
@@ -87,7 +84,7 @@ def _task(name: str, path: Path, parameters: dict[str, Any], world: dict[str, st
 
 def _content(path: Path) -> str:
     """What a parameter's file holds, or a folder with all that is in it."""
-    return tree_digest(path, "*") if path.is_dir() else digest(path)
+    return tree_digest(path, "*") if path.is_dir() else sha256(path)
 
 
 def _surroundings() -> dict[str, str]:
@@ -97,16 +94,6 @@ def _surroundings() -> dict[str, str]:
             "runs": tree_digest(paths.RUNS, "*.json"), "weights": tree_digest(paths.WEIGHTS, "*.safetensors", "*.json"),
             "published": tree_digest(paths.DATA, "published.json"), "davis": str(paths.davis()),
             "versions": str(versions())}
-
-
-def versions() -> dict[str, str]:
-    """Versions of Python and of the libraries that results depend on."""
-    return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in LIBRARIES}
-
-
-def provenance() -> dict[str, Any]:
-    """From which commit and with which libraries."""
-    return {"commit": paths.commit(), "versions": versions()}
 
 
 def write_in_place(task: Task, path: Path) -> None:

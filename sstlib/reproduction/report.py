@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from sstlib import paths, releases
+from sstlib.digests import sha256
 from sstlib.explorers import pages
 from sstlib.paths import atomic_write
-from sstlib.provenance import code, digest
+from sstlib.provenance import code, software
 from sstlib.reproduction import found
 from sstlib.reproduction.formulas import formula
-from sstlib.reproduction.notebooks import provenance
 from sstlib.reproduction.task import Outcome, Task, read_record
 
 SIZE = "@size@"  # what stands for the page's own size until it is known
@@ -49,7 +49,7 @@ def _record() -> dict[str, Any] | None:
     """The recorded attention of a release, kept in results/executed for as long as code and weights stay."""
     if pages.RECORDED not in releases.released():
         return None
-    path, of = paths.EXECUTED / "recorded-attention.json", f"{code()} {digest(releases.find(pages.RECORDED))}"
+    path, of = paths.EXECUTED / "recorded-attention.json", f"{code()} {sha256(releases.find(pages.RECORDED))}"
     kept = read_record(path)
     if kept.get("of") != of:
         kept = {"of": of, "record": pages.released_record()}
@@ -157,7 +157,7 @@ def _tables() -> list[dict[str, str]]:
 
 
 def _page(sections: list[dict[str, str]], record: dict[str, Any] | None) -> str:
-    made = provenance()
+    made = software()
     libraries = ", ".join(f"{name} {version}" for name, version in made["versions"].items())
     facts = f"{time.strftime('%Y-%m-%d %H:%M UTC', time.gmtime())}, commit {made['commit']}, {libraries}; {SIZE}"
     front = found.front({part["name"]: part["title"].partition(":")[0] for part in sections})

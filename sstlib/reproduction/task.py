@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import sstlib
+from sstlib.digests import sha256
 from sstlib.paths import atomic_write
-from sstlib.provenance import digest
 from sstlib.values import read_json
 
 START_FAILED = 75  # exit status of a child that never began its work (EX_TEMPFAIL); the only one worth another attempt
@@ -50,7 +50,7 @@ class Task:
             return self.complete
         written = read_record(self.record)
         return (written.get("fingerprint") == self.stamp["fingerprint"] and self.output.is_file()
-                and written.get("digest") == digest(self.output))
+                and written.get("digest") == sha256(self.output))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,7 +139,7 @@ def _settle(task: Task, status: int, seconds: float) -> str:
         failed.unlink(missing_ok=True)
     if task.stamp is not None:
         finished = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        content = task.stamp | {"finished": finished, "seconds": seconds, "digest": digest(task.output)}
+        content = task.stamp | {"finished": finished, "seconds": seconds, "digest": sha256(task.output)}
         with atomic_write(task.record) as file:
             file.write(json.dumps(content, indent=1).encode())
     return "" if task.record.is_file() else f"ended with status 0 but without its record {task.record}"

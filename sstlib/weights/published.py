@@ -2,19 +2,18 @@
 checksum, or wheels.
 """
 
-import hashlib
 import pickle
 import re
-import urllib.request
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from sstlib import paths
+from sstlib.downloads import download, verified
 from sstlib.model.efficientnet import EPSILON, EfficientNetLite, _in_wheel, _places
 from sstlib.model.resnet import ResNetFeatures
-from sstlib.paths import atomic_write
+from sstlib.releases import require_shapes
 
 
 def load_pretrained(module: nn.Module, source: str | Path, sha256: str | None = None) -> None:
@@ -38,15 +37,8 @@ def load_pretrained(module: nn.Module, source: str | Path, sha256: str | None = 
     wanted = module.state_dict()
     if not any(name in wanted for name in found) and isinstance(module, ResNetFeatures):
         module, wanted = module.backbone, module.backbone.state_dict()
-    missing = [name for name in wanted if name not in found and not name.startswith("embed.")]
-    unexpected = [name for name in found if name not in wanted]
-    differing = [f"{name} {tuple(found[name].shape)} for {tuple(wanted[name].shape)}" for name in wanted
-                 if name in found and found[name].shape != wanted[name].shape]
-    if missing or unexpected or differing:
-        listed = "; ".join(f"{what}: {', '.join(names)}"
-                           for what, names in (("missing", missing), ("not known", unexpected), ("of another shape",
-                                                                                                 differing)) if names)
-        raise ValueError(f"{source} does not fit {type(module).__name__}: {listed}. Give weights of the same network")
+    needed = {name: value for name, value in wanted.items() if name in found or not name.startswith("embed.")}
+    require_shapes(needed, {name: tuple(value.shape) for name, value in found.items()}, source, type(module).__name__)
     module.load_state_dict(found, strict=False)
 
 
@@ -58,26 +50,11 @@ def fetch(source: str | Path, sha256: str | None = None) -> Path:
         sha256 = sha256 or (named.group(1) if named else None)
         if sha256 is None:
             raise ValueError(f"{text}: a checksum is needed for a download; give sha256")
-        path = paths.CACHE / "pretrained" / text.rsplit("/", 1)[-1]
-        if not path.exists():
-            with urllib.request.urlopen(text) as response, atomic_write(path) as file:
-                file.write(_verified(response.read(), text, sha256))
-            return path
-    else:
-        path = Path(text)
-        if not path.is_file():
-            raise FileNotFoundError(f"{path}: no such weights file")
-    if sha256 is not None:
-        _verified(path.read_bytes(), text, sha256)
-    return path
-
-
-def _verified(content: bytes, source: str, sha256: str) -> bytes:
-    digest = hashlib.sha256(content).hexdigest()
-    if len(sha256) < 8 or not digest.startswith(sha256.lower()):
-        raise ValueError(f"{source}: its SHA-256 is {digest}, expected {sha256}; fetch it again, or check where it "
-                         "came from")
-    return content
+        return download(text, paths.CACHE / "pretrained", sha256, quiet=True)
+    path = Path(text)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such weights file")
+    return verified(path, sha256)
 
 
 def _read_state(path: Path) -> dict[str, Tensor]:
