@@ -113,7 +113,7 @@ function render({ model, el }) {
   let frame = model.get("frame"), shown = -1, edits = 0, sending = Promise.resolve();
   let tool = "brush", object = model.get("objects")[0]?.id ?? 0, radius = Math.max(2, Math.round(width / 60)), opacity = 0.5, fit = true;
   let stroke = null, corners = null, dirty = null, drawing = 0, playing = 0, following = false;
-  let zoom = 1, panX = 0, panY = 0, base = 1, pointer = [width / 2, height / 2], pressed = false;
+  let zoom = 1, panX = 0, panY = 0, base = 1, pointer = [width / 2, height / 2], pressed = false, ringed = false;
   const fingers = new Map();
   let pinch = null;
 
@@ -133,8 +133,10 @@ function render({ model, el }) {
 
   // ---- the picture and, over it, the mask: both of the frame's size, scaled by the browser without smoothing
   const picture = make("canvas", { width, height }), mask = make("canvas", { width, height, class: "sst-mask" });
-  const line = make("path", { class: "sst-line" }), ring = make("circle", { class: "sst-ring", r: radius, visibility: "hidden" });
-  const layers = make("div", { class: "sst-layers", style: `width:${width}px;height:${height}px` }, picture, mask, make("svg", { viewBox: `0 0 ${width} ${height}`, width, height }, line, ring));
+  const pairs = { line: ["path", {}], ring: ["circle", { visibility: "hidden" }] };  // each white on a wider black one
+  const [line, ring] = Object.values(pairs).map(([tag, attributes]) => [make(tag, { class: "sst-dark", ...attributes }), make(tag, attributes)]);
+  const put = (both, attributes) => { for (const node of both) for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value); };
+  const layers = make("div", { class: "sst-layers", style: `width:${width}px;height:${height}px` }, picture, mask, make("svg", { viewBox: `0 0 ${width} ${height}`, width, height }, ...line, ...ring));
   const stage = make("div", { class: "sst-stage", tabindex: 0, role: "application", "aria-label": "frame to draw on", "aria-describedby": "sst-keys", style: `aspect-ratio:${width}/${height};max-width:calc(70vh*${width / height})` }, layers);
   const pictureContext = picture.getContext("2d"), maskContext = mask.getContext("2d");
   const fills = new Uint32Array(256), edges = new Uint32Array(256);
@@ -245,14 +247,13 @@ function render({ model, el }) {
   }
   function drawLine() {
     const points = stroke && tool === "box" ? (([x, y], [u, v]) => [[x, y], [u, y], [u, v], [x, v], [x, y]])(stroke.start, stroke.points[stroke.points.length - 1]) : corners ? [...corners, pointer] : [];
-    line.setAttribute("d", points.map(([x, y], n) => `${n ? "L" : "M"}${x} ${y}`).join(""));
+    put(line, { d: points.map(([x, y], n) => `${n ? "L" : "M"}${x} ${y}`).join("") });
     closing.hidden = !corners;
   }
   function drawRing(visible = true) {
-    ring.setAttribute("visibility", visible && tool !== "pan" ? "visible" : "hidden");
-    ring.setAttribute("cx", pointer[0]);
-    ring.setAttribute("cy", pointer[1]);
-    ring.setAttribute("r", tool === "brush" || tool === "eraser" ? radius : 2 / (base * zoom));
+    ringed = visible && tool !== "pan";
+    const r = tool === "brush" || tool === "eraser" ? radius : 2 / (base * zoom);
+    put(ring, { visibility: ringed ? "visible" : "hidden", cx: pointer[0], cy: pointer[1], r });
   }
 
   // ---- zoom, and pointers: a pen, a mouse or one finger draws, two fingers move and zoom
@@ -263,7 +264,7 @@ function render({ model, el }) {
     panY = clamp(panY, box.height - height * base * zoom, 0);
     layers.style.transform = `translate(${panX}px,${panY}px) scale(${base * zoom})`;
     layers.classList.toggle("sst-large", base * zoom > 2);
-    drawRing(ring.getAttribute("visibility") === "visible");
+    drawRing(ringed);
   }
   function zoomBy(factor, x = stage.clientWidth / 2, y = stage.clientHeight / 2) {
     const next = clamp(zoom * factor, 1, 16), change = next / zoom;
@@ -327,7 +328,7 @@ function render({ model, el }) {
     drawRing(false);
   }
   const range = (text, low, high, value, oninput) => { const input = make("input", { type: "range", min: low, max: high, step: "any", value, "aria-label": text }); input.addEventListener("input", () => oninput(Number(input.value))); return input; };
-  const size = range("brush size", 0, 1, Math.log(radius) / Math.log(width / 4), (value) => { radius = (width / 4) ** value; drawRing(ring.getAttribute("visibility") === "visible"); });
+  const size = range("brush size", 0, 1, Math.log(radius) / Math.log(width / 4), (value) => { radius = (width / 4) ** value; drawRing(ringed); });
   const setRadius = (value) => { radius = clamp(value, 0.5, width / 4); size.value = Math.log(Math.max(1, radius)) / Math.log(width / 4); drawRing(); };
   const fitting = make("label", {}, make("input", { type: "checkbox", checked: true, onchange: (event) => { fit = event.target.checked; } }), " find the object in the box");
   const closing = button("Close polygon", "Close the polygon (Enter)", closePolygon);

@@ -1,7 +1,9 @@
 """Interactive segmentation: masks drawn on some frames are carried through a clip while one looks, and corrected."""
 
+import io
 import threading
 from collections.abc import Mapping, Set
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -182,7 +184,7 @@ class InteractiveSegmentation(Annotator):
                              "another folder")
         clip = Clip(self.sequence, self.masks, self.annotations.names)
         steps = ((t, prediction, self.picture(t)) for t, prediction in predictions.items())
-        with self._changing:
+        with self._changing, redirect_stdout(io.StringIO()):  # what a command would print is told in the widget
             for _ in carry(steps, [MaskFolder(clip, out, []), *[Exports(clip, out, [Overlay])] * overlaid]):
                 pass
             self.told = f"{len(predictions)} masks are in {out.resolve()}"
