@@ -51,7 +51,8 @@ annotator = InteractiveSegmentation(weights.load("{weights}"), movies.open_clip(
 STALLS = """seconds => new Promise(done => {
   const gaps = [], began = performance.now();
   window.tasks = [];  // of the page's one thread, from 50 ms on
-  new PerformanceObserver((list) => tasks.push(...list.getEntries().map((entry) => entry.duration))).observe({ type: 'longtask' });
+  const watch = new PerformanceObserver((list) => tasks.push(...list.getEntries().map((entry) => entry.duration)));
+  watch.observe({ type: 'longtask' });
   let last = began;
   requestAnimationFrame(function tick(now) {
     gaps.push(now - last);
@@ -177,7 +178,8 @@ def lab(browser, server, request):  # noqa: F811
     if setup == SEGMENTING:
         for t, frame in enumerate(CLIP().frames):
             write_picture(folder / "frames" / f"{t:05d}.png", Image.fromarray(frame))
-    write_notebook(folder / "copy.ipynb", SETUP.replace("{clip}", setup.replace("{weights}", str(find("sst-small")))), "annotator")
+    setup = setup.replace("{weights}", str(find("sst-small")))
+    write_notebook(folder / "copy.ipynb", SETUP.replace("{clip}", setup), "annotator")
     context = browser.new_context(viewport={"width": 1400, "height": 1100}, has_touch=True)
     context.set_default_timeout(180_000)
     opened = Lab(context.new_page(), f"{url}/doc/tree/{folder.name}", folder, size)
@@ -330,7 +332,7 @@ def test_drawing_does_not_stall(lab):
 
 @pytest.mark.parametrize("lab", [(SEGMENTING, (432, 240))], indirect=True)
 def test_segments_scrubs_corrects_and_exports(lab, tmp_path):
-    """As a person does: masks drawn, segmented, looked through, corrected and exported, which the command does alike."""
+    """As a person does: masks drawn, segmented, looked through, corrected, exported; the command does alike."""
     truth = CLIP().labels
     for identity in (1, 2):
         lab.click("Add an object")
