@@ -431,3 +431,16 @@ def test_a_part_of_a_video_has_its_own_times(tmp_path):
     assert float(found.start) == 0.35 and found.end is None
     found = sink.shot_of(sessions.Clip(sessions.Part(whole, range(1, 3)), {0: labels})).timing
     assert float(found.end - found.start - 1 / found.rate) == 0.05
+
+
+def test_products_of_a_stream_are_those_of_the_clip(tmp_path):
+    """Frames that come once, their number unknown."""
+    kinds = [exports.FORMATS[name] for name in ("coco", "mots", "boxes", "objects", "soft", "npz", "cutout", "yolo")]
+    carried(tmp_path / "clip", kinds)
+    live = exports.LiveExports(tmp_path / "live", kinds, "clip", (HEIGHT, WIDTH), Fraction(24), NAMES, {1, 4})
+    for _ in sessions.carry(((t, prediction(t), FRAMES[t]) for t in range(COUNT)), [live]):
+        pass
+    expected, found = ({path.relative_to(folder): path.read_bytes() for path in sorted(folder.rglob("*"))
+                        if path.is_file()} for folder in (tmp_path / "clip", tmp_path / "live"))
+    expected = {path: content for path, content in expected.items() if len(path.parts) > 1 or path.suffix != ".png"}
+    assert found == expected

@@ -4,7 +4,7 @@ from sstlib.exports.annotations import Boxes, Coco, Mots, Yolo
 from sstlib.exports.films import Green, Overlay, Prores, Sheet, Webm
 from sstlib.exports.matting import Cutout, Floats, Objects, Soft, alpha_of
 from sstlib.exports.product import Product, Shot
-from sstlib.exports.sink import Exports
+from sstlib.exports.sink import Exports, LiveExports
 
 FORMATS: dict[str, type[Product]] = {
     "overlay": Overlay, "green": Green, "cutout": Cutout, "webm": Webm, "prores": Prores, "objects": Objects,
@@ -12,6 +12,6 @@ FORMATS: dict[str, type[Product]] = {
 }
 
 __all__ = [
-    "FORMATS", "Boxes", "Coco", "Cutout", "Exports", "Floats", "Green", "Mots", "Objects", "Overlay", "Product",
-    "Prores", "Sheet", "Shot", "Soft", "Webm", "Yolo", "alpha_of"
+    "FORMATS", "Boxes", "Coco", "Cutout", "Exports", "Floats", "Green", "LiveExports", "Mots", "Objects", "Overlay",
+    "Product", "Prores", "Sheet", "Shot", "Soft", "Webm", "Yolo", "alpha_of"
 ]

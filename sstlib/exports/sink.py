@@ -1,7 +1,7 @@
 """The sink that makes products: of predictions as they come, of masks in the clip's order once all are there."""
 
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from fractions import Fraction
 from pathlib import Path
 
@@ -70,6 +70,42 @@ class Exports(Sink):
         for product in self.products:
             product.discard()
         shutil.rmtree(self._alpha, ignore_errors=True)
+
+
+class LiveExports(Sink):
+    """Products of a stream, whose frames come once and in order: each is taken as it comes.
+
+    Args:
+        name: of the stream.
+        size: height and width of its frames.
+        rate: frames a second.
+        names, ids: of its objects.
+    """
+
+    def __init__(self, out: Path, kinds: Iterable[type[Product]], name: str, size: tuple[int, int], rate: Fraction,
+                 names: Mapping[int, str], ids: set[int], codec: str = "h264", crf: int | None = None) -> None:
+        self.shot = Shot(name, [], size, Timing(rate), names, ids, [], codec, crf)
+        self.products = [kind(self.shot, out) for kind in kinds]
+
+    def write(self, t: int, frame: Frame, prediction: Prediction) -> None:
+        self.shot.frame_names.append(f"{t:05d}")
+        self.shot.file_names.append(f"{t:05d}.jpg")
+        self.shot.ids |= set(prediction.ids) - {0}
+        alpha = alpha_of(prediction) if any(product.soft == "alpha" for product in self.products) else None
+        for product in self.products:
+            if product.soft == "all":
+                product.take(t, prediction)
+            else:
+                product.add(t, frame, prediction.labels, alpha)
+
+    def close(self) -> None:
+        for product in self.products:
+            product.close()
+            print(f"and {product.path}")
+
+    def discard(self) -> None:
+        for product in self.products:
+            product.discard()
 
 
 def shot_of(clip: Clip) -> Shot:

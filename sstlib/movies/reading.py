@@ -52,7 +52,7 @@ class VideoSequence:
         self._checksums: list[int] = []
         self._stamps: list[int | None] = []
         self._keys: list[int] = []  # numbers of the key frames
-        with _damage_told(self.path):
+        with damage_told(self.path):
             self._index()
         self.frame_names = [f"{t:05d}" for t in range(len(self._stamps))]
         self._numbers = {stamp: t for t, stamp in enumerate(self._stamps)}
@@ -147,7 +147,7 @@ class VideoSequence:
     def frame(self, t: int) -> UInt8[np.ndarray, "height width 3"]:
         t = range(len(self))[t]
         if t not in self._cache:
-            with _damage_told(self.path):
+            with damage_told(self.path):
                 self._decode(t)
         return self._cache[t]
 
@@ -192,7 +192,7 @@ class VideoSequence:
             if number > t or number == t and not same:
                 return False
             if same and number > t - most:
-                self._cache[number] = _upright(frame)
+                self._cache[number] = upright(frame)
                 while len(self._cache) > most:
                     self._cache.popitem(last=False)
             if number == t:
@@ -231,7 +231,7 @@ def _emitted(packets: Iterator[Any], stream: Any) -> Iterator[Any]:
         raise
 
 
-def _upright(frame: Any) -> UInt8[np.ndarray, "height width 3"]:
+def upright(frame: Any) -> UInt8[np.ndarray, "height width 3"]:
     """A decoded frame in RGB, turned as its file says."""
     picture = frame.to_ndarray(format="rgb24")
     turns = round(getattr(frame, "rotation", 0) / 90) % 4
@@ -263,7 +263,7 @@ def _checksum(frame: Any) -> int:
 
 
 @contextmanager
-def _damage_told(path: Path) -> Iterator[None]:
+def damage_told(path: Path | str) -> Iterator[None]:
     """Turns FFmpeg's errors into one that names the file."""
     try:
         yield

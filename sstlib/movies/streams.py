@@ -1,0 +1,102 @@
+"""Frames that come once, one after another, and nobody knows how many: piped in, or from a camera."""
+
+import re
+from collections.abc import Iterator
+from fractions import Fraction
+from io import BufferedIOBase
+from typing import Any
+
+import numpy as np
+
+from sstlib.movies.reading import damage_told, upright
+from sstlib.shapes import UInt8
+
+Frame = UInt8[np.ndarray, "height width 3"]
+CAMERA = re.compile(r"camera:(\d{1,4})")
+
+
+class Stream:
+    """Frames by iteration, RGB, once.
+
+    Args:
+        name: "-" for what is piped in, camera:N for a camera by its number.
+        piped: what is read then.
+        size: height and width of raw frames, 3 bytes a pixel, red first, as `ffmpeg -f rawvideo -pix_fmt rgb24` pipes
+            them; None for a video that can be piped (Y4M, Matroska, MPEG-TS, Motion JPEG).
+        rate: frames a second, of raw frames and cameras that do not say.
+
+    Raises:
+        ValueError: no such source, or a size that goes with another one.
+    """
+
+    def __init__(self, name: str, piped: BufferedIOBase | None = None, size: tuple[int, int] | None = None,
+                 rate: int | float | Fraction | None = None) -> None:
+        if not is_stream(name):
+            raise ValueError(f"{name}: expected - for standard input, or camera:NUMBER")
+        if name != "-" and size is not None:
+            raise ValueError(f"a size goes with raw frames from standard input; {name} has its own")
+        self.name = "standard input" if name == "-" else name
+        self.rate = Fraction(24 if rate is None else rate).limit_denominator(1001)
+        if name != "-":
+            self._frames = self._filmed(int(CAMERA.fullmatch(name)[1]), rate is None)
+        elif size is not None:
+            self._frames = self._raw(piped, size)
+        else:
+            self._frames = self._decoded(piped, rate is None)
+
+    def __iter__(self) -> Iterator[Frame]:
+        return self._frames
+
+    def close(self) -> None:
+        """Lets go of the camera, or of what is decoded."""
+        self._frames.close()
+
+    def _raw(self, piped: BufferedIOBase, size: tuple[int, int]) -> Iterator[Frame]:
+        length, t = 3 * size[0] * size[1], 0
+        while content := piped.read(length):
+            if len(content) < length:
+                raise ValueError(f"{self.name} ends within frame {t}, after {len(content)} of its {length} bytes; are "
+                                 f"frames raw RGB of {size[1]}x{size[0]} pixels?")
+            yield np.frombuffer(content, np.uint8).reshape(*size, 3)
+            t += 1
+
+    def _decoded(self, piped: BufferedIOBase, asks: bool) -> Iterator[Frame]:
+        import av
+
+        with damage_told(self.name), av.open(_Readable(piped), metadata_errors="ignore") as container:
+            if not container.streams.video:
+                raise ValueError(f"{self.name} has no video stream")
+            stream = container.streams.video[0]
+            if asks and stream.average_rate:
+                self.rate = stream.average_rate
+            for frame in container.decode(stream):
+                yield upright(frame)
+
+    def _filmed(self, number: int, asks: bool) -> Iterator[Frame]:
+        import cv2
+
+        camera = cv2.VideoCapture(number)
+        try:
+            if not camera.isOpened():
+                raise ValueError(f"{self.name} cannot be opened; is it there, and does no other program use it?")
+            if asks and camera.get(cv2.CAP_PROP_FPS) >= 1:
+                self.rate = Fraction(camera.get(cv2.CAP_PROP_FPS)).limit_denominator(1001)
+            while True:
+                there, picture = camera.read()
+                if not there:
+                    return
+                yield np.ascontiguousarray(picture[..., ::-1])
+        finally:
+            camera.release()
+
+
+class _Readable:
+    """A pipe as PyAV takes it: without the means to seek, which it has by name only."""
+
+    def __init__(self, piped: Any) -> None:
+        self.read = piped.read
+
+
+def is_stream(name: str) -> bool:
+    """Whether a name is that of standard input or of a camera."""
+    return name == "-" or CAMERA.fullmatch(name) is not None

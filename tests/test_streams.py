@@ -1,0 +1,178 @@
+"""Frames that come once: raw or as a video from a pipe, or from a camera, each as it was and as it comes."""
+
+import io
+import os
+import re
+import subprocess
+import threading
+from fractions import Fraction
+
+import av
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from sstlib import paths, video, weights
+from sstlib.config import named_model
+from sstlib.inference import Segmenter
+from sstlib.model import build
+from sstlib.movies import Stream, is_stream
+
+HEIGHT, WIDTH = 32, 48
+FRAMES = np.random.default_rng(0).integers(0, 256, (6, HEIGHT, WIDTH, 3), np.uint8)
+
+
+class FakeCamera:
+    """OpenCV's capture of a few frames; what it was asked for and whether it was let go of."""
+
+    frames, rate, opened, released = FRAMES, 15.0, [], []
+
+    def __init__(self, number):
+        self.opened.append(number)
+        self.left = list(self.frames)
+
+    def isOpened(self):
+        return bool(len(self.frames))
+
+    def get(self, what):
+        assert what == cv2.CAP_PROP_FPS
+        return self.rate
+
+    def read(self):
+        return (True, self.left.pop(0)[..., ::-1]) if self.left else (False, None)
+
+    def release(self):
+        self.released.append(True)
+
+
+@pytest.fixture
+def camera(monkeypatch):
+    class Camera(FakeCamera):
+        opened, released = [], []
+
+    monkeypatch.setattr(cv2, "VideoCapture", Camera)
+    return Camera
+
+
+def test_raw_frames_come_as_they_are(tmp_path):
+    stream = Stream("-", io.BytesIO(FRAMES.tobytes()), (HEIGHT, WIDTH), 12.5)
+    np.testing.assert_array_equal(list(stream), FRAMES)
+    assert stream.rate == Fraction(25, 2)
+
+
+def test_each_frame_is_there_before_the_next_is_written():
+    """A frame of a pipe that stays open."""
+    reading, writing = os.pipe()
+    with os.fdopen(reading, "rb") as source, os.fdopen(writing, "wb", buffering=0) as target:
+        frames = iter(Stream("-", source, (HEIGHT, WIDTH)))
+        for frame in FRAMES:
+            threading.Thread(target=target.write, args=(frame.tobytes(),)).start()
+            np.testing.assert_array_equal(next(frames), frame)
+
+
+@pytest.mark.parametrize("left", [1, HEIGHT * WIDTH * 3 - 1])
+def test_raw_frames_that_end_within_one_are_told(left):
+    content = FRAMES[:2].tobytes() + FRAMES[2].tobytes()[:left]
+    frames = iter(Stream("-", io.BytesIO(content), (HEIGHT, WIDTH)))
+    next(frames), next(frames)
+    with pytest.raises(ValueError, match=f"standard input ends within frame 2, after {left} of its 4608 bytes.*48x32"):
+        next(frames)
+
+
+PIPED = {"matroska": ("libx264", "yuv444p", {"qp": "0"}), "yuv4mpegpipe": ("wrapped_avframe", "yuv444p", {}),
+         "mpegts": ("mpeg2video", "yuv420p", {}), "mjpeg": ("mjpeg", "yuvj444p", {})}
+
+
+@pytest.mark.parametrize("container", PIPED)
+def test_a_video_that_is_piped_comes_as_its_decoder_gives_it(tmp_path, container):
+    codec, pixels, options = PIPED[container]
+    with av.open(str(tmp_path / "clip"), "w", format=container) as file:
+        stream = file.add_stream(codec, rate=20, width=WIDTH, height=HEIGHT, pix_fmt=pixels, options=options)
+        for frame in FRAMES:
+            file.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        file.mux(stream.encode())
+    with av.open(str(tmp_path / "clip")) as file:
+        expected = [frame.to_ndarray(format="rgb24") for frame in file.decode(video=0)]
+    with subprocess.Popen(["cat", str(tmp_path / "clip")], stdout=subprocess.PIPE) as process:
+        stream = Stream("-", process.stdout)
+        found = list(stream)
+    np.testing.assert_array_equal(found, expected)
+    assert len(found) == len(FRAMES) and (container == "mjpeg" or stream.rate == 20)
+
+
+@pytest.mark.parametrize("content", [b"", b"no video at all" * 100])
+def test_what_is_no_video_is_told(content):
+    with pytest.raises(ValueError, match="standard input: not a video, or damaged"):
+        list(Stream("-", io.BytesIO(content)))
+
+
+def test_a_camera_gives_its_frames_and_is_let_go_of(camera):
+    stream = Stream("camera:3")
+    np.testing.assert_array_equal(list(stream), FRAMES)
+    assert camera.opened == [3] and camera.released == [True] and stream.rate == 15
+    stream = Stream("camera:0", rate=10)
+    next(iter(stream))
+    stream.close()
+    assert camera.released == [True, True] and stream.rate == 10
+    camera.frames = []
+    with pytest.raises(ValueError, match="camera:1 cannot be opened"):
+        list(Stream("camera:1"))
+    assert len(camera.released) == 3
+
+
+@pytest.mark.parametrize("name", ["camera:", "camera:x", "camera:-1", "clip.mp4", "camera:0/clip.mp4", ""])
+def test_other_names_are_no_streams(name):
+    assert not is_stream(name)
+    with pytest.raises(ValueError, match="expected - for standard input, or camera:NUMBER"):
+        Stream(name)
+
+
+def test_a_size_is_of_raw_frames_alone():
+    with pytest.raises(ValueError, match="a size goes with raw frames from standard input"):
+        Stream("camera:0", size=(4, 4))
+
+
+def example(word):
+    """The code of the README in which a word occurs."""
+    blocks = re.findall(r"```python\n(.*?)```", (paths.ROOT / "README.md").read_text(), re.DOTALL)
+    [code] = [block for block in blocks if word in block]
+    return code
+
+
+@pytest.fixture
+def masks(tmp_path, monkeypatch):
+    """Masks that the README names, in the current folder; and a small network in the place of the released one."""
+    monkeypatch.chdir(tmp_path)
+    labels = np.zeros((HEIGHT, WIDTH), np.uint8)
+    labels[8:20, 5:17] = 1
+    video.write_mask("dog_00000.png", labels)
+    video.write_mask("first.png", labels)
+    video.write_mask("another.png", 2 * np.roll(labels, 20, 1))
+    torch.manual_seed(0)
+    network = build(named_model("sst-tiny")).eval()
+    monkeypatch.setattr(weights, "load", lambda name: network)
+    segmenter = Segmenter(network)
+    return [segmenter.step(frame, labels if t == 0 else None).labels for t, frame in enumerate(FRAMES)]
+
+
+def test_the_readme_follows_what_is_piped_in(masks, monkeypatch):
+    class Input:
+        buffer = io.BytesIO(FRAMES.tobytes())
+
+    monkeypatch.setattr("sys.stdin", Input)
+    code = example("movies.Stream")
+    assert len(code.splitlines()) <= 10
+    exec(code.replace("(480, 854)", f"({HEIGHT}, {WIDTH})"), {})
+    found = [video.read_mask(f"masks/{t:05d}.png", video.Reading("ids")) for t in range(len(FRAMES))]
+    np.testing.assert_array_equal(found, masks)
+
+
+def test_the_readme_follows_a_camera(masks, camera, monkeypatch):
+    camera.frames, shown = np.concatenate([FRAMES] * 6), []
+    monkeypatch.setattr(cv2, "imshow", lambda title, picture: shown.append(picture))
+    monkeypatch.setattr(cv2, "waitKey", lambda wait: 27 if len(shown) == 33 else -1)
+    names = {}
+    exec(example("cv2.VideoCapture(0)"), names)
+    assert len(shown) == 33 and camera.released == [True] and names["segmenter"].ids == [0, 1, 2]
+    np.testing.assert_array_equal(shown[5][..., ::-1], video.overlay(FRAMES[5], masks[5]))
