@@ -14,6 +14,7 @@ from sstlib.values import LARGEST, Whole
 
 Record = dict[str, Any]
 SIZES = ["S1", "S2", "S3", "S4", "growth", "memory"]
+WEIGHTS = {"--weights": dict(default="sst-small", metavar="NAME", help="a release or a file (default: sst-small)")}
 DEVICE = {"--device": dict(default="cpu", help="cpu or cuda (default: cpu, on one thread)")}
 
 
@@ -80,4 +81,10 @@ BENCHMARKS: Registry[Benchmark] = Registry(
         **DEVICE, "--clips": _kind(1, 4, "rendered in one call", 10_000)}),
     _entry("scoring", "milliseconds of scoring a frame, beside a plain implementation", {
         "--rounds": _kind(1, 5, "of which the median counts"), "--processes": _kind(1, 2, "of the last method", 1024)}),
+    _entry("corrections", "a mask given again mid-clip against a start there, on DAVIS 2016's training sequences",
+           WEIGHTS),
+    _entry("sizes", "J and seconds of a frame enlarged to 1080p against 480p, on DAVIS 2016's validation sequences, "
+           "and memory at 4K", {**WEIGHTS, "--frames": _kind(3, 20, "of each clip")}),
+    _entry("threads", "one thread against all, with free cores and with a busy one", {
+        **WEIGHTS, "--rounds": _kind(1, 4, "of both, in turns"), "--frames": _kind(2, 30, "of the clip")}),
 )

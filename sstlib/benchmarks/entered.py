@@ -1,17 +1,22 @@
 """What `sst bench` makes of its options: the measurement behind each entry of `BENCHMARKS`, and what it says."""
 
+import statistics
 from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from sstlib.benchmarks import Record, rendering
+import torch
+
+from sstlib import weights
+from sstlib.benchmarks import Record, promises, rendering
 from sstlib.benchmarks import attention as attentions
 from sstlib.benchmarks import frames as stages
 from sstlib.benchmarks import scoring as scorers
 from sstlib.benchmarks import training as steps
 from sstlib.config import named_model
 from sstlib.connectivity import parse
+from sstlib.datasets import open_dataset
 from sstlib.model import build
 from sstlib.native import keep_freed_memory
 from sstlib.provenance import provenance
@@ -110,5 +115,51 @@ def scoring_said(record: Record) -> str:
     return scorers.report(record["milliseconds"])
 
 
-def _record(name: str, **facts: Any) -> Record:
-    return {"kind": "benchmark", "name": name, **facts, "provenance": provenance("generated")}
+def corrections(options: Namespace, keep: Callable[[Record], None]) -> Record:
+    """Corrections on all sequences that are long enough."""
+    rows = promises.corrections(weights.load(options.weights), open_dataset("davis2016", "train"))
+    return _record("corrections", "davis2016 train", weights=options.weights, rows=rows)
+
+
+def corrections_said(record: Record) -> str:
+    rows = record["rows"]
+    apart = max(abs(row["J corrected"] - row["J started"]) for row in rows)
+    ratios = [row["area corrected"] / row["area started"] for row in rows if row["area started"]]
+    return (f"{len(rows)} clips; J of a corrected segmenter and of one that starts there differ by at most "
+            f"{apart:.4f}, their areas by a factor of {min(ratios):.4f} to {max(ratios):.4f}")
+
+
+def sizes(options: Namespace, keep: Callable[[Record], None]) -> Record:
+    """Large frames, and the memory of the largest, which comes first: a young process has freed little."""
+    network = weights.load(options.weights)
+    torch.set_num_threads(1)
+    memory = promises.largest_frames(network)
+    rows = promises.sizes(network, open_dataset("davis2016", "val"), options.frames)
+    return _record("sizes", "davis2016 val, enlarged by bicubic interpolation", weights=options.weights, rows=rows,
+                   **memory)
+
+
+def sizes_said(record: Record) -> str:
+    rows = record["rows"]
+    points = [100 * (row["J at 1080p"] - row["J"]) for row in rows]
+    ratio = statistics.median(row["seconds at 1080p"] / row["seconds"] for row in rows)
+    return (f"1080p against 480p, {len(rows)} clips: {statistics.mean(points):+.2f} points of J ({min(points):+.2f} to "
+            f"{max(points):+.2f}), {ratio:.2f} times the time; at 4K {record['megabytes at most']:.0f} MB at most")
+
+
+def threads(options: Namespace, keep: Callable[[Record], None]) -> Record:
+    """What further threads bring, and cost where a core is busy."""
+    rows = promises.threads(weights.load(options.weights), options.rounds, options.frames)
+    return _record("threads", weights=options.weights, rows=rows)
+
+
+def threads_said(record: Record) -> str:
+    ratios: dict[int, list[float]] = {}
+    for row in record["rows"]:
+        ratios.setdefault(row["busy cores"], []).append(row["seconds with all"] / row["seconds with 1"])
+    return "\n".join(f"{busy} cores busy: all threads take {statistics.median(values):.2f} times as long as one"
+                     for busy, values in ratios.items())
+
+
+def _record(name: str, data: str = "generated", **facts: Any) -> Record:
+    return {"kind": "benchmark", "name": name, **facts, "provenance": provenance(data)}
