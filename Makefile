@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
 
-.PHONY: reproduce test lint format notebooks lab clean
+.PHONY: reproduce test lint format notebooks docs lab clean
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info[:2] == (3, 11) else "constraints.txt is made for Python 3.11, and \
@@ -30,6 +30,9 @@ format: $(STAMP)
 
 notebooks: $(STAMP)
 	$(BIN)/sst reproduce --in-place
+
+docs: $(STAMP)
+	$(BIN)/python -m sstlib.reproduction.reference
 
 lab: $(STAMP)
 	$(BIN)/jupyter lab --notebook-dir notebooks

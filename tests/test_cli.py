@@ -176,11 +176,12 @@ def test_reproduction_of_what_is_all_recorded_reuses_it_and_writes_tables_and_re
     monkeypatch.delenv("SST_DAVIS", raising=False)
     monkeypatch.setattr(paths, "davis", lambda: None)
     monkeypatch.setattr("sstlib.releases.released", list)  # no attention is recorded
+    monkeypatch.setattr("sstlib.reproduction.reference.make", lambda folder: f"API reference: {folder}")
     for _, run in sweep.select(list(SWEEPS)):
         record_of(run).write()
     assert cli.main(["reproduce"]) == 0
     said = capsys.readouterr().out
-    assert "no DAVIS folder" in said and "0 ran" in said
+    assert "no DAVIS folder" in said and "0 ran" in said and f"API reference: {tmp_path / 'report' / 'api'}" in said
     assert f"short ({len(list(runs.rglob('*.json')))} runs)  reused" in said
     assert (tmp_path / "tables" / "encoding.csv").is_file() and "50.0" in (tmp_path / "report" /
                                                                            "index.html").read_text()

@@ -17,7 +17,7 @@ from sstlib.cli import main
 from sstlib.config import MODELS, RunConfig, TrainingConfig
 from sstlib.connectivity import Local
 from sstlib.datasets import DATASETS, DataSet, samples, sst_occlusion
-from sstlib.datasets.folder import open_folder
+from sstlib.datasets.registry import tree
 from sstlib.entries import Registry
 from sstlib.experiments import SWEEPS, RunRecord, findings, records, run, tables
 from sstlib.experiments.sweeps import SEEDS, VARIANTS, Variant
@@ -91,8 +91,9 @@ def film(folder, sequences=("left", "right"), frames=5):
 
 @pytest.fixture
 def toy_data(add, tmp_path):
-    film(tmp_path / "toy")
-    return add(DATASETS, DataSet("toy-squares", lambda name, split, folder: open_folder(folder or tmp_path / "toy"),
+    for split in ("train", "val"):
+        film(tmp_path / "toys" / split)
+    return add(DATASETS, DataSet("toy-squares", tree(tmp_path / "toys"),
                                  ("train", "val"), terms="drawn for a test", derived="As toys are: for playing only.",
                                  license="other", protocol="davis2016", hidden=frozenset({"train"}),
                                  benchmark=datasets.Benchmark("val", "toy-squares val")))
@@ -102,7 +103,7 @@ def test_a_data_set_is_listed_scored_and_trained_on_by_its_name(toy_data, tmp_pa
     assert main(["data", "list"]) == 0
     listed = capsys.readouterr().out
     assert "toy-squares\n  train: 2 sequences, 10 frames" in listed and "terms: drawn for a test" in listed
-    call = ["evaluate", str(tmp_path / "toy" / "Annotations"), "--dataset", "toy-squares", "--processes", "1"]
+    call = ["evaluate", str(tmp_path / "toys" / "val" / "Annotations"), "--dataset", "toy-squares", "--processes", "1"]
     assert main([*call, "--json", str(tmp_path / "record.json")]) == 0
     record = json.loads((tmp_path / "record.json").read_text())
     assert record["protocol"]["name"] == "davis2016" and record["global"]["J"]["mean"] == 1.0
@@ -139,6 +140,7 @@ def test_weights_of_several_data_state_all_of_their_terms():
 
     assert trained_on({"real": "", "photo_ratio": 0.0}) == "generated"
     assert trained_on({"real": "", "photo_ratio": 0.2}) == "photographs", "photographs are real frames, too"
+    assert trained_on({"real": "davis2017*2+youtube2019", "photo_ratio": 0.1}) == "davis2017+youtube2019+photographs"
     terms, license = terms_of("davis2016+photographs")
     assert "DAVIS 2016" in terms and "ECSSD" in terms and license == "cc-by-nc-4.0"
     assert terms_of("generated") == terms_of("sst-occlusion") and terms_of("generated")[1] == "mit"
@@ -286,7 +288,7 @@ def test_frames_are_measured_by_name(place, capsys):
 
 @pytest.mark.parametrize("made_of", ["counts", "masks"])
 def test_a_metric_is_in_screen_record_comparison_and_table(add, place, capsys, made_of):
-    of_counts = lambda counts: 2 * counts[..., 0] / np.maximum(counts[..., 0] + counts[..., 1], 1)
+    of_counts = lambda n: 2 * n[..., 0] / np.maximum(n[..., 0] + n[..., 1], 1)
     film(place / "truth")
     for path in (place / "truth" / "Annotations" / "left").iterdir():
         labels = np.roll(samples.np.asarray(samples.Image.open(path)), 4, 1)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sstlib import paths
+from sstlib.datasets.folder import open_folder
 from sstlib.entries import Registry, lazily
 from sstlib.video import Sequence
 
@@ -74,6 +75,16 @@ class DataSet:
     most: int = 0
 
 
+def tree(folder: Path) -> Opener:
+    """Opens the splits of a data set that lie as folder/SPLIT/{JPEGImages,Annotations}/SEQUENCE/FRAME."""
+    def opened(name: str, split: str, other: Path | None) -> list[Sequence]:
+        place = (other or folder) / split
+        if not place.is_dir():
+            raise Absent(f"{place}: no such folder; put {name} {split} there")
+        return open_folder(place)
+    return opened
+
+
 def _davis(year: str, cite: str, folder: str, most: int, urls: tuple[str, ...], **more) -> DataSet:
     return DataSet(
         f"davis{year}", lazily("sstlib.datasets.davis:open_split"), license="cc-by-nc-4.0", protocol=f"davis{year}",
@@ -129,8 +140,6 @@ def open_dataset(name: str, split: str = "val", folder: Path | str | None = None
     """
     if name not in DATASETS:
         if Path(name).exists():
-            from sstlib.datasets.folder import open_folder
-
             return open_folder(Path(name))
         raise ValueError(f"unknown data set {name!r}; known: {', '.join(DATASETS)}, or the path of a folder or video")
     known = DATASETS[name]

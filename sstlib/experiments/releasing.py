@@ -10,7 +10,7 @@ import pandas as pd
 
 from sstlib import paths, weights
 from sstlib.config import RunConfig
-from sstlib.datasets import DATASETS
+from sstlib.datasets import DATASETS, samples
 from sstlib.experiments.card import write_card
 from sstlib.paths import atomic_write, refuse_inputs
 from sstlib.training.start import BACKBONE, PARTS
@@ -49,8 +49,8 @@ def terms_of(trained_on: str) -> tuple[str, str]:
 
 def trained_on(data: dict[str, Any]) -> str:
     """What the run of a configuration's `data` was trained on, as `terms_of` reads it."""
-    parts = [data["real"]] * bool(data["real"]) + [PHOTOGRAPHS] * (data.get("photo_ratio", 0) > 0)
-    return "+".join(parts) or GENERATED
+    real = samples.weights_of(data["real"]) if data["real"] else {}
+    return "+".join([*real, *[PHOTOGRAPHS] * (data.get("photo_ratio", 0) > 0)]) or GENERATED
 
 
 def release(run: Path, name: str, data: str, start: str | None = None) -> list[Path]:

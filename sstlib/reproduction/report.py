@@ -170,6 +170,7 @@ def _page(sections: list[dict[str, str]], record: dict[str, Any] | None) -> str:
     front = f"<section id='found'>{front}</section>" if front else ""
     style = (Path(__file__).parent / "page.css").read_text()
     mounted = pages.mounted(record) if 'data-explorer="' in body else ""
+    reference = " <a href='api/index.html'>API reference</a>." if (paths.REPORT / "api" / "index.html").exists() else ""
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -188,7 +189,7 @@ def _page(sections: list[dict[str, str]], record: dict[str, Any] | None) -> str:
 <header><p class="kicker">Report</p>
 <p class="title">Sparse Spatiotemporal Transformers for Video Object Segmentation</p>
 <p class="facts">{html.escape(facts)}. To explore without a notebook: <a href="explorer.html">explorer.html</a>,
-one file for any web server.</p></header>
+one file for any web server.{reference}</p></header>
 {front}
 {body}
 </main>

@@ -1,0 +1,43 @@
+"""The API reference has a page for every module, made of its docstrings, and its pages share one style."""
+
+import importlib.util
+import re
+
+import pytest
+
+from sstlib import connectivity
+from sstlib.reproduction import reference
+
+
+def test_every_module_that_is_an_interface_has_a_page():
+    names = reference.modules()
+    assert {"sstlib", "sstlib.attention.front", "sstlib.connectivity", "sstlib.model.sst", "sstlib.metrics"} <= {*names}
+    assert len(names) == len({*names}) and not any(name.startswith(("sstlib.cli", "sstlib.__")) for name in names)
+    assert all(importlib.util.find_spec(name) for name in names)
+
+
+def test_without_pdoc_one_line_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "pdoc", None)
+    with pytest.raises(ValueError, match=r"needs pdoc: pip install 'sstlib\[docs\]'"):
+        reference.write(tmp_path / "api", ["sstlib.connectivity"])
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert reference.make(tmp_path / "api") == "no API reference: pip install 'sstlib[docs]'"
+    assert not (tmp_path / "api").exists()
+
+
+def test_pages_say_what_docstrings_say_in_one_shared_style(tmp_path):
+    pytest.importorskip("pdoc", reason="pdoc is not installed")
+    (tmp_path / "api").mkdir()
+    (tmp_path / "api" / "old.html").write_text("of a module that is gone")
+    first = reference.write(tmp_path / "api", ["sstlib.connectivity", "sstlib.metrics", "sstlib.metrics.counts"])
+    assert first == tmp_path / "api" / "index.html" and first.exists()
+    assert {path.name for path in tmp_path.iterdir()} == {"api"} and not (tmp_path / "api" / "old.html").exists()
+    page = (tmp_path / "api" / "sstlib" / "connectivity.html").read_text()
+    text = " ".join(re.sub(r"<[^>]+>", "", page).split())
+    for thing in (connectivity.Grid, connectivity.Connectivity.pairs, connectivity.reach):
+        assert " ".join(thing.__doc__.split("(")[0].split("`")[0].split()) in text, thing
+    assert "<style>" not in page
+    pages = [tmp_path / "api" / "sstlib" / name for name in ("connectivity.html", "metrics/counts.html")]
+    sheets = {(page.parent / re.search(r'stylesheet" href="([^"]+)"', page.read_text())[1]).resolve() for page in pages}
+    [sheet] = sheets
+    assert sheet.parent == (tmp_path / "api").resolve() and len(sheet.read_text()) > 1000
