@@ -32,7 +32,7 @@ notebooks: $(STAMP)
 	$(BIN)/sst reproduce --in-place
 
 docs: $(STAMP)
-	$(BIN)/python -m sstlib.reproduction.reference
+	$(BIN)/python -m sstlib.reproduction.docstrings
 
 lab: $(STAMP)
 	$(BIN)/jupyter lab --notebook-dir notebooks

@@ -126,3 +126,8 @@ def best_of_others(scores):
             others = [scores[other][place] for other in range(len(scores)) if other != o]
             out[o][place] = max(others) if others else 0
     return out
+
+
+def dice(prediction, truth):
+    """Of two masks, by their pixels."""
+    return 2 * float((prediction & truth).sum()) / float(prediction.sum() + truth.sum())

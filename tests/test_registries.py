@@ -3,6 +3,7 @@
 import json
 import types
 
+import loops
 import matplotlib.colors
 import numpy as np
 import pandas as pd
@@ -19,6 +20,7 @@ from sstlib.connectivity import Local
 from sstlib.datasets import DATASETS, DataSet, samples, sst_occlusion
 from sstlib.datasets.registry import tree
 from sstlib.entries import Registry
+from sstlib.evaluation import folders
 from sstlib.experiments import SWEEPS, RunRecord, findings, records, run, tables
 from sstlib.experiments.sweeps import SEEDS, VARIANTS, Variant
 from sstlib.metrics import METRICS, Metric
@@ -234,11 +236,6 @@ def test_a_method_trains_by_its_name_and_has_its_row_and_its_mark(add, place, mo
     assert any("Memory of one mask" in text.get_text() for text in picture.axes[0].texts)
 
 
-def dice(prediction, truth):
-    """Of two masks, by their pixels."""
-    return 2 * float((prediction & truth).sum()) / float(prediction.sum() + truth.sum())
-
-
 def test_a_benchmark_is_measured_by_its_name_and_leaves_a_record(add, place, capsys):
     add(BENCHMARKS, Benchmark("toy", "how fast nothing is", lambda options, keep: {
         "kind": "benchmark", "name": "toy", "seconds": 0.25 * options.rounds}, lambda record: f"{record['seconds']} s",
@@ -287,7 +284,7 @@ def test_frames_are_measured_by_name(place, capsys):
 
 
 @pytest.mark.parametrize("made_of", ["counts", "masks"])
-def test_a_metric_is_in_screen_record_comparison_and_table(add, place, capsys, made_of):
+def test_a_metric_is_in_screen_record_comparison_and_table(add, place, capsys, monkeypatch, made_of):
     of_counts = lambda n: 2 * n[..., 0] / np.maximum(n[..., 0] + n[..., 1], 1)
     film(place / "truth")
     for path in (place / "truth" / "Annotations" / "left").iterdir():
@@ -297,7 +294,7 @@ def test_a_metric_is_in_screen_record_comparison_and_table(add, place, capsys, m
     call += ["--json", str(place / "record.json"), "--csv", str(place / "table.csv")]
     call += ["--protocol", "davis2016"]
     assert main(call) == 0 and "D mean" not in capsys.readouterr().out
-    add(METRICS, Metric("D", "Dice", **{made_of: of_counts if made_of == "counts" else dice}))
+    add(METRICS, Metric("D", "Dice", **{made_of: of_counts if made_of == "counts" else loops.dice}))
     assert main([*call, "--row", "moved"]) == 0, "a record without the metric is made again"
     said = capsys.readouterr().out
     expected = 2 * 16 / (20 + 20)  # of 20 columns 16 overlap
@@ -306,6 +303,12 @@ def test_a_metric_is_in_screen_record_comparison_and_table(add, place, capsys, m
     assert record["global"]["D"]["mean"] == pytest.approx(expected)
     assert record["sequences"]["left"]["objects"]["1"]["D_per_frame"] == pytest.approx([expected] * 3)
     assert "D mean" in (place / "table.csv").read_text()
+    monkeypatch.setattr(folders, "WORTHWHILE", 1)
+    assert folders.evaluate(place / "moved", place / "truth" / "Annotations", protocol="davis2016", sequences=["left"],
+                            processes=2).to_dict()["sequences"] == record["sequences"], "other processes know it, too"
+    write_mask(place / "small" / "left" / "00001.png", np.zeros((4, 4), np.uint8))
+    assert main(["evaluate", str(place / "small"), *call[2:4], "left", "--missing", "zeros"]) == 2
+    assert "4 x 4 and the truth 48 x 64" in capsys.readouterr().err
     (place / "earlier.json").write_bytes((place / "record.json").read_bytes())
     assert main([*call, "--against", str(place / "earlier.json")]) == 0
     assert "  D +0.0" in capsys.readouterr().out

@@ -69,6 +69,11 @@ def over_objects(rows, part):
     return {"J": j, "F": f, "J&F": (j + f) / 2}
 
 
+def known(values):
+    """Those of J and F, whatever other metrics there are."""
+    return {k: values[k] for k in ("J", "F", "J&F")}
+
+
 def rows_of(chosen):
     return [(j, f) for score in chosen for j, f in zip(score.similarity, score.accuracy)]
 
@@ -78,9 +83,9 @@ def test_a_record_weighs_every_object_alike_and_not_every_sequence():
                   measured(Evaluation(PROTOCOLS["davis2017"], {s.name: s for s in scores()}, (), {}, {}))):
         assert {k: found[k] for k in ("J", "F", "J&F")} == pytest.approx(over_objects(rows_of(scores()), "mean"))
         for part in ("recall", "decay"):
-            assert found[part] == pytest.approx(over_objects(rows_of(scores()), part))
+            assert known(found[part]) == pytest.approx(over_objects(rows_of(scores()), part))
         for score in scores():
-            assert found["sequences"][score.name] == pytest.approx(over_objects(rows_of([score]), "mean"))
+            assert known(found["sequences"][score.name]) == pytest.approx(over_objects(rows_of([score]), "mean"))
     by_sequence = mean(over_objects(rows_of([score]), "mean")["J&F"] for score in scores())
     assert abs(by_sequence - found["J&F"]) > 0.01, "the scores do not tell the two averages apart"
     assert found["frames"] == {"one": {"J": scores()[0].similarity[0].tolist(), "F": scores()[0].accuracy[0].tolist()}}
@@ -94,7 +99,7 @@ def test_an_evaluation_averages_over_objects_and_g_over_seen_and_unseen_ones():
     evaluation = Evaluation(PROTOCOLS["youtube"], {s.name: s for s in scores()}, (), {}, groups)
     for part in PARTS:
         expected = over_objects(rows_of(scores()), part)
-        assert {k: getattr(s, part) for k, s in evaluation.overall().items()} == pytest.approx(expected)
+        assert known({k: getattr(s, part) for k, s in evaluation.overall().items()}) == pytest.approx(expected)
     found, parts = evaluation.youtube(), []
     for group, members in groups.items():
         rows = [(s.similarity[o - 1], s.accuracy[o - 1]) for s in scores() for o in s.objects if (s.name, o) in members]

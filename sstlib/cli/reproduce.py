@@ -24,7 +24,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from sstlib import reproduction
-    from sstlib.reproduction import reference, report
+    from sstlib.reproduction import docstrings, report
 
     began = time.monotonic()
     paths.davis()  # a wrong SST_DAVIS is found before anything runs
@@ -45,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
             if outcome.status in ("ran", "reused"):
                 reproduction.write_in_place(task, chosen[task.name])
     if not arguments.only:
-        print(reference.make(paths.REPORT / "api"))
+        print(docstrings.make(paths.REPORT / "api"))
     page = report.write(reproduction.notebook_tasks(reproduction.choose([]), parameters), executed)
     print(f"\n{reproduction.summary(outcomes + executed)}\n  {time.monotonic() - began:.0f} s in all; report: {page}")
     return int(any(outcome.status == "failed" for outcome in outcomes + executed))

@@ -311,7 +311,9 @@ def _mapping(processes: int) -> Iterator[Callable]:
     if processes < 2:
         yield map
         return
-    added = {name: one for name, one in METRICS.items() if one.masks}  # of a program's own, new processes know nothing
+    added = {  # of a program's own, new processes know nothing
+        name: one for name, one in METRICS.items() if one.masks and not one.masks.__module__.startswith("sstlib.")
+    }
     with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), _enter, (added,)) as pool:
         try:
             yield pool.map

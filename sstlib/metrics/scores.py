@@ -205,9 +205,10 @@ def count_frame(prediction: UInt8[np.ndarray, "rows columns"], truth: UInt8[np.n
     """
     true, predicted = object_ids(truth), object_ids(prediction)
     either = sorted({*true, *predicted})
+    counts = dict(zip(either, frame_counts(prediction, truth, either)))
     measured = {(one.name, value): one.masks(prediction == value, truth == value)
                 for one in METRICS.values() if one.masks for value in either}
-    return FrameCounts(true, predicted, dict(zip(either, frame_counts(prediction, truth, either))), measured)
+    return FrameCounts(true, predicted, counts, measured)
 
 
 def object_ids(labels: UInt8[np.ndarray, "height width"]) -> tuple[int, ...]:

@@ -6,11 +6,11 @@ import re
 import pytest
 
 from sstlib import connectivity
-from sstlib.reproduction import reference
+from sstlib.reproduction import docstrings
 
 
 def test_every_module_that_is_an_interface_has_a_page():
-    names = reference.modules()
+    names = docstrings.modules()
     assert {"sstlib", "sstlib.attention.front", "sstlib.connectivity", "sstlib.model.sst", "sstlib.metrics"} <= {*names}
     assert len(names) == len({*names}) and not any(name.startswith(("sstlib.cli", "sstlib.__")) for name in names)
     assert all(importlib.util.find_spec(name) for name in names)
@@ -19,9 +19,9 @@ def test_every_module_that_is_an_interface_has_a_page():
 def test_without_pdoc_one_line_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "pdoc", None)
     with pytest.raises(ValueError, match=r"needs pdoc: pip install 'sstlib\[docs\]'"):
-        reference.write(tmp_path / "api", ["sstlib.connectivity"])
+        docstrings.write(tmp_path / "api", ["sstlib.connectivity"])
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    assert reference.make(tmp_path / "api") == "no API reference: pip install 'sstlib[docs]'"
+    assert docstrings.make(tmp_path / "api") == "no API reference: pip install 'sstlib[docs]'"
     assert not (tmp_path / "api").exists()
 
 
@@ -29,7 +29,7 @@ def test_pages_say_what_docstrings_say_in_one_shared_style(tmp_path):
     pytest.importorskip("pdoc", reason="pdoc is not installed")
     (tmp_path / "api").mkdir()
     (tmp_path / "api" / "old.html").write_text("of a module that is gone")
-    first = reference.write(tmp_path / "api", ["sstlib.connectivity", "sstlib.metrics", "sstlib.metrics.counts"])
+    first = docstrings.write(tmp_path / "api", ["sstlib.connectivity", "sstlib.metrics", "sstlib.metrics.counts"])
     assert first == tmp_path / "api" / "index.html" and first.exists()
     assert {path.name for path in tmp_path.iterdir()} == {"api"} and not (tmp_path / "api" / "old.html").exists()
     page = (tmp_path / "api" / "sstlib" / "connectivity.html").read_text()

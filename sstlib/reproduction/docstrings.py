@@ -1,6 +1,6 @@
 """The API reference: pages made of the docstrings by pdoc, into results/report/api.
 
-`python -m sstlib.reproduction.reference` writes them, in a process of its own, as it imports every module.
+`python -m sstlib.reproduction.docstrings` writes them, in a process of its own, as it imports every module.
 """
 
 import importlib.util
