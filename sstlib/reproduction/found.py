@@ -4,6 +4,7 @@ import base64
 import html
 import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
@@ -49,7 +50,7 @@ def front(titles: dict[str, str]) -> str:
     return "<h1>What was found</h1>\n" + "\n".join(parts) if parts else ""
 
 
-def described(path) -> str:
+def described(path: Path) -> str:
     """The description that a figure's file carries (`plots.save`), else its name."""
     with Image.open(path) as picture:
         return getattr(picture, "text", {}).get("Description", path.stem.replace("_", " "))
