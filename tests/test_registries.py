@@ -293,16 +293,16 @@ def test_a_metric_is_in_screen_record_comparison_and_table(add, place, capsys, m
     call = ["evaluate", str(place / "moved"), str(place / "truth" / "Annotations"), "--sequences", "left"]
     call += ["--json", str(place / "record.json"), "--csv", str(place / "table.csv")]
     call += ["--protocol", "davis2016"]
-    assert main(call) == 0 and "D mean" not in capsys.readouterr().out
-    add(METRICS, Metric("D", "Dice", **{made_of: of_counts if made_of == "counts" else loops.dice}))
+    assert main(call) == 0 and "toy mean" not in capsys.readouterr().out
+    add(METRICS, Metric("toy", "Dice", **{made_of: of_counts if made_of == "counts" else loops.dice}))
     assert main([*call, "--row", "moved"]) == 0, "a record without the metric is made again"
     said = capsys.readouterr().out
     expected = 2 * 16 / (20 + 20)  # of 20 columns 16 overlap
-    assert "D mean" in said and f"  D {100 * expected:.1f}" in said
+    assert "toy mean" in said and f"toy {100 * expected:.1f}" in said
     record = json.loads((place / "record.json").read_text())
-    assert record["global"]["D"]["mean"] == pytest.approx(expected)
-    assert record["sequences"]["left"]["objects"]["1"]["D_per_frame"] == pytest.approx([expected] * 3)
-    assert "D mean" in (place / "table.csv").read_text()
+    assert record["global"]["toy"]["mean"] == pytest.approx(expected)
+    assert record["sequences"]["left"]["objects"]["1"]["toy_per_frame"] == pytest.approx([expected] * 3)
+    assert "toy mean" in (place / "table.csv").read_text()
     monkeypatch.setattr(folders, "WORTHWHILE", 1)
     assert folders.evaluate(place / "moved", place / "truth" / "Annotations", protocol="davis2016", sequences=["left"],
                             processes=2).to_dict()["sequences"] == record["sequences"], "other processes know it, too"
@@ -311,9 +311,10 @@ def test_a_metric_is_in_screen_record_comparison_and_table(add, place, capsys, m
     assert "4 x 4 and the truth 48 x 64" in capsys.readouterr().err
     (place / "earlier.json").write_bytes((place / "record.json").read_bytes())
     assert main([*call, "--against", str(place / "earlier.json")]) == 0
-    assert "  D +0.0" in capsys.readouterr().out
-    assert tables.davis2016().set_index("method").loc["moved", "D"] == pytest.approx(100 * expected)
+    assert "toy +0.0" in capsys.readouterr().out
+    assert "toy" not in tables.measured("history"), "no record of these has it"
+    assert tables.davis2016().set_index("method").loc["moved", "toy"] == pytest.approx(100 * expected)
     RunRecord("davis2016", "older", 0, {}, {"J": 0.5, "F": 0.5, "J&F": 0.5}, {}).write()
-    assert np.isnan(tables.davis2016().set_index("method").loc["older", "D"])
-    table = tables.davis2016().dropna(subset="D").rename(columns={"method": "variant"})
-    assert "D (%)" in spreads(table.assign(runs=1, **{"D sd": np.nan}), "D").axes[0].get_xlabel()
+    assert np.isnan(tables.davis2016().set_index("method").loc["older", "toy"])
+    table = tables.davis2016().dropna(subset="toy").rename(columns={"method": "variant"})
+    assert "toy (%)" in spreads(table.assign(runs=1, **{"toy sd": np.nan}), "toy").axes[0].get_xlabel()

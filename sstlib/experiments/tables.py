@@ -2,6 +2,7 @@
 
 import json
 from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +16,18 @@ from sstlib.experiments.sweeps import EXPERIMENT, SWEEPS
 from sstlib.metrics import METRICS
 from sstlib.paths import atomic_write
 
+OFFICIAL = ("J&F", "J", "F")
 
-def scores() -> tuple[str, ...]:
-    """Columns of a table of scores."""
-    return "J&F", *METRICS
+
+def scores(runs: Iterable[records.RunRecord] = ()) -> tuple[str, ...]:
+    """Columns of a table of scores: those of the official evaluator, and further metrics that some record has."""
+    known = {name for run in runs for name in run.metrics}
+    return *OFFICIAL, *(name for name in METRICS if name in known and name not in OFFICIAL)
 
 
 def _score(record: records.RunRecord, name: str) -> float:
     """A score in percent; NaN where a record is older than the metric."""
-    return 100 * record.score(name) if name in record.metrics or name in ("J&F", "J", "F") else np.nan
+    return 100 * record.score(name) if name in record.metrics or name in OFFICIAL else np.nan
 
 
 def published(table: str) -> pd.DataFrame:
@@ -50,8 +54,9 @@ def measured(sweep: str) -> pd.DataFrame:
 
     A variant without records has a row of its own with 0 runs, so that a gap is seen.
     """
-    by_variant = _by_variant()
-    rows = [_row(label, by_variant.get(variant, [])) for variant, label in SWEEPS[sweep].labels.items()]
+    by_variant, labels = _by_variant(), SWEEPS[sweep].labels
+    columns = scores(run for variant in labels for run in by_variant.get(variant, []))
+    rows = [_row(label, by_variant.get(variant, []), columns) for variant, label in labels.items()]
     return pd.DataFrame(rows)
 
 
@@ -62,9 +67,9 @@ def _by_variant() -> dict[str, list[records.RunRecord]]:
     return found
 
 
-def _row(label: str, runs: list[records.RunRecord]) -> dict[str, object]:
+def _row(label: str, runs: list[records.RunRecord], columns: Sequence[str]) -> dict[str, object]:
     row: dict[str, object] = {"variant": label, "runs": len(runs)}
-    for score in scores():
+    for score in columns:
         values = np.array([_score(run, score) for run in runs])
         row[score] = values.mean() if len(values) else np.nan
         row[f"{score} sd"] = values.std(ddof=1) if len(values) > 1 else np.nan
@@ -120,13 +125,14 @@ def davis2016() -> pd.DataFrame:
 
 def on_dataset(name: str) -> pd.DataFrame:
     """A row a method that was scored on a data set, then published ones if there are any, never mixed in a column."""
-    rows = [{"method": record.variant, **{score: _score(record, score) for score in scores()},
-             "training": record.metrics.get("trained_on", ""), "published J&F": np.nan}
-            for record in records.read_all(name)]
+    scored = records.read_all(name)
+    columns = scores(scored)
+    rows = [{"method": record.variant, **{score: _score(record, score) for score in columns},
+             "training": record.metrics.get("trained_on", ""), "published J&F": np.nan} for record in scored]
     if name in _published():
         rows += [{"method": row["method"], "training": row["training"], "published J&F": row["J&F"]}
                  for row in published(name).to_dict("records")]
-    return pd.DataFrame(rows, columns=["method", "training", *scores(), "published J&F"])
+    return pd.DataFrame(rows, columns=["method", "training", *columns, "published J&F"])
 
 
 def releases() -> pd.DataFrame:
