@@ -2,6 +2,9 @@
 
 import os
 import re
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
@@ -238,7 +241,9 @@ def test_an_interrupt_or_a_full_disk_leaves_whole_files_alone(folder, sst, monke
     monkeypatch.setattr("sstlib.sessions.sinks.write_mask", failing)
     status, _, error = sst()
     assert status == 2 and "No space left" in error and error.count("\n") <= 2
-    assert sorted(path.name for path in (folder / "out").iterdir()) == ["00000.png", "00001.png"]
+    assert sorted(path.name for path in (folder / "out").iterdir()) == [
+        ".sst-segment.safetensors", "00000.png", "00001.png"
+    ]
     np.testing.assert_array_equal(read_mask("out/00000.png"), square())
 
 
@@ -333,3 +338,140 @@ def test_the_overlay_has_the_times_of_its_video(folder, sst):
     assert sst("clip.mp4", "mask.png", "out", "--overlay", "--sheet", "sheet.png")[0] == 0
     assert VideoSequence("out/overlay.mp4").rate == VideoSequence("clip.mp4").rate == 12.5
     assert (folder / "sheet.png").is_file()
+
+
+def test_a_run_that_was_interrupted_goes_on_and_ends_alike(folder, sst, monkeypatch):
+    assert sst("frames", "mask.png", "whole", "--threads", 1, "--confidence", "whole.csv")[0] == 0
+    written = []
+
+    def interrupted(path, labels):
+        if len(written) == 3:
+            raise KeyboardInterrupt
+        written.append(path)
+        return write_mask(path, labels)
+
+    monkeypatch.setattr("sstlib.sessions.sinks.write_mask", interrupted)
+    status, _, error = sst("frames", "mask.png", "out", "--threads", 1, "--confidence", "c.csv")
+    assert status == 130 and "of 5 frames are done; the same command goes on from there" in error
+    monkeypatch.undo()
+    os.chdir(folder)
+    (folder / "out" / ".00003.png.x.part").write_bytes(b"half")
+    before = content(folder)
+    status, _, error = sst("frames", "mask.png", "out", "--threads", 1, "--confidence", "c.csv", "--flip")
+    assert status == 2 and "differs in: --flip (was False, is True)" in error and error.count("\n") == 1
+    write_mask("mask2.png", square(1, 9))
+    status, _, error = sst("frames", "mask2.png", "out", "--threads", 1, "--confidence", "c.csv")
+    assert status == 2 and "differs in: given masks" in error
+    (folder / "mask2.png").unlink()
+    assert content(folder) == before
+    status, out, _ = sst("frames", "mask.png", "out", "--threads", 1, "--confidence", "c.csv")
+    assert status == 0 and "goes on with the run that was interrupted in out" in out and "5 masks are in out" in out
+    assert content(folder / "out") == content(folder / "whole")
+    assert (folder / "c.csv").read_text() == (folder / "whole.csv").read_text()
+
+
+def test_some_frames_keep_their_names_and_numbers(folder, sst):
+    status, out, _ = sst("frames", "mask.png", "out", "--start", 1, "--stride", 2, "--at", 3, "--confidence", "c.csv")
+    assert status == 0 and "segmented are 2 of them, number 1 (named 00001) to 3, every 2th, counted from 0" in out
+    assert sorted(path.name for path in (folder / "out").iterdir()) == ["00001.png", "00003.png"]
+    np.testing.assert_array_equal(read_mask("out/00003.png"), square())
+    rows = (folder / "c.csv").read_text().splitlines()
+    assert rows[0] == "frame,name,object,object_name,presence,doubt,confidence,area"
+    assert [row.split(",")[:3] for row in rows[1:]] == [["1", "00001", "1"], ["3", "00003", "1"]]
+    assert rows[2] == f"3,00003,1,,1,0,1,{(square() > 0).sum()}"
+
+
+@pytest.mark.parametrize("more, words", [
+    (["--start", 5], "no frame is left"), (["--stop", 6], "has 5 frames, 0..4"),
+    (["--start", 3, "--stop", 3], "no frame"),
+    (["--start", 2, "--at", 1], "of which this one is not segmented"), (["--box", "1,2,3,4"], "not by both"),
+    (["--watch"], "--corrections"), (["--corrections", "nowhere"], "no such folder of corrections"),
+])
+def test_ranges_and_options_that_cannot_be_are_refused(folder, sst, more, words):
+    status, _, error = sst("frames", "mask.png", "out", *more)
+    assert status == 2 and words in error and error.count("\n") == 1 and not (folder / "out").exists()
+
+
+@pytest.fixture
+def prompted(network, capsys):
+    """Runs the command with prompts in place of a mask."""
+    def run(*options):
+        status = main(["segment", "frames", "--weights", str(network), *map(str, options)])
+        said = capsys.readouterr()
+        return status, said.out, said.err
+    return run
+
+
+def test_prompts_are_objects_by_name_and_shown_before_the_run(folder, prompted):
+    status, out, _ = prompted("--polygon", "dog=5,8", "16,8", "16,19", "5,19", "--polygon", "30,20", "40,20", "40,30",
+                              "--polygon", "dog=20,2", "24,2", "24,4", "--preview", "first.png")
+    assert status == 0 and "2 objects: 1 (dog) = " in out and "first.png shows frame 00000" in out
+    assert Image.open("first.png").size == SHAPE[::-1] and not (folder / "out").exists()
+    status, out, _ = prompted("--polygon", "dog=5,8", "16,8", "16,19", "5,19", "--polygon", "7=30,20", "40,20", "40,30",
+                              "--at", 2, "--out", "out")
+    assert status == 0 and "object 1 (dog): " in out and "object 7: " in out
+    np.testing.assert_array_equal(read_mask("out/00002.png") == 1, square() == 1)
+
+
+@pytest.mark.parametrize("options, words", [
+    (["--box", "1,2,3"], "is not X,Y,WIDTH,HEIGHT"), (["--box", "a=1,2,x,4"], "is not X,Y,WIDTH,HEIGHT"),
+    (["--box", "=1,2,3,4"], "has no name"), (["--points", "1,2", "!3"], "is not X,Y"),
+    (["--points", "!1,2"], "no point on"),
+    (["--points", "48,2"], "object 1: the point 48,2 is not in the frame"),
+    (["--polygon", "1,2", "3,4"], "polygon of 2"),
+    (["--box", "dog=40,2,20,9"], "object dog: the box"), (["--polygon", "0=1,2", "3,4", "5,9"], "numbered 1..254"),
+    (["--polygon", "1,1", "3,1", "2,3", "--polygon", "0,0", "9,0", "9,9", "0,9"], "beneath the others"),
+    ([], "--mask or by"),
+])
+def test_prompts_that_cannot_be_meant_are_refused(folder, prompted, options, words):
+    status, _, error = prompted(*options, "--out", "out")
+    assert status == 2 and words in error and error.count("\n") == 1 and not (folder / "out").exists()
+
+
+def test_several_videos_end_in_one_table(folder, sst):
+    write_video("a.mp4", FRAMES)
+    write_video("b.mp4", FRAMES[:3])
+    (folder / "masks").mkdir()
+    write_mask("masks/a.png", square())
+    status, out, error = sst("?.mp4", "masks", "out")
+    assert status == 2 and "no mask, or folder of masks, for the video b" in error
+    assert out.count("masks are in out/") == 1
+    assert re.search(r"\na +5 +1 +[0-9.]+ +done\nb +failed\n", out)
+    write_mask("masks/b.png", square(4))
+    status, out, _ = sst("?.mp4", "masks", "again", "--exit-doubt", 1)
+    assert status == 0 and len(list((folder / "again" / "b").iterdir())) == 3
+    assert sst("?.mp4", "masks", "other", "--at", 1)[0] == 2
+    assert sst("nothing*.mp4", "masks", "other")[2].startswith("sst segment: nothing*.mp4: no file")
+
+
+def test_doubt_has_an_exit_status_of_its_own(folder, sst, monkeypatch):
+    monkeypatch.setattr("sstlib.sessions.worst_share", lambda told: 0.4)
+    assert sst("frames", "mask.png", "out", "--exit-doubt", 0.5)[0] == 0
+    status, _, error = sst("frames", "mask.png", "other", "--exit-doubt", 0.3)
+    assert status == 3 and "in 40% of its frames" in error
+
+
+@pytest.mark.slow
+def test_killed_at_ten_moments_a_run_ends_as_if_it_had_not_been(folder, network, tmp_path):
+    """300 frames, a process killed by signal 9 again and again."""
+    frames = np.random.default_rng(1).integers(0, 256, (300, *SHAPE, 3), np.uint8)
+    write_video("long.mp4", frames)
+
+    def command(out):
+        return [sys.executable, "-m", "sstlib", "segment", "long.mp4", "--mask", "mask.png", "--out", out, "--weights",
+                str(network), "--threads", "1"]
+
+    started = time.monotonic()
+    subprocess.run(command("whole"), check=True, capture_output=True)
+    seconds, kills = time.monotonic() - started, 0
+    for moment in np.random.default_rng(2).uniform(0.2, 0.9, 10):
+        process = subprocess.Popen(command("out"), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        time.sleep(moment * seconds)
+        kills += process.poll() is None
+        process.kill()
+        process.communicate()
+        if not (folder / "out" / ".sst-segment.safetensors").exists() and (folder / "out").exists():
+            break  # done between two kills
+    if kills < 10 or (folder / "out" / ".sst-segment.safetensors").exists():
+        subprocess.run(command("out"), capture_output=True)
+    assert kills and content(folder / "out") == content(folder / "whole")

@@ -1,4 +1,6 @@
-"""Sessions: in which order frames are segmented, which frames are wanted, and what sinks are handed."""
+"""Sessions: in which order frames are segmented, which frames are wanted, what sinks are handed, and that an interrupt
+or a late correction changes nothing of the result.
+"""
 
 import numpy as np
 import pytest
@@ -7,8 +9,8 @@ import torch
 from sstlib.config import named_model
 from sstlib.inference import segment_sequence
 from sstlib.model import build
-from sstlib.sessions import Clip, MaskFolder, Part, Sink, carry, walk
-from sstlib.video import ArraySequence, read_mask
+from sstlib.sessions import Clip, Corrections, MaskFolder, Part, Session, Sink, carry, state, worst_share
+from sstlib.video import ArraySequence, read_mask, write_mask
 
 SIZE = (41, 67)
 FRAMES = np.random.default_rng(3).integers(0, 256, (6, *SIZE, 3), dtype=np.uint8)
@@ -28,7 +30,7 @@ def network():
 
 def test_frames_come_forward_and_then_backward_each_with_its_picture(network):
     clip = Clip(ArraySequence(FRAMES), {0: 0 * square(), 3: square()})
-    steps = list(walk(network, clip))
+    steps = list(Session(network, clip))
     assert [t for t, *_ in steps] == [3, 4, 5, 2, 1, 0]
     expected = dict(segment_sequence(network, ArraySequence(FRAMES), {3: square()}))
     for t, prediction, frame in steps:
@@ -57,11 +59,11 @@ class Listening(Sink):
 
 def test_every_sink_gets_every_frame_and_hears_of_the_end(network):
     sinks = [Listening(), Listening()]
-    assert len(list(carry(walk(network, Clip(ArraySequence(FRAMES), {2: square()})), sinks))) == 6
+    assert len(list(carry(Session(network, Clip(ArraySequence(FRAMES), {2: square()})), sinks))) == 6
     assert [sink.told for sink in sinks] == [[2, 3, 4, 5, 1, 0, "closed"]] * 2
     failing = [Listening(), Listening(4)]
     with pytest.raises(OSError, match="No space left"):
-        list(carry(walk(network, Clip(ArraySequence(FRAMES), {2: square()})), failing))
+        list(carry(Session(network, Clip(ArraySequence(FRAMES), {2: square()})), failing))
     assert [sink.told for sink in failing] == [[2, 3, 4, "discarded"], [2, 3, "discarded"]]
 
 
@@ -74,7 +76,7 @@ def test_what_was_written_stays_valid_when_the_video_ends_early(network, tmp_pat
 
     clip, written = Clip(Broken(FRAMES), {0: square()}), []
     with pytest.raises(ValueError, match="frame 3"):
-        for t, prediction, _ in carry(walk(network, clip), [MaskFolder(clip, tmp_path, [])]):
+        for t, prediction, _ in carry(Session(network, clip), [MaskFolder(clip, tmp_path, [])]):
             np.testing.assert_array_equal(read_mask(tmp_path / f"{t:05d}.png"), prediction.labels)
             written.append(t)
     assert written == [0, 1, 2]
@@ -88,3 +90,84 @@ def test_a_part_of_a_sequence_keeps_the_names_of_its_frames():
     np.testing.assert_array_equal(part.label(2), square())
     with pytest.raises(IndexError):
         part.frame(3)
+
+
+@pytest.mark.parametrize("name", ["sst-tiny", "sst-small"])
+@pytest.mark.parametrize("after", [1, 3, 4, 6])
+def test_an_interrupted_session_goes_on_as_if_nothing_had_been(tmp_path, name, after):
+    torch.manual_seed(0)
+    network = build(named_model(name)).eval()
+    clip = Clip(ArraySequence(FRAMES), {0: 0 * square(), 2: square(), 4: square(9, 20, 40)})
+    options = {"flip": after == 3}
+    whole = {t: prediction for t, prediction, _ in Session(network, clip, options)}
+    broken = Session(network, clip, options)
+    broken.keep_state(tmp_path / "state", {"a": 1})
+    steps = iter(broken)
+    for _ in range(after):
+        next(steps)
+    if after == 6:
+        assert next(steps, None) is None
+    broken.write_state()
+    known = state.read(tmp_path / "state")
+    assert known["facts"] == {"a": 1}
+    resumed = Session(network, clip, options)
+    resumed.go_on_from(known)
+    rest = {t: prediction for t, prediction, _ in resumed}
+    assert len(rest) in (6 - after, 7 - after) and len(resumed.told) == 6
+    for t, prediction in rest.items():
+        np.testing.assert_array_equal(prediction.memberships, whole[t].memberships)
+        np.testing.assert_array_equal(prediction.labels, whole[t].labels)
+        assert prediction.presence == whole[t].presence and prediction.doubt == whole[t].doubt
+
+
+def test_the_layout_of_tensors_is_as_it_was_and_what_is_shared_is_written_once(tmp_path):
+    tensor = torch.randn(2, 3, 4, 5).to(memory_format=torch.channels_last)
+    state.write(tmp_path / "state", {"a": tensor, "b": [tensor, (1, "x", None)], "c": torch.arange(3).expand(2, 3)})
+    known = state.read(tmp_path / "state")
+    assert known["a"].stride() == tensor.stride() and torch.equal(known["a"], tensor)
+    assert known["b"][1] == (1, "x", None) and known["b"][0].data_ptr() == known["a"].data_ptr()
+    assert torch.equal(known["c"], torch.arange(3).expand(2, 3))
+
+
+@pytest.mark.parametrize("damage", [lambda data: data[:len(data) // 2], lambda data: b"", lambda data: b"x" * 900])
+def test_a_damaged_state_is_named(tmp_path, damage):
+    state.write(tmp_path / "state", {"a": torch.zeros(9)})
+    (tmp_path / "state").write_bytes(damage((tmp_path / "state").read_bytes()))
+    with pytest.raises(ValueError, match="state: the state of an interrupted run is damaged.*--no-resume"):
+        state.read(tmp_path / "state")
+
+
+@pytest.mark.parametrize("late", [False, True])
+@pytest.mark.parametrize("at", [1, 3, 4])
+def test_a_correction_counts_from_its_frame_on_whenever_it_comes(network, tmp_path, monkeypatch, late, at):
+    monkeypatch.setattr("sstlib.sessions.corrections.SETTLED", 0.0)
+    clip = Clip(ArraySequence(FRAMES), {2: square()})
+    expected = {t: p.labels for t, p, _ in Session(network, Clip(clip.frames, {2: square(), at: square(7, 20, 40)}))}
+    if at < 2:  # the first given mask is where a session starts
+        backward = Session(network, Clip(ArraySequence(FRAMES[::-1].copy()), {3: square(), 5 - at: square(7, 20, 40)}))
+        backward = {5 - t: p.labels for t, p, _ in backward}
+        expected = {t: p.labels for t, p, _ in Session(network, clip)} | {t: backward[t] for t in range(2)}
+    corrections, result = Corrections(tmp_path, clip.frames, clip.size), {}
+    if not late:
+        write_mask(tmp_path / f"{at:05d}.png", square(7, 20, 40))
+    for t, prediction, _ in Session(network, clip, {}, corrections):
+        if t == (0 if at < 2 else 5) and late:
+            write_mask(tmp_path / f"{at:05d}.png", square(7, 20, 40))
+            late = False
+        result[t] = prediction.labels
+    assert {t: labels.tobytes() for t, labels in result.items()} == {
+        t: labels.tobytes() for t, labels in expected.items()}
+    np.testing.assert_array_equal(result[at] == 7, square(7, 20, 40) == 7)
+
+
+def test_a_correction_of_no_frame_is_refused(tmp_path):
+    write_mask(tmp_path / "00009.png", square())
+    with pytest.raises(ValueError, match="00009.png: clip has no frame '00009'"):
+        Corrections(tmp_path, ArraySequence(FRAMES), SIZE)
+    with pytest.raises(FileNotFoundError, match="no such folder of corrections"):
+        Corrections(tmp_path / "nowhere", ArraySequence(FRAMES), SIZE)
+
+
+def test_the_most_doubtful_object_counts():
+    told = {t: {1: [1.0, 0.0, 1.0, 9], 2: [float(t < 3), float(t == 1), 1.0, 9]} for t in range(4)}
+    assert worst_share(told) == 0.5 and worst_share({}) == 0.0

@@ -1,51 +1,128 @@
 """Masks that `sst segment` is given: its options for them, how they are read and checked, and what is said of it."""
 
 import argparse
+import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from sstlib.cli import _arguments
-from sstlib.video import FolderSequence, Reading, Sequence, areas, images, read_mask
+from sstlib.cli import _arguments, _prompts
+from sstlib.video import FolderSequence, Reading, Sequence, areas, images, read_mask, reading_of
 
 LISTED = 6  # masks that are named one by one
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Options of the masks that are given."""
-    parser.add_argument("--mask", required=True, metavar="FILE",
+    parser.add_argument("--mask", metavar="FILE",
                         help="palette or gray PNG with an id for each object, white on black, or a color for each "
                              "object on black; or a folder of such, named as their frames, when several frames are "
                              "given")
     parser.add_argument("--threshold", type=_arguments.whole(1, 255), metavar="LEVEL",
                         help="read masks with soft edges, too: levels from this one (1..255) on are the one object")
-    parser.add_argument("--at", type=int, default=0, metavar="FRAME",
-                        help="number of the frame that the mask belongs to (default 0, the first); earlier frames are "
-                             "segmented backward from it")
+    parser.add_argument("--at", type=int, metavar="FRAME",
+                        help="number of the frame that the mask, or the prompts, belong to (default: the first that is "
+                             "segmented); earlier frames are segmented backward from it")
 
 
-def mask_files(path: Path, at: int, sequence: Sequence) -> dict[int, Path]:
-    """Mask files by frame number, from one file or from a folder of files named as their frames.
+def read(arguments: argparse.Namespace, sequence: Sequence, frames: Sequence) -> tuple[Any, list[Path], list[str]]:
+    """The clip with all that is given of it, the files that were read, and what is said of it before work starts.
+
+    Args:
+        sequence: the whole video.
+        frames: what is segmented of it.
+
+    Raises:
+        ValueError: no mask and no prompt, or both; or one that does not fit.
+    """
+    from sstlib.sessions import Clip
+
+    if bool(arguments.mask) == bool(arguments.prompts):
+        raise ValueError("give the objects of one frame either by --mask or by --box, --points and --polygon"
+                         f"{', not by both' if arguments.mask else ''}")
+    at = at_frame(arguments.at, sequence, frames)
+    if arguments.prompts:
+        labels, names = _prompts.labels_of(frames.frame(at), arguments.prompts)
+        clip = Clip(frames, {at: labels}, names)
+        sources, lines = [], [f"prompts: for frame {frames.frame_names[at]}, {named_areas(labels, names)}"]
+    else:
+        files = mask_files(Path(arguments.mask), arguments.at, at, sequence, frames)
+        reading = reading_of(files.values(), arguments.threshold)
+        clip = Clip(frames, given_masks(files, frames, reading))
+        sources = [Path(arguments.mask), *files.values()]
+        lines = [f"{files[t]}: for frame {frames.frame_names[t]}, {areas(clip.given[t])}; read as: {reading}"
+                 for t in sorted(files)[:LISTED]]
+        lines += [f"and {len(files) - LISTED} more masks, read alike"] if len(files) > LISTED else []
+    if clip.before:
+        lines.append(f"no object before frame {frames.frame_names[clip.before]}: masks are empty up to there")
+    return clip, sources, [*opening(arguments.video, sequence, frames, clip.size), *lines]
+
+
+def at_frame(at: int | None, sequence: Sequence, frames: Sequence) -> int:
+    """The place among the frames that are segmented of the one that `--at` names.
+
+    Raises:
+        ValueError: it is not among them.
+    """
+    times = range(len(frames)) if frames is sequence else frames.times
+    if at is None:
+        return 0
+    if at not in times:
+        raise ValueError(f"--at {at}: {sequence.name} has frames 0..{len(sequence) - 1}"
+                         + (", of which this one is not segmented" if 0 <= at < len(sequence) else ""))
+    return times.index(at)
+
+
+def opening(path: str, sequence: Sequence, frames: Sequence, size: tuple[int, int]) -> list[str]:
+    """Lines about the video, and which of its frames are segmented."""
+    folder = isinstance(sequence, FolderSequence)
+    rate = "" if folder else f", {float(getattr(sequence, 'rate', 0)):g} frames a second"
+    lines = [f"{path}: {'folder' if folder else 'video'} of {len(sequence)} frames, {size[1]}x{size[0]}{rate}"]
+    if frames is not sequence:
+        every = "" if frames.times.step == 1 else f", every {frames.times.step}th"
+        lines.append(f"segmented are {len(frames)} of them, number {frames.times[0]} (named {frames.frame_names[0]}) "
+                     f"to {frames.times[-1]}{every}, counted from 0")
+    return lines
+
+
+def named_areas(labels: np.ndarray, names: Mapping[int, str]) -> str:
+    """What labels hold, objects by number and name."""
+    counts = np.bincount(labels.ravel(), minlength=256)
+    ids = [n for n in np.flatnonzero(counts).tolist() if n not in (0, 255)]
+    return f"{len(ids)} object{'s' * (len(ids) > 1)}: " + ", ".join(
+        f"{n}{f' ({names[n]})' if n in names else ''} = {counts[n]:,} pixels" for n in ids)
+
+
+def mask_files(path: Path, at: int | None, first: int, sequence: Sequence, frames: Sequence) -> dict[int, Path]:
+    """Mask files by their place among the frames that are segmented, from one file, which belongs to the frame at place
+    `first`, or from a folder of files named as their frames.
 
     Raises:
         FileNotFoundError: no such file or folder.
-        ValueError: a mask in the folder that belongs to no frame; a folder with `at`; a frame that is not there.
+        ValueError: a mask in the folder that belongs to no frame; a folder with `at`; none of a frame that is
+            segmented.
     """
     if not path.is_dir():
-        if not 0 <= at < len(sequence):
-            raise ValueError(f"--at {at}: {sequence.name} has frames 0..{len(sequence) - 1}")
-        return {at: path}
+        return {first: path}
     if at:
         raise ValueError(f"--at {at} goes with a single mask; {path} is a folder, whose masks are named as their "
                          "frames: leave --at out")
-    numbers = {name: t for t, name in enumerate(sequence.frame_names)}
-    listed = images(path, "masks")
-    stray = [name for name in listed if name not in numbers]
+    listed, names = images(path, "masks"), set(sequence.frame_names)
+    stray = [name for name in listed if name not in names]
     if stray:
         raise ValueError(f"{listed[stray[0]]}: {sequence.name} has no frame {stray[0]!r}; masks are named as their "
                          "frames")
-    return {numbers[name]: file for name, file in listed.items()}
+    numbers = {name: t for t, name in enumerate(frames.frame_names)}
+    files = {numbers[name]: file for name, file in listed.items() if name in numbers}
+    if not files:
+        raise ValueError(f"{path}: none of its masks is of a frame that is segmented ({frames.frame_names[0]} to "
+                         f"{frames.frame_names[-1]})")
+    if unused := len(listed) - len(files):
+        print(f"note: {unused} of the masks in {path} {'are' if unused > 1 else 'is'} of frames that are not segmented",
+              file=sys.stderr)
+    return files
 
 
 def given_masks(files: Mapping[int, Path], sequence: Sequence, reading: Reading) -> dict[int, np.ndarray]:
@@ -54,9 +131,9 @@ def given_masks(files: Mapping[int, Path], sequence: Sequence, reading: Reading)
     Raises:
         ValueError: a mask that cannot be read, of another size than the frames, or none that holds an object.
     """
-    from sstlib.sessions import first_object
+    from sstlib.sessions import first_object, size_of
 
-    height, width = getattr(sequence, "size", None) or sequence.frame(0).shape[:2]
+    height, width = size_of(sequence)
     masks = {}
     for t, path in sorted(files.items()):
         masks[t] = read_mask(path, reading)
@@ -72,20 +149,3 @@ def given_masks(files: Mapping[int, Path], sequence: Sequence, reading: Reading)
         raise ValueError(f"{next(iter(files.values()))}: the given masks hold no object, only background{void}; mark "
                          "at least one to follow")
     return masks
-
-
-def report(path: str, sequence: Sequence, files: Mapping[int, Path], masks: Mapping[int, np.ndarray],
-           reading: Reading) -> None:
-    """Prints what was read, before work starts: the video, and what each mask was taken for."""
-    from sstlib.sessions import first_object
-
-    height, width = next(iter(masks.values())).shape
-    folder = isinstance(sequence, FolderSequence)
-    rate = "" if folder else f", {float(getattr(sequence, 'rate', 0)):g} frames a second"
-    print(f"{path}: {'folder' if folder else 'video'} of {len(sequence)} frames, {width}x{height}{rate}")
-    for t in sorted(files)[:LISTED]:
-        print(f"{files[t]}: for frame {sequence.frame_names[t]}, {areas(masks[t])}; read as: {reading}")
-    if len(files) > LISTED:
-        print(f"and {len(files) - LISTED} more masks, read alike")
-    if before := first_object(masks):
-        print(f"no object before frame {sequence.frame_names[before]}: masks are empty up to there")

@@ -30,7 +30,7 @@ CODECS = ("h264", "hevc", "vp9")
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Options of the outputs."""
-    parser.add_argument("--out", required=True, type=Path, metavar="DIR",
+    parser.add_argument("--out", type=Path, metavar="DIR",
                         help="folder for FRAME.png, palette PNGs of ids, written as they come")
     parser.add_argument("--overwrite", action="store_true",
                         help="replace what an earlier run left in the folder, and remove its other masks and exports")

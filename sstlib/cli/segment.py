@@ -1,23 +1,38 @@
-"""`sst segment VIDEO --mask FIRST.png --out DIR`: masks for every frame of a video file or a folder of frames."""
+"""`sst segment VIDEO --mask FIRST.png --out DIR`: masks for every frame of video files or folders of frames."""
 
 import argparse
 import sys
 import warnings
-from pathlib import Path
+from typing import Any
 
-from tqdm import tqdm
-
-from sstlib.cli import _arguments, _masks, _outputs
-from sstlib.video import Sequence, reading_of
+from sstlib.cli import _arguments, _masks, _outputs, _prompts, _runs, _videos
+from sstlib.cli._status import DOUBTFUL
+from sstlib.video import Sequence
 
 HELP = "carry the mask of one frame, or of several, through a whole video"
+EXAMPLES = """examples:
+  sst segment dog.mp4 --mask dog_00000.png --out masks --overlay
+  sst segment dog.mp4 --box dog=40,60,200,150 --preview first.png             what would be followed
+  sst segment dog.mp4 --box dog=40,60,200,150 --at 100 --out masks            both ways from frame 100
+  sst segment dog.mp4 --mask 00000.png --start 100 --stop 200 --at 100 --out masks
+  sst segment 'clips/*.mp4' --mask first_masks --out masks                    first_masks/NAME.png for clips/NAME.mp4
+  sst segment dog.mp4 --mask 00000.png --out masks --corrections fixed --watch --confidence dog.csv --exit-doubt 0.2
+
+An interrupted run goes on where it was when the same command is given again.
+exit status: 0 done, 1 a fault of this program, 2 bad input, 3 doubtful (--exit-doubt), 130 interrupted
+"""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments."""
-    parser.add_argument("video", metavar="VIDEO", help="a video file, or a folder of frames")
+    parser.formatter_class, parser.epilog = argparse.RawDescriptionHelpFormatter, EXAMPLES
+    parser.add_argument("video", nargs="+", metavar="VIDEO",
+                        help="a video file or a folder of frames; several, or a pattern in quotes, go one after "
+                             "another, each into a folder of its name in --out")
     _masks.configure(parser)
+    _prompts.configure(parser)
     _outputs.configure(parser)
+    _runs.configure(parser)
     parser.add_argument("--weights", default="sst-small", metavar="NAME",
                         help="released weights by name, or a file (default sst-small)")
     parser.add_argument("--longest", type=int, metavar="PIXELS",
@@ -38,33 +53,106 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Segments the video and says where the masks are."""
+    """Segments the videos and says where the masks are."""
     import torch
 
-    from sstlib import weights
-    from sstlib.model.presence import sentences
-    from sstlib.sessions import Clip, carry, walk
-
+    _videos.check(arguments)
     device = _arguments.usable_device(arguments.device)
-    sequence = opened(arguments.video)
-    files = _masks.mask_files(Path(arguments.mask), arguments.at, sequence)
-    stale = _outputs.checked(arguments, sequence, [arguments.video, arguments.mask, arguments.weights, *files.values()])
-    reading = reading_of(files.values(), arguments.threshold)
-    clip = Clip(sequence, _masks.given_masks(files, sequence, reading))
-    _masks.report(arguments.video, sequence, files, clip.given, reading)
-    network = weights.load(arguments.weights, device)
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
+    videos = _videos.expanded(arguments.video)
+    with _runs.stopped_as_by_hand():
+        if len(videos) == 1:
+            arguments.video = videos[0]
+            return segment(arguments, device).status
+        return _videos.one_after_another(arguments, videos, lambda own: segment(own, device))
+
+
+def segment(arguments: argparse.Namespace, device: str) -> _videos.Outcome:
+    """Segments one video."""
+    sequence = opened(arguments.video)
+    frames = _runs.chosen(sequence, arguments)
+    clip, sources, said = _masks.read(arguments, sequence, frames)
+    before = _runs.interrupted_state(arguments.out, arguments.resume) if arguments.out else None
+    if arguments.out:
+        stale = _outputs.checked(_videos.replacing(arguments, before), frames, [arguments.video, arguments.weights,
+                                                                                *sources])
+    print(*said, sep="\n", flush=True)
+    if arguments.preview:
+        t = min(t for t in clip.given if t >= clip.before)
+        _prompts.write_preview(arguments.preview, clip.frames.frame(t), clip.given[t], dict(clip.names))
+        print(f"{arguments.preview} shows frame {clip.frames.frame_names[t]}")
+    if not arguments.out:
+        return _videos.Outcome(clip, {})
+    sinks = _outputs.sinks(arguments, clip, stale)
+    session = prepared(arguments, clip, device, before, any(sink.needs_all for sink in sinks))
+    walked(arguments, session, sinks)
+    return finished(arguments, session)
+
+
+def prepared(arguments: argparse.Namespace, clip: Any, device: str, before: dict[str, Any] | None,
+             anew: bool) -> Any:
+    """The session, where an interrupted one was if there is one and it need not start anew."""
+    from sstlib import releases, weights
+    from sstlib.sessions import Corrections, Session
+
+    network = weights.load(arguments.weights, device)
     report_size(clip.size, network.longest, arguments.longest)
     options = {"longest": arguments.longest, "flip": arguments.flip, "scales": tuple(arguments.scales),
                "aggregation": arguments.aggregation, "keep_reference": arguments.keep_reference or None}
-    steps = carry(walk(network, clip, **options), _outputs.sinks(arguments, clip, stale))
-    told = {}
-    for t, prediction, _ in tqdm(steps, total=len(sequence), unit="frame", ascii=True, desc=sequence.name,
-                                 disable=None):
-        told[t] = prediction.presence, prediction.doubt
-    print(*sentences(sequence.frame_names, told), sep="\n")
-    return 0
+    corrections = None
+    if arguments.corrections:
+        corrections = Corrections(arguments.corrections, clip.frames, clip.size)
+    session = Session(network, clip, options, corrections, arguments.watch)
+    facts = _runs.facts(arguments, clip, releases.find(arguments.weights), {"device": device})
+    if before is not None:
+        _runs.require_same(arguments.out, before["facts"], facts)
+        if not anew:
+            session.go_on_from(before)
+        why = ", whose soft masks must be computed anew" if anew else ""
+        print(f"goes on with the run that was interrupted in {arguments.out}: {session.finished} of "
+              f"{len(clip.frames)} frames are done{why}", flush=True)
+    _runs.clear_parts(arguments.out)
+    session.keep_state(arguments.out / _runs.STATE, facts)
+    return session
+
+
+def walked(arguments: argparse.Namespace, session: Any, sinks: list[Any]) -> None:
+    """Takes every step, with a line of progress, and keeps the state until all outputs are there."""
+    from tqdm import tqdm
+
+    from sstlib.sessions import carry
+
+    total = len(session.clip.frames)
+    with tqdm(total=total, initial=session.finished, unit="frame", ascii=True, desc=session.clip.frames.name,
+              disable=True if arguments.quiet else None) as progress:
+        try:
+            for _ in carry(session, sinks):
+                progress.update(session.finished - progress.n)
+        except KeyboardInterrupt:
+            session.write_state()
+            print(f"\n{session.finished} of {total} frames are done; the same command goes on from there",
+                  file=sys.stderr)
+            raise
+
+
+def finished(arguments: argparse.Namespace, session: Any) -> _videos.Outcome:
+    """Says what became of the objects, writes the table, and removes the state: all is there."""
+    from sstlib.paths import atomic_write
+    from sstlib.sessions import confidence_table, object_lines, worst_share
+
+    if arguments.confidence:
+        with atomic_write(arguments.confidence, "w") as file:
+            file.write(confidence_table(session.clip, session.told))
+        print(f"and {arguments.confidence}")
+    (arguments.out / _runs.STATE).unlink(missing_ok=True)
+    print(*object_lines(session.clip, session.told), sep="\n")
+    share = worst_share(session.told)
+    doubtful = arguments.exit_doubt is not None and share > arguments.exit_doubt
+    if doubtful:
+        print(f"an object was lost or doubtful in {share:.0%} of its frames, more than --exit-doubt "
+              f"{arguments.exit_doubt:g} allows", file=sys.stderr)
+    return _videos.Outcome(session.clip, session.told, DOUBTFUL if doubtful else 0)
 
 
 def report_size(size: tuple[int, int], trained: int | None, longest: int | None) -> None:
@@ -75,7 +163,7 @@ def report_size(size: tuple[int, int], trained: int | None, longest: int | None)
     if (height, width) != size:
         why = "the size that the weights are for; --longest 0 takes them in full" if longest is None else \
             "as --longest says"
-        print(f"frames of {size[1]}x{size[0]} are worked on at {width}x{height}, {why}")
+        print(f"frames of {size[1]}x{size[0]} are worked on at {width}x{height}, {why}", flush=True)
 
 
 def opened(path: str) -> Sequence:

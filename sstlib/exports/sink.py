@@ -41,6 +41,7 @@ class Exports(Sink):
         self._soft = [product for product in self.products if product.soft == "all"]
         self._ordered = [product for product in self.products if product.soft != "all"]
         self._needs_alpha = any(product.soft == "alpha" for product in self._ordered)
+        self.needs_all = bool(self._soft) or self._needs_alpha
 
     def write(self, t: int, frame: Frame, prediction: Prediction) -> None:
         self.shot.ids |= set(prediction.ids) - {0}

@@ -1,7 +1,10 @@
 """One video carried from its given masks through all its frames, step by step, into whatever takes the masks."""
 
-from sstlib.sessions.clip import Clip, Part, first_object
+from sstlib.sessions.clip import Clip, Part, first_object, size_of
+from sstlib.sessions.corrections import Corrections
+from sstlib.sessions.session import Session, carry
 from sstlib.sessions.sinks import MaskFolder, Sink
-from sstlib.sessions.walk import carry, walk
+from sstlib.sessions.summary import confidence_table, object_lines, worst_share
 
-__all__ = ["Clip", "MaskFolder", "Part", "Sink", "carry", "first_object", "walk"]
+__all__ = ["Clip", "Corrections", "MaskFolder", "Part", "Session", "Sink", "carry", "confidence_table",
+           "first_object", "object_lines", "size_of", "worst_share"]

@@ -4,6 +4,7 @@ called.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from fractions import Fraction
 
 import numpy as np
 
@@ -22,6 +23,16 @@ class Part:
     def __init__(self, sequence: Sequence, times: range) -> None:
         self.sequence, self.times, self.name = sequence, times, sequence.name
         self.frame_names = [sequence.frame_names[t] for t in times]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of all frames."""
+        return size_of(self.sequence)
+
+    @property
+    def rate(self) -> Fraction | float:
+        """Frames a second."""
+        return getattr(self.sequence, "rate", 24.0) / abs(self.times.step)
 
     def __len__(self) -> int:
         return len(self.times)
@@ -52,10 +63,19 @@ class Clip:
         """Height and width of all frames."""
         return next(iter(self.given.values())).shape
 
+    def number(self, t: int) -> int:
+        """The number of a frame in its video."""
+        return self.frames.times[t] if isinstance(self.frames, Part) else t
+
     @property
     def before(self) -> int:
         """How many frames at the start hold no object, as the given masks say."""
         return first_object(self.given)
+
+
+def size_of(sequence: Sequence) -> tuple[int, int]:
+    """Height and width of all frames of a sequence, or of its first where nobody knows more."""
+    return getattr(sequence, "size", None) or sequence.frame(0).shape[:2]
 
 
 def first_object(given: Mapping[int, np.ndarray]) -> int:

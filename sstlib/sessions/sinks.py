@@ -16,8 +16,14 @@ class Sink:
 
     `write` is called once a frame, in the order in which frames are segmented: from the first given mask to the end,
     and then backward from it. What needs another order, or all frames at once, is made in `close` from the masks that
-    are in the folder by then.
+    are in the folder by then. After an interrupt, frames that were done are not written again, unless `needs_all`. A
+    frame comes again that was corrected.
+
+    Attributes:
+        needs_all: whether every prediction is needed, so that an interrupted run starts over.
     """
+
+    needs_all = False
 
     def write(self, t: int, frame: UInt8[np.ndarray, "height width 3"], prediction: Prediction) -> None:
         """Takes the masks of frame number `t`."""
@@ -33,14 +39,13 @@ class MaskFolder(Sink):
     """FRAME.png of every frame, a palette PNG, as soon as it is known."""
 
     def __init__(self, clip: Clip, out: Path, stale: list[Path]) -> None:
-        self.clip, self.out, self.stale, self.count = clip, out, stale, 0
+        self.clip, self.out, self.stale = clip, out, stale
 
     def write(self, t: int, frame: np.ndarray, prediction: Prediction) -> None:
         write_mask(self.out / f"{self.clip.frames.frame_names[t]}.png", prediction.labels)
-        self.count += 1
         while self.stale:  # not before a first mask is there: until then all may still be refused
             path = self.stale.pop()
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     def close(self) -> None:
-        print(f"{self.count} masks are in {self.out}")
+        print(f"{len(self.clip.frames)} masks are in {self.out}")

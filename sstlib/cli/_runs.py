@@ -1,0 +1,143 @@
+"""How `sst segment` runs: which frames, how it goes on after an interrupt, what it watches and what it says at the
+end.
+"""
+
+import argparse
+import hashlib
+import signal
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sstlib.cli import _arguments
+from sstlib.video import FolderSequence, Sequence
+
+STATE = ".sst-segment.safetensors"  # in the folder of masks, while a run is not finished
+# Options that do not change what lies in the folder when a run is finished
+FREE = ("command", "confidence", "corrections", "device", "exit_doubt", "fail_fast", "mask", "out", "overwrite",
+        "preview", "quiet", "resume", "run", "sheet", "threads", "video", "watch")
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Options of the run."""
+    parser.add_argument("--start", type=_arguments.whole(), default=0, metavar="FRAME",
+                        help="number of the first frame that is segmented; frames are numbered from 0, here and "
+                             "everywhere, and masks keep the names that they have in the whole video")
+    parser.add_argument("--stop", type=_arguments.whole(1), metavar="FRAME",
+                        help="number of the first frame that is not segmented any more (default: to the end)")
+    parser.add_argument("--stride", type=_arguments.whole(1), default=1, metavar="N",
+                        help="take every Nth frame from --start on (default 1)")
+    parser.add_argument("--corrections", type=Path, metavar="DIR",
+                        help="folder of masks named as their frames, which may grow meanwhile: objects in one are as "
+                             "it says from its frame on; where it comes late, the run goes back")
+    parser.add_argument("--watch", action="store_true",
+                        help="with --corrections: wait for more of them when all frames are done, until Ctrl-C")
+    parser.add_argument("--confidence", type=_arguments.new_file, metavar="FILE.csv",
+                        help="also write a row for each object and frame: probability that it is in sight, doubt (that "
+                             "its mask is wrong), confidence, area in pixels")
+    parser.add_argument("--exit-doubt", type=_arguments.number(0, 1), metavar="SHARE",
+                        help="end with exit status 3 where an object was lost or doubtful in more than this share of "
+                             "its frames (0..1); without it, 0 means done, 2 bad input, 1 a fault of this program, 130 "
+                             "interrupted")
+    parser.add_argument("--no-resume", dest="resume", action="store_false",
+                        help="start anew in a folder with --overwrite, instead of going on where a run of the same "
+                             "arguments was interrupted")
+    parser.add_argument("--fail-fast", action="store_true",
+                        help="of several videos, stop at the first that fails (default: go on; the exit status is 2)")
+    parser.add_argument("--quiet", action="store_true", help="no progress line (there is none either where standard "
+                                                             "error is no terminal), and only the last lines")
+
+
+def chosen(sequence: Sequence, arguments: argparse.Namespace) -> Sequence:
+    """The frames of a video that are wanted.
+
+    Raises:
+        ValueError: none are.
+    """
+    from sstlib.sessions import Part
+
+    count = len(sequence)
+    stop = count if arguments.stop is None else arguments.stop
+    times = range(arguments.start, min(stop, count), arguments.stride)
+    if stop > count:
+        raise ValueError(f"--stop {stop}: {sequence.name} has {count} frames, 0..{count - 1}; leave --stop out to go "
+                         "to the end")
+    if not times:
+        raise ValueError(f"--start {arguments.start} --stop {stop}: no frame is left; {sequence.name} has frames "
+                         f"0..{count - 1}, and --stop is the first that is not segmented")
+    return sequence if times == range(count) else Part(sequence, times)
+
+
+def facts(arguments: argparse.Namespace, clip: Any, network_file: Path, rest: Mapping[str, Any]) -> dict[str, Any]:
+    """What must be equal for an interrupted run to go on: options, and the content of all that is read."""
+    options = {name: repr(value) for name, value in sorted(vars(arguments).items()) if name not in FREE}
+    masks = hashlib.sha256()
+    for t, labels in sorted(clip.given.items()):
+        masks.update(f"{t} {labels.shape} ".encode() + labels.tobytes())
+    frames = getattr(clip.frames, "sequence", clip.frames)
+    return {"options": options | {name: repr(value) for name, value in rest.items()},
+            "given masks": masks.hexdigest(), "frames": _content(frames), "weights": _digest([network_file]),
+            "names": {str(identity): name for identity, name in clip.names.items()}}
+
+
+def _content(sequence: Sequence) -> str:
+    """A digest of the files of a video."""
+    return _digest(sequence.paths if isinstance(sequence, FolderSequence) else [sequence.path])
+
+
+def _digest(paths: list[Path]) -> str:
+    content = hashlib.sha256()
+    for path in paths:
+        with open(path, "rb") as file:
+            content.update(path.name.encode() + b"\0" + hashlib.file_digest(file, "sha256").digest())
+    return content.hexdigest()
+
+
+def interrupted_state(out: Path, resume: bool) -> dict[str, Any] | None:
+    """What an interrupted run left in the folder of masks, if any.
+
+    Raises:
+        ValueError: it is damaged.
+    """
+    from sstlib.sessions import state
+
+    return state.read(out / STATE) if resume and (out / STATE).is_file() else None
+
+
+def require_same(out: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Refuses to go on with a run of other inputs.
+
+    Raises:
+        ValueError: it says what is different.
+    """
+    different = [what for what in now if what != "options" and before.get(what) != now[what]]
+    old, new = before.get("options", {}), now["options"]
+    different += [f"--{name.replace('_', '-')} (was {old.get(name)}, is {new.get(name)})"
+                  for name in sorted({*old, *new}) if old.get(name) != new.get(name)]
+    if different:
+        raise ValueError(f"{out} holds an interrupted run that differs in: {', '.join(different)}; give the same to go "
+                         "on with it, another folder, or --no-resume --overwrite to start anew")
+
+
+def clear_parts(out: Path) -> None:
+    """Removes what a run that was killed left half-written: hidden files that never got their names."""
+    for path in out.glob(".*.png.*.part"):
+        path.unlink()
+
+
+@contextmanager
+def stopped_as_by_hand() -> Iterator[None]:
+    """SIGTERM ends what is done within as Ctrl-C does."""
+    def interrupt(number: int, frame: Any) -> None:
+        raise KeyboardInterrupt
+
+    try:
+        before = signal.signal(signal.SIGTERM, interrupt)
+    except ValueError:  # not the main thread
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,125 @@
+"""One video or several of `sst segment`: patterns, masks and folders of each, and the table of what became of them."""
+
+import argparse
+import glob
+import sys
+import time
+from collections.abc import Callable, Sequence
+from copy import copy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sstlib.cli._status import BAD_INPUT
+
+SINGLE = ("prompts", "at", "sheet", "confidence", "preview", "corrections", "watch")  # go with one video alone
+
+
+@dataclass
+class Outcome:
+    """What became of a video: its clip, what was said of its objects in each frame, and the exit status."""
+
+    clip: Any
+    told: dict[int, dict[int, list[float]]]
+    status: int = 0
+
+
+def check(arguments: argparse.Namespace) -> None:
+    """Refuses options that do not go together.
+
+    Raises:
+        ValueError: it says which.
+    """
+    if arguments.out is None and not arguments.preview:
+        raise ValueError("give --out DIR for the masks (or --preview FILE.png alone, to see what would be followed)")
+    if arguments.watch and not arguments.corrections:
+        raise ValueError("--watch waits for masks in a folder; name it by --corrections")
+
+
+def expanded(texts: Sequence[str]) -> list[str]:
+    """The videos that paths and patterns name, each once, in their order.
+
+    Raises:
+        FileNotFoundError: a pattern that fits nothing.
+    """
+    videos: list[str] = []
+    for text in texts:
+        matched = sorted(glob.glob(text)) if glob.has_magic(text) and not Path(text).exists() else [text]
+        if not matched:
+            raise FileNotFoundError(f"{text}: no file or folder fits this pattern")
+        videos += [path for path in matched if path not in videos]
+    return videos
+
+
+def replacing(arguments: argparse.Namespace, before: Any) -> argparse.Namespace:
+    """The arguments as outputs are checked: masks of an interrupted run are to be gone on with."""
+    own = copy(arguments)
+    own.overwrite = arguments.overwrite or before is not None
+    return own
+
+
+def one_after_another(arguments: argparse.Namespace, videos: list[str], segment: Callable[[argparse.Namespace],
+                                                                                          Outcome]) -> int:
+    """Segments each video into a folder of its own, and ends with a table; the exit status is the gravest.
+
+    Raises:
+        ValueError: options for a single video, or two videos of one name.
+    """
+    if wrong := [name for name in SINGLE if getattr(arguments, name) not in (None, False, [])]:
+        raise ValueError(f"{'--box, --points and --polygon' if wrong[0] == 'prompts' else '--' + wrong[0]} "
+                         f"go{'' if wrong[0] == 'prompts' else 'es'} with one video; there are {len(videos)}")
+    names = [Path(video).resolve().stem for video in videos]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise ValueError(f"several videos are called {twice[0]}, and their masks would lie in one folder; segment them "
+                         "apart")
+    rows, statuses = [], []
+    for video, name in zip(videos, names):
+        own, started = copy(arguments), time.monotonic()
+        own.video, own.out = video, arguments.out / name
+        try:
+            own.mask = str(mask_of(Path(arguments.mask), name))
+            outcome = segment(own)
+            frames = len(outcome.clip.frames)
+            objects = {identity for told in outcome.told.values() for identity in told}
+            rate, word = frames / max(time.monotonic() - started, 1e-9), "doubtful" if outcome.status else "done"
+            rows.append((name, str(frames), str(len(objects)), f"{rate:.2f}", word))
+            statuses.append(outcome.status)
+        except (ValueError, OSError) as error:
+            text = " ".join(str(error).split())
+            print(f"sst segment: {text}", file=sys.stderr)
+            rows.append((name, "", "", "", "failed"))
+            statuses.append(BAD_INPUT)
+            if arguments.fail_fast:
+                break
+    left = [(name, "", "", "", "not begun") for name in names[len(rows):]]
+    print_table([("video", "frames", "objects", "frames/s", "status"), *rows, *left])
+    return BAD_INPUT if BAD_INPUT in statuses else max(statuses)
+
+
+def mask_of(folder: Path, name: str) -> Path:
+    """The mask, or folder of masks, of one video of several: called as the video.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: there are several.
+    """
+    from sstlib.video import is_picture
+
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder}: for several videos, --mask is a folder that holds a mask NAME.png, or a "
+                                "folder NAME of masks, for each")
+    fitting = [path for path in sorted(folder.iterdir()) if path.name == name and path.is_dir()
+               or path.stem == name and is_picture(path)]
+    if not fitting:
+        raise FileNotFoundError(f"{folder / name}.png: no mask, or folder of masks, for the video {name}")
+    if len(fitting) > 1:
+        raise ValueError(f"{fitting[0]} and {fitting[1].name} are both for the video {name}; keep one of them")
+    return fitting[0]
+
+
+def print_table(rows: Sequence[Sequence[str]]) -> None:
+    """Prints rows in columns, names to the left and numbers to the right."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    print()
+    for name, *cells in rows:
+        print(name.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(cells, widths[1:])), sep="  ")

@@ -1,0 +1,101 @@
+"""Masks that replace predictions, in a folder that may grow while a clip is segmented."""
+
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from sstlib.shapes import UInt8
+from sstlib.video import Reading, Sequence, is_picture, read_mask
+
+SETTLED = 1.0  # seconds since a file was last written to, after which it is taken to be whole
+
+
+class Corrections:
+    """A folder of masks named as their frames. An object that a mask holds is as the mask says; the others are as
+    predicted outside of it.
+
+    Args:
+        folder: the folder; it may be empty.
+        frames: the clip.
+        size: height and width of its frames.
+        reading: how masks are read; None where the first of them tells.
+
+    Attributes:
+        applied: the mask that each frame was segmented with, by its file's time and size; None for none.
+
+    Raises:
+        FileNotFoundError: no such folder.
+        ValueError: a mask in it that belongs to no frame.
+    """
+
+    def __init__(self, folder: Path, frames: Sequence, size: tuple[int, int], reading: Reading | None = None) -> None:
+        if not folder.is_dir():
+            raise FileNotFoundError(f"{folder}: no such folder of corrections")
+        self.folder, self.frames, self.size, self.reading = folder, frames, size, reading
+        self._numbers: Mapping[str, int] = {name: t for t, name in enumerate(frames.frame_names)}
+        self.applied: dict[int, list[int] | None] = {}
+        self._looked, self._late = 0.0, []
+        self.listed()
+
+    def listed(self) -> dict[int, Path]:
+        """The masks that are there, by frame number.
+
+        Raises:
+            ValueError: one that belongs to no frame, or two of one frame.
+        """
+        files: dict[int, Path] = {}
+        with os.scandir(self.folder) as entries:
+            for entry in sorted((entry for entry in entries if is_picture(entry)), key=lambda entry: entry.name):
+                path = Path(entry.path)
+                t = self._numbers.get(path.stem)
+                if t is None:
+                    raise ValueError(f"{path}: {self.frames.name} has no frame {path.stem!r} among those that are "
+                                     "segmented; corrections are named as their frames")
+                if t in files:
+                    raise ValueError(f"{path}: {files[t].name} is of the same frame; keep one of them")
+                files[t] = path
+        return files
+
+    def at(self, t: int) -> UInt8[np.ndarray, "height width"] | None:
+        """The mask of a frame, if there is one by now.
+
+        Raises:
+            ValueError: it cannot be read, or has another size.
+        """
+        path = self.listed().get(t)
+        self.applied[t] = None if path is None else _mark(path)
+        if path is None:
+            return None
+        try:
+            labels = read_mask(path, self.reading)
+        except ValueError:
+            if _old(self.applied[t]):
+                raise
+            time.sleep(SETTLED)  # it may still be written to
+            labels = read_mask(path, self.reading)
+        if labels.shape != self.size:
+            raise ValueError(f"{path}: the mask is {labels.shape[1]}x{labels.shape[0]} pixels, the frame is "
+                             f"{self.size[1]}x{self.size[0]}")
+        return labels
+
+    def unseen(self) -> list[int]:
+        """Frames that were segmented without the mask that is there now; looked for once a second."""
+        if time.monotonic() - self._looked >= SETTLED / 2:
+            self._looked = time.monotonic()
+            there = {t: _mark(path) for t, path in self.listed().items()}
+            self._late = [t for t, mark in self.applied.items()
+                          if mark != there.get(t) and (t not in there or _old(there[t]))]
+            return self._late
+        return []
+
+
+def _mark(path: Path) -> list[int]:
+    status = path.stat()
+    return [status.st_mtime_ns, status.st_size]
+
+
+def _old(mark: list[int]) -> bool:
+    return time.time() - mark[0] / 1e9 > SETTLED

@@ -1,0 +1,200 @@
+"""The order in which the frames of a clip are segmented, how that goes on after an interrupt or goes back for a
+correction, and the hands that the masks go through.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from sstlib.inference import Prediction, Segmenter
+from sstlib.model import Propagator
+from sstlib.sessions import state
+from sstlib.sessions.clip import Clip
+from sstlib.sessions.corrections import Corrections
+from sstlib.sessions.sinks import Sink
+from sstlib.shapes import UInt8
+
+Step = tuple[int, Prediction, UInt8[np.ndarray, "height width 3"]]
+SECONDS, STEPS = 20.0, 100  # after which the state is written again, whichever comes first
+SNAPSHOTS = 16  # of a clip's memory, to go back to for a correction
+
+
+class Session:
+    """Number, prediction and picture of each frame of a clip, by iteration: from the first given mask with an object to
+    the end, then from it backward, then the frames of which the given masks say that nothing is in them.
+
+    A frame comes again where a correction appears for it, or for one before it, once it is done.
+
+    Args:
+        network: trained weights.
+        clip: what is segmented.
+        options: of `Segmenter`.
+        corrections: masks that replace predictions, read when their frames are reached.
+        watching: goes on when all is done, until an interrupt, and waits for corrections.
+        precision: a context in which steps are computed (`torch.autocast`).
+
+    Attributes:
+        told: presence, doubt, confidence and area in pixels of each object, by frame number and id.
+
+    Raises:
+        ValueError: a frame or a correction that does not fit, by its name.
+    """
+
+    def __init__(self, network: Propagator, clip: Clip, options: dict[str, Any] | None = None,
+                 corrections: Corrections | None = None, watching: bool = False,
+                 precision: Callable[[], AbstractContextManager] = nullcontext) -> None:
+        self.network, self.clip, self.options = network, clip, options or {}
+        self.corrections, self.watching, self.precision = corrections, watching, precision
+        self.start = min(t for t in clip.given if t >= clip.before)
+        backward = range(self.start, clip.before - 1, -1) if self.start > clip.before else range(0)
+        self.legs = [range(self.start, len(clip.frames)), backward, range(clip.before)]
+        self.leg = self.done = 0  # where the next step is
+        self.segmenter = Segmenter(network, **self.options)
+        self.told: dict[int, dict[int, list[float]]] = {}
+        self._snapshots: dict[tuple[int, int], dict[str, Any]] = {}
+        self._path: Path | None = None
+        self._facts: Any = None
+        self._written = 0.0, 0
+
+    def keep_state(self, path: Path, facts: Any) -> None:
+        """Writes the state when a first mask is known, before it is handed on, and again every so often.
+
+        Args:
+            path: of the file.
+            facts: what must be equal for another session to go on from it; kept beside it.
+        """
+        self._path, self._facts = path, facts
+
+    def write_state(self) -> None:
+        """Writes where the session is, if it was told where to; every frame before that was handed on."""
+        if self._path is not None:
+            told = {str(t): {str(i): row for i, row in rows.items()} for t, rows in self.told.items()}
+            applied = {} if self.corrections is None else self.corrections.applied
+            state.write(self._path, {"facts": self._facts, "leg": self.leg, "done": self.done, "told": told,
+                                     "corrections": {str(t): mark for t, mark in applied.items()},
+                                     "segmenter": state.of_segmenter(self.segmenter)})
+            self._written = time.monotonic(), 0
+
+    def go_on_from(self, known: dict[str, Any]) -> None:
+        """Takes over where another session was when it wrote its state (`state.read`)."""
+        self.leg, self.done = known["leg"], known["done"]
+        self.told = {int(t): {int(i): row for i, row in rows.items()} for t, rows in known["told"].items()}
+        if self.corrections is not None:
+            self.corrections.applied = {int(t): mark for t, mark in known["corrections"].items()}
+        state.into_segmenter(self.segmenter, known["segmenter"])
+
+    @property
+    def finished(self) -> int:
+        """How many frames are done."""
+        return len(self.told)
+
+    def __iter__(self) -> Iterator[Step]:
+        while True:
+            while self.leg < len(self.legs):
+                yield from self._walked(self.legs[self.leg])
+                if self.done >= len(self.legs[self.leg]):
+                    self.leg, self.done = self.leg + 1, 0
+            if not self.watching or self.corrections is None:
+                return
+            self.write_state()
+            try:
+                while not self._gone_back():
+                    time.sleep(0.5)
+            except KeyboardInterrupt:
+                return
+
+    def _walked(self, times: range) -> Iterator[Step]:
+        """The rest of a leg; ends early where a correction has led back."""
+        leg = self.leg
+        while self.leg == leg and self.done < len(times):
+            t = times[self.done]
+            frame = self.clip.frames.frame(t)
+            prediction = self._step(t, frame)
+            if self._path is not None and not self._written[0]:
+                self.write_state()
+            if self.leg != 1 or self.done:  # backward, the first is done already
+                self.told[t] = _rows(prediction)
+                yield t, prediction, frame
+            self.done += 1
+            self._keep(len(times))
+            self._gone_back()
+
+    def _step(self, t: int, frame: np.ndarray) -> Prediction:
+        if self.leg == 2:
+            return nothing(self.clip.size)
+        if not self.done:
+            self.segmenter = Segmenter(self.network, **self.options)
+        try:
+            corrected = self.corrections.at(t) if self.corrections is not None else None
+            given = self.clip.given.get(t)
+            if corrected is not None:
+                given = corrected if given is None else np.where(corrected > 0, corrected, given)
+            with self.precision():
+                return self.segmenter.step(frame, given)
+        except ValueError as error:
+            raise ValueError(f"{self.clip.frames.name}, frame {self.clip.frames.frame_names[t]}: {error}") from error
+
+    def _keep(self, length: int) -> None:
+        """Writes the state where it is time to, and a snapshot where corrections may lead back to it."""
+        since, steps = self._written
+        self._written = since, steps + 1
+        if self._path is not None and (steps + 1 >= STEPS or time.monotonic() - since > SECONDS):
+            self.write_state()
+        if self.corrections is not None and self.leg < 2 and self.done % max(1, length // SNAPSHOTS) == 0:
+            self._snapshots[self.leg, self.done] = state.of_segmenter(self.segmenter)
+
+    def _gone_back(self) -> bool:
+        """Goes back to before the earliest frame that a correction has appeared for since it was done."""
+        late = [] if self.corrections is None else [self._place(t) for t in self.corrections.unseen()]
+        late = [place for place in late if place is not None and place < (self.leg, self.done)]
+        if not late:
+            return False
+        leg, done = min(late)
+        self._snapshots = {place: known for place, known in self._snapshots.items() if place <= (leg, done)}
+        before = max((place for place in self._snapshots if place[0] == leg), default=(leg, 0))
+        self.leg, self.done = before
+        if self.done:
+            state.into_segmenter(self.segmenter, self._snapshots[before])
+        return True
+
+    def _place(self, t: int) -> tuple[int, int] | None:
+        """The leg and the step in it at which a frame's mask is made."""
+        for leg, times in enumerate(self.legs[:2]):
+            if t in times and (leg == 0 or t != self.start):
+                return leg, times.index(t)
+        return None
+
+
+def _rows(prediction: Prediction) -> dict[int, list[float]]:
+    areas = np.bincount(prediction.labels.ravel(), minlength=256)
+    return {identity: [float(prediction.presence[identity]), float(prediction.doubt[identity]),
+                       float(prediction.confidence[identity]), int(areas[identity])] for identity in prediction.ids[1:]}
+
+
+def nothing(size: tuple[int, int]) -> Prediction:
+    """The prediction of a frame without objects."""
+    background = torch.ones(1, 1, 1).expand(1, *size).numpy()
+    return Prediction(np.zeros(size, np.uint8), background, (0,), {}, {}, {})
+
+
+def carry(steps: Iterable[Step], sinks: Iterable[Sink]) -> Iterator[Step]:
+    """Hands every frame to all sinks, then passes it on; closes them after the last, or has them discard what they
+    hold.
+    """
+    sinks = list(sinks)
+    try:
+        for t, prediction, frame in steps:
+            for sink in sinks:
+                sink.write(t, frame, prediction)
+            yield t, prediction, frame
+        for sink in sinks:
+            sink.close()
+    except BaseException:
+        for sink in sinks:
+            sink.discard()
+        raise
