@@ -406,7 +406,8 @@ def test_prompts_are_objects_by_name_and_shown_before_the_run(folder, prompted):
     status, out, _ = prompted("--polygon", "dog=5,8", "16,8", "16,19", "5,19", "--polygon", "30,20", "40,20", "40,30",
                               "--polygon", "dog=20,2", "24,2", "24,4", "--preview", "first.png")
     assert status == 0 and "2 objects: 1 (dog) = " in out and "first.png shows frame 00000" in out
-    assert Image.open("first.png").size == SHAPE[::-1] and not (folder / "out").exists()
+    with Image.open("first.png") as shown:
+        assert shown.size == SHAPE[::-1] and not (folder / "out").exists()
     status, out, _ = prompted("--polygon", "dog=5,8", "16,8", "16,19", "5,19", "--polygon", "7=30,20", "40,20", "40,30",
                               "--at", 2, "--out", "out")
     assert status == 0 and "object 1 (dog): " in out and "object 7: " in out

@@ -27,37 +27,47 @@ def configure(parser: argparse.ArgumentParser) -> None:
                              "segmented); earlier frames are segmented backward from it")
 
 
-def read(arguments: argparse.Namespace, sequence: Sequence, frames: Sequence) -> tuple[Any, list[Path], list[str]]:
-    """The clip with all that is given of it, the files that were read, and what is said of it before work starts.
-
-    Args:
-        sequence: the whole video.
-        frames: what is segmented of it.
+def named_files(arguments: argparse.Namespace, sequence: Sequence, frames: Sequence) -> dict[int, Path]:
+    """The mask files that are given, by their frames' places among those that are segmented; none with prompts.
 
     Raises:
-        ValueError: no mask and no prompt, or both; or one that does not fit.
+        ValueError: no mask and no prompt, or both; or a frame that is not there.
     """
-    from sstlib.sessions import Clip
-
     if bool(arguments.mask) == bool(arguments.prompts):
         raise ValueError("give the objects of one frame either by --mask or by --box, --points and --polygon"
                          f"{', not by both' if arguments.mask else ''}")
     at = at_frame(arguments.at, sequence, frames)
-    if arguments.prompts:
+    return mask_files(Path(arguments.mask), arguments.at, at, sequence, frames) if arguments.mask else {}
+
+
+def read(arguments: argparse.Namespace, sequence: Sequence, frames: Sequence,
+         files: Mapping[int, Path]) -> tuple[Any, list[str]]:
+    """The clip with all that is given of it, and what is said of it before work starts.
+
+    Args:
+        sequence: the whole video.
+        frames: what is segmented of it.
+        files: masks; none with prompts.
+
+    Raises:
+        ValueError: a mask or a prompt that does not fit.
+    """
+    from sstlib.sessions import Clip
+
+    if not files:
+        at = at_frame(arguments.at, sequence, frames)
         labels, names = _prompts.labels_of(frames.frame(at), arguments.prompts)
         clip = Clip(frames, {at: labels}, names)
-        sources, lines = [], [f"prompts: for frame {frames.frame_names[at]}, {named_areas(labels, names)}"]
+        lines = [f"prompts: for frame {frames.frame_names[at]}, {named_areas(labels, names)}"]
     else:
-        files = mask_files(Path(arguments.mask), arguments.at, at, sequence, frames)
         reading = reading_of(files.values(), arguments.threshold)
         clip = Clip(frames, given_masks(files, frames, reading))
-        sources = [Path(arguments.mask), *files.values()]
         lines = [f"{files[t]}: for frame {frames.frame_names[t]}, {areas(clip.given[t])}; read as: {reading}"
                  for t in sorted(files)[:LISTED]]
         lines += [f"and {len(files) - LISTED} more masks, read alike"] if len(files) > LISTED else []
     if clip.before:
         lines.append(f"no object before frame {frames.frame_names[clip.before]}: masks are empty up to there")
-    return clip, sources, [*opening(arguments.video, sequence, frames, clip.size), *lines]
+    return clip, [*opening(arguments.video, sequence, frames, clip.size), *lines]
 
 
 def at_frame(at: int | None, sequence: Sequence, frames: Sequence) -> int:

@@ -20,7 +20,7 @@ class Outcome:
     """What became of a video: its clip, what was said of its objects in each frame, and the exit status."""
 
     clip: Any
-    told: dict[int, dict[int, list[float]]]
+    told: dict[int, dict[int, list[float | int]]]
     status: int = 0
 
 

@@ -72,11 +72,12 @@ def segment(arguments: argparse.Namespace, device: str) -> _videos.Outcome:
     """Segments one video."""
     sequence = opened(arguments.video)
     frames = _runs.chosen(sequence, arguments)
-    clip, sources, said = _masks.read(arguments, sequence, frames)
+    files = _masks.named_files(arguments, sequence, frames)
     before = _runs.interrupted_state(arguments.out, arguments.resume) if arguments.out else None
     if arguments.out:
-        stale = _outputs.checked(_videos.replacing(arguments, before), frames, [arguments.video, arguments.weights,
-                                                                                *sources])
+        sources = [arguments.video, arguments.weights, *filter(None, [arguments.mask]), *files.values()]
+        stale = _outputs.checked(_videos.replacing(arguments, before), frames, sources)
+    clip, said = _masks.read(arguments, sequence, frames, files)
     print(*said, sep="\n", flush=True)
     if arguments.preview:
         t = min(t for t in clip.given if t >= clip.before)

@@ -55,7 +55,7 @@ class Session:
         self.legs = [range(self.start, len(clip.frames)), backward, range(clip.before)]
         self.leg = self.done = 0  # where the next step is
         self.segmenter = Segmenter(network, **self.options)
-        self.told: dict[int, dict[int, list[float]]] = {}
+        self.told: dict[int, dict[int, list[float | int]]] = {}
         self._snapshots: dict[tuple[int, int], dict[str, Any]] = {}
         self._path: Path | None = None
         self._facts: Any = None
@@ -170,7 +170,7 @@ class Session:
         return None
 
 
-def _rows(prediction: Prediction) -> dict[int, list[float]]:
+def _rows(prediction: Prediction) -> dict[int, list[float | int]]:
     areas = np.bincount(prediction.labels.ravel(), minlength=256)
     return {identity: [float(prediction.presence[identity]), float(prediction.doubt[identity]),
                        float(prediction.confidence[identity]), int(areas[identity])] for identity in prediction.ids[1:]}

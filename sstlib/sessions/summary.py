@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from sstlib.model.presence import sentences
 from sstlib.sessions.clip import Clip
 
-Told = Mapping[int, Mapping[int, list[float]]]  # presence, doubt, confidence, area, by frame number and id
+Told = Mapping[int, Mapping[int, list[float | int]]]  # presence, doubt, confidence, area, by frame number and id
 COLUMNS = ("frame", "name", "object", "object_name", "presence", "doubt", "confidence", "area")
 HALF = 0.5  # of a probability: below it an object is out of sight, from it on its mask is doubtful
 
