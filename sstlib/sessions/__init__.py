@@ -2,9 +2,9 @@
 
 from sstlib.sessions.clip import Clip, Part, first_object, size_of
 from sstlib.sessions.corrections import Corrections
+from sstlib.sessions.outcome import confidence_table, object_lines, worst_share
 from sstlib.sessions.session import Session, carry
 from sstlib.sessions.sinks import MaskFolder, Sink
-from sstlib.sessions.summary import confidence_table, object_lines, worst_share
 
 __all__ = ["Clip", "Corrections", "MaskFolder", "Part", "Session", "Sink", "carry", "confidence_table",
            "first_object", "object_lines", "size_of", "worst_share"]

@@ -60,6 +60,11 @@ class Session:
         self._path: Path | None = None
         self._facts: Any = None
         self._written = 0.0, 0
+        self._settle()
+
+    def _settle(self) -> None:
+        """Keeps where the session is between two steps: an interrupt may come within one."""
+        self._settled = {"leg": self.leg, "done": self.done, "segmenter": state.of_segmenter(self.segmenter)}
 
     def keep_state(self, path: Path, facts: Any) -> None:
         """Writes the state when a first mask is known, before it is handed on, and again every so often.
@@ -75,9 +80,8 @@ class Session:
         if self._path is not None:
             told = {str(t): {str(i): row for i, row in rows.items()} for t, rows in self.told.items()}
             applied = {} if self.corrections is None else self.corrections.applied
-            state.write(self._path, {"facts": self._facts, "leg": self.leg, "done": self.done, "told": told,
-                                     "corrections": {str(t): mark for t, mark in applied.items()},
-                                     "segmenter": state.of_segmenter(self.segmenter)})
+            state.write(self._path, {"facts": self._facts, "told": told, **self._settled,
+                                     "corrections": {str(t): mark for t, mark in applied.items()}})
             self._written = time.monotonic(), 0
 
     def go_on_from(self, known: dict[str, Any]) -> None:
@@ -87,6 +91,7 @@ class Session:
         if self.corrections is not None:
             self.corrections.applied = {int(t): mark for t, mark in known["corrections"].items()}
         state.into_segmenter(self.segmenter, known["segmenter"])
+        self._settle()
 
     @property
     def finished(self) -> int:
@@ -121,6 +126,7 @@ class Session:
                 self.told[t] = _rows(prediction)
                 yield t, prediction, frame
             self.done += 1
+            self._settle()
             self._keep(len(times))
             self._gone_back()
 
@@ -160,6 +166,7 @@ class Session:
         self.leg, self.done = before
         if self.done:
             state.into_segmenter(self.segmenter, self._snapshots[before])
+        self._settle()
         return True
 
     def _place(self, t: int) -> tuple[int, int] | None:
