@@ -326,7 +326,7 @@ def test_a_full_disk_while_exporting_leaves_the_masks_and_nothing_half_written(f
     status, _, error = sst("frames", "mask.png", "out", "--export", "overlay,webm,cutout,coco,yolo,soft")
     assert status == 2 and "No space left" in error and error.strip().count("\n") == 0
     left = sorted(path.name for path in (folder / "out").iterdir())
-    assert left == [f"{t:05d}.png" for t in range(5)]
+    assert left == [".sst-segment.safetensors", *(f"{t:05d}.png" for t in range(5))]
 
 
 def test_what_help_lists_is_what_there_is():
