@@ -3,6 +3,9 @@
 import functools
 import json
 import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import nbformat
@@ -377,3 +380,29 @@ def test_segments_scrubs_corrects_and_exports(lab, tmp_path):
     for path in (tmp_path / "command").glob("*.png"):
         assert (root / "exported" / path.name).read_bytes() == path.read_bytes(), path.name
     lab.looks("segmenting")
+
+
+def test_the_command_opens_the_widget_and_keeps_what_is_drawn(browser, tmp_path):  # noqa: F811
+    for t, frame in enumerate(CLIP().frames[:3]):
+        write_picture(tmp_path / "frames" / f"{t}.png", Image.fromarray(frame))
+    command = [sys.executable, "-m", "sstlib", "annotate", str(tmp_path / "frames"), "--out", str(tmp_path / "out"),
+               "--no-browser"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as running:
+        try:
+            address = running.stdout.readline().removeprefix("draw at ").strip()
+            assert address.startswith("http://127.0.0.1:") and "Ctrl+C" in running.stdout.readline()
+            page = browser.new_page(viewport={"width": 1400, "height": 1100})
+            page.set_default_timeout(180_000)
+            page.goto(address)
+            page.wait_for_selector(".sst-annotator .sst-stage")  # with nothing to run by hand
+            page.wait_for_timeout(1000)
+            box = page.locator(".sst-layers").bounding_box()
+            page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+            wait_for(lambda: (tmp_path / "out" / "drawn" / "0.png").exists(), 60)
+            page.screenshot(path=str(Path(os.environ.get("SST_SCREENSHOTS", tmp_path)) / "annotate.png"))
+            page.close()
+        finally:
+            running.send_signal(signal.SIGINT)
+        assert running.wait(60) == 0
+    mask = read_mask(tmp_path / "out" / "drawn" / "0.png", Reading("ids"))
+    assert mask[120, 216] == 1 and not mask[:80].any()

@@ -2,7 +2,7 @@
 
 import io
 import threading
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Iterable, Mapping, Set
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -15,7 +15,7 @@ from PIL import Image
 from sstlib import prompts
 from sstlib.drawing.drawn import Annotations, labels_of, mask_bytes
 from sstlib.shapes import Shaped, UInt8
-from sstlib.video import Sequence, overlay, read_mask
+from sstlib.video import Sequence, overlay, read_mask, write_mask, written_here
 
 RATE = 12.0  # frames a second, where a clip has none of its own
 STATIC = 640  # pixels; width of the picture that stands where no widget can
@@ -32,6 +32,7 @@ class Annotator(anywidget.AnyWidget):
         sequence: the clip.
         masks: masks by frame number to begin with; None takes those that the sequence has for its first frame.
         rate: frames a second at which it plays; None for the clip's own.
+        drawn: a folder in which FRAME.png of each frame that was drawn on is kept, as it changes; None for none.
     """
 
     _esm = (FILES / "annotator.js").read_text(encoding="utf-8")
@@ -46,8 +47,8 @@ class Annotator(anywidget.AnyWidget):
     segments = False  # whether it carries masks through the clip
 
     def __init__(self, sequence: Sequence, masks: Mapping[int, Shaped[np.ndarray, "..."]] | None = None,
-                 rate: float | int | None = None) -> None:
-        self.sequence = sequence
+                 rate: float | int | None = None, drawn: Path | str | None = None) -> None:
+        self.sequence, self.drawn = sequence, None if drawn is None else Path(drawn)
         height, width = sequence.frame(0).shape[:2]
         rate = float(rate or getattr(sequence, "rate", None) or RATE)
         self.annotations = Annotations((height, width), len(sequence))
@@ -60,6 +61,7 @@ class Annotator(anywidget.AnyWidget):
         for t, labels in (masks or {}).items():
             self.annotations.draw(t, labels)
         self._changed()
+        self._keep(self.masks.keys())
         self.on_msg(self._heard)
 
     @property
@@ -115,8 +117,18 @@ class Annotator(anywidget.AnyWidget):
     def _changed(self, frames: Set[int] = frozenset(), origin: str | None = None) -> None:
         """Tells the browser of what was changed; `origin` is the view in which it was drawn, which knows."""
         self.objects = [{"id": identity, "name": name} for identity, name in self.annotations.names.items()]
+        self._keep(frames)
         for t in sorted(frames):
             self._show(t, origin)
+
+    def _keep(self, frames: Iterable[int]) -> None:
+        """Writes what was drawn on these frames into its folder, where there is one, and removes what was cleared."""
+        for t in frames if self.drawn else ():
+            path, annotation = self.drawn / f"{self.sequence.frame_names[t]}.png", self.annotations[t]
+            if annotation is not None:
+                write_mask(path, annotation.labels)
+            elif path.exists() and written_here(path):
+                path.unlink()
 
     def _show(self, t: int, origin: str | None = None, **more: Any) -> None:
         """Sends a frame's mask to all views."""

@@ -31,7 +31,7 @@ class InteractiveSegmentation(Annotator):
 
     Args:
         network: trained weights (`weights.load`).
-        sequence, masks, rate: as of `Annotator`.
+        sequence, masks, rate, drawn: as of `Annotator`.
         folder: where `export` writes unless told otherwise.
         **options: of `inference.Segmenter`.
     """
@@ -40,13 +40,13 @@ class InteractiveSegmentation(Annotator):
 
     def __init__(self, network: Propagator, sequence: Sequence,
                  masks: Mapping[int, Shaped[np.ndarray, "..."]] | None = None, rate: float | int | None = None,
-                 folder: Path | str = "", **options: object) -> None:
+                 drawn: Path | str | None = None, folder: Path | str = "", **options: object) -> None:
         self.propagation = Propagation(network, self.picture, len(sequence), **options)
         self._worker: threading.Thread | None = None
         self._cancelled = threading.Event()
         self._failure: Exception | None = None
         self._gone: set[int] = set()  # objects that were predicted and are removed
-        super().__init__(sequence, masks, rate)
+        super().__init__(sequence, masks, rate, drawn)
         self.folder = str(folder)
 
     def labels(self, t: int) -> UInt8[np.ndarray, "height width"] | None:

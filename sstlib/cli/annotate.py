@@ -1,0 +1,222 @@
+"""`sst annotate VIDEO`: draws masks on a video in the browser, and carries them through it."""
+
+import argparse
+import importlib
+import json
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+import webbrowser
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sstlib.cli import _arguments
+from sstlib.values import require_place
+
+HELP = "draw masks on a video in the browser (JupyterLab), carry them through it, correct and export them"
+NOTEBOOK = "annotate.ipynb"
+DRAWN, MASKS = "drawn", "masks"  # folders beneath --out
+PATIENCE = 120  # seconds in which a server must answer, on a busy machine, too
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's arguments."""
+    parser.add_argument("video", metavar="VIDEO", help="a video file, or a folder of frames")
+    parser.add_argument("--mask", metavar="FILE", help="a mask of the first frame to begin with")
+    parser.add_argument("--out", type=Path, metavar="DIR",
+                        help=f"what is drawn is kept in DIR/{DRAWN} as it changes, for sst segment --mask; Export "
+                             f"writes the masks of all frames to DIR/{MASKS}, unless told otherwise there")
+    parser.add_argument("--weights", default="sst-small", metavar="NAME",
+                        help="released weights by name, or a file (default sst-small)")
+    parser.add_argument("--no-browser", action="store_true", help="print the address alone")
+    parser.add_argument("--ip", default="127.0.0.1", metavar="ADDRESS",
+                        help="where the server listens (default 127.0.0.1, this machine alone; 0.0.0.0 in a container "
+                             "whose port is published)")
+    parser.add_argument("--port", type=_arguments.whole(0, 65535), default=0, metavar="N",
+                        help="port of the server (default: any that is free)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Opens the widget on the video and waits until it is interrupted."""
+    for package in ("jupyterlab", "anywidget"):
+        importlib.import_module(package)
+    code = cell(arguments)
+    with tempfile.TemporaryDirectory(prefix="sst-annotate-") as folder:
+        scratch = Path(folder)
+        (scratch / "root").mkdir()
+        write_notebook(scratch / "root" / NOTEBOOK, code, [])
+        with served(scratch, arguments.ip, arguments.port) as (server, address, token):
+            write_notebook(scratch / "root" / NOTEBOOK, code, executed(scratch, address, token, code))
+            asked(f"{address}/api/contents/{NOTEBOOK}/trust?token={token}")  # else its widget would not show
+            page = f"{address}/doc/tree/{NOTEBOOK}?token={token}"
+            print(f"draw at {page}\nCtrl+C ends it" + (f"; what is drawn is in {arguments.out / DRAWN}"
+                                                       if arguments.out else ""), flush=True)
+            if not arguments.no_browser:
+                webbrowser.open(page)
+            signal.signal(signal.SIGTERM, signal.default_int_handler)  # as a container is stopped
+            try:
+                server.wait()
+            except KeyboardInterrupt:
+                print()
+    return 0
+
+
+def cell(arguments: argparse.Namespace) -> str:
+    """The code of the notebook, after all that it names was looked at.
+
+    Raises:
+        FileNotFoundError: no such video, mask or weights.
+        ValueError: one that cannot be read, or a folder for the results that holds something.
+    """
+    from sstlib.movies import open_clip
+    from sstlib.releases import find
+
+    clip = open_clip(arguments.video, arguments.mask)
+    clip.frame(0), clip.label(0)
+    weights = find(arguments.weights)
+    options = ""
+    if arguments.out is not None:
+        out = require_place(arguments.out, folder=True).absolute()
+        if out.is_dir() and any(out.iterdir()):
+            raise ValueError(f"{arguments.out} holds something already; give another folder")
+        options = f",\n    drawn={str(out / DRAWN)!r}, folder={str(out / MASKS)!r}"
+    mask = None if arguments.mask is None else str(Path(arguments.mask).absolute())
+    return f"""from sstlib import movies, weights
+from sstlib.drawing import InteractiveSegmentation
+
+session = InteractiveSegmentation(
+    weights.load({str(Path(weights).absolute())!r}),
+    movies.open_clip({str(Path(arguments.video).absolute())!r}, {mask!r}){options})
+session"""
+
+
+def write_notebook(path: Path, code: str, outputs: list) -> None:
+    """A notebook of one folded cell and its outputs."""
+    import nbformat.v4 as form
+
+    made = form.new_code_cell(code, outputs=outputs, execution_count=1 if outputs else None)
+    made.metadata["jupyter"] = {"source_hidden": True}
+    notebook = form.new_notebook(cells=[made])
+    notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    path.write_text(form.writes(notebook), encoding="utf-8")
+
+
+@contextmanager
+def served(scratch: Path, ip: str, port: int) -> Iterator[tuple[subprocess.Popen, str, str]]:
+    """A JupyterLab for one notebook, which neither reads nor writes the user's settings: its process, address, token.
+
+    Raises:
+        ValueError: the address cannot be listened at, or the server does not answer.
+    """
+    try:
+        with socket.socket() as free:
+            free.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            free.bind((ip, port))
+            port = free.getsockname()[1]
+    except OSError as error:
+        told = f"no server can listen at {ip}:{port} ({error.strerror}); give another --ip or --port"
+        raise ValueError(told) from None
+    token, log = secrets.token_hex(16), scratch / "server.log"
+    host = "127.0.0.1" if ip == "0.0.0.0" else ip
+    places = {"JUPYTER_CONFIG_DIR": "config", "JUPYTER_RUNTIME_DIR": "runtime", "IPYTHONDIR": "ipython",
+              "JUPYTER_DATA_DIR": "data", "JUPYTERLAB_SETTINGS_DIR": "settings",
+              "JUPYTERLAB_WORKSPACES_DIR": "workspaces"}
+    environment = os.environ | {name: str(scratch / place) for name, place in places.items()}
+    command = [sys.executable, "-m", "jupyterlab", "--no-browser", f"--ServerApp.ip={ip}", f"--ServerApp.port={port}",
+               "--ServerApp.port_retries=0", f"--IdentityProvider.token={token}",
+               f"--ServerApp.root_dir={scratch / 'root'}", "--LabApp.news_url=None",
+               "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]
+    if hasattr(os, "geteuid") and os.geteuid() == 0:  # as in a container
+        command.append("--allow-root")
+    quiet = scratch / "settings" / "@jupyterlab" / "apputils-extension"
+    quiet.mkdir(parents=True)
+    (quiet / "notification.jupyterlab-settings").write_text('{"fetchNews": "false", "checkForUpdates": false}')
+    with open(log, "w") as output:
+        server = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
+    try:
+        wait_for_answer(server, f"http://{host}:{port}/api?token={token}", log)
+        yield server, f"http://{host}:{port}", token
+    finally:
+        server.terminate()
+        try:
+            server.wait(20)
+        except subprocess.TimeoutExpired:
+            server.kill()
+            server.wait()
+
+
+def wait_for_answer(server: subprocess.Popen, address: str, log: Path) -> None:
+    """Until the server answers.
+
+    Raises:
+        ValueError: it has ended, or takes too long.
+    """
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end and server.poll() is None:
+        try:
+            urllib.request.urlopen(address, timeout=2).close()
+            return
+        except OSError:
+            time.sleep(0.2)
+    last = log.read_text(errors="replace").strip().splitlines()[-1:]
+    raise ValueError(f"JupyterLab did not start: {last[0] if last else 'it said nothing'}")
+
+
+def asked(address: str, content: dict[str, Any] | None = None) -> bytes:
+    """What the server answers to a request to do something."""
+    request = urllib.request.Request(address, json.dumps(content or {}).encode(), {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
+        return answer.read()
+
+
+def wait_for_kernel(client: Any) -> None:
+    """Until a kernel replies; one that is starting still, on a busy machine, is taken for dead by its client.
+
+    Raises:
+        ValueError: it does not.
+    """
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end:
+        try:
+            return client.wait_for_ready(PATIENCE)
+        except RuntimeError:
+            time.sleep(0.5)
+    raise ValueError(f"the kernel did not start within {PATIENCE} s")
+
+
+def executed(scratch: Path, address: str, token: str, code: str) -> list:
+    """Runs the code in a kernel of the notebook, so that the page opens with the widget: the cell's outputs.
+
+    Raises:
+        ValueError: what the code failed with.
+    """
+    import nbformat.v4 as form
+    from jupyter_client import BlockingKernelClient
+
+    wanted = {"path": NOTEBOOK, "name": NOTEBOOK, "type": "notebook", "kernel": {"name": "python3"}}
+    kernel = json.loads(asked(f"{address}/api/sessions?token={token}", wanted))["kernel"]["id"]
+    client = BlockingKernelClient(connection_file=str(scratch / "runtime" / f"kernel-{kernel}.json"))
+    client.load_connection_file()
+    client.start_channels()
+    outputs: list = []
+
+    def take(message: dict) -> None:
+        if message["msg_type"] in ("execute_result", "display_data"):
+            outputs.append(form.output_from_msg(message))
+
+    try:
+        wait_for_kernel(client)
+        reply = client.execute_interactive(code, output_hook=take, timeout=10 * PATIENCE)["content"]
+    finally:
+        client.stop_channels()
+    if reply["status"] != "ok":
+        raise ValueError(f"{reply['ename']}: {reply['evalue']}")
+    return outputs
