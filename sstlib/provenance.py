@@ -12,6 +12,8 @@ from sstlib import __version__, paths
 from sstlib.digests import sha256
 
 LIBRARIES = ("torch", "numpy", "matplotlib", "pandas")
+SHOWING = ("anatomy", "benchmarks", "cli", "experiments", "explorers", "movies", "plots", "reproduction", "statistics")
+TRYING = ("execute", "trials")  # of experiments, what makes scores
 SOURCES = ("*.py", "*.cpp", "*.h", "*.cu", "*.js")
 
 
@@ -33,6 +35,15 @@ def code() -> str:
     whatever was committed.
     """
     return tree_digest(Path(__file__).parent, *SOURCES)[:16]
+
+
+@functools.cache
+def computed_by() -> str:
+    """A hash of the sources that a run's numbers depend on: all but the rooms that only show, ask or time."""
+    folder = Path(__file__).parent
+    files = sorted(path for pattern in SOURCES for path in folder.rglob(pattern)
+                   if path.relative_to(folder).parts[0].removesuffix(".py") not in SHOWING or path.stem in TRYING)
+    return sha256(*(f"{path.relative_to(folder).as_posix()} {sha256(path)}\n" for path in files))[:16]
 
 
 def made_by(origin: dict[str, Any]) -> str:

@@ -112,10 +112,26 @@ def report(result: Evaluation) -> None:
     if youtube := result.youtube():
         values = (f"{k} {100 * v:.1f}" for k, v in youtube.items() if k != "official" and v is not None)
         print("YouTube-VOS, unofficial (the server's averaging is not public): " + ", ".join(values))
-    if result.occlusion:
+    if "passages" in result.occlusion:
+        report_passages(result.occlusion["passages"])
+    elif result.occlusion:
         report_occlusion(result.occlusion)
     for note in result.notes:
         print(f"note: {note}")
+
+
+def report_passages(passages: dict) -> None:
+    """Prints a line a length of the occlusion, and those of the floors: the target alone, and what was lost."""
+    from sstlib.evaluation.passages import WINDOWS, rows
+
+    print(f"the target through {len(passages['scenes'])} occlusions, J&F; loss against the same scene without one")
+    print(f"{'hidden for':>10} " + " ".join(f"{name:>12}" for name in WINDOWS) + "  loss")
+    for source in passages["tables"]:
+        if source != "predictions":
+            print(f"{source}:")
+        for row in rows(passages, source):
+            cells = " ".join(f"{100 * row[name]:12.1f}" for name in WINDOWS)
+            print(f"{row['hidden for']:10} {cells}  {percent(row['loss'], '+', 'scenes')}")
 
 
 def report_occlusion(groups: dict[str, dict]) -> None:
@@ -131,10 +147,10 @@ def report_occlusion(groups: dict[str, dict]) -> None:
         print(f"{name:16}  {shown(hardly)} {shown(back)}{identity['swaps']:7} {under}  {shown(gone)}")
 
 
-def percent(interval: Interval, sign: str = "") -> str:
+def percent(interval: Interval, sign: str = "", over: str = "sequences") -> str:
     """A mean with its interval, if it has one."""
     mean, low, high = (format(100 * value, f"{sign}.1f") for value in (interval.mean, interval.low, interval.high))
-    bounds = f" ({interval.level:.0%} interval over sequences {low} to {high})"
+    bounds = f" ({interval.level:.0%} interval over {over} {low} to {high})"
     return mean if math.isnan(interval.low) else mean + bounds
 
 

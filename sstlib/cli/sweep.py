@@ -1,6 +1,7 @@
 """Trains and evaluates the variants of an experiment: one run a task, one record a run."""
 
 import argparse
+import os
 from collections import Counter
 
 from sstlib.cli import _arguments
@@ -11,7 +12,15 @@ HELP = "run the missing runs of sweeps (all, or those named), each in its own pr
 def configure(parser: argparse.ArgumentParser) -> None:
     from sstlib.cli._cluster import add_cluster_arguments
 
-    parser.add_argument("names", nargs="*", metavar="NAME", help="sweeps; default: all")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="sweeps; default: all; with --base also pilot, the "
+                        "base alone")
+    parser.add_argument("--base", metavar="CONFIG", help="vary this preset or JSON file instead of the short "
+                        "experiment's base: evidence, or the paper's own setting, cfbi")
+    parser.add_argument("--seeds", type=_arguments.whole(1, 1000), metavar="N", help="with --base: seeds 0 to N - 1 "
+                        "(default 5)")
+    parser.add_argument("--steps", type=_arguments.whole(1, 10**9), metavar="N", help="with --base: other steps than "
+                        "its own")
+    parser.add_argument("--device", metavar="D", help="cpu, cuda or cuda:NUMBER (default: a GPU where there is one)")
     parser.add_argument("--only", metavar="VARIANT", help="this variant alone")
     parser.add_argument("--seed", type=_arguments.whole(), metavar="K",
                         help="this seed alone; with --only and one NAME the run is made in this process")
@@ -21,12 +30,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from sstlib import experiments, reproduction
-    from sstlib.reproduction.runs import note, run_name, select, task
+    from sstlib import reproduction
+    from sstlib.reproduction.runs import note, run_name, task, visible
 
-    for name in arguments.names:
-        reproduction.require_known(name, experiments.SWEEPS, f"no sweep {name!r}")
-    runs = select(arguments.names or list(experiments.SWEEPS), arguments.only, arguments.seed)
+    if arguments.base is None and (arguments.seeds or arguments.steps):
+        raise ValueError("--seeds and --steps are of a base; name it by --base")
+    os.environ |= visible(_arguments.usable_device(arguments.device) if arguments.device else "")
+    runs, options = _varied(arguments) if arguments.base else _short(arguments)
     if arguments.list:
         for name, run in runs:
             print(f"{'done   ' if run.done else 'missing'}  {name:<10}  {run_name(run)}")
@@ -36,10 +46,32 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     if len(runs) == 1 and arguments.only is not None and arguments.seed is not None:
         return make(runs[0][1], arguments.fresh)
+    tasks = [task(name, run, arguments.fresh, options, arguments.device or "") for name, run in runs]
     with reproduction.Engine(arguments.scheduler, arguments.workers) as engine:
-        outcomes = engine.run([task(name, run, arguments.fresh) for name, run in runs], arguments.fresh, title="runs")
+        outcomes = engine.run(tasks, arguments.fresh, title="runs")
     print(reproduction.summary(outcomes))
     return int(any(outcome.status == "failed" for outcome in outcomes))
+
+
+def _short(arguments: argparse.Namespace) -> tuple[list, list[str]]:
+    """Runs of the short experiment, each with its sweep's name."""
+    from sstlib import experiments, reproduction
+    from sstlib.reproduction.runs import select
+
+    for name in arguments.names:
+        reproduction.require_known(name, experiments.SWEEPS, f"no sweep {name!r}")
+    return select(arguments.names or list(experiments.SWEEPS), arguments.only, arguments.seed), []
+
+
+def _varied(arguments: argparse.Namespace) -> tuple[list, list[str]]:
+    """Runs of another base, each with its sweep's name, and the options that mean the base."""
+    from sstlib.experiments import SWEEPS, bases
+
+    base = bases.Base.named(arguments.base, arguments.steps)
+    seeds = range(arguments.seeds or 5) if arguments.seed is None else [arguments.seed]
+    runs = bases.select(base, arguments.names or list(SWEEPS), seeds, arguments.only)
+    base.require_alike([run for _, run in runs] if arguments.fresh else [])
+    return runs, base.options()
 
 
 def make(run, fresh: bool) -> int:

@@ -3,7 +3,7 @@
 A data set is one entry of `DATASETS`, which says how it is opened, scored and fetched, and under which terms.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,6 +49,7 @@ class DataSet:
         scored: the split that `sst evaluate` scores unless another is named.
         hidden: splits whose annotations its makers keep.
         content: of generated clips, whose sequences hold their truth as `clip`: what identifies a split's content.
+        scenes: of paired scenes (`evaluation.passages`): each split's, from split and folder, with `content` beside it.
         submitted: whether predictions go to a server, as the zip of `youtube.write_submission`.
         benchmark: what releases are scored on, if they are.
         folder: where it is fetched to; None where there is nothing to fetch.
@@ -67,6 +68,7 @@ class DataSet:
     scored: str = "val"
     hidden: frozenset[str] = frozenset()
     content: Callable[[str], str] | None = None
+    scenes: Callable[[str, Path | None], Iterable] | None = None
     submitted: bool = False
     benchmark: Benchmark | None = None
     folder: Path | None = None
@@ -108,6 +110,8 @@ def _youtube(year: str) -> DataSet:
         folder=paths.DATA / f"YouTube-VOS-{year}", page="https://youtube-vos.org/dataset/vos/", most=160 << 30)
 
 
+GENERATED = "generated, no restrictions"
+FREE = "Free of data terms: no real image was seen in training. MIT, as the code."
 DATASETS: Registry[DataSet] = Registry(
     "data set",
     _davis("2016", "Perazzi et al., CVPR 2016", "DAVIS2016", 12 << 30,
@@ -119,10 +123,13 @@ DATASETS: Registry[DataSet] = Registry(
     _youtube("2018"),
     _youtube("2019"),
     DataSet("sst-occlusion", lazily("sstlib.datasets.sst_occlusion:open_split"), ("train", "val", "test", "mini"),
-            terms="generated, no restrictions",
-            derived="Free of data terms: no real image was seen in training. MIT, as the code.", license="mit",
+            terms=GENERATED, derived=FREE, license="mit",
             scored="test", content=lazily("sstlib.datasets.sst_occlusion:content_hash"),
             benchmark=Benchmark("test", "sst-occlusion 1 test, the axis of length", lambda one: one.axis == "length")),
+    DataSet("sst-occlusion-2", lazily("sstlib.datasets.sst_occlusion_2:open_split"), ("val", "test"), terms=GENERATED,
+            derived=FREE, license="mit", scored="test",
+            content=lazily("sstlib.datasets.sst_occlusion_2:content_hash"),
+            scenes=lazily("sstlib.datasets.sst_occlusion_2:scenes")),
 )
 
 

@@ -5,23 +5,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from tqdm import tqdm
 
 from sstlib.datasets import DATASETS, open_dataset
-from sstlib.digests import sha256
 from sstlib.evaluation.folders import (
-    absent_noted,
     dataset_masks,
     evaluate,
     existing_folder,
-    predicted_masks,
-    scorer_code,
 )
+from sstlib.evaluation.predicted import PredictedClips
 from sstlib.evaluation.result import Evaluation
 from sstlib.metrics import PROTOCOLS, score_occlusion, score_sequence, summarize_occlusion
-from sstlib.shapes import UInt8
-from sstlib.video import Reading, read_mask, reading_of
 
 
 def evaluate_on(dataset: str, predictions: str | Path, split: str | None = None, *, protocol: str | None = None,
@@ -46,7 +40,12 @@ def evaluate_on(dataset: str, predictions: str | Path, split: str | None = None,
         return evaluate(predictions, dataset_masks(dataset, split), protocol=protocol or known.protocol, record=record,
                         **settings)
     own = {name: settings[name] for name in ("sequences", "missing", "progress") if name in settings}
-    result = evaluate_clips(predictions, split, dataset=dataset, **own)
+    if known.scenes is None:
+        result = evaluate_clips(predictions, split, dataset=dataset, **own)
+    else:
+        from sstlib.evaluation.passages import evaluate_scenes  # brings PyTorch along, which scoring files does without
+
+        result = evaluate_scenes(predictions, dataset, split, **own)
     if record:
         result.write(record)
     return result
@@ -69,39 +68,15 @@ def evaluate_clips(predictions: str | Path, split: str = "test", *, sequences: S
     if unknown := set(sequences or ()) - set(clips):
         raise ValueError(f"{dataset} {split} has no {', '.join(sorted(unknown))}; it has {', '.join(clips)}")
     chosen = [clips[name] for name in sequences or clips]
-    files = {clip.name: [predictions / clip.name / f"{frame}.png" for frame in clip.frame_names] for clip in chosen}
-    there = {name: predicted_masks(predictions / name, paths) for name, paths in files.items()}
-    gone = {name: [path for path in paths[1:-1] if path.stem not in there[name]] for name, paths in files.items()}
-    notes = absent_noted({name: (paths, len(files[name]) - 2) for name, paths in gone.items()}, predictions, missing)
-    result = Evaluation(PROTOCOLS[known.protocol], {}, tuple(notes), {}, {})
-    scores, content = defaultdict(list), []
+    read = PredictedClips(predictions, chosen, missing)
+    result = Evaluation(PROTOCOLS[known.protocol], {}, tuple(read.notes), {}, {})
+    scores = defaultdict(list)
     for clip in tqdm(chosen, unit="clip", disable=None if progress else True):
         truth = clip.clip.labels
-        reading = reading_of([mask for name, mask in there[clip.name].items() if name != clip.frame_names[0]])
-        later = [_labels(there[clip.name].get(path.stem), path, label, reading, content)
-                 for path, label in zip(files[clip.name][1:], truth[1:])]
-        labels = np.stack([truth[0], *later])
+        labels = read.labels(clip, truth)
         result.sequences[clip.name] = score_sequence(labels, truth, result.protocol, clip.name)
         score = score_occlusion(labels, truth, clip.clip.visible_share)
         for group in ("all", *([f"{clip.axis} {clip.value:g}"] if hasattr(clip, "axis") else [])):
             scores[group].append(score)
     result.occlusion.update({group: summarize_occlusion(members) for group, members in scores.items()})
-    result.provenance.update({
-        "predictions": {"folder": str(predictions), "fingerprint": sha256(*content)},
-        "annotations": {"folder": f"{dataset} {split}", "fingerprint": known.content(split)},
-        "code": scorer_code()})
-    return result.noted(*(note for score in result.sequences.values() for note in score.notes))
-
-
-def _labels(mask: Path | None, name: Path, truth: UInt8[np.ndarray, "height width"], reading: Reading,
-            content: list[str]) -> UInt8[np.ndarray, "height width"]:
-    """A predicted mask, empty where there is none; adds it to the fingerprint under the name that it should have."""
-    content.append(f"{name.parent.name}/{name.name} {mask is not None}")
-    if mask is None:
-        return np.zeros_like(truth)
-    labels = read_mask(mask, reading)
-    content.append(sha256(labels.tobytes()))
-    if labels.shape != truth.shape:
-        raise ValueError(f"{mask}: the mask is {' x '.join(map(str, labels.shape))} (height x width), "
-                         f"the clip {' x '.join(map(str, truth.shape))}")
-    return labels
+    return read.told(result, f"{dataset} {split}", known.content(split))

@@ -8,15 +8,16 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
+import torch
 
 from sstlib import paths
-from sstlib.experiments import records
-from sstlib.experiments.sweeps import BASE, Run
+from sstlib.experiments import records, trials
+from sstlib.experiments.sweeps import BASE, EXPERIMENT, Run
+from sstlib.experiments.trials import summary
 from sstlib.inference import segment_sequence
-from sstlib.metrics import SequenceScore, score_occlusion, score_sequence, summarize_occlusion
-from sstlib.metrics.scores import averaged
+from sstlib.metrics import score_occlusion, score_sequence, summarize_occlusion
 from sstlib.model import Propagator
-from sstlib.provenance import provenance
+from sstlib.provenance import computed_by, provenance
 from sstlib.shapes import UInt8
 from sstlib.synthetic import Clip, random_spec, render
 from sstlib.synthetic.spec import AROUND_OCCLUSION
@@ -27,6 +28,7 @@ LENGTHS = (0, 2, 4, 8)  # frames for which the target of a test clip is hidden i
 CLIPS_A_LENGTH = 6
 TEST = f"generated clips after the preset easy, an occlusion of {LENGTHS} frames, {CLIPS_A_LENGTH} a length"
 TEST_SEED = 2**30  # far from the seeds of training and of its probes
+WORKERS = 2  # processes that render clips for a GPU; on a processor they would take the cores of other runs
 AFTER = 4  # last frames of a clip, in which the target is whole again
 
 
@@ -36,14 +38,18 @@ def execute(run: Run, *, quiet: bool = False) -> records.RunRecord:
     The working folder (checkpoint, curve, weights) is results/training/EXPERIMENT/VARIANT-seedN, which git ignores;
     only the checkpoint is removed when the record is written.
     """
+    short = run.experiment == EXPERIMENT
+    if not short:
+        trials.require_data(run.config)
     folder = paths.RESULTS / "training" / run.experiment / f"{run.variant}-seed{run.seed}"
-    network = train(run.config, folder, quiet=quiet)
+    network = train(run.config, folder, quiet=quiet, workers=WORKERS if torch.cuda.is_available() else 0)
     curve = np.genfromtxt(folder / "curve.csv", delimiter=",", names=True)
-    metrics, seconds, frames = score_occlusions(network, test_clips())
+    scored = score_occlusions(network, test_clips()) if short else trials.measured(network, run.config)
+    metrics, seconds, frames = scored
     cost = {"training_seconds": float(curve["seconds"][-1]), "frames_per_second": frames / seconds,
             "parameters": sum(p.numel() for p in network.parameters()), "peak_megabytes": peak_megabytes()}
     record = records.RunRecord(run.experiment, run.variant, run.seed, run.config.to_dict(), metrics, cost,
-                               provenance(TEST))
+                               provenance(TEST if short else trials.told(run.config)) | {"computed_by": computed_by()})
     record.write(run.record_path)
     shutil.rmtree(folder / "checkpoint", ignore_errors=True)
     return record
@@ -89,15 +95,6 @@ def segmented(network: Propagator, frames: UInt8[np.ndarray, "time height width 
               first: UInt8[np.ndarray, "height width"]) -> UInt8[np.ndarray, "time height width"]:
     """Labels of every frame of a clip in memory, from those of its first frame."""
     return np.stack([prediction.labels for _, prediction in segment_sequence(network, ArraySequence(frames, first))])
-
-
-def summary(scores: list[SequenceScore]) -> dict[str, Any]:
-    """Global J, F, J&F (mean over objects) and those of each sequence, as a run record keeps them."""
-    overall = averaged(row for score in scores for row in score.per_object().values())
-    sequences = {score.name: {key: value.mean for key, value in score.overall().items()} for score in scores}
-    return {key: value.mean for key, value in overall.items()} | {
-        "recall": {key: value.recall for key, value in overall.items()},
-        "decay": {key: value.decay for key, value in overall.items()}, "sequences": sequences}
 
 
 def peak_megabytes() -> float:

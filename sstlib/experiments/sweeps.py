@@ -147,6 +147,11 @@ def run(variant: str, seed: int) -> Run:
     return Run(EXPERIMENT, variant, seed, config)
 
 
+def changes_of() -> dict[str, dict[str, object]]:
+    """What each variant changes of a base run's model."""
+    return {name: one.changes for name, one in variants().items()}
+
+
 def missing(sweep: Sweep | Iterable[Sweep]) -> list[Run]:
     """Runs without a record of their present configuration, each once."""
     sweeps = [sweep] if isinstance(sweep, Sweep) else sweep

@@ -1,5 +1,7 @@
 """Runs of sweeps as tasks: which are asked for, and each as the command that makes it alone."""
 
+from collections.abc import Sequence
+
 from sstlib import paths
 
 
@@ -25,11 +27,27 @@ def note(run) -> str:
     return f"{run.note}; sst sweep --fresh makes them again" if run.note else ""
 
 
-def task(name: str, run, fresh: bool = False):
-    """A run as a task: this command again, for this run alone, in a process of its own."""
+def task(name: str, run, fresh: bool = False, options: Sequence[str] = (), device: str = ""):
+    """A run as a task: this command again, for this run alone, in a process of its own.
+
+    Args:
+        name: the sweep.
+        run: the run.
+        fresh: whether it is made again.
+        options: of the command, that mean its base.
+        device: cpu, cuda or cuda:NUMBER; empty for what there is.
+    """
     from sstlib import reproduction
 
-    command = ("sstlib", "sweep", name, "--only", run.variant, "--seed", str(run.seed), *(["--fresh"] if fresh else []))
+    command = ("sstlib", "sweep", name, "--only", run.variant, "--seed", str(run.seed), *options,
+               *(["--fresh"] if fresh else []))
+    environment = {"SSTVOS_HOME": str(paths.ROOT)} | visible(device)
     log = paths.EXECUTED / "logs" / f"{run_name(run).replace('/', '-')}.log"
     return reproduction.Task(run_name(run), command, output=run.record_path, record=run.record_path, complete=run.done,
-                             note=note(run) if run.done else "", log=log, environment={"SSTVOS_HOME": str(paths.ROOT)})
+                             note=note(run) if run.done else "", log=log, environment=environment)
+
+
+def visible(device: str) -> dict[str, str]:
+    """The environment in which a process finds that device alone."""
+    number = {"cpu": ""}.get(device, device.partition(":")[2] or None)
+    return {} if number is None else {"CUDA_VISIBLE_DEVICES": number}

@@ -1,0 +1,154 @@
+"""Paired scenes segmented and scored: SST-Occlusion 2, DAVIS-Occlusion, or any clips with and without an occlusion."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from tqdm import tqdm
+
+from sstlib.datasets import DATASETS
+from sstlib.evaluation.folders import existing_folder
+from sstlib.evaluation.occlusion_windows import (
+    PassageTable,
+    Track,
+    first_copied,
+    follow,
+    nothing_predicted,
+    passage,
+    tabulate,
+)
+from sstlib.evaluation.predicted import PredictedClips
+from sstlib.evaluation.result import Evaluation
+from sstlib.metrics import PROTOCOLS, score_sequence
+from sstlib.shapes import Bool, UInt8
+
+Frames = UInt8[np.ndarray, "time height width 3"]
+Labels = UInt8[np.ndarray, "time height width"]
+Mask = UInt8[np.ndarray, "height width"]
+FLOORS = {"first mask copied": first_copied, "nothing predicted": nothing_predicted}  # what follows nothing
+
+WINDOWS = {  # of a row, and the field of `Passage` that it is the mean of; J&F of the target but for the second
+    "before": "before", "claimed": "claimed", "back": "back", "control back": "back_control", "end": "end",
+    "control end": "end_control", "bystander": "bystander"}
+
+
+@runtime_checkable
+class PairedClip(Protocol):
+    """A sequence all of whose frames have labels, and the full masks of its target, object 1."""
+
+    def __len__(self) -> int: ...
+
+    def frame(self, t: int) -> UInt8[np.ndarray, "height width 3"]: ...
+
+    def label(self, t: int) -> Mask | None: ...
+
+    @property
+    def amodal(self) -> Bool[np.ndarray, "time height width"]: ...
+
+
+def segment_scenes(scenes: Iterable[Sequence[PairedClip]], segment: Callable[[Frames, Labels], Labels]) -> PassageTable:
+    """Segments every clip of every scene and tabulates what the occlusions cost.
+
+    Args:
+        scenes: each as its clips, the control first, then one for each length of the occlusion.
+        segment: label maps from the frames and the true labels, of which a network reads the first alone; the floors
+            `first_copied` and `nothing_predicted` need no frames.
+
+    Returns:
+        Arrays (scene, length), the control's in columns of their own.
+    """
+
+    def track(clip: PairedClip) -> Track:
+        labels = _truth(clip)
+        frames = np.stack([clip.frame(t) for t in range(len(clip))])
+        return follow(segment(frames, labels), labels, clip.amodal)
+
+    rows = []
+    for control, *occluded in scenes:
+        plain = track(control)
+        rows.append([passage(track(clip), plain) for clip in occluded])
+    return tabulate(rows)
+
+
+def evaluate_scenes(predictions: str | Path, name: str = "sst-occlusion-2", split: str = "test", *,
+                    folder: Path | None = None, sequences: Sequence[str] | None = None, missing: str = "error",
+                    progress: bool = False) -> Evaluation:
+    """Scores a folder of CLIP/FRAME.png against the paired scenes of a data set, which are made for it.
+
+    The result's `occlusion` holds `passages`: lengths, names of scenes, and a `PassageTable` of the predictions and of
+    each floor. J and F of whole clips, the bystander's among them, are there too and are no measure of occlusion.
+
+    Args:
+        predictions: the folder.
+        name: a data set of paired scenes.
+        split: its split.
+        folder: where the data are that it is made of, if of any.
+        sequences: names of clips; every scene of which one is named must have all of its clips named.
+        missing: as `evaluate_clips`.
+        progress: a bar on the screen.
+
+    Raises:
+        FileNotFoundError: the folder or a predicted frame is missing, or the data are.
+        ValueError: an unknown split or clip, a part of a scene, or masks of another size.
+    """
+    known = DATASETS.find(name)
+    predictions = existing_folder(predictions, "predictions")
+    if split not in known.splits:
+        raise ValueError(f"{name} has no split {split!r}; expected one of {', '.join(known.splits)}")
+    scenes = _whole_scenes(list(known.scenes(split, folder)), sequences, f"{name} {split}")
+    read = PredictedClips(predictions, [clip for row in scenes for clip in row], missing)
+    result = Evaluation(PROTOCOLS["davis2017"], {}, tuple(read.notes), {}, {})
+    rows: dict[str, list] = {source: [] for source in ("predictions", *FLOORS)}
+    for row in tqdm(scenes, unit="scene", disable=None if progress else True):
+        tracks: dict[str, list[Track]] = {source: [] for source in rows}
+        for clip in row:
+            truth = _truth(clip)
+            labels = read.labels(clip, truth)
+            result.sequences[clip.name] = score_sequence(labels, truth, name=clip.name)
+            masks = {"predictions": labels} | {floor: made(truth) for floor, made in FLOORS.items()}
+            for source, found in masks.items():
+                tracks[source].append(follow(found, truth, clip.amodal))
+        for source, (control, *occluded) in tracks.items():
+            rows[source].append([passage(track, control) for track in occluded])
+    result.occlusion["passages"] = {
+        "lengths": [clip.length for clip in scenes[0][1:]], "scenes": [row[0].scene_name for row in scenes],
+        "tables": {source: tabulate(found).to_dict() for source, found in rows.items()}}
+    return read.told(result, f"{name} {split}", known.content(split))
+
+
+def _truth(clip: PairedClip) -> Labels:
+    return np.stack([clip.label(t) for t in range(len(clip))])
+
+
+def _whole_scenes(scenes: list[tuple], names: Sequence[str] | None, where: str) -> list[tuple]:
+    """The scenes that names of clips mean."""
+    if names is None:
+        return scenes
+    known = {clip.name: row for row in scenes for clip in row}
+    if unknown := sorted(set(names) - set(known)):
+        raise ValueError(f"{where} has no {', '.join(unknown)}; it has {', '.join(known)}")
+    chosen = [row for row in scenes if {clip.name for clip in row} & set(names)]
+    if gone := [clip.name for row in chosen for clip in row if clip.name not in names]:
+        raise ValueError(f"scenes are scored as pairs, so name all clips of a scene; missing: {', '.join(gone)}")
+    return chosen
+
+
+def tables(passages: Mapping[str, Any]) -> dict[str, PassageTable]:
+    """The tables of `Evaluation.occlusion["passages"]`, by what was scored: predictions, then the floors."""
+    return {source: PassageTable.from_dict(table) for source, table in passages["tables"].items()}
+
+
+def rows(passages: Mapping[str, Any], source: str = "predictions", window: str = "back") -> list[dict[str, Any]]:
+    """One row a length of the occlusion, means over scenes: `WINDOWS`, and as `loss` what the window loses against the
+    control, with its bootstrap interval over scenes.
+    """
+    table = tables(passages)[source]
+    intervals = table.intervals(window)
+    return [{"hidden for": length, **{name: _mean(table[field][:, column]) for name, field in WINDOWS.items()},
+             "loss": intervals[column]} for column, length in enumerate(passages["lengths"])]
+
+
+def _mean(values: np.ndarray) -> float:
+    values = values[~np.isnan(values)]
+    return float(values.mean()) if len(values) else float("nan")

@@ -1,0 +1,60 @@
+"""Folders of predicted masks of clips whose truth is made, not read."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from sstlib.digests import sha256
+from sstlib.evaluation.folders import absent_noted, predicted_masks, scorer_code
+from sstlib.evaluation.result import Evaluation
+from sstlib.shapes import UInt8
+from sstlib.video import Reading, read_mask, reading_of
+from sstlib.video import Sequence as Clip
+
+
+class PredictedClips:
+    """The masks of clips in a folder of CLIP/FRAME.png, read when asked for and then part of the fingerprint.
+
+    Attributes:
+        notes: what is missing, if that is allowed.
+    """
+
+    def __init__(self, folder: Path, clips: Sequence[Clip], missing: str) -> None:
+        self.folder, self.content = folder, []
+        self.files = {clip.name: [folder / clip.name / f"{frame}.png" for frame in clip.frame_names] for clip in clips}
+        self.there = {name: predicted_masks(folder / name, paths) for name, paths in self.files.items()}
+        gone = {name: [path for path in paths[1:-1] if path.stem not in self.there[name]]
+                for name, paths in self.files.items()}
+        self.notes = absent_noted({name: (paths, len(self.files[name]) - 2) for name, paths in gone.items()}, folder,
+                                  missing)
+
+    def labels(self, clip: Clip, truth: UInt8[np.ndarray, "time height width"]
+               ) -> UInt8[np.ndarray, "time height width"]:
+        """The label maps of one clip, the first as given."""
+        there = self.there[clip.name]
+        reading = reading_of([mask for name, mask in there.items() if name != clip.frame_names[0]])
+        later = [_labels(there.get(path.stem), path, label, reading, self.content)
+                 for path, label in zip(self.files[clip.name][1:], truth[1:])]
+        return np.stack([truth[0], *later])
+
+    def told(self, result: Evaluation, truth: str, content: str) -> Evaluation:
+        """The result with what was read, when all is; `truth` names the data, whose fingerprint is `content`."""
+        result.provenance.update({
+            "predictions": {"folder": str(self.folder), "fingerprint": sha256(*self.content)},
+            "annotations": {"folder": truth, "fingerprint": content}, "code": scorer_code()})
+        return result.noted(*(note for score in result.sequences.values() for note in score.notes))
+
+
+def _labels(mask: Path | None, name: Path, truth: UInt8[np.ndarray, "height width"], reading: Reading,
+            content: list[str]) -> UInt8[np.ndarray, "height width"]:
+    """A predicted mask, empty where there is none; adds it to the fingerprint under the name that it should have."""
+    content.append(f"{name.parent.name}/{name.name} {mask is not None}")
+    if mask is None:
+        return np.zeros_like(truth)
+    labels = read_mask(mask, reading)
+    content.append(sha256(labels.tobytes()))
+    if labels.shape != truth.shape:
+        raise ValueError(f"{mask}: the mask is {' x '.join(map(str, labels.shape))} (height x width), "
+                         f"the clip {' x '.join(map(str, truth.shape))}")
+    return labels

@@ -1,0 +1,140 @@
+"""Sweeps on any base: a preset or a configuration of one's own in place of the short experiment's, the same variants.
+
+Records of a base lie in a folder of their own. They are of one configuration, but for what a variant and a seed change,
+and of one code; where one is not, nothing is run or compared until it is made again.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from sstlib.config import ModelConfig, RunConfig
+from sstlib.connectivity import Local, Strided, parse
+from sstlib.experiments import records, sweeps
+from sstlib.experiments.sweeps import EXPERIMENT, SWEEPS, Run
+from sstlib.provenance import computed_by
+from sstlib.training.presets import read_config
+
+PILOT = "pilot"  # the base alone: its spread over seeds says how many of them a comparison needs
+BEYOND = {  # variants that the short experiment does not have: changes of the model, sweep and label
+    "encoding-learned": ({"encoding": "learned"}, "encoding", "learned"),
+    "encoding-buffer": ({"encoding_time": "buffer"}, "encoding", "sinusoidal, time from now on"),
+    "history-8": ({"history": 8}, "history", "8"),
+}
+
+
+@dataclass(frozen=True)
+class Base:
+    """What variants are changes of.
+
+    Attributes:
+        name: folder of its records in results/runs.
+        source: the preset or file that it was read from.
+        config: of the run without a variant.
+    """
+
+    name: str
+    source: str
+    config: RunConfig
+
+    @classmethod
+    def named(cls, source: str, steps: int | None = None) -> "Base":
+        """A preset or a JSON file, with another number of steps if one is given; warm-up keeps its share of them.
+
+        Raises:
+            ValueError: neither, or of the short experiment's name.
+        """
+        config, name = read_config(source), Path(source).stem
+        training = config.training
+        if steps is not None and steps != training.steps:
+            name = f"{name}-{steps}-steps"
+            config = config.replace(training=training.replace(
+                steps=steps, warmup=round(training.warmup * steps / training.steps)))
+        if name == EXPERIMENT:
+            raise ValueError(f"--base {source}: records of {name!r} are those of the short experiment; rename the file")
+        return cls(name, str(Path(source).absolute()) if Path(source).is_file() else source, config)
+
+    def run(self, variant: str, seed: int) -> Run:
+        """One run.
+
+        Raises:
+            ValueError: an unknown variant, or a base whose kernel is not known.
+        """
+        changes = dict(_changes(variant))
+        if "layers" in changes:
+            changes["layers"] = tuple(_fitted(layer, self.config.model) for layer in changes["layers"])
+        training = self.config.training.replace(seed=seed)
+        return Run(self.name, variant, seed,
+                   self.config.replace(model=self.config.model.replace(**changes), training=training))
+
+    def require_alike(self, fresh: Iterable[Run] = ()) -> None:
+        """Raises a ValueError where a record of this base is of another configuration or of other code than a run
+        would be now; but for those that are made again.
+        """
+        again = {run.record_path for run in fresh}
+        for record in records.read_all(self.name):
+            if record.path in again:
+                continue
+            wanted = self.run(record.variant, record.seed).config
+            other = RunConfig.from_dict(record.config, f"{record.path}: config.").differences(wanted)
+            if other:
+                field, (there, now) = next(iter(other.items()))
+                raise ValueError(f"{record.path} is of another configuration ({field} is {there!r} there and {now!r} "
+                                 "now), and records of two are not mixed; make it again by --fresh, or give the base "
+                                 "another name")
+            if record.provenance.get("computed_by") != computed_by():
+                raise ValueError(f"{record.path} was made by other code (commit "
+                                 f"{record.provenance.get('commit', 'unknown')}), and records of two are not mixed; "
+                                 "make it again by --fresh, or go on with that commit")
+
+    def options(self) -> list[str]:
+        """The command's options that mean this base."""
+        return ["--base", self.source, "--steps", str(self.config.training.steps)]
+
+
+def labels(sweep: str) -> dict[str, str]:
+    """Variants of a sweep and their names in its table.
+
+    Raises:
+        ValueError: no such sweep.
+    """
+    if sweep == PILOT:
+        return {"base": "base"}
+    if sweep not in SWEEPS:
+        raise ValueError(f"no sweep {sweep!r}; with --base there are {', '.join([PILOT, *SWEEPS])}")
+    return SWEEPS[sweep].labels | {name: label for name, (_, where, label) in BEYOND.items() if where == sweep}
+
+
+def select(base: Base, names: Iterable[str], seeds: Iterable[int], only: str | None = None) -> list[tuple[str, Run]]:
+    """Sweep and run of what is asked for, each run once.
+
+    Raises:
+        ValueError: an unknown sweep, or a variant that none of them has.
+    """
+    names, seeds = list(names), list(seeds)
+    found = {variant: name for name in reversed(names) for variant in labels(name)}
+    if only is not None and only not in found:
+        raise ValueError(f"no variant {only!r} in {', '.join(names)}; there are {', '.join(found)}")
+    chosen = [(name, variant) for variant, name in found.items() if only in (None, variant)]
+    chosen.sort(key=lambda pair: names.index(pair[0]))
+    return [(name, base.run(variant, seed)) for seed in seeds for name, variant in chosen]
+
+
+def _changes(variant: str) -> dict[str, object]:
+    known = sweeps.changes_of()
+    known |= {name: changes for name, (changes, _, _) in BEYOND.items()}
+    if variant not in known:
+        raise ValueError(f"unknown variant {variant!r}; known: {', '.join(known)}")
+    return known[variant]
+
+
+def _fitted(layer: str, model: ModelConfig) -> str:
+    """A layer of a variant with the base's one kernel size: Local's window is as wide as Strided's stride."""
+    first = parse(model.layers[0])
+    if not isinstance(first, Local) or not isinstance(first.radius, int):
+        raise ValueError(f"the base's first layer is {model.layers[0]!r}; expected local(radius=...) with one number, "
+                         "from which the other patterns take their kernel")
+    pattern = parse(layer)
+    if isinstance(pattern, Local):
+        return model.layers[0]
+    return f"strided(stride={2 * first.radius + 1})" if isinstance(pattern, Strided) else layer

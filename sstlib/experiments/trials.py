@@ -1,0 +1,112 @@
+"""What a trained network of a base is tried on: real sequences and paired scenes, in memory, floors beside them."""
+
+import time
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from sstlib.config import RunConfig
+from sstlib.datasets import open_dataset, sst_occlusion_2
+from sstlib.evaluation.passages import FLOORS, Labels, segment_scenes
+from sstlib.inference import segment_sequence
+from sstlib.metrics import PROTOCOLS, SequenceScore, score_sequence
+from sstlib.metrics.scores import averaged
+from sstlib.model import Propagator
+from sstlib.video import ArraySequence, Sequence
+
+LONGEST = 480  # pixels of a frame's longer side inside the network
+LENGTHS = (4, 16)  # frames hidden, of those that the scenes have
+SCENES = 24
+TENTHS = 10
+
+
+def data_of(config: RunConfig) -> str:
+    """The real data that a network of this configuration is tried on: DAVIS 2017 if it was trained on that."""
+    return "davis2017" if config.data.real == "davis2017" else "davis2016"
+
+
+def told(config: RunConfig) -> str:
+    """What a record says of its data."""
+    return (f"{data_of(config)} val, longest side {LONGEST}; sst-occlusion-2 test, {SCENES} scenes hidden for "
+            f"{', '.join(map(str, LENGTHS))} frames, and their controls")
+
+
+def require_data(config: RunConfig) -> None:
+    """Raises what the trial would, before anything is trained.
+
+    Raises:
+        FileNotFoundError: DAVIS is not there.
+        ValueError: the scenes are not.
+    """
+    open_dataset(data_of(config), "val")
+    _scenes()
+
+
+def measured(network: Propagator, config: RunConfig) -> tuple[dict[str, Any], float, int]:
+    """Scores on real sequences and what occlusions cost.
+
+    Returns:
+        Metrics: J, F and J&F with those of every sequence, `tenths` (mean J by tenth of a sequence), `floors` (J&F) and
+        `passages` (as `evaluation.passages`); seconds of segmentation; frames segmented.
+    """
+    clock = _Clock(network, "hard" if config.training.feedback == "hard" else "naive")
+    protocol = PROTOCOLS[data_of(config)]
+    scores, floors = [], {name: [] for name in FLOORS}
+    for sequence in open_dataset(data_of(config), "val"):
+        truth = np.stack([sequence.label(t) for t in range(len(sequence))])
+        scores.append(score_sequence(clock.segment(sequence, len(truth), LONGEST), truth, protocol, sequence.name))
+        for name, made in FLOORS.items():
+            floors[name].append(score_sequence(made(truth), truth, protocol, sequence.name))
+    rows = [[clip for clip in row if clip.length in (0, *LENGTHS)] for row in _scenes()]
+    tables = {"predictions": segment_scenes(rows, lambda frames, labels: clock.segment(
+        ArraySequence(frames, labels[0]), len(labels), None))}
+    tables |= {name: segment_scenes(rows, lambda frames, labels, made=made: made(labels))
+               for name, made in FLOORS.items()}
+    metrics = summary(scores) | {
+        "tenths": tenths(scores),
+        "floors": {name: averaged(row for one in found for row in one.per_object().values())["J&F"].mean
+                   for name, found in floors.items()},
+        "passages": {"lengths": list(LENGTHS), "scenes": [row[0].scene_name for row in rows],
+                     "tables": {name: table.to_dict() for name, table in tables.items()}}}
+    return metrics, clock.seconds, clock.frames
+
+
+def summary(scores: list[SequenceScore]) -> dict[str, Any]:
+    """Global J, F, J&F (mean over objects) and those of each sequence, as a run record keeps them."""
+    overall = averaged(row for score in scores for row in score.per_object().values())
+    sequences = {score.name: {key: value.mean for key, value in score.overall().items()} for score in scores}
+    return {key: value.mean for key, value in overall.items()} | {
+        "recall": {key: value.recall for key, value in overall.items()},
+        "decay": {key: value.decay for key, value in overall.items()}, "sequences": sequences}
+
+
+def tenths(scores: Iterable[SequenceScore]) -> list[float]:
+    """Mean J by tenth of a sequence, the mean over sequences of the mean over objects: how a network drifts."""
+    curves = []
+    for score in scores:
+        parts = np.array_split(np.nanmean(score.similarity, axis=0), TENTHS)
+        curves.append([part.mean() for part in parts])
+    return np.mean(curves, axis=0).tolist()
+
+
+def _scenes() -> list[tuple[Sequence, ...]]:
+    found = list(sst_occlusion_2.scenes("test"))
+    if len(found) < SCENES:
+        raise ValueError(f"SST-Occlusion 2 states {len(found)} test scenes; {SCENES} are wanted")
+    return found[:SCENES]
+
+
+class _Clock:
+    """Segments, and counts what that takes."""
+
+    def __init__(self, network: Propagator, aggregation: str) -> None:
+        self.network, self.aggregation, self.seconds, self.frames = network, aggregation, 0.0, 0
+
+    def segment(self, sequence: Sequence, length: int, longest: int | None) -> Labels:
+        """Label maps of every frame from those of the first."""
+        started = time.perf_counter()
+        found = [one.labels for _, one in segment_sequence(self.network, sequence, longest=longest or 0,
+                                                           aggregation=self.aggregation)]
+        self.seconds, self.frames = self.seconds + time.perf_counter() - started, self.frames + length - 1
+        return np.stack(found)

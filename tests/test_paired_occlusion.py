@@ -1,0 +1,155 @@
+"""SST-Occlusion 2: its scenes, its content, and networks and floors scored on pairs."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from sstlib import video
+from sstlib.cli import main
+from sstlib.datasets import DATASETS, open_dataset, sst_occlusion, sst_occlusion_2
+from sstlib.evaluation import Evaluation
+from sstlib.evaluation import passages as scored
+from sstlib.evaluation.occlusion_windows import Windows, first_copied, nothing_predicted
+from sstlib.evaluation.passages import segment_scenes
+from sstlib.synthetic.paired import FRAMES, LENGTHS
+from sstlib.synthetic.spec import BACK
+
+
+def test_every_scene_comes_at_every_length_with_one_onset_and_splits_share_none():
+    stated = json.loads(sst_occlusion_2.MANIFEST.read_text())
+    assert stated["version"] == sst_occlusion_2.VERSION == 2
+    seeds = [tuple(one["seed"]) for one in stated["scenes"].values()]
+    assert len(set(seeds)) == len(seeds) == sum(sst_occlusion_2.SCENES.values())
+    assert sst_occlusion_2.SCENES["test"] >= 24
+    for split, count in sst_occlusion_2.SCENES.items():
+        rows = list(sst_occlusion_2.scenes(split))
+        assert len(rows) == count
+        for row in rows:
+            assert tuple(sequence.length for sequence in row) == LENGTHS
+            [scene] = {sequence.scene for sequence in row}
+            known = stated["scenes"][row[0].scene_name]
+            assert known["onset"] == scene.onset and set(known["clips"]) == {str(length) for length in LENGTHS}
+            assert scene.onset + max(LENGTHS) + BACK + 3 <= FRAMES and scene.spec.frames == FRAMES
+    names = [
+        sequence.name for split in sst_occlusion_2.SCENES for row in sst_occlusion_2.scenes(split) for sequence in row
+    ]
+    assert len(set(names)) == len(names)
+    assert len({sst_occlusion_2.content_hash(split) for split in sst_occlusion_2.SCENES}) == 2
+
+
+def test_a_clip_is_what_the_manifest_states():
+    sequences = open_dataset("sst-occlusion-2", "val")
+    sequence = next(one for one in sequences if one.length == 4)
+    share = sequence.clip.visible_share[:, 0]  # raises where the content differs
+    onset = sequence.scene.onset
+    assert np.flatnonzero(share == 0).tolist() == list(range(onset, onset + 4))
+    assert isinstance(sequence, video.Sequence) and len(sequence) == len(sequence.frame_names) == FRAMES
+    np.testing.assert_array_equal(sequence.frame(3), sequence.clip.frames[3])
+    assert set(np.unique(sequence.label(0))) == {0, 1, 2}
+    assert len(Windows.of(share).back) == BACK
+
+
+def test_other_content_is_refused(monkeypatch):
+    row = next(sst_occlusion_2.scenes("val"))
+    known = json.loads(json.dumps(sst_occlusion_2._manifest()))
+    monkeypatch.setattr(sst_occlusion_2, "_manifest", lambda: known)
+    monkeypatch.setattr(type(row[0].scene), "clip", lambda self, length: made)
+    made = sst_occlusion.render(replace(row[0].scene.spec, frames=16, height=48, width=64, occlusion=1), 3)
+    sst_occlusion_2._rendered.cache_clear()
+    with pytest.raises(ValueError, match=f"clip {row[2].name} is not that of SST-Occlusion version 2"):
+        row[2].frame(0)
+    known[row[2].scene_name]["clips"]["2"] = sst_occlusion.fingerprint(made)
+    np.testing.assert_array_equal(row[2].frame(5), made.frames[5])
+    sst_occlusion_2._rendered.cache_clear()
+
+
+def test_no_folder_is_read(tmp_path):
+    with pytest.raises(ValueError, match="SST-Occlusion 2 is rendered"):
+        open_dataset("sst-occlusion-2", "test", tmp_path)
+
+
+class Drawn:
+    """A square that stays, and is hidden from frame 6 on for some frames."""
+
+    def __init__(self, length):
+        self.amodal = np.zeros((20, 16, 16), bool)
+        self.amodal[:, 4:10, 4:10] = True
+        self.labels = self.amodal.astype(np.uint8)
+        self.labels[6 : 6 + length] = 0
+
+    def __len__(self):
+        return len(self.labels)
+
+    def frame(self, t):
+        return np.repeat(self.labels[t][..., None], 3, axis=2) * 255
+
+    def label(self, t):
+        return self.labels[t]
+
+
+def test_scenes_are_segmented_length_by_length_against_their_control():
+    scenes = [[Drawn(0), Drawn(1), Drawn(4)], [Drawn(0), Drawn(2), Drawn(3)]]
+
+    def forgetful(frames, labels):
+        """Follows what is bright, until it has been dark for two frames."""
+        found, gone = [labels[0]], 0
+        for frame in frames[1:]:
+            gone = gone + 1 if not frame.any() else gone if gone >= 2 else 0
+            found.append((frame[..., 0] > 0).astype(np.uint8) * (gone < 2))
+        return np.stack(found)
+
+    found = segment_scenes(scenes, forgetful)
+    assert found.loss().tolist() == [[0, 1], [1, 1]] and found["claimed"].tolist() == [[0, 0], [0, 0]]
+    copied = segment_scenes(scenes, lambda frames, labels: first_copied(labels))
+    assert copied["claimed"].tolist() == [[1, 1], [1, 1]] and copied.loss().tolist() == [[0, 0], [0, 0]]
+    empty = segment_scenes(scenes, lambda frames, labels: nothing_predicted(labels))
+    assert empty["back_control"].tolist() == [[0, 0], [0, 0]] and np.isnan(empty["bystander"]).all()
+
+
+@pytest.fixture
+def toy(monkeypatch):
+    """A data set of two scenes of squares, whose clips have names and lengths."""
+    rows = []
+    for number in range(2):
+        row = []
+        for length in (0, 2, 5):
+            clip = Drawn(length)
+            clip.name, clip.scene_name, clip.length = f"{number}-{length}", str(number), length
+            clip.frame_names = [f"{t:05d}" for t in range(len(clip))]
+            row.append(clip)
+        rows.append(tuple(row))
+    entry = DATASETS["sst-occlusion-2"]
+    monkeypatch.setitem(DATASETS, "sst-occlusion-2", replace(
+        entry, scenes=lambda split, folder=None: iter(rows), content=lambda split: "0123"))
+    return rows
+
+
+def test_a_folder_of_masks_is_scored_in_pairs_with_floors_beside_it(toy, tmp_path, capsys):
+    """The masks follow the square until it is hidden, and then stay empty: all is lost after, nothing claimed."""
+    for row in toy:
+        for clip in row:
+            until = (np.arange(20) < (6 if clip.length else 20))[:, None, None]
+            seen = (clip.labels * until).astype(np.uint8)
+            for t, frame in enumerate(clip.frame_names):
+                video.write_mask(tmp_path / "masks" / clip.name / f"{frame}.png", seen[t])
+    record = tmp_path / "record.json"
+    call = ["evaluate", str(tmp_path / "masks"), "--dataset", "sst-occlusion-2", "--json", str(record)]
+    assert main(call) == 0
+    said = capsys.readouterr().out
+    assert "through 2 occlusions" in said and "first mask copied:" in said
+    passages = Evaluation.read(record).occlusion["passages"]
+    assert passages["lengths"] == [2, 5] and passages["scenes"] == ["0", "1"]
+    mine, copied, empty = (scored.rows(passages, source) for source in passages["tables"])
+    assert [row["hidden for"] for row in mine] == [2, 5]
+    for row in mine:
+        assert (row["before"], row["claimed"], row["back"], row["control back"]) == (1, 0, 0, 1)
+        assert row["loss"].mean == row["loss"].low == 1 and np.isnan(row["bystander"])
+    assert all(row["claimed"] == row["back"] == 1 for row in copied) and all(row["back"] == 0 for row in empty)
+    assert main([*call, "--sequences", "0-0", "0-2"]) == 2
+    assert "name all clips of a scene; missing: 0-5" in capsys.readouterr().err
+    assert main([*call, "--sequences", "0-0", "0-2", "0-5"]) == 0 and "through 1 occlusions" in capsys.readouterr().out
+    assert main([*call, "--sequences", "0-3"]) == 2 and "has no 0-3" in capsys.readouterr().err
+    (tmp_path / "masks" / "1-5" / "00007.png").unlink()
+    assert main(call) == 2 and main([*call, "--missing", "zeros"]) == 0
