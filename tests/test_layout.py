@@ -14,7 +14,7 @@ FLOORS = (  # a room imports only rooms of floors before its own
     ("attention", "config", "metrics", "routes"),
     ("releases",),
     ("lookups", "model", "synthetic", "video"),
-    ("anatomy", "inference", "movies", "plots", "prompts", "weights"),
+    ("anatomy", "inference", "labeltools", "movies", "plots", "prompts", "weights"),
     ("datasets", "explorers", "sessions"),
     ("evaluation", "exports", "training"),
     ("benchmarks", "drawing", "experiments"),

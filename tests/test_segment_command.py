@@ -1,5 +1,6 @@
 """`sst segment`: what it says of its input before it starts, and that nothing of a user's is lost."""
 
+import json
 import os
 import re
 import subprocess
@@ -450,6 +451,23 @@ def test_doubt_has_an_exit_status_of_its_own(folder, sst, monkeypatch):
     assert sst("frames", "mask.png", "out", "--exit-doubt", 0.5)[0] == 0
     status, _, error = sst("frames", "mask.png", "other", "--exit-doubt", 0.3)
     assert status == 3 and "in 40% of its frames" in error
+
+
+def test_masks_of_a_labeling_tool_keep_their_names(folder, sst):
+    region = {"size": list(SHAPE), "counts": [5 * 32 + 8, *[12, 20] * 11, 12, 48 * 32 - (16 * 32 + 20)]}
+    content = {"images": [{"id": 1, "file_name": "00002.png", "height": 32, "width": 48}],
+               "categories": [{"id": 1, "name": "dog"}],
+               "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "segmentation": region}]}
+    (folder / "a.json").write_text(json.dumps(content))
+    status, out, error = sst("frames", "a.json")
+    assert status == 0, error
+    assert "a.json: COCO, for frame 00002, 1 object: 1 (dog) = 144 pixels" in out and "object 1 (dog): " in out
+    np.testing.assert_array_equal(read_mask("out/00002.png"), square())
+    content["images"][0] |= {"height": 16, "width": 96}
+    region["size"] = [16, 96]
+    (folder / "a.json").write_text(json.dumps(content))
+    status, _, error = sst("frames", "a.json", "other")
+    assert status == 2 and "its masks are 96x16 pixels, the frames of frames are 48x32" in error
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from sstlib.cli import _arguments, _prompts
-from sstlib.video import FolderSequence, Reading, Sequence, areas, images, read_mask, reading_of
+from sstlib.video import FolderSequence, Reading, Sequence, areas, images, is_picture, read_mask, reading_of
 
 LISTED = 6  # masks that are named one by one
 
@@ -19,7 +19,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--mask", metavar="FILE",
                         help="palette or gray PNG with an id for each object, white on black, or a color for each "
                              "object on black; or a folder of such, named as their frames, when several frames are "
-                             "given")
+                             "given; or a file of COCO (.json, polygons or run lengths), LabelMe (.json, or a folder "
+                             "of them) or CVAT (.xml, of images or of a video), with the names of its objects")
     parser.add_argument("--threshold", type=_arguments.whole(1, 255), metavar="LEVEL",
                         help="read masks with soft edges, too: levels from this one (1..255) on are the one object")
     parser.add_argument("--at", type=int, metavar="FRAME",
@@ -37,7 +38,52 @@ def named_files(arguments: argparse.Namespace, sequence: Sequence, frames: Seque
         raise ValueError("give the objects of one frame either by --mask or by --box, --points and --polygon"
                          f"{', not by both' if arguments.mask else ''}")
     at = at_frame(arguments.at, sequence, frames)
-    return mask_files(Path(arguments.mask), arguments.at, at, sequence, frames) if arguments.mask else {}
+    if not arguments.mask:
+        return {}
+    if from_tool(Path(arguments.mask)):
+        return {at: Path(arguments.mask)}
+    return mask_files(Path(arguments.mask), arguments.at, at, sequence, frames)
+
+
+def from_tool(path: Path) -> bool:
+    """Whether a mask is a file of a labeling tool, or a folder of such files alone."""
+    from sstlib.labeltools import SUFFIXES
+
+    if not path.is_dir():
+        return path.suffix.lower() in SUFFIXES
+    return any(path.glob("*.json")) and not any(is_picture(entry) for entry in path.iterdir())
+
+
+def labeled(path: Path, at: int | None, sequence: Sequence, frames: Sequence) -> tuple[Any, list[str]]:
+    """The clip with the masks of a labeling tool's file, and what is said of them. A single mask belongs to the frame
+    that `--at` names, or to the one of its name; several to those of their names or numbers.
+
+    Raises:
+        ValueError: a mask of no frame, or of another size.
+    """
+    from sstlib.labeltools import read_labels
+    from sstlib.sessions import Clip, size_of
+
+    content, size = read_labels(path), size_of(frames)
+    if content.size != size:
+        raise ValueError(f"{path}: its masks are {content.size[1]}x{content.size[0]} pixels, the frames of "
+                         f"{sequence.name} are {size[1]}x{size[0]}")
+    known = {name: t for t, name in enumerate(sequence.frame_names)} | {t: t for t in range(len(sequence))}
+    times = list(range(len(sequence))) if frames is sequence else list(frames.times)
+    given: dict[int, np.ndarray] = {}
+    for frame, labels in content.masks.items():
+        alone = len(content.masks) == 1 and (at is not None or frame not in known)
+        place = at_frame(at, sequence, frames) if alone else None
+        if place is None:
+            if frame not in known:
+                raise ValueError(f"{path}: {sequence.name} has no frame {frame!r}; images are named as the frames")
+            if known[frame] not in times:
+                raise ValueError(f"{path}: its frame {frame!r} is not among those that are segmented")
+            place = times.index(known[frame])
+        given[place] = labels
+    clip = Clip(frames, dict(sorted(given.items())), content.names)
+    return clip, [f"{path}: {content.kind}, for frame {frames.frame_names[t]}, {named_areas(labels, content.names)}"
+                  for t, labels in list(clip.given.items())[:LISTED]]
 
 
 def read(arguments: argparse.Namespace, sequence: Sequence, frames: Sequence,
@@ -54,7 +100,9 @@ def read(arguments: argparse.Namespace, sequence: Sequence, frames: Sequence,
     """
     from sstlib.sessions import Clip
 
-    if not files:
+    if files and from_tool(Path(arguments.mask)):
+        clip, lines = labeled(Path(arguments.mask), arguments.at, sequence, frames)
+    elif not files:
         at = at_frame(arguments.at, sequence, frames)
         labels, names = _prompts.labels_of(frames.frame(at), arguments.prompts)
         clip = Clip(frames, {at: labels}, names)

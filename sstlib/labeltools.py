@@ -1,0 +1,303 @@
+"""Masks from the files of labeling tools: COCO (JSON), LabelMe (JSON, one an image) and CVAT (XML, of images or of a
+video), with the names of their objects.
+
+Who is the same object in two frames, the file must tell (COCO's `track_id`, LabelMe's and CVAT's group, CVAT's track),
+or each frame must hold one of a label. Of regions that overlap, the later one, or the one of the higher `z_order`, lies
+on top. Boxes are no masks and are refused.
+"""
+
+import base64
+import binascii
+import io
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+from xml.etree import ElementTree
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from sstlib.shapes import Bool, UInt8
+from sstlib.values import parse_json
+
+SUFFIXES = (".json", ".xml")
+VOID, MOST = 255, 254
+LARGEST = 1 << 28  # pixels of a frame
+Size = tuple[int, int]
+
+
+class Labeled(NamedTuple):
+    """What a file says: masks by the names of their frames without suffix, or by number where it is of a video."""
+
+    kind: str
+    size: Size  # height and width
+    masks: dict[str | int, UInt8[np.ndarray, "height width"]]
+    names: dict[int, str]  # of the objects
+
+
+class Region(NamedTuple):
+    """One drawn region."""
+
+    frame: str | int
+    label: str
+    key: Any  # what is equal for the same object of this label; None where the file does not tell
+    mask: Bool[np.ndarray, "height width"]
+    void: bool = False
+
+
+def read_labels(path: Path | str) -> Labeled:
+    """The masks of a file, or of a folder of LabelMe's files.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: damaged, of another kind, without masks, or not clear about who is who.
+    """
+    path = Path(path)
+    files = sorted(path.glob("*.json")) if path.is_dir() else [path]
+    try:
+        parts = [_parts(file) for file in files]
+        if len({(kind, size) for kind, size, _ in parts}) > 1 or len(parts) > 1 and parts[0][0] != "LabelMe":
+            raise ValueError("its files are not all LabelMe's, of one size")
+        regions = [region for _, _, found in parts for region in found]
+        return Labeled(*parts[0][:2], *_numbered(regions, parts[0][1]))
+    except OSError:
+        raise
+    except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, ElementTree.ParseError) as error:
+        raise ValueError(f"{path}: no masks can be read from it ({str(error) or type(error).__name__})") from None
+
+
+def _parts(path: Path) -> tuple[str, Size, list[Region]]:
+    if path.suffix.lower() == ".xml":
+        return _cvat(ElementTree.fromstring(path.read_bytes()))
+    content = parse_json(path.read_bytes(), path.name)
+    if not isinstance(content, dict):
+        raise ValueError("the JSON is no object")
+    if "shapes" in content:
+        return _labelme(content, path.stem)
+    if "images" in content and "annotations" in content:
+        return _coco(content)
+    raise ValueError("it is neither COCO's JSON (images and annotations) nor LabelMe's (shapes)")
+
+
+def _numbered(regions: list[Region], size: Size) -> tuple[dict[str | int, np.ndarray], dict[int, str]]:
+    """Labels of each frame, and the names of the ids."""
+    frames = list(dict.fromkeys(region.frame for region in regions))
+    ids: dict[tuple, int] = {}
+    masks = {frame: np.zeros(size, np.uint8) for frame in frames}
+    for number, region in enumerate(regions):
+        if region.void:
+            masks[region.frame][region.mask] = VOID
+            continue
+        key = region.label, region.key
+        if region.key is None:
+            alike = [other for other in regions if other.frame == region.frame and other.label == region.label
+                     and other.key is None and not other.void]
+            if len(alike) > 1 and len(frames) > 1:
+                raise ValueError(f"frame {region.frame} holds {len(alike)} regions {region.label!r}, and nothing says "
+                                 "which is which in another frame; give them track ids or groups, or other labels")
+            key += (number,) if len(alike) > 1 else ()
+        identity = ids.setdefault(key, len(ids) + 1)
+        if identity > MOST:
+            raise ValueError(f"more than {MOST} objects")
+        masks[region.frame][region.mask] = identity
+    if not ids:
+        raise ValueError("it holds no polygon and no mask")
+    labels, names = [label for label, *_ in ids], {}
+    for (label, *_), identity in ids.items():
+        nth = sum(other == label for other in labels[:identity])
+        names[identity] = f"{label} {nth}" if labels.count(label) > 1 else label
+    return masks, names
+
+
+def _coco(content: dict[str, Any]) -> tuple[str, Size, list[Region]]:
+    labels = {entry["id"]: _text(entry["name"]) for entry in content.get("categories", [])}
+    images = {entry["id"]: entry for entry in content["images"]}
+    size = _one_size([(entry["height"], entry["width"]) for entry in images.values()])
+    regions = []
+    for entry in content["annotations"]:
+        frame, category = Path(_text(images[entry["image_id"]]["file_name"])).stem, entry["category_id"]
+        if entry.get("segmentation"):
+            key = next((entry[name] for name in ("track_id", "instance_id") if entry.get(name) is not None), None)
+            regions.append(Region(frame, labels.get(category, f"category {category}"), key,
+                                  coco_mask(entry["segmentation"], size), bool(entry.get("iscrowd"))))
+    return "COCO", size, regions
+
+
+def coco_mask(segmentation: Any, size: Size) -> Bool[np.ndarray, "height width"]:
+    """A region as COCO writes it: polygons, run lengths, or run lengths in COCO's compression.
+
+    Raises:
+        ValueError: it is damaged, or of another size.
+    """
+    if isinstance(segmentation, dict):
+        if tuple(segmentation["size"]) != size:
+            raise ValueError(f"run lengths are of size {segmentation['size']}, their image is {list(size)}")
+        counts = segmentation["counts"]
+        return _runs(_decompressed(counts) if isinstance(counts, str) else counts, size[::-1]).T
+    from pycocotools import mask as coco
+
+    polygons = [_numbers(polygon) for polygon in segmentation]
+    for polygon in polygons:
+        if len(polygon) < 6 or len(polygon) % 2:
+            raise ValueError(f"a polygon of {len(polygon)} numbers; expected x and y of three corners or more")
+        _near(polygon, size)
+    merged = coco.merge(coco.frPyObjects(polygons, *size))
+    return _runs(_decompressed(merged["counts"].decode()), size[::-1]).T
+
+
+def _decompressed(text: str) -> list[int]:
+    """Run lengths from COCO's text: five bits a letter from 48 on, the sixth says that more follow; from the third on
+    they are differences to the last but one.
+    """
+    counts, value, shift = [], 0, 0
+    for letter in text.encode():
+        bits = letter - 48
+        if not 0 <= bits < 64 or shift > 30:
+            raise ValueError("compressed run lengths are damaged")
+        value |= (bits & 31) << shift
+        shift += 5
+        if not bits & 32:
+            value -= (1 << shift) if bits & 16 else 0
+            counts.append(value + (counts[-2] if len(counts) > 2 else 0))
+            value = shift = 0
+    if shift:
+        raise ValueError("compressed run lengths are cut off")
+    return counts
+
+
+def _runs(counts: Any, size: Size) -> np.ndarray:
+    """Pixels from lengths of runs, row by row, beginning outside of the object."""
+    lengths = np.array([count if type(count) is int else -1 for count in counts], np.int64)
+    if (lengths < 0).any() or lengths.sum() != size[0] * size[1]:
+        raise ValueError(f"run lengths add up to {lengths.sum()} pixels; expected {size[0] * size[1]}")
+    return np.repeat(np.arange(len(lengths)) % 2 == 1, lengths).reshape(size)
+
+
+def _labelme(content: dict[str, Any], stem: str) -> tuple[str, Size, list[Region]]:
+    size, regions = _one_size([(content["imageHeight"], content["imageWidth"])]), []
+    for shape in content["shapes"]:
+        kind, points = shape.get("shape_type") or "polygon", [tuple(_numbers(point)) for point in shape["points"]]
+        if kind == "polygon":
+            mask = _polygon(points, size)
+        elif kind == "circle":
+            (x, y), edge = points
+            radius = math.dist((x, y), edge)
+            mask = _ellipse(x, y, radius, radius, size)
+        elif kind == "mask":
+            mask = _pasted(_picture(shape["mask"]), round(points[0][0]), round(points[0][1]), size)
+        else:
+            raise ValueError(f"shape {_text(shape['label'])!r} is a {kind}, which is no mask; draw polygons"
+                             + (", or give the box by --box" if kind == "rectangle" else ""))
+        regions.append(Region(stem, _text(shape["label"]), shape.get("group_id"), mask))
+    return "LabelMe", size, regions
+
+
+def _picture(text: str) -> np.ndarray:
+    """A mask as LabelMe keeps it: a picture in base64."""
+    try:
+        with Image.open(io.BytesIO(base64.b64decode(text, validate=True))) as image:
+            if image.width * image.height > LARGEST:
+                raise ValueError("a mask is too large")
+            return np.array(image.convert("L")) > 0
+    except (binascii.Error, OSError, SyntaxError) as error:
+        raise ValueError(f"a mask is no picture ({error})") from None
+
+
+def _cvat(root: ElementTree.Element) -> tuple[str, Size, list[Region]]:
+    if root.tag != "annotations":
+        raise ValueError(f"the XML is <{root.tag}>; expected CVAT's <annotations>")
+    images, tracks = root.findall("image"), root.findall("track")
+    if images:
+        size = _one_size([(int(image.get("height")), int(image.get("width"))) for image in images])
+        regions = []
+        for image in images:
+            for shape in sorted(_shapes(image), key=lambda shape: int(shape.get("z_order") or 0)):
+                group = shape.get("group_id")
+                regions.append(Region(Path(image.get("name")).stem, _text(shape.get("label")),
+                                      None if group in (None, "0") else group, _cvat_mask(shape, size)))
+        return "CVAT", size, regions
+    original = next(root.iter("original_size"), None)
+    if original is None:
+        raise ValueError("it says no size of the video (meta/.../original_size)")
+    size, drawn = _one_size([(int(original.findtext("height")), int(original.findtext("width")))]), []
+    for track in tracks:
+        for shape in _shapes(track):
+            if shape.get("keyframe", "1") == "1" and shape.get("outside", "0") != "1":
+                region = Region(int(shape.get("frame")), _text(track.get("label")), track.get("id"),
+                                _cvat_mask(shape, size))
+                drawn.append((region.frame, int(shape.get("z_order") or 0), len(drawn), region))
+    return "CVAT", size, [region for *_, region in sorted(drawn, key=lambda entry: entry[:3])]
+
+
+def _shapes(parent: ElementTree.Element) -> Iterator[ElementTree.Element]:
+    """The regions of an image or a track."""
+    for shape in parent:
+        if shape.tag in ("polygon", "mask", "ellipse"):
+            yield shape
+        elif shape.tag in ("box", "polyline", "points", "cuboid", "skeleton"):
+            raise ValueError(f"{shape.get('label') or parent.get('label')!r} is a {shape.tag}, which is no mask; draw "
+                             "polygons or masks" + (", or give it by --box" if shape.tag == "box" else ""))
+
+
+def _cvat_mask(shape: ElementTree.Element, size: Size) -> np.ndarray:
+    def number(name: str) -> float:
+        return _numbers([float(shape.get(name))])[0]
+
+    if shape.tag == "ellipse":
+        return _ellipse(number("cx"), number("cy"), number("rx"), number("ry"), size)
+    if shape.tag == "polygon":
+        return _polygon([tuple(map(float, point.split(","))) for point in shape.get("points").split(";")], size)
+    part = _one_size([(int(number("height")), int(number("width")))])
+    counts = [int(count) for count in shape.get("rle").split(",")]
+    return _pasted(_runs(counts, part), int(number("left")), int(number("top")), size)
+
+
+def _pasted(part: np.ndarray, left: int, top: int, size: Size) -> np.ndarray:
+    mask = np.zeros(size, bool)
+    if left < 0 or top < 0 or top + part.shape[0] > size[0] or left + part.shape[1] > size[1]:
+        raise ValueError(f"a mask of {part.shape[1]}x{part.shape[0]} pixels at {left},{top} is not in its image")
+    mask[top:top + part.shape[0], left:left + part.shape[1]] = part
+    return mask
+
+
+def _polygon(points: list[tuple[float, ...]], size: Size) -> np.ndarray:
+    if len(points) < 3 or any(len(point) != 2 for point in points):
+        raise ValueError(f"a polygon of {len(points)} points; expected three or more, each x and y")
+    _near([value for point in points for value in point], size)
+    image = Image.new("1", size[::-1])
+    ImageDraw.Draw(image).polygon(points, fill=1, outline=1)
+    return np.array(image)
+
+
+def _ellipse(x: float, y: float, across: float, down: float, size: Size) -> np.ndarray:
+    rows, columns = np.ogrid[:size[0], :size[1]]
+    return ((rows - y) / max(down, 1e-6))**2 + ((columns - x) / max(across, 1e-6))**2 <= 1
+
+
+def _near(values: list[float], size: Size) -> None:
+    """Tools let corners stick out a little; what lies far away is damage."""
+    reach = 2 * max(size) + 100
+    if any(abs(value) > reach for value in values):
+        raise ValueError(f"a corner is far outside of its image of {size[1]}x{size[0]} pixels")
+
+
+def _numbers(values: Any) -> list[float]:
+    if not isinstance(values, list | tuple) or any(type(value) not in (int, float) or not math.isfinite(value)
+                                                   for value in values):
+        raise ValueError("coordinates are no list of numbers")
+    return [float(value) for value in values]
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError(f"a name is {value!r}")
+    return value.strip()
+
+
+def _one_size(sizes: list[Any]) -> Size:
+    if len(set(sizes)) != 1:
+        raise ValueError("it has no images" if not sizes else "its images have several sizes; a clip has one")
+    if any(type(side) is not int or side < 1 for side in sizes[0]) or sizes[0][0] * sizes[0][1] > LARGEST:
+        raise ValueError(f"its images are {sizes[0][1]}x{sizes[0][0]}")
+    return sizes[0]

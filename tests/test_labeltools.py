@@ -1,0 +1,130 @@
+"""Masks of labeling tools: COCO against its own library, LabelMe and CVAT as their documentation writes them, damage
+refused.
+"""
+
+import base64
+import io
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+from pycocotools import mask as coco
+
+from sstlib.labeltools import coco_mask, read_labels
+
+SIZE = HEIGHT, WIDTH = 40, 60
+ONE, TWO = np.zeros(SIZE, bool), np.zeros(SIZE, bool)
+ONE[5:20, 6:30], TWO[15:35, 25:50], TWO[20:24, 30:40] = True, True, False
+BOTH = np.where(TWO, 2, ONE).astype(np.uint8)
+
+
+def runs(mask):
+    """Lengths of runs, from the first pixel on, beginning outside."""
+    edges = np.flatnonzero(np.diff(mask.ravel().astype(int))) + 1
+    lengths = np.diff(np.concatenate([[0], edges, [mask.size]])).tolist()
+    return [0, *lengths] if mask.ravel()[0] else lengths
+
+
+def compressed(mask):
+    return coco.encode(np.asfortranarray(mask.astype(np.uint8)))["counts"].decode()
+
+
+def coco_text():
+    regions = [{"size": list(SIZE), "counts": runs(ONE.T)}, {"size": list(SIZE), "counts": compressed(TWO)}]
+    return json.dumps({
+        "images": [{"id": 7, "file_name": "shots/00000.jpg", "height": HEIGHT, "width": WIDTH}],
+        "categories": [{"id": 3, "name": "dog"}],
+        "annotations": [{"id": n, "image_id": 7, "category_id": 3, "segmentation": region}
+                        for n, region in enumerate(regions)]})
+
+
+def labelme_text():
+    picture = io.BytesIO()
+    Image.fromarray(TWO[15:35, 25:50].astype(np.uint8)).save(picture, "PNG")
+    return json.dumps({"imagePath": "00000.jpg", "imageHeight": HEIGHT, "imageWidth": WIDTH, "shapes": [
+        {"label": "cat", "points": [[6, 5], [29, 5], [29, 19], [6, 19]], "group_id": None, "shape_type": "polygon"},
+        {"label": "dog", "points": [[25, 15], [49, 34]], "group_id": None, "shape_type": "mask",
+         "mask": base64.b64encode(picture.getvalue()).decode()}]})
+
+
+PART = f'rle="{", ".join(map(str, runs(TWO[15:35, 25:50])))}" left="25" top="15" width="25" height="20"'
+CVAT_IMAGES = f"""<?xml version="1.0"?><annotations><image id="0" name="00000.png" width="{WIDTH}" height="{HEIGHT}">
+<mask label="dog" {PART} z_order="1"/><polygon label="cat" points="6.0,5.0;29,5;29,19;6,19" z_order="0"/>
+</image></annotations>"""
+CVAT_VIDEO = f"""<annotations><meta><task><original_size><width>{WIDTH}</width><height>{HEIGHT}</height></original_size>
+</task></meta><track id="0" label="cat"><polygon frame="0" outside="0" keyframe="1" points="6,5;29,5;29,19;6,19"/>
+<polygon frame="1" outside="0" keyframe="0" points="6,5;29,5;29,19"/></track>
+<track id="1" label="cat"><mask frame="0" outside="0" keyframe="1" {PART}/>
+<polygon frame="3" outside="1" keyframe="1" points="6,5;29,5;29,19"/></track></annotations>"""
+FILES = {"coco.json": (coco_text(), "COCO", "00000", ["dog 1", "dog 2"]),
+         "labelme.json": (labelme_text(), "LabelMe", "labelme", ["cat", "dog"]),
+         "images.xml": (CVAT_IMAGES, "CVAT", "00000", ["cat", "dog"]),
+         "video.xml": (CVAT_VIDEO, "CVAT", 0, ["cat 1", "cat 2"])}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_masks_and_names_come_from_each_tool(tmp_path, name):
+    text, kind, frame, names = FILES[name]
+    (tmp_path / name).write_text(text)
+    labeled = read_labels(tmp_path / name)
+    assert labeled.kind == kind and labeled.size == SIZE and list(labeled.masks) == [frame]
+    assert labeled.names == dict(enumerate(names, 1))
+    np.testing.assert_array_equal(labeled.masks[frame], BOTH)
+
+
+@pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning")  # in pycocotools, of NumPy 2
+@pytest.mark.parametrize("seed", range(5))
+def test_regions_are_as_cocos_library_decodes_them(seed):
+    draws = np.random.default_rng(seed)
+    mask = draws.random(SIZE) < draws.random()
+    for counts in (compressed(mask), runs(mask.T)):
+        np.testing.assert_array_equal(coco_mask({"size": list(SIZE), "counts": counts}, SIZE), mask)
+    polygon = (draws.random(10) * 38).tolist()
+    expected = coco.decode(coco.merge(coco.frPyObjects([polygon], *SIZE)))
+    np.testing.assert_array_equal(coco_mask([polygon], SIZE), expected > 0)
+
+
+def test_a_folder_of_files_follows_one_object_a_label(tmp_path):
+    for frame in ("00000", "00004"):
+        (tmp_path / f"{frame}.json").write_text(labelme_text())
+    labeled = read_labels(tmp_path)
+    assert list(labeled.masks) == ["00000", "00004"] and labeled.names == {1: "cat", 2: "dog"}
+    (tmp_path / "00004.json").write_text(labelme_text().replace("cat", "dog"))
+    with pytest.raises(ValueError, match="2 regions 'dog', and nothing says which"):
+        read_labels(tmp_path)
+
+
+BAD = {
+    "another JSON": ('{"a": 1}', "neither COCO's JSON"), "no JSON": ("{", "no masks can be read"),
+    "a box": (labelme_text().replace('"polygon"', '"rectangle"'), "cat.* is a rectangle, which is no mask.*--box"),
+    "no region": ('{"imageHeight": 4, "imageWidth": 4, "shapes": []}', "no polygon and no mask"),
+    "runs too long": (coco_text().replace("[305", "[9305").replace("[245", "[9245"), "run lengths add up"),
+    "a name that is none": (labelme_text().replace('"cat"', "3"), "a name is 3"),
+    "far away": (labelme_text().replace("[29, 5]", "[1e9, 5]"), "far outside"),
+}
+
+
+@pytest.mark.parametrize("text, words", BAD.values(), ids=BAD)
+def test_what_holds_no_masks_is_refused(tmp_path, text, words):
+    (tmp_path / "a.json").write_text(text)
+    with pytest.raises(ValueError, match=words):
+        read_labels(tmp_path / "a.json")
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_damage_is_refused_or_read_and_never_more(tmp_path, seed):
+    draws, (text, *_) = np.random.default_rng(seed), list(FILES.values())[seed % 4]
+    data = bytearray(text.encode())
+    for _ in range(int(draws.integers(1, 5))):
+        place = int(draws.integers(len(data)))
+        part = draws.choice([b"", b"-1", b"99999999999", b"null", b"[]", b"x"])
+        data[place:place + int(draws.integers(0, 12))] = part
+    path = tmp_path / list(FILES)[seed % 4]
+    path.write_bytes(bytes(data))
+    try:
+        labeled = read_labels(path)
+    except ValueError as error:
+        assert str(error).startswith(str(path)) and "\n" not in str(error)
+    else:
+        assert all(mask.shape == labeled.size for mask in labeled.masks.values())
