@@ -5,7 +5,7 @@ import sys
 import warnings
 from typing import Any
 
-from sstlib.cli import _arguments, _masks, _outputs, _prompts, _runs, _videos
+from sstlib.cli import _arguments, _masks, _outputs, _prompts, _runs, _streams, _videos
 from sstlib.cli._status import DOUBTFUL
 from sstlib.video import Sequence
 
@@ -17,6 +17,8 @@ EXAMPLES = """examples:
   sst segment dog.mp4 --mask 00000.png --start 100 --stop 200 --at 100 --out masks
   sst segment 'clips/*.mp4' --mask first_masks --out masks                    first_masks/NAME.png for clips/NAME.mp4
   sst segment dog.mp4 --mask 00000.png --out masks --corrections fixed --watch --confidence dog.csv --exit-doubt 0.2
+  ffmpeg -i dog.mp4 -f rawvideo -pix_fmt rgb24 - | sst segment - --size 854x480 --mask 00000.png --out masks
+  sst segment camera:0 --mask first.png --out masks --export overlay          until Ctrl-C
 
 An interrupted run goes on where it was when the same command is given again.
 exit status: 0 done, 1 a fault of this program, 2 bad input, 3 doubtful (--exit-doubt), 130 interrupted
@@ -28,11 +30,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class, parser.epilog = argparse.RawDescriptionHelpFormatter, EXAMPLES
     parser.add_argument("video", nargs="+", metavar="VIDEO",
                         help="a video file or a folder of frames; several, or a pattern in quotes, go one after "
-                             "another, each into a folder of its name in --out")
+                             "another, each into a folder of its name in --out; or - for frames from standard input, "
+                             "camera:N for a camera, whose masks are written as they come (--out - writes ids to "
+                             "standard output, a byte a pixel)")
     _masks.configure(parser)
     _prompts.configure(parser)
     _outputs.configure(parser)
     _runs.configure(parser)
+    _streams.configure(parser)
     parser.add_argument("--weights", default="sst-small", metavar="NAME",
                         help="released weights by name, or a file (default sst-small)")
     parser.add_argument("--longest", type=int, metavar="PIXELS",
@@ -56,10 +61,15 @@ def run(arguments: argparse.Namespace) -> int:
     """Segments the videos and says where the masks are."""
     import torch
 
+    from sstlib.movies import is_stream
+
     _videos.check(arguments)
     device = _arguments.usable_device(arguments.device)
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
+    if len(arguments.video) == 1 and is_stream(arguments.video[0]):
+        return _streams.run(arguments, arguments.video[0], device)
+    _streams.refuse_options(arguments)
     videos = _videos.expanded(arguments.video)
     with _runs.stopped_as_by_hand():
         if len(videos) == 1:

@@ -1,0 +1,181 @@
+"""`sst segment - ...` and `sst segment camera:0 ...`: frames that come once are followed as they come."""
+
+import argparse
+import itertools
+import signal
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager, nullcontext, redirect_stdout
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sstlib.cli import _arguments, _masks, _outputs
+from sstlib.video import ArraySequence, areas, reading_of
+
+# Options that need to know all frames, by their names and by what they are when they are not given
+WHOLE = {"at": (None, 0), "start": (None, 0), "stride": (None, 1), "corrections": (None,), "watch": (None, False),
+         "sheet": (None,), "confidence": (None,), "exit_doubt": (None,), "preview": (None,)}
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Options of streams."""
+    parser.add_argument("--size", type=size, metavar="WxH",
+                        help="with - as VIDEO: frames come raw, 3 bytes a pixel, as ffmpeg -f rawvideo -pix_fmt rgb24 "
+                             "writes them (default: a video that can be piped, such as Matroska, Y4M, MPEG-TS)")
+    parser.add_argument("--rate", type=_arguments.number(0, 1000, above=True), metavar="R",
+                        help="frames a second of raw frames or a camera (default: what it says, or 24)")
+
+
+def size(text: str) -> tuple[int, int]:
+    """The type of --size: height and width of WIDTHxHEIGHT."""
+    width, _, height = text.partition("x")
+    if not (width.isdecimal() and height.isdecimal() and 0 < int(width) <= 65536 and 0 < int(height) <= 65536):
+        raise argparse.ArgumentTypeError(f"it is {text!r}; expected WIDTHxHEIGHT in pixels, such as 854x480")
+    return int(height), int(width)
+
+
+def run(arguments: argparse.Namespace, name: str, device: str) -> int:
+    """Follows a stream to its end, or until Ctrl-C, and says where the masks are."""
+    raw = sys.stdout.buffer if str(arguments.out) == "-" else None
+    with redirect_stdout(sys.stderr) if raw else nullcontext():
+        return _followed(arguments, name, device, raw)
+
+
+def refuse_options(arguments: argparse.Namespace) -> None:
+    """Raises a ValueError for options of streams beside files."""
+    for option in ("size", "rate"):
+        if getattr(arguments, option) is not None:
+            raise ValueError(f"--{option} goes with frames from standard input (-) or a camera; {arguments.video[0]} "
+                             "has its own")
+    if str(arguments.out) == "-":
+        raise ValueError("--out - goes with frames from standard input (-) or a camera; name a folder")
+
+
+def _followed(arguments: argparse.Namespace, name: str, device: str, raw: Any) -> int:
+    from sstlib import weights
+    from sstlib.inference import Segmenter
+    from sstlib.movies import Stream
+    from sstlib.sessions import carry
+
+    _check(arguments, name, raw)
+    stream = Stream(name, sys.stdin.buffer if name == "-" else None, arguments.size, arguments.rate)
+    with closing(stream), _interruptible() as interrupted:
+        frames = iter(stream)
+        first = next(frames, None)
+        if first is None:
+            raise ValueError(f"{stream.name} ended before a frame came")
+        labels, names, sources = _given(arguments, first)
+        sequence = ArraySequence(first[None], name=stream.name)
+        sinks = _sinks(arguments, sequence, labels, names, stream.rate, sources, raw)
+        print(f"{stream.name}: frames of {first.shape[1]}x{first.shape[0]}, {float(stream.rate):g} a second; "
+              f"the first has {areas(labels)}", flush=True)
+        network = weights.load(arguments.weights, device)
+        segmenter = Segmenter(network, longest=arguments.longest, flip=arguments.flip, scales=tuple(arguments.scales),
+                              aggregation=arguments.aggregation, keep_reference=arguments.keep_reference or None)
+        arriving = itertools.islice(itertools.chain([first], frames), getattr(arguments, "stop", None))
+        steps = _steps(segmenter, arriving, labels, stream.name, interrupted)
+        count = sum(1 for _ in carry(steps, sinks))
+    if raw:
+        print(f"{count} masks were written, a byte a pixel")
+    return 0
+
+
+def _check(arguments: argparse.Namespace, name: str, raw: Any) -> None:
+    """Raises a ValueError for what does not go with a stream."""
+    for option, unset in WHOLE.items():
+        if getattr(arguments, option, None) not in unset:
+            raise ValueError(f"--{option.replace('_', '-')} needs all frames, and {name} gives each once; leave it out")
+    if arguments.out is None:
+        raise ValueError("give --out DIR for the masks, or --out - for raw ones on standard output")
+    if raw and arguments.export:
+        raise ValueError("--export writes beside the masks in a folder, and --out - has none; name a folder")
+    if name == "-" and sys.stdin.isatty():
+        raise ValueError("standard input is a terminal; pipe frames into it, as: ffmpeg -i dog.mp4 -f matroska - | sst "
+                         "segment - ...")
+
+
+def _given(arguments: argparse.Namespace, first: np.ndarray) -> tuple[np.ndarray, dict[int, str], list[Path]]:
+    """Labels of the first frame, names of its objects, and files that were read for it."""
+    if getattr(arguments, "prompts", None):
+        from sstlib.cli import _prompts
+
+        labels, names = _prompts.labels_of(first, arguments.prompts)
+        return labels, dict(names), []
+    if not arguments.mask or not Path(arguments.mask).is_file():
+        raise FileNotFoundError(f"{arguments.mask}: no such file; a stream takes one mask, that of its first frame")
+    path = Path(arguments.mask)
+    reading = reading_of([path], arguments.threshold)
+    return _masks.given_masks({0: path}, ArraySequence(first[None], name="the stream"), reading)[0], {}, [path]
+
+
+def _sinks(arguments: argparse.Namespace, sequence: ArraySequence, labels: np.ndarray, names: dict[int, str], rate: Any,
+           sources: list[Path], raw: Any) -> list[Any]:
+    from sstlib.exports import FORMATS, LiveExports
+    from sstlib.sessions import Clip, MaskFolder
+
+    if raw:
+        return [_raw_masks(raw)]
+    stale = _outputs.checked(arguments, sequence, [arguments.weights, *sources])
+    sequence.frame_names = Numbered()
+    clip = Clip(sequence, {0: labels}, names)
+    ids = {int(n) for n in np.unique(labels)} - {0, 255}
+    kinds = [FORMATS[name] for name in dict.fromkeys(arguments.export)]
+    return [MaskFolder(clip, arguments.out, stale),
+            LiveExports(arguments.out, kinds, sequence.name, labels.shape, rate, names, ids, arguments.codec,
+                        arguments.crf)]
+
+
+class Numbered(list):
+    """Names of frames of which nobody knows how many come: 00000, 00001 and so on."""
+
+    def __getitem__(self, t: int) -> str:
+        return f"{t:05d}"
+
+
+def _raw_masks(target: Any) -> Any:
+    """A sink of ids on standard output, a byte a pixel, each frame as soon as it is known."""
+    from sstlib.sessions import Sink
+
+    class RawMasks(Sink):
+        def write(self, t: int, frame: np.ndarray, prediction: Any) -> None:
+            target.write(prediction.labels.tobytes())
+            target.flush()
+
+    return RawMasks()
+
+
+def _steps(segmenter: Any, frames: Iterable[np.ndarray], labels: np.ndarray, name: str,
+           interrupted: list[bool]) -> Iterator[tuple[int, Any, np.ndarray]]:
+    for t, frame in enumerate(frames):
+        try:
+            prediction = segmenter.step(frame, None if t else labels)
+        except ValueError as error:
+            raise ValueError(f"{name}, frame {t}: {error}") from error
+        yield t, prediction, frame
+        if interrupted:
+            return
+
+
+@contextmanager
+def _interruptible() -> Iterator[list[bool]]:
+    """The first Ctrl-C ends the stream after the frame that is in work, so that all outputs are whole; the second
+    interrupts.
+    """
+    interrupted: list[bool] = []
+
+    def end(number: int, frame: Any) -> None:
+        if interrupted:
+            raise KeyboardInterrupt
+        interrupted.append(True)
+
+    try:
+        before = signal.signal(signal.SIGINT, end)
+    except ValueError:  # not the main thread
+        yield interrupted
+        return
+    try:
+        yield interrupted
+    finally:
+        signal.signal(signal.SIGINT, before)

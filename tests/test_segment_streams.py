@@ -1,0 +1,128 @@
+"""`sst segment -` and `sst segment camera:0`: masks as frames come, into a folder or out again."""
+
+import io
+import json
+import os
+import signal
+import types
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from test_streams import FakeCamera
+
+from sstlib import weights
+from sstlib.cli import main
+from sstlib.config import named_model
+from sstlib.inference import Segmenter
+from sstlib.model import build
+from sstlib.video import Reading, read_mask, write_mask
+
+HEIGHT, WIDTH = 32, 48
+FRAMES = FakeCamera.frames
+PIPED = FRAMES.tobytes()
+LABELS = np.zeros((HEIGHT, WIDTH), np.uint8)
+LABELS[8:20, 5:17] = 3
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory):
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
+    weights.save(build(named_model("sst-tiny")).eval(), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def masks(network):
+    segmenter = Segmenter(weights.load(network))
+    return [segmenter.step(frame, LABELS if t == 0 else None).labels for t, frame in enumerate(FRAMES)]
+
+
+@pytest.fixture
+def sst(tmp_path, monkeypatch, network, capfdbinary):
+    """Runs the command on what is piped in; its exit status and what it writes and says."""
+    monkeypatch.chdir(tmp_path)
+    write_mask("first.png", LABELS)
+
+    def run(name, *more, piped=PIPED, mask="first.png", terminal=False):
+        monkeypatch.setattr("sys.stdin", types.SimpleNamespace(buffer=io.BytesIO(piped), isatty=lambda: terminal))
+        status = main(["segment", name, "--mask", mask, "--weights", str(network), *more])
+        said = capfdbinary.readouterr()
+        return status, said.out, said.err.decode()
+    return run
+
+
+def found(folder):
+    return [read_mask(path, Reading("ids")) for path in sorted(folder.glob("*.png"))]
+
+
+def test_masks_of_piped_frames_lie_in_a_folder_and_so_do_exports(sst, tmp_path, masks):
+    status, out, error = sst("-", "--size", "48x32", "--rate", "12.5", "--out", "out", "--export", "coco,overlay")
+    assert status == 0, error
+    np.testing.assert_array_equal(found(tmp_path / "out"), masks)
+    assert b"standard input: frames of 48x32, 12.5 a second; the first has 1 object: 3 = 144 pixels" in out
+    content = json.loads((tmp_path / "out" / "coco.json").read_text())
+    assert len(content["images"]) == 6 and content["videos"][0]["fps"] == 12.5
+    assert sorted(path.name for path in (tmp_path / "out").iterdir())[6:] == ["coco.json", "overlay.mp4"]
+    status, _, error = sst("-", "--size", "48x32", "--out", "out")
+    assert status == 2 and "--overwrite" in error
+
+
+def test_masks_go_out_again_and_nothing_else_does(sst, tmp_path, masks):
+    status, out, error = sst("-", "--size", "48x32", "--out", "-")
+    assert status == 0 and out == np.stack(masks).tobytes() and "6 masks were written" in error
+    assert [path.name for path in tmp_path.iterdir()] == ["first.png"]
+
+
+def test_a_camera_is_followed_until_it_ends_or_somebody_has_seen_enough(sst, tmp_path, masks, monkeypatch):
+    class Camera(FakeCamera):
+        frames = np.concatenate([FRAMES] * 3)
+
+        def read(self):
+            if len(self.left) == len(self.frames) - 3:
+                os.kill(os.getpid(), signal.SIGINT)
+            return super().read()
+
+    monkeypatch.setattr(cv2, "VideoCapture", FakeCamera)
+    assert sst("camera:0", "--out", "whole", "--export", "boxes")[0] == 0
+    np.testing.assert_array_equal(found(tmp_path / "whole"), masks)
+    monkeypatch.setattr(cv2, "VideoCapture", Camera)
+    before = signal.getsignal(signal.SIGINT)
+    status, _, error = sst("camera:0", "--out", "part", "--export", "boxes")
+    assert status == 0, error
+    np.testing.assert_array_equal(found(tmp_path / "part"), masks[:4])
+    assert (tmp_path / "part" / "boxes.csv").read_text().count("\n") == 5 and signal.getsignal(signal.SIGINT) == before
+
+
+def test_frames_that_end_within_one_leave_what_was_whole(sst, tmp_path, masks):
+    status, _, error = sst("-", "--size", "48x32", "--out", "out", "--export", "coco,cutout",
+                           piped=PIPED[:-1])
+    assert status == 2 and "standard input ends within frame 5" in error and error.count("\n") == 1
+    np.testing.assert_array_equal(found(tmp_path / "out"), masks[:5])
+    assert len(list((tmp_path / "out").iterdir())) == 5
+
+
+WRONG = {
+    "a size that is none": (["-", "--size", "48"], {}, "expected WIDTHxHEIGHT"),
+    "a size of nothing": (["-", "--size", "0x32"], {}, "expected WIDTHxHEIGHT"),
+    "a size of a camera": (["camera:0", "--size", "48x32"], {}, "a size goes with raw frames"),
+    "no frame": (["-", "--size", "48x32"], {"piped": b""}, "standard input ended before a frame came"),
+    "no video": (["-"], {"piped": b"text" * 99}, "standard input: not a video, or damaged"),
+    "a terminal": (["-", "--size", "48x32"], {"terminal": True}, "pipe frames into it"),
+    "no mask": (["-", "--size", "48x32"], {"mask": "none.png"}, "none.png: no such file"),
+    "a mask of another size": (["-", "--size", "32x48"], {}, "the mask is 48x32"),
+    "another frame": (["-", "--size", "48x32", "--at", "2"], {}, "--at needs all frames"),
+    "a sheet": (["-", "--size", "48x32", "--sheet", "sheet.png"], {}, "--sheet needs all frames"),
+    "a size of a file": (["clip.mp4", "--size", "48x32"], {}, "--size goes with frames from standard input"),
+    "a file to nowhere": (["clip.mp4", "--out", "-"], {}, "--out - goes with frames from standard input"),
+    "exports with nowhere to lie": (["-", "--size", "48x32", "--out", "-", "--export", "coco"], {}, "name a folder"),
+}
+
+
+@pytest.mark.parametrize("words, given, said", WRONG.values(), ids=WRONG)
+def test_what_cannot_be_followed_is_told_in_a_line_and_leaves_nothing(sst, tmp_path, words, given, said):
+    status, out, error = sst(words[0], *([] if "--out" in words else ["--out", "out"]), *words[1:], **given)
+    assert status == 2 and said in error and error.count("\n") == 1 and not out
+    assert [path.name for path in tmp_path.iterdir()] == ["first.png"]
