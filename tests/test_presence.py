@@ -1,10 +1,12 @@
 """Presence and doubt: what they are computed from, what the user said, what they are worth, and how they are told."""
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
+from numpy.testing import assert_allclose
 
 from sstlib import weights
 from sstlib.config import named_model
@@ -12,6 +14,7 @@ from sstlib.experiments import doubt, records
 from sstlib.inference import Segmenter
 from sstlib.model import Memory, build, presence
 from sstlib.model.presence import sentence, sentences
+from sstlib.plots.curves import reliability_curves
 
 HEIGHT, WIDTH = 41, 67
 FRAMES = np.random.default_rng(3).integers(0, 256, (5, HEIGHT, WIDTH, 3), dtype=np.uint8)
@@ -73,8 +76,9 @@ def test_the_coefficients_are_those_of_the_record():
         assert coefficients == pytest.approx(record.config[kind], abs=0.005)
     for name, digest in record.config["weights"].items():
         assert digest == doubt.fingerprint(name) or name not in weights.released()
-    held_out = [part["doubt"]["area_under_curve"] for sources in record.metrics.values() for part in sources.values()]
-    assert any(area is not None and area > 0.8 for area in held_out)
+    areas = [part["doubt"]["area_under_curve"] for sources in record.metrics.values() for part in sources.values()]
+    assert all(0.8 < area["mean"] for area in areas)
+    assert all(set(doubt.scores_of(name)) == set(doubt.SOURCES) for name in record.config["weights"])
 
 
 def test_a_fit_finds_the_odds_and_an_area_counts_pairs():
@@ -82,19 +86,41 @@ def test_a_fit_finds_the_odds_and_an_area_counts_pairs():
     numbers = rng.normal(size=(20000, 2)) * [1, 3] + [0, 5]
     truth = rng.random(20000) < 1 / (1 + np.exp(-(1.5 * numbers[:, 0] - 0.5 * numbers[:, 1] + 2)))
     assert doubt.fit(numbers, truth, decay=0.0) == pytest.approx([1.5, -0.5, 2], rel=0.1)
-    scores, cases = np.array([0.1, 0.4, 0.4, 0.8, 0.9]), np.array([False, True, False, True, False])
-    pairs = [(a > b) + 0.5 * (a == b) for a in scores[cases] for b in scores[~cases]]
-    assert doubt.area_under_curve(scores, cases) == pytest.approx(np.mean(pairs))
-    assert doubt.area_under_curve(scores, cases & False) is None
-    curve = doubt.reliability(np.array([0.05, 0.15, 0.9, 1.0]), np.array([False, True, True, True]))
-    assert curve == [{"said": pytest.approx(0.1), "true": 0.5, "cases": 2},
-                     {"said": pytest.approx(0.95), "true": 1.0, "cases": 2}]
+
+
+def rows_of(wrong: str, doubts: list[float]) -> list[dict]:
+    """Rows of a clip whose wrong masks are drawn as x."""
+    return [{"evidence": [0.5, d], "J": 0.2 if c == "x" else 0.9, "visible": c != "x", "doubt": d, "presence": 1 - d}
+            for c, d in zip(wrong, doubts)]
 
 
 def test_halves_are_of_other_clips():
-    clips = {name: [{"clip": name}] * 2 for name in "dbca"}
+    clips = {name: rows_of("x", [0.5]) for name in "dbca"}
     first, second = doubt.halves(clips)
-    assert [row["clip"] for row in first] == list("aacc") and [row["clip"] for row in second] == list("bbdd")
+    assert list(first) == list("ac") and list(second) == list("bd")
+
+
+def test_scores_count_pairs_of_all_clips():
+    clips = {"a": rows_of("x..", [0.9, 0.1, 0.4]), "b": rows_of("x.", [0.4, 0.2])}
+    scores = doubt.scored(clips)
+    assert scores["clips"] == 2 and scores["cases"] == 5 and scores["doubt"]["share"] == pytest.approx(0.4)
+    assert scores["doubt"]["area_under_curve"]["mean"] == pytest.approx(5.5 / 6)  # one pair of equals
+    assert scores["presence"]["area_under_curve"]["mean"] == pytest.approx(5.5 / 6)
+    assert scores["doubt"]["reliability"]["brier"] == pytest.approx((0.01 + 0.01 + 0.16 + 0.36 + 0.04) / 5)
+    assert doubt.scored({"a": rows_of("..", [0.1, 0.4])})["doubt"]["area_under_curve"] is None
+    given = doubt.scored(clips, partial(doubt.fitted, doubt=[0.0, 10.0, -5.0], seen=[0.0, 0.0, 0.0]))
+    assert given["doubt"]["area_under_curve"]["mean"] == pytest.approx(5.5 / 6)
+    assert given["presence"]["area_under_curve"]["mean"] == 0.5  # the same for all
+
+
+def test_reliability_is_drawn_as_it_was_counted():
+    clips = {"a": rows_of("x..", [0.95, 0.05, 0.45]), "b": rows_of("x.", [0.45, 0.05])}
+    scores = doubt.scored(clips)
+    left, right = reliability_curves({"clips": scores}).axes
+    line = left.lines[1]
+    assert_allclose(line.get_xdata(), [0.05, 0.45, 0.95])
+    assert_allclose(line.get_ydata(), [0.0, 0.5, 1.0])
+    assert_allclose(right.lines[1].get_ydata(), [0.0, 0.5, 1.0])
 
 
 def said(presence_: str, doubtful: int = 0) -> str:

@@ -10,12 +10,12 @@ import numpy as np
 from sstlib import paths, weights
 from sstlib.config import MODELS, ModelConfig, RunConfig
 from sstlib.evaluation import dataset_masks
-from sstlib.experiments import records, tables, validation
+from sstlib.experiments import doubt, records, tables, validation
 from sstlib.metrics import region_similarity
 from sstlib.networks import METHODS
 from sstlib.paths import atomic_write
 from sstlib.plots import jpeg, png
-from sstlib.plots.curves import score_by_occlusion, side_by_side
+from sstlib.plots.curves import reliability_curves, score_by_occlusion, side_by_side
 from sstlib.plots.extremes import Shown, sequences_in_outline
 from sstlib.training.start import BACKBONE
 from sstlib.video import read_mask
@@ -54,7 +54,8 @@ def card(name: str) -> str:
         f"{training.precision}, "
         f"clips of {data.frames} frames, own masks from {training.own_masks_from:.0%} of the steps, seed "
         f"{training.seed}.", "",
-        "## Scores", "", *_scores(found), "", *_occlusion(name, found.get("sst-occlusion")), *_failures(name, found),
+        "## Scores", "", *_scores(found), "", *_occlusion(name, found.get("sst-occlusion")), *_doubt(name),
+        *_failures(name, found),
         "## Terms", "", facts["terms"], ""]
     return "\n".join(lines)
 
@@ -161,6 +162,30 @@ def _occlusion(name: str, record: records.RunRecord | None) -> list[str]:
             *_picture(name, "occlusion.png", "J&F over the length of the occlusion")]
 
 
+def _doubt(name: str) -> list[str]:
+    """How far presence and doubt can be believed, as a table and a figure."""
+    sources = doubt.scores_of(name)
+    if not sources:
+        return []
+    rows = [f"| {doubt.LABELS[source]} | {scores['clips']} | {scores['cases']} | {kind} | {scores[kind]['share']:.0%} | "
+            f"{_area(scores[kind]['area_under_curve'])} | {scores[kind]['reliability']['error']:.2f} |"
+            for source, scores in sources.items() for kind in ("doubt", "presence")]
+    lines = ["## Presence and doubt", "",
+             "Doubt is the probability that a mask overlaps with the truth by less than half, presence that the object "
+             "is in sight. The area under the curve says how they rank (1 is perfect, 0.5 is chance), the error how far "
+             "they are from the share that came true. "
+             + ("Both come from the network's own head." if weights.load(name).config.presence else
+                "Both are a fitted function of likeness and confidence, scored on the clips it was not fitted on."), "",
+             "| data | clips | objects x frames | what | true in | area under the curve (95% interval) | error |",
+             "| --- | --- | --- | --- | --- | --- | --- |", *rows, ""]
+    return lines + _picture(name, "reliability.png", "what was said against the share that came true")
+
+
+def _area(area: dict[str, float] | None) -> str:
+    """An area under the curve with its interval, or why there is none."""
+    return "only one kind" if area is None else f"{area['mean']:.2f} ({area['low']:.2f} to {area['high']:.2f})"
+
+
 def _failures(name: str, found: dict[str, records.RunRecord]) -> list[str]:
     """The worst sequences by number and in pictures."""
     lines = ["## What it fails at", ""] if found else []
@@ -212,6 +237,9 @@ def write_figures(name: str) -> list[Path]:
             _write(name, f"failure-{n}.jpg", jpeg(_strip(name, clip), 70)) for n, clip in enumerate(_worst(record), 1)
             if (validation.predictions(name, "sst-occlusion") / clip).is_dir()
         ]
+    if sources := doubt.scores_of(name):
+        curves = {doubt.LABELS[source]: scores for source, scores in sources.items()}
+        written.append(_write(name, "reliability.png", png(reliability_curves(curves))))
     record = validation.record_of(name, "davis2016")
     if record and "frames" in record.metrics and paths.davis() and validation.predictions(name, "davis2016").is_dir():
         rows = [_outlined(name, record, kind, sequence) for kind, sequence in validation.extremes(record).items()]

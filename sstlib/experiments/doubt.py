@@ -1,9 +1,12 @@
-"""How far presence and doubt can be believed: fitted on half of the clips, scored on the other half, for each
-released network.
+"""How far presence and doubt can be believed: areas under their curves and how often what was said came true.
+
+Of a network with a presence head, all clips are scored; for the others, coefficients are fitted on half of the clips
+and scored on the other half.
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,19 +24,21 @@ from sstlib.metrics import region_similarity
 from sstlib.model import presence
 from sstlib.paths import atomic_write
 from sstlib.provenance import provenance
+from sstlib.statistics import calibration
 from sstlib.video import Sequence
 
 EXPERIMENT = "doubt"
+STATISTIC = "statistic"  # what stands in for a presence head
 SOURCES = {"sst-occlusion": "val", "davis2016": "train"}  # neither is a test set
-FRAMES = 36  # of each clip
-BINS = 5  # of the reliability curve
+LABELS = {"sst-occlusion": "SST-Occlusion, validation", "davis2016": "DAVIS 2016, training"}
+DATA = ", ".join(f"{source} {split}" for source, split in SOURCES.items())
 WRONG = 0.5  # J below which a mask is
 
 
-def looks(network: torch.nn.Module, sequence: Sequence, frames: int = FRAMES) -> list[dict[str, Any]]:
-    """A row an object and predicted frame: the evidence, J, and whether the object is in sight."""
+def looks(network: torch.nn.Module, sequence: Sequence) -> list[dict[str, Any]]:
+    """A row an object and predicted frame: the evidence, J, whether the object is in sight, and what was said."""
     segmenter, rows = Segmenter(network), []
-    for t in range(min(len(sequence), frames)):
+    for t in range(len(sequence)):
         truth = sequence.label(t)
         prediction = segmenter.step(sequence.frame(t), truth if t == 0 else None)
         if t == 0:
@@ -43,30 +48,31 @@ def looks(network: torch.nn.Module, sequence: Sequence, frames: int = FRAMES) ->
             true = truth == identity
             rows.append({
                 "evidence": [float(alike[channel]), prediction.confidence[identity]],
-                "J": float(region_similarity(prediction.labels == identity, true)), "visible": bool(true.any())
+                "J": float(region_similarity(prediction.labels == identity, true)), "visible": bool(true.any()),
+                "presence": prediction.presence[identity], "doubt": prediction.doubt[identity]
             })
     return rows
 
 
-def gather(name: str, source: str, seconds: float = np.inf) -> dict[str, list[dict[str, Any]]]:
-    """The rows of each clip of a source by its name, those of earlier calls among them; no new clip is begun after
-    so many seconds.
-    """
+def gather(name: str, source: str) -> dict[str, list[dict[str, Any]]]:
+    """The rows of each clip of a source by its name; what an earlier call left is not computed again."""
     folder, network = paths.RESULTS / "training" / EXPERIMENT / f"{name}-{fingerprint(name)}", weights.load(name)
-    sequences, found = open_dataset(source, SOURCES[source]), {}
-    with tqdm(total=len(sequences), unit="clip", ascii=True, desc=f"{name}, {source}", mininterval=30) as bar:
-        for number in np.random.default_rng(0).permutation(len(sequences)):  # so that those of a part are of every kind
-            sequence = sequences[number]
-            path = folder / f"{source}-{sequence.name}.json"
-            if not path.exists():
-                if bar.format_dict["elapsed"] > seconds:
-                    continue
-                rows = looks(network, sequence)
-                with atomic_write(path, "w") as file:
-                    json.dump(rows, file)
-            found[sequence.name] = json.loads(path.read_text())
-            bar.update()
-    return found
+    clips = {}
+    for sequence in tqdm(sequences_of(name, source), unit="clip", ascii=True, desc=f"{name}, {source}", mininterval=5):
+        path = folder / f"{source}-{sequence.name}.json"
+        if not path.exists():
+            rows = looks(network, sequence)
+            with atomic_write(path, "w") as file:
+                json.dump(rows, file)
+        clips[sequence.name] = json.loads(path.read_text())
+    return clips
+
+
+def sequences_of(name: str, source: str) -> list[Sequence]:
+    """Those of a source that a network was not trained on, if its weights tell that some were held out."""
+    sequences = list(open_dataset(source, SOURCES[source]))
+    held_out = weights.facts(name)["run"]["data"].get("held_out", ())
+    return [sequence for sequence in sequences if sequence.name in held_out] or sequences
 
 
 def fit(numbers: np.ndarray, truth: np.ndarray, decay: float = 1e-3) -> list[float]:
@@ -90,79 +96,88 @@ def fit(numbers: np.ndarray, truth: np.ndarray, decay: float = 1e-3) -> list[flo
     return [*slopes.tolist(), float(solution[-1].detach()) - float(slopes @ mean)]
 
 
-def area_under_curve(scores: np.ndarray, truth: np.ndarray) -> float | None:
-    """Probability that a true case scores above a false one, ties half (ROC); None without cases of both kinds."""
-    if truth.all() or not truth.any():
-        return None
-    above = (scores[truth][:, None] > scores[~truth]).mean() + 0.5 * (scores[truth][:, None] == scores[~truth]).mean()
-    return float(above)
-
-
-def reliability(probabilities: np.ndarray, truth: np.ndarray) -> list[dict[str, float | int]]:
-    """Where a probability was said, how often it came true: a row a fifth of the range, with its number of cases."""
-    bins = np.minimum((probabilities * BINS).astype(int), BINS - 1)
-    return [{
-        "said": float(probabilities[bins == b].mean()), "true": float(truth[bins == b].mean()), "cases": int(
-            (bins == b).sum())
-    } for b in range(BINS) if (bins == b).any()]
-
-
-def _columns(rows: Iterable[dict[str, Any]]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    rows = list(rows)
-    return (np.array([row["evidence"] for row in rows]), np.array([row["J"] < WRONG for row in rows]),
-            np.array([row["visible"] for row in rows]))
-
-
-def halves(clips: dict[str, list[dict[str, Any]]]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Rows of every second clip by name, and of the others: the first are fitted on, the others scored."""
+def halves(clips: dict[str, list[dict[str, Any]]]) -> tuple[dict[str, list[dict[str, Any]]], ...]:
+    """Every second clip by name, and the others: the first are fitted on, the others scored."""
     names = sorted(clips)
-    return [row for name in names[::2] for row in clips[name]], [row for name in names[1::2] for row in clips[name]]
+    return tuple({name: clips[name] for name in half} for half in (names[::2], names[1::2]))
 
 
-def scored(rows: list[dict[str, Any]], doubt: list[float], seen: list[float]) -> dict[str, Any]:
-    """Areas under the curves and reliability of both probabilities over some rows."""
-    numbers, wrong, visible = _columns(rows)
-    told = {
-        kind: presence.logistic(torch.from_numpy(numbers), coefficients).numpy()
-        for kind, coefficients in (("doubt", doubt), ("presence", seen))
-    }
-    return {
-        "cases": len(wrong), "wrong": float(wrong.mean()), "hidden": float(1 - visible.mean()), "doubt": {
-            "area_under_curve": area_under_curve(told["doubt"], wrong),
-            "reliability": reliability(told["doubt"], wrong), "of_each_alone": {
-                name: area_under_curve(-column, wrong) for name, column in zip(presence.EVIDENCE, numbers.T)
-            }
-        }, "presence": {
-            "area_under_curve": area_under_curve(told["presence"], visible),
-            "reliability": reliability(told["presence"], visible)
-        }
-    }
+def columns(rows: list[dict[str, Any]]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Evidence, whether the mask is wrong, and whether the object is in sight, of each row."""
+    return (np.array([row["evidence"] for row in rows]).reshape(-1, len(presence.EVIDENCE)),
+            np.array([row["J"] < WRONG for row in rows], bool), np.array([row["visible"] for row in rows], bool))
 
 
-def calibrate(names: Iterable[str] = ("sst-small", "sst-small-davis2016"), seconds: float = np.inf) -> Path:
+def said(rows: list[dict[str, Any]]) -> dict[str, np.ndarray]:
+    """Doubt and presence as the segmenter gave them."""
+    return {kind: np.array([row[kind] for row in rows]) for kind in ("doubt", "presence")}
+
+
+def fitted(rows: list[dict[str, Any]], doubt: list[float], seen: list[float]) -> dict[str, np.ndarray]:
+    """Doubt and presence as these coefficients give them."""
+    evidence = torch.from_numpy(columns(rows)[0])
+    return {kind: presence.logistic(evidence, coefficients).numpy()
+            for kind, coefficients in (("doubt", doubt), ("presence", seen))}
+
+
+def scored(clips: dict[str, list[dict[str, Any]]],
+           scores: Callable[[list[dict[str, Any]]], dict[str, np.ndarray]] = said) -> dict[str, Any]:
+    """Areas under the curves, with intervals over clips, and reliability of both probabilities."""
+    outcomes = {name: dict(zip(("doubt", "presence"), columns(rows)[1:])) for name, rows in clips.items()}
+    numbers = {name: scores(rows) for name, rows in clips.items()}
+    table: dict[str, Any] = {"clips": len(clips), "cases": sum(map(len, clips.values()))}
+    for kind in ("doubt", "presence"):
+        foretold = {name: (numbers[name][kind], outcomes[name][kind]) for name in clips}
+        share = sum(int(came.sum()) for _, came in foretold.values()) / table["cases"]
+        table[kind] = {"share": share, "reliability": calibration.reliability(foretold).to_dict(),
+                       "area_under_curve": calibration.roc_area(foretold).to_dict() if 0 < share < 1 else None}
+    return table
+
+
+def judge(name: str) -> Path:
+    """The record of what a network's own presence head is worth, over all clips of both sources.
+
+    Raises:
+        ValueError: it has none.
+    """
+    if not weights.load(name).config.presence:
+        raise ValueError(f"{name} has no presence head; `calibrate` fits a statistic for it")
+    clips = {source: gather(name, source) for source in SOURCES}
+    config = {"weights": fingerprint(name), "clips": {source: sorted(rows) for source, rows in clips.items()}}
+    metrics = {source: scored(rows) for source, rows in clips.items()}
+    return records.RunRecord(EXPERIMENT, name, 0, config, metrics, {}, provenance(DATA)).write()
+
+
+def calibrate(names: Iterable[str] = ("sst-small", "sst-small-davis2016")) -> Path:
     """The record of the coefficients for networks without a presence head, and of what they are worth; they are copied
     to `presence` by hand.
 
     `sst-small` saw no frame of DAVIS; its sibling was trained on these sequences, and is scored on them for comparison
     alone.
     """
-    clips = {name: {source: gather(name, source, seconds) for source in SOURCES} for name in names}
-    parts = {
-        name: {source: halves(found) for source, found in sources.items() if found} for name, sources in clips.items()
-    }
-    numbers, wrong, visible = _columns(
-        row for sources in parts.values() for first, _ in sources.values() for row in first)
+    clips = {name: {source: gather(name, source) for source in SOURCES} for name in names}
+    parts = {name: {source: halves(rows) for source, rows in sources.items()} for name, sources in clips.items()}
+    numbers, wrong, visible = columns([row for sources in parts.values() for first, _ in sources.values()
+                                       for rows in first.values() for row in rows])
     doubt, seen = fit(numbers, wrong), fit(numbers, visible)
-    metrics = {
-        name: {source: scored(second, doubt, seen) for source, (_, second) in sources.items()}
-        for name, sources in parts.items()
-    }
+    metrics = {name: {source: scored(second, partial(fitted, doubt=doubt, seen=seen))
+                      for source, (_, second) in sources.items()} for name, sources in parts.items()}
     config = {
-        "evidence": presence.EVIDENCE, "doubt": doubt, "presence": seen, "frames": FRAMES,
-        "weights": {name: fingerprint(name) for name in clips}, "clips": {
-            name: {source: sorted(found) for source, found in sources.items()} for name, sources in clips.items()
-        }
+        "evidence": presence.EVIDENCE, "doubt": doubt, "presence": seen,
+        "weights": {name: fingerprint(name) for name in clips},
+        "clips": {name: {source: sorted(rows) for source, rows in sources.items()} for name, sources in clips.items()}
     }
-    data = ", ".join(f"{source} {split}" for source, split in SOURCES.items())
-    return records.RunRecord(EXPERIMENT, "statistic", 0, config, metrics, {"fitted_on": len(wrong)},
-                             provenance(data)).write()
+    return records.RunRecord(EXPERIMENT, STATISTIC, 0, config, metrics, {"fitted_on": len(wrong)},
+                             provenance(DATA)).write()
+
+
+def scores_of(name: str) -> dict[str, Any]:
+    """What is recorded of these very weights, by source; empty where nothing is."""
+    for variant in (name, STATISTIC):
+        path = records.record_path(EXPERIMENT, variant, 0)
+        if path.exists():
+            record = records.read(path)
+            own = record.config["weights"] if variant == name else record.config["weights"].get(name)
+            if own == fingerprint(name):
+                return record.metrics if variant == name else record.metrics[name]
+    return {}

@@ -3,6 +3,7 @@ side.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -42,6 +43,32 @@ def spreads(table: pd.DataFrame, score: str = "J&F", title: str = "", published:
     axes.set(xlabel=f"{score} (%)", ylim=(-0.6, len(table) - 0.4), title=title)
     axes.grid(axis="x")
     axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
+    return drawing
+
+
+@styled
+def reliability_curves(sources: Mapping[str, Mapping[str, Any]]) -> Figure:
+    """How often what was said came true, by what was said, with intervals over clips; the dotted line is what it should
+    be.
+
+    Args:
+        sources: by data, scores of `doubt` and `presence` with their `reliability` (`statistics.calibration`).
+    """
+    drawing = figure(2.9)
+    panels = drawing.subplots(1, 2, sharey=True)
+    for axes, kind, title in zip(panels, ("doubt", "presence"), ("doubt: J below 0.5", "presence: in sight")):
+        axes.plot([0, 1], [0, 1], ":", color=MUTED)
+        for (name, scores), color, marker in zip(sources.items(), SERIES, MARKERS, strict=False):
+            bins = scores[kind]["reliability"]["bins"]
+            x, y = ([one["foretold"] for one in bins], [one["observed"]["mean"] for one in bins])
+            low, high = ([y_ if one["observed"][side] is None else one["observed"][side] for one, y_ in zip(bins, y)]
+                         for side in ("low", "high"))
+            axes.vlines(x, low, high, color=color, alpha=0.35)
+            axes.plot(x, y, color=color, marker=marker, label=name)
+        axes.set(xlabel="probability that was said", title=title, xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))
+        axes.grid()
+    panels[0].set_ylabel("share that came true")
+    panels[1].legend(loc="upper left", bbox_to_anchor=(1, 1))
     return drawing
 
 

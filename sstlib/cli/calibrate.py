@@ -1,0 +1,32 @@
+"""`sst calibrate`: how far a network's presence and doubt can be believed, as a record and in its card."""
+
+import argparse
+
+HELP = "judge presence and doubt: areas under their curves and reliability, as a record; needs DAVIS 2016"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the command."""
+    parser.add_argument("names", metavar="NAME", nargs="+", help="releases: with a presence head each is judged by "
+                        "itself; for those without one, coefficients are fitted together on half of the clips")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Segments the clips (those of an earlier, interrupted call are kept), writes records, figures and cards.
+
+    Raises:
+        ValueError: no DAVIS folder, or a name that is no release.
+    """
+    from sstlib import paths, weights
+    from sstlib.experiments import card, doubt
+
+    if paths.davis() is None:
+        raise ValueError("there is no DAVIS folder; set SST_DAVIS, or put it into data/DAVIS")
+    own = {name: weights.load(name).config.presence for name in arguments.names}
+    written = [doubt.judge(name) for name, has_head in own.items() if has_head]
+    if without := [name for name, has_head in own.items() if not has_head]:
+        written.append(doubt.calibrate(without))
+    for name in own:
+        written += [*card.write_figures(name), card.write_card(name)]
+    print(*written, sep="\n")
+    return 0
