@@ -164,18 +164,20 @@ def _occlusion(name: str, record: records.RunRecord | None) -> list[str]:
 
 def _doubt(name: str) -> list[str]:
     """How far presence and doubt can be believed, as a table and a figure."""
-    sources = doubt.scores_of(name)
+    sources, facts = doubt.scores_of(name), weights.facts(name)
     if not sources:
         return []
-    rows = [f"| {doubt.LABELS[source]} | {scores['clips']} | {scores['cases']} | {kind} | {scores[kind]['share']:.0%} | "
-            f"{_area(scores[kind]['area_under_curve'])} | {scores[kind]['reliability']['error']:.2f} |"
+    rows = [f"| {doubt.LABELS[source]} | {scores['clips']} | {scores['cases']} | {kind} | {scores[kind]['share']:.0%} "
+            f"| {_area(scores[kind]['area_under_curve'])} | {scores[kind]['reliability']['error']:.2f} |"
             for source, scores in sources.items() for kind in ("doubt", "presence")]
     lines = ["## Presence and doubt", "",
              "Doubt is the probability that a mask overlaps with the truth by less than half, presence that the object "
-             "is in sight. The area under the curve says how they rank (1 is perfect, 0.5 is chance), the error how far "
-             "they are from the share that came true. "
+             "is in sight. The area under the curve says how they rank (1 is perfect, 0.5 is chance), the error how "
+             "far they are from the share that came true. "
              + ("Both come from the network's own head." if weights.load(name).config.presence else
-                "Both are a fitted function of likeness and confidence, scored on the clips it was not fitted on."), "",
+                "Both are a fitted function of likeness and confidence, scored on the clips it was not fitted on.")
+             + " The network was trained on these sequences of DAVIS, so that row flatters it." * (
+                 "davis2016" in facts["trained_on"] and not facts["run"]["data"].get("held_out")), "",
              "| data | clips | objects x frames | what | true in | area under the curve (95% interval) | error |",
              "| --- | --- | --- | --- | --- | --- | --- |", *rows, ""]
     return lines + _picture(name, "reliability.png", "what was said against the share that came true")

@@ -16,8 +16,8 @@ from sstlib.shapes import Float
 
 EVIDENCE = ("likeness", "confidence")
 # Coefficients of EVIDENCE, and what is added.
-PRESENCE = (4.005, 6.753, -7.533)
-DOUBT = (-17.428, -17.075, 31.090)
+PRESENCE = (5.417, 6.197, -8.295)
+DOUBT = (-14.575, -16.924, 28.183)
 EVENTS = 4  # losses that are told one by one
 
 

@@ -58,7 +58,7 @@ def reliability_curves(sources: Mapping[str, Mapping[str, Any]]) -> Figure:
     panels = drawing.subplots(1, 2, sharey=True)
     for axes, kind, title in zip(panels, ("doubt", "presence"), ("doubt: J below 0.5", "presence: in sight")):
         axes.plot([0, 1], [0, 1], ":", color=MUTED)
-        for (name, scores), color, marker in zip(sources.items(), SERIES, MARKERS, strict=False):
+        for (name, scores), (color, marker) in zip(sources.items(), looks(sources)):
             bins = scores[kind]["reliability"]["bins"]
             x, y = ([one["foretold"] for one in bins], [one["observed"]["mean"] for one in bins])
             low, high = ([y_ if one["observed"][side] is None else one["observed"][side] for one, y_ in zip(bins, y)]
