@@ -318,7 +318,7 @@ def test_objects_files_and_a_second_view(lab, tmp_path):
 
 
 def test_drawing_does_not_stall(lab):
-    """Frames of the page while strokes go on for ten seconds; SST_SECONDS makes it longer. Busy machines get leave."""
+    """Frames of the page while strokes go on for ten seconds; SST_SECONDS makes it longer."""
     seconds = float(os.environ.get("SST_SECONDS", 10))
     lab.page.evaluate(f"window.gaps = ({STALLS})({seconds}); 0")
     rng = np.random.default_rng(0)
@@ -330,6 +330,8 @@ def test_drawing_does_not_stall(lab):
     tasks = lab.page.evaluate("tasks")
     print(f"{len(gaps)} frames; gaps: median {middle:.1f}, 99% {most:.1f}, largest {gaps[-3:].round(1)} ms; "
           f"tasks of 50 ms and more: {np.sort(tasks).round()}; load {os.getloadavg()[0]:.1f}")
+    if os.getloadavg()[0] > os.cpu_count():  # the page is drawn by the processor, and waits for it
+        pytest.skip(f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores: the gaps are those of the machine")
     assert np.quantile(gaps, 0.99) < 100 and gaps[-1] < float(os.environ.get("SST_STALL", 300))
 
 
