@@ -9,8 +9,8 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "sstlib"
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 FLOORS = (  # a room imports only rooms of floors before its own
-    ("digests", "entries", "paths", "products", "shapes", "threads", "values"),
-    ("connectivity", "downloads", "native", "networks", "provenance", "statistics"),
+    ("digests", "entries", "paths", "products", "pytorch", "shapes", "threads", "values"),
+    ("connectivity", "downloads", "fields", "native", "networks", "provenance", "statistics"),
     ("attention", "config", "metrics", "routes"),
     ("releases",),
     ("lookups", "model", "synthetic", "video"),

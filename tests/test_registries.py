@@ -12,7 +12,7 @@ import torch
 from test_attention_patterns import hold
 
 from sstlib import datasets, paths, weights
-from sstlib.attention import explain, implementations, ops, portable, sparse_attention
+from sstlib.attention import choice, explain, implementations, portable, sparse_attention
 from sstlib.benchmarks import BENCHMARKS, Benchmark, attention, costs
 from sstlib.cli import main
 from sstlib.config import MODELS, RunConfig, TrainingConfig
@@ -257,7 +257,7 @@ def test_an_implementation_is_chosen_explained_held_to_the_oracle_and_measured(a
 
     lacks = lambda pattern, dtype, device: "" if str(pattern).startswith("local") else "it knows Local alone"
     module = types.SimpleNamespace(lacks=lacks, forward=forward, backward=portable.backward)
-    add(ops.FASTEST, ops.Implementation("toy", module, "the toy is for a test"), before="native")
+    add(choice.FASTEST, choice.Implementation("toy", module, "the toy is for a test"), before="native")
     x = torch.randn(1, 2, 3, 5, 7, 4)
     name, reason = explain(x, x, x, "local(radius=1)")
     assert name == "toy" and reason.startswith("the toy is for a test")

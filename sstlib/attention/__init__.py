@@ -6,7 +6,7 @@ caller must name.
 """
 
 from sstlib.attention.affinity import KINDS
-from sstlib.attention.front import Attended, explain, implementations, sparse_attention
-from sstlib.attention.ops import usable
+from sstlib.attention.choice import implementations, usable
+from sstlib.attention.front import Attended, explain, sparse_attention
 
 __all__ = ["KINDS", "Attended", "explain", "implementations", "sparse_attention", "usable"]

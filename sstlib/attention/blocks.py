@@ -16,6 +16,7 @@ import numpy
 import torch
 from torch import Tensor
 
+from sstlib import pytorch
 from sstlib.attention.affinity import INFINITY, Ranking
 from sstlib.attention.softmax import LN2, LOG2E, gradients, room, scores, weights, wide
 from sstlib.connectivity import Connectivity, Local, Size, Strided
@@ -162,8 +163,8 @@ def _room(some: Pieces, fused: bool, frames: int, others: int, dim: int) -> tupl
 
 def _fusable(query: Tensor, value: Tensor) -> bool:
     """Whether the fused CPU kernel takes these; it computes in their own precision and gives no scores."""
-    return query.device.type == "cpu" and query.dtype in (torch.float32,
-                                                          torch.float64) and query.shape[-1] == value.shape[-1]
+    return (pytorch.has_attention() and query.device.type == "cpu" and query.dtype in (torch.float32, torch.float64)
+            and query.shape[-1] == value.shape[-1])
 
 
 def forward(query: Tensor, key: Tensor, value: Tensor, pattern: Connectivity, size: Size, scale: float,
@@ -215,7 +216,7 @@ def forward(query: Tensor, key: Tensor, value: Tensor, pattern: Connectivity, si
 def _fused(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scale: float) -> tuple[Tensor, Tensor]:
     """Output and log-sum-exp by PyTorch's fused CPU kernel, twice as fast; it shows no scores."""
     mask = mask if mask is None else mask[:q.shape[-2], :k.shape[-2]]
-    return torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(q, k, v, attn_mask=mask, scale=scale)
+    return pytorch.attention(q, k, v, mask, scale)
 
 
 class Sides(NamedTuple):
@@ -320,5 +321,4 @@ def _fused_backward(q: Tensor, k: Tensor, v: Tensor, g: Tensor, norm: Tensor, ou
                     scale: float) -> tuple[Tensor, Tensor, Tensor]:
     """What `gradients` gives, by PyTorch's fused CPU kernel, which finds delta from the output."""
     mask = mask if mask is None else mask[:q.shape[-2], :k.shape[-2]]
-    return torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(g, q, k, v, output, norm[..., 0], 0.0,
-                                                                               False, attn_mask=mask, scale=scale)
+    return pytorch.attention_backward(g, q, k, v, output, norm[..., 0], mask, scale)

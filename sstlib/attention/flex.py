@@ -12,25 +12,26 @@ from typing import Any, no_type_check
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 
+from sstlib import pytorch
 from sstlib.connectivity import Connectivity, Dense, Grid, Local, Size, Strided
 
 SIDE = 8  # of a tile
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
-def lacks(pattern: Connectivity, dtype: torch.dtype, device: torch.device, given: Sequence[Tensor] = ()) -> str:
+def lacks(pattern: Connectivity, dtype: torch.dtype, device: torch.device, given: Sequence[Tensor] = (),
+          ranks: bool = False) -> str:
     """Why FlexAttention cannot do this, for tensors where they are given, or an empty text."""
-    if torch.__version__ < "2.9":
-        return f"it needs PyTorch 2.9 or later for the log-sum-exp, not {torch.__version__}"
+    if ranks:
+        return "it ranks nothing, so it gives no object affinity"
     if type(pattern) is Grid:
         return "blocks of cells of a grid's lines hold almost nothing"
     if type(pattern) not in (Dense, Local, Strided):
         return f"it has no mask for {pattern.name}"
     if device.type == "cuda" and dtype not in DTYPES:
         return f"it computes in float32, not {str(dtype).removeprefix('torch.')}"
-    if torch._C._functorch.peek_interpreter_stack() is not None or forward_ad._current_level >= 0:
+    if pytorch.transformed() or pytorch.forward_mode():
         return "it knows neither forward-mode derivatives nor the transforms of torch.func"
     if any(t.is_meta or not t.numel() for t in given):
         return "it takes no tensors without data"
@@ -55,8 +56,6 @@ def _order(pattern: Connectivity, size: Size, device: torch.device) -> tuple[Ten
 @functools.lru_cache(maxsize=8)
 def _mask(pattern: Connectivity, size: Size, queried: int, device: torch.device) -> Any:
     """The block mask of a pattern over cells in tile order, frame by frame."""
-    from torch.nn.attention.flex_attention import create_block_mask
-
     time, height, width = size
     plane, order = height * width, _order(pattern, size, device)[0]
     rows, columns = order // width, order % width
@@ -71,27 +70,28 @@ def _mask(pattern: Connectivity, size: Size, queried: int, device: torch.device)
         return ((frames[1] - frames[0] <= latest) & ((frames[1] - frames[0]) % every == 0) & (along_y.abs() <= radii[0])
                 & (along_x.abs() <= radii[1]) & (along_y % strides[0] == 0) & (along_x % strides[1] == 0))
 
-    return create_block_mask(connected, None, None, queried * plane, time * plane, device=str(device),
-                             _compile=device.type == "cuda")
+    return pytorch.block_mask(connected, queried * plane, time * plane, device)
 
 
 @functools.cache
-def _compiled() -> Any:
+def compiled() -> Any:
+    """FlexAttention as one kernel for each shape."""
     from torch.nn.attention.flex_attention import flex_attention
     return torch.compile(flex_attention, dynamic=False, fullgraph=True)
 
 
-def attention(query: Tensor, key: Tensor, value: Tensor, pattern: Connectivity, scale: float) -> tuple[Tensor, Tensor]:
-    """Output and log-sum-exp of (batch, head, time, height, width, dim) tensors, differentiable."""
+def attention(query: Tensor, key: Tensor, value: Tensor, pattern: Connectivity, scale: float,
+              *_: Any) -> tuple[Tensor, None, Tensor]:
+    """Output, no affinity, and log-sum-exp of (batch, head, time, height, width, dim) tensors, differentiable."""
     from torch.nn.attention.flex_attention import AuxRequest, flex_attention
 
     size = tuple(key.shape[2:5])
     order, back = _order(pattern, size, query.device)
     q, k, v = (t.flatten(3, 4).index_select(3, order).flatten(2, 3) for t in (query, key, value))
-    attend = _compiled() if query.device.type == "cuda" else flex_attention
+    attend = compiled() if query.device.type == "cuda" else flex_attention
     blocks = _mask(pattern, size, query.shape[2], query.device)
     # One for each pattern, size and direction; beyond it PyTorch would not fuse
-    with torch._dynamo.config.patch(recompile_limit=1 << 10):
+    with pytorch.recompilations(1 << 10):
         output, aux = attend(q, k, v, block_mask=blocks, scale=scale, return_aux=AuxRequest(lse=True))
     undo = lambda t: t.unflatten(2, (query.shape[2], -1)).index_select(3, back).unflatten(3, size[1:])
-    return undo(output), undo(aux.lse)
+    return undo(output), None, undo(aux.lse)

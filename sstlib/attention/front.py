@@ -6,17 +6,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from sstlib import pytorch
 from sstlib.attention import affinity as affinities
-from sstlib.attention import flex, ops, portable, reference
+from sstlib.attention import choice, ops, portable
 from sstlib.connectivity import Connectivity, attended
 from sstlib.shapes import Float, Shaped
 
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
-
-
-def implementations() -> tuple[str, ...]:
-    """Names that a caller may give: those of `ops.FASTEST`, and two that are taken by name alone."""
-    return "auto", "reference", *ops.FASTEST, "flex"
 
 
 class Attended(NamedTuple):
@@ -59,28 +55,19 @@ def sparse_attention(query: Float[Tensor, "batch head time_q height width dim"],
         ValueError: shapes, labels, kinds, precisions or implementations that do not go together.
     """
     scale = 1.0 if scale is None else float(scale)
-    if ops.autocast(query.device.type) and len({query.dtype, key.dtype, value.dtype}) > 1:
-        query, key, value = (t.to(torch.get_autocast_dtype(query.device.type)) for t in (query, key, value))
+    query, key, value = ops.one_precision(query, key, value)
     _check_tensors(query, key, value, scale)
     labels, objects = _check_labels(labels, objects, key, affinity)
-    if implementation not in (known := implementations()):
+    if implementation not in (known := choice.implementations()):
         raise ValueError(f"implementation is {implementation!r}; expected one of {', '.join(known)}")
     bias = None if labels is None else _bias(affinity_bias, query)
     how = (labels, objects, affinity, scale, implementation)
     if isinstance(connectivity, (str, Connectivity)) or not isinstance(connectivity, Sequence):
         return _one_pattern(query, key, value, bias, _pattern(connectivity), *how)
-    patterns, parts = _patterns(connectivity, query.shape[1]), []
-    for pattern in dict.fromkeys(patterns):
-        heads = [i for i, other in enumerate(patterns) if other == pattern]
-        chosen = [None if t is None else t[:, heads] for t in (query, key, value, bias)]
-        parts.append((heads, _one_pattern(*chosen, pattern, *how)))
-    if len(parts) == 1:
-        return parts[0][1]
-    order = torch.tensor([h for heads, _ in parts for h in heads], device=query.device).argsort()
-    joined = [
-        None if ts[0] is None else torch.cat(ts, 1).index_select(1, order) for ts in zip(*(part for _, part in parts))
-    ]
-    return Attended(*joined)
+    if len(connectivity) != query.shape[1]:
+        raise ValueError(f"connectivity has {len(connectivity)} patterns for {query.shape[1]} heads; give one, or one "
+                         "a head")
+    return _a_pattern_a_head(query, key, value, bias, [_pattern(c) for c in connectivity], how)
 
 
 def explain(query: Float[Tensor, "batch head time_q height width dim"],
@@ -95,51 +82,57 @@ def explain(query: Float[Tensor, "batch head time_q height width dim"],
     _check_tensors(query, key, value, 1.0)
     pattern, size = _pattern(connectivity), tuple(key.shape[2:5])
     attended(query.shape[2], pattern, size)
-    name, reason = ops.choose(pattern, query.dtype, query.device)
-    return name, f"{reason}; {ops.cost(name, pattern, size, query.shape[2])}"
+    name, reason = choice.choose(pattern, query.dtype, query.device)
+    return name, f"{reason}; {choice.cost(name, pattern, size, query.shape[2])}"
 
 
 def _one_pattern(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, pattern: Connectivity | str,
                  labels: Tensor | None, objects: int, kind: str, scale: float, implementation: str) -> Attended:
     """Attention of heads that share a pattern."""
     if torch.compiler.is_dynamo_compiling():
-        if implementation in ("reference", "flex"):
-            raise ValueError(f"implementation {implementation!r} cannot do this: it is not for torch.compile; use "
-                             "'torch' or 'auto'")
+        if implementation in choice.NAMED:
+            choice.refuse(implementation, "it is not for torch.compile")
     elif isinstance(pattern, str):  # a graph that was broken leaves it unread
         pattern = ops.parse(pattern)
-    if implementation == "reference":
-        return Attended(*reference.attention(query, key, value, pattern, scale, kind, bias, labels, objects))
-    if implementation == "flex":
-        given = query, key, value
-        if why := "it ranks nothing, so it gives no object affinity" if labels is not None else flex.lacks(
-                pattern, query.dtype, query.device, given):
-            raise ValueError(f"implementation 'flex' cannot do this: {why}; use 'torch' or 'auto'")
-        output, lse = flex.attention(query, key, value, pattern, scale)
-        return Attended(output, None, lse)
+    if implementation in choice.NAMED:
+        module = choice.named(implementation, pattern, (query, key, value), labels is not None)
+        return Attended(*module.attention(query, key, value, pattern, scale, kind, bias, labels, objects))
     bias = None if bias is None else bias[..., None, None]
     if ops.differentiated():
         if torch.compiler.is_compiling():
             raise ValueError(ops.FORWARD_MODE)
         if implementation not in ("auto", "torch"):
-            raise ValueError(f"implementation {implementation!r} cannot do this: forward-mode derivatives and those of "
-                             "torch.func go through "
-                             "PyTorch's own operations; use 'torch' or 'auto'")
+            choice.refuse(implementation, "forward-mode derivatives and those of torch.func go through PyTorch's own "
+                          "operations")
         return Attended(*ops.transparent(query, key, value, pattern, scale, kind, bias, labels, objects))
     given = [t for t in (query, key, value, bias, labels) if t is not None]
     learns = torch.is_grad_enabled() and any(t.requires_grad for t in given)
-    if learns or ops.watched(given):
-        # Whether a gradient is wanted
-        hidden = torch.is_grad_enabled() and (torch.compiler.is_compiling() or ops.mapped())
-        remember = labels is not None and (hidden
-                                           or learns and any(t.requires_grad for t in (query, key, bias, labels)))
-        text = pattern if isinstance(pattern, str) else ops.text_of(pattern)
-        output, lse, found, _ = ops.attend(query, key, value, bias, labels, text, scale, implementation, kind, objects,
-                                           remember)
-    else:
-        output, lse, found, _ = ops.compute(query, key, value, bias, labels, pattern, scale, implementation, kind,
-                                            objects, False)
-    return Attended(output, None if labels is None else found, lse)
+    if not learns and not ops.watched(given):
+        output, lse, ranked, _ = ops.compute(query, key, value, bias, labels, pattern, scale, implementation, kind,
+                                             objects, False)
+        return Attended(output, ranked, lse)
+    # Tracing and vmap hide whether a gradient is wanted
+    hidden = torch.is_grad_enabled() and (torch.compiler.is_compiling() or pytorch.transformed())
+    ranks = learns and any(t.requires_grad for t in (query, key, bias, labels) if t is not None)
+    text = pattern if isinstance(pattern, str) else ops.text_of(pattern)
+    output, lse, ranked, _ = ops.attend(query, key, value, bias, labels, text, scale, implementation, kind, objects,
+                                        labels is not None and (hidden or ranks))
+    return Attended(output, None if labels is None else ranked, lse)
+
+
+def _a_pattern_a_head(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None,
+                      patterns: Sequence[Connectivity | str], how: tuple) -> Attended:
+    """Attention whose heads have patterns of their own; heads of one pattern go together."""
+    parts = []
+    for pattern in dict.fromkeys(patterns):
+        heads = [i for i, other in enumerate(patterns) if other == pattern]
+        chosen = [None if t is None else t[:, heads] for t in (query, key, value, bias)]
+        parts.append((heads, _one_pattern(*chosen, pattern, *how)))
+    if len(parts) == 1:
+        return parts[0][1]
+    order = torch.tensor([h for heads, _ in parts for h in heads], device=query.device).argsort()
+    columns = zip(*(part for _, part in parts))
+    return Attended(*(None if ts[0] is None else torch.cat(ts, 1).index_select(1, order) for ts in columns))
 
 
 def _pattern(connectivity: Any) -> Connectivity | str:
@@ -161,13 +154,6 @@ def _check_hash(pattern: Connectivity) -> None:
     except TypeError as error:
         raise ValueError(f"{type(pattern).__name__} cannot be told from others by its fields ({error}); let them be "
                          "numbers, texts or tuples") from None
-
-
-def _patterns(connectivity: Sequence[Any], heads: int) -> list[Connectivity | str]:
-    """One pattern a head, from texts or patterns."""
-    if len(connectivity) != heads:
-        raise ValueError(f"connectivity has {len(connectivity)} patterns for {heads} heads; give one, or one a head")
-    return [_pattern(c) for c in connectivity]
 
 
 def _check_tensors(query: Tensor, key: Tensor, value: Tensor, scale: float) -> None:

@@ -8,43 +8,19 @@ them.
 
 import contextlib
 import functools
-from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 from torch.nn import Parameter
 
-from sstlib import connectivity
+from sstlib import connectivity, pytorch
 from sstlib.attention import affinity as affinities
-from sstlib.attention import flex, general, kernels, portable
+from sstlib.attention import choice, general
 from sstlib.attention.affinity import Wanted
-from sstlib.attention.plan import computed
-from sstlib.attention.triton import tiles
-from sstlib.connectivity import PATTERNS, Connectivity, pairs_of_last
-from sstlib.entries import Registry
-from sstlib.products import Size
+from sstlib.connectivity import PATTERNS, Connectivity
 
 TENSORS = "Tensor query, Tensor key, Tensor value"
 HOW = "str pattern, float scale, str implementation"
-
-
-@dataclass(frozen=True)
-class Implementation:
-    """What computes attention: its `module` has `lacks`, `forward` and `backward`; `reason` says why auto takes it."""
-
-    name: str
-    module: Any
-    reason: str
-
-
-FASTEST: Registry[Implementation] = Registry(  # where several can, the first is taken; the last one can do everything
-    "implementation",
-    Implementation("native", kernels, "the C++ kernel is the fastest measured for every pattern on a CPU"),
-    Implementation("triton", tiles, "the Triton kernels are the fastest measured for every pattern on a GPU"),
-    Implementation("torch", portable, "PyTorch can do everything"),
-)
 MARK = "  # class "
 FORWARD_MODE = ("sparse_attention has no forward-mode derivatives in a compiled or exported graph; take them outside "
                 "of torch.compile")
@@ -96,51 +72,16 @@ def _marked(text: str, kind: type[Connectivity]) -> str:
     return f"{text}{MARK}{_classes.index(kind)}"
 
 
-def lacks(name: str, pattern: Connectivity, dtype: torch.dtype, device: torch.device) -> str:
-    """Why an implementation cannot do this, or an empty text."""
-    return FASTEST[name].module.lacks(pattern, dtype, device)
-
-
-def usable(pattern: Connectivity, dtype: torch.dtype, device: torch.device, affinity: bool = False) -> list[str]:
-    """The implementations that can do this, `auto`'s choice first; FlexAttention, by name alone, where it can train."""
-    names = [name for name in FASTEST if not lacks(name, pattern, dtype, device)]
-    return names if affinity or device.type != "cuda" or flex.lacks(pattern, dtype, device) else [*names, "flex"]
-
-
-def choose(pattern: Connectivity, dtype: torch.dtype, device: torch.device) -> tuple[str, str]:
-    """The rule: the first of FASTEST that can; its reason, and what kept those before it."""
-    against = []
-    for name, one in FASTEST.items():
-        why = one.module.lacks(pattern, dtype, device)
-        if not why:
-            return name, "; ".join([one.reason, *against])
-        against.append(f"{name!r} cannot: {why}")
-    raise AssertionError("the last one can do everything")
-
-
-def cost(name: str, pattern: Connectivity, size: Size, queried: int) -> str:
-    """How many pairs a head has, and what the general path makes of them."""
-    count, cells = pairs_of_last(queried, pattern, size), size[0] * size[1] * size[2]
-    text = f"{count:,} pairs a head, {count * size[0] / (queried * cells**2):.2%} of dense attention's"
-    if name != "torch" or portable.path(pattern) is not general:
-        return text
-    made, products, shapes = computed(pattern, size, queried)
-    return (f"by the general path: {products} disjoint products in blocks of {shapes} shapes, which compute "
-            f"{made / count:.2f} times the pairs; {text}")
-
-
-def _module(implementation: str, pattern: Connectivity, query: Tensor):
-    """The implementation that runs. Decided here, inside the operators, where tracing does not look."""
-    if implementation == "auto":
-        implementation = choose(pattern, query.dtype, query.device)[0]
-    elif why := lacks(implementation, pattern, query.dtype, query.device):
-        raise ValueError(f"implementation {implementation!r} cannot do this: {why}; use 'torch' or 'auto'")
-    return FASTEST[implementation].module
-
-
 def autocast(device: str) -> bool:
     """Whether autocast is on for a device; the one without data has none, and PyTorch cannot be asked about it."""
     return device != "meta" and torch.is_autocast_enabled(device)
+
+
+def one_precision(*tensors: Tensor) -> tuple[Tensor, ...]:
+    """Tensors that autocast left in several precisions, in its own."""
+    device = tensors[0].device.type
+    mixed = autocast(device) and len({t.dtype for t in tensors}) > 1
+    return tuple(t.to(torch.get_autocast_dtype(device)) for t in tensors) if mixed else tensors
 
 
 def _own_precision(device: str) -> contextlib.AbstractContextManager:
@@ -150,17 +91,9 @@ def _own_precision(device: str) -> contextlib.AbstractContextManager:
 
 def differentiated() -> bool:
     """Whether derivatives are taken that an operator has none for: forward-mode ones, or those of torch.func."""
-    if forward_ad._current_level >= 0:
+    if pytorch.forward_mode():
         return True
-    if torch.compiler.is_compiling() or torch._C._functorch.peek_interpreter_stack() is None:
-        return False
-    return any(
-        level.key() != torch._C._functorch.TransformType.Vmap for level in torch._C._functorch.get_interpreter_stack())
-
-
-def mapped() -> bool:
-    """Whether vmap hides from tensors that a gradient of them is wanted."""
-    return torch._C._functorch.peek_interpreter_stack() is not None
+    return not torch.compiler.is_compiling() and pytorch.transformed() and pytorch.differentiating()
 
 
 def transparent(query, key, value, pattern, scale, kind, bias, labels, objects):
@@ -171,15 +104,14 @@ def transparent(query, key, value, pattern, scale, kind, bias, labels, objects):
 
 def watched(tensors: list[Tensor]) -> bool:
     """Whether somebody has to see an operator: a tracer, transform, mode, tensor without data or of another class."""
-    return (torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None
-            or torch._C._len_torch_dispatch_stack() > 0 or torch._C._len_torch_function_stack() > 0
-            or torch._C._functorch.peek_interpreter_stack() is not None or tensors[0].is_meta
+    return (torch.compiler.is_compiling() or torch.jit.is_tracing() or pytorch.dispatch_modes()
+            or pytorch.function_modes() or pytorch.transformed() or tensors[0].is_meta
             or any(type(t) not in (Tensor, Parameter) for t in tensors))
 
 
 def compute(query, key, value, bias, labels, pattern, scale, implementation, kind, objects, remember):
     """What `attend` computes, None for what nobody wants, past PyTorch's dispatcher, which costs a small call."""
-    module = _module(implementation, pattern, query)
+    module = choice.fastest(implementation, pattern, query)
     if not query.shape[0]:
         return _made(query, value, labels, objects, remember)
     wanted = None if labels is None else Wanted(kind, labels, objects, bias)
@@ -197,7 +129,7 @@ def _made(query, value, labels, objects, remember):
 
 
 def _refuse_forward_mode():
-    if forward_ad._current_level >= 0:
+    if pytorch.forward_mode():
         raise ValueError(FORWARD_MODE)
 
 
@@ -228,8 +160,8 @@ def attend_backward(query, key, value, output, lse, grad, grad_lse, pattern, sca
         return tuple(torch.zeros_like(t) for t in (query, key, value))
     pattern = parse(pattern)
     with _own_precision(query.device.type):
-        return _module(implementation, pattern, query).backward(query, key, value, output, lse, grad, grad_lse, pattern,
-                                                                scale)
+        module = choice.fastest(implementation, pattern, query)
+        return module.backward(query, key, value, output, lse, grad, grad_lse, pattern, scale)
 
 
 @attend_backward.register_fake

@@ -14,6 +14,7 @@ import numpy
 import torch
 from torch import Tensor
 
+from sstlib import pytorch
 from sstlib.attention.affinity import INFINITY
 from sstlib.connectivity import Connectivity, attended
 from sstlib.products import Size, disjoint
@@ -75,8 +76,8 @@ def plan(pattern: Connectivity, size: Size, queried: int, device: torch.device) 
     Raises:
         ValueError: a query without a key.
     """
-    within = torch._C._len_torch_dispatch_stack() > 0 or torch._C._functorch.peek_interpreter_stack() is not None
-    if within or torch.compiler.is_compiling():  # a tensor that is made within a mode or a transform belongs to it
+    # A tensor that is made within a mode or a transform belongs to it
+    if pytorch.dispatch_modes() or pytorch.transformed() or torch.compiler.is_compiling():
         return _placed.__wrapped__(pattern, size, queried, device)
     return _placed(pattern, size, queried, device)
 

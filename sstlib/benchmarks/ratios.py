@@ -4,7 +4,7 @@ rows beside dense.
 
 import pandas as pd
 
-from sstlib.attention.ops import FASTEST
+from sstlib.attention.choice import FASTEST
 from sstlib.benchmarks.contenders import BOTH, FORWARD, LAST, SIZES
 
 

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
+from sstlib import pytorch
+from sstlib.attention import flex as fused
 from sstlib.connectivity import Local
 
 
@@ -45,12 +47,8 @@ def unfolded(query: Tensor, key: Tensor, value: Tensor, radius: int) -> Tensor:
 
 def flex(flat: list[Tensor], mask: Tensor) -> Callable[[], Tensor]:
     """FlexAttention, compiled for this mask by the first call."""
-    from torch.nn.attention.flex_attention import create_block_mask, flex_attention
-
-    cells = mask.shape[0]
-    blocks = create_block_mask(lambda b, h, q, k: mask[q, k], None, None, cells, cells, device="cpu", BLOCK_SIZE=128)
-    compiled = torch.compile(flex_attention)
-    return lambda: compiled(*flat, block_mask=blocks)
+    blocks = pytorch.block_mask(lambda b, h, q, k: mask[q, k], *mask.shape, mask.device)
+    return lambda: fused.compiled()(*flat, block_mask=blocks)
 
 
 def natten(one: list[Tensor], pattern: Local) -> Callable[[], Tensor]:

@@ -17,7 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from sstlib import weights
+from sstlib import pytorch, weights
 from sstlib.config import DataConfig, RunConfig
 from sstlib.datasets import training_sample
 from sstlib.datasets.photographs import open_photographs
@@ -272,7 +272,7 @@ class _Run:
     @torch.no_grad()
     def _blend(self) -> None:
         decay = schedule.ema_decay(self.config.training, self.step)
-        torch._foreach_lerp_(list(self.average.parameters()), list(self.network.parameters()), 1 - decay)
+        pytorch.lerp_(list(self.average.parameters()), list(self.network.parameters()), 1 - decay)
         for kept, new in zip(self.average.buffers(), self.network.buffers(), strict=True):
             kept.copy_(new)
 

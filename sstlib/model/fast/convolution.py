@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sstlib import native
+from sstlib import native, pytorch
 from sstlib.shapes import Float
 
 # Filters are evaluated at 0, +-NEAR, +-FAR and infinity, which rounds less than Lavin and Gray's 1 and 2.
@@ -45,8 +45,8 @@ class Convolution3(nn.Conv2d):
         """The weights' values at the 36 pairs of points; kept until the weights change (a change in place through
         `.data` is not seen).
         """
-        state = None if self.weight.is_inference() else (self.weight.data_ptr(), self.weight._version)
-        if self.transformed is None or state is None or self.transformed[0] != state:
+        state = self.weight.data_ptr(), pytorch.version(self.weight)
+        if self.transformed is None or state[1] is None or self.transformed[0] != state:
             points = torch.tensor(POINTS, dtype=torch.float64)
             filters = torch.einsum("pi,qj,ocij->pqco", points, points, self.weight.detach().double())
             self.transformed = state, filters.flatten(0, 1).float().contiguous()
