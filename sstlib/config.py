@@ -1,5 +1,4 @@
-"""What a run is made of: model, training and data, as frozen dataclasses that refuse unknown keys and values out of
-range.
+"""What a run is made of: model, training and data, frozen dataclasses that refuse unknown keys and values out of range.
 
 A field is added in one line, with its type and range: `heads: int = whole(8, 1, 256)`. Its default is what was done
 before there was the field, so that records, weights and checkpoints that lack it go on meaning the same.
@@ -59,9 +58,7 @@ class Config:
         self._agree()
 
     def _agree(self) -> None:
-        """Raises a ValueError, which begins with a field's name, where fields that are right alone do not go
-        together.
-        """
+        """Raises a ValueError that begins with a field's name, where fields that are right alone do not go together."""
 
     @classmethod
     def from_dict(cls: type[C], values: Any, source: str = "") -> C:
@@ -176,25 +173,17 @@ def require(given: Any, name: str, allowed: tuple[Any, ...]) -> None:
 
 @dataclass(frozen=True)
 class ModelConfig(Config):
-    """A network for video object segmentation: SST (section 3) or one of the rivals on the same backbone and
-    decoder.
-    """
+    """A network for video object segmentation: SST (section 3) or a rival on the same backbone and decoder."""
 
     method: str = entry(METHODS)  # how masks travel from earlier frames to the current one
-    # Connectivity of each encoder layer (Table 5)
-    layers: tuple[str, ...] = texts("local(radius=7)", "local(radius=7)", least=1, most=64)
+    layers: tuple[str, ...] = texts("local(radius=7)", "local(radius=7)", least=1, most=64)  # of the encoder (Table 5)
     history: int = whole(3, 1, 1000)  # tau, the preceding frames that the current one attends to (section 3.1, Table 4)
     keep_reference: bool = False  # the given frame stays in the buffer; False is the paper's strict history
-    # Positional encoding over time, height, width (Eq. 2, Table 3)
-    encoding: str = choice("sinusoidal", "none", "learned")
-    # Longest over shortest wavelength of the sinusoids; see encoding.sinusoid
-    encoding_base: float = number(10_000.0, 1, 1e9)
-    # Each axis has its own channels (concat), or full-width codes are added (sum)
-    encoding_axes: str = choice("concat", "sum")
-    # Counted from the reference frame, back from the current one, or left out
-    encoding_time: str = choice("clip", "buffer", "none")
-    # What Eq. 4's maximum is taken of; distance is the authors' setting
-    affinity: str = choice("distance", "weight", "cosine", "dot")
+    encoding: str = choice("sinusoidal", "none", "learned")  # of time, height and width (Eq. 2, Table 3)
+    encoding_base: float = number(10_000.0, 1, 1e9)  # longest over shortest wavelength; see encoding.sinusoid
+    encoding_axes: str = choice("concat", "sum")  # concat: channels of each axis; sum: full-width codes are added
+    encoding_time: str = choice("clip", "buffer", "none")  # from the reference frame, back from the current one, none
+    affinity: str = choice("distance", "weight", "cosine", "dot")  # what Eq. 4's maximum is of; distance: the authors'
     heads: int = whole(8, 1, 1024)
     width: int = whole(64, 8, 8192)  # C, channels of the encoder; width / heads a head
     feedforward: int = whole(4, 1, 64)  # hidden width of the position-wise network, in multiples of width
@@ -205,23 +194,18 @@ class ModelConfig(Config):
     # paper's inputs alone (embedding, encoder output, affinities), no warped or previous mask, no pooled embeddings;
     # strict+mask: with the previous mask. What is part of a rival itself stays.
     profile: str = choice("paper", "cfbi+sst", "strict", "strict+mask")
-    # What attention carries over from each object's past cells; features is the authors' setting
-    warped: str = choice("masks", "features")
+    warped: str = choice("masks", "features")  # carried over from an object's past cells; features: the authors'
     # Dense matching with the reference frames at half the feature resolution: by learned features (reference), or by
     # the backbone's own, centered, as pretrained ones are best compared (centered).
     matching: str = choice("none", "reference", "centered")
-    # Earlier frames that are matched with beside the reference frames, at half their resolution
-    landmarks: int = whole(0, 0, 1000)
+    landmarks: int = whole(0, 0, 1000)  # earlier frames that are matched with, too, at half the resolution
     landmark_every: int = whole(3, 1, 1000)  # frames from one of them to the next
     presence: bool = False  # a head that tells of each object whether it is in sight and whether its mask is good
     backbone: str = entry(BACKBONES)
-    # Channels of the small backbone's first stage; the later ones have 1.5, 3 and 6 times as many
-    backbone_width: int = whole(32, 1, 1024)
+    backbone_width: int = whole(32, 1, 1024)  # of the small one's first stage; later ones have 1.5, 3 and 6 times it
     embedding: int = whole(96, 1, 4096)  # channels of a frame's embedding, the features of Eq. 1
-    # Of a ResNet; frozen: BatchNorm with published statistics; frn and group train from nothing
-    backbone_norm: str = choice("frozen", "frn", "group")
-    # Image pixels a feature cell; 4 puts DeepLabV3+'s neck on a ResNet (the paper)
-    output_stride: int = whole(8, 4, 16)
+    backbone_norm: str = choice("frozen", "frn", "group")  # of a ResNet; frozen: published BatchNorm; others learn
+    output_stride: int = whole(8, 4, 16)  # image pixels a feature cell; 4: DeepLabV3+'s neck on a ResNet (the paper)
     decoder: str = choice("small", "ensembler")  # ensembler: CFBI's in the paper's width
     decoder_width: int = whole(64, 1, 4096)
 
@@ -245,14 +229,11 @@ class ModelConfig(Config):
             raise ValueError(f"width {self.width} does not divide into {self.heads} heads; make it a multiple")
         if self.causal and self.encoding_time == "buffer":
             raise ValueError("causal keeps the keys of earlier frames, so their encoding cannot change with every new "
-                             "frame; "
-                             "use encoding_time='clip' or 'none'")
+                             "frame; use encoding_time='clip' or 'none'")
 
 
 def _named_models() -> dict[str, ModelConfig]:
-    """Model configurations by name. Rivals keep SST's backbone and decoder, so that only the way masks travel
-    differs.
-    """
+    """Model configurations by name. Rivals keep SST's backbone and decoder: only the way masks travel differs."""
     tiny = ModelConfig(layers=("local(radius=2)", "local(radius=2)"), history=2, heads=2, width=16, feedforward=2,
                        backbone_width=8, embedding=16, decoder_width=16)
     # Causal, so that a step computes one frame only; wavelengths of at most a training crop and no time code, so that
@@ -281,11 +262,9 @@ def _named_models() -> dict[str, ModelConfig]:
         "sst-r101-localstrided": paper.replace(layers=(local, strided))
     }
     for method in (name for name in METHODS if name != paper.method):
-        models |= {
-            f"{method}-tiny": tiny.replace(method=method),
-            f"{method}-small": small.replace(method=method,
-                                             matching="none"), f"{method}-r101": paper.replace(method=method)
-        }
+        models |= {f"{method}-tiny": tiny.replace(method=method),
+                   f"{method}-small": small.replace(method=method, matching="none"),
+                   f"{method}-r101": paper.replace(method=method)}
     return models
 
 
@@ -315,18 +294,15 @@ class DataConfig(Config):
     # empty for none
     real: str = ""
     real_ratio: float = share(0.0)  # share of real clips in a batch
-    # Share of clips composed of photographs with masks; with any, cut-outs of them cross real clips too
-    photo_ratio: float = share(0.0)
+    photo_ratio: float = share(0.0)  # share of clips made of photographs; their cut-outs then cross real clips, too
     max_gap: int = whole(3, 1, 1000)  # frames between two of a real clip, drawn uniformly from 1 to this (CFBI)
-    # Of a real clip: near, a gap before the others, or anywhere in the sequence (CFBI)
-    reference: str = choice("near", "anywhere")
+    reference: str = choice("near", "anywhere")  # of a real clip: a gap before the others, or anywhere in it (CFBI)
     # Of a real clip: from all that the crop's shape leaves to two thirds of it, or CFBI's, a short side of 480 pixels
     # enlarged by 1 to 1.3, of which 465 are cut
     crop: str = choice("wide", "cfbi")
     pasted: float = share(0.5)  # share of real clips with objects of another one, or of photographs, over them
     relit: bool = True  # whether the light of real clips is changed
-    # Training sequences of `real` that are not drawn, but kept for choosing a model
-    held_out: tuple[str, ...] = texts()
+    held_out: tuple[str, ...] = texts()  # training sequences of `real` that are kept for choosing a model
 
     def _agree(self) -> None:
         if self.real_ratio and not self.real:
@@ -357,10 +333,8 @@ class TrainingConfig(Config):
     precision: str = choice("float32", "bfloat16")  # bfloat16: autocast
     jaccard: float = share(0.5)  # weight of the soft-Jaccard term; the rest is cross-entropy
     presence: float = number(0.1, 0, 1e3)  # weight of the presence head's loss, beside the two
-    # Share of pixels that bootstrapped cross-entropy keeps after the first half; 1 keeps all
-    hardest: float = number(0.15, 0, 1, above=True)
-    # Share of the steps after which previous masks are the network's own (sequential training)
-    own_masks_from: float = share(0.5)
+    hardest: float = number(0.15, 0, 1, above=True)  # share of pixels that cross-entropy keeps after the first half
+    own_masks_from: float = share(0.5)  # share of the steps after which previous masks are the network's own
     feedback: str = choice("soft", "hard")  # own masks are fed back as memberships, or as the winner alone (CFBI)
     # The clips of a step begin at a frame number drawn from 0 to this, so that absolute time codes are trained
     latest_start: int = whole(0, 0, 10**6)

@@ -21,9 +21,7 @@ from sstlib.values import Number, Whole
 LARGEST_ID = 254  # 255 is void
 AGGREGATIONS = ("naive", "hard", "soft")
 SHORTEST = 16  # pixels; the least cap on a frame's longer side
-# Pixels of the longer side of what the network sees: the finest features are a fourth of it, and one cell alone is not
-# normalized
-LEAST = 5
+LEAST = 5  # pixels of the longer side of what the network sees: more than one cell at stride 4, to be normalized
 
 
 @dataclass(frozen=True)
@@ -31,11 +29,9 @@ class Prediction:
     """Masks of one frame, in the caller's ids and size."""
 
     labels: UInt8[np.ndarray, "height width"]
-    # Probabilities at the size that the network works at
-    memberships: Float[np.ndarray, "object working_height working_width"]
+    memberships: Float[np.ndarray, "object working_height working_width"]  # at the size that the network works at
     ids: tuple[int, ...]  # 0 for the background, then the caller's ids
-    # An object's mean probability over its mask; of one with an empty mask, that it is nowhere
-    confidence: dict[int, float]
+    confidence: dict[int, float]  # mean probability over the object's mask; of an empty one, that it is nowhere
     presence: dict[int, float]  # probability that the object is in sight
     doubt: dict[int, float]  # probability that its mask overlaps with the truth by less than half (J < 0.5)
 
@@ -80,8 +76,8 @@ class Segmenter:
         if not scales:
             raise ValueError("scales are empty; give one or more positive numbers")
         options = {"keep_reference": keep_reference, "history": history}
-        self.network = sharing_weights(network,
-                                       **{name: value for name, value in options.items() if value is not None}).eval()
+        options = {name: value for name, value in options.items() if value is not None}
+        self.network = sharing_weights(network, **options).eval()
         self.device = next(network.parameters()).device
         self.longest, self.aggregation = longest or None, aggregation
         self.views = [(scale, mirrored) for scale in scales for mirrored in ((False, True) if flip else (False,))]
@@ -129,7 +125,7 @@ class Segmenter:
             memberships, changed = self._given(given, memberships, absent)
         self._remember(features, memberships, changed - absent, absent)
         labels, confidence = self._labels(memberships[0], given, changed, first)
-        presence, doubt = self._told(features[0], list(confidence.values()), first, changed, absent)
+        presence, doubt = self._judged(features[0], list(confidence.values()), first, changed, absent)
         return Prediction(labels.cpu().numpy(), memberships[0].cpu().numpy(), tuple(self.ids), confidence, presence,
                           doubt)
 
@@ -151,10 +147,10 @@ class Segmenter:
         """
         if identity not in self.ids[1:]:
             raise ValueError(f"object {identity} cannot be removed; the objects are {self.ids[1:]}")
-        kept = [channel for channel, other in enumerate(self.ids) if other != identity]
+        others = [channel for channel, other in enumerate(self.ids) if other != identity]
         with torch.inference_mode():
-            self.memories = [memory.select(kept) for memory in self.memories]
-        self.ids = [self.ids[channel] for channel in kept]
+            self.memories = [memory.select(others) for memory in self.memories]
+        self.ids = [self.ids[channel] for channel in others]
 
     def _check(self, frame: np.ndarray, labels: np.ndarray | None, absent: set[int]) -> None:
         if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3 or not frame.size:
@@ -162,24 +158,22 @@ class Segmenter:
                              "width, 3), values 0..255")
         size = frame.shape[:2]
         if self.size is not None and size != self.size:
-            raise ValueError(f"this frame is {size[1]}x{size[0]} pixels, the ones before were "
-                             f"{self.size[1]}x{self.size[0]}; "
-                             "a video has one size: resize the frame, or start a new Segmenter")
+            raise ValueError(f"this frame is {size[1]}x{size[0]} pixels, the ones before were {self.size[1]}x"
+                             f"{self.size[0]}; a video has one size: resize the frame, or start a new Segmenter")
         if (side := round(max(size) * min(scale for scale, _ in self.views) * shrinking(size, self.longest))) < LEAST:
             raise ValueError(f"the frame is {size[1]}x{size[0]} pixels, {side} in the network; its longer side must be "
                              f"at least {LEAST} there")
         if unknown := sorted(absent - set(self.ids[1:])):
             raise ValueError(f"object {unknown[0]} is said to be absent; the objects are {self.ids[1:]}")
-        if labels is None:
-            if self.size is None:
-                raise ValueError("the first frame came without labels; give the masks of the objects to follow")
-            return
-        self._check_labels(labels, size, absent)
+        if labels is not None:
+            self._check_labels(labels, size, absent)
+        elif self.size is None:
+            raise ValueError("the first frame came without labels; give the masks of the objects to follow")
 
     def _check_labels(self, labels: np.ndarray, size: tuple[int, int], absent: set[int]) -> None:
         if labels.shape != size:
-            raise ValueError(
-                f"labels have shape {labels.shape}, the frame {size}; resize the masks by nearest neighbor")
+            raise ValueError(f"labels have shape {labels.shape}, the frame {size}; resize the masks by nearest "
+                             "neighbor")
         if not np.issubdtype(labels.dtype, np.integer) and labels.dtype != bool:
             raise ValueError(f"labels are {labels.dtype}; give whole numbers, 0 for the background and an id for each "
                              "object")
@@ -250,16 +244,12 @@ class Segmenter:
         return logits if logits.shape[-2:] == size else F.interpolate(logits, size, mode="bilinear",
                                                                       align_corners=False)
 
-    def _told(self, features: Features, confidence: list[float], first: bool, changed: set[int],
-              absent: set[int]) -> tuple[dict[int, float], dict[int, float]]:
+    def _judged(self, features: Features, confidence: list[float], first: bool, changed: set[int],
+                absent: set[int]) -> tuple[dict[int, float], dict[int, float]]:
         """Presence and doubt of each object; what the user said is beyond doubt."""
-        told = [{}, {}]
-        if not first:
-            told = [
-                dict(zip(self.ids[1:], row))
-                for row in presence_and_doubt(features, self.memories[0], confidence).tolist()
-            ]
-        return told[0] | {i: float(i not in absent) for i in changed}, told[1] | dict.fromkeys(changed, 0.0)
+        rows = [] if first else presence_and_doubt(features, self.memories[0], confidence).tolist()
+        presence, doubt = [dict(zip(self.ids[1:], row)) for row in rows] or ({}, {})
+        return presence | {i: float(i not in absent) for i in changed}, doubt | dict.fromkeys(changed, 0.0)
 
     def _labels(self, memberships: Float[Tensor, "object working_height working_width"],
                 given: UInt8[Tensor, "height width"] | None, changed: set[int],
@@ -274,9 +264,8 @@ class Segmenter:
         labels = small if small.shape == self.size else winners(memberships, self.ids, self.size)[0]
         if given is not None:  # as given to the pixel, whatever the working size
             free = (given == 0) | (given == video.VOID)
-            own = torch.isin(labels, torch.tensor(sorted(changed), dtype=torch.uint8, device=self.device)) & (
-                (given == 0) | first)
-            labels = torch.where(free, labels.masked_fill(own, 0), given)
+            own = torch.isin(labels, torch.tensor(sorted(changed), dtype=torch.uint8, device=self.device))
+            labels = torch.where(free, labels.masked_fill(own & ((given == 0) | first), 0), given)
         return labels, confidence
 
 

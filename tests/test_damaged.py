@@ -17,7 +17,7 @@ from sstlib.experiments.records import RunRecord
 from sstlib.model import build
 from sstlib.provenance import provenance
 from sstlib.reproduction.task import Task, read_record
-from sstlib.training import loop
+from sstlib.training import checkpoint, loop
 
 pytestmark = pytest.mark.slow
 CONFIG = RunConfig(MODELS["sst-tiny"], TrainingConfig(steps=2, batch=2, checkpoint_every=1),
@@ -154,7 +154,7 @@ def test_weights(tmp_path, monkeypatch, capsys):
         monkeypatch.setattr(paths, name, tmp_path / name.lower())
     folder, network = tmp_path / "run", build(CONFIG.model)
     facts = {"run": CONFIG.to_dict(), "step": 2, "origin": provenance("generated")}
-    loop.write_curve(folder / "curve.csv",
+    checkpoint.write_curve(folder / "curve.csv",
                      [{"step": 2, "loss": 1.0, "gradient_norm": 1.0, "learning_rate": 0.1, "seconds": 2.0}])
     refused = 0
     for seed in range(150):

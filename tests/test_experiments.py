@@ -19,7 +19,7 @@ from sstlib.experiments.sweeps import SEEDS, variants
 from sstlib.model import build
 from sstlib.provenance import provenance
 from sstlib.reproduction import runs as sweep
-from sstlib.training.loop import write_curve
+from sstlib.training.checkpoint import write_curve
 from sstlib.video import write_mask
 
 

@@ -19,7 +19,7 @@ def test_cross_entropy_counts_valid_pixels_only(scene):
     logits, labels = scene
     each = [-logits[b, :, y, x].log_softmax(0)[labels[b, y, x]]
             for b in range(2) for y in range(5) for x in range(7) if labels[b, y, x] != 255]
-    torch.testing.assert_close(losses.bootstrapped_cross_entropy(logits, labels), torch.stack(each).mean())
+    torch.testing.assert_close(losses.segmentation_loss(logits, labels), torch.stack(each).mean())
 
 
 def test_bootstrapping_keeps_the_hardest_pixels_of_each_image(scene):
@@ -29,7 +29,7 @@ def test_bootstrapping_keeps_the_hardest_pixels_of_each_image(scene):
         each = [-logits[image, :, y, x].log_softmax(0)[labels[image, y, x]]
                 for y in range(5) for x in range(7) if labels[image, y, x] != 255]
         kept += sorted(each, reverse=True)[: int(0.3 * 35)]
-    torch.testing.assert_close(losses.bootstrapped_cross_entropy(logits, labels, share=0.3), torch.stack(kept).mean())
+    torch.testing.assert_close(losses.segmentation_loss(logits, labels, share=0.3), torch.stack(kept).mean())
 
 
 def test_soft_jaccard_of_certain_masks_is_one_minus_jaccard():
@@ -37,19 +37,19 @@ def test_soft_jaccard_of_certain_masks_is_one_minus_jaccard():
     predicted = torch.tensor([[[0, 0, 1, 1], [0, 0, 2, 1]]])
     logits = 1000.0 * torch.nn.functional.one_hot(predicted, 3).permute(0, 3, 1, 2).double()
     expected = ((1 - 2 / 3) + (1 - 1)) / 2  # object 1: 2 of 3 pixels, the void one aside; object 2: perfect
-    torch.testing.assert_close(losses.soft_jaccard(logits, labels).item(), expected)
+    torch.testing.assert_close(losses.segmentation_loss(logits, labels, jaccard=1.0).item(), expected)
 
 
 def test_a_frame_without_objects_has_no_jaccard_term():
     logits = torch.randn(1, 2, 3, 5, requires_grad=True)
-    losses.soft_jaccard(logits, torch.zeros(1, 3, 5, dtype=torch.long)).backward()
+    losses.segmentation_loss(logits, torch.zeros(1, 3, 5, dtype=torch.long), jaccard=1.0).backward()
     assert logits.grad.abs().max() == 0
 
 
 @pytest.mark.parametrize("share", [0.0, 1.5])
 def test_share_outside_its_range_is_refused(scene, share):
     with pytest.raises(ValueError, match="share"):
-        losses.bootstrapped_cross_entropy(*scene, share=share)
+        losses.segmentation_loss(*scene, share=share)
 
 
 def test_presence_is_judged_by_what_is_seen_and_how_well():

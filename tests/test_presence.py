@@ -13,7 +13,7 @@ from sstlib.config import named_model
 from sstlib.experiments import doubt, records
 from sstlib.inference import Segmenter
 from sstlib.model import Memory, build, presence
-from sstlib.model.presence import sentence, sentences
+from sstlib.sessions.sentences import sentence, sentences
 from sstlib.plots.curves import reliability_curves
 
 HEIGHT, WIDTH = 41, 67

@@ -14,9 +14,9 @@ from sstlib.drawing.propagation import Propagation
 from sstlib.exports import Exports, Overlay
 from sstlib.inference import Prediction
 from sstlib.model import Propagator
-from sstlib.model.presence import sentences
 from sstlib.paths import refuse_inputs
 from sstlib.sessions import Clip, MaskFolder, carry
+from sstlib.sessions.sentences import sentences
 from sstlib.shapes import Shaped, UInt8
 from sstlib.values import require_place
 from sstlib.video import Sequence

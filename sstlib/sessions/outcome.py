@@ -4,7 +4,7 @@ import csv
 import io
 from collections.abc import Mapping
 
-from sstlib.model.presence import sentences
+from sstlib.sessions.sentences import sentences
 from sstlib.sessions.clip import Clip
 
 Told = Mapping[int, Mapping[int, list[float | int]]]  # presence, doubt, confidence, area, by frame number and id

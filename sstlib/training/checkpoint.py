@@ -1,6 +1,7 @@
 """Everything that a run needs to go on as if it had never stopped, in one file written aside and renamed."""
 
 import contextlib
+import csv
 import pickle
 from collections.abc import Iterator
 from pathlib import Path
@@ -45,8 +46,7 @@ def load(path: Path, config: RunConfig) -> dict[str, Any] | None:
         return None
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, ValueError, LookupError, TypeError, AttributeError, EOFError, OverflowError,
-            pickle.UnpicklingError) as error:
+    except (*STATES, EOFError, OverflowError, pickle.UnpicklingError) as error:
         raise ValueError(f"{path} is damaged, or no checkpoint{REMEDY}") from error
     if not isinstance(state, dict) or (lacking :=
                                        [key for key, kind in CONTENT.items() if not isinstance(state.get(key), kind)]):
@@ -91,3 +91,12 @@ def restore_optimizer(optimizer: Optimizer, state: dict[str, Any]) -> None:
         for name, value in values.items():
             if not isinstance(value, torch.Tensor) or (value.ndim and value.shape != parameter.shape):
                 raise ValueError(f"the optimizer's {name} does not fit a parameter of {tuple(parameter.shape)}")
+
+
+def write_curve(path: Path, rows: list[dict[str, float | int]]) -> None:
+    """The curve as CSV, a row a step; a column that a row lacks stays empty."""
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    with atomic_write(path, "w") as file:
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)

@@ -2,7 +2,6 @@
 
 import contextlib
 import copy
-import csv
 import importlib.util
 import math
 import time
@@ -212,10 +211,8 @@ class _Run:
                              "multiple")
         # A loader draws a seed when it starts: from the generator of dropout, a resumed run would draw once more
         own = torch.Generator()
-        return iter(
-            DataLoader(clips, batch_size=len(mine) // parts, num_workers=workers,
-                       prefetch_factor=4 if workers else None, pin_memory=self.place.device.type == "cuda",
-                       generator=own))
+        return iter(DataLoader(clips, batch_size=len(mine) // parts, num_workers=workers, generator=own,
+                               prefetch_factor=4 if workers else None, pin_memory=self.place.device.type == "cuda"))
 
     def _learn(self, clips: Any) -> dict[str, float]:
         """One step: forward and backward for each part of the batch, one update of the weights and of their average."""
@@ -288,11 +285,9 @@ class _Run:
     def _told_of(self, row: dict[str, float]) -> str:
         """Loss, speed and the latest probe, for the progress bar."""
         since = (self.step - 1) % self.config.training.checkpoint_every + 1  # rows from the latest probe on
-        probe = next((
-            f", J {r['probe_J']:.3f} at step {r['step']}" for r in reversed(self.curve[-since - 1:]) if "probe_J" in r),
-                     "")
+        probes = [f", J {r['probe_J']:.3f} at step {r['step']}" for r in self.curve[-since - 1:] if "probe_J" in r]
         frames = self.config.training.batch * self.config.data.frames
-        return f"loss {row['loss']:.3f}, {frames * self.step / self.seconds:.1f} frames/s{probe}"
+        return f"loss {row['loss']:.3f}, {frames * self.step / self.seconds:.1f} frames/s{probes[-1] if probes else ''}"
 
     def save(self) -> None:
         """Curve, averaged weights, a picture and the checkpoint, each whole or absent. Only the leading process writes.
@@ -305,10 +300,10 @@ class _Run:
         if not self.place.leads:
             return
         try:
-            write_curve(self.folder / "curve.csv", self.curve)
+            checkpoint.write_curve(self.folder / "curve.csv", self.curve)
+            origin = provenance(self.config.data.real or "generated")
             weights.save(self.average, self.folder / "weights.safetensors", run=self.config.to_dict(), step=self.step,
-                         origin=provenance(self.config.data.real
-                                           or "generated"), training_seconds=self.seconds, ancestry=self.ancestry)
+                         origin=origin, training_seconds=self.seconds, ancestry=self.ancestry)
             self.picture()
             checkpoint.save(
                 self.checkpoint_path, {
@@ -349,12 +344,3 @@ def probe_masks(network: Propagator, data: DataConfig, index: int) -> tuple[np.n
     logits = unroll(network, frames, one_hot(labels)[:, 0])
     predicted = torch.cat([truth[:1], logits[0].argmax(1).to(torch.uint8).cpu()])
     return pixels.permute(0, 2, 3, 1).numpy(), truth.numpy(), predicted.numpy()
-
-
-def write_curve(path: Path, rows: list[dict[str, float | int]]) -> None:
-    """The curve as CSV, a row a step; a column that a row lacks stays empty."""
-    columns = list(dict.fromkeys(key for row in rows for key in row))
-    with atomic_write(path, "w") as file:
-        writer = csv.DictWriter(file, columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)

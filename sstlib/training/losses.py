@@ -54,29 +54,6 @@ def _sums(ids: Int[Tensor, "batch height width"], values: Float[Tensor, "batch h
     return torch.stack([torch.where(ids == o, values, 0).sum((1, 2)) for o in range(objects)], 1)
 
 
-def bootstrapped_cross_entropy(logits: Float[Tensor, "batch object height width"],
-                               labels: Int[Tensor, "batch height width"], share: float = 1.0) -> Float[Tensor, ""]:
-    """Mean cross-entropy over the hardest `share` of the pixels of each image (CFBI's only loss); void pixels do not
-    count.
-
-    Each image weighs the same, so that the loss of a batch is the mean over its parts wherever they are computed.
-
-    Raises:
-        ValueError: a share outside (0, 1].
-    """
-    return segmentation_loss(logits, labels, share, 0.0)
-
-
-def soft_jaccard(logits: Float[Tensor, "batch object height width"],
-                 labels: Int[Tensor, "batch height width"]) -> Float[Tensor, ""]:
-    """One minus the soft intersection over union: mean over an image's visible objects, then over images; no
-    background.
-
-    An image without a visible object adds nothing: cross-entropy alone judges an empty frame.
-    """
-    return _Pixels.of(logits, labels).jaccard()
-
-
 def presence_loss(presence: Float[Tensor, "batch later object 2"],
                   logits: Float[Tensor, "batch later object height width"],
                   labels: Int[Tensor, "batch time height width"]) -> Float[Tensor, ""]:
@@ -100,8 +77,11 @@ def presence_loss(presence: Float[Tensor, "batch later object 2"],
 
 
 def segmentation_loss(logits: Float[Tensor, "batch object height width"], labels: Int[Tensor, "batch height width"],
-                      share: float, jaccard: float) -> Float[Tensor, ""]:
-    """(1 - jaccard) x bootstrapped cross-entropy + jaccard x soft-Jaccard.
+                      share: float = 1.0, jaccard: float = 0.0) -> Float[Tensor, ""]:
+    """(1 - jaccard) x mean cross-entropy over each image's hardest `share` of pixels (CFBI) + jaccard x soft Jaccard.
+
+    Soft Jaccard is one minus the soft intersection over union, the mean over an image's visible objects. Images weigh
+    the same, so that a batch's loss is the mean over its parts wherever they are computed; void pixels do not count.
 
     Raises:
         ValueError: a share outside (0, 1].

