@@ -39,6 +39,12 @@ class Ranking(NamedTuple):
         """The record to beat: a product that is not above 0 does not count (Eq. 4 takes the maximum with 0)."""
         return -INFINITY if self.mode == "add" else 0.0
 
+    def records(self, query: Tensor, remember: bool) -> tuple[Tensor, Tensor]:
+        """The best ranking score (group, cell, object) before any key is seen, and its key: none."""
+        dtype = torch.promote_types(query.dtype, torch.float32)
+        best = query.new_full((*query.shape[:2], self.terms.shape[1]), self.least, dtype=dtype)
+        return best, torch.full(best.shape if remember else (0,), -1, dtype=torch.int32, device=query.device)
+
     def ranked(self, scores: Tensor, term: Tensor, key_term: Tensor | None, query_term: Tensor | None) -> Tensor:
         """Ranking scores for one object, from the scores and the terms of the same pairs."""
         if self.mode == "add":

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from sstlib import pytorch
 from sstlib.attention.affinity import INFINITY, Ranking
-from sstlib.attention.softmax import LN2, LOG2E, gradients, room, scores, weights, wide
+from sstlib.attention.softmax import LN2, LOG2E, gradients, room, scores, weighed, wide
 from sstlib.connectivity import Connectivity, Local, Size, Strided
 
 GATHERED = 1 << 18  # floats of gathered keys at a time, where a fused kernel holds the scores: 1 MB, too
@@ -173,13 +173,9 @@ def forward(query: Tensor, key: Tensor, value: Tensor, pattern: Connectivity, si
     groups, cells, dim = query.shape
     dtype, ranks, fused = torch.promote_types(query.dtype, torch.float32), rank is not None, _fusable(query, value)
     before = key.shape[1] - cells
-    output = query.new_empty(groups, cells, value.shape[-1])
-    lse = query.new_empty(groups, cells, dtype=dtype)
-    best = argmax = None
-    if ranks:
-        best = query.new_full((groups, cells, rank.terms.shape[1]), rank.least, dtype=dtype)
-        argmax = torch.full(best.shape if remember else (0,), -1, dtype=torch.int32, device=query.device)
-        terms = [term.contiguous() for term in rank.terms.unbind(1)]  # else each gathering would copy all of it
+    output, lse = query.new_empty(groups, cells, value.shape[-1]), query.new_empty(groups, cells, dtype=dtype)
+    best, argmax = rank.records(query, remember) if ranks else (None, None)
+    terms = [term.contiguous() for term in rank.terms.unbind(1)] if ranks else []  # else each gathering would copy all
     plane = size[1] * size[2]
     for some in pieces(pattern, size, cells // plane, fused and not ranks, dtype, query.device):
         step = 1 if ranks else some.step(pattern.causal, fused)
@@ -202,10 +198,8 @@ def forward(query: Tensor, key: Tensor, value: Tensor, pattern: Connectivity, si
                     _rank(natural, rank, sides, chunk, rows, earlier, best, argmax if remember else None)
                 if fused:
                     out[:, :, rows], norm[:, :, rows] = _fused(*here, mask[rows, seen] if exact else mask, scale)
-                    continue
-                weight, total, top = weights(found)
-                torch.div(weight @ here[2], total, out=out[:, :, rows])
-                norm[:, :, rows] = (total.log2() + top)[..., 0] * LN2
+                else:
+                    out[:, :, rows], norm[:, :, rows] = weighed(found, here[2])
             chunk.put(output, out)
             chunk.put(lse, norm)
     if ranks:
@@ -278,7 +272,7 @@ def backward(query: Tensor, key: Tensor, value: Tensor, output: Tensor, lse: Ten
              grad_lse: Tensor | None, pattern: Connectivity, size: Size, scale: float) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of query, key and value; the weights are computed again from the log-sum-exp, piece by piece."""
     groups, cells, dim = query.shape
-    dtype, before = lse.dtype, key.shape[1] - query.shape[1]
+    dtype, before, plane = lse.dtype, key.shape[1] - cells, size[1] * size[2]
     fused = grad_lse is None and _fusable(query, value)  # it knows no gradient of the log-sum-exp
     delta = output if fused else torch.linalg.vecdot(wide(grad), wide(output))[..., None]
     delta = delta if grad_lse is None else delta - grad_lse[..., None]
@@ -287,7 +281,6 @@ def backward(query: Tensor, key: Tensor, value: Tensor, output: Tensor, lse: Ten
     shared = type(pattern) is not Strided  # whether pieces have keys in common
     every = before == 0 and not shared  # then each key is written, and once
     grad_key, grad_value = ((torch.empty_like if every else torch.zeros_like)(t, dtype=dtype) for t in (key, value))
-    plane = size[1] * size[2]
     for some in pieces(pattern, size, cells // plane, fused, dtype, query.device):
         step = some.step(pattern.causal, fused)
         exact = pattern.causal and step > 1
@@ -300,10 +293,9 @@ def backward(query: Tensor, key: Tensor, value: Tensor, output: Tensor, lse: Ten
             k, v = chunk.take(key, chunk.keys), chunk.take(value, chunk.keys)
             to_q = None
             for rows, columns in some.turned(pattern.causal, step):
-                here = q[:, :, rows], k[:, :, columns], v[:, :, columns], g[:, :, rows], top[:, :, rows], minus[:, :,
-                                                                                                                rows]
-                part, *parts = (_fused_backward if fused else gradients)(*here, mask[rows, columns] if exact else mask,
-                                                                         scale)
+                own, *others = (t[:, :, rows] for t in (q, g, top, minus))
+                part, *parts = (_fused_backward if fused else gradients)(
+                    own, k[:, :, columns], v[:, :, columns], *others, mask[rows, columns] if exact else mask, scale)
                 for total, whole in zip((grad_key, grad_value), parts, strict=True):
                     if shared:
                         chunk.add(total, whole, columns, size)

@@ -42,6 +42,12 @@ def implementations() -> tuple[str, ...]:
     return "auto", "reference", *FASTEST, "flex"
 
 
+def check(name: str) -> None:
+    """Raises a ValueError for a name that no implementation has."""
+    if name not in (known := implementations()):
+        raise ValueError(f"implementation is {name!r}; expected one of {', '.join(known)}")
+
+
 def lacks(name: str, pattern: Connectivity, dtype: torch.dtype, device: torch.device) -> str:
     """Why one of FASTEST cannot do this, or an empty text."""
     return FASTEST[name].module.lacks(pattern, dtype, device)

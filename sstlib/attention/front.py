@@ -32,8 +32,7 @@ def sparse_attention(query: Float[Tensor, "batch head time_q height width dim"],
                      implementation: str = "auto") -> Attended:
     """Attention over a sparse connectivity (Eq. 6) and the object affinity of its cells (Eq. 4).
 
-    Queries are the last `time_q` frames of the buffer that keys and values cover: all of them, or the current one
-    alone.
+    Queries are of the last `time_q` frames of the buffer that keys and values cover: of all, or of the current one.
 
     Args:
         query, key, value: heads over (time, height, width); value may have another width than query and key.
@@ -58,15 +57,11 @@ def sparse_attention(query: Float[Tensor, "batch head time_q height width dim"],
     query, key, value = ops.one_precision(query, key, value)
     _check_tensors(query, key, value, scale)
     labels, objects = _check_labels(labels, objects, key, affinity)
-    if implementation not in (known := choice.implementations()):
-        raise ValueError(f"implementation is {implementation!r}; expected one of {', '.join(known)}")
+    choice.check(implementation)
     bias = None if labels is None else _bias(affinity_bias, query)
     how = (labels, objects, affinity, scale, implementation)
     if isinstance(connectivity, (str, Connectivity)) or not isinstance(connectivity, Sequence):
         return _one_pattern(query, key, value, bias, _pattern(connectivity), *how)
-    if len(connectivity) != query.shape[1]:
-        raise ValueError(f"connectivity has {len(connectivity)} patterns for {query.shape[1]} heads; give one, or one "
-                         "a head")
     return _a_pattern_a_head(query, key, value, bias, [_pattern(c) for c in connectivity], how)
 
 
@@ -123,6 +118,9 @@ def _one_pattern(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None,
 def _a_pattern_a_head(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None,
                       patterns: Sequence[Connectivity | str], how: tuple) -> Attended:
     """Attention whose heads have patterns of their own; heads of one pattern go together."""
+    if len(patterns) != query.shape[1]:
+        raise ValueError(f"connectivity has {len(patterns)} patterns for {query.shape[1]} heads; give one, or one a "
+                         "head")
     parts = []
     for pattern in dict.fromkeys(patterns):
         heads = [i for i, other in enumerate(patterns) if other == pattern]

@@ -48,10 +48,7 @@ def forward(query: Tensor, key: Tensor, value: Tensor, pattern: Connectivity, si
     query, key, value = wide(query), wide(key), wide(value)
     tops = query.new_full((*query.shape[:2], 1), -INFINITY)
     totals, summed = torch.zeros_like(tops), query.new_zeros(*query.shape[:2], value.shape[-1])
-    best = argmax = None
-    if rank is not None:
-        best = query.new_full((*query.shape[:2], rank.terms.shape[1]), rank.least)
-        argmax = torch.full(best.shape if remember else (0,), -1, dtype=torch.int32, device=query.device)
+    best, argmax = (None, None) if rank is None else rank.records(query, remember)
     for heads, chunk in _chunks(query, key, value, pattern, size):
         q, k = _take(query[heads], chunk.queries) * (scale * LOG2E), _take(key[heads], chunk.keys)
         found = scores(q, k, chunk.bias(q.dtype))

@@ -40,6 +40,12 @@ def weights(found: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return found.sub_(top).exp2_(), found.sum(-1, keepdim=True), top
 
 
+def weighed(found: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+    """What queries gather from values by scores in units of log 2, which are written over, and their log-sum-exp."""
+    weight, total, top = weights(found)
+    return (weight @ values).div_(total), (total.log2() + top)[..., 0] * LN2
+
+
 def gradients(q: Tensor, k: Tensor, v: Tensor, grad: Tensor, norm: Tensor, delta: Tensor, mask: Tensor | None,
               scale: float) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of a block's queries, keys and values.

@@ -42,8 +42,8 @@ ENOUGH = 8.0  # seconds of one contender at one size, after which it leaves the 
 
 
 def measure(parts: list[str], quick: bool, flex: bool, report: Callable[[str], None], device: str = "cpu",
-            dtype: str = "float32", earlier: dict[str, Any] | None = None, keep: Callable[[dict[str, Any]],
-                                                                                          None] = lambda record: None,
+            dtype: str = "float32", earlier: dict[str, Any] | None = None,
+            keep: Callable[[dict[str, Any]], None] = lambda record: None,
             patterns: Sequence[Connectivity] = PUBLISHED) -> dict[str, Any]:
     """The benchmark of some patterns as a record: the named parts, beside what an earlier record has of the other
     parts.
@@ -56,13 +56,7 @@ def measure(parts: list[str], quick: bool, flex: bool, report: Callable[[str], N
     torch.set_num_threads(1)
     where = {"device": device, "dtype": dtype}
     labels = {part: part if device == "cpu" else f"{part} {device} {dtype}" for part in parts}
-    record = {"kind": "benchmark", "name": "attention", "parts": {}, "left_out": {}, "rows": []}
-    if earlier:
-        record |= {
-            field: {part: what for part, what in earlier[field].items() if part not in labels.values()}
-            for field in ("parts", "left_out")
-        }
-        record["rows"] = [row for row in earlier["rows"] if row["part"] not in labels.values()]
+    record = _begun(earlier, set(labels.values()))
     try:
         _warm(where, patterns)
         report("machine limits")
@@ -85,6 +79,16 @@ def measure(parts: list[str], quick: bool, flex: bool, report: Callable[[str], N
             keep(record)
     finally:
         torch.set_num_threads(threads)
+    return record
+
+
+def _begun(earlier: dict[str, Any] | None, again: set[str]) -> dict[str, Any]:
+    """A record of what an earlier one has, less the parts that are measured again."""
+    record = {"kind": "benchmark", "name": "attention", "parts": {}, "left_out": {}, "rows": []}
+    if earlier:
+        for field in ("parts", "left_out"):
+            record[field] = {part: what for part, what in earlier[field].items() if part not in again}
+        record["rows"] = [row for row in earlier["rows"] if row["part"] not in again]
     return record
 
 

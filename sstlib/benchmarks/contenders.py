@@ -83,7 +83,6 @@ def contenders(size: Buffer, patterns: Sequence[Connectivity], quick: bool, flex
     one = [t[:, :measured] for t in tensors]
     flat = [t.flatten(2, 4) for t in one]
     dense = functional.scaled_dot_product_attention
-    together = [t.flatten(2, 4) for t in tensors]
     yield Contender(Dense(), "sdpa", FORWARD, lambda: dense(*flat), factor)
     cells = size.time * size.height * size.width
     if (cells <= 40_000 or size.device != "cpu") and not (quick and cells > 4000):
@@ -109,23 +108,28 @@ def contenders(size: Buffer, patterns: Sequence[Connectivity], quick: bool, flex
             yield Contender(pattern, name + LAST, FORWARD, lambda f=attend: f(latest, *tensors[1:]))
             yield Contender(pattern, f"{name}, affinity of 3{LAST}", FORWARD, lambda f=ranked: f(latest))
         if cells <= 4000:
-            mask = pattern.mask(*size[1:4]).to(size.device)
-            # Made once for all calls
-            bias = torch.zeros(mask.shape, dtype=tensors[0].dtype,
-                               device=size.device).masked_fill_(~mask, -float("inf"))
-            yield Contender(pattern, "sdpa, masked", FORWARD, lambda m=bias: dense(*together, attn_mask=m))
-            if size.device != "cpu":
-                continue
-            index, valid = rivals.gather_index(mask)
-            if index.numel() * size.dim <= LARGEST_GATHER:
-                yield Contender(pattern, "gather", FORWARD, lambda i=index, m=valid: rivals.gathered(*flat, i, m),
-                                size.heads)
-            if type(pattern) is Local:  # whose window these rivals know
-                yield Contender(pattern, "unfold", FORWARD,
-                                lambda r=pattern.radii[0]: rivals.unfolded(*(t[0, 0] for t in one), r), size.heads)
-                yield Contender(pattern, "natten", FORWARD, rivals.natten(one, pattern), size.heads)
-                if flex:
-                    yield Contender(pattern, "flex", FORWARD, rivals.flex(flat, mask), size.heads)
+            yield from _masked(pattern, size, tensors, one, flex)
+
+
+def _masked(pattern: Connectivity, size: Buffer, tensors: list[Tensor], one: list[Tensor],
+            flex: bool) -> Iterator[Contender]:
+    """Rivals that need the mask of all pairs: on all heads, and on a CPU on the first, times the number of heads."""
+    mask, together, flat = pattern.mask(*size[1:4]).to(size.device), *([t.flatten(2, 4) for t in ts]
+                                                                       for ts in (tensors, one))
+    bias = torch.zeros(mask.shape, dtype=tensors[0].dtype, device=size.device).masked_fill_(~mask, -float("inf"))
+    yield Contender(pattern, "sdpa, masked", FORWARD,
+                    lambda: functional.scaled_dot_product_attention(*together, attn_mask=bias))
+    if size.device != "cpu":
+        return
+    index, valid = rivals.gather_index(mask)
+    if index.numel() * size.dim <= LARGEST_GATHER:
+        yield Contender(pattern, "gather", FORWARD, lambda: rivals.gathered(*flat, index, valid), size.heads)
+    if type(pattern) is Local:  # whose window these rivals know
+        yield Contender(pattern, "unfold", FORWARD,
+                        lambda: rivals.unfolded(*(t[0, 0] for t in one), pattern.radii[0]), size.heads)
+        yield Contender(pattern, "natten", FORWARD, rivals.natten(one, pattern), size.heads)
+        if flex:
+            yield Contender(pattern, "flex", FORWARD, rivals.flex(flat, mask), size.heads)
 
 
 def _objects(size: Buffer) -> Tensor:

@@ -48,11 +48,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Prints the table and what was measured, or writes both as JSON."""
     if arguments.name is None:
-        for name, config in MODELS.items():
-            own = ""
-            if config.method == "sst":
-                own = f", {' then '.join(config.layers)}, history {config.history}, encoding {config.encoding}"
-            print(f"{name:<28}{config.method} on {config.backbone}{own}")
+        print(*_listed(), sep="\n")
         return 0
     from sstlib.model.summary import anatomy
     from sstlib.paths import refuse_inputs
@@ -87,6 +83,15 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json == "-":
         print(json.dumps(record))
     return 0
+
+
+def _listed() -> Iterator[str]:
+    """A line for each model that has a name."""
+    for name, config in MODELS.items():
+        own = ""
+        if config.method == "sst":
+            own = f", {' then '.join(config.layers)}, history {config.history}, encoding {config.encoding}"
+        yield f"{name:<28}{config.method} on {config.backbone}{own}"
 
 
 def timed(config: ModelConfig, height: int, width: int, arguments: argparse.Namespace) -> list[dict[str, Any]]:

@@ -101,13 +101,7 @@ class Propagator(nn.Module):
             start: number of the first frame, where there is no memory.
         """
         given = range(1, memberships.shape[1]) if given is True else given or ()
-        if tuple(memberships.shape[-2:]) != features.size:
-            raise ValueError(f"memberships are {tuple(memberships.shape[-2:])} pixels, the frame {features.size}; "
-                             "resize the masks by nearest neighbor")
-        if self.centered:
-            cells = F.interpolate(memberships, features.embedding.shape[-2:], mode="bilinear", align_corners=True)
-        else:
-            cells = F.avg_pool2d(memberships, self.config.output_stride, ceil_mode=True)
+        cells = self._cells(features, memberships)
         pooled = pool_instances(features.embedding, cells)
         grown = memory.grow(memberships.shape[1]) if memory is not None else None
         if grown is not None and given:
@@ -128,6 +122,15 @@ class Propagator(nn.Module):
             landmarks = (*landmarks, _landmark(frame))[-self.config.landmarks:]
         return Memory(grown.time + 1, references, self.select_recent((*grown.recent, frame)), reference, pooled, state,
                       landmarks)
+
+    def _cells(self, features: Features, memberships: Tensor) -> Float[Tensor, "batch object height width"]:
+        """Memberships of feature cells, from those of pixels."""
+        if tuple(memberships.shape[-2:]) != features.size:
+            raise ValueError(f"memberships are {tuple(memberships.shape[-2:])} pixels, the frame {features.size}; "
+                             "resize the masks by nearest neighbor")
+        if self.centered:
+            return F.interpolate(memberships, features.embedding.shape[-2:], mode="bilinear", align_corners=True)
+        return F.avg_pool2d(memberships, self.config.output_stride, ceil_mode=True)
 
     def segment(self, features: Features, memory: Memory) -> Float[Tensor, "batch object height width"]:
         """Logits of every object, the background first, at every pixel of the frame.

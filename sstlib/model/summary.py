@@ -28,52 +28,43 @@ class Row:
 
 
 def anatomy(config: ModelConfig, height: int = 480, width: int = 854, objects: int = 1, depth: int = 2) -> list[Row]:
-    """The modules of a network, down to `depth`, on a frame of that size with its memory full; the last row is the
-    whole frame.
+    """The modules of a network, down to `depth`, on a frame with the memory full; the last row is the whole frame.
 
     Runs on PyTorch's meta device: shapes and counts, no numbers, so the paper's network takes seconds on any machine.
     """
     with torch.device("meta"):
         network = build(config).eval()
         frame, masks = torch.empty(1, 3, height, width), torch.empty(1, 1 + objects, height, width)
-    pairs: dict[str, int] = {}
-    shapes: dict[str, tuple[int, ...]] = {}
-    watched = {
-        name: module for name, module in network.named_modules()
-        if name and name.count(".") < depth and _parameters(module)
-    }
-    for name, module in watched.items():
-        module.register_forward_hook(lambda m, i, output, name=name: shapes.__setitem__(name, _shape(output)))
-    for name, module in network.named_modules():
-        if hasattr(module, "attention"):
-            module.attention = _counted(pairs, name)
+    modules = {name: module for name, module in network.named_modules()
+               if not name or name.count(".") < depth and _parameters(module)}
+    shapes, pairs = _measured(network, modules)
     with torch.no_grad():
         memory = full_memory(network, frame, masks)
         pairs.clear()
         shapes.clear()
         with FlopCounterMode(display=False) as counter:
-            logits = _Frame(network)(frame, masks, memory)
-    counts = {
-        name.removeprefix("_Frame.network."): sum(ops.values()) // 2 for name, ops in counter.get_flop_counts().items()
-    }
+            shapes[""] = _shape(_Frame(network)(frame, masks, memory))
+    counts = {name.removeprefix("_Frame.network."): sum(each.values()) // 2
+              for name, each in counter.get_flop_counts().items()}
+    counts[""] = counts["Global"]
+    for name in pairs:  # keys and values are computed before the layer itself is called
+        counts[name] = sum(counts.get(part, 0) for part in (name, f"{name}.key", f"{name}.value"))
+    return [Row(name, type(modules[name]).__name__, shapes[name], _parameters(modules[name]),
+                counts.get(name, 0) + _attention_work(pairs, name, config, objects), _within(pairs, name))
+            for name in [*filter(None, modules), ""] if name in shapes]
 
-    def work(name: str) -> int:  # keys and values are computed before the layer itself is called
-        return sum(
-            counts.get(part, 0) for part in (name, f"{name}.key", f"{name}.value")) if name in pairs else counts.get(
-                name, 0)
 
-    rows = [
-        Row(name,
-            type(module).__name__, shapes[name], _parameters(module),
-            work(name) + _attention_work(pairs, name, config, objects), _within(pairs, name))
-        for name, module in watched.items() if name in shapes
-    ]
-    whole = counts["Global"] + _attention_work(pairs, "", config, objects)
-    return [
-        *rows,
-        Row("",
-            type(network).__name__, tuple(logits.shape), _parameters(network), whole, _within(pairs, ""))
-    ]
+def _measured(network: Propagator, modules: dict[str, nn.Module]) -> tuple[dict[str, tuple[int, ...]], dict[str, int]]:
+    """What fills as the network runs: the shapes that modules give, and the pairs that attention has."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    pairs: dict[str, int] = {}
+    for name, module in modules.items():
+        if name:
+            module.register_forward_hook(lambda m, i, output, name=name: shapes.__setitem__(name, _shape(output)))
+    for name, module in network.named_modules():
+        if hasattr(module, "attention"):
+            module.attention = _counted(pairs, name)
+    return shapes, pairs
 
 
 class _Frame(nn.Module):

@@ -100,17 +100,21 @@ class VideoSequence:
         if (damage or spoilt) and self._threads != "NONE":
             self._threads, self._stamps, self._keys, self._checksums = "NONE", [], [], []
             return self._index()
+        self._check(sizes, damage, packets, declared)
+
+    def _check(self, sizes: dict[tuple[int, int], int], damage: Exception | None, packets: int,
+               declared: float) -> None:
+        """Refuses a file without frames, or with frames of several sizes, and warns of one that is cut off."""
         if not self._stamps:
-            raise ValueError(f"{self.path}: not a video, or damaged ({damage})" if damage else f"{self.path}: has no "
-                                                                                               "video frames")
+            raise ValueError(f"{self.path}: " + (f"not a video, or damaged ({damage})" if damage
+                                                 else "has no video frames"))
         if len(sizes) > 1:
             (width, height), t = list(sizes.items())[1]
             raise ValueError(f"{self.path}: from frame {t} on frames are {width}x{height}, those before are "
                              f"{'x'.join(map(str, next(iter(sizes))))}; a clip has one size")
         if damage or packets < 0.98 * declared - 1:
             warnings.warn(f"{self.path}: the header tells of {max(declared, packets)} frames, {len(self._stamps)} are "
-                          "there; "
-                          "the file may be cut off", stacklevel=4)
+                          "there; the file may be cut off", stacklevel=5)
 
     @contextmanager
     def _opened(self) -> Iterator[tuple[Any, Any]]:

@@ -30,14 +30,8 @@ class Crossing:
             self.rise = spec.hidden * (np.arange(1, RAMP + 1) / (RAMP + 1) + rng.uniform(-0.1, 0.1, RAMP))
 
 
-def lead_over(
-    crossing: Crossing,
-    spec: ClipSpec,
-    level: Tensor,
-    target: list[tuple[Tensor, np.ndarray, np.ndarray]],
-    path: np.ndarray,
-    radius: float,
-) -> np.ndarray:
+def lead_over(crossing: Crossing, spec: ClipSpec, level: Tensor, target: list[tuple[Tensor, np.ndarray, np.ndarray]],
+              path: np.ndarray, radius: float) -> np.ndarray:
     """Placements (frames, 3, 3) of the occluder.
 
     Args:
