@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sstlib import video
-from sstlib.config import ModelConfig, require
+from sstlib.config import ModelConfig
+from sstlib.fields import require
 from sstlib.model import Features, Memory, Propagator
 from sstlib.model.presence import presence_and_doubt
 from sstlib.shapes import Float, Shaped, UInt8
@@ -172,8 +173,7 @@ class Segmenter:
 
     def _check_labels(self, labels: np.ndarray, size: tuple[int, int], absent: set[int]) -> None:
         if labels.shape != size:
-            raise ValueError(f"labels have shape {labels.shape}, the frame {size}; resize the masks by nearest "
-                             "neighbor")
+            raise ValueError(f"labels have shape {labels.shape}, the frame {size}; resize masks by nearest neighbor")
         if not np.issubdtype(labels.dtype, np.integer) and labels.dtype != bool:
             raise ValueError(f"labels are {labels.dtype}; give whole numbers, 0 for the background and an id for each "
                              "object")

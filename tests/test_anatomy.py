@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 
+from sstlib.anatomy import anatomy, scaled
 from sstlib.benchmarks.clocks import resident_megabytes
 from sstlib.benchmarks.frames import stage_seconds, streamed
 from sstlib.cli import main
@@ -12,7 +13,6 @@ from sstlib.config import MODELS, named_model
 from sstlib.connectivity import parse
 from sstlib.inference import Segmenter
 from sstlib.model import build
-from sstlib.model.summary import anatomy, scaled
 from sstlib.plots.architecture import architecture, stage_bars
 from sstlib.synthetic.endless import endless_video
 

@@ -302,8 +302,8 @@ for pattern in ("local(radius=1)", tests_patterns.Corner(causal=True), [Grid(), 
         assert_close(found, plain)
         assert_close(torch.autograd.grad(sum(t.square().sum() for t in found), leaves), slopes)
 
-attend = lambda q: sparse_attention(q, *leaves[1:], "corner").output
-along = lambda query: torch.func.jvp(attend, (query,), (torch.ones_like(query),))[1]
+corner = lambda q: sparse_attention(q, *leaves[1:], "corner").output
+along = lambda query: torch.func.jvp(corner, (query,), (torch.ones_like(query),))[1]
 assert_close(torch.compile(along, backend="aot_eager")(leaves[0]), along(leaves[0]))  # the graph breaks there
 exported = torch.export.export(Layer(), tuple(leaves)).module()  # of the last pattern
 try:

@@ -10,7 +10,8 @@ import torch
 
 from sstlib import weights
 from sstlib.cli import main
-from sstlib.config import MODELS, DataConfig, ModelConfig, RunConfig, TrainingConfig, kinds
+from sstlib.config import MODELS, DataConfig, ModelConfig, RunConfig, TrainingConfig
+from sstlib.fields import kinds
 from sstlib.model import build
 from sstlib.training import checkpoint
 from sstlib.values import Flag, Kind, Number, OneOf, Text, Texts, Whole

@@ -95,7 +95,7 @@ def test_configurations(tmp_path, monkeypatch, capsys):
 
 
 def test_every_configuration_that_is_taken_makes_a_network_or_says_why_not():
-    from sstlib.config import kinds
+    from sstlib.fields import kinds
     from sstlib.values import Flag, OneOf, Whole
 
     built = 0

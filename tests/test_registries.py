@@ -12,6 +12,7 @@ import torch
 from test_attention_patterns import hold
 
 from sstlib import datasets, paths, weights
+from sstlib.anatomy import anatomy
 from sstlib.attention import choice, explain, implementations, portable, sparse_attention
 from sstlib.benchmarks import BENCHMARKS, Benchmark, attention, costs
 from sstlib.cli import main
@@ -26,7 +27,6 @@ from sstlib.experiments.sweeps import SEEDS, VARIANTS, Variant
 from sstlib.metrics import METRICS, Metric
 from sstlib.model import Propagator, build
 from sstlib.model.layers import Levels
-from sstlib.model.summary import anatomy
 from sstlib.networks import BACKBONES, METHODS, Backbone, Method
 from sstlib.plots.architecture import architecture
 from sstlib.plots.curves import score_by_occlusion, sequence_bars, spreads

@@ -83,14 +83,21 @@ def test_links_of_the_readme_lead_somewhere():
     assert not missing
 
 
+LONG = {  # functions of more than 40 lines
+    # A Triton kernel is one program: what it calls is pasted in, and its running sums would go in and out of each part
+    "sstlib/attention/triton/line_kernels.py": {"forward", "backward"},
+    "sstlib/attention/triton/tile_kernels.py": {"forward", "backward_key"},
+}
+
+
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_files_and_functions_are_small_and_named_for_what_they_do(path):
     text = path.read_text()
-    assert len(text.splitlines()) <= 390
+    assert len(text.splitlines()) <= 350
     assert path.stem not in VAGUE
-    long = [node.name for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-            and node.end_lineno - node.lineno + 1 > 61]
-    assert not long
+    long = {node.name for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+            and node.end_lineno - node.lineno + 1 > 40}
+    assert long == LONG.get(str(path.relative_to(ROOT)), set())
 
 
 def test_the_model_side_imports_neither_notebooks_nor_plots():

@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterable, Iterator
 import numpy as np
 import torch
 
+from sstlib.anatomy import full_memory
 from sstlib.benchmarks import clocks
 from sstlib.inference import Segmenter
 from sstlib.model import Propagator
-from sstlib.model.summary import full_memory
 
 
 @torch.inference_mode()

@@ -124,8 +124,7 @@ def served(scratch: Path, ip: str, port: int) -> Iterator[tuple[subprocess.Popen
     except OSError as error:
         told = f"no server can listen at {ip}:{port} ({error.strerror}); give another --ip or --port"
         raise ValueError(told) from None
-    token, log = secrets.token_hex(16), scratch / "server.log"
-    host = "127.0.0.1" if ip == "0.0.0.0" else ip
+    token, log, host = secrets.token_hex(16), scratch / "server.log", "127.0.0.1" if ip == "0.0.0.0" else ip
     places = {"JUPYTER_CONFIG_DIR": "config", "JUPYTER_RUNTIME_DIR": "runtime", "IPYTHONDIR": "ipython",
               "JUPYTER_DATA_DIR": "data", "JUPYTERLAB_SETTINGS_DIR": "settings",
               "JUPYTERLAB_WORKSPACES_DIR": "workspaces"}

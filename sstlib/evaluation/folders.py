@@ -60,10 +60,8 @@ def evaluate(predictions: str | Path, annotations: str | Path | Masks, *, protoc
         sequences: names to score; by default all of the annotations.
         missing: what predicted frames or sequences that are not there mean: "error" lists them, "zeros" is empty masks.
         groups: "seen" and "unseen" objects for YouTube-VOS's G (`youtube_groups`).
-        processes: over how many processes frames are decoded and scored; more than one needs a main module that is safe
-            to import, as always with multiprocessing.
-        record: JSON file of the result. It is read instead of scoring again if it is of the very same files, settings
-            and code, and written otherwise, whole and only when everything is scored.
+        processes: that decode and score frames; several need a main module that is safe to import (multiprocessing).
+        record: JSON of the result: read instead of scoring if of the very same files, settings and code, else written.
         progress: show a bar of frames.
 
     Raises:
@@ -74,7 +72,24 @@ def evaluate(predictions: str | Path, annotations: str | Path | Masks, *, protoc
     if not isinstance(annotations, Mapping):
         origin = existing_folder(annotations, "annotations")
         annotations = folder_masks(origin)
-    annotations = _chosen(annotations, sequences)
+    protocol, clips, notes = _matched(predictions, _chosen(annotations, sequences), protocol)
+    pairs = {name: clip.pairs for name, clip in clips.items()}
+    gone = {name: [pair.truth for pair in scored if pair.prediction is None] for name, (_, *scored) in pairs.items()}
+    notes += absent_noted({name: (paths, len(pairs[name]) - 1) for name, paths in gone.items()}, predictions, missing)
+    provenance = _provenance(pairs, predictions=predictions, annotations=origin)
+    result = Evaluation(protocol, {}, tuple(notes), provenance, {k: frozenset(v) for k, v in (groups or {}).items()})
+    if record and (known := _kept(Path(record), result, list(pairs))):
+        return known.noted(f"read from {record}: files, settings and code are unchanged since it was written")
+    result.sequences.update(_score(clips, protocol, processes, progress))
+    result = result.noted(*(note for score in result.sequences.values() for note in score.notes))
+    if record:
+        result.write(record)
+    return result
+
+
+def _matched(predictions: Path, annotations: Masks,
+             protocol: str | Protocol | None) -> tuple[Protocol, dict[str, Clip], list[str]]:
+    """The protocol, the pairs of masks of each sequence that it scores, and what is to be said of them."""
     readings = {name: reading_of(files) for name, files in annotations.items()}
     there = {name: predicted_masks(predictions / name, files) for name, files in annotations.items()}
     guesses = {name: reading_of([there[name][path.stem] for path in files[1:] if path.stem in there[name]])
@@ -93,19 +108,7 @@ def evaluate(predictions: str | Path, annotations: str | Path | Masks, *, protoc
         scored = files[start + 1:len(files) - protocol.skip_last]
         pairs = [Pair(files[start], None), *(Pair(path, there[name].get(path.stem)) for path in scored)]
         clips[name] = Clip(pairs, readings[name], guesses[name])
-    pairs = {name: clip.pairs for name, clip in clips.items()}
-    gone = {name: [pair.truth for pair in scored if pair.prediction is None] for name, (_, *scored) in pairs.items()}
-    notes += absent_noted({name: (paths, len(pairs[name]) - 1) for name, paths in gone.items()}, predictions, missing)
-    provenance = _provenance(pairs, predictions=predictions, annotations=origin)
-    result = Evaluation(protocol, {}, tuple(notes), provenance, {k: frozenset(v) for k, v in (groups or {}).items()})
-    if record and (kept := _kept(Path(record), result, list(pairs))):
-        return kept.noted(f"read from {record}: files, settings and code are unchanged since it was written")
-    for name, score in _score(clips, protocol, processes, progress):
-        result.sequences[name] = score
-    result = result.noted(*(note for score in result.sequences.values() for note in score.notes))
-    if record:
-        result.write(record)
-    return result
+    return protocol, clips, notes
 
 
 def folder_masks(folder: Path) -> dict[str, list[Path]]:

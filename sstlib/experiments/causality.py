@@ -10,13 +10,13 @@ import pandas as pd
 from tqdm import tqdm
 
 from sstlib import weights
+from sstlib.anatomy import anatomy
 from sstlib.datasets import open_dataset
 from sstlib.experiments import records, tables
 from sstlib.experiments.execute import summary
 from sstlib.experiments.validation import fingerprint
 from sstlib.inference import Segmenter, sharing_weights
 from sstlib.metrics import SequenceScorer, paired_comparison, region_similarity
-from sstlib.model.summary import anatomy
 from sstlib.provenance import provenance
 from sstlib.video import Sequence
 

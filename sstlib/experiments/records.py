@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from sstlib import paths
-from sstlib.config import require
+from sstlib.fields import require
 from sstlib.paths import atomic_write
 from sstlib.values import Fields, Number, Text, Whole, read_json
 

@@ -127,7 +127,7 @@ def attention_explorer(watched: Watched, frame: int, cell: tuple[int, int], laye
         patterns: to compare the layer's own with.
         count: at most so many routes are drawn.
     """
-    layers, (height, width) = watched.network.layers, watched.inputs(0)[0].size[1:]
+    layers, width = watched.network.layers, watched.inputs(0)[0].size[2]
     names = {"background": 0} | {f"object {number}": index for index, number in enumerate(watched.ids) if number}
     others = {pattern.name: pattern for pattern in patterns}
 
@@ -150,17 +150,22 @@ def attention_explorer(watched: Watched, frame: int, cell: tuple[int, int], laye
         shown = watched.inputs(explorer.values["time"] - 1)[0].times
         return {"time": shown[under[0]] + 1, "row": int(y) + 1, "column": int(under[1]) + 1}
 
-    controls = {
-        "layer": slider("layer", layer + 1, 1, len(layers)),
+    explorer = Explorer(draw, _controls(watched, frame, cell, layer, [*names], [*others]), clicked)
+    return explorer
+
+
+def _controls(watched: Watched, frame: int, cell: tuple[int, int], layer: int, goals: list[str],
+              others: list[str]) -> dict[str, Any]:
+    height, width = watched.inputs(0)[0].size[1:]
+    return {
+        "layer": slider("layer", layer + 1, 1, len(watched.network.layers)),
         "head": _dropdown("head", _heads(watched.network.config.heads), 0),
-        "goal": _dropdown("routes to", [*names], [*names][1]),
+        "goal": _dropdown("routes to", goals, goals[1]),
         "along": _dropdown("along", [OWN, *others], OWN),
         "time": slider("frame", frame + 1, 1, len(watched.frames)),
         "row": slider("row", cell[0] + 1, 1, height),
         "column": slider("column", cell[1] + 1, 1, width),
     }
-    explorer = Explorer(draw, controls, clicked)
-    return explorer
 
 
 def _heads(count: int) -> list[tuple[str, int]]:

@@ -12,9 +12,9 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyBboxPatch, Polygon
 
+from sstlib.anatomy import Row, scaled
 from sstlib.config import ModelConfig
 from sstlib.connectivity import Connectivity, parse
-from sstlib.model.summary import Row, scaled
 from sstlib.networks import BACKBONES, METHODS
 from sstlib.plots.reach import cell_corners
 from sstlib.plots.style import ACCENT, FAINT, HOPS, INK, MUTED, SERIES, WIDTH, bare, figure, styled

@@ -59,10 +59,9 @@ def separation_curves(series: Mapping[str, Float[np.ndarray, "speeds clips"]], s
 
 @styled
 def route_frames(frames: UInt8[np.ndarray, "time pixel_rows pixel_columns 3"],
-                 routes: Sequence[tuple[float, Sequence[int]]], ends: Bool[np.ndarray,
-                                                                           "time height width"], title: str) -> Figure:
-    """Routes from a query (orange) over the frames of a buffer, one line a route, dots where it stops, and the cells it
-    may end in.
+                 routes: Sequence[tuple[float, Sequence[int]]], ends: Bool[np.ndarray, "time height width"],
+                 title: str) -> Figure:
+    """Routes from a query (orange) over a buffer's frames, dots where each stops, and the cells it may end in.
 
     The axes of frame t carry the label "t"; their coordinates are feature cells.
 
@@ -77,10 +76,8 @@ def route_frames(frames: UInt8[np.ndarray, "time pixel_rows pixel_columns 3"],
     panels = list(np.atleast_1d(drawing.subplots(1, time)))
     for frame, axes in enumerate(panels):
         bare(axes).imshow(frames[frame] // 2 + 127, extent=(0, width, height, 0), interpolation="antialiased")
-        axes.set_title(f"t = {frame + 1}")
-        axes.set_label(str(frame))
         outline(axes, ends[frame])
-        axes.set(xlim=(0, width), ylim=(height, 0))
+        axes.set(xlim=(0, width), ylim=(height, 0), title=f"t = {frame + 1}", label=str(frame))
     trails = [[tuple(map(int, np.unravel_index(number, ends.shape))) for number in numbers] for _, numbers in routes]
     query = trails[0][0] if trails else (0, 0, 0)
     heaviest = max((weight for weight, _ in routes), default=1.0)
@@ -94,10 +91,8 @@ def route_frames(frames: UInt8[np.ndarray, "time pixel_rows pixel_columns 3"],
     if routes:
         panels[query[0]].add_patch(
             Rectangle(query[:0:-1], 1, 1, facecolor=SIGNAL, edgecolor="white", linewidth=0.8, zorder=5))
-    handles = [
-        Line2D([], [], color=ROUTE_COLORS[rank % len(ROUTE_COLORS)], label=f"{weight:.2g}")
-        for rank, (weight, _) in enumerate(routes)
-    ]
+    handles = [Line2D([], [], color=ROUTE_COLORS[rank % len(ROUTE_COLORS)], label=f"{weight:.2g}")
+               for rank, (weight, _) in enumerate(routes)]
     drawing.legend(handles=handles, loc="outside lower left", ncols=max(len(handles), 1), title="weight of each route",
                    alignment="left", title_fontsize=8.5, handlelength=1.2)
     drawing.suptitle(title, x=0.01, ha="left", fontsize=10)

@@ -32,20 +32,15 @@ def lookup_rows(frames: UInt8[np.ndarray, "time pixel_rows pixel_columns 3"], ti
                 extent: tuple[float, float, float, float], title: str, routed: str) -> Figure:
     """One row a pattern: the weights of one query over the buffer's frames as heat, each row to its own largest weight,
     and the object affinities that come of them (Eq. 4). The last row has the routes, a numbered dot a hop.
-
     The axes of a row carry its name as label; their coordinates are cells, frames side by side (`frame_under`).
 
     Args:
-        frames: the pictures of the buffer, the query's last.
-        times: their numbers in the clip.
-        lookups: by the row's name.
-        query: row and column of the query.
+        frames, times: the pictures of the buffer, the query's last, and their numbers in the clip.
+        lookups, query: by the row's name; row and column of the query.
         objects: names of the objects, the background first.
         routes: weight and cells (frame of the clip, row, column) from the query on; the strongest first.
-        goal: where routes were to end, in the oldest frame; outlined.
-        extent: left, right, bottom and top of a picture in cells.
-        title: said above.
-        routed: name of the last row.
+        goal, extent: where routes were to end in the oldest frame, outlined; a picture's sides in cells, as imshow's.
+        title, routed: said above, and beside the last row.
     """
     height, width = goal.shape
     cell = (WIDTH - LEFT - RIGHT) / max(len(times) * (width + GAP), 2 * width)
@@ -59,11 +54,9 @@ def lookup_rows(frames: UInt8[np.ndarray, "time pixel_rows pixel_columns 3"], ti
 
     length = len(times) * (width + GAP) - GAP
     for line, name in enumerate([*lookups, routed]):
-        axes = bare(panel(line, LEFT, cell * length))
-        axes.set_label(name)
+        axes = _titled(panel(line, LEFT, cell * length), name)
         _pictures(axes, frames, extent, width, times if line == 0 else ())
         axes.set(xlim=(0, length), ylim=(height, 0))
-        axes.text(-0.01, 0.5, name, ha="right", va="center", transform=axes.transAxes, fontsize=7.5)
         if name in lookups:
             _heat(axes, lookups[name].weights)
             _affinities(panel(line, WIDTH - RIGHT + 0.5, RIGHT - 0.8), lookups[name].affinity, objects, line == 0)
@@ -71,12 +64,23 @@ def lookup_rows(frames: UInt8[np.ndarray, "time pixel_rows pixel_columns 3"], ti
             _routes(axes, times, routes, goal)
         place = (query[1] + (len(times) - 1) * (width + GAP), query[0])
         axes.add_patch(Rectangle(place, 1, 1, facecolor="none", edgecolor=SIGNAL, linewidth=1.4, zorder=5))
+    drawing.text(LEFT / WIDTH, 0.22 / total, _explained(lookups, routes), fontsize=7.5, color=MUTED, va="center")
+    return drawing
+
+
+def _titled(axes: Axes, name: str) -> Axes:
+    """Bare axes with their name to the left."""
+    bare(axes).set_label(name)
+    axes.text(-0.01, 0.5, name, ha="right", va="center", transform=axes.transAxes, fontsize=7.5)
+    return axes
+
+
+def _explained(lookups: Mapping[str, Lookup], routes: Sequence[Route]) -> str:
+    """What the colors and outlines mean, with the numbers behind them."""
     weights = "  ".join(f"{weight:.2g}" for weight, _ in routes)
     heat = "  ".join(f"{lookup.weights.max():.2g}" for lookup in lookups.values())
     ended = f"Outlined: where routes end; their weights: {weights}." if routes else "No route ends there."
-    drawing.text(LEFT / WIDTH, 0.22 / total, "Orange frame: the query. Darkest red: the row's largest weight "
-                 f"({heat}).\n{ended}", fontsize=7.5, color=MUTED, va="center")
-    return drawing
+    return f"Orange frame: the query. Darkest red: the row's largest weight ({heat}).\n{ended}"
 
 
 def _pictures(axes: Axes, frames: UInt8[np.ndarray, "time pixel_rows pixel_columns 3"],
