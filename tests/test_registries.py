@@ -32,7 +32,7 @@ from sstlib.plots.architecture import architecture
 from sstlib.plots.curves import score_by_occlusion, sequence_bars, spreads
 from sstlib.provenance import provenance
 from sstlib.training import loop
-from sstlib.training.loop import write_curve
+from sstlib.training.checkpoint import write_curve
 from sstlib.values import Whole
 from sstlib.video import write_mask
 
