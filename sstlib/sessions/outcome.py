@@ -4,8 +4,8 @@ import csv
 import io
 from collections.abc import Mapping
 
-from sstlib.sessions.sentences import sentences
 from sstlib.sessions.clip import Clip
+from sstlib.sessions.sentences import sentences
 
 Told = Mapping[int, Mapping[int, list[float | int]]]  # presence, doubt, confidence, area, by frame number and id
 COLUMNS = ("frame", "name", "object", "object_name", "presence", "doubt", "confidence", "area")
