@@ -13,8 +13,8 @@ from sstlib.config import named_model
 from sstlib.experiments import doubt, records
 from sstlib.inference import Segmenter
 from sstlib.model import Memory, build, presence
-from sstlib.sessions.sentences import sentence, sentences
 from sstlib.plots.curves import reliability_curves
+from sstlib.sessions.sentences import sentence, sentences
 
 HEIGHT, WIDTH = 41, 67
 FRAMES = np.random.default_rng(3).integers(0, 256, (5, HEIGHT, WIDTH, 3), dtype=np.uint8)

@@ -81,8 +81,7 @@ def evaluate_scenes(predictions: str | Path, name: str = "sst-occlusion-2", spli
 
     Args:
         predictions: the folder.
-        name: a data set of paired scenes.
-        split: its split.
+        name, split: a data set of paired scenes, and its split.
         folder: where the data are that it is made of, if of any.
         sequences: names of clips; every scene of which one is named must have all of its clips named.
         missing: as `evaluate_clips`.
@@ -103,12 +102,11 @@ def evaluate_scenes(predictions: str | Path, name: str = "sst-occlusion-2", spli
     for row in tqdm(scenes, unit="scene", disable=None if progress else True):
         tracks: dict[str, list[Track]] = {source: [] for source in rows}
         for clip in row:
-            truth = _truth(clip)
-            labels = read.labels(clip, truth)
+            labels = read.labels(clip, truth := _truth(clip))
             result.sequences[clip.name] = score_sequence(labels, truth, name=clip.name)
-            masks = {"predictions": labels} | {floor: made(truth) for floor, made in FLOORS.items()}
-            for source, found in masks.items():
-                tracks[source].append(follow(found, truth, clip.amodal))
+            floors = {floor: made(truth) for floor, made in FLOORS.items()}
+            for source, masks in ({"predictions": labels} | floors).items():
+                tracks[source].append(follow(masks, truth, clip.amodal))
         for source, (control, *occluded) in tracks.items():
             rows[source].append([passage(track, control) for track in occluded])
     result.occlusion["passages"] = {
