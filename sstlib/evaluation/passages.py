@@ -84,15 +84,13 @@ def evaluate_scenes(predictions: str | Path, name: str = "sst-occlusion-2", spli
         name, split: a data set of paired scenes, and its split.
         folder: where the data are that it is made of, if of any.
         sequences: names of clips; every scene of which one is named must have all of its clips named.
-        missing: as `evaluate_clips`.
-        progress: a bar on the screen.
+        missing, progress: as `evaluate_clips`; a bar on the screen.
 
     Raises:
         FileNotFoundError: the folder or a predicted frame is missing, or the data are.
         ValueError: an unknown split or clip, a part of a scene, or masks of another size.
     """
-    known = DATASETS.find(name)
-    predictions = existing_folder(predictions, "predictions")
+    known, predictions = DATASETS.find(name), existing_folder(predictions, "predictions")
     if split not in known.splits:
         raise ValueError(f"{name} has no split {split!r}; expected one of {', '.join(known.splits)}")
     scenes = _whole_scenes(list(known.scenes(split, folder)), sequences, f"{name} {split}")
