@@ -103,7 +103,7 @@ class VideoSequence:
         self._check(sizes, damage, packets, declared)
 
     def _check(self, sizes: dict[tuple[int, int], int], damage: Exception | None, packets: int,
-               declared: float) -> None:
+               declared: int) -> None:
         """Refuses a file without frames, or with frames of several sizes, and warns of one that is cut off."""
         if not self._stamps:
             raise ValueError(f"{self.path}: " + (f"not a video, or damaged ({damage})" if damage
