@@ -13,7 +13,7 @@ from pathlib import Path
 from sstlib.cli import _arguments
 from sstlib.datasets import DATASETS, open_dataset
 
-HELP = "list data sets, fetch or unpack them, write the SST-Occlusion benchmark, pack a submission, time the generator"
+HELP = "list data sets, fetch or unpack them, write the occlusion benchmarks, pack a submission, time the generator"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -47,15 +47,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     speed.add_argument("--preset", default="small", help="the training run whose batches are timed, too (default: "
                                                          "small); its steps: sst train --profile")
     speed.add_argument("--json", type=_arguments.new_file, help="also write the record to this file")
-    write = actions.add_parser("occlusion", help="write SST-Occlusion in DAVIS layout")
-    write.add_argument("--out", type=Path, required=True, help="folder to write")
-    write.add_argument(
-        "--split", action="append", choices=("train", "val", "test"), help="only this split (default: all)"
-    )
-    write.add_argument(
-        "--processes", type=_arguments.threads, default=os.cpu_count() or 1, help="processes to render with (default: "
-                                                                                  "one a core)"
-    )
+    for name, what in (("occlusion", "SST-Occlusion"), ("davis-occlusion", "DAVIS-Occlusion, of your own DAVIS 2016,")):
+        write = actions.add_parser(name, help=f"write {what} in DAVIS layout")
+        write.add_argument("--out", type=Path, required=True, help="folder to write")
+        write.add_argument("--split", action="append", choices=("train", "val", "test"), help="only this split "
+                           "(default: all)")
+        write.add_argument("--processes", type=_arguments.threads, default=os.cpu_count() or 1,
+                           help="processes to make clips with (default: one a core)")
 
 
 def _submitted() -> list[str]:
@@ -66,8 +64,8 @@ def _submitted() -> list[str]:
 def run(arguments: argparse.Namespace) -> int:
     """Carries out one of the actions."""
     actions = {
-        "list": _list, "fetch": _fetch, "occlusion": _occlusion, "manifest": _manifest, "submission": _submission,
-        "speed": _speed
+        "list": _list, "fetch": _fetch, "occlusion": _occlusion, "davis-occlusion": _occlusion, "manifest": _manifest,
+        "submission": _submission, "speed": _speed
     }
     return actions[arguments.action](arguments)
 
@@ -139,21 +137,23 @@ def _fetch(arguments: argparse.Namespace) -> int:
 def _occlusion(arguments: argparse.Namespace) -> int:
     from tqdm import tqdm
 
-    from sstlib.datasets import sst_occlusion
+    from sstlib.datasets import davis_occlusion, sst_occlusion
     from sstlib.values import require_place
+
+    made = {"occlusion": sst_occlusion, "davis-occlusion": davis_occlusion}[arguments.action]
 
     require_place(arguments.out, folder=True)
     splits = arguments.split or ["train", "val", "test"]
-    sequences = [sequence for split in splits for sequence in sst_occlusion.clips(split)]
-    write = functools.partial(sst_occlusion.write, arguments.out)
+    sequences = [sequence for split in splits for sequence in made.clips(split)]
+    write = functools.partial(made.write, arguments.out)
     workers = max(1, min(arguments.processes, len(sequences)))
     with multiprocessing.get_context("spawn").Pool(workers, _one_thread) as pool:
         for _ in tqdm(pool.imap_unordered(write, sequences), total=len(sequences), unit=" clips", file=sys.stderr):
             pass
     for split in splits:
-        sst_occlusion.write_index(arguments.out, split)
-        print(f"{split}: content {sst_occlusion.content_hash(split)}")
-    print(f"SST-Occlusion version {sst_occlusion.VERSION}, {len(sequences)} clips in {arguments.out}")
+        made.write_index(arguments.out, split)
+        print(f"{split}: content {made.content_hash(split)}")
+    print(f"{made.TITLE} version {made.VERSION}, {len(sequences)} clips in {arguments.out}")
     return 0
 
 

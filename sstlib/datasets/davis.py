@@ -12,16 +12,25 @@ PREFERRED = "480p"  # the resolution that the benchmark is scored at
 
 def open_split(name: str, split: str, folder: Path | None) -> list[Sequence]:
     """The sequences of ImageSets/YEAR/SPLIT.txt, at 480p where there is one; DAVIS 2016 merges all objects into one."""
-    year = name.removeprefix("davis")
+    year, folder = name.removeprefix("davis"), located(name, folder)
+    return [_sequence(folder, sequence, merge=year == "2016") for sequence in _listed(folder, year, split)]
+
+
+def located(name: str, folder: Path | None) -> Path:
+    """The folder itself, or where that data set is looked for.
+
+    Raises:
+        Absent: it is nowhere.
+    """
     alone = paths.DATA / "DAVIS2016"  # its binary masks would overwrite those of 2017
-    if folder is None and year == "2016" and "SST_DAVIS" not in os.environ and alone.is_dir():
+    if folder is None and name == "davis2016" and "SST_DAVIS" not in os.environ and alone.is_dir():
         folder = alone
     folder = folder or paths.davis()
     if folder is None:
         raise Absent(
             f"no DAVIS folder: set SST_DAVIS to the one that holds JPEGImages/, or `sst data fetch {name}`"
         )
-    return [_sequence(folder, sequence, merge=year == "2016") for sequence in _listed(folder, year, split)]
+    return folder
 
 
 def _listed(folder: Path, year: str, split: str) -> list[str]:

@@ -130,6 +130,12 @@ DATASETS: Registry[DataSet] = Registry(
             derived=FREE, license="mit", scored="test",
             content=lazily("sstlib.datasets.sst_occlusion_2:content_hash"),
             scenes=lazily("sstlib.datasets.sst_occlusion_2:scenes")),
+    DataSet("davis-occlusion", lazily("sstlib.datasets.davis_occlusion:open_split"), ("train", "val", "test"),
+            terms="composed of your own DAVIS 2016, whose terms it has: non-commercial research with attribution",
+            derived="Non-commercial research only, with attribution, as DAVIS 2016 (CC BY-NC 4.0; Perazzi et al., "
+            "CVPR 2016) asks of what is made from it.", license="cc-by-nc-4.0", scored="test",
+            content=lazily("sstlib.datasets.davis_occlusion:content_hash"),
+            scenes=lazily("sstlib.datasets.davis_occlusion:scenes")),
 )
 
 

@@ -25,6 +25,7 @@ from sstlib.shapes import UInt8
 from sstlib.synthetic import Clip, ClipSpec, render
 from sstlib.video import Sequence, mask_image
 
+TITLE = "SST-Occlusion"
 VERSION = 1
 MANIFEST = Path(__file__).with_name("sst_occlusion.json")
 BASE = dict(occlusion=8, likeness=0.5, objects=2, speed=2.0)

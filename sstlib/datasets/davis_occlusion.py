@@ -1,0 +1,200 @@
+"""DAVIS-Occlusion: an object of one DAVIS 2016 sequence is hidden by another's for 0, 1, 2, ... 32 frames.
+
+A scene is a sequence whose own object is the bystander, a target that moves as in its own sequence, made small enough
+to be hidden, and an occluder cut out of a third. The occluder comes, stays over the target for so many frames, and goes
+as it came; in the clip of length 0, the control, it only comes near. Clips of one scene differ in nothing else, all
+have `FRAMES` frames, and their truth is exact. Nothing of DAVIS is in here: clips are composed from anyone's own copy,
+and held to the content that the manifest states. Test scenes are made of DAVIS's validation sequences.
+"""
+
+import functools
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from sstlib.datasets import davis
+from sstlib.datasets.davis_compositions import (
+    BYSTANDER,
+    FRAMES,
+    LENGTHS,
+    TARGET,
+    Composed,
+    Scene,
+    compose,
+    material,
+)
+from sstlib.datasets.davis_occlusion_scenes import find_scenes
+from sstlib.digests import sha256
+from sstlib.paths import atomic_write
+from sstlib.shapes import Bool, UInt8
+from sstlib.video import Sequence, mask_image
+
+TITLE = "DAVIS-Occlusion"
+VERSION = 1
+MANIFEST = Path(__file__).with_name("davis_occlusion.json")
+SCENES = {"train": 12, "val": 8, "test": 24}
+RESOLUTION = "480p"  # official DAVIS tools look in no other folder; the frames are smaller
+
+
+class Fingerprint(NamedTuple):
+    """What identifies a clip: a hash of its bytes, and a few means, which other decoders of JPEG come near to."""
+
+    sha256: str
+    thumbnail: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class DavisOcclusionSequence:
+    """One clip: a scene at one length of the occlusion. Reads as any sequence; `amodal`: the target's full masks."""
+
+    scene: Scene
+    scene_name: str
+    length: int
+    split: str
+    folder: Path  # of DAVIS 2016
+    stated: Fingerprint
+
+    @property
+    def name(self) -> str:
+        return f"{self.scene_name}-{self.length:02d}"
+
+    @property
+    def clip(self) -> Composed:
+        """The composed clip.
+
+        Raises:
+            ValueError: it is not what the manifest of this version says.
+        """
+        return _held(self)
+
+    @property
+    def frame_names(self) -> list[str]:
+        return [f"{t:05d}" for t in range(FRAMES)]
+
+    def __len__(self) -> int:
+        return FRAMES
+
+    def frame(self, t: int) -> UInt8[np.ndarray, "height width 3"]:
+        return self.clip.frames[t]
+
+    def label(self, t: int) -> UInt8[np.ndarray, "height width"] | None:
+        return self.clip.labels[t]
+
+    @property
+    def amodal(self) -> Bool[np.ndarray, "time height width"]:
+        return self.clip.amodal
+
+
+def open_split(name: str, split: str, folder: Path | None) -> list[Sequence]:
+    """The clips of a split, composed when asked for from the DAVIS 2016 in `folder` or where it is looked for."""
+    return clips(split, folder)
+
+
+def clips(split: str, folder: Path | None = None) -> list[Sequence]:
+    """The clips of a split, scene by scene."""
+    return [sequence for row in scenes(split, folder) for sequence in row]
+
+
+def scenes(split: str, folder: Path | None = None) -> Iterator[tuple[DavisOcclusionSequence, ...]]:
+    """The scenes of a split, each as its clips at all `LENGTHS`, the control first.
+
+    Raises:
+        FileNotFoundError: DAVIS 2016 is not there.
+    """
+    folder = davis.located("davis2016", folder)
+    material(split, folder)
+    for name, stated in _manifest().items():
+        if stated["split"] == split:
+            scene = Scene.from_dict(stated["scene"])
+            known = {length: stated["clips"][str(length)] for length in LENGTHS}
+            yield tuple(DavisOcclusionSequence(scene, name, length, split, folder, Fingerprint(
+                one["sha256"], tuple(one["thumbnail"]))) for length, one in known.items())
+
+
+def fingerprint(clip: Composed) -> Fingerprint:
+    content = sha256(clip.frames.tobytes(), clip.labels.tobytes(), np.packbits(clip.amodal).tobytes())
+    some = np.linspace(0, FRAMES - 1, 4).astype(int)
+    kinds = clip.frames, 255 * (clip.labels == TARGET), 255 * (clip.labels == BYSTANDER)
+    means = [float(values[t].mean()) for values in kinds for t in some]
+    return Fingerprint(content[:32], tuple(round(mean, 1) for mean in means))
+
+
+@functools.lru_cache(maxsize=2)
+def _held(sequence: DavisOcclusionSequence) -> Composed:
+    clip = compose(sequence.scene, sequence.length, sequence.split, sequence.folder)
+    stated, found = sequence.stated, fingerprint(clip)
+    if stated.sha256 != found.sha256 and np.abs(np.subtract(stated.thumbnail, found.thumbnail)).max() > 2:
+        raise ValueError(
+            f"clip {sequence.name} is not that of {TITLE} version {VERSION}: the DAVIS 2016 in "
+            f"{sequence.folder} has other frames or masks than the original, or the composition has changed; scores on "
+            "it cannot be compared")
+    return clip
+
+
+@functools.cache
+def _manifest() -> dict[str, Any]:
+    return json.loads(MANIFEST.read_text())["scenes"]
+
+
+def content_hash(split: str) -> str:
+    """The hash of a split's content as its manifest states it: what a run record names as its data."""
+    found = [stated["clips"] for stated in _manifest().values() if stated["split"] == split]
+    return sha256(" ".join(clips[str(length)]["sha256"] for clips in found for length in LENGTHS))[:16]
+
+
+def write(folder: Path, sequence: DavisOcclusionSequence) -> None:
+    """Writes one clip in DAVIS layout, the target's full masks in Amodal/; each part whole or not at all."""
+    clip = sequence.clip
+    parts = {f"JPEGImages/{RESOLUTION}": ("jpg", map(Image.fromarray, clip.frames)),
+             f"Annotations/{RESOLUTION}": ("png", map(mask_image, clip.labels)),
+             "Amodal": ("png", map(Image.fromarray, clip.amodal))}
+    folder.mkdir(parents=True, exist_ok=True)
+    for part, (kind, pictures) in parts.items():
+        place = folder / part / sequence.name
+        with tempfile.TemporaryDirectory(dir=folder, prefix=f".{sequence.name}.") as scratch:
+            aside = Path(scratch) / "whole"
+            aside.mkdir()
+            for name, picture in zip(sequence.frame_names, pictures, strict=True):
+                picture.save(aside / f"{name}.{kind}", **({"quality": 95} if kind == "jpg" else {}))
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.rmtree(place, ignore_errors=True)
+            os.replace(aside, place)
+
+
+def write_index(folder: Path, split: str) -> None:
+    """Writes the list of a split, and what each of its clips is made of."""
+    rows = clips(split)
+    with atomic_write(folder / "ImageSets" / "2017" / f"{split}.txt", "w") as file:
+        file.writelines(f"{sequence.name}\n" for sequence in rows)
+    known = {sequence.name: {"length": sequence.length, "scene": sequence.scene.to_dict()} for sequence in rows}
+    with atomic_write(folder / f"{split}.json", "w") as file:
+        json.dump({"benchmark": TITLE, "version": VERSION, "split": split,
+                   "content": content_hash(split), "clips": known}, file, indent=1)
+
+
+def state(scene: Scene, split: str, folder: Path) -> dict[str, Any]:
+    """A scene with its content, as the manifest states it."""
+    clips = {str(length): fingerprint(compose(scene, length, split, folder))._asdict() for length in LENGTHS}
+    return {"split": split, "scene": scene.to_dict(), "clips": clips}
+
+
+def write_manifest(path: Path, folder: Path | None = None) -> None:
+    """Finds all scenes and states them with their content, for whoever makes a new version; a released one never
+    changes.
+    """
+    folder = davis.located("davis2016", folder)
+    stated = {}
+    for at, (split, count) in enumerate(SCENES.items()):
+        for number, scene in enumerate(find_scenes(split, folder, count, (VERSION, at))):
+            stated[f"{split}-{number:02d}"] = state(scene, split, folder)
+    lines = ",\n".join(f"{json.dumps(name)}: {json.dumps(value)}" for name, value in stated.items())
+    with atomic_write(path, "w") as file:
+        file.write(f'{{"version": {VERSION}, "scenes": {{\n{lines}\n}}}}\n')
