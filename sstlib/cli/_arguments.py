@@ -42,8 +42,8 @@ def new_file(text: str) -> Path:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
-def usable_device(name: str | None) -> str:
-    """The device that `--device` names, by default a GPU where there is one.
+def usable_device(name: str | None, expected: str = "cpu, cuda or cuda:NUMBER") -> str:
+    """The device that `--device` names, by default a GPU where there is one; `expected` is what a command takes.
 
     Raises:
         ValueError: no such device, or this machine lacks it.
@@ -54,7 +54,7 @@ def usable_device(name: str | None) -> str:
         return "cuda" if torch.cuda.is_available() else "cpu"
     kind, separator, index = name.partition(":")
     if kind not in ("cpu", "cuda") or (separator and not (kind == "cuda" and index.isdecimal())):
-        raise ValueError(f"--device is {name!r}; expected cpu, cuda or cuda:NUMBER")
+        raise ValueError(f"--device is {name!r}; expected {expected}")
     if kind == "cuda" and (not torch.cuda.is_available() or int(index or 0) >= torch.cuda.device_count()):
         raise ValueError(f"no device {name!r} here; leave --device out to work on what there is")
     return name

@@ -49,6 +49,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
                                                              "error is no terminal), and only the last lines")
 
 
+def segmenter_options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Options of `Segmenter`."""
+    return {"longest": arguments.longest, "flip": arguments.flip, "scales": tuple(arguments.scales),
+            "aggregation": arguments.aggregation, "keep_reference": arguments.keep_reference or None,
+            "history": arguments.history}
+
+
 def chosen(sequence: Sequence, arguments: argparse.Namespace) -> Sequence:
     """The frames of a video that are wanted.
 
@@ -94,15 +101,15 @@ def _digest(paths: list[Path]) -> str:
     return content.hexdigest()
 
 
-def interrupted_state(out: Path, resume: bool) -> dict[str, Any] | None:
-    """What an interrupted run left in the folder of masks, if any.
+def interrupted_state(out: Path, resume: bool, device: str) -> dict[str, Any] | None:
+    """What an interrupted run left in the folder of masks, if any, its tensors on the device.
 
     Raises:
         ValueError: it is damaged.
     """
     from sstlib.sessions import state
 
-    return state.read(out / STATE) if resume and (out / STATE).is_file() else None
+    return state.read(out / STATE, device) if resume and (out / STATE).is_file() else None
 
 
 def require_same(out: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:

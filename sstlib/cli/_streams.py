@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from sstlib.cli import _arguments, _masks, _outputs
+from sstlib.cli import _arguments, _devices, _masks, _outputs, _runs
 from sstlib.video import ArraySequence, areas, reading_of
 
 # Options that need to know all frames, by their names and by what they are when they are not given
@@ -57,7 +57,7 @@ def _followed(arguments: argparse.Namespace, name: str, device: str, raw: Any) -
     from sstlib import weights
     from sstlib.inference import Segmenter
     from sstlib.movies import Stream
-    from sstlib.sessions import carry
+    from sstlib.sessions import Clip, carry, precision
 
     _check(arguments, name, raw)
     stream = Stream(name, sys.stdin.buffer if name == "-" else None, arguments.size, arguments.rate)
@@ -72,10 +72,11 @@ def _followed(arguments: argparse.Namespace, name: str, device: str, raw: Any) -
         print(f"{stream.name}: frames of {first.shape[1]}x{first.shape[0]}, {float(stream.rate):g} a second; "
               f"the first has {areas(labels)}", flush=True)
         network = weights.load(arguments.weights, device)
-        segmenter = Segmenter(network, longest=arguments.longest, flip=arguments.flip, scales=tuple(arguments.scales),
-                              aggregation=arguments.aggregation, keep_reference=arguments.keep_reference or None)
+        options = _runs.segmenter_options(arguments)
+        chosen = _devices.precision_of(arguments, network, device, Clip(sequence, {0: labels}), options)
+        segmenter, within = Segmenter(network, **options), precision.within(chosen, device)
         arriving = itertools.islice(itertools.chain([first], frames), getattr(arguments, "stop", None))
-        steps = _steps(segmenter, arriving, labels, stream.name, interrupted)
+        steps = _steps(segmenter, within, arriving, labels, stream.name, interrupted)
         count = sum(1 for _ in carry(steps, sinks))
     if raw:
         print(f"{count} masks were written, a byte a pixel")
@@ -146,11 +147,12 @@ def _raw_masks(target: Any) -> Any:
     return RawMasks()
 
 
-def _steps(segmenter: Any, frames: Iterable[np.ndarray], labels: np.ndarray, name: str,
+def _steps(segmenter: Any, within: Any, frames: Iterable[np.ndarray], labels: np.ndarray, name: str,
            interrupted: list[bool]) -> Iterator[tuple[int, Any, np.ndarray]]:
     for t, frame in enumerate(frames):
         try:
-            prediction = segmenter.step(frame, None if t else labels)
+            with within():
+                prediction = segmenter.step(frame, None if t else labels)
         except ValueError as error:
             raise ValueError(f"{name}, frame {t}: {error}") from error
         yield t, prediction, frame

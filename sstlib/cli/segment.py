@@ -5,7 +5,7 @@ import sys
 import warnings
 from typing import Any
 
-from sstlib.cli import _arguments, _masks, _outputs, _prompts, _runs, _streams, _videos
+from sstlib.cli import _arguments, _devices, _masks, _outputs, _prompts, _runs, _streams, _videos
 from sstlib.cli._status import DOUBTFUL
 from sstlib.video import Sequence
 
@@ -51,10 +51,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
                              "default); the winner alone goes on (hard, as CFBI); objects compete as if independent "
                              "(soft, as STM)")
     parser.add_argument("--keep-reference", action="store_true", help="let every frame also attend to the given ones")
+    parser.add_argument("--history", type=_arguments.whole(1, 1000), metavar="N",
+                        help="let every frame attend to so many before it (default: as the weights were trained)")
     parser.add_argument("--threads", type=_arguments.threads, metavar="N",
                         help="take at most so many threads (default: all cores), and one while other programs use the "
                              "cores; results are equal to the bit with 1 only")
-    parser.add_argument("--device", help="cpu or cuda (default: cuda where there is one)")
+    _devices.configure(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -64,7 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
     from sstlib.movies import is_stream
 
     _videos.check(arguments)
-    device = _arguments.usable_device(arguments.device)
+    device = _devices.usable(arguments)
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     if len(arguments.video) == 1 and is_stream(arguments.video[0]):
@@ -83,14 +85,14 @@ def segment(arguments: argparse.Namespace, device: str) -> _videos.Outcome:
     sequence = opened(arguments.video)
     frames = _runs.chosen(sequence, arguments)
     files = _masks.named_files(arguments, sequence, frames)
-    before = _runs.interrupted_state(arguments.out, arguments.resume) if arguments.out else None
+    before = _runs.interrupted_state(arguments.out, arguments.resume, device) if arguments.out else None
     if arguments.out:
         sources = [arguments.video, arguments.weights, *filter(None, [arguments.mask]), *files.values()]
         stale = _outputs.checked(_videos.replacing(arguments, before), frames, sources)
     clip, said = _masks.read(arguments, sequence, frames, files)
     print(*said, sep="\n", flush=True)
     if arguments.preview:
-        t = min(t for t in clip.given if t >= clip.before)
+        t = clip.first
         _prompts.write_preview(arguments.preview, clip.frames.frame(t), clip.given[t], dict(clip.names))
         print(f"{arguments.preview} shows frame {clip.frames.frame_names[t]}")
     if not arguments.out:
@@ -105,17 +107,17 @@ def prepared(arguments: argparse.Namespace, clip: Any, device: str, before: dict
              anew: bool) -> Any:
     """The session, where an interrupted one was if there is one and it need not start anew."""
     from sstlib import releases, weights
-    from sstlib.sessions import Corrections, Session
+    from sstlib.sessions import Corrections, Session, precision
 
     network = weights.load(arguments.weights, device)
     report_size(clip.size, network.longest, arguments.longest)
-    options = {"longest": arguments.longest, "flip": arguments.flip, "scales": tuple(arguments.scales),
-               "aggregation": arguments.aggregation, "keep_reference": arguments.keep_reference or None}
+    options = _runs.segmenter_options(arguments)
+    chosen = _devices.precision_of(arguments, network, device, clip, options, before)
     corrections = None
     if arguments.corrections:
         corrections = Corrections(arguments.corrections, clip.frames, clip.size)
-    session = Session(network, clip, options, corrections, arguments.watch)
-    facts = _runs.facts(arguments, clip, releases.find(arguments.weights), {"device": device})
+    session = Session(network, clip, options, corrections, arguments.watch, precision.within(chosen, device))
+    facts = _runs.facts(arguments, clip, releases.find(arguments.weights), {"device": device, "precision": chosen})
     if before is not None:
         _runs.require_same(arguments.out, before["facts"], facts)
         if not anew:

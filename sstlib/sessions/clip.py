@@ -68,6 +68,11 @@ class Clip:
         return self.frames.times[t] if isinstance(self.frames, Part) else t
 
     @property
+    def first(self) -> int:
+        """The first frame of which a mask with an object is given."""
+        return min(t for t in self.given if t >= self.before)
+
+    @property
     def before(self) -> int:
         """How many frames at the start hold no object, as the given masks say."""
         return first_object(self.given)

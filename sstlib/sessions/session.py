@@ -36,7 +36,7 @@ class Session:
         options: of `Segmenter`.
         corrections: masks that replace predictions, read when their frames are reached.
         watching: goes on when all is done, until an interrupt, and waits for corrections.
-        precision: a context in which steps are computed (`torch.autocast`).
+        precision: makes a context in which a step is computed (`sessions.precision.within`).
 
     Attributes:
         told: presence, doubt, confidence and area in pixels of each object, by frame number and id.
@@ -50,7 +50,7 @@ class Session:
                  precision: Callable[[], AbstractContextManager] = nullcontext) -> None:
         self.network, self.clip, self.options = network, clip, options or {}
         self.corrections, self.watching, self.precision = corrections, watching, precision
-        self.start = min(t for t in clip.given if t >= clip.before)
+        self.start = clip.first
         backward = range(self.start, clip.before - 1, -1) if self.start > clip.before else range(0)
         self.legs = [range(self.start, len(clip.frames)), backward, range(clip.before)]
         self.leg = self.done = 0  # where the next step is
