@@ -83,8 +83,8 @@ BENCHMARKS: Registry[Benchmark] = Registry(
         "--rounds": _kind(1, 5, "of which the median counts"), "--processes": _kind(1, 2, "of the last method", 1024)}),
     _entry("corrections", "a mask given again mid-clip against a start there, on DAVIS 2016's training sequences",
            WEIGHTS),
-    _entry("sizes", "J and seconds of a frame enlarged to 1080p against 480p, on DAVIS 2016's validation sequences, "
-           "and memory at 4K", {**WEIGHTS, "--frames": _kind(3, 20, "of each clip")}),
+    _entry("sizes", "J and seconds at 1080p against the same clips reduced to 480p, on DAVIS 2016's validation "
+           "sequences, and memory at 4K", {**WEIGHTS, "--frames": _kind(3, 20, "of each clip")}),
     _entry("threads", "one thread against all, with free cores and with a busy one", {
         **WEIGHTS, "--rounds": _kind(1, 4, "of both, in turns"), "--frames": _kind(2, 30, "of the clip")}),
 )

@@ -135,8 +135,8 @@ def sizes(options: Namespace, keep: Callable[[Record], None]) -> Record:
     torch.set_num_threads(1)
     memory = promises.largest_frames(network)
     rows = promises.sizes(network, open_dataset("davis2016", "val"), options.frames)
-    return _record("sizes", "davis2016 val, enlarged by bicubic interpolation", weights=options.weights, rows=rows,
-                   **memory)
+    return _record("sizes", "davis2016 val, enlarged by bicubic interpolation, and reduced again by Lanczos'",
+                   weights=options.weights, rows=rows, **memory)
 
 
 def sizes_said(record: Record) -> str:

@@ -26,6 +26,7 @@ AFTER = 10  # frames that are looked at after a correction
 ENLARGED = (1920, 1080)
 LARGEST = (3840, 2160)
 FILTERS = (Image.Resampling.BICUBIC, Image.Resampling.NEAREST)  # of frames, of labels
+REDUCING = Image.Resampling.LANCZOS  # as other programs make a small clip of a large one
 SPIN = "import os, sys\nos.sched_setaffinity(0, {int(sys.argv[1])})\nwhile True: pass"
 
 
@@ -56,8 +57,8 @@ def corrections(network: Propagator, sequences: Iterable[Sequence]) -> list[dict
 
 
 def sizes(network: Propagator, sequences: Iterable[Sequence], frames: int = 20) -> list[dict[str, Any]]:
-    """A row a clip: mean J and median seconds of a step (one thread, the processor's clock) as it is and enlarged to
-    1080p, in turns.
+    """A row a clip, enlarged to 1080p: mean J and median seconds of a step (one thread, the processor's clock) as it is
+    then, and reduced again to its own size before the segmenter sees it, in turns.
     """
     rows = []
     for sequence in tqdm(list(sequences), unit="clip", ascii=True, mininterval=5):
@@ -65,7 +66,8 @@ def sizes(network: Propagator, sequences: Iterable[Sequence], frames: int = 20) 
         for t in range(min(frames, len(sequence))):
             frame, truth = sequence.frame(t), sequence.label(t)
             large_frame, large_truth = (_resized(x, how) for x, how in zip((frame, truth), FILTERS))
-            views = ((frame, truth), (large_frame, large_truth))
+            small_frame = _resized(large_frame, REDUCING, (frame.shape[1], frame.shape[0]))
+            views = ((small_frame, truth), (large_frame, large_truth))
             for segmenter, (picture, labels), own, spent in zip(segmenters, views, scores, seconds):
                 start = clocks.now("processor")
                 mask = segmenter.step(picture, labels if t == 0 else None).labels
