@@ -228,8 +228,7 @@ class Segmenter:
         size = tuple(self.network.fitting(max(1, round(side * shrink))) for side in self.size)
         if shrink == 1.0 and not self.network.centered:
             size = self.size
-        # As bytes: a tenth of the time and a quarter of the memory, which counts for large frames. Bicubic: bilinear
-        # blurs what the networks learned sharp, and some clips drift for it
+        # As bytes: a tenth of the time, a quarter of the memory. Bicubic: bilinear blurs, and some clips drift for it
         if capped < 1 and shrink < 1:
             frame = F.interpolate(frame, size, mode="bicubic", align_corners=False, antialias=True)
         return self._resized(frame.to(self.device).float() / 255, size, mirrored)
