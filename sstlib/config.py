@@ -41,6 +41,7 @@ class ModelConfig(Config):
     landmarks: int = whole(0, 0, 1000)  # earlier frames that are matched with, too, at half the resolution
     landmark_every: int = whole(3, 1, 1000)  # frames from one of them to the next
     presence: bool = False  # a head that tells of each object whether it is in sight and whether its mask is good
+    presence_compared: bool = False  # it compares what the mask holds with what the given masks do, too
     backbone: str = entry(BACKBONES)
     backbone_width: int = whole(32, 1, 1024)  # of the small one's first stage; later ones have 1.5, 3 and 6 times it
     embedding: int = whole(96, 1, 4096)  # channels of a frame's embedding, the features of Eq. 1
@@ -65,6 +66,9 @@ class ModelConfig(Config):
         if self.presence and self.decoder != "small":
             raise ValueError(f"presence is read off the small decoder, and decoder is {self.decoder!r}; leave presence "
                              "out")
+        if self.presence_compared and not (self.presence and self.matching != "none"):
+            raise ValueError("presence_compared gives the presence head features of the dense matching; set presence "
+                             "and matching, too")
         if self.width % self.heads:
             raise ValueError(f"width {self.width} does not divide into {self.heads} heads; make it a multiple")
         if self.causal and self.encoding_time == "buffer":
@@ -87,7 +91,8 @@ def _named_models() -> dict[str, ModelConfig]:
                         backbone="resnet101", output_stride=4, embedding=100, decoder="ensembler")
     # As sst-small, with ImageNet's features beside the small backbone; found again by them, in the given frames and in
     # recent ones.
-    photo = small.replace(backbone="small+lite0", matching="centered", landmarks=4, presence=True, keep_reference=True)
+    photo = small.replace(backbone="small+lite0", matching="centered", landmarks=4, presence=True,
+                          presence_compared=True, keep_reference=True)
     models = {
         "sst-tiny": tiny, "sst-small": small, "sst-photo": photo, "sst-r101-paper": paper,
         "sst-r101-cfbi": paper.replace(profile="cfbi+sst")
@@ -141,6 +146,7 @@ class DataConfig(Config):
     # enlarged by 1 to 1.3, of which 465 are cut
     crop: str = choice("wide", "cfbi")
     pasted: float = share(0.5)  # share of real clips with objects of another one, or of photographs, over them
+    hidden: float = share(0.5)  # probability that something hides an object of a clip with photographs in full
     relit: bool = True  # whether the light of real clips is changed
     held_out: tuple[str, ...] = texts()  # training sequences of `real` that are kept for choosing a model
 

@@ -10,6 +10,7 @@ from sstlib import weights
 from sstlib.config import ModelConfig, RunConfig, TrainingConfig, named_model
 from sstlib.model import build, unroll
 from sstlib.model.matching import ReferenceMatching
+from sstlib.model.presence import unlikeness
 from sstlib.model.propagator import unroll_all
 from sstlib.training import train
 from sstlib.training.start import first_network, freeze
@@ -91,6 +92,49 @@ def test_an_object_out_of_sight_claims_nothing_and_the_background_all():
 
 
 @torch.no_grad()
+def test_what_a_mask_holds_is_compared_with_all_given_masks_of_the_object():
+    """Object 1 was given in frame 0 and anew in frame 2; means are taken cell by cell here."""
+    network = fresh(FULL.replace(presence_compared=True))
+    frames, truth = one_object(4, size=(32, 64))
+    memory = None
+    for t in range(3):
+        memory = network.remember(memory, network.extract(frames[:, t]), truth[:, t], [1] if t == 2 else ())
+    features = network.extract(frames[:, 3])
+    share = torch.rand(1, 2, 8, 16, generator=torch.Generator().manual_seed(4))
+    found = unlikeness(share, features, memory)
+    assert len(memory.references) == 1 and found.shape == (1, 2, 2)
+    kinds = ((features.embedding, network.extract(frames[:, 2]).embedding),
+             (features.derived["match"], network.extract(frames[:, 2]).derived["match"]))
+    for kind, (now, then) in enumerate(kinds):
+        means = []
+        for maps, masks in ((now, share), (then, truth[:, 2])):
+            factor = masks.shape[-1] // maps.shape[-1]
+            total = 0
+            for y in range(maps.shape[2]):
+                for x in range(maps.shape[3]):
+                    cell = masks[0, 1, y * factor:(y + 1) * factor, x * factor:(x + 1) * factor].mean()
+                    total = total + cell * maps[0, :, y, x]
+            means.append(total)
+        cosine = means[0] @ means[1] / means[0].norm() / means[1].norm()
+        assert found[0, 1, kind].exp().item() == pytest.approx(1.01 - cosine.item(), abs=1e-4)
+
+
+@torch.no_grad()
+def test_comparing_changes_nothing_until_it_is_learned_and_then_presence_alone(tmp_path):
+    frames, truth = one_object(4)
+    before = fresh(FULL, seed=1)
+    before.presence.out.weight.normal_()
+    path = weights.save(before, tmp_path / "before.safetensors", step=7)
+    network, _ = first_network(RunConfig(FULL.replace(presence_compared=True), TrainingConfig(start=f"parts:{path}")))
+    expected, told = unroll_all(before, frames, truth[:, 0])
+    found, same = unroll_all(network.eval(), frames, truth[:, 0])
+    assert torch.equal(found, expected) and torch.equal(same, told)
+    network.presence.compared.weight.normal_()
+    changed = unroll_all(network, frames, truth[:, 0], truth)[1]
+    assert not torch.equal(changed, unroll_all(before, frames, truth[:, 0], truth)[1])
+
+
+@torch.no_grad()
 def test_presence_is_read_from_the_features_and_only_where_there_is_a_head():
     frames, truth = one_object(3)
     for config, expected in ((FULL, (1, 2, 2)), (TINY, None)):
@@ -103,6 +147,7 @@ def test_presence_is_read_from_the_features_and_only_where_there_is_a_head():
 
 @pytest.mark.parametrize("changes, message", [
     (dict(matching="none"), "landmarks is 2, and matching is 'none'"),
+    (dict(presence=False, presence_compared=True), "presence_compared gives the presence head"),
     (dict(decoder="ensembler"), "presence is read off the small decoder, and decoder is 'ensembler'")])
 def test_parts_that_do_not_go_together_are_refused(changes, message):
     with pytest.raises(ValueError, match=message):

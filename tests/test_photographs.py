@@ -178,6 +178,14 @@ def test_objects_are_hidden_in_full_and_seen_again(photographs):
     assert len(lengths) >= 6 and max(lengths) >= 3 and min(lengths) == 1
 
 
+@pytest.mark.parametrize("hidden, least, most", [(0.0, 0, 6), (1.0, 22, 40)])
+def test_objects_hide_as_often_as_is_said(photographs, hidden, least, most):
+    """Objects also leave the frame, and the largest are not hidden."""
+    gone = [any(not (labels == o).any((1, 2)).all() for o in set(np.unique(labels[0])) - {0})
+            for _, labels in samples(count=40, hidden=hidden)]
+    assert least <= sum(gone) <= most, sum(gone)
+
+
 def test_the_occluder_hides_what_it_is_to_hide(photographs):
     hidden = 0
     for seed in range(30):

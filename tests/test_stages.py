@@ -14,7 +14,7 @@ from sstlib.provenance import provenance
 from sstlib.training import train
 from sstlib.training.loop import probe_masks
 from sstlib.training.presets import HELD_OUT, PRESETS
-from sstlib.training.start import first_network
+from sstlib.training.start import first_network, freeze
 
 PHOTO = RunConfig(MODELS["sst-tiny"], TrainingConfig(steps=9, start="parts:sst-small,backbone:wheel"),
                   DataConfig(real="davis2016", real_ratio=0.5, photo_ratio=0.3))
@@ -71,9 +71,23 @@ def test_legs_follow_each_other_and_leave_the_held_out_alone():
     legs = {name: config for name, config in PRESETS.items() if name.startswith("sst-photo-")}
     assert [*legs] == [f"sst-photo-{number}" for number in range(1, len(legs) + 1)]
     for number, config in enumerate(legs.values(), 1):
-        assert config.model == legs["sst-photo-1"].model and config.data.held_out == HELD_OUT and len(HELD_OUT) == 6
-        assert number == 1 or config.training.start == f"stages/sst-photo-{number - 1}"
+        assert config.data.held_out == HELD_OUT and len(HELD_OUT) == 6
+        before = legs.get(f"sst-photo-{number - 1}")
+        same = before is None or before.model == config.model
+        parts = "" if same else "parts:"  # what is new in the network begins with nothing
+        assert before is None or config.training.start == f"{parts}stages/sst-photo-{number - 1}"
     assert len({config.training.seed for config in legs.values()}) == len(legs)
+    assert config.model == MODELS["sst-photo"]
+
+
+def test_the_third_leg_teaches_the_presence_head_alone():
+    """Masks are those of the second leg, but for what is held back."""
+    config = PRESETS["sst-photo-3"]
+    torch.manual_seed(0)
+    network = freeze(build(config.model), config.training.freeze)
+    learning = {name for name, parameter in network.named_parameters() if parameter.requires_grad}
+    assert learning == {name for name, _ in network.named_parameters() if name.startswith("presence.")}
+    assert PRESETS["sst-photo-2"].model == config.model.replace(presence_compared=False)
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -127,5 +141,5 @@ def test_frozen_normalization_does_not_start_from_nothing(name, tmp_path, monkey
 def test_help_lists_the_presets(capsys):
     with pytest.raises(SystemExit):
         main(["train", "--help"])
-    said = capsys.readouterr().out
+    said = re.sub(r"-\n +", "-", capsys.readouterr().out)  # names are broken at their hyphens
     assert all(re.search(rf"\b{name}\b", said) for name in PRESETS)

@@ -18,9 +18,9 @@ HELP = "train a network from a preset or a JSON configuration; started again it 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config",
                         help="a preset or a JSON file with the keys model, training, data. Presets: tiny (minutes on "
-                        "one core), small (that of sst-small), sst-photo-1 and sst-photo-2, evidence (what "
-                        "variants are compared on), sst-paper (the paper's: ResNet-101 on DAVIS 2017 by CFBI's recipe, "
-                        "25,000 steps), cfbi (the rival's own, likewise)")
+                        "one core), small (that of sst-small), sst-photo-1, sst-photo-2, sst-photo-3, evidence "
+                        "(what variants are compared on), sst-paper (the paper's: ResNet-101 on DAVIS 2017 by CFBI's "
+                        "recipe, 25,000 steps), cfbi (the rival's own, likewise)")
     parser.add_argument("--out", type=Path, help="folder of the run (default: results/training/NAME)")
     parser.add_argument("--set", action="append", default=[], metavar="PART.KEY=VALUE", dest="changes",
                         help="change one field, for example training.steps=500, model.layers=grid, "

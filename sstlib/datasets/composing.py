@@ -12,7 +12,6 @@ from sstlib.video import VOID
 
 SLOWEST, FASTEST = 0.003, 0.1  # of the width, a frame
 SMALLEST, LARGEST = 0.12, 0.95  # of the height: the length of an object, its root of width times height
-HIDDEN = 0.5  # probability that an object is hidden in full for a time
 BROADEST = 0.7  # of the frame, both ways: what is larger would be hidden by something that fills it
 TWIN = 0.3  # probability that something that looks alike is there too
 
@@ -20,8 +19,10 @@ Composed = tuple[Frames, Labels]
 
 
 def compose(rng: np.random.Generator, photographs: Photographs, frames: int, height: int, width: int,
-            objects: int) -> Composed:
-    """A clip of photographs alone, with at most `objects` labeled objects."""
+            objects: int, hidden: float = 0.5) -> Composed:
+    """A clip of photographs alone, with at most `objects` labeled objects, one of them hidden in full for a time with
+    probability `hidden`.
+    """
     size = (height, width)
     behind = photographs[int(rng.integers(len(photographs)))]
     clip, labels = _background(rng, behind, frames, size)
@@ -30,20 +31,21 @@ def compose(rng: np.random.Generator, photographs: Photographs, frames: int, hei
         labels[(labels > objects) & (labels != VOID)] = 0
     else:
         labels[:] = 0
-    add_objects(rng, photographs, clip, labels, objects, behind)
+    add_objects(rng, photographs, clip, labels, objects, behind, hidden)
     return _bytes(clip), labels
 
 
-def overlaid(rng: np.random.Generator, photographs: Photographs, below: Composed, objects: int) -> Composed:
+def overlaid(rng: np.random.Generator, photographs: Photographs, below: Composed, objects: int,
+             hidden: float = 0.5) -> Composed:
     """A clip with cut-outs of photographs over it, as compose lays them; its own objects may be hidden by them."""
     clip = torch.from_numpy(below[0].copy()).permute(0, 3, 1, 2).float()
     labels = below[1].copy()
-    add_objects(rng, photographs, clip, labels, objects, None)
+    add_objects(rng, photographs, clip, labels, objects, None, hidden)
     return _bytes(clip), labels
 
 
 def add_objects(rng: np.random.Generator, photographs: Photographs, clip: torch.Tensor, labels: Labels, objects: int,
-                behind: Photograph | None) -> None:
+                behind: Photograph | None, hidden: float) -> None:
     """Objects up to a random number, perhaps a look-alike of one of them, and perhaps an occluder, in place."""
     frames, size = len(labels), labels.shape[1:]
     first = int(labels.max(initial=0, where=labels != VOID))
@@ -55,7 +57,7 @@ def add_objects(rng: np.random.Generator, photographs: Photographs, clip: torch.
         twin = _twin(rng, layers, behind, frames, size)
         if twin is not None:
             lay(clip, labels, twin, 0, float(np.exp(rng.normal(0, 0.15))))
-    if rng.random() < HIDDEN and frames > 2:
+    if rng.random() < hidden and frames > 2:
         _hide(rng, photographs, clip, labels)
 
 

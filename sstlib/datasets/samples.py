@@ -119,7 +119,7 @@ def _real(rng: np.random.Generator, data: DataConfig) -> Sample:
 
     clip = cut()
     if data.photo_ratio and rng.random() < data.pasted:
-        clip = composing.overlaid(rng, open_photographs(), clip, data.objects)
+        clip = composing.overlaid(rng, open_photographs(), clip, data.objects, data.hidden)
     elif rng.random() < data.pasted:
         clip = augmentation.paste(rng, clip, cut(), labeled=data.objects > 1 and rng.random() < 0.6)
     return (augmentation.relight(rng, clip[0]) if data.relit else clip[0]), clip[1]
@@ -127,7 +127,8 @@ def _real(rng: np.random.Generator, data: DataConfig) -> Sample:
 
 def _composed(rng: np.random.Generator, data: DataConfig) -> Sample:
     """A clip composed of photographs, relit, now and then with the marks of JPEG."""
-    frames, labels = composing.compose(rng, open_photographs(), data.frames, data.height, data.width, data.objects)
+    frames, labels = composing.compose(rng, open_photographs(), data.frames, data.height, data.width, data.objects,
+                                       data.hidden)
     frames = augmentation.relight(rng, frames)
     if rng.random() < COMPRESSED:
         quality = int(rng.integers(25, 90))

@@ -10,10 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sstlib.model.memory import Features, Memory
+from sstlib.model.memory import Features, Memory, pool_instances
 from sstlib.shapes import Float
 
 EVIDENCE = ("likeness", "confidence")
+COMPARED = 2  # numbers of `unlikeness`
 # Coefficients of EVIDENCE, and what is added.
 PRESENCE = (5.417, 6.197, -8.295)
 DOUBT = (-14.575, -16.924, 28.183)
@@ -22,6 +23,26 @@ DOUBT = (-14.575, -16.924, 28.183)
 def likeness(memory: Memory) -> Float[Tensor, " object"]:
     """Cosine of each object's latest mean embedding to that of its given masks, background first; 0 where absent."""
     return F.cosine_similarity(memory.reference[0, :, 0, :-1], memory.previous[0, :, 0, :-1], 1)
+
+
+def unlikeness(share: Float[Tensor, "batch object fine_height fine_width"], features: Features,
+               memory: Memory) -> Float[Tensor, "batch object 2"]:
+    """How little what a predicted mask holds is like what the given masks hold: log(1.01 - cosine) of mean embeddings
+    and of mean features of the dense matching.
+
+    Where an object is hidden, masks that stay behind lie on an occluder or on one of its kind, which the decoder cannot
+    tell as well from what it sees around them.
+    """
+    given = sum(_sums(r.content["match"], r.memberships) for r in memory.references)
+    pairs = ((_sums(features.embedding, share), memory.reference[:, :, 0, :-1]),
+             (_sums(features.derived["match"], share), given))
+    return torch.stack([(1.01 - F.cosine_similarity(own.float(), known.float(), -1)).log() for own, known in pairs], 2)
+
+
+def _sums(features: Float[Tensor, "batch channels height width"],
+          memberships: Float[Tensor, "batch object fine_height fine_width"]) -> Float[Tensor, "batch object channels"]:
+    """Features summed over each object."""
+    return pool_instances(features, F.adaptive_avg_pool2d(memberships, features.shape[-2:]))[:, :, 0, :-1]
 
 
 def logistic(numbers: Float[Tensor, "object 2"], coefficients: Sequence[float]) -> Float[Tensor, " object"]:

@@ -18,6 +18,7 @@ from sstlib.model.decoder import PresenceHead, build_decoder
 from sstlib.model.layers import Levels, upsample
 from sstlib.model.matching import FeatureMatching, ReferenceMatching
 from sstlib.model.memory import Features, Memory, Remembered, pool_instances
+from sstlib.model.presence import COMPARED, unlikeness
 from sstlib.networks import BACKBONES, METHODS
 from sstlib.shapes import Float
 
@@ -51,7 +52,8 @@ class Propagator(nn.Module):
         matched = ReferenceMatching.maps * (1 + (config.landmarks > 0)) if self.matching else 0
         self.masked = not (config.strict and config.profile == "strict")
         self.decoder = build_decoder(config, shared, features, maps + 2 * self.masked + matched, low)
-        self.presence = PresenceHead(2 * config.decoder_width) if config.presence else None
+        compared = COMPARED * config.presence_compared
+        self.presence = PresenceHead(2 * config.decoder_width, compared) if config.presence else None
 
     @classmethod
     def from_pretrained(cls, name_or_path: str | Path, device: str | torch.device = "cpu") -> "Propagator":
@@ -152,7 +154,9 @@ class Propagator(nn.Module):
             logits = self.decoder(features.low, shared, torch.cat(maps, 2), instance, known)
         else:
             logits, around = self.decoder.decoded(features.low, shared, torch.cat(maps, 2), instance)
-            features.presence = self.presence(around, logits.masked_fill(~known[:, :, None, None], ABSENT))
+            share = logits.masked_fill(~known[:, :, None, None], ABSENT).detach().float().softmax(1)
+            compared = unlikeness(share, features, memory) if self.config.presence_compared else None
+            features.presence = self.presence(around, share, compared)
             logits = logits + _unseen(features.presence)
         logits = upsample(logits, features.size, 4, self.centered)
         return logits.masked_fill(~known[:, :, None, None], ABSENT)

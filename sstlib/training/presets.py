@@ -15,8 +15,10 @@ CFBI_CLIPS = DataConfig(height=465, width=465, frames=5, objects=5, real="davis2
 # none is trained on.
 HELD_OUT = ("bus", "elephant", "kite-walk", "motorbike", "soccerball", "train")
 PHOTO = MODELS["sst-photo"]
+UNCOMPARED = PHOTO.replace(presence_compared=False)  # its first two legs
 REAL = DataConfig(height=224, width=384, frames=5, difficulty="mixed+small", real="davis2016", real_ratio=0.45,
                   photo_ratio=0.4, max_gap=6, held_out=HELD_OUT)
+LONG = REAL.replace(height=256, width=448, frames=8)
 
 # What variants are compared on: the paper's inputs alone, on a backbone that is trained (on generated clips) and stays
 # as it is; one kernel size, the odd number nearest to the root of the 32 cells across; frame numbers as DAVIS's.
@@ -34,17 +36,25 @@ PRESETS: dict[str, RunConfig] = {
                        DataConfig(height=192, width=336, frames=4)),
     # The legs of sst-photo, each from the weights that the one before left in results/weights/stages.
     "sst-photo-1": RunConfig(
-        PHOTO,
+        UNCOMPARED,
         TrainingConfig(steps=1200, batch=3, learning_rate=8e-4, warmup=100, ema=0.998, precision="bfloat16",
                        own_masks_from=0.25, checkpoint_every=40, start="parts:sst-small,backbone:wheel",
                        freeze=("backbone.trunk",)), REAL),
     "sst-photo-2": RunConfig(
         # After the first leg hidden objects were told to be in sight with 0.64, so that presence weighs more now.
-        PHOTO,
+        UNCOMPARED,
         TrainingConfig(steps=1200, batch=2, learning_rate=6e-4, ema=0.998, precision="bfloat16", own_masks_from=0.0,
                        presence=0.5, checkpoint_every=40, start="stages/sst-photo-1", freeze=("backbone.trunk",),
                        seed=1),
-        REAL.replace(height=256, width=448, frames=8)),
+        LONG),
+    "sst-photo-3": RunConfig(
+        # After the second leg hidden objects were found again, but something was still claimed of them while they were
+        # gone: masks are right where presence is, so that its head alone learns, on clips in which objects hide.
+        PHOTO,
+        TrainingConfig(steps=300, batch=2, learning_rate=2e-3, warmup=20, ema=0.99, precision="bfloat16",
+                       own_masks_from=0.0, presence=1.0, checkpoint_every=50, start="parts:stages/sst-photo-2",
+                       freeze=("backbone.", "project.", "layers.", "matching.", "decoder."), seed=2),
+        LONG.replace(photo_ratio=0.5, pasted=0.9, hidden=0.9)),
     # The paper's setting and its rival's, trained on DAVIS 2017 alone; both want --pretrained weights of the backbone.
     "sst-paper": RunConfig(MODELS["sst-r101-paper"], CFBI, CFBI_CLIPS),
     "cfbi": RunConfig(MODELS["cfbi-r101"], CFBI.replace(steps=50_000), CFBI_CLIPS),
