@@ -383,6 +383,7 @@ def test_a_stopped_scoring_goes_on_and_its_record_makes_the_card(finished, tmp_p
     monkeypatch.setattr(paths, "FIGURES", tmp_path / "figures")
     monkeypatch.setattr(paths, "TABLES", tmp_path / "tables")
     monkeypatch.setitem(DATASETS, "sst-occlusion", small_benchmark())
+    monkeypatch.setitem(DATASETS, "sst-occlusion-2", dataclasses.replace(DATASETS["sst-occlusion-2"], benchmark=None))
     monkeypatch.delenv("SST_DAVIS", raising=False)
     releasing.release(finished, "sst-test", "generated")
     first, second = validation.sequences_of("sst-occlusion")

@@ -129,7 +129,8 @@ DATASETS: Registry[DataSet] = Registry(
     DataSet("sst-occlusion-2", lazily("sstlib.datasets.sst_occlusion_2:open_split"), ("val", "test"), terms=GENERATED,
             derived=FREE, license="mit", scored="test",
             content=lazily("sstlib.datasets.sst_occlusion_2:content_hash"),
-            scenes=lazily("sstlib.datasets.sst_occlusion_2:scenes")),
+            scenes=lazily("sstlib.datasets.sst_occlusion_2:scenes"),
+            benchmark=Benchmark("test", "sst-occlusion 2 test, 24 paired scenes")),
     DataSet("davis-occlusion", lazily("sstlib.datasets.davis_occlusion:open_split"), ("train", "val", "test"),
             terms="composed of your own DAVIS 2016, whose terms it has: non-commercial research with attribution",
             derived="Non-commercial research only, with attribution, as DAVIS 2016 (CC BY-NC 4.0; Perazzi et al., "
