@@ -81,12 +81,12 @@ def test_legs_follow_each_other_and_leave_the_held_out_alone():
 
 
 def test_the_third_leg_teaches_the_presence_head_alone():
-    """Masks are those of the second leg, but for what is held back."""
+    """And of it what is made of the comparison. Masks are those of the second leg, but for what is held back."""
     config = PRESETS["sst-photo-3"]
     torch.manual_seed(0)
     network = freeze(build(config.model), config.training.freeze)
     learning = {name for name, parameter in network.named_parameters() if parameter.requires_grad}
-    assert learning == {name for name, _ in network.named_parameters() if name.startswith("presence.")}
+    assert learning == {"presence.compared.weight", "presence.compared.bias"}
     assert PRESETS["sst-photo-2"].model == config.model.replace(presence_compared=False)
 
 

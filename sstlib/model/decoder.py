@@ -96,15 +96,17 @@ class PresenceHead(nn.Module):
 
     Args:
         channels: of the decoder's features.
-        compared: further numbers of each object.
+        compared: further numbers of each object, which speak for themselves: few and added at the end, so that little
+            data teaches what they are worth.
     """
 
     def __init__(self, channels: int, compared: int = 0, hidden: int = 64):
         super().__init__()
         self.hidden, self.out = nn.Linear(2 * channels + 2, hidden), nn.Linear(hidden, 2)
-        self.compared = nn.Linear(compared, hidden, bias=False) if compared else None
+        self.compared = nn.Linear(compared, 2) if compared else None
         if compared:  # so that weights without them can be gone on with
             nn.init.zeros_(self.compared.weight)
+            nn.init.zeros_(self.compared.bias)
         nn.init.zeros_(self.out.weight)
         # Most objects are in sight and well segmented; so nothing is held back at first
         nn.init.constant_(self.out.bias, 3.0)
@@ -114,8 +116,8 @@ class PresenceHead(nn.Module):
                 compared: Float[Tensor, "batch object compared"] | None = None) -> Float[Tensor, "batch object 2"]:
         shown = torch.stack([share.mean((2, 3)).sqrt(), share.amax((2, 3))], 2)
         seen = torch.cat([around.mean((2, 3)), around.amax((2, 3))], 1).unflatten(0, shown.shape[:2])
-        hidden = self.hidden(torch.cat([seen, shown.to(seen.dtype)], 2))
-        return self.out(F.relu(hidden if compared is None else hidden + self.compared(compared.to(seen.dtype))))
+        told = self.out(F.relu(self.hidden(torch.cat([seen, shown.to(seen.dtype)], 2))))
+        return told if compared is None else told + self.compared(compared.to(seen.dtype))
 
 
 def _add_shared(x: Tensor, shared: Tensor) -> Tensor:

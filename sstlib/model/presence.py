@@ -27,8 +27,8 @@ def likeness(memory: Memory) -> Float[Tensor, " object"]:
 
 def unlikeness(share: Float[Tensor, "batch object fine_height fine_width"], features: Features,
                memory: Memory) -> Float[Tensor, "batch object 2"]:
-    """How little what a predicted mask holds is like what the given masks hold: log(1.01 - cosine) of mean embeddings
-    and of mean features of the dense matching.
+    """How little what a predicted mask holds is like what the given masks hold: log(10.1 - 10 cosine) of mean
+    embeddings and of mean features of the dense matching.
 
     Where an object is hidden, masks that stay behind lie on an occluder or on one of its kind, which the decoder cannot
     tell as well from what it sees around them.
@@ -36,7 +36,8 @@ def unlikeness(share: Float[Tensor, "batch object fine_height fine_width"], feat
     given = sum(_sums(r.content["match"], r.memberships) for r in memory.references)
     pairs = ((_sums(features.embedding, share), memory.reference[:, :, 0, :-1]),
              (_sums(features.derived["match"], share), given))
-    return torch.stack([(1.01 - F.cosine_similarity(own.float(), known.float(), -1)).log() for own, known in pairs], 2)
+    cosine = torch.stack([F.cosine_similarity(own.float(), known.float(), -1) for own, known in pairs], 2)
+    return (10.1 - 10 * cosine).log()
 
 
 def _sums(features: Float[Tensor, "batch channels height width"],
