@@ -63,6 +63,8 @@ def loop_passage(predicted, labels, amodal, predicted_control, control):
         for name, frames in windows.items():
             found[name + suffix] = np.mean([quality(p[t], truth[t], 1) for t in frames])
         found["bystander" + suffix] = np.mean([quality(p[t], truth[t], 2) for t in windows["back"]])
+        returning = [t for t in range(hidden[-1] + 1, time) if shares[t] > 0][:5]
+        found["returning" + suffix] = np.mean([region_similarity(p[t] == 1, truth[t] == 1) for t in returning])
         covered = [(p[t][truth[t] == 1] == 2).mean() >= 0.5 for t in windows["back"]]
         found["swapped" + suffix] = np.mean(covered)
     return found

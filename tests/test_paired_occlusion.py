@@ -13,6 +13,8 @@ from sstlib.evaluation import Evaluation
 from sstlib.evaluation import passages as scored
 from sstlib.evaluation.occlusion_windows import Windows, first_copied, nothing_predicted
 from sstlib.evaluation.passages import segment_scenes
+from sstlib.experiments import card
+from sstlib.experiments.records import RunRecord
 from sstlib.synthetic.paired import FRAMES, LENGTHS
 from sstlib.synthetic.spec import BACK
 
@@ -126,6 +128,30 @@ def toy(monkeypatch):
     return rows
 
 
+def test_a_card_tells_what_an_occlusion_costs(toy):
+    """A mask that comes back after a frame in which the square is seen again: J 0, then 1 in the four after it."""
+    def late(frames, labels):
+        seen = (labels == 1).any((1, 2))
+        returns = np.flatnonzero(~seen)
+        predicted = (labels == 1).astype(np.uint8)
+        if len(returns):
+            predicted[returns[-1] + 1] = 0
+            predicted[returns, 0, 0] = 1
+        return predicted
+
+    found = segment_scenes(toy, late)
+    table = {"lengths": [2, 5], "scenes": ["0", "1"], "tables": {"predictions": found.to_dict()}}
+    record = RunRecord("davis-occlusion", "sst-new", 0, {}, {"occlusion": {"passages": table}}, {},
+                       {"data": "toys 1 test"})
+    text = card._hidden(record)
+    assert "toys 1 test" in text[0] and text[2].startswith("2 scenes") and card._hidden(None) == []
+    area = toy[0][0].amodal[0].sum()
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text if line.startswith("| this network")]
+    for row, length in zip(rows, ("2", "5"), strict=True):
+        assert row[:5] == ["this network", length, "80.0 (80.0 to 80.0)", "100.0", f"{1 / area:.2f}"]
+        assert row[5] == "100.0"
+
+
 def test_a_folder_of_masks_is_scored_in_pairs_with_floors_beside_it(toy, tmp_path, capsys):
     """The masks follow the square until it is hidden, and then stay empty: all is lost after, nothing claimed."""
     for row in toy:
@@ -145,10 +171,14 @@ def test_a_folder_of_masks_is_scored_in_pairs_with_floors_beside_it(toy, tmp_pat
     assert [row["hidden for"] for row in mine] == [2, 5]
     for row in mine:
         assert (row["before"], row["claimed"], row["back"], row["control back"]) == (1, 0, 0, 1)
-        assert row["loss"].mean == row["loss"].low == 1 and np.isnan(row["bystander"])
+        assert row["loss"].mean == row["loss"].low == 1 and np.isnan(row["bystander"]) and row["J returning"] == 0
     assert all(row["claimed"] == row["back"] == 1 for row in copied) and all(row["back"] == 0 for row in empty)
-    assert main([*call, "--sequences", "0-0", "0-2"]) == 2
-    assert "name all clips of a scene; missing: 0-5" in capsys.readouterr().err
+    for names, message in ((["0-2"], "missing: 0-0"), (["0-0", "1-0"], "name clips with an occlusion"),
+                           (["0-0", "0-2", "1-0", "1-5"], "missing: 0-5, 1-2")):
+        assert main([*call, "--sequences", *names]) == 2 and message in capsys.readouterr().err
+    assert main([*call, "--sequences", "0-0", "0-5", "1-0", "1-5"]) == 0
+    assert Evaluation.read(record).occlusion["passages"]["lengths"] == [5]
+    capsys.readouterr()
     assert main([*call, "--sequences", "0-0", "0-2", "0-5"]) == 0 and "through 1 occlusions" in capsys.readouterr().out
     assert main([*call, "--sequences", "0-3"]) == 2 and "has no 0-3" in capsys.readouterr().err
     (tmp_path / "masks" / "1-5" / "00007.png").unlink()

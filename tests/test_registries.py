@@ -117,7 +117,7 @@ def test_a_data_set_is_listed_scored_and_trained_on_by_its_name(toy_data, tmp_pa
 
 
 def test_a_data_set_s_terms_are_in_the_card_and_its_scores_in_table_and_figure(toy_data, place, monkeypatch, capsys):
-    for name in ("sst-occlusion", "sst-occlusion-2"):  # an hour of segmenting
+    for name in ("sst-occlusion", "sst-occlusion-2", "davis-occlusion"):  # an hour of segmenting
         monkeypatch.setitem(DATASETS, name, dataclasses.replace(DATASETS[name], benchmark=None))
     config = RunConfig(MODELS["sst-tiny"], TrainingConfig(steps=2)).with_changes(
         ["data.real=toy-squares", "data.real_ratio=0.5"])

@@ -135,6 +135,8 @@ DATASETS: Registry[DataSet] = Registry(
             terms="composed of your own DAVIS 2016, whose terms it has: non-commercial research with attribution",
             derived="Non-commercial research only, with attribution, as DAVIS 2016 (CC BY-NC 4.0; Perazzi et al., "
             "CVPR 2016) asks of what is made from it.", license="cc-by-nc-4.0", scored="test",
+            benchmark=Benchmark("test", "davis-occlusion 1 test, 0, 4 and 16 frames hidden",
+                                lambda one: one.length in (0, 4, 16)),
             content=lazily("sstlib.datasets.davis_occlusion:content_hash"),
             scenes=lazily("sstlib.datasets.davis_occlusion:scenes")),
 )

@@ -31,6 +31,7 @@ class Track:
         claimed: predicted pixels of the target over those of its full mask; NaN while it is outside the frame.
         bystander: mean J&F of the other objects that can be seen, NaN without one.
         swapped: another object's label covers at least half of what is seen of the target.
+        overlap: J of the target.
     """
 
     quality: Float[np.ndarray, "time"]
@@ -38,6 +39,7 @@ class Track:
     claimed: Float[np.ndarray, "time"]
     bystander: Float[np.ndarray, "time"]
     swapped: Bool[np.ndarray, "time"]
+    overlap: Float[np.ndarray, "time"]
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,7 @@ class Windows:
     hidden: Int[np.ndarray, "hidden"]
     back: Int[np.ndarray, "back"]
     end: Int[np.ndarray, "end"]
+    returning: Int[np.ndarray, "returning"]  # the first frames in which anything of it is seen again
 
     @classmethod
     def of(cls, visible: Float[np.ndarray, "time"]) -> "Windows":
@@ -65,7 +68,9 @@ class Windows:
         whole = np.flatnonzero(visible >= WHOLE)
         whole = whole[whole > 0]
         back = whole[whole > hidden[-1]]
-        return cls(whole[whole < hidden[0]], hidden, back[:BACK], back[back >= len(visible) - END])
+        seen = np.flatnonzero(visible > 0)
+        return cls(whole[whole < hidden[0]], hidden, back[:BACK], back[back >= len(visible) - END],
+                   seen[seen > hidden[-1]][:SOON])
 
 
 @dataclass(frozen=True)
@@ -80,6 +85,7 @@ class Passage:
         end: the same in the whole frames among the clip's last `END`.
         bystander: mean J&F of the other objects in the frames of `back`.
         swapped: share of the frames of `back` in which the target bears another object's label.
+        returning: mean J of the target in the first `SOON` frames in which anything of it is seen again.
     """
 
     before: float
@@ -89,12 +95,14 @@ class Passage:
     end: float
     bystander: float
     swapped: float
+    returning: float
     before_control: float
     back_control: float
     soon_control: float
     end_control: float
     bystander_control: float
     swapped_control: float
+    returning_control: float
 
 
 @dataclass(frozen=True)
@@ -169,21 +177,22 @@ def follow(
     share = np.full((2, len(labels)), np.nan)
     np.divide([seen.sum((1, 2)), (predicted == target).sum((1, 2))], area, out=share, where=area > 0)
     rows = [_frame(*pair, target) for pair in zip(predicted, labels)]
-    quality, bystander = np.array([row[:2] for row in rows]).reshape(-1, 2).T
-    return Track(quality, share[0], share[1], bystander, np.array([row[2] for row in rows], bool))
+    quality, bystander, overlap = np.array([row[:3] for row in rows]).reshape(-1, 3).T
+    return Track(quality, share[0], share[1], bystander, np.array([row[3] for row in rows], bool), overlap)
 
 
 def _frame(
     predicted: UInt8[np.ndarray, "height width"], labels: UInt8[np.ndarray, "height width"], target: int
-) -> tuple[float, float, bool]:
+) -> tuple[float, float, float, bool]:
     others = [value for value in object_ids(labels) if value != target]
     counts = frame_counts(predicted, labels, [target, *others])
-    scores = (similarity(counts) + accuracy(counts)) / 2
+    overlaps = similarity(counts)
+    scores = (overlaps + accuracy(counts)) / 2
     votes = np.bincount(predicted[labels == target], minlength=VOID + 1)
     total = votes.sum()
     votes[[0, target, VOID]] = 0
     swapped = 2 * int(votes.max()) >= int(total) > 0
-    return float(scores[0]), float(scores[1:].mean()) if others else np.nan, swapped
+    return float(scores[0]), float(scores[1:].mean()) if others else np.nan, float(overlaps[0]), swapped
 
 
 def passage(occluded: Track, control: Track) -> Passage:
@@ -208,6 +217,7 @@ def passage(occluded: Track, control: Track) -> Passage:
         values |= {name + suffix: _mean(track.quality[at]) for name, at in frames.items()}
         values["bystander" + suffix] = _mean(track.bystander[windows.back])
         values["swapped" + suffix] = _mean(track.swapped[windows.back])
+        values["returning" + suffix] = _mean(track.overlap[windows.returning])
     return Passage(**values)
 
 

@@ -28,9 +28,10 @@ Labels = UInt8[np.ndarray, "time height width"]
 Mask = UInt8[np.ndarray, "height width"]
 FLOORS = {"first mask copied": first_copied, "nothing predicted": nothing_predicted}  # what follows nothing
 
-WINDOWS = {  # of a row, and the field of `Passage` that it is the mean of; J&F of the target but for the second
-    "before": "before", "claimed": "claimed", "back": "back", "control back": "back_control", "end": "end",
-    "control end": "end_control", "bystander": "bystander"}
+WINDOWS = {  # of a row, and the field of `Passage` that it is the mean of; J&F unless it says J or area
+    "before": "before", "claimed": "claimed", "J returning": "returning",
+    "J control": "returning_control", "back": "back",
+    "control back": "back_control", "end": "end", "control end": "end_control", "bystander": "bystander"}
 
 
 @runtime_checkable
@@ -83,7 +84,7 @@ def evaluate_scenes(predictions: str | Path, name: str = "sst-occlusion-2", spli
         predictions: the folder.
         name, split: a data set of paired scenes, and its split.
         folder: where the data are that it is made of, if of any.
-        sequences: names of clips; every scene of which one is named must have all of its clips named.
+        sequences: names of clips, each scene's control among them, and the same lengths of every scene.
         missing, progress: as `evaluate_clips`; a bar on the screen.
 
     Raises:
@@ -124,9 +125,14 @@ def _whole_scenes(scenes: list[tuple], names: Sequence[str] | None, where: str) 
     known = {clip.name: row for row in scenes for clip in row}
     if unknown := sorted(set(names) - set(known)):
         raise ValueError(f"{where} has no {', '.join(unknown)}; it has {', '.join(known)}")
-    chosen = [row for row in scenes if {clip.name for clip in row} & set(names)]
+    wanted = {clip.length for row in scenes for clip in row if clip.name in names} | {0}
+    chosen = [tuple(clip for clip in row if clip.length in wanted)
+              for row in scenes if {clip.name for clip in row} & set(names)]
+    if len(wanted) == 1:
+        raise ValueError("scenes are scored as pairs, so name clips with an occlusion beside their controls")
     if gone := [clip.name for row in chosen for clip in row if clip.name not in names]:
-        raise ValueError(f"scenes are scored as pairs, so name all clips of a scene; missing: {', '.join(gone)}")
+        raise ValueError("scenes are scored as pairs, so name a scene's control and the same lengths of every scene; "
+                         f"missing: {', '.join(gone)}")
     return chosen
 
 

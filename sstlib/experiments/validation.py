@@ -198,6 +198,15 @@ def interval(record: records.RunRecord) -> tuple[float, float, float]:
     return 100 * found.mean, 100 * found.low, 100 * found.high
 
 
+def tenths(record: records.RunRecord) -> list[float]:
+    """Mean J in each tenth of a sequence, in percent: the frames in which masks are predicted, in order, over all
+    sequences of one object.
+    """
+    values = [np.array_split(np.array(frames["J"]), 10) for frames in record.metrics["frames"].values()
+              if len(frames["J"]) >= 10]
+    return [100 * float(np.mean([parts[k].mean() for parts in values])) for k in range(10)]
+
+
 def extremes(record: records.RunRecord) -> dict[str, str]:
     """The best, the median and the worst sequence of a record by J&F."""
     order = sorted(record.metrics["sequences"], key=lambda name: record.metrics["sequences"][name]["J&F"])
