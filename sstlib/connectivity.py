@@ -258,8 +258,8 @@ def products(pattern: Connectivity, size: Size) -> list[Product]:
     if type(pattern).mask is not Connectivity.mask:
         raise ValueError(f"{pattern.name} defines a mask of its own, which only `relations` may decide; define "
                          "relations instead")
-    found = checked(pattern.name, pattern.relations(size), size)
-    return [(numpy.tril(along_time), *rest) for along_time, *rest in found] if pattern.causal else found
+    terms = checked(pattern.name, pattern.relations(size), size)
+    return [(numpy.tril(along_time), *rest) for along_time, *rest in terms] if pattern.causal else terms
 
 
 def attended(queried: int, pattern: Connectivity, size: Size) -> list[Product]:

@@ -85,14 +85,14 @@ class Config:
 
     def differences(self: C, other: C) -> dict[str, tuple[Any, Any]]:
         """The fields in which another configuration differs, as PART.KEY: the value here and the value there."""
-        found = {}
+        changes = {}
         for name in kinds(type(self)):
             own, others = getattr(self, name), getattr(other, name)
             if isinstance(own, Config):
-                found |= {f"{name}.{key}": values for key, values in own.differences(others).items()}
+                changes |= {f"{name}.{key}": values for key, values in own.differences(others).items()}
             elif own != others:
-                found[name] = own, others
-        return found
+                changes[name] = own, others
+        return changes
 
     def replace(self: C, **changes: Any) -> C:
         """A copy with some fields changed."""

@@ -32,8 +32,8 @@ def compiler() -> str | None:
     if wanted == "0":
         return None
     for name in filter(None, (os.environ.get("CXX"), "c++", "g++", "clang++")):
-        if found := shutil.which(name):
-            return found
+        if program := shutil.which(name):
+            return program
     print("sstlib: no C++ compiler found (tried $CXX, c++, g++, clang++); PyTorch implementations are used instead, "
           "with the same results and less speed", file=sys.stderr)
     return None

@@ -50,15 +50,15 @@ def disjoint(products: Sequence[Product]) -> list[Product]:
     related when one of them relates them. So pairs of frames, and then of rows, are taken together that are in the
     same.
     """
-    found: dict[tuple[bytes, bytes], Product] = {}
+    distinct: dict[tuple[bytes, bytes], Product] = {}
     for members, along_time in _alike([product[0] for product in products]):
         for rows, along_y in _alike([products[member][1] for member in members]):
             along_x = numpy.logical_or.reduce([products[members[row]][2] for row in rows])
             if along_x.any():
                 same = along_y.tobytes(), along_x.tobytes()
-                along_time_too = found[same][0] | along_time if same in found else along_time
-                found[same] = along_time_too, along_y, along_x
-    return list(found.values())
+                along_time_too = distinct[same][0] | along_time if same in distinct else along_time
+                distinct[same] = along_time_too, along_y, along_x
+    return list(distinct.values())
 
 
 def _alike(relations: Sequence[numpy.ndarray]) -> Iterator[tuple[list[int], numpy.ndarray]]:

@@ -39,20 +39,20 @@ def mask_from_box(frame: Shaped[np.ndarray, "..."], box: Box) -> Bool[np.ndarray
     """
     height, width = _checked(frame)
     left, top, across, down = (Number(-1e6, 1e6).check(value, "a number of the box") for value in box)
-    said = f"the box {left:g},{top:g},{across:g},{down:g} (left, top, width, height)"
+    box_text = f"the box {left:g},{top:g},{across:g},{down:g} (left, top, width, height)"
     if across <= 0 or down <= 0 or left < 0 or top < 0 or left + across > width or top + down > height:
-        raise ValueError(f"{said} is not in the frame, which is {width}x{height} pixels")
+        raise ValueError(f"{box_text} is not in the frame, which is {width}x{height} pixels")
     inside = np.zeros((height, width), bool)
     inside[round(top):round(top + down), round(left):round(left + across)] = True
     if inside.sum() < FEWEST or inside.all():
-        raise ValueError(f"{said} {'is the whole frame' if inside.all() else 'holds too little'}; GrabCut needs pixels "
-                         "on both sides of the outline: draw a polygon")
+        fault = "is the whole frame" if inside.all() else "holds too little"
+        raise ValueError(f"{box_text} {fault}; GrabCut needs pixels on both sides of the outline: draw a polygon")
     rows, columns = (slice(max(0, round(start - MARGIN * length) - 8), round(start + (1 + MARGIN) * length) + 8)
                      for start, length in ((top, down), (left, across)))
     mask = np.zeros((height, width), bool)
     mask[rows, columns] = _cut(frame[rows, columns], np.where(inside[rows, columns], MAYBE_OBJECT, BACKGROUND))
     if not (mask & inside).any():
-        raise ValueError(f"nothing in {said} differs in color from what is around it; give points, or a polygon")
+        raise ValueError(f"nothing in {box_text} differs in color from what is around it; give points, or a polygon")
     return mask & inside
 
 

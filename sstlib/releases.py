@@ -190,6 +190,7 @@ def _require_finite(tensors: Mapping[str, torch.Tensor], source: str) -> None:
     _require_none(wrong, f"{source} holds numbers that are not finite, so that it is damaged or of a run that diverged")
 
 
-def _require_none(wrong: list[str], what: str) -> None:
+def _require_none(wrong: list[str], message: str) -> None:
     if wrong:
-        raise ValueError(f"{what}: {'; '.join(wrong[:8])}" + (f"; and {len(wrong) - 8} more" if len(wrong) > 8 else ""))
+        rest = f"; and {len(wrong) - 8} more" if len(wrong) > 8 else ""
+        raise ValueError(f"{message}: {'; '.join(wrong[:8])}{rest}")

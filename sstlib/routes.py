@@ -64,10 +64,10 @@ def axis_routes(features: Float[np.ndarray, "time height width channels"], start
     """Weights of the 3! routes that change one coordinate a hop, by the order of the axes, e.g. "xyt" (section 7)."""
     weights = {}
     for order in permutations((2, 1, 0)):
-        here, weight = start, 1.0
+        cell, weight = start, 1.0
         for axis in order:
-            there = tuple(end[i] if i == axis else here[i] for i in range(3))
-            here, weight = there, weight * float(features[here] @ features[there])
+            following = tuple(end[i] if i == axis else cell[i] for i in range(3))
+            cell, weight = following, weight * float(features[cell] @ features[following])
         weights["".join("tyx"[axis] for axis in order)] = weight
     return weights
 
@@ -97,8 +97,8 @@ def strongest_routes(maps: Sequence[Float[np.ndarray, "_ keys"]], start: int, en
         came, to = (best // len(keys), best % len(keys)) if last else (best, np.broadcast_to(keys, best.shape))
         steps = trail.reshape(-1, trail.shape[-1])[came]
         weight, trail = np.take_along_axis(onward, best, axis=0), np.concatenate([steps, to[..., None]], axis=-1)
-    found = zip(weight[:, 0].tolist(), trail[:, 0].tolist(), strict=True)
-    return [(value, tuple(cells)) for value, cells in found if value > 0]
+    routes = zip(weight[:, 0].tolist(), trail[:, 0].tolist(), strict=True)
+    return [(value, tuple(cells)) for value, cells in routes if value > 0]
 
 
 def cell_means(pixels: Shaped[np.ndarray, "time rows columns *channels"],
@@ -195,7 +195,7 @@ def attention_maps(network: nn.Module, frames: Float[torch.Tensor, "time 3 heigh
     for hook in hooks:
         hook.remove()
     rows = {layer: [_mean_map(network, *call) for call in seen if call[0] is layer] for layer in network.layers}
-    cells = max(row.shape[1] for found in rows.values() for row in found)
+    cells = max(row.shape[1] for layers in rows.values() for row in layers)
     return [
         np.concatenate([np.pad(row, ((0, 0), (0, cells - row.shape[1]))) for row in rows[layer]])
         for layer in reversed(network.layers)

@@ -25,7 +25,7 @@ def shown(value: Any) -> str:
 
 @dataclass(frozen=True)
 class Kind:
-    """Any value; the subclasses know better. `check` returns the value as it is kept, `read` makes one of a text,
+    """Any value; the subclasses know better. `check` returns the value in its normal form, `read` makes one of a text,
     unchecked.
     """
 
@@ -38,8 +38,8 @@ class Kind:
         """Whether the value is of this kind."""
         return True
 
-    def kept(self, value: Any) -> Any:
-        """A value that fits, in the one form in which it is kept."""
+    def normalized(self, value: Any) -> Any:
+        """A value that fits, in its normal form."""
         return value
 
     def read(self, text: str) -> Any:
@@ -50,14 +50,14 @@ class Kind:
             return text
 
     def check(self, value: Any, name: str) -> Any:
-        """The value as it is kept.
+        """The value in its normal form.
 
         Raises:
             ValueError: it is of another type or out of range; names it, what was given and what is expected.
         """
         if not self.fits(value):
             raise ValueError(f"{name} is {shown(value)}; expected {self.says}{self._advice(value)}")
-        return self.kept(value)
+        return self.normalized(value)
 
     def _advice(self, value: Any) -> str:
         return ""
@@ -77,7 +77,7 @@ class Whole(Kind):
     def fits(self, value: Any) -> bool:
         return isinstance(value, numbers.Integral) and not isinstance(value, bool) and self.least <= value <= self.most
 
-    def kept(self, value: Any) -> int:
+    def normalized(self, value: Any) -> int:
         return int(value)
 
     def _advice(self, value: Any) -> str:
@@ -109,7 +109,7 @@ class Number(Kind):
             return False
         return math.isfinite(number) and self.least <= number <= self.most and not (self.above and number == self.least)
 
-    def kept(self, value: Any) -> float:
+    def normalized(self, value: Any) -> float:
         return float(value)
 
 
@@ -170,11 +170,11 @@ class Texts(Kind):
         return f"a list of {self.least} to {self.most} texts"
 
     def fits(self, value: Any) -> bool:
-        items = self.kept(value) if isinstance(value, str | list | tuple) else None
+        items = self.normalized(value) if isinstance(value, str | list | tuple) else None
         return items is not None and self.least <= len(items) <= self.most and all(
             isinstance(item, str) for item in items)
 
-    def kept(self, value: Any) -> tuple:
+    def normalized(self, value: Any) -> tuple:
         return (value,) if isinstance(value, str) else tuple(value)
 
     def read(self, text: str) -> Any:

@@ -102,7 +102,7 @@ def test_stm_keeps_the_given_every_fifth_and_the_latest_frame():
     for t in range(64):
         memory = network.remember(memory, features, masks, given=[1] if t == 3 else ())
     assert [r.time for r in memory.recent] == [25, 30, 35, 40, 45, 50, 55, 60, 63]
-    assert len(memory.recent) == STM.KEPT + 1
+    assert len(memory.recent) == STM.CAPACITY + 1
     assert [r.time for r in memory.references] == [0, 3]
 
 

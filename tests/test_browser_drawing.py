@@ -20,7 +20,7 @@ from sstlib.drawing import annotator
 from sstlib.drawing.drawn import labels_of, mask_bytes
 from sstlib.releases import find
 from sstlib.synthetic import random_spec, render
-from sstlib.video import Reading, read_mask, write_mask, write_picture, written_here
+from sstlib.video import Reading, is_signed, read_mask, write_mask, write_picture
 
 pytestmark = pytest.mark.browser
 SETUP = """
@@ -302,7 +302,7 @@ def test_objects_files_and_a_second_view(lab, tmp_path):
         lab.click("Save this frame")
     download.value.save_as(tmp_path / "saved.png")
     np.testing.assert_array_equal(read_mask(tmp_path / "saved.png"), lab.mask())
-    assert written_here(tmp_path / "saved.png") and download.value.suggested_filename == "00000.png"
+    assert is_signed(tmp_path / "saved.png") and download.value.suggested_filename == "00000.png"
     given = np.zeros((480, 854), np.uint8)
     given[100:200, 30:700] = 5
     write_mask(tmp_path / "given.png", given)

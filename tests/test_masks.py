@@ -285,7 +285,7 @@ def test_only_masks_written_here_count_as_that(tmp_path):
     video.write_mask(tmp_path / "ours.png", TWO)
     indexed(TWO, None).save(tmp_path / "other.png")
     (tmp_path / "none.png").write_bytes(b"no image")
-    assert [video.written_here(tmp_path / f"{name}.png") for name in ("ours", "other", "none")] == [True, False, False]
+    assert [video.is_signed(tmp_path / f"{name}.png") for name in ("ours", "other", "none")] == [True, False, False]
     video.write_mask(tmp_path / "void.png", np.uint8(BAR) * 255)  # by id, as all that is written here
     np.testing.assert_array_equal(video.read_mask(tmp_path / "void.png"), np.uint8(BAR) * 255)
 

@@ -142,7 +142,7 @@ def test_agreement_of_boundaries_splits_what_the_counts_sum():
     expected = [row[4], row[2] - row[4], row[5], row[3] - row[5]]
     assert [int(part.sum()) for part in agreement] == expected
     np.testing.assert_array_equal(agreement.matched | agreement.false, metrics.boundary(prediction))
-    np.testing.assert_array_equal(agreement.found | agreement.missed, metrics.boundary(truth))
+    np.testing.assert_array_equal(agreement.recalled | agreement.missed, metrics.boundary(truth))
 
 
 def test_swapping_prediction_and_truth_swaps_precision_and_recall():

@@ -50,8 +50,8 @@ def test_a_correction_that_is_forgotten_is_seen(clip, monkeypatch):
     monkeypatch.setattr(promises, "Segmenter", Stubborn)
     rows = promises.corrections(NETWORK, [clip])
     assert rows[0]["J corrected"] < rows[0]["J started"]
-    assert "differ by at most 0" in entered.corrections_said({"rows": rows}) and "0.0000 to" in (
-        entered.corrections_said({"rows": rows}))
+    assert "differ by at most 0" in entered.corrections_summary({"rows": rows}) and "0.0000 to" in (
+        entered.corrections_summary({"rows": rows}))
 
 
 def test_short_clips_are_left_out(clip):
@@ -63,5 +63,5 @@ def test_threads_and_sizes_are_measured_in_turns(clip):
     assert set(rows[0]) == {"clip", "J", "J at 1080p", "seconds", "seconds at 1080p"} and rows[0]["seconds"] > 0
     record = {"rows": [{"busy cores": busy, "threads": 2, "seconds with 1": 2.0, "seconds with all": seconds}
                        for busy, seconds in ((0, 1.0), (0, 1.2), (1, 2.0), (1, 2.2))]}
-    assert entered.threads_said(record) == ("0 cores busy: all threads take 0.55 times as long as one\n"
-                                            "1 cores busy: all threads take 1.05 times as long as one")
+    assert entered.threads_summary(record) == ("0 cores busy: all threads take 0.55 times as long as one\n"
+                                               "1 cores busy: all threads take 1.05 times as long as one")

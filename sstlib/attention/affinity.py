@@ -156,13 +156,13 @@ def backward(grad: Tensor, query: Tensor, key: Tensor, logsumexp: Tensor, member
                              device=key.device)
     group = torch.arange(groups, device=key.device)[:, None]
     for number in range(objects):
-        found = argmax[:, :, number].flatten(0, 1).flatten(1)
-        g = torch.where(found >= 0, grad[:, :, number].flatten(0, 1).flatten(1), 0)
-        rows = (found.clamp_min(0) + group * k.shape[1]).flatten()
+        cells = argmax[:, :, number].flatten(0, 1).flatten(1)
+        g = torch.where(cells >= 0, grad[:, :, number].flatten(0, 1).flatten(1), 0)
+        rows = (cells.clamp_min(0) + group * k.shape[1]).flatten()
         best = k.flatten(0, 1)[rows].view_as(q)
         value, a, b, c, d = slopes(q, best, lse, biases, kind, scale)
         if members is not None:
-            weighed = (found.clamp_min(0) + group // heads * k.shape[1]).flatten()
+            weighed = (cells.clamp_min(0) + group // heads * k.shape[1]).flatten()
             to_members[number].index_add_(0, weighed, (g * value).flatten())
             g = g * members[:, number].to(wide).flatten()[weighed].view_as(g)
         a, b, c, d = ((g * t)[..., None] for t in (a, b, c, d))

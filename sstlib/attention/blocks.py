@@ -101,7 +101,7 @@ def pieces(pattern: Connectivity, size: Size, queried: int, fused: bool, dtype: 
     split = _along(pattern, 0, along_y, rows), _along(pattern, 1, along_x, columns)
     place = lambda y, x: torch.from_numpy(
         (y[:, None, :, None] * width + x[None, :, None, :]).reshape(len(y) * len(x), -1)).to(device)
-    found = []
+    result = []
     for (qy, ky, related_y), (qx, kx, related_x) in itertools.product(*split):
         related = numpy.kron(related_y, related_x)
         bias = None if related.all() else torch.zeros(related.shape, dtype=dtype).masked_fill_(
@@ -109,8 +109,8 @@ def pieces(pattern: Connectivity, size: Size, queried: int, fused: bool, dtype: 
         for first in range(min(time, getattr(pattern, "temporal_stride", 1))):
             frames = torch.arange(first, time, getattr(pattern, "temporal_stride", 1), device=device)
             if last := int((frames >= time - queried).sum()):
-                found.append(Pieces(place(qy, qx), place(ky, kx), bias, frames, last))
-    return tuple(found)
+                result.append(Pieces(place(qy, qx), place(ky, kx), bias, frames, last))
+    return tuple(result)
 
 
 class Chunk(NamedTuple):
@@ -189,17 +189,17 @@ def forward(query: Tensor, key: Tensor, value: Tensor, pattern: Connectivity, si
             out, norm = q.new_empty(*q.shape[:-1], v.shape[-1]), q.new_empty(q.shape[:-1])
             sides = Sides.of(chunk, rank, terms) if ranks else None
             for rows, seen, earlier in some.spans(pattern.causal, step):
-                here, ranked = (q[:, :, rows], k[:, :, seen], v[:, :, seen]), ranks and earlier.stop > 0
+                inputs, ranked = (q[:, :, rows], k[:, :, seen], v[:, :, seen]), ranks and earlier.stop > 0
                 if ranked or not fused:
-                    found = scores(here[0] * (scale if fused else scale * LOG2E), k[:, :, earlier if fused else seen],
-                                   some.bias)
+                    raw = scores(inputs[0] * (scale if fused else scale * LOG2E), k[:, :, earlier if fused else seen],
+                                 some.bias)
                 if ranked:
-                    natural = found if fused else found[..., earlier] * LN2
+                    natural = raw if fused else raw[..., earlier] * LN2
                     _rank(natural, rank, sides, chunk, rows, earlier, best, argmax if remember else None)
                 if fused:
-                    out[:, :, rows], norm[:, :, rows] = _fused(*here, mask[rows, seen] if exact else mask, scale)
+                    out[:, :, rows], norm[:, :, rows] = _fused(*inputs, mask[rows, seen] if exact else mask, scale)
                 else:
-                    out[:, :, rows], norm[:, :, rows] = weighed(found, here[2])
+                    out[:, :, rows], norm[:, :, rows] = weighed(raw, inputs[2])
             chunk.put(output, out)
             chunk.put(lse, norm)
     if ranks:
@@ -224,14 +224,14 @@ class Sides(NamedTuple):
 
     @classmethod
     def of(cls, chunk: Chunk, rank: Ranking, terms: list[Tensor]) -> "Sides":
-        here = [chunk.take(term, chunk.keys)[:, :, None] for term in terms]
-        absent = whole = [0] * len(here)
+        gathered = [chunk.take(term, chunk.keys)[:, :, None] for term in terms]
+        absent = whole = [0] * len(gathered)
         if chunk.keys.device.type == "cpu":  # a GPU would have to wait for the answer
-            absent = [_first(term > rank.least) for term in here]
-            whole = [_first(term != 0) for term in here] if rank.mode == "add" else whole
+            absent = [_first(term > rank.least) for term in gathered]
+            whole = [_first(term != 0) for term in gathered] if rank.mode == "add" else whole
         key_term = None if rank.key_term is None else chunk.take(rank.key_term, chunk.keys)[:, :, None]
         query_term = None if rank.query_term is None else chunk.take(rank.query_term, chunk.queries)[..., None]
-        return cls(here, absent, whole, key_term, query_term)
+        return cls(gathered, absent, whole, key_term, query_term)
 
 
 def _first(wanted: Tensor) -> int:
@@ -240,7 +240,7 @@ def _first(wanted: Tensor) -> int:
     return int(places[0]) if len(places) else wanted.shape[-1]
 
 
-def _rank(found: Tensor, rank: Ranking, sides: Sides, chunk: Chunk, rows: slice, earlier: slice, best: Tensor,
+def _rank(scores: Tensor, rank: Ranking, sides: Sides, chunk: Chunk, rows: slice, earlier: slice, best: Tensor,
           argmax: Tensor | None) -> None:
     """Writes each query's best ranking score over keys of earlier frames, by object, and where wanted its key."""
     queries, keys = chunk.queries[:, rows], chunk.keys[:, earlier]
@@ -250,12 +250,12 @@ def _rank(found: Tensor, rank: Ranking, sides: Sides, chunk: Chunk, rows: slice,
     tops, places = [], []
     for term, absent, whole in zip(sides.terms, sides.absent, sides.whole, strict=True):
         if absent >= earlier.stop:
-            tops.append(found.new_full(found.shape[:-1], rank.least))
-            places.append(torch.full(found.shape[:-1], -1, device=found.device))
+            tops.append(scores.new_full(scores.shape[:-1], rank.least))
+            places.append(torch.full(scores.shape[:-1], -1, device=scores.device))
             continue
-        ranked = found if whole >= earlier.stop else rank.ranked(found, term[..., earlier], key_term, query_term)
+        ranked = scores if whole >= earlier.stop else rank.ranked(scores, term[..., earlier], key_term, query_term)
         if rank.mode != "add":  # there a product with -inf is no number
-            ranked = ranked.masked_fill_(found == -INFINITY, -INFINITY)
+            ranked = ranked.masked_fill_(scores == -INFINITY, -INFINITY)
         if argmax is None:
             tops.append(ranked.amax(-1).clamp_min_(rank.least))
             continue

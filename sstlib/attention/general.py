@@ -51,10 +51,10 @@ def forward(query: Tensor, key: Tensor, value: Tensor, pattern: Connectivity, si
     best, argmax = (None, None) if rank is None else rank.records(query, remember)
     for heads, chunk in _chunks(query, key, value, pattern, size):
         q, k = _take(query[heads], chunk.queries) * (scale * LOG2E), _take(key[heads], chunk.keys)
-        found = scores(q, k, chunk.bias(q.dtype))
+        raw = scores(q, k, chunk.bias(q.dtype))
         if rank is not None and chunk.earlier is not None:
-            _rank(rank, found * LN2, chunk, heads, best[heads], argmax[heads] if remember else None)
-        weight, total, top = weights(found)
+            _rank(rank, raw * LN2, chunk, heads, best[heads], argmax[heads] if remember else None)
+        weight, total, top = weights(raw)
         before = _take(tops[heads], chunk.queries)
         highest = torch.maximum(before, top)
         shares = (before - highest).exp2_(), (top - highest).exp2_()
@@ -68,14 +68,14 @@ def forward(query: Tensor, key: Tensor, value: Tensor, pattern: Connectivity, si
             ).to(dtype), lse, None if rank is None else best.mT, argmax.mT if rank is not None and remember else argmax
 
 
-def _rank(rank: Ranking, found: Tensor, chunk: Chunk, heads: slice, best: Tensor, argmax: Tensor | None) -> None:
+def _rank(rank: Ranking, scores: Tensor, chunk: Chunk, heads: slice, best: Tensor, argmax: Tensor | None) -> None:
     """Keeps each query's best ranking score over keys of earlier frames, by object, and where wanted its key."""
     key_term = None if rank.key_term is None else _take(rank.key_term[heads], chunk.keys)[:, :, None]
     query_term = None if rank.query_term is None else _take(rank.query_term[heads], chunk.queries)[..., None]
     records = _take(best, chunk.queries)
     places = None if argmax is None else _take(argmax, chunk.queries)
     for number, terms in enumerate(rank.terms.unbind(1)):
-        ranked = rank.ranked(found, _take(terms[heads], chunk.keys)[:, :, None], key_term, query_term)
+        ranked = rank.ranked(scores, _take(terms[heads], chunk.keys)[:, :, None], key_term, query_term)
         # A product with -inf is no number, but fills no other place
         top, place = ranked.masked_fill_(~chunk.earlier, -INFINITY).max(-1)
         if places is not None:
@@ -131,10 +131,10 @@ def attention(query: Tensor, key: Tensor, value: Tensor, pattern: Connectivity, 
 
 def _softmax(q: Tensor, k: Tensor, v: Tensor, chunk: Chunk, scale: float) -> tuple[Tensor, Tensor]:
     """What the queries of a chunk gather from its keys alone, and the log-sum-exp of their scores."""
-    found = _take(q, chunk.queries) @ _take(k, chunk.keys).mT * scale
-    found = found if chunk.related is None else found.masked_fill(~chunk.related, NEVER)
-    lse = found.logsumexp(-1)
-    return (found - lse[..., None]).exp() @ _take(v, chunk.keys), lse
+    scores = _take(q, chunk.queries) @ _take(k, chunk.keys).mT * scale
+    scores = scores if chunk.related is None else scores.masked_fill(~chunk.related, NEVER)
+    lse = scores.logsumexp(-1)
+    return (scores - lse[..., None]).exp() @ _take(v, chunk.keys), lse
 
 
 def _best(q: Tensor, k: Tensor, lse: Tensor, chunk: Chunk, scale: float, kind: str, bias: Tensor | None,

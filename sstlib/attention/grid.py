@@ -95,10 +95,10 @@ def forward(query: Tensor, key: Tensor, value: Tensor, pattern: Grid, size: Size
         argmax = torch.full(best.shape if remember else (0,), -1, dtype=torch.int32, device=query.device)
     for heads in _steps(groups, cells * sum(size), query.device):
         q, k, v = query[heads] * (scale * LOG2E), key[heads], value[heads]
-        here = q, k[:, -queried:], v[:, -queried:]
-        lines = [_across(*here, None)]
+        current = q, k[:, -queried:], v[:, -queried:]
+        lines = [_across(*current, None)]
         if size[1] > 1:
-            lines.append(Line(*map(_turned, _across(*map(_turned, here), own))))
+            lines.append(Line(*map(_turned, _across(*map(_turned, current), own))))
         if size[0] > 1:
             ranker = functools.partial(_rank, rank, heads, best[heads],
                                        argmax[heads] if remember else None) if rank is not None else None
@@ -121,33 +121,33 @@ def _across(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Line:
     length = q.shape[3]
     k = functional.pad(k, (0, 0, 0, -length % WHOLE))
     for part in _lines(q):
-        found = q[part] @ k[part].mT
-        found[..., length:] = -INFINITY
+        scores = q[part] @ k[part].mT
+        scores[..., length:] = -INFINITY
         if mask is not None:
-            found[..., :length].add_(mask)
-        weight, total, top = weights(found)
-        for to, what in zip(line, (top[..., 0], total[..., 0], weight[..., :length] @ v[part]), strict=True):
-            to[part] = what
+            scores[..., :length].add_(mask)
+        weight, total, top = weights(scores)
+        for to, result in zip(line, (top[..., 0], total[..., 0], weight[..., :length] @ v[part]), strict=True):
+            to[part] = result
     return line
 
 
 def _time_scores(q: Tensor, k: Tensor, others: Tensor) -> Iterator[tuple[tuple, Tensor]]:
     """Scores (group, cell, query frame, key frame) of some cells' time lines at a time; where those cells are."""
     for some in _steps(q.shape[2], len(q) * others.numel(), q.device):
-        here = slice(None), slice(None), some
-        yield here, _products(q[here], k[here]).add_(others)
+        cells = slice(None), slice(None), some
+        yield cells, _products(q[cells], k[cells]).add_(others)
 
 
 def _through(q: Tensor, k: Tensor, v: Tensor, others: Tensor, ranker: Callable | None) -> Line:
     """The time lines, whose scores `ranker` sees."""
     line = Line(q.new_empty(q.shape[:-1]), q.new_empty(q.shape[:-1]), q.new_empty(*q.shape[:-1], v.shape[-1]))
-    q, k, v, *found = (t.flatten(2, 3) for t in (q, k, v, *line))
-    for here, those in _time_scores(q, k, others):
+    q, k, v, *flat = (t.flatten(2, 3) for t in (q, k, v, *line))
+    for cells, those in _time_scores(q, k, others):
         if ranker:
-            ranker(here[-1], those * LN2)
+            ranker(cells[-1], those * LN2)
         weight, total, top = weights(those)
-        for to, what in zip(found, (top[..., 0].mT, total[..., 0].mT, _summed(weight, v[here])), strict=True):
-            to[here] = what
+        for to, result in zip(flat, (top[..., 0].mT, total[..., 0].mT, _summed(weight, v[cells])), strict=True):
+            to[cells] = result
     return line
 
 
@@ -171,9 +171,9 @@ def _rank(rank: Ranking, heads: slice, best: Tensor, argmax: Tensor | None, some
             if argmax is None:
                 best[:, number, at] = ranked.amax(1).clamp_min_(rank.least)
                 continue
-            found, frame = ranked.max(1)
-            best[:, number, at] = found.clamp_min(rank.least)
-            argmax[:, number, at] = torch.where(found > rank.least, frame * plane + cells, -1).int()
+            top, frame = ranked.max(1)
+            best[:, number, at] = top.clamp_min(rank.least)
+            argmax[:, number, at] = torch.where(top > rank.least, frame * plane + cells, -1).int()
 
 
 def backward(query: Tensor, key: Tensor, value: Tensor, output: Tensor, lse: Tensor, grad: Tensor,
@@ -189,10 +189,11 @@ def backward(query: Tensor, key: Tensor, value: Tensor, output: Tensor, lse: Ten
         delta = torch.linalg.vecdot(g, output[heads])[..., None]
         delta = delta if grad_lse is None else delta - grad_lse[heads, ..., None]
         totals = [t[heads] for t in grads]
-        here = [q, k[:, -queried:], v[:, -queried:], g, norm, delta, totals[0], *(t[:, -queried:] for t in totals[1:])]
-        _across_backward(here, None, scale, Tensor.copy_)
+        current = [q, *(t[:, -queried:] for t in (k, v)), g, norm, delta, totals[0],
+                   *(t[:, -queried:] for t in totals[1:])]
+        _across_backward(current, None, scale, Tensor.copy_)
         if size[1] > 1:
-            _across_backward([_turned(t) for t in here], own, scale, Tensor.add_)
+            _across_backward([_turned(t) for t in current], own, scale, Tensor.add_)
         if size[0] > 1:
             _through_backward([q, k, v, g, norm, delta, *totals], others, scale)
     return tuple(t.flatten(1, 3).to(dtype) for t in grads)
@@ -202,18 +203,17 @@ def _across_backward(tensors: list[Tensor], mask: Tensor | None, scale: float, p
     """Puts the gradients of the lines of (group, frame, line, cell, dim) into their totals."""
     q, k, v, grad, norm, delta, *totals = tensors
     for part in _lines(q):
-        found = gradients(*(t[part] for t in (q, k, v, grad, norm, delta)), mask, scale)
-        for total, what in zip(totals, found, strict=True):
-            put(total[part], what)
+        results = gradients(*(t[part] for t in (q, k, v, grad, norm, delta)), mask, scale)
+        for total, result in zip(totals, results, strict=True):
+            put(total[part], result)
 
 
 def _through_backward(tensors: list[Tensor], others: Tensor, scale: float) -> None:
     """Adds the gradients of the time lines."""
     q, k, v, grad, norm, delta, *totals = (t.flatten(2, 3) for t in tensors)
-    for here, those in _time_scores(q * (scale * LOG2E), k, others):
-        weight = those.sub_(norm[here].transpose(1, 2)).exp2_()
-        inner = _products(grad[here], v[here]).sub_(delta[here].transpose(1, 2)).mul_(weight).mul_(scale)
-        for total, what in zip(totals,
-                               (_summed(inner, k[here]), _summed(inner.mT, q[here]), _summed(weight.mT, grad[here])),
-                               strict=True):
-            total[here] += what
+    for cells, those in _time_scores(q * (scale * LOG2E), k, others):
+        weight = those.sub_(norm[cells].transpose(1, 2)).exp2_()
+        inner = _products(grad[cells], v[cells]).sub_(delta[cells].transpose(1, 2)).mul_(weight).mul_(scale)
+        results = _summed(inner, k[cells]), _summed(inner.mT, q[cells]), _summed(weight.mT, grad[cells])
+        for total, result in zip(totals, results, strict=True):
+            total[cells] += result

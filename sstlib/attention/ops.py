@@ -219,9 +219,9 @@ def _gradient_of_operations(ctx, grads):
     ]
     with torch.enable_grad():
         query, key, value, bias, labels = given
-        found = transparent(query, key, value, parse(ctx.pattern), ctx.scale, ctx.kind, bias, labels, ctx.objects)
+        computed = transparent(query, key, value, parse(ctx.pattern), ctx.scale, ctx.kind, bias, labels, ctx.objects)
         outputs, upstream = zip(
-            *((t, g) for t, g in zip(found, grads, strict=True) if g is not None and t.requires_grad), strict=True)
+            *((t, g) for t, g in zip(computed, grads, strict=True) if g is not None and t.requires_grad), strict=True)
         results = iter(
             torch.autograd.grad(outputs, [t for t, wanted in zip(given, needed) if wanted], upstream,
                                 create_graph=again, allow_unused=True))
@@ -240,9 +240,9 @@ def _join_batches(operator):
             (a.expand(count, *a.shape) if dim is None else a.movedim(dim, 0)).flatten(0, 1)
             for a, dim in zip(arguments, in_dims, strict=True)
         ]
-        found = operator(*joined)
-        mapped = [t.ndim > 1 for t in found]  # others stand for what was not asked for
-        return tuple(t.unflatten(0, (count, -1)) if m else t for t, m in zip(found, mapped)), tuple(
+        outputs = operator(*joined)
+        mapped = [t.ndim > 1 for t in outputs]  # others stand for what was not asked for
+        return tuple(t.unflatten(0, (count, -1)) if m else t for t, m in zip(outputs, mapped)), tuple(
             0 if m else None for m in mapped)
     operator.register_vmap(rule)
 

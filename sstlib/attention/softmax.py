@@ -25,24 +25,24 @@ def wide(tensor: Tensor) -> Tensor:
 
 def scores(q: Tensor, k: Tensor, mask: Tensor | None) -> Tensor:
     """Scores (..., query, key), -inf where the mask is: a block's own, or a smaller one that repeats on both axes."""
-    found = q @ k.mT
+    raw = q @ k.mT
     if mask is not None and mask.ndim > 2:
-        found.add_(mask)
+        raw.add_(mask)
     elif mask is not None:  # to add is vectorised where to fill under a mask is not
-        times = [n // m for n, m in zip(found.shape[-2:], mask.shape)]
-        found.unflatten(-1, (times[1], -1)).unflatten(-3, (times[0], -1)).add_(mask[:, None, :])
-    return found
+        times = [n // m for n, m in zip(raw.shape[-2:], mask.shape)]
+        raw.unflatten(-1, (times[1], -1)).unflatten(-3, (times[0], -1)).add_(mask[:, None, :])
+    return raw
 
 
-def weights(found: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def weights(raw: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """What softmax makes of scores in units of log 2, in their place: weights; their sums; the highest score."""
-    top = found.amax(-1, keepdim=True)
-    return found.sub_(top).exp2_(), found.sum(-1, keepdim=True), top
+    top = raw.amax(-1, keepdim=True)
+    return raw.sub_(top).exp2_(), raw.sum(-1, keepdim=True), top
 
 
-def weighed(found: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+def weighed(raw: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
     """What queries gather from values by scores in units of log 2, which are written over, and their log-sum-exp."""
-    weight, total, top = weights(found)
+    weight, total, top = weights(raw)
     return (weight @ values).div_(total), (total.log2() + top)[..., 0] * LN2
 
 

@@ -35,14 +35,14 @@ class Benchmark:
         title: what is measured, in a line.
         measure: the record, from the options and a function that keeps what is known so far; such a record has at
             least `kind`, "benchmark", and `name`.
-        said: what is printed of a record.
+        summary: what is printed of a record.
         options: of the command, by flag: what argparse takes, with a `values.Kind` as `kind`.
     """
 
     name: str
     title: str
     measure: Callable[[Namespace, Callable[[Record], None]], Record]
-    said: Callable[[Record], str] = lambda record: ""
+    summary: Callable[[Record], str] = lambda record: ""
     options: dict[str, dict[str, Any]] | None = None
 
 
@@ -52,7 +52,7 @@ def _kind(least: int, default: int, help: str, most: int = LARGEST) -> dict[str,
 
 def _entry(name: str, title: str, options: dict[str, dict[str, Any]]) -> Benchmark:
     place = "sstlib.benchmarks.entered:"
-    return Benchmark(name, title, lazily(place + name), lazily(f"{place}{name}_said"), options)
+    return Benchmark(name, title, lazily(place + name), lazily(f"{place}{name}_summary"), options)
 
 
 BENCHMARKS: Registry[Benchmark] = Registry(

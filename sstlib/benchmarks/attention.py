@@ -60,12 +60,12 @@ def measure(parts: list[str], quick: bool, flex: bool, report: Callable[[str], N
     try:
         _warm(where, patterns)
         report("machine limits")
-        here = machine.limits(device)
+        device_limits = machine.limits(device)
         if device != "cpu":
             report("compiling with all processors")
             _compile([SIZES[part]._replace(**where) for part in parts if part in SIZES], patterns, quick, flex)
         for part, label in labels.items():
-            record["parts"][label] = here
+            record["parts"][label] = device_limits
             if part in SIZES:
                 rows, record["left_out"][label] = _compare(SIZES[part]._replace(**where), patterns,
                                                            1 if quick else ROUNDS, quick, flex, report)
@@ -73,7 +73,7 @@ def measure(parts: list[str], quick: bool, flex: bool, report: Callable[[str], N
                 rows = (_growth if part == "growth" else _memory)(patterns, quick, where, report)
             for row in rows:  # each pair needs one exponential, so that no kernel is faster forward
                 pairs = row["heads"] * parse(row["pattern"]).pairs((row["time"], row["height"], row["width"]))
-                row["exp_bound_milliseconds"] = 1e-6 * pairs / here["limits"]["exp_giga"]
+                row["exp_bound_milliseconds"] = 1e-6 * pairs / device_limits["limits"]["exp_giga"]
             record["rows"] += [{"part": label, **row} for row in rows]
             record["rows"].sort(key=lambda row: (row["device"], row["dtype"], PARTS.index(row["part"].split()[0])))
             keep(record)
@@ -87,7 +87,7 @@ def _begun(earlier: dict[str, Any] | None, again: set[str]) -> dict[str, Any]:
     record = {"kind": "benchmark", "name": "attention", "parts": {}, "left_out": {}, "rows": []}
     if earlier:
         for field in ("parts", "left_out"):
-            record[field] = {part: what for part, what in earlier[field].items() if part not in again}
+            record[field] = {part: value for part, value in earlier[field].items() if part not in again}
         record["rows"] = [row for row in earlier["rows"] if row["part"] not in again]
     return record
 
@@ -179,24 +179,24 @@ def _timer(contender: Contender, device: str, left_out: dict[str, str]) -> Calla
             return functools.partial(clocks.called, contender.run)
 
 
-def _relate(contender: Contender, row: dict[str, Any], found: dict[tuple[str, str, str], float],
+def _relate(contender: Contender, row: dict[str, Any], times: dict[tuple[str, str, str], float],
             size: tuple[int, int, int]) -> None:
     """Adds what a time is compared with: dense, masked dense, the forward pass alone, attention without affinity,
     its share of the pairs.
     """
     spent, pattern, direction = row["milliseconds"], row["pattern"], row["direction"]
     plain = row["implementation"].removesuffix(LAST)
-    others = {"ratio_to_dense": found.get((str(Dense()), "sdpa", direction)),
-              "ratio_to_masked_dense": found.get((pattern, "sdpa, masked", direction))}
+    others = {"ratio_to_dense": times.get((str(Dense()), "sdpa", direction)),
+              "ratio_to_masked_dense": times.get((pattern, "sdpa, masked", direction))}
     row |= {name: other / spent for name, other in others.items() if other}
     if direction == BOTH:
-        row["times_forward"] = spent / found[pattern, plain, FORWARD]
+        row["times_forward"] = spent / times[pattern, plain, FORWARD]
     if "affinity" in plain:
-        row["times_without_affinity"] = spent / found[
+        row["times_without_affinity"] = spent / times[
             pattern, row["implementation"].replace(" scattered", "").replace(", affinity of 3", ""), direction]
     if plain != row["implementation"]:
         whole, last = contender.pattern.pairs(size), pairs_of_last(1, contender.pattern, size)
-        row["times_share_of_pairs"] = spent / found[pattern, plain, direction] * whole / last
+        row["times_share_of_pairs"] = spent / times[pattern, plain, direction] * whole / last
 
 
 def _growth(patterns: Sequence[Connectivity], quick: bool, where: dict[str, str],

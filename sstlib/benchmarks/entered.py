@@ -44,7 +44,7 @@ def attention(options: Namespace, keep: Callable[[Record], None]) -> Record:
                               earlier, keep, patterns)
 
 
-def attention_said(record: Record) -> str:
+def attention_summary(record: Record) -> str:
     rows = [f"{row['size']:4} {row['pattern']:32} {row['implementation']:34} {row['milliseconds']:10.1f} ms "
             f"{row['ratio_to_dense']:8.1f} x dense"
             for row in record["rows"] if row["ratio_to_dense"] and row["direction"] == attentions.FORWARD]
@@ -83,7 +83,7 @@ def frames(options: Namespace, keep: Callable[[Record], None]) -> Record:
                    size=[options.height, options.width], objects=options.objects)
 
 
-def frames_said(record: Record) -> str:
+def frames_summary(record: Record) -> str:
     return "\n".join(f"{stage:8} {1000 * seconds:8.1f} ms" for stage, seconds in record["seconds"].items())
 
 
@@ -92,9 +92,9 @@ def training(options: Namespace, keep: Callable[[Record], None]) -> Record:
     return steps.profile_steps(read_config(options.preset), options.steps, options.workers)
 
 
-def training_said(record: Record) -> str:
-    return steps.table(record).round({"seconds a step": 3, "share (%)": 1}).to_string(index=False) + "\n" + steps.said(
-        record)
+def training_summary(record: Record) -> str:
+    rows = steps.table(record).round({"seconds a step": 3, "share (%)": 1})
+    return f"{rows.to_string(index=False)}\n{steps.summary(record)}"
 
 
 def clips(options: Namespace, keep: Callable[[Record], None]) -> Record:
@@ -102,7 +102,7 @@ def clips(options: Namespace, keep: Callable[[Record], None]) -> Record:
     return rendering.measure(read_config(options.preset), options.device, options.clips)
 
 
-def clips_said(record: Record) -> str:
+def clips_summary(record: Record) -> str:
     return "\n".join(f"{name:8} {value:8.1f} frames a second" for name, value in record["frames_per_second"].items())
 
 
@@ -111,7 +111,7 @@ def scoring(options: Namespace, keep: Callable[[Record], None]) -> Record:
     return _record("scoring", milliseconds=scorers.benchmark(rounds=options.rounds, processes=options.processes))
 
 
-def scoring_said(record: Record) -> str:
+def scoring_summary(record: Record) -> str:
     return scorers.report(record["milliseconds"])
 
 
@@ -121,7 +121,7 @@ def corrections(options: Namespace, keep: Callable[[Record], None]) -> Record:
     return _record("corrections", "davis2016 train", weights=options.weights, rows=rows)
 
 
-def corrections_said(record: Record) -> str:
+def corrections_summary(record: Record) -> str:
     rows = record["rows"]
     apart = max(abs(row["J corrected"] - row["J started"]) for row in rows)
     ratios = [row["area corrected"] / row["area started"] for row in rows if row["area started"]]
@@ -139,7 +139,7 @@ def sizes(options: Namespace, keep: Callable[[Record], None]) -> Record:
                    weights=options.weights, rows=rows, **memory)
 
 
-def sizes_said(record: Record) -> str:
+def sizes_summary(record: Record) -> str:
     rows = record["rows"]
     points = [100 * (row["J at 1080p"] - row["J"]) for row in rows]
     ratio = statistics.median(row["seconds at 1080p"] / row["seconds"] for row in rows)
@@ -153,7 +153,7 @@ def threads(options: Namespace, keep: Callable[[Record], None]) -> Record:
     return _record("threads", weights=options.weights, rows=rows)
 
 
-def threads_said(record: Record) -> str:
+def threads_summary(record: Record) -> str:
     ratios: dict[int, list[float]] = {}
     for row in record["rows"]:
         ratios.setdefault(row["busy cores"], []).append(row["seconds with all"] / row["seconds with 1"])

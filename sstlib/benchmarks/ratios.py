@@ -13,18 +13,18 @@ def costs(rows: pd.DataFrame) -> pd.DataFrame:
     affinity of three objects in multiples of attention without, and the last frame's queries in multiples of their
     share of the pairs.
     """
-    asked = {"forward+backward / forward": (BOTH, "", "times_forward"),
-             "with affinity / without": (FORWARD, ", affinity of 3", "times_without_affinity"),
-             "last frame / its share": (FORWARD, LAST, "times_share_of_pairs")}
-    found = {}
-    for name, (direction, suffix, column) in asked.items():
+    columns = {"forward+backward / forward": (BOTH, "", "times_forward"),
+               "with affinity / without": (FORWARD, ", affinity of 3", "times_without_affinity"),
+               "last frame / its share": (FORWARD, LAST, "times_share_of_pairs")}
+    ratios = {}
+    for name, (direction, suffix, column) in columns.items():
         chosen = rows[(rows["direction"] == direction)
                       & rows["implementation"].isin([kind + suffix for kind in (*FASTEST, "sdpa")])
                       & rows["part"].isin(SIZES)]
         index = [chosen["pattern"], chosen["implementation"].str.removesuffix(suffix), chosen["size"]]
-        found[name] = pd.Series(chosen[column].to_numpy(),
-                                pd.MultiIndex.from_arrays(index, names=["pattern", "implementation", "size"]))
-    return pd.DataFrame(found).unstack("size")
+        ratios[name] = pd.Series(chosen[column].to_numpy(),
+                                 pd.MultiIndex.from_arrays(index, names=["pattern", "implementation", "size"]))
+    return pd.DataFrame(ratios).unstack("size")
 
 
 def against_dense(rows: pd.DataFrame) -> pd.DataFrame:

@@ -40,8 +40,8 @@ def plain_counts(prediction: Bool[np.ndarray, "height width"], truth: Bool[np.nd
     disk = (x * x + y * y <= radius * radius).astype(np.uint8)
     edges = [boundary(mask) for mask in (prediction, truth)]
     near = [cv2.dilate(edge.view(np.uint8), disk).view(bool) for edge in edges]
-    found = (prediction & truth, prediction | truth, *edges, edges[0] & near[1], edges[1] & near[0])
-    return [int(np.count_nonzero(pixels)) for pixels in found]
+    regions = (prediction & truth, prediction | truth, *edges, edges[0] & near[1], edges[1] & near[0])
+    return [int(np.count_nonzero(pixels)) for pixels in regions]
 
 
 def benchmark(predictions: str | Path | None = None, annotations: str | Path | None = None, rounds: int = 5,
@@ -91,9 +91,9 @@ def _pillow(path: Path) -> np.ndarray:
 
 def _agree(pairs: Sequence[Pair], methods: dict[str, Callable]) -> None:
     for pair in pairs:
-        found = {name: count(*pair) for name, count in methods.items()}
-        if len(set(map(tuple, found.values()))) != 1:
-            raise ValueError(f"the implementations disagree: {found}")
+        counts = {name: count(*pair) for name, count in methods.items()}
+        if len(set(map(tuple, counts.values()))) != 1:
+            raise ValueError(f"the implementations disagree: {counts}")
 
 
 def _turns(methods: dict[str, Callable], rounds: int, frames: int, clock: str) -> dict[str, float]:

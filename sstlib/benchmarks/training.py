@@ -128,7 +128,7 @@ def stage_seconds(events: Iterable[Any], device: str = "cpu") -> dict[str, float
     seconds: dict[str, float] = defaultdict(float)
     for event, chain in zip(events, callers, strict=True):
         own = event.self_cpu_time_total if device == "cpu" else event.self_device_time_total
-        if stage := next((found for caller in reversed(chain) if (found := stage_of(caller.name))), None):
+        if stage := next((name for caller in reversed(chain) if (name := stage_of(caller.name))), None):
             around = any(c.name == RANGE or (c.name.startswith(NODE) and c.sequence_nr in numbers) for c in chain)
             seconds[BESIDE if around and stage not in HEADLINE else stage] += own / 1e6
     return {stage: seconds[stage] for stage in STAGES}
@@ -155,7 +155,7 @@ def table(record: dict[str, Any]) -> pd.DataFrame:
     return rows.sort_values("seconds a step", ascending=False, ignore_index=True)
 
 
-def said(record: dict[str, Any]) -> str:
+def summary(record: dict[str, Any]) -> str:
     """The speed and the share of convolution and attention, in a line."""
     whole = sum(record["stages"].values())
     share, operator = (sum(record["stages"][stage] for stage in stages) / whole for stages in (HEADLINE, HEADLINE[:3]))

@@ -8,7 +8,7 @@ from typing import Any
 from sstlib.cli import _arguments
 from sstlib.paths import refuse_inputs
 from sstlib.values import require_place
-from sstlib.video import Sequence, is_picture, written_here
+from sstlib.video import Sequence, is_picture, is_signed
 
 LISTED = 6  # files that are named one by one
 EXPORTS = {  # of `exports.FORMATS`, each in a line
@@ -93,7 +93,7 @@ def checked(arguments: argparse.Namespace, sequence: Sequence, inputs: Iterable[
                          "were written by this command")
     stale = [path for path in left if path not in outputs.values()
              and not any(source.is_relative_to(path.resolve()) for source in sources)]
-    foreign = [path.name for path in stale if not (_ours(path, known[path]) if path in known else written_here(path))]
+    foreign = [path.name for path in stale if not (_ours(path, known[path]) if path in known else is_signed(path))]
     if foreign:
         print(f"note: not written by this command, and left in {out}: "
               f"{', '.join(foreign[:LISTED])}{', ...' if len(foreign) > LISTED else ''}")

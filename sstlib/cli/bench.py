@@ -43,5 +43,5 @@ def run(arguments: argparse.Namespace) -> int:
     benchmark = BENCHMARKS.find(arguments.what)
     record = benchmark.measure(arguments, keep)
     keep(record)
-    print("\n".join(filter(None, [benchmark.said(record), f"record: {arguments.json}"])))
+    print("\n".join(filter(None, [benchmark.summary(record), f"record: {arguments.json}"])))
     return 0

@@ -75,7 +75,7 @@ def _profile(config: RunConfig, arguments: argparse.Namespace) -> int:
 
     record = training.profile_steps(config, arguments.profile, arguments.workers)
     print(training.table(record).round({"seconds a step": 3, "share (%)": 1}).to_string(index=False))
-    print(training.said(record))
+    print(training.summary(record))
     if arguments.json:
         with atomic_write(arguments.json, "w") as file:
             json.dump(record, file, indent=1)

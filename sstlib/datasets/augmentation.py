@@ -107,10 +107,10 @@ def keep_objects(rng: np.random.Generator, labels: Labels, most: int, least_shar
     """At most `most` of the objects that show in the first frame, named 1..n; the others become background."""
     counts = np.bincount(labels[0].ravel(), minlength=256)
     counts[[0, VOID]] = 0
-    kept = np.flatnonzero(counts >= max(least_share * labels[0].size, 1))
-    kept = np.sort(rng.permutation(kept)[:most])
+    objects = np.flatnonzero(counts >= max(least_share * labels[0].size, 1))
+    objects = np.sort(rng.permutation(objects)[:most])
     relabel = np.zeros(256, np.uint8)
-    relabel[kept] = np.arange(1, len(kept) + 1)
+    relabel[objects] = np.arange(1, len(objects) + 1)
     relabel[VOID] = VOID
     return relabel[labels]
 

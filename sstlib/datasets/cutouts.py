@@ -86,15 +86,15 @@ def warped(
     source = torch.from_numpy(np.concatenate([np.asarray(picture), np.asarray(mask)[..., None]], 2)).permute(2, 0,
                                                                                                              1).float()
     grid = _grid(path, layer.half, height, width)
-    found = F.grid_sample(source[None].expand(len(grid), -1, -1, -1), grid, "bilinear", padding, align_corners=False)
+    sampled = F.grid_sample(source[None].expand(len(grid), -1, -1, -1), grid, "bilinear", padding, align_corners=False)
     # Color beyond the picture's border is black; divided by what lies within, it goes on.
     within = 1.0
     if padding == "zeros":
         within = F.grid_sample(
             torch.ones_like(source[None, :1]).expand(len(grid), -1, -1, -1), grid, "bilinear", padding,
             align_corners=False)
-        found = torch.cat([found[:, :3] / within.clamp(min=1e-3), found[:, 3:]], 1)
-    return found[:, :3], found[:, 3] / 255
+        sampled = torch.cat([sampled[:, :3] / within.clamp(min=1e-3), sampled[:, 3:]], 1)
+    return sampled[:, :3], sampled[:, 3] / 255
 
 
 def _grid(path: Path, half: tuple[float, float], height: int, width: int) -> Float[torch.Tensor, "time height width 2"]:

@@ -53,13 +53,13 @@ def _listed(folder: Path, year: str, split: str) -> list[str]:
 
 def _sequence(folder: Path, name: str, merge: bool) -> Sequence:
     """One sequence, from whichever resolution's folder holds it."""
-    found = sorted(
+    folders = sorted(
         (folder / "JPEGImages").glob(f"*/{name}"),
         key=lambda path: (path.parent.name != PREFERRED, name_order(path.parent.name)),
     )
-    if not found:
+    if not folders:
         raise FileNotFoundError(f"{folder / 'JPEGImages'}: no resolution's folder holds sequence {name!r}")
-    frames = found[0]
+    frames = folders[0]
     masks = folder / "Annotations" / frames.parent.name / name
     if not masks.is_dir():
         raise FileNotFoundError(f"{masks}: no such folder of masks for {frames}")

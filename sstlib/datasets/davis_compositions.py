@@ -59,8 +59,8 @@ class Scene(Config):
 @functools.cache
 def material(split: str, folder: Path) -> dict[str, Sequence]:
     """The sequences that a split is made of, by name."""
-    found = davis.open_split("davis2016", "val" if split == "test" else "train", folder)
-    return {one.name: one for one in found if split == "test" or (one.name in HELD_OUT) == (split == "val")}
+    sequences = davis.open_split("davis2016", "val" if split == "test" else "train", folder)
+    return {one.name: one for one in sequences if split == "test" or (one.name in HELD_OUT) == (split == "val")}
 
 
 @functools.cache
@@ -81,9 +81,9 @@ def walked(frames: int, start: int) -> list[int]:
 def shown(split: str, folder: Path, name: str, start: int) -> tuple[np.ndarray, np.ndarray]:
     """Frames and object masks of a sequence at the clip's size from `start` on."""
     sequence, masks = material(split, folder)[name], covers(split, folder, name)
-    numbers, kept = frames_used(split, sequence), walked(len(masks), start)
-    small = {t: _small(sequence.frame(numbers[t])) for t in set(kept)}
-    return np.stack([small[t] for t in kept]), masks[kept]
+    numbers, order = frames_used(split, sequence), walked(len(masks), start)
+    small = {t: _small(sequence.frame(numbers[t])) for t in set(order)}
+    return np.stack([small[t] for t in order]), masks[order]
 
 
 def frames_used(split: str, sequence: Sequence) -> list[int]:

@@ -130,8 +130,8 @@ def fingerprint(clip: Composed) -> Fingerprint:
 @functools.lru_cache(maxsize=2)
 def _held(sequence: DavisOcclusionSequence) -> Composed:
     clip = compose(sequence.scene, sequence.length, sequence.split, sequence.folder)
-    stated, found = sequence.stated, fingerprint(clip)
-    if stated.sha256 != found.sha256 and np.abs(np.subtract(stated.thumbnail, found.thumbnail)).max() > 2:
+    stated, actual = sequence.stated, fingerprint(clip)
+    if stated.sha256 != actual.sha256 and np.abs(np.subtract(stated.thumbnail, actual.thumbnail)).max() > 2:
         raise ValueError(
             f"clip {sequence.name} is not that of {TITLE} version {VERSION}: the DAVIS 2016 in "
             f"{sequence.folder} has other frames or masks than the original, or the composition has changed; scores on "
@@ -146,8 +146,8 @@ def _manifest() -> dict[str, Any]:
 
 def content_hash(split: str) -> str:
     """The hash of a split's content as its manifest states it: what a run record names as its data."""
-    found = [stated["clips"] for stated in _manifest().values() if stated["split"] == split]
-    return sha256(" ".join(clips[str(length)]["sha256"] for clips in found for length in LENGTHS))[:16]
+    scenes = [stated["clips"] for stated in _manifest().values() if stated["split"] == split]
+    return sha256(" ".join(clips[str(length)]["sha256"] for clips in scenes for length in LENGTHS))[:16]
 
 
 def write(folder: Path, sequence: DavisOcclusionSequence) -> None:

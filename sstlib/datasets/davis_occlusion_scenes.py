@@ -38,15 +38,15 @@ def find_scenes(split: str, folder: Path, count: int, seed: tuple[int, ...]) -> 
         ValueError: the sequences do not give as many.
     """
     names = sorted(material(split, folder))
-    found = number = 0
-    while found < count:
+    scenes = number = 0
+    while scenes < count:
         if number >= 6 * len(names):
-            raise ValueError(f"{split}: {found} scenes found of {count}; DAVIS 2016's sequences give them all")
+            raise ValueError(f"{split}: {scenes} scenes found of {count}; DAVIS 2016's sequences give them all")
         scene = _find(np.random.default_rng((*seed, number)), names[number % len(names)], names, split, folder)
         number += 1
         if scene is not None:
             yield scene
-            found += 1
+            scenes += 1
 
 
 def _find(rng: np.random.Generator, target: str, names: list[str], split: str, folder: Path) -> Scene | None:

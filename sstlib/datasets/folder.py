@@ -16,21 +16,21 @@ def open_folder(folder: Path) -> list[Sequence]:
     if not tree.is_dir():
         masks = folder / "masks"
         return [open_clip(folder, masks if masks.is_dir() else None)]
-    found = [place for folders in map(_sequences, _folders(tree)) for place in folders]
-    if not found:
+    places = [place for folders in map(_sequences, _folders(tree)) for place in folders]
+    if not places:
         raise FileNotFoundError(f"{tree}: no folder in it holds images")
-    found.sort(key=lambda place: name_order(str(place)))
-    masks = [folder / "Annotations" / place.relative_to(tree) for place in found]
-    return [FolderSequence(place, mask if mask.is_dir() else None) for place, mask in zip(found, masks, strict=True)]
+    places.sort(key=lambda place: name_order(str(place)))
+    masks = [folder / "Annotations" / place.relative_to(tree) for place in places]
+    return [FolderSequence(place, mask if mask.is_dir() else None) for place, mask in zip(places, masks, strict=True)]
 
 
 def _sequences(place: Path) -> list[Path]:
     """A folder of images, or the folders of images in that of a resolution."""
-    found = [place] if _has_images(place) else _folders(place)
-    for folder in found or [place]:
+    places = [place] if _has_images(place) else _folders(place)
+    for folder in places or [place]:
         if not _has_images(folder):
             raise FileNotFoundError(f"{folder}: no images in this folder; fill it or take it away")
-    return found
+    return places
 
 
 def _folders(place: Path) -> list[Path]:

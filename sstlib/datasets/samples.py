@@ -149,10 +149,10 @@ def real_mixture(real: str, held_out: tuple[str, ...] = ()) -> list[tuple[Sequen
         raise ValueError(f"held_out names {unknown[0]!r}, which {real} train does not have")
     total, mixture = sum(weight for _, weight in opened.values()), []
     for name, (sequences, weight) in opened.items():
-        kept = [sequence for sequence in sequences if sequence.name not in held_out]
-        if not kept:
+        allowed = [sequence for sequence in sequences if sequence.name not in held_out]
+        if not allowed:
             raise ValueError(f"held_out leaves no sequence of {name} train to draw from")
-        mixture += [(sequence, weight / total / len(kept)) for sequence in kept]
+        mixture += [(sequence, weight / total / len(allowed)) for sequence in allowed]
     return mixture
 
 

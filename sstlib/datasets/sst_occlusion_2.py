@@ -133,9 +133,9 @@ def content_hash(split: str) -> str:
 
 def state(split: str, seed: tuple[int, ...]) -> dict[str, Any]:
     """Finds a scene and states what is in it, as the manifest does."""
-    found = find_scene(_spec(seed), seed)
-    clips = {str(length): fingerprint(found.clip(length)) for length in LENGTHS}
-    return {"split": split, "seed": list(seed), "attempt": found.attempt, "onset": found.onset, "clips": clips}
+    scene = find_scene(_spec(seed), seed)
+    clips = {str(length): fingerprint(scene.clip(length)) for length in LENGTHS}
+    return {"split": split, "seed": list(seed), "attempt": scene.attempt, "onset": scene.onset, "clips": clips}
 
 
 def write_manifest(path: Path) -> None:

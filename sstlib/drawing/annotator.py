@@ -15,7 +15,7 @@ from PIL import Image
 from sstlib import prompts
 from sstlib.drawing.drawn import Annotations, labels_of, mask_bytes
 from sstlib.shapes import Shaped, UInt8
-from sstlib.video import Sequence, overlay, read_mask, write_mask, written_here
+from sstlib.video import Sequence, is_signed, overlay, read_mask, write_mask
 
 RATE = 12.0  # frames a second, where a clip has none of its own
 STATIC = 640  # pixels; width of the picture that stands where no widget can
@@ -127,7 +127,7 @@ class Annotator(anywidget.AnyWidget):
             path, annotation = self.drawn / f"{self.sequence.frame_names[t]}.png", self.annotations[t]
             if annotation is not None:
                 write_mask(path, annotation.labels)
-            elif path.exists() and written_here(path):
+            elif path.exists() and is_signed(path):
                 path.unlink()
 
     def _show(self, t: int, origin: str | None = None, **more: Any) -> None:

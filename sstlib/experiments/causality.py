@@ -78,9 +78,9 @@ def table(record: records.RunRecord) -> pd.DataFrame:
 
 def said(record: records.RunRecord) -> str:
     """How much the masks of both modes agree, and whether one is better."""
-    found = record.metrics["full_minus_causal"]
-    low, mean, high = (100 * found["difference"][part] for part in ("low", "mean", "high"))
+    difference = record.metrics["full_minus_causal"]
+    low, mean, high = (100 * difference["difference"][part] for part in ("low", "mean", "high"))
     verdict = "undecided" if low <= 0 <= high else "full is better" if low > 0 else "causal is better"
     return (f"The masks agree to J {100 * record.metrics['agreement']:.1f}. Full minus causal: {mean:.1f} points of J "
-            f"({low:.1f} to {high:.1f} with 95%, {found['better']} clips for full and {found['worse']} against): "
-            f"{verdict}.")
+            f"({low:.1f} to {high:.1f} with 95%, {difference['better']} clips for full and {difference['worse']} "
+            f"against): {verdict}.")

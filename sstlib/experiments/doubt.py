@@ -108,7 +108,7 @@ def columns(rows: list[dict[str, Any]]) -> tuple[np.ndarray, np.ndarray, np.ndar
             np.array([row["J"] < WRONG for row in rows], bool), np.array([row["visible"] for row in rows], bool))
 
 
-def said(rows: list[dict[str, Any]]) -> dict[str, np.ndarray]:
+def stated(rows: list[dict[str, Any]]) -> dict[str, np.ndarray]:
     """Doubt and presence as the segmenter gave them."""
     return {kind: np.array([row[kind] for row in rows]) for kind in ("doubt", "presence")}
 
@@ -121,7 +121,7 @@ def fitted(rows: list[dict[str, Any]], doubt: list[float], seen: list[float]) ->
 
 
 def scored(clips: dict[str, list[dict[str, Any]]],
-           scores: Callable[[list[dict[str, Any]]], dict[str, np.ndarray]] = said) -> dict[str, Any]:
+           scores: Callable[[list[dict[str, Any]]], dict[str, np.ndarray]] = stated) -> dict[str, Any]:
     """Areas under the curves, with intervals over clips, and reliability of both probabilities."""
     outcomes = {name: dict(zip(("doubt", "presence"), columns(rows)[1:])) for name, rows in clips.items()}
     numbers = {name: scores(rows) for name, rows in clips.items()}

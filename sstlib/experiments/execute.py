@@ -48,8 +48,8 @@ def execute(run: Run, *, quiet: bool = False) -> records.RunRecord:
     metrics, seconds, frames = scored
     cost = {"training_seconds": float(curve["seconds"][-1]), "frames_per_second": frames / seconds,
             "parameters": sum(p.numel() for p in network.parameters()), "peak_megabytes": peak_megabytes()}
-    record = records.RunRecord(run.experiment, run.variant, run.seed, run.config.to_dict(), metrics, cost,
-                               provenance(TEST if short else trials.told(run.config)) | {"computed_by": computed_by()})
+    made_by = provenance(TEST if short else trials.data_summary(run.config)) | {"computed_by": computed_by()}
+    record = records.RunRecord(run.experiment, run.variant, run.seed, run.config.to_dict(), metrics, cost, made_by)
     record.write(run.record_path)
     shutil.rmtree(folder / "checkpoint", ignore_errors=True)
     return record

@@ -26,7 +26,7 @@ def data_of(config: RunConfig) -> str:
     return "davis2017" if config.data.real == "davis2017" else "davis2016"
 
 
-def told(config: RunConfig) -> str:
+def data_summary(config: RunConfig) -> str:
     """What a record says of its data."""
     return (f"{data_of(config)} val, longest side {LONGEST}; sst-occlusion-2 test, {SCENES} scenes hidden for "
             f"{', '.join(map(str, LENGTHS))} frames, and their controls")

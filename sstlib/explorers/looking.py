@@ -137,8 +137,8 @@ def attention_explorer(watched: Watched, frame: int, cell: tuple[int, int], laye
         own = layers[layer - 1].connectivity
         rows = {f"{own.name}\n{OWN}": look()} | {name: look(other) for name, other in others.items() if other != own}
         routes = watched.routes(time - 1, place, chosen, names[goal], count, others.get(along))
-        said = "mean of all heads" if chosen is None else f"head {head}"
-        title = f"{watched.name}: frame {time}, row {row}, column {column}; layer {layer} of {len(layers)}, {said}"
+        heads = "mean of all heads" if chosen is None else f"head {head}"
+        title = f"{watched.name}: frame {time}, row {row}, column {column}; layer {layer} of {len(layers)}, {heads}"
         times = watched.inputs(time - 1)[layer - 1].times
         return lookup_rows(watched.frames[list(times)], times, rows, place, [*names], routes,
                            watched.owners(time - 1)[0] == names[goal], watched.extent(), title,

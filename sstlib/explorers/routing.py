@@ -30,12 +30,12 @@ def route_explorer(frames: UInt8[np.ndarray, "time pixel_rows pixel_columns 3"],
     def draw(goal: str, row: int, column: int, count: int) -> Figure:
         query = int(np.ravel_multi_index((time - 1, row - 1, column - 1), (time, height, width)))
         ends = goals[goal]
-        found = strongest_routes(maps, query, ends.ravel(), count)
+        routes = strongest_routes(maps, query, ends.ravel(), count)
         arriving = carried(maps, ends.reshape(-1, 1).astype(float))
         title = (f"From row {row}, column {column} of the last frame: {arriving[query - time * height * width, 0]:.1%} "
                  "of its attention "
                  f"over {len(maps)} hops ends in {goal}")
-        return route_frames(frames, found, ends, title)
+        return route_frames(frames, routes, ends, title)
 
     controls = {
         "goal": ipywidgets.Dropdown(options=[*goals], description="to", layout={"width": "200px"},

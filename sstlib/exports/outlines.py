@@ -61,23 +61,23 @@ def _turns_right(a: tuple[int, int], b: tuple[int, int], c: tuple[int, int]) -> 
     return (b[0] - a[0]) * (c[1] - b[1]) - (b[1] - a[1]) * (c[0] - b[0]) > 0
 
 
-def simplified(ring: Shaped[np.ndarray, "corner 2"], tolerance: float = TOLERANCE) -> Shaped[np.ndarray, "kept 2"]:
+def simplified(ring: Shaped[np.ndarray, "corner 2"], tolerance: float = TOLERANCE) -> Shaped[np.ndarray, "remaining 2"]:
     """A closed outline with fewer corners, from which none that is left out is farther than the tolerance."""
     if len(ring) <= SMALL:
         return ring
     far = int(np.argmax(((ring - ring[0]) ** 2).sum(1)))
     closed = np.concatenate([ring, ring[:1]])
-    kept = np.zeros(len(closed), bool)
-    kept[[0, far, len(ring)]] = True
+    corners = np.zeros(len(closed), bool)
+    corners[[0, far, len(ring)]] = True
     parts = [(0, far), (far, len(ring))]
     while parts:
         start, end = parts.pop()
         apart = _distances(closed[start + 1:end], closed[start], closed[end])
         if len(apart) and apart.max() > tolerance:
             middle = start + 1 + int(apart.argmax())
-            kept[middle] = True
+            corners[middle] = True
             parts += [(start, middle), (middle, end)]
-    return closed[:-1][kept[:-1]]
+    return closed[:-1][corners[:-1]]
 
 
 def _distances(points: Shaped[np.ndarray, "point 2"], start: np.ndarray,
@@ -96,6 +96,6 @@ def polygon(mask: Bool[np.ndarray, "height width"]) -> Shaped[np.ndarray, "corne
     joined = rings[0]
     for ring in rings[1:]:
         distances = ((joined[:, None] - ring[None]) ** 2).sum(-1)
-        here, there = np.unravel_index(int(distances.argmin()), distances.shape)
-        joined = np.concatenate([joined[:here + 1], ring[there:], ring[:there + 1], joined[here:]])
+        near, far = np.unravel_index(int(distances.argmin()), distances.shape)
+        joined = np.concatenate([joined[:near + 1], ring[far:], ring[:far + 1], joined[near:]])
     return joined

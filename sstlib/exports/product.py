@@ -17,7 +17,7 @@ from sstlib.movies import Timing
 from sstlib.paths import atomic_write
 from sstlib.shapes import Shaped, UInt8
 from sstlib.values import require_place
-from sstlib.video import VOID, write_picture, written_here
+from sstlib.video import VOID, is_signed, write_picture
 
 Frame = UInt8[np.ndarray, "height width 3"]
 Labels = UInt8[np.ndarray, "height width"]
@@ -135,7 +135,7 @@ class FolderProduct(Product):
         if path.is_symlink():
             raise ValueError(f"{path} is a link, and would be replaced; remove it, or give another folder")
         for file in sorted(file for file in path.rglob("*") if not file.is_dir()):
-            if file.suffix not in cls.suffixes or file.suffix == ".png" and not written_here(file):
+            if file.suffix not in cls.suffixes or file.suffix == ".png" and not is_signed(file):
                 raise ValueError(f"{file} was not written by this command, and {path} would be replaced; move it "
                                  "elsewhere")
 

@@ -87,18 +87,18 @@ class Agreement(NamedTuple):
 
     matched: Bool[np.ndarray, "height width"]
     false: Bool[np.ndarray, "height width"]
-    found: Bool[np.ndarray, "height width"]
+    recalled: Bool[np.ndarray, "height width"]
     missed: Bool[np.ndarray, "height width"]
 
 
 def boundary_agreement(prediction: Bool[np.ndarray, "height width"], truth: Bool[np.ndarray, "height width"],
                        radius: int | None = None) -> Agreement:
-    """What F is made of, pixel by pixel: precision is the share `matched` of the one, recall `found` of the other."""
+    """What F is made of, pixel by pixel: precision is the share `matched` of one, recall `recalled` of the other."""
     edges = np.stack([boundary(prediction), boundary(truth)])
     near = _dilate(_pack(edges), tolerance_radius(*truth.shape) if radius is None else radius)[::-1]
     near = np.unpackbits(near.copy().view(np.uint8), axis=-1, bitorder="little", count=truth.shape[1]).astype(bool)
-    (matched, found), (false, missed) = edges & near, edges & ~near
-    return Agreement(matched, false, found, missed)
+    (matched, recalled), (false, missed) = edges & near, edges & ~near
+    return Agreement(matched, false, recalled, missed)
 
 
 def _size(labels: Shaped[np.ndarray, "height width"]) -> str:

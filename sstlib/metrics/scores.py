@@ -301,12 +301,12 @@ class SequenceScorer:
         counts = np.array([[frame.counts.get(value, NOTHING) for frame in self._frames[1:end]] for value in objects],
                           dtype=np.int64)
         counts = counts.reshape(len(objects), end - 1, 6)
-        found = {one.name: np.where(counts[..., 1] == 0, 1.0, one.counts(counts)) if one.counts else np.array(
+        measured = {one.name: np.where(counts[..., 1] == 0, 1.0, one.counts(counts)) if one.counts else np.array(
             [[frame.measured[one.name, value] if value in frame.counts else 1.0 for frame in self._frames[1:end]]
              for value in objects]) for one in METRICS.values()}
         late = [self._joined[value] if self.protocol.late_objects else 0 for value in objects]
         scored = np.arange(1, end) > np.array(late, dtype=int)[:, None]
-        values = {m: np.where(scored, rows.reshape(scored.shape), np.nan) for m, rows in found.items()}
+        values = {m: np.where(scored, rows.reshape(scored.shape), np.nan) for m, rows in measured.items()}
         return SequenceScore(self.name, objects, tuple(self._names[1:end]), values.pop("J"), values.pop("F"),
                              tuple(self._notes(objects, end)), values)
 

@@ -57,11 +57,11 @@ class STM(Propagator):
     n-th earlier frame.
 
     Works at half the feature resolution (stride 16 of the small model, as the original). The memory holds the given
-    frames, the latest frame and the newest `KEPT` of every `EVERY`-th; the original keeps all of them and grows with
+    frames, the latest frame and the newest `CAPACITY` of every `EVERY`-th; the original keeps all and grows with
     the video.
     """
 
-    EVERY, KEPT = 5, 8
+    EVERY, CAPACITY = 5, 8
 
     def __init__(self, config: ModelConfig):
         super().__init__(config, config.embedding + config.width, config.width, 0)
@@ -80,7 +80,7 @@ class STM(Propagator):
 
     def select_recent(self, frames: tuple[Remembered, ...]) -> tuple[Remembered, ...]:
         earlier = [frame for frame in frames[:-1] if frame.time % self.EVERY == 0]
-        return (*earlier[-self.KEPT:], frames[-1])
+        return (*earlier[-self.CAPACITY:], frames[-1])
 
     def evidence(self, features: Features, memory: Memory) -> tuple[Tensor, Tensor]:
         recent = {frame.time for frame in memory.recent}

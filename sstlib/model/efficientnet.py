@@ -90,12 +90,12 @@ class EfficientNetLite(nn.Module):
     def forward(self, frame: Float[Tensor, "batch 3 height width"]) -> list[Float[Tensor, "batch _ _ _"]]:
         """Features of frames (RGB in [0, 1]) at strides 4, 8, 16 and so on."""
         x = F.relu6(self.stem(frame * (255 / DEVIATION) - MEAN / DEVIATION))
-        found = []
+        maps = []
         for number, block in enumerate(self.blocks, 1):
             x = block(x)
             if number in self.taps:
-                found.append(x)
-        return found
+                maps.append(x)
+        return maps
 
 
 def rounded(channels: float) -> int:

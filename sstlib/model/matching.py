@@ -124,14 +124,14 @@ def nearest(query: Float[Tensor, "batch channels cells"], keys: Float[Tensor, "b
             labels: Int[Tensor, "batch keys"], objects: int) -> Float[Tensor, "batch object cells"]:
     """Squared distance from each query to the nearest key of each object; the far value where an object has no key."""
     with torch.no_grad():
-        found = []
+        indices = []
         length = keys.square().sum(1)
         for part in query.split(QUERIES, 2):
             distance = length[:, None] - 2 * torch.einsum("bcn,bcm->bnm", part, keys)
-            found.append(
+            indices.append(
                 torch.stack([distance.masked_fill((labels != o)[:, None], torch.inf).argmin(2) for o in range(objects)],
                             1))
-        index = torch.cat(found, 2)
+        index = torch.cat(indices, 2)
         present = torch.stack([(labels == o).any(1) for o in range(objects)], 1)
     return _distances(query, keys, torch.where(present[:, :, None], index, -1))
 
@@ -160,8 +160,8 @@ def nearest_in_windows(query: Float[Tensor, "batch channels height width"],
             least = torch.minimum(distance, least)
             if number in {(2 * radius + 1) ** 2 for radius in RADII}:
                 rings.append(index)
-    found = [_distances(query.flatten(2), keys.flatten(2), ring.flatten(2)) for ring in rings]
-    return torch.stack(found, 2).unflatten(-1, (height, width))
+    distances = [_distances(query.flatten(2), keys.flatten(2), ring.flatten(2)) for ring in rings]
+    return torch.stack(distances, 2).unflatten(-1, (height, width))
 
 
 def _distances(query: Tensor, keys: Tensor,

@@ -130,10 +130,10 @@ class Memory:
         dropped = [o for o in range(self.objects) if o not in objects]
 
         def change(x: Tensor, is_membership: bool) -> Tensor:
-            kept = x[:, objects]
+            remaining = x[:, objects]
             if is_membership and dropped:
-                kept[:, 0] += x[:, dropped].sum(1)
-            return kept
+                remaining[:, 0] += x[:, dropped].sum(1)
+            return remaining
         return self.map_objects(change)
 
 

@@ -167,24 +167,24 @@ class Propagator(nn.Module):
         keys = torch.cat([r.content["match"].flatten(2) for r in memory.references], 2)
         memberships = torch.cat([F.avg_pool2d(r.memberships, 2, ceil_mode=True).flatten(2) for r in memory.references],
                                 2)
-        found = [self.matching(query, keys, memberships)]
+        matches = [self.matching(query, keys, memberships)]
         if memory.landmarks:
-            keys, memberships = (torch.cat([x.flatten(2) for x in kept], 2) for kept in zip(
+            keys, memberships = (torch.cat([x.flatten(2) for x in parts], 2) for parts in zip(
                 *((r.content["match"], r.memberships) for r in memory.landmarks), strict=True))
-            found.append(self.matching(query, keys, memberships, landmarks=True))
+            matches.append(self.matching(query, keys, memberships, landmarks=True))
         elif self.config.landmarks:
-            found.append(torch.zeros_like(found[0]))
+            matches.append(torch.zeros_like(matches[0]))
         size = features.embedding.shape[-2:]
-        return [upsample(maps.flatten(1, 2), size).unflatten(1, (-1, ReferenceMatching.maps)) for maps in found]
+        return [upsample(maps.flatten(1, 2), size).unflatten(1, (-1, ReferenceMatching.maps)) for maps in matches]
 
     def feature_matches(self, matching: FeatureMatching, features: Features, memory: Memory) -> tuple[Tensor, Tensor]:
         """CFBI's evidence about each object: the latest embedding inside and outside of it, and the maps of `matching`.
 
         The frames in memory must hold their `embedding`."""
-        kept = [(r.content["embedding"], r.labels) for r in (*memory.references, memory.recent[-1])]
-        maps = matching(features.embedding, kept[:-1], kept[-1], memory.objects)
+        frames = [(r.content["embedding"], r.labels) for r in (*memory.references, memory.recent[-1])]
+        maps = matching(features.embedding, frames[:-1], frames[-1], memory.objects)
         inside = memory.recent[-1].memberships[:, :, None]
-        return torch.cat([kept[-1][0][:, None] * inside, kept[-1][0][:, None] * (1 - inside)], 2), maps
+        return torch.cat([frames[-1][0][:, None] * inside, frames[-1][0][:, None] * (1 - inside)], 2), maps
 
     def select_recent(self, frames: tuple[Remembered, ...]) -> tuple[Remembered, ...]:
         """Which of the frames so far stay, oldest first and the latest always last."""
@@ -258,8 +258,8 @@ def unroll_all(network: Propagator, frames: Float[Tensor, "batch time 3 height w
         if t < time - 1:
             memory = network.remember(memory, features[t],
                                       own_memberships(logits[-1], hard) if teacher is None else teacher[:, t])
-    told = [seen.presence for seen in features[1:]]
-    return torch.stack(logits, 1), None if told[0] is None else torch.stack(told, 1)
+    presence = [seen.presence for seen in features[1:]]
+    return torch.stack(logits, 1), None if presence[0] is None else torch.stack(presence, 1)
 
 
 def build(config: ModelConfig) -> Propagator:

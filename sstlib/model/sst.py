@@ -122,8 +122,8 @@ class SST(Propagator):
 
     def store(self, features: Features, cells: Float[Tensor, "batch object height width"], memory: Memory | None,
               grown: Memory | None) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]:
-        kept = self.encode(features, memory)[2] if self.config.causal else {"tokens": features.derived["tokens"]}
-        return kept if self.feature_matching is None else kept | {"embedding": features.embedding}, {}, {}
+        content = self.encode(features, memory)[2] if self.config.causal else {"tokens": features.derived["tokens"]}
+        return content if self.feature_matching is None else content | {"embedding": features.embedding}, {}, {}
 
     def evidence(self, features: Features, memory: Memory) -> tuple[Tensor, Tensor]:
         encoded, (maps, warped), _ = self.encode(features, memory)
@@ -137,8 +137,8 @@ class SST(Propagator):
         if memory is None:
             return ()
         oldest = memory.recent[0].time if memory.recent else memory.time
-        kept = [r for r in memory.references if r.time < oldest] if self.config.keep_reference else []
-        return (*kept, *memory.recent)
+        references = [r for r in memory.references if r.time < oldest] if self.config.keep_reference else []
+        return (*references, *memory.recent)
 
     def encode(self, features: Features,
                memory: Memory | None) -> tuple[Tensor, tuple[list[Tensor], list[Tensor]], dict[str, Tensor]]:
@@ -159,18 +159,18 @@ class SST(Propagator):
             x = torch.cat([*(r.content["tokens"] for r in past), x], 1)
         times = [r.time for r in past] + [memory.time if memory is not None else 0]
         x = x + self._positions(times[-x.shape[1]:], x)
-        maps, warped, kept = [], [], {}
+        maps, warped, content = [], [], {}
         for number, layer in enumerate(self.layers):
             key, value = layer.keys_and_values(x)
             if self.config.causal:
-                kept |= {f"key{number}": key, f"value{number}": value}
+                content |= {f"key{number}": key, f"value{number}": value}
                 key = torch.cat([*(r.content[f"key{number}"] for r in past), key], 2)
                 value = torch.cat([*(r.content[f"value{number}"] for r in past), value], 2)
             queries = x[:, -1:] if number == len(self.layers) - 1 else x
-            x, found, carried = layer(queries, key, value, memberships, labels)
-            maps += [] if found is None else [found]
+            x, affinity, carried = layer(queries, key, value, memberships, labels)
+            maps += [] if affinity is None else [affinity]
             warped += [] if carried is None else [carried]
-        result = x[:, -1].permute(0, 3, 1, 2), (maps, warped), kept
+        result = x[:, -1].permute(0, 3, 1, 2), (maps, warped), content
         features.encoded = (memory, result)
         return result
 

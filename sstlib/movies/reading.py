@@ -52,7 +52,7 @@ class VideoSequence:
         self._checksums: list[int] = []
         self._stamps: list[int | None] = []
         self._keys: list[int] = []  # numbers of the key frames
-        with damage_told(self.path):
+        with naming_damage(self.path):
             self._index()
         self.frame_names = [f"{t:05d}" for t in range(len(self._stamps))]
         self._numbers = {stamp: t for t, stamp in enumerate(self._stamps)}
@@ -151,7 +151,7 @@ class VideoSequence:
     def frame(self, t: int) -> UInt8[np.ndarray, "height width 3"]:
         t = range(len(self))[t]
         if t not in self._cache:
-            with damage_told(self.path):
+            with naming_damage(self.path):
                 self._decode(t)
         return self._cache[t]
 
@@ -267,7 +267,7 @@ def _checksum(frame: Any) -> int:
 
 
 @contextmanager
-def damage_told(path: Path | str) -> Iterator[None]:
+def naming_damage(path: Path | str) -> Iterator[None]:
     """Turns FFmpeg's errors into one that names the file."""
     try:
         yield

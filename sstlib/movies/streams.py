@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from sstlib.movies.reading import damage_told, upright
+from sstlib.movies.reading import naming_damage, upright
 from sstlib.shapes import UInt8
 
 Frame = UInt8[np.ndarray, "height width 3"]
@@ -63,7 +63,7 @@ class Stream:
     def _decoded(self, piped: BufferedIOBase, asks: bool) -> Iterator[Frame]:
         import av
 
-        with damage_told(self.name), av.open(_Readable(piped), metadata_errors="ignore") as container:
+        with naming_damage(self.name), av.open(_Readable(piped), metadata_errors="ignore") as container:
             if not container.streams.video:
                 raise ValueError(f"{self.name} has no video stream")
             stream = container.streams.video[0]

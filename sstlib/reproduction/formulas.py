@@ -17,7 +17,7 @@ def formula(latex: str, display: bool = False) -> str:
     from matplotlib.textpath import TextPath
 
     latex = html.unescape(latex).strip()
-    text = re.sub(r"\\[A-Za-z]+", lambda found: PLAIN.get(found[0], found[0]), " ".join(latex.split()))
+    text = re.sub(r"\\[A-Za-z]+", lambda match: PLAIN.get(match[0], match[0]), " ".join(latex.split()))
     if display:
         text = text.replace(r"\frac", r"\dfrac")
     font = FontProperties(size=SIZE, math_fontfamily="stix")

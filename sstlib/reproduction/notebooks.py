@@ -53,7 +53,7 @@ def declared(path: Path) -> dict[str, tuple[str, str]]:
     """Type and comment of each parameter, likewise."""
     from papermill import inspect_notebook
 
-    return {name: (str(found["inferred_type_name"]), found["help"]) for name, found in inspect_notebook(path).items()}
+    return {name: (str(entry["inferred_type_name"]), entry["help"]) for name, entry in inspect_notebook(path).items()}
 
 
 def notebook_tasks(chosen: dict[str, Path], parameters: dict[str, dict[str, Any]]) -> list[Task]:
@@ -115,8 +115,8 @@ def tidy(notebook: Any) -> Any:
     notebook["metadata"] = type(notebook["metadata"])(kernelspec=kernel, language_info={"name": "python"})
     count = 0
     for cell in notebook["cells"]:
-        kept = {name: cell["metadata"][name] for name in ("jupyter", "tags") if cell["metadata"].get(name)}
-        cell["metadata"] = type(cell["metadata"])(kept)
+        metadata = {name: cell["metadata"][name] for name in ("jupyter", "tags") if cell["metadata"].get(name)}
+        cell["metadata"] = type(cell["metadata"])(metadata)
         if cell["cell_type"] == "code":
             count += bool(cell["source"].strip())
             cell["execution_count"] = count if cell["source"].strip() else None

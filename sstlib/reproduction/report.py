@@ -50,12 +50,12 @@ def _record() -> dict[str, Any] | None:
     if pages.RECORDED not in releases.released():
         return None
     path, of = paths.EXECUTED / "recorded-attention.json", f"{code()} {sha256(releases.find(pages.RECORDED))}"
-    kept = read_record(path)
-    if kept.get("of") != of:
-        kept = {"of": of, "record": pages.released_record()}
+    recorded = read_record(path)
+    if recorded.get("of") != of:
+        recorded = {"of": of, "record": pages.released_record()}
         with atomic_write(path) as file:
-            file.write(json.dumps(kept).encode())
-    return kept["record"]
+            file.write(json.dumps(recorded).encode())
+    return recorded["record"]
 
 
 def _section(task: Task, error: str) -> dict[str, str]:
@@ -82,8 +82,8 @@ def heading(notebook: Any) -> tuple[str, str]:
     opening = next((cell.source for cell in notebook.cells if cell.cell_type == "markdown"), "")
     title = re.match(r"#\s+(.+)", opening)
     text = " ".join(opening.lstrip("# ").split())
-    asked = re.search(r"[^.:!?]*\?", text)
-    return (title[1].strip() if title else ""), (asked[0].strip() if asked else "")
+    question = re.search(r"[^.:!?]*\?", text)
+    return (title[1].strip() if title else ""), (question[0].strip() if question else "")
 
 
 def _facts(state: str, record: dict[str, Any]) -> str:

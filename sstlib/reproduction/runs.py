@@ -10,12 +10,12 @@ def select(names: list[str], variant: str | None = None, seed: int | None = None
     from sstlib import experiments, reproduction
 
     runs = {run.record_path: (name, run) for name in reversed(names) for run in experiments.SWEEPS[name].runs()}
-    for asked, field in ((variant, "variant"), (seed, "seed")):
-        if asked is not None:
+    for choice, field in ((variant, "variant"), (seed, "seed")):
+        if choice is not None:
             known = sorted({getattr(run, field) for _, run in runs.values()})
-            reproduction.require_known(asked, known, f"no {field} {asked!r} in {', '.join(names)}")
-            runs = {path: found for path, found in runs.items() if getattr(found[1], field) == asked}
-    return sorted(runs.values(), key=lambda found: names.index(found[0]))
+            reproduction.require_known(choice, known, f"no {field} {choice!r} in {', '.join(names)}")
+            runs = {path: entry for path, entry in runs.items() if getattr(entry[1], field) == choice}
+    return sorted(runs.values(), key=lambda entry: names.index(entry[0]))
 
 
 def run_name(run) -> str:

@@ -29,12 +29,12 @@ class Components:
         Raises:
             ValueError: as `Difference.of`.
         """
-        found = Difference.of(scores)
-        seed, sequence = found.by_seed - found.rest, found.by_sequence - found.rest
+        difference = Difference.of(scores)
+        seed, sequence = difference.by_seed - difference.rest, difference.by_sequence - difference.rest
         return cls(
-            max(seed * found.seeds, 0) ** 0.5,
-            max(sequence * found.sequences, 0) ** 0.5,
-            (found.rest * found.seeds * found.sequences) ** 0.5,
+            max(seed * difference.seeds, 0) ** 0.5,
+            max(sequence * difference.sequences, 0) ** 0.5,
+            (difference.rest * difference.seeds * difference.sequences) ** 0.5,
         )
 
     def of_a_difference(self, sequence: float, paired: float = 0.0) -> "Components":

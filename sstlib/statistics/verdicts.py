@@ -41,12 +41,12 @@ class Claim:
 
     def probabilities(self) -> dict[str, float]:
         """Of data so far off: if there were no difference, and if it were as large as the margin."""
-        found = {"difference": self.difference.probability()}
+        result = {"difference": self.difference.probability()}
         if self.margin is not None:
             inside = abs(self.difference.mean) < self.margin
             sides = (self.difference.probability(self.margin), self.difference.probability(-self.margin))
-            found["equality"] = max(sides) / 2 if inside else 1.0
-        return found
+            result["equality"] = max(sides) / 2 if inside else 1.0
+        return result
 
 
 @dataclass(frozen=True)
@@ -126,16 +126,16 @@ def decide(claims: Sequence[Claim], look: int = 1, earlier: Mapping[str, Verdict
         )
     open_claims = {claim.name: claim for claim in claims if not (earlier and earlier[claim.name].decided)}
     rejected, last = _step_down(open_claims, LOOKS[look - 1])
-    found = {}
+    verdicts = {}
     for name, claim in open_claims.items():
         if "difference" in rejected[name]:
             kind = "seen" if claim.difference.mean > 0 else "reversed"
-            found[name] = Verdict(claim, kind, look, rejected[name]["difference"])
+            verdicts[name] = Verdict(claim, kind, look, rejected[name]["difference"])
         elif "equality" in rejected[name]:
-            found[name] = Verdict(claim, "equal", look, rejected[name]["equality"])
+            verdicts[name] = Verdict(claim, "equal", look, rejected[name]["equality"])
         else:
-            found[name] = Verdict(claim, "undecided", look, last)
-    return {name: found.get(name) or earlier[name] for name in names}
+            verdicts[name] = Verdict(claim, "undecided", look, last)
+    return {name: verdicts.get(name) or earlier[name] for name in names}
 
 
 def _step_down(claims: Mapping[str, Claim], level: float) -> tuple[dict[str, dict[str, float]], float]:

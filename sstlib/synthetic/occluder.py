@@ -103,8 +103,8 @@ def _outline(
         moved = placements.copy()
         moved[:, :2, 2] -= path
         grid = sprites.material(to_probe @ moved, bends, np.zeros((len(path), 2), int), PROBE, PROBE, sprite.device)
-        here = (sprites.sample(sprite[3:], grid)[:, 0] > 0).flatten(1)
-        inside = here if inside is None else inside | here
+        covered = (sprites.sample(sprite[3:], grid)[:, 0] > 0).flatten(1)
+        inside = covered if inside is None else inside | covered
     axis = (np.arange(PROBE) + 0.5) * step - reach
     square = np.stack(np.meshgrid(axis, axis, indexing="xy"), -1).reshape(-1, 2)
     return to_device(square[None] + path[:, None], inside.device), inside.float()

@@ -140,12 +140,12 @@ def as_wished(clip: Clip) -> bool:
     if not spec.occlusion:
         return bool(share.min() > 0.9)
     if spec.hidden == 1:
-        asked = share == 0
-        between = share[~asked].min() > 0.02
+        at_share = share == 0
+        between = share[~at_share].min() > 0.02
     else:
-        asked = np.abs(share - (1 - spec.hidden)) < 0.05
+        at_share = np.abs(share - (1 - spec.hidden)) < 0.05
         between = share.min() > 1 - spec.hidden - 0.05
-    runs = np.flatnonzero(asked)
+    runs = np.flatnonzero(at_share)
     return bool(between and len(runs) == spec.occlusion and runs[-1] - runs[0] == spec.occlusion - 1)
 
 

@@ -85,10 +85,11 @@ class _Plan:
         # of the whole scene: clear, hazy, dusky, black and white
         self.vivid = float(rng.choice([1.0, 0.65, 0.4, 0.0], p=[0.3, 0.35, 0.3, 0.05]))
         self._draw_background(rng)
-        self.things = [_thing(rng, spec, who, limbs[who], count) for who in range(count)]
+        self.things = [_thing(rng, spec, identity, limbs[identity], count) for identity in range(count)]
         self.order = rng.permutation(count)
         if self.planned:  # nothing but the occluder may hide the target
-            self.order = np.array([who for who in self.order if who not in (0, count - 1)] + [0, count - 1])
+            last = [0, count - 1]
+            self.order = np.array([identity for identity in self.order if identity not in last] + last)
             self.crossing = occluder.Crossing(rng, spec) if crossing is None else crossing
         to_pixels = np.array([[spec.height, 0, spec.width / 2], [0, spec.height, spec.height / 2], [0, 0, 1.0]])
         self.to_view = to_pixels @ motion.camera(rng, spec)
@@ -176,7 +177,7 @@ def _scene(plan: _Plan, sprites: Tensor, background: Tensor) -> Scene:
         path = body.placements[:, :2, 2]
         led = occluder.lead_over(plan.crossing, spec, sprites[count - 1, 3], parts, path, radius)
         things[-1] = [_Layer(count - 1, led, layers.unbent(spec.frames))]
-    flat = [(mover, layer) for mover, who in enumerate(order) for layer in things[who]]
+    flat = [(mover, layer) for mover, identity in enumerate(order) for layer in things[identity]]
     return Scene(
         spec=spec,
         background=background,
@@ -193,14 +194,15 @@ def _scene(plan: _Plan, sprites: Tensor, background: Tensor) -> Scene:
     )
 
 
-def _thing(rng: np.random.Generator, spec: ClipSpec, who: int, limbs: int, count: int) -> list[_Layer]:
+def _thing(rng: np.random.Generator, spec: ClipSpec, identity: int, limbs: int, count: int) -> list[_Layer]:
     """The layers of one mover: its body, and limbs behind and before it."""
     radius = spec.size / 100 * math.exp(rng.normal(0, 0.2))
-    room = 1.2 if spec.occlusion is not None and who == 0 else float(rng.choice([0.6, 0.0, -1.0], p=[0.6, 0.2, 0.2]))
+    planned = spec.occlusion is not None and identity == 0
+    room = 1.2 if planned else float(rng.choice([0.6, 0.0, -1.0], p=[0.6, 0.2, 0.2]))
     body = motion.own_motion(rng, spec, radius, motion.path(rng, spec, radius, room))
-    result = [_Layer(who, body, motion.bending(rng, spec))]
+    result = [_Layer(identity, body, motion.bending(rng, spec))]
     for _ in range(limbs):
-        limb = _Layer(count + who, body @ motion.limb(rng, spec), layers.unbent(spec.frames))
+        limb = _Layer(count + identity, body @ motion.limb(rng, spec), layers.unbent(spec.frames))
         result.insert(int(rng.integers(0, 2)) * len(result), limb)
     return result
 

@@ -119,6 +119,6 @@ def _capsules(draws: list[Draws], x: Tensor, y: Tensor) -> Tensor:
         px, py = x - a[:, 0, None, None], y - a[:, 1, None, None]
         dx, dy = d[:, 0, None, None], d[:, 1, None, None]
         along = ((px * dx + py * dy) / (dx * dx + dy * dy).clamp_min(1e-6)).clamp(0, 1)
-        here = width[:, k, None, None] - torch.sqrt((px - along * dx) ** 2 + (py - along * dy) ** 2 + 1e-12)
-        level = here if level is None else torch.maximum(level, here)
+        capsule = width[:, k, None, None] - torch.sqrt((px - along * dx) ** 2 + (py - along * dy) ** 2 + 1e-12)
+        level = capsule if level is None else torch.maximum(level, capsule)
     return level

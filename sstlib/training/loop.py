@@ -169,7 +169,7 @@ class _Run:
         clips = self._loader(workers, until)
         bar = tqdm(total=training.steps, initial=self.step, disable=quiet or not self.place.leads, ascii=True,
                    mininterval=2, desc=self.folder.name, unit="step")
-        with bar, self._told():
+        with bar, self._naming_dead_workers():
             while self.step < until:
                 started = time.perf_counter()
                 row = self._learn(clips)
@@ -179,14 +179,14 @@ class _Run:
                     row["probe_J"] = self.probe()
                 self.curve.append({"step": self.step, **row, "seconds": self.seconds})
                 bar.update()
-                bar.set_postfix_str(self._told_of(row), refresh=False)
+                bar.set_postfix_str(self._progress(row), refresh=False)
                 # Else the last good checkpoint stays
                 if "probe_J" in row and (row["loss"] <= HOPELESS or self.step == until):
                     self.save()
         return self.average
 
     @contextlib.contextmanager
-    def _told(self) -> Iterator[None]:
+    def _naming_dead_workers(self) -> Iterator[None]:
         """Says in plain words that a worker died: PyTorch raises wherever the main process happens to be."""
         try:
             yield
@@ -196,11 +196,13 @@ class _Run:
             raise self._stopped("a process that renders clips died, killed or out of memory", "with fewer --workers if "
                                 "memory is short", error) from error
 
-    def _stopped(self, what: str, remedy: str, error: Exception) -> Stopped:
+    def _stopped(self, cause: str, remedy: str, error: Exception) -> Stopped:
         """What to raise when something outside of the run fails."""
-        kept = f"{self.checkpoint_path} is whole" if self.checkpoint_path.exists() else "there is no checkpoint yet"
-        return Stopped(f"after step {self.step}: {what} ({str(error).strip().splitlines()[-1]}). {kept}; start the "
-                       f"same command again, {remedy}")
+        path = self.checkpoint_path
+        checkpoint = f"{path} is whole" if path.exists() else "there is no checkpoint yet"
+        message = str(error).strip().splitlines()[-1]
+        return Stopped(f"after step {self.step}: {cause} ({message}). {checkpoint}; "
+                       f"start the same command again, {remedy}")
 
     def _loader(self, workers: int, until: int) -> Any:
         batch, mine = self.config.training.batch, self.place.share(self.config.training.batch)
@@ -243,10 +245,10 @@ class _Run:
         recent = [row["loss"] for row in self.curve[1 - PATIENCE:]] + [loss]
         grown = sum(recent) / len(recent) > HOPELESS and len(recent) == PATIENCE
         if grown or not math.isfinite(loss) or not math.isfinite(norm):
-            what = f"loss {loss}, gradient norm {norm}"
+            reason = f"loss {loss}, gradient norm {norm}"
             if grown:
-                what = f"a mean loss of {sum(recent) / len(recent):.1f} over {PATIENCE} steps"
-            raise Diverged(f"step {self.step}: {what}; the last good checkpoint is "
+                reason = f"a mean loss of {sum(recent) / len(recent):.1f} over {PATIENCE} steps"
+            raise Diverged(f"step {self.step}: {reason}; the last good checkpoint is "
                            f"{self.checkpoint_path if self.checkpoint_path.exists() else 'none yet'}. Lower "
                            "learning_rate or clip_norm")
 
@@ -270,8 +272,8 @@ class _Run:
     def _blend(self) -> None:
         decay = schedule.ema_decay(self.config.training, self.step)
         pytorch.lerp_(list(self.average.parameters()), list(self.network.parameters()), 1 - decay)
-        for kept, new in zip(self.average.buffers(), self.network.buffers(), strict=True):
-            kept.copy_(new)
+        for average, new in zip(self.average.buffers(), self.network.buffers(), strict=True):
+            average.copy_(new)
 
     def probe(self) -> float:
         """Mean J of the averaged network on held-out clips, from its own masks."""
@@ -282,7 +284,7 @@ class _Run:
                        for o in range(1, int(truth[0].max()) + 1)]
         return sum(scores) / len(scores)
 
-    def _told_of(self, row: dict[str, float]) -> str:
+    def _progress(self, row: dict[str, float]) -> str:
         """Loss, speed and the latest probe, for the progress bar."""
         since = (self.step - 1) % self.config.training.checkpoint_every + 1  # rows from the latest probe on
         probes = [f", J {r['probe_J']:.3f} at step {r['step']}" for r in self.curve[-since - 1:] if "probe_J" in r]

@@ -29,8 +29,8 @@ class _Pixels(NamedTuple):
         per_pixel = -self.own.masked_fill(~self.valid, 0).flatten(1)
         if share == 1:
             return (per_pixel.sum(1) / self.valid.flatten(1).sum(1).clamp(min=1)).mean()
-        kept = max(1, int(share * per_pixel.shape[1]))
-        return per_pixel.topk(kept, dim=1, sorted=False).values.mean()
+        count = max(1, int(share * per_pixel.shape[1]))
+        return per_pixel.topk(count, dim=1, sorted=False).values.mean()
 
     def jaccard(self) -> Tensor:
         valid, objects = self.valid.to(self.own.dtype), self.logarithms.shape[1]
@@ -70,10 +70,10 @@ def presence_loss(presence: Float[Tensor, "batch later object 2"],
     claimed = (logits.detach().argmax(2)[:, :, None] == ids) & valid
     union = (truth | claimed).sum((3, 4))
     good = 2 * (truth & claimed).sum((3, 4)) >= union
-    asked = (labels[:, :1, None] == ids).any(4).any(3).expand_as(good).float()
+    counted = (labels[:, :1, None] == ids).any(4).any(3).expand_as(good).float()
     wanted = torch.stack([truth.any(4).any(3), good], 3).float()
     per_object = F.binary_cross_entropy_with_logits(presence[:, :, 1:].float(), wanted, reduction="none").sum(3)
-    return (per_object * asked).sum() / asked.sum().clamp(min=1)
+    return (per_object * counted).sum() / counted.sum().clamp(min=1)
 
 
 def segmentation_loss(logits: Float[Tensor, "batch object height width"], labels: Int[Tensor, "batch height width"],

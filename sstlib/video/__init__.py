@@ -6,13 +6,13 @@ Frames are uint8 RGB, labels uint8 with 0 background, 1..n objects (not necessar
 from sstlib.video.masks import (
     Reading,
     areas,
+    is_signed,
     mask_image,
     palette,
     read_mask,
     reading_of,
     write_mask,
     write_picture,
-    written_here,
 )
 from sstlib.video.pictures import FRAME_SUFFIXES, images, is_picture, name_order, picture_size, read_frame
 from sstlib.video.sequences import VOID, ArraySequence, FolderSequence, Sequence, overlay
@@ -20,5 +20,5 @@ from sstlib.video.sequences import VOID, ArraySequence, FolderSequence, Sequence
 __all__ = [
     "FRAME_SUFFIXES", "VOID", "ArraySequence", "FolderSequence", "Reading", "Sequence", "areas", "images", "is_picture",
     "mask_image", "name_order", "overlay", "palette", "picture_size", "read_frame", "read_mask", "reading_of",
-    "write_mask", "write_picture", "written_here"
+    "write_mask", "write_picture", "is_signed"
 ]

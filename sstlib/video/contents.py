@@ -11,7 +11,7 @@ from PIL import Image
 from sstlib.metrics.counts import present
 from sstlib.shapes import Bool, Shaped, UInt8
 from sstlib.video import png
-from sstlib.video.pictures import damage_told, load_picture
+from sstlib.video.pictures import load_picture, naming_damage
 
 VOID = 255
 MOST_COLORS = 16  # of a mask; a picture has thousands
@@ -62,8 +62,8 @@ def refuse_samples(path: Path, content: Content) -> None:
                          "Number the objects 1, 2, ..., save it with a palette, or give a threshold (--threshold 128)")
 
 
-def _refuse(path: Path, count: int, what: str) -> None:
-    raise ValueError(f"{path}: mask holds the samples of a picture ({count} {what} beside black), not ids; {ADVICE}")
+def _refuse(path: Path, count: int, noun: str) -> None:
+    raise ValueError(f"{path}: mask holds the samples of a picture ({count} {noun} beside black), not ids; {ADVICE}")
 
 
 def _has_soft_levels(values: UInt8[np.ndarray, "height width"], between: list[int]) -> bool:
@@ -110,7 +110,7 @@ def content_of(path: Path) -> Content:
     image = load_picture(path)
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         return _deep(path, np.array(image), image.mode)
-    with damage_told(path):
+    with naming_damage(path):
         content = _decoded(image)
     if content is None:
         raise ValueError(f"{path}: mask of mode {image.mode} can be read in two ways; its background must be black or "
@@ -210,7 +210,7 @@ def intensity(path: Path) -> UInt8[np.ndarray, "height width"]:
             raise ValueError(f"{path}: mask has values from {values.min()} to {values.max()}; a threshold needs "
                              f"0..{white}")
         return np.round(values * (VOID / white)).astype(np.uint8)
-    with damage_told(path):
+    with naming_damage(path):
         pixels = np.array(image.convert("RGBA"))
     bright, alpha = pixels[..., :3].max(-1), pixels[..., 3]
     plain = alpha.min() < VOID and not bright[alpha > 0].any()  # black on nothing: transparency alone tells

@@ -135,7 +135,7 @@ def _plain_reading(path: Path, content: Content) -> Reading | None:
         return None
     if content.kind in ("alpha", "bit"):
         return Reading(content.kind)
-    if levels == [VOID] and not written_here(path):
+    if levels == [VOID] and not is_signed(path):
         return None if content.values.all() else Reading("indices" if content.kind == "index" else "binary")
     return Reading("ids")
 
@@ -193,8 +193,8 @@ def areas(labels: UInt8[np.ndarray, "height width"]) -> str:
     counts = np.bincount(labels.ravel(), minlength=256)
     ids = [n for n in np.flatnonzero(counts).tolist() if n not in (0, VOID)]
     void = f"; void (255): {counts[VOID]:,} pixels" if counts[VOID] else ""
-    told = ", ".join(f"{n} = {counts[n]:,} pixels" for n in ids)
-    return (f"{len(ids)} object{'s' if len(ids) > 1 else ''}: {told}" if ids else "no object") + void
+    sizes = ", ".join(f"{n} = {counts[n]:,} pixels" for n in ids)
+    return (f"{len(ids)} object{'s' if len(ids) > 1 else ''}: {sizes}" if ids else "no object") + void
 
 
 def write_mask(path: Path | str, labels: Shaped[np.ndarray, "height width"]) -> None:
@@ -216,7 +216,7 @@ def write_picture(path: Path | str, picture: Image.Image) -> None:
         picture.save(file, format="PNG", pnginfo=signed)
 
 
-def written_here(path: Path) -> bool:
+def is_signed(path: Path) -> bool:
     """Whether `write_mask` or `write_picture` wrote a file."""
     try:
         with Image.open(path) as image:

@@ -37,7 +37,7 @@ def is_picture(entry: Path | os.DirEntry) -> bool:
     return not entry.name.startswith(".") and name.suffix.lower() in FRAME_SUFFIXES and not entry.is_dir()
 
 
-def images(folder: Path, what: str = "frames", within: Path | None = None) -> dict[str, Path]:
+def images(folder: Path, content: str = "frames", within: Path | None = None) -> dict[str, Path]:
     """Image files of a folder by stem, in the order of the numbers in their names: the one listing of frames and masks.
 
     Args:
@@ -48,7 +48,7 @@ def images(folder: Path, what: str = "frames", within: Path | None = None) -> di
         ValueError: two images share a name or a number, or a link leads outside.
     """
     if not folder.is_dir():
-        raise FileNotFoundError(f"{folder}: no such folder of {what}")
+        raise FileNotFoundError(f"{folder}: no such folder of {content}")
     with os.scandir(folder) as entries:
         pictures = [
             (Path(entry.path), entry.is_symlink() or folder.is_symlink()) for entry in entries if is_picture(entry)
@@ -67,13 +67,13 @@ def images(folder: Path, what: str = "frames", within: Path | None = None) -> di
         listed[path.stem] = path
     if not listed:
         raise FileNotFoundError(
-            f"{folder}: no images in this folder of {what} (looked for {', '.join(sorted(FRAME_SUFFIXES))})"
+            f"{folder}: no images in this folder of {content} (looked for {', '.join(sorted(FRAME_SUFFIXES))})"
         )
     return listed
 
 
 @contextmanager
-def damage_told(path: Path) -> Iterator[None]:
+def naming_damage(path: Path) -> Iterator[None]:
     """Turns whatever Pillow makes of a damaged file into one error that names it.
 
     Its plugins raise nearly everything on bytes that they do not expect, and warn of what is an error one step later.
@@ -103,7 +103,7 @@ def load_picture(path: Path) -> Image.Image:
         ValueError: not an image, damaged, larger than Pillow's bound, or an animation.
     """
     # By name, Pillow maps raw TIFF as if it were upright
-    with damage_told(path), open(path, "rb") as file, Image.open(file) as image:
+    with naming_damage(path), open(path, "rb") as file, Image.open(file) as image:
         pictures = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)  # MPO: a phone's JPEG with a preview
         image.load()
         turn = UPRIGHT.get(_orientation(image))
@@ -117,7 +117,7 @@ def load_picture(path: Path) -> Image.Image:
 
 def picture_size(path: Path) -> tuple[int, int]:
     """Height and width of a picture as it is shown, from its header alone."""
-    with damage_told(path), Image.open(path) as image:
+    with naming_damage(path), Image.open(path) as image:
         width, height = image.size
         turned = image.format != "TIFF" and _orientation(image) >= 5  # Pillow itself turns TIFF, its size too
     return (width, height) if turned else (height, width)
@@ -149,7 +149,7 @@ def read_frame(path: Path | str) -> UInt8[np.ndarray, "height width 3"]:
         raise ValueError(f"{path}: the frame holds {'32-bit' if image.mode == 'I' else 'float'} numbers, whose white "
                          "is not "
                          "known; save frames with 8 or 16 bits a channel")
-    with damage_told(path):
+    with naming_damage(path):
         opaque = not image.has_transparency_data or image.convert("RGBA").getchannel("A").getextrema()[0] == 255
         frame = np.array(image.convert("RGB"))
     if not opaque:

@@ -49,10 +49,10 @@ def lineage(name_or_path: str | Path) -> list[dict[str, object]]:
     far as the file tells.
     """
     path = find(name_or_path)
-    told = facts(path)
-    own = {key: told[key] for key in ("run", "step", "origin", "training_seconds") if key in told}
+    record = facts(path)
+    own = {key: record[key] for key in ("run", "step", "origin", "training_seconds") if key in record}
     name = path.parent.name if path.stem in ("weights", "model") else path.stem
-    return [*told.get("ancestry", []), {"name": name, **own}]
+    return [*record.get("ancestry", []), {"name": name, **own}]
 
 
 def load(name_or_path: str | Path, device: str | torch.device = "cpu") -> Propagator:

@@ -36,13 +36,13 @@ def load_pretrained(module: nn.Module, source: str | Path, sha256: str | None = 
         ValueError: another checksum, or names or shapes that do not match, which are listed.
     """
     source, _, stated = str(source).partition("#")
-    found = _plain_state(_read_state(fetch(source, sha256 or stated or None)))
+    state = _plain_state(_read_state(fetch(source, sha256 or stated or None)))
     wanted = module.state_dict()
-    if not any(name in wanted for name in found) and isinstance(module, ResNetFeatures):
+    if not any(name in wanted for name in state) and isinstance(module, ResNetFeatures):
         module, wanted = module.backbone, module.backbone.state_dict()
-    needed = {name: value for name, value in wanted.items() if name in found or not name.startswith("embed.")}
-    require_shapes(needed, {name: tuple(value.shape) for name, value in found.items()}, source, type(module).__name__)
-    module.load_state_dict(found, strict=False)
+    needed = {name: value for name, value in wanted.items() if name in state or not name.startswith("embed.")}
+    require_shapes(needed, {name: tuple(value.shape) for name, value in state.items()}, source, type(module).__name__)
+    module.load_state_dict(state, strict=False)
 
 
 def fetch(source: str | Path, sha256: str | None = None) -> Path:

@@ -43,11 +43,11 @@ def lacks(pattern: Connectivity, dtype: torch.dtype, device: torch.device) -> st
 @functools.cache
 def library(name: str) -> ctypes.CDLL | None:
     """A pattern's compiled kernels, or None."""
-    found = native.load(FOLDER / f"{name}.cpp")
-    for function in (found.forward, found.backward) if found else ():
+    loaded = native.load(FOLDER / f"{name}.cpp")
+    for function in (loaded.forward, loaded.backward) if loaded else ():
         function.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_double]
         function.restype = None
-    return found
+    return loaded
 
 
 def _kernel(pattern: Connectivity) -> tuple[str, tuple[int, int, int]] | None:
@@ -61,19 +61,19 @@ def forward(query: Tensor, key: Tensor, value: Tensor, pattern: Connectivity, sc
     """Output, log-sum-exp, affinities and their keys, of (batch, head, time, height, width, dim) tensors."""
     q, k, v = _float(query), _float(key), _float(value)
     output, lse = q.new_empty(*q.shape[:5], v.shape[-1]), q.new_empty(q.shape[:5])
-    found = argmax = None
-    plain, asked = [lse, None, None, None, None, None, None], (0, 0)
+    best = argmax = None
+    plain, affinity = [lse, None, None, None, None, None, None], (0, 0)
     if wanted is not None:
-        asked = wanted.objects, KINDS.index(wanted.kind)
-        found = q.new_empty(*q.shape[:2], wanted.objects, *q.shape[2:5])
-        argmax = torch.empty(found.shape, dtype=torch.int32) if remember else None
+        affinity = wanted.objects, KINDS.index(wanted.kind)
+        best = q.new_empty(*q.shape[:2], wanted.objects, *q.shape[2:5])
+        argmax = torch.empty(best.shape, dtype=torch.int32) if remember else None
         labels = (wanted.labels.float() if wanted.soft else wanted.labels).contiguous()
         sides = (None, labels) if wanted.soft else (labels, None)
-        plain = [lse, None, *sides, wanted.bias.float().contiguous(), found, argmax]
-    _call("forward", pattern, scale, [q, k, v, output, None, None, None, None], plain, asked)
+        plain = [lse, None, *sides, wanted.bias.float().contiguous(), best, argmax]
+    _call("forward", pattern, scale, [q, k, v, output, None, None, None, None], plain, affinity)
     if query.dtype != torch.float32:
-        output, found = output.to(query.dtype), None if found is None else found.to(query.dtype)
-    return output, lse, found, argmax
+        output, best = output.to(query.dtype), None if best is None else best.to(query.dtype)
+    return output, lse, best, argmax
 
 
 def backward(query: Tensor, key: Tensor, value: Tensor, output: Tensor, lse: Tensor, grad: Tensor,
@@ -92,13 +92,14 @@ def _float(tensor: Tensor) -> Tensor:
     return tensor if tensor.stride(-1) == 1 or tensor.shape[-1] == 1 else tensor.contiguous()
 
 
-def _call(function: str, pattern: Connectivity, scale: float, views: list, plain: list, asked: tuple[int, int]) -> None:
+def _call(function: str, pattern: Connectivity, scale: float, views: list, plain: list,
+          affinity: tuple[int, int]) -> None:
     """Writes the arguments in the order that kernels/abi.h reads them."""
     name, numbers = _kernel(pattern)
     query, key, value = views[:3]
     sizes = [
         *query.shape[:2], key.shape[2], query.shape[2], *key.shape[3:], value.shape[-1], *numbers,
-        int(pattern.causal), *asked,
+        int(pattern.causal), *affinity,
         torch.get_num_threads()
     ]
     for view in views:

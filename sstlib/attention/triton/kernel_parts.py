@@ -39,10 +39,10 @@ def write(base, cells, exist, values, D: tl.constexpr, PADDED: tl.constexpr, ADD
 
 @triton.jit
 @no_type_check
-def keep(base, found, group, cells, exist, queries, OBJECTS: tl.constexpr, PADDED: tl.constexpr):
+def keep(base, values, group, cells, exist, queries, OBJECTS: tl.constexpr, PADDED: tl.constexpr):
     """Writes what was found for each object (cell, object) where a group's objects have `queries` cells each."""
     o = tl.arange(0, PADDED)[None, :]
-    tl.store(base + (group * OBJECTS + o) * queries + cells[:, None], found, mask=exist[:, None] & (o < OBJECTS))
+    tl.store(base + (group * OBJECTS + o) * queries + cells[:, None], values, mask=exist[:, None] & (o < OBJECTS))
 
 
 @triton.jit
@@ -62,11 +62,11 @@ def ranked(scores, term, key_term, query_term, scale, slope, MODE: tl.constexpr)
 
 @triton.jit
 @no_type_check
-def counted(found, scale, MODE: tl.constexpr):
+def counted(rank, scale, MODE: tl.constexpr):
     """The best ranking scores, without those of pairs that are not connected: a sum leaves them far below, a product
     at 0 or below.
     """
-    return tl.where(found < NEVER / 2 * scale, -float("inf"), found) if MODE == "add" else found
+    return tl.where(rank < NEVER / 2 * scale, -float("inf"), rank) if MODE == "add" else rank
 
 
 @triton.jit

@@ -47,9 +47,9 @@ def forward(q, k, v, partial, lse, out, terms, key_term, query_term, best, argma
         summed = read(partial + group * queried * plane * V, places, exist, V, V, VP)
         record = tl.full([CELLS, OBJECTS_P], -float("inf") if MODE == "add" else 0.0, tl.float32)
         holder = tl.full([CELLS, OBJECTS_P], -1, tl.int32)
-        asked = tl.zeros([CELLS], tl.float32)
+        query_side = tl.zeros([CELLS], tl.float32)
         if MODE == "sigmoid":
-            asked = tl.load(query_term + rows, mask=exist, other=0.0)
+            query_side = tl.load(query_term + rows, mask=exist, other=0.0)
         seen = now + 1 if CAUSAL else time
         for start in range(0, seen, FRAMES):
             frames = start + tl.arange(0, FRAMES)
@@ -68,11 +68,11 @@ def forward(q, k, v, partial, lse, out, terms, key_term, query_term, best, argma
                     side = tl.load(key_term + group * time * plane + others, mask=earlier, other=0.0)
                 for number in tl.static_range(OBJECTS):
                     term = tl.load(terms + number * time * plane + others, mask=earlier, other=0.0)
-                    rank = ranked(tl.where(earlier, scores, NEVER), term, side, asked[:, None], scale, slope, MODE)
-                    found, at = tl.max(rank, 1, return_indices=True, return_indices_tie_break_left=False)
-                    found = counted(found, scale, MODE)
-                    better = (o == number) & (found[:, None] > record)
-                    record = tl.where(better, found[:, None], record)
+                    rank = ranked(tl.where(earlier, scores, NEVER), term, side, query_side[:, None], scale, slope, MODE)
+                    peak, at = tl.max(rank, 1, return_indices=True, return_indices_tie_break_left=False)
+                    peak = counted(peak, scale, MODE)
+                    better = (o == number) & (peak[:, None] > record)
+                    record = tl.where(better, peak[:, None], record)
                     holder = tl.where(better, ((start + at) * plane + cells)[:, None], holder)
         write(out + group * queried * plane * V, places, exist, summed / total[:, None], V, VP, False)
         tl.store(lse + rows, (top + tl.log2(total)) / LOG2E, mask=exist)

@@ -151,7 +151,7 @@ def _softmax(scores, values, top, total, summed, scale, PRECISION: tl.constexpr)
 
 @triton.jit
 @no_type_check
-def _rank(scores, terms, side, exist, asked, number, scale, slope, record, holder, OBJECTS: tl.constexpr,
+def _rank(scores, terms, side, exist, query_side, number, scale, slope, record, holder, OBJECTS: tl.constexpr,
           MODE: tl.constexpr, REMEMBER: tl.constexpr):
     """The best ranking scores after some more keys of an earlier frame, from the `number`-th of the span's keys in all
     frames on, and which keys have them; `terms` are (object, key).
@@ -161,12 +161,12 @@ def _rank(scores, terms, side, exist, asked, number, scale, slope, record, holde
         key_term = tl.load(side, mask=exist, other=0.0)
     for each in tl.static_range(OBJECTS):
         term = tl.sum(tl.where((o == each)[:, None], terms, 0.0), 0)
-        rank = ranked(scores, term[None, :], key_term[None, :], asked[:, None], scale, slope, MODE)
+        rank = ranked(scores, term[None, :], key_term[None, :], query_side[:, None], scale, slope, MODE)
         if REMEMBER:
-            found, at = tl.max(rank, 1, return_indices=True, return_indices_tie_break_left=False)
-            found = counted(found, scale, MODE)
-            better = (o == each)[None, :] & (found[:, None] > record)
-            record = tl.where(better, found[:, None], record)
+            top, at = tl.max(rank, 1, return_indices=True, return_indices_tie_break_left=False)
+            top = counted(top, scale, MODE)
+            better = (o == each)[None, :] & (top[:, None] > record)
+            record = tl.where(better, top[:, None], record)
             holder = tl.where(better, (number + at)[:, None], holder)
         else:
             record = tl.where((o == each)[None, :], tl.maximum(record,
@@ -198,9 +198,9 @@ def forward(q, k, v, out, lse, terms, key_term, query_term, best, argmax, qb, qh
     record = tl.full([ROWS * COLUMNS, OBJECTS_P], -float("inf") if MODE == "add" else 0.0, tl.float32)
     holder = tl.full([ROWS * COLUMNS, OBJECTS_P], -1, tl.int32)
     terms += (group if per_head else group // heads) * OBJECTS * time * plane
-    asked = tl.zeros([ROWS * COLUMNS], tl.float32)
+    query_side = tl.zeros([ROWS * COLUMNS], tl.float32)
     if MODE == "sigmoid":
-        asked = tl.load(query_term + rows, mask=exist, other=0.0)
+        query_side = tl.load(query_term + rows, mask=exist, other=0.0)
     y0, x0, columns, inverse, count = _span(y, x, ly, lx, ry, rx, ROWS, COLUMNS)
     first, frames = _frames(now, time, st, CAUSAL, OWN_FRAME)
     start, turn = 0, 0  # all frames' cells of one place come before the next place, so that they share a mask
@@ -224,8 +224,8 @@ def forward(q, k, v, out, lse, terms, key_term, query_term, best, argmax, qb, qh
         if OBJECTS > 0:
             if other < now:
                 side = key_term + group * time * plane + places
-                record, holder = _rank(scores, term, side, there, asked, other * count + start, scale, slope, record,
-                                       holder, OBJECTS, MODE, REMEMBER)
+                record, holder = _rank(scores, term, side, there, query_side, other * count + start, scale, slope,
+                                       record, holder, OBJECTS, MODE, REMEMBER)
         turn = tl.where(turn + 1 == frames, 0, turn + 1)
         start += tl.where(turn == 0, CELLS, 0)
     write(out, cells, exist, summed / total[:, None], V, VP, False)

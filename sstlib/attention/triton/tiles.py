@@ -242,9 +242,9 @@ def forward(query: Tensor, key: Tensor, value: Tensor, pattern: Connectivity, sc
     unranked = _ranks(None, q, lse, scale, False)
     partial = output if len(lines) == 1 else torch.empty_like(output, dtype=torch.float32)
     for number, line in enumerate(lines):
-        here = ranks if len(lines) == 1 else unranked  # of Grid only the time line leaves the query's frame
-        problem.tiles("forward", line, [*inputs, partial, lse, *here.tensors, here.best, here.argmax], inputs,
-                      [here.slope, shape[1], here.per_head], shape[2], CONTINUE=number > 0, **here.constants)
+        ranking = ranks if len(lines) == 1 else unranked  # of Grid only the time line leaves the query's frame
+        problem.tiles("forward", line, [*inputs, partial, lse, *ranking.tensors, ranking.best, ranking.argmax], inputs,
+                      [ranking.slope, shape[1], ranking.per_head], shape[2], CONTINUE=number > 0, **ranking.constants)
     if type(pattern) is Grid:
         problem.time_line("forward", [*inputs, partial, lse, output, *ranks.tensors, ranks.best, ranks.argmax], inputs,
                      [ranks.slope, shape[1], ranks.per_head], **ranks.constants)

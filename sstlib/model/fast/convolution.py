@@ -56,17 +56,17 @@ class Convolution3(nn.Conv2d):
 @functools.cache
 def library() -> ctypes.CDLL | None:
     """The compiled kernels, or None."""
-    found = native.load(Path(__file__).with_suffix(".cpp"))
-    if found:
+    loaded = native.load(Path(__file__).with_suffix(".cpp"))
+    if loaded:
         pointer, number = ctypes.c_void_p, ctypes.c_int64
         for name, kinds in {
                 "convolve": [pointer] * 6, "measure": [pointer] * 3, "finish": [pointer] * 4, "halve": [pointer] * 4,
                 "normalize": [pointer, number, pointer, pointer, number, ctypes.c_double, pointer, pointer]
         }.items():
-            getattr(found, name).argtypes, getattr(found, name).restype = kinds, None
+            getattr(loaded, name).argtypes, getattr(loaded, name).restype = kinds, None
         for name in ("tile_blocks", "cell_blocks"):
-            getattr(found, name).argtypes, getattr(found, name).restype = [pointer], number
-    return found
+            getattr(loaded, name).argtypes, getattr(loaded, name).restype = [pointer], number
+    return loaded
 
 
 def fits(x: Tensor | Pending, *modules: nn.Module) -> bool:
@@ -78,10 +78,10 @@ def fits(x: Tensor | Pending, *modules: nn.Module) -> bool:
     if any(t.device.type != "cpu" or t.dtype != torch.float32
            for t in (image, *weights)) or torch.is_autocast_enabled("cpu"):
         return False
-    found = None if torch.jit.is_tracing() else library()  # a trace would not see what they do
-    return found is not None and all(
-        module.in_channels >= found.lanes() and module.out_channels %
-        found.lanes() == 0 if isinstance(module, nn.Conv2d) else module.num_channels % found.lanes() == 0
+    loaded = None if torch.jit.is_tracing() else library()  # a trace would not see what they do
+    return loaded is not None and all(
+        module.in_channels >= loaded.lanes() and module.out_channels %
+        loaded.lanes() == 0 if isinstance(module, nn.Conv2d) else module.num_channels % loaded.lanes() == 0
         for module in modules)
 
 
