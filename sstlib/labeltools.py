@@ -59,7 +59,7 @@ def read_labels(path: Path | str) -> Labeled:
         parts = [_parts(file) for file in files]
         if len({(kind, size) for kind, size, _ in parts}) > 1 or len(parts) > 1 and parts[0][0] != "LabelMe":
             raise ValueError("its files are not all LabelMe's, of one size")
-        regions = [region for _, _, found in parts for region in found]
+        regions = [region for _, _, shapes in parts for region in shapes]
         return Labeled(*parts[0][:2], *_numbered(regions, parts[0][1]))
     except OSError:
         raise

@@ -32,7 +32,7 @@ from sstlib.video import ArraySequence, write_mask
 def probe(*message):
     for t, labels in annotator.masks.items():
         write_mask(f"{t}.png", labels)
-    names = ("objects", "told", "frame", "strip", "progress")
+    names = ("objects", "status", "frame", "strip", "progress")
     seen = {"frames": list(annotator.masks)} | {name: getattr(annotator, name) for name in names}
     with open("seen.part", "w") as file:
         json.dump(seen, file)
@@ -370,7 +370,7 @@ def test_segments_scrubs_corrects_and_exports(lab, tmp_path):
     lab.root_node.get_by_label("folder for the masks").fill("exported")
     lab.root_node.get_by_label("overlay").check()
     lab.root_node.get_by_role("button", name="Write the masks").click()
-    lab.until(lambda seen: "10 masks are in" in seen["told"])
+    lab.until(lambda seen: "10 masks are in" in seen["status"])
     for t in (0, 4):
         write_mask(tmp_path / "given" / f"{t:05d}.png", lab.mask(t))
     threads, root = torch.get_num_threads(), lab.root

@@ -491,11 +491,11 @@ def test_crops_show_an_object_of_the_reference(real):
         assert (labels[0] == 1).mean() >= augmentation.CROP_PIXELS
 
 
-def test_clips_are_cut_from_labelled_frames_alone():
+def test_clips_are_cut_from_labeled_frames_alone():
     frames = np.zeros((9, 40, 60, 3), np.uint8)
     frames += np.arange(9, dtype=np.uint8)[:, None, None, None]
     sequence = video.ArraySequence(frames, {t: np.ones((40, 60), np.uint8) for t in (1, 5, 6)})
-    assert augmentation.labelled_frames(sequence) == [1, 5, 6]
+    assert augmentation.labeled_frames(sequence) == [1, 5, 6]
     cut = [augmentation.cut_clip(np.random.default_rng(seed), sequence, 3, 20, 30)[0] for seed in range(5)]
     assert {int(frame[0, 0, 0]) for clip in cut for frame in clip} == {1, 5, 6}
 

@@ -212,9 +212,9 @@ def test_what_cannot_be_done_is_told_and_the_frame_sent_again(page):
             ("load", [b"text"], {}, "the loaded mask: "), ("draw", [mask_bytes(np.ones((3, 3), np.uint8))], {},
                                                            "shape (3, 3), the frames are 11x7"),
             ("remove", [], {"id": 8}, "no object 8")):
-        page.widget.told = ""
+        page.widget.status = ""
         heard = page.says(kind, *buffers, **{"frame": 0, **content})
-        assert message in page.widget.told and "/" not in page.widget.told
+        assert message in page.widget.status and "/" not in page.widget.status
         assert [content["kind"] for content, _ in heard][-1:] == ["mask"]
         np.testing.assert_array_equal(page.widget.masks[0], labels(p0_0=1))
 

@@ -58,12 +58,12 @@ def test_masks_are_those_of_the_library(session, network, clip):
     np.testing.assert_array_equal(computed(session), expected(network, clip, {0: clip.labels[0]}))
     assert session.progress == {"running": False, "done": LENGTH}
     assert all(row[0] == "g" and len(row) == LENGTH for row in session.strip.values()) and len(session.strip) == 2
-    assert "object 1: " in session.told and "object 2: " in session.told
+    assert "object 1: " in session.status and "object 2: " in session.status
 
 
 @pytest.mark.parametrize("kept", [1, 3, 16])
 def test_a_correction_goes_on_from_its_frame(session, network, clip, kept, monkeypatch):
-    monkeypatch.setattr(propagation, "KEPT", kept)
+    monkeypatch.setattr(propagation, "STATES", kept)
     before = computed(session)
     computed_again = []
     step = session.propagation.step
@@ -114,19 +114,19 @@ def test_an_erased_object_is_absent(session, network, clip):
     np.testing.assert_array_equal(session.predictions[4].labels == 2, erased == 2)
 
 
-def test_a_cancelled_run_goes_on(session, network, clip, monkeypatch):
+def test_a_canceled_run_goes_on(session, network, clip, monkeypatch):
     step = session.propagation.step
 
-    def cancelled_after_three():
+    def canceled_after_three():
         t = step()
         if t == 2:
             session.cancel()
         return t
 
-    monkeypatch.setattr(session.propagation, "step", cancelled_after_three)
+    monkeypatch.setattr(session.propagation, "step", canceled_after_three)
     session.segment()
     session.wait(120)
-    assert list(session.predictions) == [0, 1, 2] and "6 frames are to be segmented" in session.told
+    assert list(session.predictions) == [0, 1, 2] and "6 frames are to be segmented" in session.status
     np.testing.assert_array_equal(computed(session), expected(network, clip, {0: clip.labels[0]}))
 
 
@@ -148,16 +148,16 @@ def test_the_browser_is_told_as_masks_come_and_of_what_is_missing(network, clip)
     session = InteractiveSegmentation(network, ArraySequence(clip.frames, name="clip"))
     page = Page(session)
     page.says("segment")
-    assert "draw the mask of at least one object first" in session.told
+    assert "draw the mask of at least one object first" in session.status
     session.draw(0, clip.labels[0])
     heard = page.says("segment")
     session.wait(120)
     assert [content["frame"] for content, _ in heard if content.get("predicted")] == list(range(LENGTH))
     session.draw(2, clip.labels[2])
     page.says("export", folder="", overlay=False)
-    assert "name a folder" in session.told
+    assert "name a folder" in session.status
     page.says("export", folder="somewhere", overlay=False)
-    assert "7 of 9 frames are not segmented yet" in session.told
+    assert "7 of 9 frames are not segmented yet" in session.status
 
 
 def test_what_goes_wrong_is_told_and_raised_where_one_waits(session, monkeypatch):
@@ -168,7 +168,7 @@ def test_what_goes_wrong_is_told_and_raised_where_one_waits(session, monkeypatch
     session.segment()
     with pytest.raises(ValueError, match="frame 0 is damaged"):
         session.wait(120)
-    assert session.told == "frame 0 is damaged" and not session.progress["running"]
+    assert session.status == "frame 0 is damaged" and not session.progress["running"]
 
 
 def test_waiting_too_long_says_how_far_it_is(session, monkeypatch):

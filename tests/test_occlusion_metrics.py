@@ -61,7 +61,7 @@ def test_an_object_that_hardly_any_label_covers_is_lost_and_not_swapped():
     assert score.swaps() == 0
 
 
-def test_relabelling_clip_and_prediction_alike_changes_nothing():
+def test_relabeling_clip_and_prediction_alike_changes_nothing():
     generator = np.random.default_rng(5)
     prediction, truth = generator.integers(3, size=(2, 13, 7, 5), dtype=np.uint8)
     truth[4:6] = 0

@@ -43,28 +43,28 @@ class Listening(Sink):
     """A sink that keeps what it is told."""
 
     def __init__(self, fails_at=None):
-        self.told, self.fails_at = [], fails_at
+        self.events, self.fails_at = [], fails_at
 
     def write(self, t, frame, prediction):
         if t == self.fails_at:
             raise OSError(28, "No space left on device")
-        self.told.append(t)
+        self.events.append(t)
 
     def close(self):
-        self.told.append("closed")
+        self.events.append("closed")
 
     def discard(self):
-        self.told.append("discarded")
+        self.events.append("discarded")
 
 
 def test_every_sink_gets_every_frame_and_hears_of_the_end(network):
     sinks = [Listening(), Listening()]
     assert len(list(carry(Session(network, Clip(ArraySequence(FRAMES), {2: square()})), sinks))) == 6
-    assert [sink.told for sink in sinks] == [[2, 3, 4, 5, 1, 0, "closed"]] * 2
+    assert [sink.events for sink in sinks] == [[2, 3, 4, 5, 1, 0, "closed"]] * 2
     failing = [Listening(), Listening(4)]
     with pytest.raises(OSError, match="No space left"):
         list(carry(Session(network, Clip(ArraySequence(FRAMES), {2: square()})), failing))
-    assert [sink.told for sink in failing] == [[2, 3, 4, "discarded"], [2, 3, "discarded"]]
+    assert [sink.events for sink in failing] == [[2, 3, 4, "discarded"], [2, 3, "discarded"]]
 
 
 def test_what_was_written_stays_valid_when_the_video_ends_early(network, tmp_path):
@@ -113,7 +113,7 @@ def test_an_interrupted_session_goes_on_as_if_nothing_had_been(tmp_path, name, a
     resumed = Session(network, clip, options)
     resumed.go_on_from(known)
     rest = {t: prediction for t, prediction, _ in resumed}
-    assert len(rest) in (6 - after, 7 - after) and len(resumed.told) == 6
+    assert len(rest) in (6 - after, 7 - after) and len(resumed.judgments) == 6
     for t, prediction in rest.items():
         np.testing.assert_array_equal(prediction.memberships, whole[t].memberships)
         np.testing.assert_array_equal(prediction.labels, whole[t].labels)

@@ -77,7 +77,7 @@ def gray_clip(folder, *masks):
     return video.FolderSequence(folder / "frames", folder / "masks")
 
 
-def test_the_first_mask_with_anything_on_it_says_what_255_means_in_a_grey_clip(tmp_path):
+def test_the_first_mask_with_anything_on_it_says_what_255_means_in_a_gray_clip(tmp_path):
     shape = labels_of(ids=(0, 255))
     nothing, ids = np.zeros_like(shape), labels_of(ids=(0, 2, 7, 255))
     by_id = gray_clip(tmp_path / "ids", nothing, ids, shape)

@@ -48,11 +48,12 @@ def precision_of(arguments: argparse.Namespace, network: Any, device: str, clip:
 
     choice, why = arguments.precision, ""
     if choice == "auto":
-        kept = before and before["facts"]["options"].get("precision")
-        of_kept = [name for name in precision.PRECISIONS if repr(name) == kept]
-        choice, why = ((of_kept[0], ": the interrupted run was") if of_kept else
-                       precision.faster(network, device, clip, options))
-        why = why if of_kept else f": {why}"
+        earlier = before and before["facts"]["options"].get("precision")
+        if names := [name for name in precision.PRECISIONS if repr(name) == earlier]:
+            choice, why = names[0], "the interrupted run was"
+        else:
+            choice, why = precision.faster(network, device, clip, options)
+        why = f": {why}"
     if why or arguments.device == "auto" or (device, choice) != ("cpu", "float32"):
         print(f"computed on {device} in {choice}{why}", flush=True)
     return choice

@@ -72,7 +72,7 @@ def read(kind: str, texts: Sequence[str]) -> tuple[str | None, list[tuple[float,
     return name, wanted, excluded
 
 
-def labels_of(frame: np.ndarray, asked: Sequence[tuple]) -> tuple[np.ndarray, dict[int, str]]:
+def labels_of(frame: np.ndarray, entries: Sequence[tuple]) -> tuple[np.ndarray, dict[int, str]]:
     """Labels of a frame, uint8 (height, width), and the names of the objects.
 
     Raises:
@@ -80,8 +80,8 @@ def labels_of(frame: np.ndarray, asked: Sequence[tuple]) -> tuple[np.ndarray, di
     """
     from sstlib import prompts
 
-    labels, ids = np.zeros(frame.shape[:2], np.uint8), _numbered([name for _, name, *_ in asked])
-    for (kind, name, wanted, excluded), identity in zip(asked, ids):
+    labels, ids = np.zeros(frame.shape[:2], np.uint8), _numbered([name for _, name, *_ in entries])
+    for (kind, name, wanted, excluded), identity in zip(entries, ids):
         try:
             if kind == "box":
                 mask = prompts.mask_from_box(frame, wanted[0])
@@ -92,10 +92,10 @@ def labels_of(frame: np.ndarray, asked: Sequence[tuple]) -> tuple[np.ndarray, di
         except ValueError as error:
             raise ValueError(f"--{kind}, object {name or identity}: {error}") from None
         labels[mask] = identity
-    hidden = [name or identity for (_, name, *_), identity in zip(asked, ids) if not (labels == identity).any()]
+    hidden = [name or identity for (_, name, *_), identity in zip(entries, ids) if not (labels == identity).any()]
     if hidden:
         raise ValueError(f"object {hidden[0]} lies beneath the others altogether; the later of two lies on top")
-    return labels, {i: name for (_, name, *_), i in zip(asked, ids) if name is not None and name != str(i)}
+    return labels, {i: name for (_, name, *_), i in zip(entries, ids) if name is not None and name != str(i)}
 
 
 def _numbered(names: list[str | None]) -> list[int]:

@@ -118,7 +118,7 @@ def require_same(out: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -
     Raises:
         ValueError: it says what is different.
     """
-    different = [what for what in now if what != "options" and before.get(what) != now[what]]
+    different = [field for field in now if field != "options" and before.get(field) != now[field]]
     old, new = before.get("options", {}), now["options"]
     different += [f"--{name.replace('_', '-')} (was {old.get(name)}, is {new.get(name)})"
                   for name in sorted({*old, *new}) if old.get(name) != new.get(name)]

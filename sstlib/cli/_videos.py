@@ -20,7 +20,7 @@ class Outcome:
     """What became of a video: its clip, what was said of its objects in each frame, and the exit status."""
 
     clip: Any
-    told: dict[int, dict[int, list[float | int]]]
+    judgments: dict[int, dict[int, list[float | int]]]
     status: int = 0
 
 
@@ -80,7 +80,7 @@ def one_after_another(arguments: argparse.Namespace, videos: list[str], segment:
             own.mask = str(mask_of(Path(arguments.mask), name))
             outcome = segment(own)
             frames = len(outcome.clip.frames)
-            objects = {identity for told in outcome.told.values() for identity in told}
+            objects = {identity for rows in outcome.judgments.values() for identity in rows}
             rate, word = frames / max(time.monotonic() - started, 1e-9), "doubtful" if outcome.status else "done"
             rows.append((name, str(frames), str(len(objects)), f"{rate:.2f}", word))
             statuses.append(outcome.status)

@@ -55,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
         write_notebook(scratch / "root" / NOTEBOOK, code, [])
         with served(scratch, arguments.ip, arguments.port) as (server, address, token):
             write_notebook(scratch / "root" / NOTEBOOK, code, executed(scratch, address, token, code))
-            asked(f"{address}/api/contents/{NOTEBOOK}/trust?token={token}")  # else its widget would not show
+            response(f"{address}/api/contents/{NOTEBOOK}/trust?token={token}")  # else its widget would not show
             page = f"{address}/doc/tree/{NOTEBOOK}?token={token}"
             print(f"draw at {page}\nCtrl+C ends it" + (f"; what is drawn is in {arguments.out / DRAWN}"
                                                        if arguments.out else ""), flush=True)
@@ -122,8 +122,8 @@ def served(scratch: Path, ip: str, port: int) -> Iterator[tuple[subprocess.Popen
             free.bind((ip, port))
             port = free.getsockname()[1]
     except OSError as error:
-        told = f"no server can listen at {ip}:{port} ({error.strerror}); give another --ip or --port"
-        raise ValueError(told) from None
+        message = f"no server can listen at {ip}:{port} ({error.strerror}); give another --ip or --port"
+        raise ValueError(message) from None
     token, log, host = secrets.token_hex(16), scratch / "server.log", "127.0.0.1" if ip == "0.0.0.0" else ip
     places = {"JUPYTER_CONFIG_DIR": "config", "JUPYTER_RUNTIME_DIR": "runtime", "IPYTHONDIR": "ipython",
               "JUPYTER_DATA_DIR": "data", "JUPYTERLAB_SETTINGS_DIR": "settings",
@@ -169,8 +169,8 @@ def wait_for_answer(server: subprocess.Popen, address: str, log: Path) -> None:
     raise ValueError(f"JupyterLab did not start: {last[0] if last else 'it said nothing'}")
 
 
-def asked(address: str, content: dict[str, Any] | None = None) -> bytes:
-    """What the server answers to a request to do something."""
+def response(address: str, content: dict[str, Any] | None = None) -> bytes:
+    """What the server answers to a request."""
     request = urllib.request.Request(address, json.dumps(content or {}).encode(), {"Content-Type": "application/json"})
     with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
         return answer.read()
@@ -201,7 +201,7 @@ def executed(scratch: Path, address: str, token: str, code: str) -> list:
     from jupyter_client import BlockingKernelClient
 
     wanted = {"path": NOTEBOOK, "name": NOTEBOOK, "type": "notebook", "kernel": {"name": "python3"}}
-    kernel = json.loads(asked(f"{address}/api/sessions?token={token}", wanted))["kernel"]["id"]
+    kernel = json.loads(response(f"{address}/api/sessions?token={token}", wanted))["kernel"]["id"]
     client = BlockingKernelClient(connection_file=str(scratch / "runtime" / f"kernel-{kernel}.json"))
     client.load_connection_file()
     client.start_channels()

@@ -47,8 +47,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     speed.add_argument("--preset", default="small", help="the training run whose batches are timed, too (default: "
                                                          "small); its steps: sst train --profile")
     speed.add_argument("--json", type=_arguments.new_file, help="also write the record to this file")
-    for name, what in (("occlusion", "SST-Occlusion"), ("davis-occlusion", "DAVIS-Occlusion, of your own DAVIS 2016,")):
-        write = actions.add_parser(name, help=f"write {what} in DAVIS layout")
+    titles = {"occlusion": "SST-Occlusion", "davis-occlusion": "DAVIS-Occlusion, of your own DAVIS 2016,"}
+    for name, title in titles.items():
+        write = actions.add_parser(name, help=f"write {title} in DAVIS layout")
         write.add_argument("--out", type=Path, required=True, help="folder to write")
         write.add_argument("--split", action="append", choices=("train", "val", "test"), help="only this split "
                            "(default: all)")
@@ -95,8 +96,8 @@ def _list_photographs() -> None:
 
     print("photographs")
     try:
-        found = open_photographs()
-        print(f"  {len(found)} pictures with masks in {found.place}")
+        photographs = open_photographs()
+        print(f"  {len(photographs)} pictures with masks in {photographs.place}")
     except FileNotFoundError as error:
         print(f"  not there: {error}")
     except ValueError as error:

@@ -140,9 +140,9 @@ def report_occlusion(groups: dict[str, dict]) -> None:
         return f"{'-' if value is None else format(100 * value, '.1f'):>12}"
 
     print(f"{'occlusion':16}{'J seen < 25%':>14}{'J when back':>13}{'swaps':>7}{'under other':>13}{'claimed gone':>14}")
-    for name, found in groups.items():
-        hardly, back = found["by_visible_share"][0]["J"], found["after_reappearance"]["mean"]
-        identity, gone = found["identity"], found["while_gone"]["share"]
+    for name, group in groups.items():
+        hardly, back = group["by_visible_share"][0]["J"], group["after_reappearance"]["mean"]
+        identity, gone = group["identity"], group["while_gone"]["share"]
         under = shown(identity["share"])
         print(f"{name:16}  {shown(hardly)} {shown(back)}{identity['swaps']:7} {under}  {shown(gone)}")
 
@@ -157,11 +157,12 @@ def percent(interval: Interval, sign: str = "", over: str = "sequences") -> str:
 def report_comparison(result: Evaluation, other: Evaluation) -> None:
     """Prints the difference to another result, and the sequences that make it."""
     for measure in ("J&F", *METRICS):
-        found = compare(other, result, measure)
-        print(f"{measure:>3} {percent(found.difference, '+')} against the other; better in {found.better} sequences, "
-              f"worse in {found.worse}, equal in {found.equal} (sign test p = {found.probability:.2g})")
-        if not found.deciding:
+        comparison = compare(other, result, measure)
+        print(f"{measure:>3} {percent(comparison.difference, '+')} against the other; better in {comparison.better} "
+              f"sequences, worse in {comparison.worse}, equal in {comparison.equal} "
+              f"(sign test p = {comparison.probability:.2g})")
+        if not comparison.deciding:
             continue
-        shown = ", ".join(f"{name} {100 * found.contributions[name]:+.2f}" for name in found.deciding[:SHOWN])
-        print(f"    without {len(found.deciding)} of them there would be no such difference: {shown}"
-              + (" ..." if len(found.deciding) > SHOWN else ""))
+        shown = ", ".join(f"{name} {100 * comparison.contributions[name]:+.2f}" for name in comparison.deciding[:SHOWN])
+        print(f"    without {len(comparison.deciding)} of them there would be no such difference: {shown}"
+              + (" ..." if len(comparison.deciding) > SHOWN else ""))

@@ -103,8 +103,8 @@ def timed(config: ModelConfig, height: int, width: int, arguments: argparse.Name
 
     before, rows = torch.get_num_threads(), []
     numbers = arguments.threads or [before]
-    asked = [(number, count, "") for number in numbers for count in arguments.objects]
-    for number, count, change in asked + [(numbers[0], arguments.objects[0], change) for change in arguments.beside]:
+    cases = [(number, count, "") for number in numbers for count in arguments.objects]
+    for number, count, change in cases + [(numbers[0], arguments.objects[0], change) for change in arguments.beside]:
         torch.set_num_threads(number)
         network = build(config.with_changes([change] if change else [], "--beside")).eval()
         seconds = stage_seconds(network, height, width, count, clock=arguments.clock)
@@ -186,7 +186,7 @@ def parse_size(text: str) -> tuple[int, int]:
     Raises:
         ValueError: anything else.
     """
-    found = re.fullmatch(r"(\d+)x(\d+)", text)
-    if not found or min(map(int, found.groups())) < 16:
+    match = re.fullmatch(r"(\d+)x(\d+)", text)
+    if not match or min(map(int, match.groups())) < 16:
         raise ValueError(f"--size is {text!r}; expected height x width of at least 16 pixels each, for example 480x854")
-    return int(found.group(1)), int(found.group(2))
+    return int(match.group(1)), int(match.group(2))

@@ -89,8 +89,8 @@ def segment(arguments: argparse.Namespace, device: str) -> _videos.Outcome:
     if arguments.out:
         sources = [arguments.video, arguments.weights, *filter(None, [arguments.mask]), *files.values()]
         stale = _outputs.checked(_videos.replacing(arguments, before), frames, sources)
-    clip, said = _masks.read(arguments, sequence, frames, files)
-    print(*said, sep="\n", flush=True)
+    clip, notes = _masks.read(arguments, sequence, frames, files)
+    print(*notes, sep="\n", flush=True)
     if arguments.preview:
         t = clip.first
         _prompts.write_preview(arguments.preview, clip.frames.frame(t), clip.given[t], dict(clip.names))
@@ -156,16 +156,16 @@ def finished(arguments: argparse.Namespace, session: Any) -> _videos.Outcome:
 
     if arguments.confidence:
         with atomic_write(arguments.confidence, "w") as file:
-            file.write(confidence_table(session.clip, session.told))
+            file.write(confidence_table(session.clip, session.judgments))
         print(f"and {arguments.confidence}")
     (arguments.out / _runs.STATE).unlink(missing_ok=True)
-    print(*object_lines(session.clip, session.told), sep="\n")
-    share = worst_share(session.told)
+    print(*object_lines(session.clip, session.judgments), sep="\n")
+    share = worst_share(session.judgments)
     doubtful = arguments.exit_doubt is not None and share > arguments.exit_doubt
     if doubtful:
         print(f"an object was lost or doubtful in {share:.0%} of its frames, more than --exit-doubt "
               f"{arguments.exit_doubt:g} allows", file=sys.stderr)
-    return _videos.Outcome(session.clip, session.told, DOUBTFUL if doubtful else 0)
+    return _videos.Outcome(session.clip, session.judgments, DOUBTFUL if doubtful else 0)
 
 
 def report_size(size: tuple[int, int], trained: int | None, longest: int | None) -> None:

@@ -50,7 +50,7 @@ def cut_clip(
     as_cfbi: bool = False,
 ) -> tuple[Frames, Labels]:
     """A training clip of one sequence: frames drawn, cropped, scaled and mirrored alike; `as_cfbi` is whose crop."""
-    labeled = labelled_frames(sequence)
+    labeled = labeled_frames(sequence)
     for _ in range(TRIES):
         indices = [labeled[i] for i in frame_indices(rng, len(labeled), frames, max_gap, anywhere)]
         labels = [np.asarray(sequence.label(t)) for t in indices]
@@ -65,7 +65,7 @@ def cut_clip(
     return (clip[:, :, ::-1].copy(), masks[:, :, ::-1].copy()) if mirrored else (clip, masks)
 
 
-def labelled_frames(sequence: Sequence) -> list[int]:
+def labeled_frames(sequence: Sequence) -> list[int]:
     """The frames that have labels: not all of them in YouTube-VOS. Masks in folders are not read for it."""
     masks = getattr(sequence, "masks", None)
     if masks is not None:

@@ -449,7 +449,7 @@ function render({ model, el }) {
     segment.disabled = running;
     cancel.disabled = !running;
     bar.value = done;
-    say(model.get("told"));
+    say(model.get("status"));
   }
   const keys = make("details", { id: "sst-keys" }, make("summary", {}, "Keyboard and touch"), make("dl", {}, ...SHORTCUTS.flatMap(([key, what]) => [make("dt", {}, key), make("dd", {}, what)])),
     make("p", {}, "One finger draws, two move and zoom. With a mouse, Ctrl and the wheel zoom."));
@@ -493,7 +493,7 @@ function render({ model, el }) {
     }
   }
   const onFrame = () => { if (model.get("frame") !== frame && !playing) go(model.get("frame"), false); };
-  const listeners = { "change:objects": drawObjects, "change:strip": drawStrip, "change:progress": drawSession, "change:told": drawSession, "change:frame": onFrame, "msg:custom": heard };
+  const listeners = { "change:objects": drawObjects, "change:strip": drawStrip, "change:progress": drawSession, "change:status": drawSession, "change:frame": onFrame, "msg:custom": heard };
   for (const [name, listener] of Object.entries(listeners)) model.on(name, listener);
   const watcher = new ResizeObserver(arrange);
   watcher.observe(stage);

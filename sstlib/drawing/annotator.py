@@ -42,7 +42,7 @@ class Annotator(anywidget.AnyWidget):
     objects = traitlets.List().tag(sync=True)
     strip = traitlets.Dict().tag(sync=True)  # by object a letter a frame: given, seen, doubtful, lost; "-" for none
     progress = traitlets.Dict({"running": False, "done": 0}).tag(sync=True)
-    told = traitlets.Unicode().tag(sync=True)
+    status = traitlets.Unicode().tag(sync=True)
     folder = traitlets.Unicode().tag(sync=True)
     segments = False  # whether it carries masks through the clip
 
@@ -143,7 +143,7 @@ class Annotator(anywidget.AnyWidget):
             try:
                 self._acts()[content["kind"]](content, t, buffers)
             except (ValueError, OSError, ImportError) as error:
-                self.told = str(error)
+                self.status = str(error)
                 self._show(t)
 
     def _acts(self) -> dict[str, Callable[[dict[str, Any], int, list[memoryview]], None]]:

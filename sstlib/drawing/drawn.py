@@ -196,7 +196,7 @@ def labels_of(content: Iterable[int]) -> UInt8[np.ndarray, "height width"]:
             image.load()
             if image.mode in ("P", "L"):
                 return np.array(image)
-            found = f"of mode {image.mode}"
+            fault = f"of mode {image.mode}"
     except (OSError, SyntaxError) as error:
-        found = f"damaged ({error})"
-    raise ValueError(f"the mask that was drawn came as a PNG {found}; expected ids of 8 bits")
+        fault = f"damaged ({error})"
+    raise ValueError(f"the mask that was drawn came as a PNG {fault}; expected ids of 8 bits")

@@ -43,7 +43,7 @@ class InteractiveSegmentation(Annotator):
                  drawn: Path | str | None = None, folder: Path | str = "", **options: object) -> None:
         self.propagation = Propagation(network, self.picture, len(sequence), **options)
         self._worker: threading.Thread | None = None
-        self._cancelled = threading.Event()
+        self._canceled = threading.Event()
         self._failure: Exception | None = None
         self._gone: set[int] = set()  # objects that were predicted and are removed
         super().__init__(sequence, masks, rate, drawn)
@@ -78,14 +78,14 @@ class InteractiveSegmentation(Annotator):
             if self.annotations.first is None:
                 raise ValueError("draw the mask of at least one object first, on any frame")
             if self._worker is None:
-                self._cancelled.clear()
+                self._canceled.clear()
                 self._worker = threading.Thread(target=self._work, daemon=True)
                 self._tell_progress()
                 self._worker.start()
 
     def cancel(self) -> None:
         """Stops after the frame in work; masks that are there stay, and `segment` goes on from them."""
-        self._cancelled.set()
+        self._canceled.set()
 
     def wait(self, seconds: float | int | None = None) -> None:
         """Until what was begun has ended.
@@ -103,13 +103,13 @@ class InteractiveSegmentation(Annotator):
             raise self._failure
 
     def _work(self) -> None:
-        """In the background: one frame after another until all are up to date, or it is cancelled."""
+        """In the background: one frame after another until all are up to date, or it is canceled."""
         while self._goes_on():
             try:
                 t = self.propagation.step()
             except (ValueError, OSError, RuntimeError) as error:
                 self._failure = error
-                self._cancelled.set()
+                self._canceled.set()
             else:
                 self._show(t, predicted=True)
 
@@ -117,7 +117,7 @@ class InteractiveSegmentation(Annotator):
         """Takes note of what was drawn meanwhile, and ends the work where nothing is left of it."""
         with self._changing:
             self.propagation.update(self.annotations)
-            if self._cancelled.is_set() or not self.propagation.waiting:
+            if self._canceled.is_set() or not self.propagation.waiting:
                 self._worker = None
             self._tell_progress()
             return self._worker is not None
@@ -138,14 +138,14 @@ class InteractiveSegmentation(Annotator):
         self.strip = {str(identity): self._row(identity) for identity in self.annotations.names}
         predictions = self.predictions
         if self._failure is not None:
-            self.told = str(self._failure)
+            self.status = str(self._failure)
         elif self._worker is not None:
-            self.told = f"{len(predictions)} of {len(self.sequence)} frames are segmented"
+            self.status = f"{len(predictions)} of {len(self.sequence)} frames are segmented"
         elif predictions:
-            told = {t: (predicted.presence, predicted.doubt) for t, predicted in predictions.items()}
+            judgments = {t: (predicted.presence, predicted.doubt) for t, predicted in predictions.items()}
             rest = len(self.sequence) - len(predictions)
-            lines = [f"{rest} frames are to be segmented"] * (rest > 0) + sentences(self.sequence.frame_names, told)
-            self.told = "\n".join(lines)
+            lines = sentences(self.sequence.frame_names, judgments)
+            self.status = "\n".join([f"{rest} frames are to be segmented"] * (rest > 0) + lines)
 
     def _row(self, identity: int) -> str:
         """A letter a frame of what is known of an object: given, seen, doubtful, lost; "-" for nothing. Capitals are to
@@ -187,7 +187,7 @@ class InteractiveSegmentation(Annotator):
         with self._changing, redirect_stdout(io.StringIO()):  # what a command would print is told in the widget
             for _ in carry(steps, [MaskFolder(clip, out, []), *[Exports(clip, out, [Overlay])] * overlaid]):
                 pass
-            self.told = f"{len(predictions)} masks are in {out.resolve()}"
+            self.status = f"{len(predictions)} masks are in {out.resolve()}"
         return out
 
     def _acts(self) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from sstlib.inference import Prediction, Segmenter
 from sstlib.model import Propagator
 from sstlib.shapes import UInt8
 
-KEPT = 16  # states of the segmenter, from which it goes on after a correction; each holds its memory
+STATES = 16  # states of the segmenter, from which it goes on after a correction; each holds its memory
 
 
 class Propagation:
@@ -88,7 +88,7 @@ class Propagation:
             at = max(self._states, default=self.start)
             self._live = at, twin(self._states[at]) if at in self._states else Segmenter(self.network, **self.options)
         t, segmenter = self._live
-        if (t - self.start) % max(1, -(-self.length // KEPT)) == 0:
+        if (t - self.start) % max(1, -(-self.length // STATES)) == 0:
             self._states[t] = twin(segmenter)
         self._live = None  # in case the step fails
         self._take(t, segmenter)

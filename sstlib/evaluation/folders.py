@@ -78,7 +78,7 @@ def evaluate(predictions: str | Path, annotations: str | Path | Masks, *, protoc
     notes += absent_noted({name: (paths, len(pairs[name]) - 1) for name, paths in gone.items()}, predictions, missing)
     provenance = _provenance(pairs, predictions=predictions, annotations=origin)
     result = Evaluation(protocol, {}, tuple(notes), provenance, {k: frozenset(v) for k, v in (groups or {}).items()})
-    if record and (known := _kept(Path(record), result, list(pairs))):
+    if record and (known := _reusable(Path(record), result, list(pairs))):
         return known.noted(f"read from {record}: files, settings and code are unchanged since it was written")
     result.sequences.update(_score(clips, protocol, processes, progress))
     result = result.noted(*(note for score in result.sequences.values() for note in score.notes))
@@ -133,7 +133,7 @@ def predicted_masks(folder: Path, frames: Iterable[Path]) -> dict[str, Path]:
     """
     listed = images(folder, "predicted masks") if folder.is_dir() and any(map(is_picture, folder.iterdir())) else {}
     numbers = {same_number(name): path for name, path in listed.items()}
-    found = {}
+    masks = {}
     for frame in frames:
         twin = listed.get(frame.stem, numbers.get(same_number(frame.stem)))
         if twin is not None and twin.stem != frame.stem:
@@ -141,8 +141,8 @@ def predicted_masks(folder: Path, frames: Iterable[Path]) -> dict[str, Path]:
                              "annotations' "
                              f"frames, so rename it {frame.stem}{twin.suffix}")
         if twin is not None:
-            found[frame.stem] = twin
-    return found
+            masks[frame.stem] = twin
+    return masks
 
 
 def _first_object(files: Sequence[Path], reading: Reading) -> int:
@@ -162,13 +162,13 @@ def dataset_masks(name: str, split: str = "val", folder: str | Path | None = Non
     if name in DATASETS and split in DATASETS[name].hidden:
         raise ValueError(f"the annotations of {name} {split} are not public, but for the given masks; submit the "
                          "predictions to its server, or evaluate on sequences held out of train")
-    found = {}
+    masks_of = {}
     for sequence in open_dataset(name, split, folder):
         masks = getattr(sequence, "masks", None)
         if not masks:
             raise ValueError(f"{name} {split} has no annotation files of {sequence.name}; give their folder instead")
-        found[sequence.name] = [masks[frame] for frame in sequence.frame_names if frame in masks]
-    return found
+        masks_of[sequence.name] = [masks[frame] for frame in sequence.frame_names if frame in masks]
+    return masks_of
 
 
 def youtube_groups(meta: str | Path, seen: str | Path) -> dict[str, frozenset[tuple[str, int]]]:
@@ -195,7 +195,7 @@ def youtube_groups(meta: str | Path, seen: str | Path) -> dict[str, frozenset[tu
     return {group: frozenset(objects) for group, objects in members.items()}
 
 
-def existing_folder(folder: str | Path, what: str) -> Path:
+def existing_folder(folder: str | Path, content: str) -> Path:
     """The folder, if it is one.
 
     Raises:
@@ -203,7 +203,8 @@ def existing_folder(folder: str | Path, what: str) -> Path:
     """
     folder = Path(folder).expanduser()
     if not folder.is_dir():
-        raise FileNotFoundError(f"the folder of {what}, {folder}, does not exist; give a folder of SEQUENCE/FRAME.png")
+        raise FileNotFoundError(f"the folder of {content}, {folder}, does not exist; give a folder of "
+                                "SEQUENCE/FRAME.png")
     return folder
 
 
@@ -272,18 +273,19 @@ def scorer_code() -> str:
     return sha256(*map(inspect.getsource, (counts, scores, masks, contents, png)), counts.SOURCE)
 
 
-def _kept(record: Path, expected: Evaluation, names: list[str]) -> Evaluation | None:
+def _reusable(record: Path, expected: Evaluation, names: list[str]) -> Evaluation | None:
     """The evaluation in `record` if it is what scoring again would give, else None."""
     try:
-        kept = Evaluation.read(record)
-        same = all(kept.provenance[side]["fingerprint"] == expected.provenance[side]["fingerprint"]
+        earlier = Evaluation.read(record)
+        same = all(earlier.provenance[side]["fingerprint"] == expected.provenance[side]["fingerprint"]
                    for side in ("predictions", "annotations"))
-        same = same and kept.provenance["code"] == expected.provenance["code"]
+        same = same and earlier.provenance["code"] == expected.provenance["code"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    same = same and (kept.protocol, kept.groups, list(kept.sequences)) == (expected.protocol, expected.groups, names)
-    same = same and all(score.values.keys() == METRICS.keys() for score in kept.sequences.values())
-    return kept if same else None
+    same = same and list(earlier.sequences) == names
+    same = same and (earlier.protocol, earlier.groups) == (expected.protocol, expected.groups)
+    same = same and all(score.values.keys() == METRICS.keys() for score in earlier.sequences.values())
+    return earlier if same else None
 
 
 def _score(clips: Mapping[str, Clip], protocol: Protocol, processes: int, progress: bool

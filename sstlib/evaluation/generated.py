@@ -79,4 +79,4 @@ def evaluate_clips(predictions: str | Path, split: str = "test", *, sequences: S
         for group in ("all", *([f"{clip.axis} {clip.value:g}"] if hasattr(clip, "axis") else [])):
             scores[group].append(score)
     result.occlusion.update({group: summarize_occlusion(members) for group, members in scores.items()})
-    return read.told(result, f"{dataset} {split}", known.content(split))
+    return read.with_provenance(result, f"{dataset} {split}", known.content(split))

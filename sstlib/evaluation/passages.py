@@ -110,8 +110,8 @@ def evaluate_scenes(predictions: str | Path, name: str = "sst-occlusion-2", spli
             rows[source].append([passage(track, control) for track in occluded])
     result.occlusion["passages"] = {
         "lengths": [clip.length for clip in scenes[0][1:]], "scenes": [row[0].scene_name for row in scenes],
-        "tables": {source: tabulate(found).to_dict() for source, found in rows.items()}}
-    return read.told(result, f"{name} {split}", known.content(split))
+        "tables": {source: tabulate(passages).to_dict() for source, passages in rows.items()}}
+    return read.with_provenance(result, f"{name} {split}", known.content(split))
 
 
 def _truth(clip: PairedClip) -> Labels:

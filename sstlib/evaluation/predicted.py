@@ -38,7 +38,7 @@ class PredictedClips:
                  for path, label in zip(self.files[clip.name][1:], truth[1:])]
         return np.stack([truth[0], *later])
 
-    def told(self, result: Evaluation, truth: str, content: str) -> Evaluation:
+    def with_provenance(self, result: Evaluation, truth: str, content: str) -> Evaluation:
         """The result with what was read, when all is; `truth` names the data, whose fingerprint is `content`."""
         result.provenance.update({
             "predictions": {"folder": str(self.folder), "fingerprint": sha256(*self.content)},

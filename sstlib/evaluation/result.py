@@ -56,15 +56,15 @@ class Evaluation:
 
         Unofficial: how the server averages is not public. Here every object counts alike within its group.
         """
-        found: dict[str, float | bool | None] = {}
+        means: dict[str, float | bool | None] = {}
         for group, members in self.groups.items():
             rows = averaged(row for name, score in self.sequences.items() for value, row in score.per_object().items()
                             if (name, value) in members)
-            found |= {f"{measure}_{group}": rows[measure].to_dict()["mean"] for measure in ("J", "F")}
-        if not found:
+            means |= {f"{measure}_{group}": rows[measure].to_dict()["mean"] for measure in ("J", "F")}
+        if not means:
             return {}
-        complete = None not in found.values()
-        return found | {"G": float(np.mean(list(found.values()))) if complete else None, "official": False}
+        complete = None not in means.values()
+        return means | {"G": float(np.mean(list(means.values()))) if complete else None, "official": False}
 
     def intervals(self, level: float = 0.95) -> dict[str, Interval]:
         """Bootstrap intervals of the global means of every metric and of J&F, over sequences."""
@@ -151,10 +151,11 @@ def compare(first: Evaluation, second: Evaluation, measure: str = "J&F", level: 
     Raises:
         ValueError: they were scored differently, on other annotations, sequences or objects.
     """
-    for what, one, other in (("protocols", first.protocol.name, second.protocol.name),
-                             ("sequences", ", ".join(first.sequences), ", ".join(second.sequences))):
+    for aspect, one, other in (("protocols", first.protocol.name, second.protocol.name),
+                               ("sequences", ", ".join(first.sequences), ", ".join(second.sequences))):
         if one != other:
-            raise ValueError(f"the two results are of different {what}: {one} against {other}; compare like with like")
+            raise ValueError(f"the two results are of different {aspect}: {one} against {other}; compare like with "
+                             "like")
     truths = [result.provenance["annotations"] for result in (first, second)]
     if truths[0]["fingerprint"] != truths[1]["fingerprint"]:
         raise ValueError(f"the annotations of the two results are not the same files ({truths[0]['folder']} and "

@@ -112,10 +112,10 @@ def select(base: Base, names: Iterable[str], seeds: Iterable[int], only: str | N
         ValueError: an unknown sweep, or a variant that none of them has.
     """
     names, seeds = list(names), list(seeds)
-    found = {variant: name for name in reversed(names) for variant in labels(name)}
-    if only is not None and only not in found:
-        raise ValueError(f"no variant {only!r} in {', '.join(names)}; there are {', '.join(found)}")
-    chosen = [(name, variant) for variant, name in found.items() if only in (None, variant)]
+    sweep_of = {variant: name for name in reversed(names) for variant in labels(name)}
+    if only is not None and only not in sweep_of:
+        raise ValueError(f"no variant {only!r} in {', '.join(names)}; there are {', '.join(sweep_of)}")
+    chosen = [(name, variant) for variant, name in sweep_of.items() if only in (None, variant)]
     chosen.sort(key=lambda pair: names.index(pair[0]))
     return [(name, base.run(variant, seed)) for seed in seeds for name, variant in chosen]
 

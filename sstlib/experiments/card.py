@@ -39,7 +39,7 @@ def card(name: str) -> str:
     run = RunConfig.from_dict(facts["run"], f"{name}: run.")
     model, data, training = run.model, run.data, run.training
     parameters = sum(p.numel() for p in weights.load(name).parameters())
-    found = {
+    scored = {
         benchmark: record
         for benchmark in validation.benchmarks() if (record := validation.record_of(name, benchmark))
     }
@@ -54,11 +54,11 @@ def card(name: str) -> str:
         f"{training.precision}, "
         f"clips of {data.frames} frames, own masks from {training.own_masks_from:.0%} of the steps, seed "
         f"{training.seed}.", "",
-        "## Scores", "", *_scores(found), "", *_along(found.get("davis2016")),
-        *_occlusion(name, found.get("sst-occlusion")),
-        *(line for paired in ("sst-occlusion-2", "davis-occlusion") for line in _hidden(found.get(paired))),
+        "## Scores", "", *_scores(scored), "", *_along(scored.get("davis2016")),
+        *_occlusion(name, scored.get("sst-occlusion")),
+        *(line for paired in ("sst-occlusion-2", "davis-occlusion") for line in _hidden(scored.get(paired))),
         *_doubt(name),
-        *_failures(name, found),
+        *_failures(name, scored),
         "## Terms", "", facts["terms"], ""]
     return "\n".join(lines)
 
@@ -142,15 +142,15 @@ def _data(data: dict[str, Any]) -> str:
     return real if data["real"] or photographs else f"{generated}; no real frame"
 
 
-def _scores(found: dict[str, records.RunRecord]) -> list[str]:
+def _scores(scored: dict[str, records.RunRecord]) -> list[str]:
     """A table row a record of these weights, or one line that there is none."""
-    if not found:
+    if not scored:
         return ["No record of these weights yet."]
     rows = ["J&F with the 95% interval over sequences drawn again and again (bootstrap). Trained once, so nothing is "
             "known of the spread over "
             "seeds.", "", "| data | sequences | J&F | J | F | frames a second | machine |", "| --- | --- | --- | --- | "
                                                                                             "--- | --- | --- |"]
-    for record in found.values():
+    for record in scored.values():
         if "passages" in record.metrics.get("occlusion", {}):
             continue  # paired scenes, whose clips as wholes say nothing
         rows.append(f"| {record.provenance['data']} | {len(record.metrics['sequences'])} | "
@@ -204,11 +204,11 @@ def _hidden(record: records.RunRecord | None) -> list[str]:
              "areas of the target; J&F before, in the first eight whole frames after, and in the last eight.", "",
              "| what | hidden for | J returning | J without | claimed | before | after | end |", "| --- " * 8 + "|"]
     for source, table in passages.tables(known).items():
-        what = "this network" if source == "predictions" else source
+        subject = "this network" if source == "predictions" else source
         for row, column in zip(passages.rows(known, source), table["returning"].T, strict=True):
             again = bootstrap({scene: [value] for scene, value in zip(known["scenes"], column) if not np.isnan(value)})
             others = "".join(f" {100 * row[key]:.1f} |" for key in ("before", "back", "end"))
-            lines.append(f"| {what} | {row['hidden for']} | "
+            lines.append(f"| {subject} | {row['hidden for']} | "
                          f"{_spread(*(100 * value for value in (again.mean, again.low, again.high)))} | "
                          f"{100 * row['J control']:.1f} | {row['claimed']:.2f} |{others}")
     return [*lines, ""]
@@ -240,15 +240,15 @@ def _area(area: dict[str, float] | None) -> str:
     return "only one kind" if area is None else f"{area['mean']:.2f} ({area['low']:.2f} to {area['high']:.2f})"
 
 
-def _failures(name: str, found: dict[str, records.RunRecord]) -> list[str]:
+def _failures(name: str, scored: dict[str, records.RunRecord]) -> list[str]:
     """The worst sequences by number and in pictures."""
-    lines = ["## What it fails at", ""] if found else []
-    if record := found.get("sst-occlusion"):
+    lines = ["## What it fails at", ""] if scored else []
+    if record := scored.get("sst-occlusion"):
         worst = _worst(record)
         lines += [f"The {len(worst)} worst clips of SST-Occlusion (J&F): {_named(record, worst)}.", ""]
         for number, clip in enumerate(worst, 1):
             lines += _picture(name, f"failure-{number}.jpg", f"truth and prediction, {clip}")
-    if record := found.get("davis2016"):
+    if record := scored.get("davis2016"):
         lines += [
             "DAVIS-2016 validation, the best, the median and the worst sequence (J&F): "
             f"{_named(record, validation.extremes(record).values())}.", "The worst five: " +

@@ -52,11 +52,12 @@ def side_by_side(name: str, sequences: Iterable[Sequence]) -> dict[str, object]:
             network = sharing_weights(weights.load(name), causal=causal)
             segmenters[mode] = Segmenter(network), SequenceScorer(name=sequence.name)
         for t in range(len(sequence)):
-            frame, truth, found = sequence.frame(t), sequence.label(t), []
+            frame, truth, predictions = sequence.frame(t), sequence.label(t), []
             for segmenter, scorer in segmenters.values():
-                found.append(segmenter.step(frame, truth if t == 0 else None).labels)
-                scorer.update(found[-1], truth)
-            agreement += [region_similarity(*(labels == o for labels in found)) for o in segmenter.ids[1:] if t > 0]
+                predictions.append(segmenter.step(frame, truth if t == 0 else None).labels)
+                scorer.update(predictions[-1], truth)
+            agreement += [region_similarity(*(labels == identity for labels in predictions))
+                          for identity in segmenter.ids[1:] if t > 0]
         for mode, (_, scorer) in segmenters.items():
             scores[mode].append(scorer.result())
     by_sequence = [

@@ -108,11 +108,11 @@ def _finished(run: Path) -> tuple[dict[str, Any], pd.DataFrame]:
     if lacking := [key for key in ("run", "step", "origin") if key not in facts]:
         raise ValueError(f"{file} tells of no run: its metadata lacks {', '.join(lacking)}; give a folder that `sst "
                          "train` made")
-    _require_told(facts, f"{file}: ")
+    _require_stated(facts, f"{file}: ")
     if not isinstance(facts.get("ancestry", []), list):
         raise ValueError(f"{file}: ancestry is {shown(facts['ancestry'])}; expected a list of the runs before")
     for number, one in enumerate(facts.get("ancestry", [])):
-        _require_told(Fields().check(one, f"{file}: ancestry[{number}]"), f"{file}: ancestry[{number}].")
+        _require_stated(Fields().check(one, f"{file}: ancestry[{number}]"), f"{file}: ancestry[{number}].")
         Text().check(one.get("name"), f"{file}: ancestry[{number}].name")
     curve = pd.read_csv(table)
     if lacking := [
@@ -139,7 +139,7 @@ def stage(run: Path, name: str) -> Path:
         weights.load(run / "weights.safetensors").half(), paths.WEIGHTS / "stages" / f"{name}{weights.SUFFIX}", **facts)
 
 
-def _require_told(one: dict[str, Any], source: str) -> None:
+def _require_stated(one: dict[str, Any], source: str) -> None:
     """Raises a ValueError where what a weights file tells of a run is not what training writes."""
     RunConfig.from_dict(one.get("run"), f"{source}run.")
     Whole().check(one.get("step"), f"{source}step")
@@ -169,14 +169,14 @@ def ancestry(facts: dict[str, Any], name: str, start: str | None = None) -> list
     if not known and target.exists() and (there :=
                                           weights.facts(target)).get("ancestry") and there["origin"] == facts["origin"]:
         return there["ancestry"]  # released before
-    found = weights.lineage(start or named)
+    lineage = weights.lineage(start or named)
     if start is None:
         finished = datetime.datetime.fromisoformat(first["origin"]["finished"])
         began = finished - datetime.timedelta(seconds=first["training_seconds"])
-        if datetime.datetime.fromisoformat(found[-1]["origin"]["finished"]) > began:
+        if datetime.datetime.fromisoformat(lineage[-1]["origin"]["finished"]) > began:
             raise ValueError(f"the run started from {named!r}, but what lies there was made later; name a copy of what "
                              "it was by --start FILE")
-    return [*found, *known]
+    return [*lineage, *known]
 
 
 def _name_starts(chain: list[dict[str, Any]]) -> None:

@@ -61,10 +61,10 @@ def measured(sweep: str) -> pd.DataFrame:
 
 
 def _by_variant() -> dict[str, list[records.RunRecord]]:
-    found: dict[str, list[records.RunRecord]] = defaultdict(list)
+    runs: dict[str, list[records.RunRecord]] = defaultdict(list)
     for record in records.read_all(EXPERIMENT):
-        found[record.variant].append(record)
-    return found
+        runs[record.variant].append(record)
+    return runs
 
 
 def _row(label: str, runs: list[records.RunRecord], columns: Sequence[str]) -> dict[str, object]:

@@ -65,8 +65,8 @@ def measured(network: Propagator, config: RunConfig) -> tuple[dict[str, Any], fl
                for name, made in FLOORS.items()}
     metrics = summary(scores) | {
         "tenths": tenths(scores),
-        "floors": {name: averaged(row for one in found for row in one.per_object().values())["J&F"].mean
-                   for name, found in floors.items()},
+        "floors": {name: averaged(row for one in floor for row in one.per_object().values())["J&F"].mean
+                   for name, floor in floors.items()},
         "passages": {"lengths": list(LENGTHS), "scenes": [row[0].scene_name for row in rows],
                      "tables": {name: table.to_dict() for name, table in tables.items()}}}
     return metrics, clock.seconds, clock.frames
@@ -91,10 +91,10 @@ def tenths(scores: Iterable[SequenceScore]) -> list[float]:
 
 
 def _scenes() -> list[tuple[Sequence, ...]]:
-    found = list(sst_occlusion_2.scenes("test"))
-    if len(found) < SCENES:
-        raise ValueError(f"SST-Occlusion 2 states {len(found)} test scenes; {SCENES} are wanted")
-    return found[:SCENES]
+    scenes = list(sst_occlusion_2.scenes("test"))
+    if len(scenes) < SCENES:
+        raise ValueError(f"SST-Occlusion 2 states {len(scenes)} test scenes; {SCENES} are wanted")
+    return scenes[:SCENES]
 
 
 class _Clock:
@@ -106,7 +106,7 @@ class _Clock:
     def segment(self, sequence: Sequence, length: int, longest: int | None) -> Labels:
         """Label maps of every frame from those of the first."""
         started = time.perf_counter()
-        found = [one.labels for _, one in segment_sequence(self.network, sequence, longest=longest or 0,
-                                                           aggregation=self.aggregation)]
+        labels = [one.labels for _, one in segment_sequence(self.network, sequence, longest=longest or 0,
+                                                            aggregation=self.aggregation)]
         self.seconds, self.frames = self.seconds + time.perf_counter() - started, self.frames + length - 1
-        return np.stack(found)
+        return np.stack(labels)

@@ -179,11 +179,11 @@ def occlusion_curve(record: records.RunRecord) -> pd.DataFrame:
     rows = []
     for length, clips in values.groupby("length"):
         interval = bootstrap({row.name: [row.score] for row in clips.itertuples(index=False)})
-        found = record.metrics["occlusion"][f"length {length:g}"]
+        measures = record.metrics["occlusion"][f"length {length:g}"]
         rows.append({
             "frames hidden": int(length), "clips": len(clips), "J&F": interval.mean, "low": interval.low,
-            "high": interval.high, "J, at most a quarter visible": _percent(found["by_visible_share"][0]["J"]),
-            "J, first five frames back": _percent(found["after_reappearance"]["mean"])
+            "high": interval.high, "J, at most a quarter visible": _percent(measures["by_visible_share"][0]["J"]),
+            "J, first five frames back": _percent(measures["after_reappearance"]["mean"])
         })
     return pd.DataFrame(rows)
 
@@ -194,8 +194,8 @@ def _percent(share: float | None) -> float:
 
 def interval(record: records.RunRecord) -> tuple[float, float, float]:
     """J&F of a record in percent with its 95% interval over sequences, drawn again and again (`metrics.bootstrap`)."""
-    found = bootstrap({name: [means["J&F"]] for name, means in record.metrics["sequences"].items()})
-    return 100 * found.mean, 100 * found.low, 100 * found.high
+    resampled = bootstrap({name: [means["J&F"]] for name, means in record.metrics["sequences"].items()})
+    return 100 * resampled.mean, 100 * resampled.low, 100 * resampled.high
 
 
 def tenths(record: records.RunRecord) -> list[float]:

@@ -116,8 +116,8 @@ class PresenceHead(nn.Module):
                 compared: Float[Tensor, "batch object compared"] | None = None) -> Float[Tensor, "batch object 2"]:
         shown = torch.stack([share.mean((2, 3)).sqrt(), share.amax((2, 3))], 2)
         seen = torch.cat([around.mean((2, 3)), around.amax((2, 3))], 1).unflatten(0, shown.shape[:2])
-        told = self.out(F.relu(self.hidden(torch.cat([seen, shown.to(seen.dtype)], 2))))
-        return told if compared is None else told + self.compared(compared.to(seen.dtype))
+        logits = self.out(F.relu(self.hidden(torch.cat([seen, shown.to(seen.dtype)], 2))))
+        return logits if compared is None else logits + self.compared(compared.to(seen.dtype))
 
 
 def _add_shared(x: Tensor, shared: Tensor) -> Tensor:

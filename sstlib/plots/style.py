@@ -107,7 +107,7 @@ def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
 
 def described(drawing: Figure, document: str) -> str:
     """What a figure shows: a drawing function's docstring up to its first empty line, then titles, axes and series."""
-    said = [" ".join(re.split(r"\n\s*\n", document)[0].split())]
+    sentences = [" ".join(re.split(r"\n\s*\n", document)[0].split())]
     titles, axes, series = [drawing.get_suptitle()], [], []
     for part in drawing.axes:
         titles.append(part.get_title(loc="left") or part.get_title())
@@ -116,8 +116,8 @@ def described(drawing: Figure, document: str) -> str:
     series += [text.get_text() for legend in drawing.legends for text in legend.get_texts()]
     for name, words in (("Titles", titles), ("Axes", axes), ("Series", series)):
         words = dict.fromkeys(" ".join(word.split()) for word in words if word.strip())
-        said += [f"{name}: {'; '.join(words)}."] if words else []
-    return re.sub(r"[`$]", "", " ".join(said))
+        sentences += [f"{name}: {'; '.join(words)}."] if words else []
+    return re.sub(r"[`$]", "", " ".join(sentences))
 
 
 def figure(height: float, width: float = WIDTH, photographs: bool = False, **options: Any) -> Drawing:
@@ -162,8 +162,8 @@ def png(drawing: Figure) -> bytes:
     picture = Image.fromarray(indices)
     picture.putpalette(colors)
     small, words = io.BytesIO(), PngInfo()
-    if said := getattr(drawing, "description", ""):
-        words.add_itxt("Description", said)
+    if description := getattr(drawing, "description", ""):
+        words.add_itxt("Description", description)
     picture.save(small, format="PNG", optimize=True, pnginfo=words)
     return small.getvalue()
 

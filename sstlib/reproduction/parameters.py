@@ -64,7 +64,7 @@ def _require_range(value: Any, comment: str, text: str) -> None:
             raise ValueError(f"parameter {text!r}: {value!r} is not one of {', '.join(names)}")
     if isinstance(value, int | float) and not isinstance(value, bool):
         low, above, high = (re.search(rf"\b{words} {NUMBER}", comment) for words in ("at least", "above", "at most"))
-        ends = {name: float(found[1]) for name, found in (("least", low or above), ("most", high)) if found}
+        ends = {name: float(match[1]) for name, match in (("least", low or above), ("most", high)) if match}
         Number(**ends, above=bool(above)).check(value, f"parameter {text!r}: it")
 
 

@@ -25,23 +25,24 @@ def sentence(identity: int, frames: Sequence[str], presence: Sequence[float], do
     if more := len(changes[2 * EVENTS:]):
         events.append(f"and lost {-(-more // 2)} times more")
     doubtful = sum(d >= 0.5 for d in doubt)
-    told = [", ".join(events) or "in sight throughout"
+    clauses = [", ".join(events) or "in sight throughout"
             ] + [f"doubtful in {doubtful} frame{'s' * (doubtful > 1)}"] * (doubtful > 0)
-    return f"object {identity}: {'; '.join(told)}"
+    return f"object {identity}: {'; '.join(clauses)}"
 
 
-def sentences(frames: Sequence[str], told: dict[int, tuple[dict[int, float], dict[int, float]]]) -> list[str]:
+def sentences(frames: Sequence[str], judgments: dict[int, tuple[dict[int, float], dict[int, float]]]) -> list[str]:
     """A sentence of each object.
 
     Args:
         frames: names of all frames.
-        told: presence and doubt of each object by frame number, in any order; an object counts from its first frame on.
+        judgments: presence and doubt of each object by frame number, in any order; an object counts from its first
+            frame on.
     """
-    times = sorted(told)
-    objects = sorted({identity for presence, _ in told.values() for identity in presence})
+    times = sorted(judgments)
+    objects = sorted({identity for presence, _ in judgments.values() for identity in presence})
     lines = []
     for identity in objects:
-        own = [t for t in times if identity in told[t][0]]
-        lines.append(
-            sentence(identity, [frames[t] for t in own], *([told[t][part][identity] for t in own] for part in (0, 1))))
+        own = [t for t in times if identity in judgments[t][0]]
+        presence, doubt = ([judgments[t][part][identity] for t in own] for part in (0, 1))
+        lines.append(sentence(identity, [frames[t] for t in own], presence, doubt))
     return lines

@@ -39,7 +39,7 @@ class Session:
         precision: makes a context in which a step is computed (`sessions.precision.within`).
 
     Attributes:
-        told: presence, doubt, confidence and area in pixels of each object, by frame number and id.
+        judgments: presence, doubt, confidence and area in pixels of each object, by frame number and id.
 
     Raises:
         ValueError: a frame or a correction that does not fit, by its name.
@@ -55,7 +55,7 @@ class Session:
         self.legs = [range(self.start, len(clip.frames)), backward, range(clip.before)]
         self.leg = self.done = 0  # where the next step is
         self.segmenter = Segmenter(network, **self.options)
-        self.told: dict[int, dict[int, list[float | int]]] = {}
+        self.judgments: dict[int, dict[int, list[float | int]]] = {}
         self._snapshots: dict[tuple[int, int], dict[str, Any]] = {}
         self._path: Path | None = None
         self._facts: Any = None
@@ -78,16 +78,16 @@ class Session:
     def write_state(self) -> None:
         """Writes where the session is, if it was told where to; every frame before that was handed on."""
         if self._path is not None:
-            told = {str(t): {str(i): row for i, row in rows.items()} for t, rows in self.told.items()}
+            judgments = {str(t): {str(i): row for i, row in rows.items()} for t, rows in self.judgments.items()}
             applied = {} if self.corrections is None else self.corrections.applied
-            state.write(self._path, {"facts": self._facts, "told": told, **self._settled,
+            state.write(self._path, {"facts": self._facts, "told": judgments, **self._settled,
                                      "corrections": {str(t): mark for t, mark in applied.items()}})
             self._written = time.monotonic(), 0
 
     def go_on_from(self, known: dict[str, Any]) -> None:
         """Takes over where another session was when it wrote its state (`state.read`)."""
         self.leg, self.done = known["leg"], known["done"]
-        self.told = {int(t): {int(i): row for i, row in rows.items()} for t, rows in known["told"].items()}
+        self.judgments = {int(t): {int(i): row for i, row in rows.items()} for t, rows in known["told"].items()}
         if self.corrections is not None:
             self.corrections.applied = {int(t): mark for t, mark in known["corrections"].items()}
         state.into_segmenter(self.segmenter, known["segmenter"])
@@ -96,7 +96,7 @@ class Session:
     @property
     def finished(self) -> int:
         """How many frames are done."""
-        return len(self.told)
+        return len(self.judgments)
 
     def __iter__(self) -> Iterator[Step]:
         while True:
@@ -123,7 +123,7 @@ class Session:
             if self._path is not None and not self._written[0]:
                 self.write_state()
             if self.leg != 1 or self.done:  # backward, the first is done already
-                self.told[t] = _rows(prediction)
+                self.judgments[t] = _rows(prediction)
                 yield t, prediction, frame
             self.done += 1
             self._settle()
