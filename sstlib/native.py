@@ -25,7 +25,11 @@ M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # malloc.h of glibc
 
 @functools.cache
 def compiler() -> str | None:
-    """Path of the C++ compiler ($CXX, c++, g++ or clang++), or None, with one line of notice saying what that costs."""
+    """Path of the C++ compiler ($CXX, c++, g++ or clang++), or None, with one line of notice saying what that costs.
+
+    Raises:
+        ValueError: SST_NATIVE is neither 0 nor 1.
+    """
     wanted = os.environ.get("SST_NATIVE") or "1"
     if wanted not in ("0", "1"):
         raise ValueError(f"SST_NATIVE is {wanted!r}; expected 0 (no C++) or 1")

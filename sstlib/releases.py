@@ -70,7 +70,11 @@ def released() -> list[str]:
 
 
 def facts(name_or_path: str | Path) -> dict[str, object]:
-    """What the file says of itself: its configuration under `config`, and what training wrote beside it."""
+    """What the file says of itself: its configuration under `config`, and what training wrote beside it.
+
+    Raises:
+        ValueError: no weights of sstlib.
+    """
     path = find(name_or_path)
     with _opened(path) as file:
         metadata = file.metadata() or {}

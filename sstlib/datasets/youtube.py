@@ -50,7 +50,12 @@ class YouTubeSequence(FolderSequence):
 
 
 def open_split(name: str, split: str, folder: Path | None) -> list[Sequence]:
-    """The videos of a split, in the order of meta.json."""
+    """The videos of a split, in the order of meta.json.
+
+    Raises:
+        Absent: the data set is not in the folder.
+        ValueError: meta.json is not as YouTube-VOS writes it.
+    """
     folder = folder or paths.DATA / f"YouTube-VOS-{name.removeprefix('youtube')}"
     root, given = folder / split, folder / split.removesuffix(ALL_FRAMES)
     for part in (root / "JPEGImages", given / "Annotations"):

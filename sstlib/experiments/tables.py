@@ -107,14 +107,14 @@ def occlusion_measures(sweep: str) -> pd.DataFrame:
     """For each variant of the sweep, means over seeds of what J and F do not say (metrics.summarize_occlusion)."""
     rows = []
     for variant, label in SWEEPS[sweep].labels.items():
-        found = [run.metrics["occlusion"] for run in _by_variant()[variant]]
-        if found:
+        runs = [run.metrics["occlusion"] for run in _by_variant()[variant]]
+        if runs:
             rows.append({"variant": label,
-                         "J, at most a quarter visible": np.mean([one["by_visible_share"][0]["J"] for one in found]),
-                         "J, over three quarters visible": np.mean([one["by_visible_share"][-1]["J"] for one in found]),
-                         "J, first five frames back": np.mean([one["after_reappearance"]["mean"] for one in found]),
-                         "share claimed while gone": np.mean([one["while_gone"]["share"] for one in found]),
-                         "share under another label": np.mean([one["identity"]["share"] for one in found])})
+                         "J, at most a quarter visible": np.mean([one["by_visible_share"][0]["J"] for one in runs]),
+                         "J, over three quarters visible": np.mean([one["by_visible_share"][-1]["J"] for one in runs]),
+                         "J, first five frames back": np.mean([one["after_reappearance"]["mean"] for one in runs]),
+                         "share claimed while gone": np.mean([one["while_gone"]["share"] for one in runs]),
+                         "share under another label": np.mean([one["identity"]["share"] for one in runs])})
     return pd.DataFrame(rows)
 
 

@@ -130,7 +130,11 @@ class FolderProduct(Product):
 
     @classmethod
     def check(cls, path: Path) -> None:
-        """The folder would be replaced as a whole, so that all in it must be of this command."""
+        """The folder would be replaced as a whole, so that all in it must be of this command.
+
+        Raises:
+            ValueError: it is a link, or something else is in it.
+        """
         require_place(path, folder=True)
         if path.is_symlink():
             raise ValueError(f"{path} is a link, and would be replaced; remove it, or give another folder")

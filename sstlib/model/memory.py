@@ -102,7 +102,11 @@ class Memory:
                       tuple(changed[id(r)] for r in self.landmarks))
 
     def grow(self, objects: int) -> "Memory":
-        """A memory with room for more objects, which were nowhere so far."""
+        """A memory with room for more objects, which were nowhere so far.
+
+        Raises:
+            ValueError: fewer objects than it has.
+        """
         missing = objects - self.objects
         if missing < 0:
             raise ValueError(f"memberships of {objects} objects were given to a memory of {self.objects}; objects "
@@ -124,7 +128,11 @@ class Memory:
         return dataclasses.replace(cleared, references=references, recent=(), landmarks=())
 
     def select(self, objects: list[int]) -> "Memory":
-        """A memory of some objects only, in that order; what belonged to the others becomes background."""
+        """A memory of some objects only, in that order; what belonged to the others becomes background.
+
+        Raises:
+            ValueError: the background, 0, is not the first.
+        """
         if objects[:1] != [0]:
             raise ValueError(f"objects {objects} do not begin with 0, the background, which cannot be removed")
         dropped = [o for o in range(self.objects) if o not in objects]

@@ -268,7 +268,11 @@ def _checksum(frame: Any) -> int:
 
 @contextmanager
 def naming_damage(path: Path | str) -> Iterator[None]:
-    """Turns FFmpeg's errors into one that names the file."""
+    """Turns FFmpeg's errors into one that names the file.
+
+    Raises:
+        ValueError: instead of what FFmpeg raises.
+    """
     try:
         yield
     except _errors() as error:

@@ -99,7 +99,11 @@ def _solid(values: Shaped[np.ndarray, "height width"]) -> Bool[np.ndarray, "heig
 
 
 def content_of(path: Path) -> Content:
-    """The content of an image: directly from the commonest kinds of PNG, else through Pillow."""
+    """The content of an image: directly from the commonest kinds of PNG, else through Pillow.
+
+    Raises:
+        ValueError: it is damaged, or can be read in two ways.
+    """
     try:
         direct = png.decode(path.read_bytes()) if path.suffix.lower() == ".png" else None
     except OSError:

@@ -77,6 +77,10 @@ def naming_damage(path: Path) -> Iterator[None]:
     """Turns whatever Pillow makes of a damaged file into one error that names it.
 
     Its plugins raise nearly everything on bytes that they do not expect, and warn of what is an error one step later.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: instead of what else Pillow raises.
     """
     try:
         with warnings.catch_warnings():

@@ -141,6 +141,11 @@ class FolderSequence:
         return reading_of(self.masks.values())
 
     def label(self, t: int) -> UInt8[np.ndarray, "height width"] | None:
+        """The mask of a frame, if there is one.
+
+        Raises:
+            ValueError: it has another size than its frame, or is no mask.
+        """
         path = self.masks.get(self.frame_names[t])
         if path is None:
             return None

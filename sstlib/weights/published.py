@@ -46,7 +46,12 @@ def load_pretrained(module: nn.Module, source: str | Path, sha256: str | None = 
 
 
 def fetch(source: str | Path, sha256: str | None = None) -> Path:
-    """The file itself, or the cached copy of a URL; its checksum verified where one is known."""
+    """The file itself, or the cached copy of a URL; its checksum verified where one is known.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: a download without a checksum, or a file with another.
+    """
     text = str(source)
     named = re.search(r"-([0-9a-f]{8,64})\.\w+$", text)
     if text.startswith(("http://", "https://", "file://")):
