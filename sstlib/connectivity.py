@@ -84,7 +84,7 @@ class Connectivity:
         for product in products(self, size):
             along_time, along_y, along_x = (relation[place] for relation, place in zip(product, _inside(cell, size)))
             keys |= along_time[:, None, None] & along_y[:, None] & along_x
-        return [tuple(int(i) for i in key) for key in numpy.argwhere(keys)]
+        return [(int(t), int(y), int(x)) for t, y, x in numpy.argwhere(keys)]
 
     def reach(self, cell: Cell, hops: int, size: Size) -> numpy.ndarray:
         """Cells whose content arrives at `cell` after at most `hops` layers, as booleans over the buffer."""
@@ -92,7 +92,8 @@ class Connectivity:
 
     def _text(self, title: str) -> str:
         given = [
-            f"{f.name}={getattr(self, f.name)!r}" for f in sorted(dataclasses.fields(self), key=lambda f: f.kw_only)
+            f"{f.name}={getattr(self, f.name)!r}"
+            for f in sorted(dataclasses.fields(self), key=lambda f: f.kw_only is True)
             if f.name in self.shown or getattr(self, f.name) != f.default
         ]
         return f"{title}({', '.join(given)})" if given else title
@@ -113,7 +114,8 @@ class Dense(Connectivity):
 
     def relations(self, size: Size) -> list[Product]:
         """All cells."""
-        return [tuple(numpy.ones((n, n), dtype=bool) for n in size)]
+        time, rows, columns = (numpy.ones((n, n), dtype=bool) for n in size)
+        return [(time, rows, columns)]
 
     def pairs(self, size: Size) -> int:
         """(T H W)^2, or T (T + 1) / 2 (H W)^2 when causal."""
@@ -151,7 +153,8 @@ class Local(Connectivity):
     def relations(self, size: Size) -> list[Product]:
         """Rows and columns at most the radius apart."""
         offsets = [numpy.abs(numpy.subtract.outer(numpy.arange(n), numpy.arange(n))) for n in size[1:]]
-        return [(numpy.ones((size[0],) * 2, dtype=bool), *(d <= r for d, r in zip(offsets, self.radii)))]
+        rows, columns = (d <= r for d, r in zip(offsets, self.radii))
+        return [(numpy.ones((size[0],) * 2, dtype=bool), rows, columns)]
 
     def pairs(self, size: Size) -> int:
         """A product over the axes; n (2 r + 1) - r (r + 1) along one of length n > r."""
@@ -181,7 +184,8 @@ class Strided(Connectivity):
     def relations(self, size: Size) -> list[Product]:
         """Equal residues along every axis."""
         residues = [numpy.arange(n) % h for n, h in zip(size, (self.temporal_stride, *self.strides))]
-        return [tuple(numpy.equal.outer(r, r) for r in residues)]
+        time, rows, columns = (numpy.equal.outer(r, r) for r in residues)
+        return [(time, rows, columns)]
 
     def pairs(self, size: Size) -> int:
         """A product over the axes of the sum of squared class sizes."""
@@ -203,10 +207,10 @@ def parse(text: str, kind: type[Connectivity] | None = None) -> Connectivity:
     known = registered()
     try:
         tree = ast.parse(text.strip(), mode="eval").body
-        name, positional, keywords = tree, [], []
-        if isinstance(tree, ast.Call):
-            name, positional, keywords = tree.func, tree.args, tree.keywords
-        pattern = kind or known[name.id.lower()]
+        name, positional, keywords = ((tree.func, tree.args, tree.keywords) if isinstance(tree, ast.Call) else
+                                      (tree, [], []))
+        word = ast.unparse(name)
+        pattern = kind or known[word.lower()]
         arguments = [ast.literal_eval(a) for a in positional]
         named = {k.arg: ast.literal_eval(k.value) for k in keywords}
     except (SyntaxError, AttributeError, KeyError, ValueError):
@@ -216,7 +220,7 @@ def parse(text: str, kind: type[Connectivity] | None = None) -> Connectivity:
         return pattern(*arguments, **named)
     except TypeError:
         fields = ", ".join(f.name for f in dataclasses.fields(pattern))
-        raise ValueError(f"{text!r}: {name.id} takes {fields}") from None
+        raise ValueError(f"{text!r}: {word} takes {fields}") from None
 
 
 def registered() -> dict[str, type[Connectivity]]:
@@ -259,7 +263,7 @@ def products(pattern: Connectivity, size: Size) -> list[Product]:
         raise ValueError(f"{pattern.name} defines a mask of its own, which only `relations` may decide; define "
                          "relations instead")
     terms = checked(pattern.name, pattern.relations(size), size)
-    return [(numpy.tril(along_time), *rest) for along_time, *rest in terms] if pattern.causal else terms
+    return [(numpy.tril(t), y, x) for t, y, x in terms] if pattern.causal else terms
 
 
 def attended(queried: int, pattern: Connectivity, size: Size) -> list[Product]:
@@ -268,7 +272,7 @@ def attended(queried: int, pattern: Connectivity, size: Size) -> list[Product]:
     Raises:
         ValueError: one has no key at all.
     """
-    last = [(along_time[-queried:], *rest) for along_time, *rest in products(pattern, size)]
+    last = [(t[-queried:], y, x) for t, y, x in products(pattern, size)]
     lonely = numpy.argwhere(~served((queried, *size[1:]), last))
     if len(lonely):
         cell = (size[0] - queried + int(lonely[0, 0]), *lonely[0, 1:].tolist())
@@ -280,7 +284,7 @@ def attended(queried: int, pattern: Connectivity, size: Size) -> list[Product]:
 
 def pairs_of_last(queried: int, pattern: Connectivity, size: Size) -> int:
     """How many pairs the queries of the last frames have, counted without a mask."""
-    return count(disjoint([(along_time[-queried:], *rest) for along_time, *rest in products(pattern, size)]))
+    return count(disjoint([(t[-queried:], y, x) for t, y, x in products(pattern, size)]))
 
 
 def reach(layers: Sequence[Connectivity], cell: Cell, size: Size) -> numpy.ndarray:
@@ -288,9 +292,8 @@ def reach(layers: Sequence[Connectivity], cell: Cell, size: Size) -> numpy.ndarr
 
     The cell is one of the last layer's output, so the hops are followed from the last layer back to the first.
     """
-    return _spread(
-        [[tuple(relation.T for relation in product) for product in products(layer, size)] for layer in reversed(layers)
-         ], cell, size)
+    turned = [[(t.T, y.T, x.T) for t, y, x in products(layer, size)] for layer in reversed(layers)]
+    return _spread(turned, cell, size)
 
 
 def arrive(layers: Sequence[Connectivity], cell: Cell, size: Size) -> numpy.ndarray:
@@ -315,7 +318,8 @@ def _spread(steps: Sequence[Sequence[Product]], cell: Cell, size: Size) -> numpy
 def _inside(cell: Cell, size: Size) -> Cell:
     if len(cell) != 3 or not all(0 <= i < n for i, n in zip(cell, size)):
         raise ValueError(f"cell {cell} lies outside a buffer of (time, height, width) {tuple(size)}")
-    return tuple(cell)
+    time, row, column = cell
+    return time, row, column
 
 
 def _both(value: int | tuple[int, int]) -> tuple[int, int]:

@@ -121,7 +121,7 @@ class Segmenter:
             logits = [self.network.segment(*pair) for pair in zip(features, self.memories)]
             memberships = self._merge(
                 [self._unview(x, mirrored).float().softmax(1) for x, (_, mirrored) in zip(logits, self.views)])
-        changed = set()
+        changed: set[int] = set()
         if given is not None or absent:
             memberships, changed = self._given(given, memberships, absent)
         self._remember(features, memberships, changed - absent, absent)
@@ -136,7 +136,7 @@ class Segmenter:
             memberships = F.one_hot(memberships.max(1).indices, len(self.ids)).permute(0, 3, 1, 2).to(memberships.dtype)
         channels = [channel for channel, identity in enumerate(self.ids) if identity in given]
         if absent:
-            self.memories = [dataclasses.replace(memory, recent=(), landmarks=()) for memory in self.memories]
+            self.memories = [m and dataclasses.replace(m, recent=(), landmarks=()) for m in self.memories]
         self.memories = [self.network.remember(memory, seen, self._resized(memberships, seen.size, mirrored), channels)
                          for memory, seen, (_, mirrored) in zip(self.memories, features, self.views)]
 
@@ -276,7 +276,7 @@ def shrinking(size: tuple[int, int], longest: int | None) -> float:
 
 def working_size(size: tuple[int, int], longest: int | None) -> tuple[int, int]:
     """Height and width at which frames of a size are worked on."""
-    return tuple(max(1, round(side * shrinking(size, longest))) for side in size)
+    return max(1, round(size[0] * shrinking(size, longest))), max(1, round(size[1] * shrinking(size, longest)))
 
 
 def sharing_weights(network: Propagator, **options: object) -> Propagator:

@@ -295,7 +295,7 @@ def backward(query: Tensor, key: Tensor, value: Tensor, output: Tensor, lse: Ten
             for rows, columns in some.turned(pattern.causal, step):
                 own, *others = (t[:, :, rows] for t in (q, g, top, minus))
                 part, *parts = (_fused_backward if fused else gradients)(
-                    own, k[:, :, columns], v[:, :, columns], *others, mask[rows, columns] if exact else mask, scale)
+                    mask[rows, columns] if exact else mask, scale, own, k[:, :, columns], v[:, :, columns], *others)
                 for total, whole in zip((grad_key, grad_value), parts, strict=True):
                     if shared:
                         chunk.add(total, whole, columns, size)
@@ -309,8 +309,8 @@ def backward(query: Tensor, key: Tensor, value: Tensor, output: Tensor, lse: Ten
     return grad_query, grad_key.to(key.dtype), grad_value.to(value.dtype)
 
 
-def _fused_backward(q: Tensor, k: Tensor, v: Tensor, g: Tensor, norm: Tensor, output: Tensor, mask: Tensor | None,
-                    scale: float) -> tuple[Tensor, Tensor, Tensor]:
+def _fused_backward(mask: Tensor | None, scale: float, q: Tensor, k: Tensor, v: Tensor, g: Tensor, norm: Tensor,
+                    output: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """What `gradients` gives, by PyTorch's fused CPU kernel, which finds delta from the output."""
     mask = mask if mask is None else mask[:q.shape[-2], :k.shape[-2]]
     return pytorch.attention_backward(g, q, k, v, output, norm[..., 0], mask, scale)

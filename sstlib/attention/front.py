@@ -124,8 +124,8 @@ def _a_pattern_a_head(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | 
     parts = []
     for pattern in dict.fromkeys(patterns):
         heads = [i for i, other in enumerate(patterns) if other == pattern]
-        chosen = [None if t is None else t[:, heads] for t in (query, key, value, bias)]
-        parts.append((heads, _one_pattern(*chosen, pattern, *how)))
+        q, k, v = (t[:, heads] for t in (query, key, value))
+        parts.append((heads, _one_pattern(q, k, v, None if bias is None else bias[:, heads], pattern, *how)))
     if len(parts) == 1:
         return parts[0][1]
     order = torch.tensor([h for heads, _ in parts for h in heads], device=query.device).argsort()

@@ -88,7 +88,7 @@ def _rank(rank: Ranking, scores: Tensor, chunk: Chunk, heads: slice, best: Tenso
 
 
 def backward(query: Tensor, key: Tensor, value: Tensor, output: Tensor, lse: Tensor, grad: Tensor,
-             grad_lse: Tensor | None, pattern: Connectivity, size: Size, scale: float) -> tuple[Tensor, Tensor, Tensor]:
+             grad_lse: Tensor | None, pattern: Connectivity, size: Size, scale: float) -> tuple[Tensor, ...]:
     """Gradients of query, key and value; the weights are computed again from the log-sum-exp."""
     dtype = query.dtype
     query, key, value, grad, output = (wide(t) for t in (query, key, value, grad, output))
@@ -97,8 +97,8 @@ def backward(query: Tensor, key: Tensor, value: Tensor, output: Tensor, lse: Ten
     norm, grads = lse[..., None] * LOG2E, [torch.zeros_like(t) for t in (query, key, value)]
     for heads, chunk in _chunks(query, key, value, pattern, size):
         q, g, top, minus = (_take(t[heads], chunk.queries) for t in (query, grad, norm, delta))
-        parts = gradients(q, *(_take(t[heads], chunk.keys) for t in (key, value)), g, top, minus, chunk.bias(q.dtype),
-                          scale)
+        k, v = (_take(t[heads], chunk.keys) for t in (key, value))
+        parts = gradients(chunk.bias(q.dtype), scale, q, k, v, g, top, minus)
         for total, part, index in zip(grads, parts, (chunk.queries, chunk.keys, chunk.keys), strict=True):
             total[heads].index_add_(1, index.flatten(), part.flatten(1, 2))
     return tuple(t.to(dtype) for t in grads)

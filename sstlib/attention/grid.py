@@ -96,9 +96,9 @@ def forward(query: Tensor, key: Tensor, value: Tensor, pattern: Grid, size: Size
     for heads in _steps(groups, cells * sum(size), query.device):
         q, k, v = query[heads] * (scale * LOG2E), key[heads], value[heads]
         current = q, k[:, -queried:], v[:, -queried:]
-        lines = [_across(*current, None)]
+        lines = [_across(None, *current)]
         if size[1] > 1:
-            lines.append(Line(*map(_turned, _across(*map(_turned, current), own))))
+            lines.append(Line(*map(_turned, _across(own, *map(_turned, current)))))
         if size[0] > 1:
             ranker = functools.partial(_rank, rank, heads, best[heads],
                                        argmax[heads] if remember else None) if rank is not None else None
@@ -115,7 +115,7 @@ def forward(query: Tensor, key: Tensor, value: Tensor, pattern: Grid, size: Size
     return output.flatten(1, 3).to(dtype), lse.flatten(1), best, argmax
 
 
-def _across(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Line:
+def _across(mask: Tensor | None, q: Tensor, k: Tensor, v: Tensor) -> Line:
     """The lines of (group, frame, line, cell, dim)."""
     line = Line(torch.empty_like(q[..., 0]), torch.empty_like(q[..., 0]), torch.empty_like(v))
     length = q.shape[3]
@@ -177,7 +177,7 @@ def _rank(rank: Ranking, heads: slice, best: Tensor, argmax: Tensor | None, some
 
 
 def backward(query: Tensor, key: Tensor, value: Tensor, output: Tensor, lse: Tensor, grad: Tensor,
-             grad_lse: Tensor | None, pattern: Grid, size: Size, scale: float) -> tuple[Tensor, Tensor, Tensor]:
+             grad_lse: Tensor | None, pattern: Grid, size: Size, scale: float) -> tuple[Tensor, ...]:
     """Gradients of query, key and value; each line's weights are computed again from the joint log-sum-exp."""
     dtype = query.dtype
     query, key, value, output, grad = (wide(t).unflatten(1, (-1, *size[1:])) for t in (query, key, value, output, grad))
@@ -203,7 +203,7 @@ def _across_backward(tensors: list[Tensor], mask: Tensor | None, scale: float, p
     """Puts the gradients of the lines of (group, frame, line, cell, dim) into their totals."""
     q, k, v, grad, norm, delta, *totals = tensors
     for part in _lines(q):
-        results = gradients(*(t[part] for t in (q, k, v, grad, norm, delta)), mask, scale)
+        results = gradients(mask, scale, *(t[part] for t in (q, k, v, grad, norm, delta)))
         for total, result in zip(totals, results, strict=True):
             put(total[part], result)
 

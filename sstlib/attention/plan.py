@@ -48,7 +48,7 @@ class Block(NamedTuple):
     columns: Axis
 
     @property
-    def shape(self) -> tuple[int, int, int]:
+    def shape(self) -> tuple[int, ...]:
         """How many blocks, and how many queries and keys in each."""
         return tuple(
             int(numpy.prod(numbers)) for numbers in zip(*((*axis.queries.shape, axis.keys.shape[1]) for axis in self)))
@@ -191,7 +191,8 @@ def _chunk(axes: list[Axis], size: Size) -> Chunk:
     sides = [axis.queries for axis in axes], [axis.keys for axis in axes]
     shapes = [[t.shape[1] for t in side] for side in sides]
     earlier = None if time.earlier is None else _joined([time.earlier, rows.related, columns.related], *shapes)
-    return Chunk(*(raster(*side) for side in sides), _joined([axis.related for axis in axes], *shapes), earlier)
+    queries, keys = (raster(*side) for side in sides)
+    return Chunk(queries, keys, _joined([axis.related for axis in axes], *shapes), earlier)
 
 
 def _joined(relations: list[Tensor | None], queries: list[int], keys: list[int]) -> Tensor | None:

@@ -46,8 +46,8 @@ def weighed(raw: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
     return (weight @ values).div_(total), (total.log2() + top)[..., 0] * LN2
 
 
-def gradients(q: Tensor, k: Tensor, v: Tensor, grad: Tensor, norm: Tensor, delta: Tensor, mask: Tensor | None,
-              scale: float) -> tuple[Tensor, Tensor, Tensor]:
+def gradients(mask: Tensor | None, scale: float, q: Tensor, k: Tensor, v: Tensor, grad: Tensor, norm: Tensor,
+              delta: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of a block's queries, keys and values.
 
     `norm` is the log-sum-exp of each query over all of its blocks, in units of log 2; `delta` the product of its

@@ -117,7 +117,7 @@ class PresenceHead(nn.Module):
         shown = torch.stack([share.mean((2, 3)).sqrt(), share.amax((2, 3))], 2)
         seen = torch.cat([around.mean((2, 3)), around.amax((2, 3))], 1).unflatten(0, shown.shape[:2])
         logits = self.out(F.relu(self.hidden(torch.cat([seen, shown.to(seen.dtype)], 2))))
-        return logits if compared is None else logits + self.compared(compared.to(seen.dtype))
+        return logits if compared is None or self.compared is None else logits + self.compared(compared.to(seen.dtype))
 
 
 def _add_shared(x: Tensor, shared: Tensor) -> Tensor:

@@ -78,8 +78,8 @@ class ReferenceMatching(nn.Module):
             similarity = (1 + cosine) / 2
             best.append(
                 torch.stack([(similarity * memberships[:, None, o]).amax(-1) for o in range(memberships.shape[1])], 1))
-        read, best = torch.cat(read, 2), torch.cat(best, 2)
-        maps = torch.stack([read, best, read.sum(1, keepdim=True) - read, best_other(best)], 2)
+        shares, closest = torch.cat(read, 2), torch.cat(best, 2)
+        maps = torch.stack([shares, closest, shares.sum(1, keepdim=True) - shares, best_other(closest)], 2)
         return maps.unflatten(-1, query.shape[-2:])
 
 

@@ -46,7 +46,7 @@ class Propagator(nn.Module):
         super().__init__()
         self.config = config
         self.backbone = build_backbone(config)
-        low, _, coarse = self.backbone.channels
+        low, _, coarse = self.backbone.channels  # type: ignore[misc]  # a module as any, to the checker
         self.matching = None if config.matching == "none" else ReferenceMatching(coarse, config.matching == "centered",
                                                                                  config.landmarks > 0)
         matched = ReferenceMatching.maps * (1 + (config.landmarks > 0)) if self.matching else 0
@@ -163,6 +163,7 @@ class Propagator(nn.Module):
 
     def _matched(self, features: Features, memory: Memory) -> list[Tensor]:
         """Maps of the dense matching with the reference frames and with landmarks, at the feature resolution."""
+        assert self.matching is not None
         query = features.derived["match"]
         keys = torch.cat([r.content["match"].flatten(2) for r in memory.references], 2)
         memberships = torch.cat([F.avg_pool2d(r.memberships, 2, ceil_mode=True).flatten(2) for r in memory.references],

@@ -201,7 +201,7 @@ class ResNetFeatures(nn.Module):
 
     def forward(self, frame: Float[Tensor, "batch 3 height width"]) -> Levels:
         low, deep = self.backbone(self.normalize(frame))
-        if self.aspp is not None:
+        if self.aspp is not None and self.decoder is not None:
             deep = self.decoder(self.aspp(deep), low)
         embedding = self.embed(deep)
         return Levels(low, embedding, F.avg_pool2d(embedding, 2, ceil_mode=True))

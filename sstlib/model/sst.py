@@ -57,6 +57,7 @@ class EncoderLayer(nn.Module):
         x = self.norm2(x + self.feedforward(x))
         if memberships is None:
             return x, None, None
+        assert affinity is not None  # memberships give it
         maps = torch.cat([affinity, best_other(affinity)], 2)
         if warped is None:
             return x, maps, None
@@ -159,7 +160,8 @@ class SST(Propagator):
             x = torch.cat([*(r.content["tokens"] for r in past), x], 1)
         times = [r.time for r in past] + [memory.time if memory is not None else 0]
         x = x + self._positions(times[-x.shape[1]:], x)
-        maps, warped, content = [], [], {}
+        maps, warped = [], []
+        content: dict[str, Tensor] = {}
         for number, layer in enumerate(self.layers):
             key, value = layer.keys_and_values(x)
             if self.config.causal:

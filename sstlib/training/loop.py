@@ -128,7 +128,8 @@ class _Run:
     def __init__(self, config: RunConfig, folder: Path, place: Place) -> None:
         self.config, self.folder, self.place = config, folder, place
         torch.manual_seed(config.training.seed)
-        self.step, self.curve, self.seconds = 0, [], 0.0
+        self.step, self.seconds = 0, 0.0
+        self.curve: list[dict[str, float]] = []
         state = checkpoint.load(self.checkpoint_path, config)
         self._require_data(state)
         if not state:
@@ -232,13 +233,13 @@ class _Run:
                 loss = self._loss(frames, labels) / training.accumulate
                 loss.backward()
             total += loss.detach()
-        loss = self.place.mean(total).item()
+        mean_loss = self.place.mean(total).item()
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), training.clip_norm).item()
-        self._judge(loss, norm)
+        self._judge(mean_loss, norm)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self._blend()
-        return {"loss": loss, "gradient_norm": norm, "learning_rate": rate}
+        return {"loss": mean_loss, "gradient_norm": norm, "learning_rate": rate}
 
     def _judge(self, loss: float, norm: float) -> None:
         """Ends a run that has left the numbers, or whose loss has grown beyond any doubt."""

@@ -45,7 +45,7 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Positions(Sequence):
+class Positions(Sequence[int]):
     """Positions in the run of the clips that a process draws, step after step, without a long run's list."""
 
     steps: range
@@ -55,7 +55,7 @@ class Positions(Sequence):
     def __len__(self) -> int:
         return len(self.steps) * len(self.mine)
 
-    def __getitem__(self, index: int) -> int:
+    def __getitem__(self, index: int) -> int:  # type: ignore[override]  # nobody slices
         step, place = divmod(index, len(self.mine))
         return self.steps[step] * self.batch + self.mine[place]
 

@@ -77,7 +77,7 @@ def forward(query: Tensor, key: Tensor, value: Tensor, pattern: Connectivity, sc
 
 
 def backward(query: Tensor, key: Tensor, value: Tensor, output: Tensor, lse: Tensor, grad: Tensor,
-             grad_lse: Tensor | None, pattern: Connectivity, scale: float) -> tuple[Tensor, Tensor, Tensor]:
+             grad_lse: Tensor | None, pattern: Connectivity, scale: float) -> tuple[Tensor, ...]:
     """Gradients of query, key and value."""
     q, k, v, o, g = (_float(t) for t in (query, key, value, output, grad))
     grads = [torch.empty(t.shape) for t in (q, k, v)]
@@ -95,7 +95,7 @@ def _float(tensor: Tensor) -> Tensor:
 def _call(function: str, pattern: Connectivity, scale: float, views: list, plain: list,
           affinity: tuple[int, int]) -> None:
     """Writes the arguments in the order that kernels/abi.h reads them."""
-    name, numbers = _kernel(pattern)
+    name, numbers = KERNELS[type(pattern)](pattern)
     query, key, value = views[:3]
     sizes = [
         *query.shape[:2], key.shape[2], query.shape[2], *key.shape[3:], value.shape[-1], *numbers,
@@ -104,7 +104,7 @@ def _call(function: str, pattern: Connectivity, scale: float, views: list, plain
     ]
     for view in views:
         sizes += [0] * 5 if view is None else view.stride()[:5]
-    addresses, sizes = array.array("q", [0 if t is None else t.data_ptr() for t in (*views, *plain)]), array.array(
-        "q", sizes)
     # ctypes' own arrays take three times as long
-    getattr(library(name), function)(addresses.buffer_info()[0], sizes.buffer_info()[0], scale)
+    pointers = array.array("q", [0 if t is None else t.data_ptr() for t in (*views, *plain)])
+    lengths = array.array("q", sizes)
+    getattr(library(name), function)(pointers.buffer_info()[0], lengths.buffer_info()[0], scale)

@@ -150,7 +150,8 @@ class Problem(NamedTuple):
     @property
     def size(self) -> Size:
         """Frames, rows and columns of the buffer."""
-        return tuple(self.key.shape[2:5])
+        frames, rows, columns = self.key.shape[2:5]
+        return frames, rows, columns
 
     @property
     def groups(self) -> int:
@@ -252,7 +253,7 @@ def forward(query: Tensor, key: Tensor, value: Tensor, pattern: Connectivity, sc
 
 
 def backward(query: Tensor, key: Tensor, value: Tensor, output: Tensor, lse: Tensor, grad: Tensor,
-             grad_lse: Tensor | None, pattern: Connectivity, scale: float) -> tuple[Tensor, Tensor, Tensor]:
+             grad_lse: Tensor | None, pattern: Connectivity, scale: float) -> tuple[Tensor, ...]:
     """Gradients of query, key and value."""
     q, k, v, g = inputs = [_cells(t.detach()) for t in (query, key, value, grad)]
     problem, frames = Problem(q, k, v, pattern, scale), (q.shape[2], k.shape[2])
