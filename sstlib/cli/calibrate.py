@@ -7,8 +7,9 @@ HELP = "judge presence and doubt: areas under their curves and reliability, as a
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
-    parser.add_argument("names", metavar="NAME", nargs="+", help="releases: with a presence head each is judged by "
-                        "itself; for those without one, coefficients are fitted together on half of the clips")
+    parser.add_argument("names", metavar="NAME", nargs="+",
+                        help="releases: with a presence head each is judged by itself; for those without one, "
+                             "coefficients are fitted together on half of the clips")
 
 
 def run(arguments: argparse.Namespace) -> int:

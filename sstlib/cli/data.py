@@ -22,18 +22,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
     actions.add_parser("list", help="which data sets are there, where, under which terms")
     fetch = actions.add_parser("fetch", help="fetch a data set from its makers, or unpack zips already downloaded")
     fetch.add_argument("name", help=", ".join(name for name, one in DATASETS.items() if one.folder))
-    fetch.add_argument(
-        "--zip", type=Path, action="append", default=[], help="a zip already downloaded (repeat for several)"
-    )
+    fetch.add_argument("--zip", type=Path, action="append", default=[],
+                       help="a zip already downloaded (repeat for several)")
     fetch.add_argument("--sha256", action="append", default=[], help="expected checksum of each zip, in order")
     fetch.add_argument("--into", type=Path, help="folder to unpack into (default: where sst looks for it)")
-    manifest = actions.add_parser("manifest", help="render SST-Occlusion anew and state each clip's content, as its "
-                                                   "version does")
-    manifest.add_argument("--out", type=_arguments.new_file, required=True, metavar="FILE", help="file to write; "
-                          "compare it with "
-                          "datasets/sst_occlusion.json")
-    packed = actions.add_parser("submission", help="check predicted masks and pack them into the zip that "
-                                                   "YouTube-VOS's server takes")
+    manifest = actions.add_parser("manifest",
+                                  help="render SST-Occlusion anew and state each clip's content, as its version does")
+    manifest.add_argument("--out", type=_arguments.new_file, required=True, metavar="FILE",
+                          help="file to write; compare it with datasets/sst_occlusion.json")
+    packed = actions.add_parser("submission",
+                                help="check predicted masks and pack them into the zip that YouTube-VOS's server takes")
     packed.add_argument("name", help=" or ".join(_submitted()))
     packed.add_argument("masks", type=Path, help="folder with VIDEO/FRAME.png, as sst evaluate writes it")
     packed.add_argument("--split", default="valid", help="valid (default), test, or either with _all_frames")
@@ -41,18 +39,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
     packed.add_argument("--out", type=_arguments.new_file, required=True, metavar="ZIP", help="zip to write")
     speed = actions.add_parser("speed", help="measure how fast clips are rendered")
     speed.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu, on one thread)")
-    speed.add_argument("--clips", type=_arguments.whole(1, 10_000), default=4, metavar="N", help="clips rendered in "
-                                                                                                 "one call (default 4; "
-                                                                                                 "on a GPU try 16)")
-    speed.add_argument("--preset", default="small", help="the training run whose batches are timed, too (default: "
-                                                         "small); its steps: sst train --profile")
+    speed.add_argument("--clips", type=_arguments.whole(1, 10_000), default=4, metavar="N",
+                       help="clips rendered in one call (default 4; on a GPU try 16)")
+    speed.add_argument("--preset", default="small",
+                       help="the training run whose batches are timed, too (default: small); its steps: sst train "
+                            "--profile")
     speed.add_argument("--json", type=_arguments.new_file, help="also write the record to this file")
     titles = {"occlusion": "SST-Occlusion", "davis-occlusion": "DAVIS-Occlusion, of your own DAVIS 2016,"}
     for name, title in titles.items():
         write = actions.add_parser(name, help=f"write {title} in DAVIS layout")
         write.add_argument("--out", type=Path, required=True, help="folder to write")
-        write.add_argument("--split", action="append", choices=("train", "val", "test"), help="only this split "
-                           "(default: all)")
+        write.add_argument("--split", action="append", choices=("train", "val", "test"),
+                           help="only this split (default: all)")
         write.add_argument("--processes", type=_arguments.threads, default=os.cpu_count() or 1,
                            help="processes to make clips with (default: one a core)")
 

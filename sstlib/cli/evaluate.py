@@ -21,8 +21,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("predictions", metavar="PREDICTIONS", nargs="?",
                         help="folder of SEQUENCE/FRAME.png, label maps or binary masks")
     parser.add_argument("annotations", metavar="ANNOTATIONS", nargs="?", help="folder of true masks, the same layout")
-    parser.add_argument("--dataset", choices=sorted(DATASETS),
-                        help="take annotations and protocol of a known data set")
+    parser.add_argument("--dataset", choices=sorted(DATASETS), help="take annotations and protocol of a known data set")
     parser.add_argument("--split", help="the data set's part (default: " + "; ".join(
         f"{split}: {', '.join(name for name, one in DATASETS.items() if one.scored == split)}"
         for split in dict.fromkeys(one.scored for one in DATASETS.values())) + ")")
@@ -42,10 +41,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
                         help="record of everything, per frame too; an unchanged one is read, not made again")
     parser.add_argument("--benchmark", action="store_true",
                         help="time scoring against a plain implementation instead, on the two folders or on made clips")
-    parser.add_argument("--row", metavar="METHOD", help="davis2016: also keep the result as a row of the table of real "
-                                                        "frames, beside the releases")
-    parser.add_argument("--trained-on", metavar="TEXT", default="", help="with --row: what the method was trained on, "
-                                                                         "as the table says it")
+    parser.add_argument("--row", metavar="METHOD",
+                        help="davis2016: also keep the result as a row of the table of real frames, beside the "
+                             "releases")
+    parser.add_argument("--trained-on", metavar="TEXT", default="",
+                        help="with --row: what the method was trained on, as the table says it")
     parser.add_argument("--csv", type=_arguments.new_file, metavar="FILE", help="write the table, a row an object")
 
 

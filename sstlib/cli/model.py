@@ -35,14 +35,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--clock", choices=["wall", "processor"], default="wall",
                         help="--time by the clock on the wall (default), or by the processor's, which leaves out what "
                              "other programs take")
-    parser.add_argument("--threads", type=_arguments.threads, nargs="+", metavar="N", help="threads to measure with "
-                        "(default: PyTorch's choice)")
+    parser.add_argument("--threads", type=_arguments.threads, nargs="+", metavar="N",
+                        help="threads to measure with (default: PyTorch's choice)")
     parser.add_argument("--stream", type=_arguments.whole(1), metavar="FRAMES",
                         help="also segment so many frames of a generated video and watch the memory of this process "
                              "(Linux)")
     parser.add_argument("--figure", metavar="FILE.png", help="also draw it (needs matplotlib)")
-    parser.add_argument("--json", nargs="?", const="-", metavar="FILE", help="print everything as JSON, or write it to "
-                                                                             "FILE")
+    parser.add_argument("--json", nargs="?", const="-", metavar="FILE",
+                        help="print everything as JSON, or write it to FILE")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -10,21 +10,22 @@ HELP = ("put the weights of a finished run into results/weights, with their term
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("folder", metavar="RUN", type=Path, nargs="?", help="folder of a finished `sst train`; none: "
-                                                                            "the release NAME as it is there")
+    parser.add_argument("folder", metavar="RUN", type=Path, nargs="?",
+                        help="folder of a finished `sst train`; none: the release NAME as it is there")
     parser.add_argument("name", metavar="NAME", help="name to load it by, for example sst-small")
-    parser.add_argument("--data", help="with RUN: what it was trained on, generated or a data set, with "
-                        "+photographs where it was; decides its terms")
-    parser.add_argument("--start", metavar="FILE", help="with RUN: the weights it started from, where its file does "
-                                                        "not tell of them")
-    parser.add_argument("--stage", action="store_true", help="with RUN: only its weights as they are now, in half "
-                                                             "precision, into "
-                        "results/weights/stages, for the next leg to start from")
-    parser.add_argument("--score", action="store_true", help="segment and score SST-Occlusion's test clips, and "
-                                                             "DAVIS-2016 validation where it is "
-                        "at hand: minutes; stopped, it goes on where it was")
-    parser.add_argument("--push", metavar="OWNER/NAME", help="put it on the Hugging Face hub (needs sstlib[hub] and a "
-                                                             "login there)")
+    parser.add_argument("--data",
+                        help="with RUN: what it was trained on, generated or a data set, with +photographs where it "
+                             "was; decides its terms")
+    parser.add_argument("--start", metavar="FILE",
+                        help="with RUN: the weights it started from, where its file does not tell of them")
+    parser.add_argument("--stage", action="store_true",
+                        help="with RUN: only its weights as they are now, in half precision, into "
+                             "results/weights/stages, for the next leg to start from")
+    parser.add_argument("--score", action="store_true",
+                        help="segment and score SST-Occlusion's test clips, and DAVIS-2016 validation where it is at "
+                             "hand: minutes; stopped, it goes on where it was")
+    parser.add_argument("--push", metavar="OWNER/NAME",
+                        help="put it on the Hugging Face hub (needs sstlib[hub] and a login there)")
     parser.add_argument("--threads", type=_arguments.threads,
                         help="threads of this process (default: PyTorch's choice)")
 

@@ -12,14 +12,15 @@ HELP = "run the missing runs of sweeps (all, or those named), each in its own pr
 def configure(parser: argparse.ArgumentParser) -> None:
     from sstlib.cli._cluster import add_cluster_arguments
 
-    parser.add_argument("names", nargs="*", metavar="NAME", help="sweeps; default: all; with --base also pilot, the "
-                        "base alone")
-    parser.add_argument("--base", metavar="CONFIG", help="vary this preset or JSON file instead of the short "
-                        "experiment's base: evidence, or the paper's own setting, cfbi")
-    parser.add_argument("--seeds", type=_arguments.whole(1, 1000), metavar="N", help="with --base: seeds 0 to N - 1 "
-                        "(default 5)")
-    parser.add_argument("--steps", type=_arguments.whole(1, 10**9), metavar="N", help="with --base: other steps than "
-                        "its own")
+    parser.add_argument("names", nargs="*", metavar="NAME",
+                        help="sweeps; default: all; with --base also pilot, the base alone")
+    parser.add_argument("--base", metavar="CONFIG",
+                        help="vary this preset or JSON file instead of the short experiment's base: evidence, or the "
+                             "paper's own setting, cfbi")
+    parser.add_argument("--seeds", type=_arguments.whole(1, 1000), metavar="N",
+                        help="with --base: seeds 0 to N - 1 (default 5)")
+    parser.add_argument("--steps", type=_arguments.whole(1, 10**9), metavar="N",
+                        help="with --base: other steps than its own")
     parser.add_argument("--device", metavar="D", help="cpu, cuda or cuda:NUMBER (default: a GPU where there is one)")
     parser.add_argument("--only", metavar="VARIANT", help="this variant alone")
     parser.add_argument("--seed", type=_arguments.whole(), metavar="K",

