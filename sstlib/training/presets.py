@@ -52,7 +52,7 @@ PRESETS: dict[str, RunConfig] = {
         # gone. Masks are right where presence is, so that only what the head makes of the comparison learns, on clips
         # in which objects hide; the whole head, on clips with cut-outs of photographs, learned next to nothing.
         PHOTO,
-        TrainingConfig(steps=60, batch=2, learning_rate=0.1, warmup=5, ema=0.9, precision="bfloat16",
+        TrainingConfig(steps=60, batch=2, learning_rate=0.3, warmup=5, ema=0.9, precision="bfloat16",
                        own_masks_from=0.0, presence=1.0, checkpoint_every=20, start="parts:stages/sst-photo-2",
                        freeze=("backbone.", "project.", "layers.", "matching.", "decoder.", "presence.hidden",
                                "presence.out"), seed=2),
