@@ -2,10 +2,13 @@
 
 import numpy as np
 import pytest
+import torch
 
 from sstlib import weights
-from sstlib.benchmarks import entered, promises
-from sstlib.inference import Prediction
+from sstlib.benchmarks import entered, frames, promises
+from sstlib.config import named_model
+from sstlib.inference import Prediction, Segmenter
+from sstlib.model import build
 from sstlib.video import ArraySequence
 
 NETWORK = weights.load("sst-small")
@@ -65,3 +68,24 @@ def test_threads_and_sizes_are_measured_in_turns(clip):
                        for busy, seconds in ((0, 1.0), (0, 1.2), (1, 2.0), (1, 2.2))]}
     assert entered.threads_summary(record) == ("0 cores busy: all threads take 0.55 times as long as one\n"
                                                "1 cores busy: all threads take 1.05 times as long as one")
+
+
+def test_two_networks_take_turns_with_full_memories(monkeypatch):
+    """Each round is timed apart; landmarks and history are there in the first of them."""
+    torch.manual_seed(0)
+    other = build(named_model("sst-tiny").replace(matching="centered", landmarks=2, landmark_every=2)).eval()
+    stepped, step = [], Segmenter.step
+
+    def watched(self, *arguments):
+        stepped.append((self.network.config, self.memories[0]))
+        return step(self, *arguments)
+
+    monkeypatch.setattr(Segmenter, "step", watched)
+    rows = frames.steps_in_turns([NETWORK, other], 2, 3, 48, 64)
+    assert len(rows) == 3 and all(len(row) == 2 and min(row) > 0 for row in rows)
+    assert [config.landmarks for config, _ in stepped] == [0, 2] * (len(stepped) // 2)
+    for config, memory in stepped[-6:]:
+        assert (len(memory.recent), len(memory.landmarks)) == (config.history, config.landmarks) and memory.objects == 3
+    said = entered.steps_of_summary({"weights": "new", "against": "old", "rows": [
+        {"objects": 3, "seconds": [[0.2, 0.1], [0.3, 0.2], [0.44, 0.2]]}]})
+    assert said.startswith("3 objects: 300 ms a step of new, 200 of old: 1.50 times")

@@ -50,9 +50,9 @@ def _kind(least: int, default: int, help: str, most: int = LARGEST) -> dict[str,
     return {"kind": Whole(least, most), "default": default, "metavar": "N", "help": f"{help} (default: {default})"}
 
 
-def _entry(name: str, title: str, options: dict[str, dict[str, Any]]) -> Benchmark:
-    place = "sstlib.benchmarks.entered:"
-    return Benchmark(name, title, lazily(place + name), lazily(f"{place}{name}_summary"), options)
+def _entry(name: str, title: str, options: dict[str, dict[str, Any]], function: str = "") -> Benchmark:
+    place = f"sstlib.benchmarks.entered:{function or name}"
+    return Benchmark(name, title, lazily(place), lazily(f"{place}_summary"), options)
 
 
 BENCHMARKS: Registry[Benchmark] = Registry(
@@ -73,6 +73,12 @@ BENCHMARKS: Registry[Benchmark] = Registry(
         "--model": dict(default="sst-small", metavar="NAME", help="a model configuration (default: sst-small)"),
         "--height": _kind(16, 480, "of the frame, in pixels"), "--width": _kind(16, 854, "of the frame, in pixels"),
         "--objects": _kind(1, 1, "beside the background", 254), "--rounds": _kind(1, 5, "the fastest counts")}),
+    _entry("steps", "a segmenter's step with one network against another's, in turns, on one thread", {
+        "--weights": dict(default="sst-photo", metavar="NAME", help="released weights (default: sst-photo)"),
+        "--against": dict(default="sst-small", metavar="NAME", help="others (default: sst-small)"),
+        "--objects": dict(nargs="+", kind=Whole(1, 254), default=[1, 3], metavar="N", help="default: 1 3"),
+        "--height": _kind(16, 480, "of the frame, in pixels"), "--width": _kind(16, 854, "of the frame, in pixels"),
+        "--rounds": _kind(2, 10, "of which the median counts")}, "steps_of"),
     _entry("training", "seconds of a training step by stage", {
         "--preset": dict(default="small", metavar="NAME", help="the run whose steps are timed (default: small)"),
         "--steps": _kind(1, 3, "timed and profiled"), "--workers": _kind(0, 1, "processes that render", 1024)}),

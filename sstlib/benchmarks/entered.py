@@ -161,5 +161,26 @@ def threads_summary(record: Record) -> str:
                      for busy, values in ratios.items())
 
 
+def steps_of(options: Namespace, keep: Callable[[Record], None]) -> Record:
+    """Steps of two released networks in turns, on one thread."""
+    torch.set_num_threads(1)
+    networks = [weights.load(name) for name in (options.weights, options.against)]
+    rows = [{"objects": objects, "seconds": stages.steps_in_turns(networks, objects, options.rounds, options.height,
+                                                                  options.width)} for objects in options.objects]
+    return _record("steps", weights=options.weights, against=options.against, size=[options.height, options.width],
+                   rows=rows)
+
+
+def steps_of_summary(record: Record) -> str:
+    lines = []
+    for row in record["rows"]:
+        own, other = (statistics.median(seconds) for seconds in zip(*row["seconds"]))
+        low, _, high = statistics.quantiles([a / b for a, b in row["seconds"]], n=4)
+        lines.append(f"{row['objects']} objects: {1000 * own:.0f} ms a step of {record['weights']}, {1000 * other:.0f} "
+                     f"of {record['against']}: {own / other:.2f} times (quartiles of the rounds {low:.2f} to "
+                     f"{high:.2f})")
+    return "\n".join(lines)
+
+
 def _record(name: str, data: str = "generated", **facts: Any) -> Record:
     return {"kind": "benchmark", "name": name, **facts, "provenance": provenance(data)}

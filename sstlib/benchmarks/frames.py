@@ -3,7 +3,7 @@
 import ctypes
 import functools
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -64,6 +64,24 @@ def _step_seconds(network: Propagator, labels: np.ndarray, rounds: int, now: Cal
         segmenter.step(frame, labels if t == 0 else None)
         marks.append(now())
     return [later - earlier for earlier, later in zip(marks[-rounds - 1:], marks[-rounds:])]
+
+
+def steps_in_turns(networks: Sequence[Propagator], objects: int = 1, rounds: int = 10, height: int = 480,
+                   width: int = 854) -> list[list[float]]:
+    """Seconds of a segmenter's step with each network in every round, one after the other, with all memories full."""
+    labels = np.repeat((np.arange(height) * (1 + objects) // height)[:, None], width, 1).astype(np.uint8)
+    frame = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    segmenters = [Segmenter(network) for network in networks]
+    full = max(network.config.history + 2 + network.config.landmarks * network.config.landmark_every
+               for network in networks)
+    rows = []
+    for t in range(full + rounds):
+        rows.append([])
+        for segmenter in segmenters:
+            started = clocks.now()
+            segmenter.step(frame, labels if t == 0 else None)
+            rows[-1].append(clocks.now() - started)
+    return rows[full:]
 
 
 def streamed(segmenter: Segmenter, video: Iterable[tuple[np.ndarray, np.ndarray]], frames: int,
