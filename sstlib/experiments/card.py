@@ -116,14 +116,14 @@ def _training(facts: dict[str, Any]) -> list[str]:
     start = chain[0]["run"]["training"]["start"]
     known = [run["training_seconds"] for run in chain if "training_seconds" in run]
     least = "at least " if start or len(known) < len(chain) else ""
-    first = "Random weights to begin with; no pretrained weights of any kind."
+    first = "Random weights to begin with"
     if start:
         kind = "published weights of its backbone" if start.startswith(BACKBONE) else "the weights"
-        first = f"Begins with {kind}, {Path(start).stem}, of which this file does not tell more."
-    for number, run in enumerate(chain, 1):
-        if number > 1 and BACKBONE in run["run"]["training"]["start"]:
-            trunk = run["run"]["model"]["backbone"].rpartition("+")[2]
-            first += f" From run {number} on the published weights (ImageNet) of {trunk} are part of it."
+        first = f"Begins with {kind}, {Path(start).stem}, of which this file does not tell more"
+    trunks = [f" From run {number} on the published weights (ImageNet) of "
+              f"{run['run']['model']['backbone'].rpartition('+')[2]} are part of it."
+              for number, run in enumerate(chain, 1) if number > 1 and BACKBONE in run["run"]["training"]["start"]]
+    first += ".".join(["", *trunks]) if start or trunks else "; no pretrained weights of any kind."
     rows = [first, "", "| run | data | steps | clips a step | size | minutes | machine | commit |", "| --- " * 8 + "|"]
     for number, run in enumerate(chain, 1):
         training, data, origin = run["run"]["training"], run["run"]["data"], run["origin"]
