@@ -5,6 +5,7 @@ is known to be inside and outside. Coordinates are pixels, (x, y) from the upper
 masks.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,6 +21,7 @@ ROUNDS = 5  # of GrabCut
 LONGEST = 480  # pixels of the longer side of what GrabCut sees: seconds for a full photograph otherwise
 MARGIN = 0.5  # of a box's sides: what is farther away says nothing about the object
 CLICK, AROUND = 0.02, 0.15  # of the longer side: radius that a click is sure of, and within which the object is likely
+SPREAD, NEAREST = 0.5, 0.03  # of how far clicks are apart, within which the object is likely; at least, as above
 FEWEST = 5  # pixels on each side of the outline, of which GrabCut learns five colors
 BACKGROUND, OBJECT, MAYBE_BACKGROUND, MAYBE_OBJECT = range(4)  # what GrabCut is told of a pixel
 EXTRA = "masks from boxes, clicks and scribbles need OpenCV: pip install 'sstlib[prompts]' (or opencv-python-headless)"
@@ -60,6 +62,10 @@ def mask_from_points(frame: Shaped[np.ndarray, "..."], foreground: Sequence[Poin
                      background: Sequence[Point] = ()) -> Bool[np.ndarray, "height width"]:
     """The object that was clicked on; what hangs together with none of the clicks is left out.
 
+    How far several clicks are apart tells how large the object is: a small one is not looked for as far away as one
+    that was clicked on once. (Disks of one radius around three clicks on a small object hold more background than one
+    disk, and its colors were taken for the object's.)
+
     Args:
         frame: RGB, uint8 (height, width, 3).
         foreground: one or more clicks on the object, each (x, y).
@@ -83,7 +89,11 @@ def mask_from_points(frame: Shaped[np.ndarray, "..."], foreground: Sequence[Poin
     for point in background:  # the click itself, whatever was clicked on beside it
         x, y = _inside(point, width, height)
         clicks[y, x] = 255
-    return mask_from_scribbles(frame, clicks) == 1
+    apart = max((math.dist(one, other) for one in foreground for other in foreground), default=0)
+    likely = AROUND * max(height, width)
+    if apart:
+        likely = min(likely, max(NEAREST * max(height, width), SPREAD * apart))
+    return _labels(frame, clicks, 255, likely) == 1
 
 
 def mask_from_polygon(size: tuple[int, int], points: Sequence[Point]) -> Bool[np.ndarray, "height width"]:
@@ -125,7 +135,13 @@ def mask_from_scribbles(frame: Shaped[np.ndarray, "..."], labels: Shaped[np.ndar
         ValueError: labels of another size, or no object among them.
         ModuleNotFoundError: OpenCV is not installed.
     """
-    size = _checked(frame)
+    _checked(frame)
+    return _labels(frame, labels, background, AROUND * max(frame.shape[:2]))
+
+
+def _labels(frame: np.ndarray, labels: np.ndarray, background: int, likely: float) -> np.ndarray:
+    """Labels from strokes; within so many pixels of them an object is likely."""
+    size = frame.shape[:2]
     if labels.shape != size:
         raise ValueError(f"scribbles are {labels.shape[1]}x{labels.shape[0]} pixels, the frame is {size[1]}x{size[0]}")
     ids = [int(value) for value in np.unique(labels) if value not in (0, background)]
@@ -134,7 +150,7 @@ def mask_from_scribbles(frame: Shaped[np.ndarray, "..."], labels: Shaped[np.ndar
     result, nearest = np.zeros(size, np.uint8), np.full(size, np.inf, np.float32)
     for identity in ids:
         own = labels == identity
-        mask = _grown(frame, own, (labels != 0) & ~own)
+        mask = _grown(frame, own, (labels != 0) & ~own, likely)
         distance = _distance(own)
         claimed = mask & (distance < nearest)
         result[claimed], nearest[claimed] = identity, distance[claimed]
@@ -143,11 +159,11 @@ def mask_from_scribbles(frame: Shaped[np.ndarray, "..."], labels: Shaped[np.ndar
     return result
 
 
-def _grown(frame: np.ndarray, own: np.ndarray, others: np.ndarray) -> np.ndarray:
+def _grown(frame: np.ndarray, own: np.ndarray, others: np.ndarray, likely: float) -> np.ndarray:
     """The parts of an object that hang together with what was drawn on it."""
     cv2 = _opencv()
     known = np.full(own.shape, MAYBE_BACKGROUND, np.uint8)
-    known[_distance(own) <= AROUND * max(own.shape)] = MAYBE_OBJECT
+    known[_distance(own) <= likely] = MAYBE_OBJECT
     known[[0, -1]], known[:, [0, -1]] = BACKGROUND, BACKGROUND
     known[others] = BACKGROUND
     known[own] = OBJECT

@@ -392,15 +392,8 @@ def test_products_are_in_the_order_of_the_clip_whichever_way_it_was_segmented(tm
     assert len(said) == 2 * (len(kinds) + 1)
     one, other = ({path.relative_to(folder): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
                   for folder in (tmp_path / "forward", tmp_path / "backward"))
-    assert one.keys() == other.keys() and not [path for path in one if ".part" in str(path)]
-    for path, content in one.items():
-        if path.suffix not in (".webm", ".mov", ".mp4"):  # which hold random identifiers
-            assert other[path] == content, path
-        else:
-            videos = [av.open(str(tmp_path / order / path)) for order in ("forward", "backward")]
-            with videos[0], videos[1]:
-                for a, b in zip(*(file.decode(video=0) for file in videos), strict=True):
-                    np.testing.assert_array_equal(a.to_ndarray(format="rgba"), b.to_ndarray(format="rgba"))
+    assert not [path for path in one if ".part" in str(path)] and one.keys() == other.keys()
+    assert not [path for path in one if one[path] != other[path]]
 
 
 def test_frames_are_read_again_only_for_what_shows_them(tmp_path):

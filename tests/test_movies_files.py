@@ -2,6 +2,8 @@
 kept.
 """
 
+import ctypes
+import os
 import struct
 import warnings
 from fractions import Fraction
@@ -9,6 +11,7 @@ from fractions import Fraction
 import av
 import numpy as np
 import pytest
+from PIL import Image
 
 from sstlib import movies
 from sstlib.movies import reading
@@ -302,3 +305,26 @@ def test_a_trimmed_video_keeps_its_sound_in_step(tmp_path):
     movies.write_video(tmp_path / "out.mp4", (source.frame(t) for t in range(len(source))), source=source)
     rate, tone = heard(tmp_path / "out.mp4")
     assert abs(np.flatnonzero(np.abs(tone) > 0.1)[0] / rate - 0.1) < 0.005
+
+
+@pytest.mark.parametrize("codec", movies.CODECS)
+def test_equal_frames_give_equal_files_whatever_cores_there_are_and_memory_held(tmp_path, codec):
+    """glibc fills memory with a byte when it is handed out, so that what is read before it is written shows."""
+    source = movies.VideoSequence(with_sound(tmp_path / "clip.mp4", "libx264", "aac", 48_000, "stereo"))
+    noise = np.random.default_rng(0).integers(0, 256, (30, 40, 4), np.uint8)
+    picture = np.asarray(Image.fromarray(noise).resize((400, 300), Image.Resampling.BICUBIC))
+    cores, fill, written = os.sched_getaffinity(0), getattr(ctypes.CDLL(None), "mallopt", None), []
+    for chosen, byte in ((cores, 1), ({min(cores)}, 1), (cores, 85)):
+        os.sched_setaffinity(0, chosen)
+        try:
+            if fill:
+                fill(-6, byte)  # M_PERTURB
+            with movies.VideoWriter(tmp_path / "out", movies.Timing.of(source), codec, None, codec == "prores") as file:
+                for t in range(6):
+                    file.write(np.roll(picture, 5 * t, 1)[:240, :320, :4 if codec == "prores" else 3])
+        finally:
+            os.sched_setaffinity(0, cores)
+            if fill:
+                fill(-6, 0)
+        written.append((tmp_path / "out").read_bytes())
+    assert written[0] == written[1] == written[2]

@@ -128,3 +128,16 @@ def test_without_opencv_it_is_said_what_to_install(monkeypatch, capsys):
         "sst segment: this needs cv2, which is not installed: pip install 'sstlib[prompts]'"
     monkeypatch.setattr("sstlib.cli.build_parser", lambda: prompts.mask_from_box(FRAME, (20, 30, 51, 61)))
     assert main([]) == 2
+
+
+def test_an_object_is_looked_for_within_what_its_clicks_span(monkeypatch):
+    """Three clicks close together are on a small object: disks around them of the radius that one click has to have
+    hold more of the ground than its disk, and colors of the ground were taken for the object's.
+    """
+    likely = []
+    monkeypatch.setattr(prompts, "_cut", lambda frame, known: likely.append(
+        (known == prompts.MAYBE_OBJECT).sum()) or known == prompts.OBJECT)
+    for points in ([(80, 60)], [(80, 60), (84, 62), (77, 66)], [(30, 30), (130, 40), (80, 100)], [(80, 60)] * 3):
+        prompts.mask_from_points(FRAME, points)
+    one, close, apart, same = likely
+    assert close < one / 2 and apart > 2 * one and same == one

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from sstlib.config import named_model
 from sstlib.exports import FORMATS
 from sstlib.model import build
 from sstlib.movies import VideoSequence, write_video
-from sstlib.video import read_mask, write_mask, write_picture
+from sstlib.video import Reading, read_mask, write_mask, write_picture
 
 SHAPE = (32, 48)
 FRAMES = np.random.default_rng(0).integers(0, 256, (5, *SHAPE, 3), np.uint8)
@@ -292,6 +293,65 @@ def test_frames_within_an_export_are_not_replaced_with_it(folder, sst):
     assert status == 2 and "in which" in error and content(folder) == before
     status, out, _ = sst("out/yolo/images/train", "mask.png", "out", "--overwrite")
     assert status == 0 and {path: (folder / path).read_bytes() for path in before if "yolo" in str(path)}
+
+
+ABSENT = {  # what is said to be absent, and the frames, by number, in which the object is not
+    "some frames": (["--absent", "1@1-2,4"], [1, 2, 4]),
+    "by name, backward, too": (["--absent", "dog@0", "--absent", "dog@4", "--at", 2], [0, 4]),
+}
+
+
+@pytest.mark.parametrize("options, gone", ABSENT.values(), ids=ABSENT)
+def test_an_object_is_absent_where_it_is_said_to_be(folder, prompted, options, gone):
+    polygon = ["--polygon", "dog=5,8", "16,8", "16,19", "5,19", "--out"]
+    assert prompted(*polygon, "plain", *(options[-2:] if "--at" in options else []))[0] == 0
+    status, out, error = prompted(*polygon, "out", *options, "--confidence", "c.csv")
+    assert status == 0, error
+    rows = [row.split(",") for row in (folder / "c.csv").read_text().splitlines()[1:]]
+    assert [int(row[0]) for row in rows if float(row[4]) == 0 and row[7] == "0"] == gone
+    for t in gone:
+        assert read_mask(f"plain/{t:05d}.png", Reading("ids")).any(), "else nothing is shown"
+
+
+@pytest.mark.parametrize("given, said", {
+    "no frame": ("1", "is not OBJECT@FRAME"), "no object": ("@3", "is not OBJECT@FRAME"),
+    "words": ("1@a-b", "is not OBJECT@FRAME"), "less than nothing": ("1@-3", "is not OBJECT@FRAME"),
+    "backward": ("1@4-2", "4-2 ends before it begins"),
+    "beyond the end": ("1@5-9", "none of these frames is segmented"),
+    "an object that is not": ("cat@3", "there is no object 'cat'; there are 1"),
+    "the background": ("0@2", "no object '0'"),
+    "where a mask shows it": ("1@0-2", "object 1 has a mask in frame 0"),
+}.values())
+def test_absences_that_cannot_be_are_refused(folder, sst, given, said):
+    status, _, error = sst("frames", "mask.png", "out", "--absent", given)
+    assert status == 2 and said in error and error.count("\n") == 1 and not (folder / "out").exists()
+
+
+REPLACED = {"--sheet": "sheet.png", "--confidence": "c.csv", "--preview": "first.png"}
+
+
+@pytest.mark.parametrize("option, name", REPLACED.items())
+def test_files_beside_the_folder_are_not_replaced_either(folder, sst, option, name):
+    Image.fromarray(FRAMES[0]).save(folder / name, format="PNG")
+    before = content(folder)
+    status, _, error = sst("frames", "mask.png", "out", option, name)
+    assert status == 2 and f"{option} would replace {name}" in error and error.count("\n") == 1
+    for given in ("mask.png", "frames/00001.png", str(folder / "frames" / ".." / "mask.png")):
+        status, _, error = sst("frames", "mask.png", "out", option, given, "--overwrite")
+        assert status == 2 and "which is read" in error and error.count("\n") == 1
+    assert content(folder) == before
+    assert sst("frames", "mask.png", "out", option, name, "--overwrite")[0] == 0
+    assert content(folder)[Path(name)] != before[Path(name)]
+
+
+def test_a_preview_alone_replaces_previews_and_nothing_else(folder, prompted):
+    polygon = ["--polygon", "5,8", "16,8", "16,19", "5,19", "--preview"]
+    assert prompted(*polygon, "first.png")[0] == 0 and prompted(*polygon, "first.png")[0] == 0
+    before = content(folder)
+    for given, said in (("mask.png", "would replace mask.png"), ("frames/00002.png", "which is read")):
+        status, _, error = prompted(*polygon, given)
+        assert status == 2 and said in error and error.count("\n") == 1
+    assert content(folder) == before
 
 
 WRONG = {

@@ -63,11 +63,20 @@ def test_masks_of_piped_frames_lie_in_a_folder_and_so_do_exports(sst, tmp_path, 
     assert status == 0, error
     np.testing.assert_array_equal(found(tmp_path / "out"), masks)
     assert b"standard input: frames of 48x32, 12.5 a second; the first has 1 object: 3 = 144 pixels" in out
+    assert b"\n6 masks are in out\n" in out
     content = json.loads((tmp_path / "out" / "coco.json").read_text())
     assert len(content["images"]) == 6 and content["videos"][0]["fps"] == 12.5
     assert sorted(path.name for path in (tmp_path / "out").iterdir())[6:] == ["coco.json", "overlay.mp4"]
     status, _, error = sst("-", "--size", "48x32", "--out", "out")
     assert status == 2 and "--overwrite" in error
+
+
+def test_an_object_of_a_stream_is_absent_where_it_is_said_to_be(sst, tmp_path, masks):
+    assert masks[2].any() and masks[3].any()
+    assert sst("-", "--size", "48x32", "--out", "out", "--absent", "3@2,3")[0] == 0
+    shown = found(tmp_path / "out")
+    np.testing.assert_array_equal(shown[:2], masks[:2])
+    assert not shown[2].any() and not shown[3].any()
 
 
 def test_masks_go_out_again_and_nothing_else_does(sst, tmp_path, masks):
@@ -113,6 +122,9 @@ WRONG = {
     "a terminal": (["-", "--size", "48x32"], {"terminal": True}, "pipe frames into it"),
     "no mask": (["-", "--size", "48x32"], {"mask": "none.png"}, "none.png: no such file"),
     "a mask of another size": (["-", "--size", "32x48"], {}, "the mask is 48x32"),
+    "a mask and a box": (["-", "--size", "48x32", "--box", "5,8,12,12"], {}, "not by both"),
+    "an absent object with a mask": (["-", "--size", "48x32", "--absent", "3@0"], {}, "has a mask in frame 0"),
+    "an absent object that is not": (["-", "--size", "48x32", "--absent", "1@3"], {}, "there is no object '1'"),
     "another frame": (["-", "--size", "48x32", "--at", "2"], {}, "--at needs all frames"),
     "a sheet": (["-", "--size", "48x32", "--sheet", "sheet.png"], {}, "--sheet needs all frames"),
     "a size of a file": (["clip.mp4", "--size", "48x32"], {}, "--size goes with frames from standard input"),

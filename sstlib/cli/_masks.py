@@ -3,12 +3,13 @@
 import argparse
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from sstlib.cli import _arguments, _prompts
+from sstlib.cli import _absent, _arguments, _prompts
 from sstlib.video import FolderSequence, Reading, Sequence, areas, images, is_picture, read_mask, reading_of
 
 LISTED = 6  # masks that are named one by one
@@ -34,15 +35,20 @@ def named_files(arguments: argparse.Namespace, sequence: Sequence, frames: Seque
     Raises:
         ValueError: no mask and no prompt, or both; or a frame that is not there.
     """
-    if bool(arguments.mask) == bool(arguments.prompts):
-        raise ValueError("give the objects of one frame either by --mask or by --box, --points and --polygon"
-                         f"{', not by both' if arguments.mask else ''}")
+    require_objects(arguments)
     at = at_frame(arguments.at, sequence, frames)
     if not arguments.mask:
         return {}
     if from_tool(Path(arguments.mask)):
         return {at: Path(arguments.mask)}
     return mask_files(Path(arguments.mask), arguments.at, at, sequence, frames)
+
+
+def require_objects(arguments: argparse.Namespace) -> None:
+    """Raises a ValueError where no objects are given, or by masks and prompts at once."""
+    if bool(arguments.mask) == bool(arguments.prompts):
+        raise ValueError("give the objects of one frame either by --mask or by --box, --points and --polygon"
+                         f"{', not by both' if arguments.mask else ''}")
 
 
 def from_tool(path: Path) -> bool:
@@ -115,6 +121,9 @@ def read(arguments: argparse.Namespace, sequence: Sequence, frames: Sequence,
         lines += [f"and {len(files) - LISTED} more masks, read alike"] if len(files) > LISTED else []
     if clip.before:
         lines.append(f"no object before frame {frames.frame_names[clip.before]}: masks are empty up to there")
+    numbers = range(len(frames)) if frames is sequence else frames.times
+    absences = _absent.resolved(arguments.absent, clip.given.values(), clip.names)
+    clip = replace(clip, absent=_absent.by_frame(absences, clip.given, numbers))
     return clip, [*opening(arguments.video, sequence, frames, clip.size), *lines]
 
 

@@ -5,6 +5,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 from sstlib.cli import _arguments
 from sstlib.paths import refuse_inputs
 from sstlib.values import require_place
@@ -26,6 +28,7 @@ EXPORTS = {  # of `exports.FORMATS`, each in a line
     "boxes": "boxes.csv, box and area in pixels of each object in each frame",
 }
 CODECS = ("h264", "hevc", "vp9")
+SINGLE = ("sheet", "confidence", "preview")  # options that name one file each
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -71,17 +74,19 @@ def checked(arguments: argparse.Namespace, sequence: Sequence, inputs: Iterable[
 
     checked_codec(arguments.codec, arguments.crf)
     inputs = [*inputs, *getattr(sequence, "paths", ())]
+    single = _single(arguments, inputs)
+    if arguments.out is None:
+        return []
     out = require_place(arguments.out, folder=True)
     places = {name: out / FORMATS[name].where(arguments.codec) for name in dict.fromkeys(arguments.export)}
     outputs = {f"--out, frame {name}": out / f"{name}.png" for name in sequence.frame_names}
-    outputs |= {f"--export {name}": path for name, path in places.items()} | {"--sheet": arguments.sheet}
+    outputs |= {f"--export {name}": path for name, path in places.items()} | single
     refuse_inputs(outputs | {"--out": out}, inputs)
     sources = {Path(path).resolve() for path in inputs if path}
     for name, path in places.items():
         FORMATS[name].check(path)
         if within := [source for source in sources if source.is_relative_to(path.resolve())]:
-            raise ValueError(f"--export {name} would replace {path}, in which {within[0].name} is read; write "
-                             "elsewhere")
+            raise ValueError(f"--export {name} would replace {path}, which holds {within[0].name}, an input")
     if arguments.sheet:
         Sheet.check(arguments.sheet)
     known = {out / kind.where(codec): kind for kind in FORMATS.values() for codec in CODECS}
@@ -98,6 +103,28 @@ def checked(arguments: argparse.Namespace, sequence: Sequence, inputs: Iterable[
         print(f"note: not written by this command, and left in {out}: "
               f"{', '.join(foreign[:LISTED])}{', ...' if len(foreign) > LISTED else ''}")
     return [path for path in stale if path.name not in foreign]
+
+
+def _single(arguments: argparse.Namespace, inputs: Iterable[Path | str]) -> dict[str, Path | None]:
+    """The files that options name, by option. One preview may follow another.
+
+    Raises:
+        ValueError: one is an input, or there already and not to be replaced.
+    """
+    files = {f"--{name}": getattr(arguments, name) for name in SINGLE}
+    refuse_inputs(files, inputs)
+    for option, path in files.items():
+        if path and path.exists() and not (arguments.overwrite or option == "--preview" and _is_preview(path)):
+            raise ValueError(f"{option} would replace {path}; give another name, or --overwrite")
+    return files
+
+
+def _is_preview(path: Path) -> bool:
+    """Whether a file is a color picture by this command; masks, which are worth more, are not."""
+    if not is_signed(path):
+        return False
+    with Image.open(path) as image:
+        return image.mode == "RGB"
 
 
 def _ours(path: Path, kind: Any) -> bool:

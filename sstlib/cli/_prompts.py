@@ -121,8 +121,7 @@ def write_preview(path: Path, frame: np.ndarray, labels: np.ndarray, names: dict
     """A frame tinted with its objects, each called by its name, or its number, in its middle."""
     from PIL import Image, ImageDraw
 
-    from sstlib.paths import atomic_write
-    from sstlib.video import VOID, overlay
+    from sstlib.video import VOID, overlay, write_picture
 
     picture = Image.fromarray(overlay(frame, labels))
     draw, size = ImageDraw.Draw(picture), max(10, max(frame.shape[:2]) // 40)
@@ -130,5 +129,4 @@ def write_preview(path: Path, frame: np.ndarray, labels: np.ndarray, names: dict
         rows, columns = np.nonzero(labels == identity)
         draw.text((float(columns.mean()), float(rows.mean())), names.get(identity, str(identity)), (255, 255, 255),
                   font_size=size, anchor="mm", stroke_width=max(1, size // 8), stroke_fill=(0, 0, 0))
-    with atomic_write(path) as file:
-        picture.save(file, format="PNG")
+    write_picture(path, picture)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from sstlib.cli import _arguments, _devices, _masks, _outputs, _runs
+from sstlib.cli import _absent, _arguments, _devices, _masks, _outputs, _runs
 from sstlib.video import ArraySequence, areas, reading_of
 
 # Options that need to know all frames, by their names and by what they are when they are not given
@@ -67,6 +67,8 @@ def _followed(arguments: argparse.Namespace, name: str, device: str, raw: Any) -
         if first is None:
             raise ValueError(f"{stream.name} ended before a frame came")
         labels, names, sources = _given(arguments, first)
+        absences = _absent.resolved(arguments.absent, [labels], names)
+        _absent.by_frame([absence for absence in absences if not absence.first], {0: labels}, range(1))
         sequence = ArraySequence(first[None], name=stream.name)
         sinks = _sinks(arguments, sequence, labels, names, stream.rate, sources, raw)
         print(f"{stream.name}: frames of {first.shape[1]}x{first.shape[0]}, {float(stream.rate):g} a second; "
@@ -76,7 +78,7 @@ def _followed(arguments: argparse.Namespace, name: str, device: str, raw: Any) -
         chosen = _devices.precision_of(arguments, network, device, Clip(sequence, {0: labels}), options)
         segmenter, within = Segmenter(network, **options), precision.within(chosen, device)
         arriving = itertools.islice(itertools.chain([first], frames), getattr(arguments, "stop", None))
-        steps = _steps(segmenter, within, arriving, labels, stream.name, interrupted)
+        steps = _steps(segmenter, within, arriving, labels, absences, stream.name, interrupted)
         count = sum(1 for _ in carry(steps, sinks))
     if raw:
         print(f"{count} masks were written, a byte a pixel")
@@ -99,12 +101,13 @@ def _check(arguments: argparse.Namespace, name: str, raw: Any) -> None:
 
 def _given(arguments: argparse.Namespace, first: np.ndarray) -> tuple[np.ndarray, dict[int, str], list[Path]]:
     """Labels of the first frame, names of its objects, and files that were read for it."""
-    if getattr(arguments, "prompts", None):
+    _masks.require_objects(arguments)
+    if arguments.prompts:
         from sstlib.cli import _prompts
 
         labels, names = _prompts.labels_of(first, arguments.prompts)
         return labels, dict(names), []
-    if not arguments.mask or not Path(arguments.mask).is_file():
+    if not Path(arguments.mask).is_file():
         raise FileNotFoundError(f"{arguments.mask}: no such file; a stream takes one mask, that of its first frame")
     path = Path(arguments.mask)
     reading = reading_of([path], arguments.threshold)
@@ -147,12 +150,13 @@ def _raw_masks(target: Any) -> Any:
     return RawMasks()
 
 
-def _steps(segmenter: Any, within: Any, frames: Iterable[np.ndarray], labels: np.ndarray, name: str,
+def _steps(segmenter: Any, within: Any, frames: Iterable[np.ndarray], labels: np.ndarray,
+           absences: list[_absent.Absence], name: str,
            interrupted: list[bool]) -> Iterator[tuple[int, Any, np.ndarray]]:
     for t, frame in enumerate(frames):
         try:
             with within():
-                prediction = segmenter.step(frame, None if t else labels)
+                prediction = segmenter.step(frame, None if t else labels, _absent.at(absences, t))
         except ValueError as error:
             raise ValueError(f"{name}, frame {t}: {error}") from error
         yield t, prediction, frame

@@ -12,7 +12,8 @@ from typing import Any
 
 from sstlib.cli._status import BAD_INPUT
 
-SINGLE = ("prompts", "at", "sheet", "confidence", "preview", "corrections", "watch")  # go with one video alone
+# Options that go with one video alone
+SINGLE = ("prompts", "at", "absent", "sheet", "confidence", "preview", "corrections", "watch")
 
 
 @dataclass

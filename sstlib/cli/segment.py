@@ -5,7 +5,7 @@ import sys
 import warnings
 from typing import Any
 
-from sstlib.cli import _arguments, _devices, _masks, _outputs, _prompts, _runs, _streams, _videos
+from sstlib.cli import _absent, _arguments, _devices, _masks, _outputs, _prompts, _runs, _streams, _videos
 from sstlib.cli._status import DOUBTFUL
 from sstlib.video import Sequence
 
@@ -35,6 +35,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
                              "standard output, a byte a pixel)")
     _masks.configure(parser)
     _prompts.configure(parser)
+    _absent.configure(parser)
     _outputs.configure(parser)
     _runs.configure(parser)
     _streams.configure(parser)
@@ -86,9 +87,8 @@ def segment(arguments: argparse.Namespace, device: str) -> _videos.Outcome:
     frames = _runs.chosen(sequence, arguments)
     files = _masks.named_files(arguments, sequence, frames)
     before = _runs.interrupted_state(arguments.out, arguments.resume, device) if arguments.out else None
-    if arguments.out:
-        sources = [arguments.video, arguments.weights, *filter(None, [arguments.mask]), *files.values()]
-        stale = _outputs.checked(_videos.replacing(arguments, before), frames, sources)
+    sources = [arguments.video, arguments.weights, *filter(None, [arguments.mask]), *files.values()]
+    stale = _outputs.checked(_videos.replacing(arguments, before), frames, sources)
     clip, notes = _masks.read(arguments, sequence, frames, files)
     print(*notes, sep="\n", flush=True)
     if arguments.preview:

@@ -42,14 +42,15 @@ class Codec(NamedTuple):
 
 
 CODECS = {
-    "h264": Codec("libx264", "mp4", ".mp4", ("yuv420p", "yuv444p", ""), (0, 51, 18), "aac", SOUND_RATES, {}),
+    # By the code that all processors have: that for AVX-512 reads memory that nothing was written to, and files differ
+    "h264": Codec("libx264", "mp4", ".mp4", ("yuv420p", "yuv444p", ""), (0, 51, 18), "aac", SOUND_RATES,
+                  {"x264-params": "cpu-independent=1"}),
     "hevc": Codec("libx265", "mp4", ".mp4", ("yuv420p", "yuv444p", ""), (0, 51, 20), "aac", SOUND_RATES,
                   {"x265-params": "log-level=error"}),
     "vp9": Codec("libvpx-vp9", "webm", ".webm", ("yuv420p", "yuv420p", "yuva420p"), (0, 63, 24), "libopus", (48_000,),
                  {"b": "0", "deadline": "good", "cpu-used": "4", "row-mt": "1", "auto-alt-ref": "0"}),
-    # On one thread: with several, one file in some sixty held blocks of alpha where there was no object.
     "prores": Codec("prores_ks", "mov", ".mov", ("yuv444p10le", "yuv444p10le", "yuva444p10le"), (), "pcm_s16le",
-                    (48_000, 44_100), {"profile": "4444", "alpha_bits": "16", "vendor": "apl0", "threads": "1"}),
+                    (48_000, 44_100), {"profile": "4444", "alpha_bits": "16", "vendor": "apl0"}),
 }
 
 
@@ -81,7 +82,8 @@ class Timing(NamedTuple):
 
 
 class VideoWriter:
-    """A video file that is written frame by frame: there and whole when closed, absent when discarded.
+    """A video file that is written frame by frame: there and whole when closed, absent when discarded. Equal frames
+    give equal files, to the byte.
 
     Even sizes are written in the pixel format that all players know (4:2:0), odd ones so that the size stays.
 
@@ -106,7 +108,8 @@ class VideoWriter:
         self._rate = timing.rate.limit_denominator(1001)
         with ExitStack() as stack:
             file = stack.enter_context(atomic_write(path))
-            self._container = stack.enter_context(av.open(file, "w", format=self._codec.container))
+            exactly = {"fflags": "+bitexact"}  # without random identifiers
+            self._container = stack.enter_context(av.open(file, "w", self._codec.container, options=exactly))
             self._sound = stack.enter_context(closing(_sound(self._container, timing, self._codec)))
             self._stack = stack.pop_all()
 
@@ -137,6 +140,9 @@ class VideoWriter:
         stream.pix_fmt = codec.pixels[2 if self._alpha else shape[0] % 2 or shape[1] % 2]
         stream.options = codec.options | ({} if self._crf is None else {"crf": str(self._crf)})
         stream.codec_context.colorspace = BT601
+        # With several, what is written depends on how many cores there are, and of ProRes one file in some sixty held
+        # blocks of alpha where there was no object
+        stream.codec_context.thread_count = 1
         if codec.encoder == "libx265":
             stream.codec_context.codec_tag = "hvc1"  # without which QuickTime shows nothing
         if self._timing.times:

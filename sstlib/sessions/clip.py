@@ -52,11 +52,13 @@ class Clip:
         frames: a sequence, or a `Part` of one; all numbers are of it.
         given: masks of all objects, uint8 (height, width), of the frames where they are known.
         names: what the user calls an object, where that is more than its id.
+        absent: ids of objects that are nowhere in a frame, by its number.
     """
 
     frames: Sequence
     given: Mapping[int, UInt8[np.ndarray, "height width"]]
     names: Mapping[int, str] = field(default_factory=dict)
+    absent: Mapping[int, frozenset[int]] = field(default_factory=dict)
 
     @property
     def size(self) -> tuple[int, int]:

@@ -137,11 +137,12 @@ class Session:
             self.segmenter = Segmenter(self.network, **self.options)
         try:
             corrected = self.corrections.at(t) if self.corrections is not None else None
-            given = self.clip.given.get(t)
+            given, absent = self.clip.given.get(t), self.clip.absent.get(t, frozenset()) & set(self.segmenter.ids)
             if corrected is not None:
                 given = corrected if given is None else np.where(corrected > 0, corrected, given)
+                absent -= set(np.unique(corrected).tolist())  # a mask is the later word
             with self.precision():
-                return self.segmenter.step(frame, given)
+                return self.segmenter.step(frame, given, absent)
         except ValueError as error:
             raise ValueError(f"{self.clip.frames.name}, frame {self.clip.frames.frame_names[t]}: {error}") from error
 

@@ -40,12 +40,14 @@ class MaskFolder(Sink):
 
     def __init__(self, clip: Clip, out: Path, stale: list[Path]) -> None:
         self.clip, self.out, self.stale = clip, out, stale
+        self.count = len(clip.frames)  # at least: frames of a stream become known as they come
 
     def write(self, t: int, frame: np.ndarray, prediction: Prediction) -> None:
         write_mask(self.out / f"{self.clip.frames.frame_names[t]}.png", prediction.labels)
+        self.count = max(self.count, t + 1)
         while self.stale:  # not before a first mask is there: until then all may still be refused
             path = self.stale.pop()
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     def close(self) -> None:
-        print(f"{len(self.clip.frames)} masks are in {self.out}")
+        print(f"{self.count} mask{'s are' if self.count > 1 else ' is'} in {self.out}")

@@ -1,0 +1,85 @@
+"""Objects that `sst segment` is told to be nowhere in some frames."""
+
+import argparse
+import re
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from sstlib.video import VOID
+
+FRAMES = re.compile(r"(\d{1,9})(?:-(\d{1,9}))?")
+
+
+class Absence(NamedTuple):
+    """An object, by its id or as the user calls it, and the first and the last frame of a time without it."""
+
+    identity: int | str
+    first: int
+    last: int
+
+
+def configure(parser: argparse._ActionsContainer) -> None:
+    """The option."""
+    parser.add_argument("--absent", type=absences, action="extend", default=[], metavar="OBJECT@FRAME[-FRAME]",
+                        help="the object of this name or number is nowhere in these frames, the last included, "
+                             "whatever was predicted; it may return. Such as --absent dog@120-180,300 --absent 2@40")
+
+
+def absences(text: str) -> list[Absence]:
+    """The type of --absent: an object and frames of it, with commas between them."""
+    name, _, frames = text.rpartition("@")
+    times = [FRAMES.fullmatch(part.strip()) for part in frames.split(",")]
+    if not name or None in times:
+        raise argparse.ArgumentTypeError(f"{text!r} is not OBJECT@FRAME or OBJECT@FRAME-FRAME, such as dog@120-180")
+    result = [Absence(name, int(time[1]), int(time[2] or time[1])) for time in times]
+    if wrong := [time[0] for time, absence in zip(times, result) if absence.last < absence.first]:
+        raise argparse.ArgumentTypeError(f"{text!r}: {wrong[0]} ends before it begins")
+    return result
+
+
+def resolved(asked: Iterable[Absence], given: Iterable[np.ndarray], names: Mapping[int, str]) -> list[Absence]:
+    """Absences by id.
+
+    Args:
+        asked: as they were typed.
+        given: all given masks.
+        names: of objects by id.
+
+    Raises:
+        ValueError: no object is called so.
+    """
+    ids = sorted({int(n) for labels in given for n in np.unique(labels)} - {0, VOID})
+    known = {str(identity): identity for identity in ids} | {name: identity for identity, name in names.items()}
+    if unknown := [absence.identity for absence in asked if absence.identity not in known]:
+        raise ValueError(f"--absent: there is no object {unknown[0]!r}; there are "
+                         + ", ".join(names.get(identity, str(identity)) for identity in ids))
+    return [absence._replace(identity=known[absence.identity]) for absence in asked]
+
+
+def at(absences: Iterable[Absence], number: int) -> frozenset[int]:
+    """Ids that are nowhere in a frame, by its number."""
+    return frozenset(absence.identity for absence in absences if absence.first <= number <= absence.last)
+
+
+def by_frame(absences: list[Absence], given: Mapping[int, np.ndarray], numbers: range) -> dict[int, frozenset[int]]:
+    """Ids that are nowhere, by the place of a frame among those that are segmented.
+
+    Args:
+        absences: by id.
+        given: masks, by the same places.
+        numbers: of those frames in the video.
+
+    Raises:
+        ValueError: an object is absent where a mask shows it, or in none of the frames that are segmented.
+    """
+    for absence in absences:
+        if not any(absence.first <= number <= absence.last for number in numbers):
+            raise ValueError(f"--absent {absence.identity}@{absence.first}-{absence.last}: none of these frames is "
+                             f"segmented; those that are go from {numbers[0]} to {numbers[-1]}")
+    result = {t: ids for t, number in enumerate(numbers) if (ids := at(absences, number))}
+    for t, ids in result.items():
+        if shown := [identity for identity in sorted(ids) if t in given and (given[t] == identity).any()]:
+            raise ValueError(f"--absent: object {shown[0]} has a mask in frame {numbers[t]}; give one of the two")
+    return result
