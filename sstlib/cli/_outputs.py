@@ -86,7 +86,7 @@ def checked(arguments: argparse.Namespace, sequence: Sequence, inputs: Iterable[
     for name, path in places.items():
         FORMATS[name].check(path)
         if within := [source for source in sources if source.is_relative_to(path.resolve())]:
-            raise ValueError(f"--export {name} would replace {path}, which holds {within[0].name}, an input")
+            raise ValueError(f"--export {name} would replace {path}, in which {within[0].name} is read; rename it")
     if arguments.sheet:
         Sheet.check(arguments.sheet)
     known = {out / kind.where(codec): kind for kind in FORMATS.values() for codec in CODECS}
