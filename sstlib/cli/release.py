@@ -40,7 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     from sstlib import paths, weights
     from sstlib.datasets import Absent
-    from sstlib.experiments import card, releasing, tables, validation
+    from sstlib.experiments import card, releasing, table_files, validation
 
     if arguments.stage:
         if arguments.folder is None or arguments.data or arguments.start or arguments.score or arguments.push:
@@ -63,7 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
             except Absent as error:
                 print(f"not scored on {benchmark}: {error}")
         print(*card.write_figures(arguments.name), sep="\n")
-        tables.write_tables(paths.TABLES)
+        table_files.write_tables(paths.TABLES)
     print(card.write_card(arguments.name))
     if arguments.push:
         print(releasing.push(arguments.name, arguments.push))

@@ -54,7 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
 def records(engine) -> list:
     """Makes the runs that the sweeps miss, scores DAVIS where there is one, and writes the tables."""
     from sstlib import experiments
-    from sstlib.experiments.tables import write_tables
+    from sstlib.experiments.table_files import write_tables
     from sstlib.reproduction import runs
 
     outcomes = engine.run([runs.task(name, run) for name, run in runs.select(list(experiments.SWEEPS))], title="runs")

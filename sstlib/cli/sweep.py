@@ -26,6 +26,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=_arguments.whole(), metavar="K",
                         help="this seed alone; with --only and one NAME the run is made in this process")
     parser.add_argument("--list", action="store_true", help="list the runs and which are done; run nothing")
+    parser.add_argument("--plan", nargs="?", const="", metavar="FILE", help="make the runs of a plan in its order, by "
+                        "its commit's code (default results/plans/evidence.json); with --list: what is done, what "
+                        "comes next and how long it takes")
     parser.add_argument("--fresh", action="store_true", help="make runs again whose record is there")
     add_cluster_arguments(parser)
 
@@ -34,6 +37,8 @@ def run(arguments: argparse.Namespace) -> int:
     from sstlib import reproduction
     from sstlib.reproduction.runs import note, run_name, task, visible
 
+    if arguments.plan is not None:
+        return _planned(arguments)
     if arguments.base is None and (arguments.seeds or arguments.steps):
         raise ValueError("--seeds and --steps are of a base; name it by --base")
     os.environ |= visible(_arguments.usable_device(arguments.device) if arguments.device else "")
@@ -52,6 +57,22 @@ def run(arguments: argparse.Namespace) -> int:
         outcomes = engine.run(tasks, arguments.fresh, title="runs")
     print(reproduction.summary(outcomes))
     return int(any(outcome.status == "failed" for outcome in outcomes))
+
+
+def _planned(arguments: argparse.Namespace) -> int:
+    """Tells or follows a plan, which says by itself what is run."""
+    from sstlib.experiments import plans
+
+    others = {"NAME": arguments.names, "--base": arguments.base, "--seeds": arguments.seeds, "--steps": arguments.steps,
+              "--only": arguments.only, "--seed": arguments.seed, "--fresh": arguments.fresh,
+              "--device": arguments.device, "--scheduler": arguments.scheduler}
+    if given := [name for name, value in others.items() if value not in (None, [], False)]:
+        raise ValueError(f"--plan says what is run, so {', '.join(given)} cannot go with it; --list and --jobs can")
+    plan = plans.read(arguments.plan or None)
+    if arguments.list:
+        print(plans.summary(plan))
+        return 0
+    return plans.follow(plan, arguments.workers)
 
 
 def _short(arguments: argparse.Namespace) -> tuple[list, list[str]]:

@@ -130,7 +130,8 @@ DATASETS: Registry[DataSet] = Registry(
             derived=FREE, license="mit", scored="test",
             content=lazily("sstlib.datasets.sst_occlusion_2:content_hash"),
             scenes=lazily("sstlib.datasets.sst_occlusion_2:scenes"),
-            benchmark=Benchmark("test", "sst-occlusion 2 test, 24 paired scenes")),
+            benchmark=Benchmark("test", "sst-occlusion 2 test, 0, 4 and 16 frames hidden",
+                                lambda one: one.length in (0, 4, 16))),
     DataSet("davis-occlusion", lazily("sstlib.datasets.davis_occlusion:open_split"), ("train", "val", "test"),
             terms="composed of your own DAVIS 2016, whose terms it has: non-commercial research with attribution",
             derived="Non-commercial research only, with attribution, as DAVIS 2016 (CC BY-NC 4.0; Perazzi et al., "

@@ -3,18 +3,15 @@
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from sstlib import paths
-from sstlib.datasets import DATASETS
 from sstlib.experiments import records
 from sstlib.experiments.sweeps import EXPERIMENT, SWEEPS
 from sstlib.metrics import METRICS
-from sstlib.paths import atomic_write
 
 OFFICIAL = ("J&F", "J", "F")
 
@@ -103,21 +100,6 @@ def by_occlusion(sweep: str) -> dict[str, list[tuple[float, float, float]]]:
     return series
 
 
-def occlusion_measures(sweep: str) -> pd.DataFrame:
-    """For each variant of the sweep, means over seeds of what J and F do not say (metrics.summarize_occlusion)."""
-    rows = []
-    for variant, label in SWEEPS[sweep].labels.items():
-        runs = [run.metrics["occlusion"] for run in _by_variant()[variant]]
-        if runs:
-            rows.append({"variant": label,
-                         "J, at most a quarter visible": np.mean([one["by_visible_share"][0]["J"] for one in runs]),
-                         "J, over three quarters visible": np.mean([one["by_visible_share"][-1]["J"] for one in runs]),
-                         "J, first five frames back": np.mean([one["after_reappearance"]["mean"] for one in runs]),
-                         "share claimed while gone": np.mean([one["while_gone"]["share"] for one in runs]),
-                         "share under another label": np.mean([one["identity"]["share"] for one in runs])})
-    return pd.DataFrame(rows)
-
-
 def davis2016() -> pd.DataFrame:
     """Real frames: measured rows on the 20 DAVIS-2016 validation sequences, then published ones (see `on_dataset`)."""
     return on_dataset("davis2016")
@@ -135,38 +117,6 @@ def on_dataset(name: str) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["method", "training", *columns, "published J&F"])
 
 
-def releases() -> pd.DataFrame:
-    """J&F of each release on SST-Occlusion's test clips by frames of full occlusion, in percent; empty where none
-    was scored.
-    """
-    from sstlib.experiments import validation  # brings PyTorch along
-
-    rows = []
-    for record in records.read_all("sst-occlusion"):
-        curve = validation.occlusion_curve(record)
-        rows.append({"weights": record.variant} | {("hidden for 0 frames" if n == 0 else str(n)): score
-                                                   for n, score in zip(curve["frames hidden"], curve["J&F"])})
-    return pd.DataFrame(rows)
-
-
-def write_tables(folder: Path = paths.TABLES) -> list[Path]:
-    """Writes every table as CSV (full precision) and Markdown (rounded), and returns the files."""
-    frames = {sweep: beside_published(sweep) for sweep in SWEEPS}
-    frames |= {
-        name: on_dataset(name) for name, one in DATASETS.items() if one.benchmark and one.content is None
-    }
-    if len(scored := releases()):
-        frames["releases"] = scored
-    frames |= {f"published-{table}": published(table) for table in ("1a", "1b", "2", "6")}
-    written = []
-    for name, frame in frames.items():
-        written += [
-            _write(folder / f"{name}.csv", frame.to_csv(index=False)),
-            _write(folder / f"{name}.md", markdown(frame))
-        ]
-    return written
-
-
 def markdown(frame: pd.DataFrame) -> str:
     """The table as Markdown, numbers with one decimal, missing ones as a dash."""
     def cell(value: object) -> str:
@@ -181,9 +131,3 @@ def markdown(frame: pd.DataFrame) -> str:
         *([cell(v) for v in row] for row in frame.itertuples(index=False))
     ]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
-
-
-def _write(path: Path, text: str) -> Path:
-    with atomic_write(path, "w") as file:
-        file.write(text)
-    return path

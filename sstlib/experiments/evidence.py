@@ -1,0 +1,220 @@
+"""What the runs of a plan say: scores by seed and sequence, verdicts on its claims, tables in the paper's layout.
+
+All numbers are in percent. A row is a result where its interval over seeds and sequences lies above the floor of a
+copied first mask; where it does not, the table says so, and where there are no runs, the command that makes them.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from sstlib.experiments import bases, plans, records, tables
+from sstlib.experiments.plans import MEASURES, Expected, Family, Plan
+from sstlib.experiments.sweeps import SWEEPS
+from sstlib.shapes import Float
+from sstlib.statistics import pilot
+from sstlib.statistics.comparison import Difference, compare
+from sstlib.statistics.uncertainty import Interval, bootstrap
+from sstlib.statistics.verdicts import LOOKS, Claim, Verdict, decide
+
+COPIED, NOTHING = "first mask copied", "nothing predicted"
+PREDICTIONS = "predictions"
+NOT_RUN = "not run yet"
+PAPER = "paper J&F (DAVIS 2017)"
+Runs = Mapping[int, records.RunRecord]
+
+
+def scores(runs: Runs, measure: str, seeds: int) -> Float[np.ndarray, "seed sequence"]:
+    """One measure of `plans.MEASURES` of a variant's runs, a row of NaN for a seed that is missing.
+
+    Raises:
+        ValueError: no run.
+    """
+    rows = {seed: _values(record, measure) for seed, record in runs.items() if seed < seeds}
+    if not rows:
+        raise ValueError(f"there is no run of these {seeds} seeds")
+    empty = np.full(len(next(iter(rows.values()))), np.nan)
+    return np.array([rows.get(seed, empty) for seed in range(seeds)])
+
+
+def _values(record: records.RunRecord, measure: str) -> list[float]:
+    if measure == "loss":
+        return (100 * lost(record)).tolist()
+    return [100 * one["J&F"] for one in record.metrics["sequences"].values()]
+
+
+def lost(record: records.RunRecord, source: str = PREDICTIONS) -> Float[np.ndarray, "scene"]:
+    """What the target's J&F loses by an occlusion in its first whole frames after it, mean over the lengths."""
+    table = record.metrics["passages"]["tables"][source]
+    return np.mean(np.array(table["back_control"]) - np.array(table["back"]), axis=1)
+
+
+def interval(values: Float[np.ndarray, "seed sequence"], level: float = 0.95) -> Interval:
+    """Of the mean over seeds and sequences; of one seed, over sequences alone."""
+    there = values[~np.isnan(values).all(axis=1)]
+    if len(there) > 1:
+        return Difference.of(there).interval(level)
+    return bootstrap({str(n): [value] for n, value in enumerate(there[0])}, level)
+
+
+def floor(runs: Runs, name: str = COPIED) -> float:
+    """J&F of a floor on the sequences that the runs were tried on."""
+    return 100 * next(iter(runs.values())).metrics["floors"][name]
+
+
+def stands(runs: Runs, seeds: int) -> bool:
+    """Whether runs are a result: all of the interval lies above what a copied first mask scores."""
+    return interval(scores(runs, "J&F", seeds)).low > floor(runs)
+
+
+def verdicts(plan: Plan, family: Family) -> dict[str, Verdict | str]:
+    """Of each claim, by its words: a verdict where all of its runs are there, else what is missing.
+
+    Claims without runs count among those that are decided together, as if nothing spoke for them: that keeps the
+    level of the whole, and what is decided now is decided as well when they have come in.
+    """
+    found, claims, lacking = plan.records(), [], {}
+    for claim in family.claims:
+        name, seeds = words(family, claim), plan.seeds[0]
+        missing = [f"{variant} {len(set(range(seeds)) & set(found[variant]))} of {seeds} seeds"
+                   for variant in (claim.better, claim.worse) if set(range(seeds)) - set(found[variant])]
+        if missing:
+            lacking[name] = f"{NOT_RUN}: {', '.join(missing)}"
+        low, high = (None if missing else scores(found[variant], family.measure, seeds)
+                     for variant in (claim.worse, claim.better))
+        claims.append(Claim(name, NO_DATA if missing else signed(family, compare(low, high)), claim.margin))
+    return {name: lacking.get(name, verdict) for name, verdict in decide(claims).items()}
+
+
+NO_DATA = Difference(0.0, 1e6, 1e6, 0.0, 5, 20)  # of which every probability is 1 or nearly
+
+
+def signed(family: Family, found: Difference) -> Difference:
+    """So that above zero is what is claimed: a loss is better the smaller it is."""
+    flip = -1 if family.measure == "loss" else 1
+    return Difference(**{**found.to_dict(), "mean": flip * found.mean})
+
+
+def words(family: Family, claim: Expected) -> str:
+    """A claim in words."""
+    verb = "loses less than" if family.measure == "loss" else "above"
+    return f"{label(family.name, claim.better)} {verb} {label(family.name, claim.worse)}"
+
+
+def label(family: str, variant: str) -> str:
+    """The name of a variant in a family's table: its sweep's, else that of the first sweep that has it."""
+    for sweep in (family, *(["rivals", "history"] if family == "occlusion" else ["pattern"])):
+        if sweep in SWEEPS and variant in bases.labels(sweep):
+            name = bases.labels(sweep)[variant]
+            return f"history {name}" if sweep == "history" else name
+    return variant
+
+
+def decisions(plan: Plan, family: Family) -> pd.DataFrame:
+    """A row a claim: the difference with its interval at the level of the decision, the verdict, and what could have
+    been seen.
+    """
+    rows = []
+    for name, verdict in verdicts(plan, family).items():
+        said = {"claim": name, "difference": "–", "verdict": verdict}
+        if isinstance(verdict, Verdict):
+            found = verdict.interval
+            said |= {"difference": shown(found), "verdict": verdict.text}
+        rows.append(said)
+    return pd.DataFrame(rows)
+
+
+def table(plan: Plan, sweep: str) -> pd.DataFrame:
+    """A sweep in the paper's layout, measured beside published, the two floors below; a row says its runs and records.
+
+    Columns hold text, so that nothing is empty: J&F is the mean with its 95% interval over seeds and sequences.
+    """
+    found, entry = plan.records(), SWEEPS.find(sweep)
+    names = {variant: name for variant, name in bases.labels(sweep).items() if variant in plan.order}
+    printed = {entry.printed(row): f"{row['J&F']:.1f}" for row in tables.published(entry.published).to_dict("records")
+               } if entry.published else {}
+    rows = []
+    for variant, name in names.items():
+        runs = found[variant]
+        rows.append({"variant": name, "seeds": f"{len(runs)} of {plan.seeds[0]}", **_cells(plan, variant, runs),
+                     PAPER: printed.get(name, "–")})
+    if measured := next((runs for runs in found.values() if runs), None):
+        rows += [{"variant": f"floor: {name}", "seeds": "–", "J&F": f"{floor(measured, name):.1f}", "J": "–", "F": "–",
+                  "result": "floor", PAPER: "–"} for name in (COPIED, NOTHING)]
+    return pd.DataFrame(rows)
+
+
+def _cells(plan: Plan, variant: str, runs: Runs) -> dict[str, str]:
+    if not runs:
+        return {"J&F": "–", "J": "–", "F": "–", "result": f"{NOT_RUN}: `{plan.command(variant)}`"}
+    seeds = max(runs) + 1
+    found = interval(scores(runs, "J&F", seeds))
+    mean = {name: np.mean([100 * run.score(name) for run in runs.values()]) for name in ("J", "F")}
+    folder = f"results/runs/{plan.base.name}/{variant}-seed*.json"
+    return {"J&F": shown(found, ""), "J": f"{mean['J']:.1f}",
+            "F": f"{mean['F']:.1f}", "result": f"yes: {folder}" if found.low > floor(runs) else "no: on the floor"}
+
+
+def differences(plan: Plan, family: Family) -> pd.DataFrame:
+    """A row a claim that has at least two seeds of both sides, for a figure: claim, mean, low, high, verdict."""
+    rows = []
+    for name, verdict in verdicts(plan, family).items():
+        if isinstance(verdict, Verdict):
+            found = verdict.interval
+            rows.append({"claim": name, "mean": found.mean, "low": found.low, "high": found.high,
+                         "verdict": verdict.text, "detectable": verdict.detectable})
+    return pd.DataFrame(rows, columns=["claim", "mean", "low", "high", "verdict", "detectable"])
+
+
+def passages(runs: Runs) -> pd.DataFrame:
+    """A row a source (network and floors) and a length of the occlusion, means over seeds: the target's J&F after it,
+    in the same frames without it, the loss with its interval over seeds and scenes, and the area falsely claimed.
+    """
+    rows, first = [], next(iter(runs.values())).metrics["passages"]
+    for source in first["tables"]:
+        for column, length in enumerate(first["lengths"]):
+            part = {name: 100 * np.array([[row[column] for row in run.metrics["passages"]["tables"][source][name]]
+                                          for run in runs.values()], float)
+                    for name in ("back", "back_control", "claimed")}
+            found = interval(part["back_control"] - part["back"])
+            rows.append({
+                "what": source, "hidden for": length, "J&F back": part["back"].mean(),
+                "without occlusion": part["back_control"].mean(),
+                "loss (95%)": shown(found),
+                "claimed while hidden": np.nanmean(part["claimed"])})
+    return pd.DataFrame(rows)
+
+
+def releases(dataset: str = "sst-occlusion-2") -> pd.DataFrame:
+    """What an occlusion costs each release on paired scenes, a row a release and length, floors below; empty where none
+    was scored.
+    """
+    parts = []
+    for record in records.read_all(dataset):
+        rows = passages({0: records.RunRecord(record.experiment, record.variant, 0, {}, record.metrics["occlusion"], {})})
+        rows["what"] = rows["what"].replace(PREDICTIONS, record.variant)
+        parts.append(rows)
+    return pd.concat(parts).drop_duplicates(["what", "hidden for"], ignore_index=True) if parts else pd.DataFrame()
+
+
+def shown(found: Interval, sign: str = "+") -> str:
+    """A mean with its interval; what rounds to nothing has no sign."""
+    mean, low, high = (format(round(value, 1) + 0.0, f"{sign}.1f") for value in (found.mean, found.low, found.high))
+    return f"{mean} ({low} to {high})"
+
+
+def power(runs: Runs, measure: str) -> dict[str, object]:
+    """What the pilot's spread lets a comparison find: deviations, and smallest effects by number of seeds.
+
+    The difference over sequences of two networks is not known from one; it is taken as large as the rest of one, and
+    seeds as unpaired, which is the cautious side for the latter.
+
+    Raises:
+        ValueError: fewer than two seeds.
+    """
+    values = scores(runs, measure, max(runs) + 1)
+    one = pilot.Components.of(values)
+    plan_ = pilot.plan(one.of_a_difference(one.rest), values.shape[1], LOOKS[0] / plans.MOST_CLAIMS)
+    return {"measure": MEASURES[measure], "seeds": len(runs), "sequences": values.shape[1],
+            "mean": float(np.nanmean(values)), "one network": vars(one), **plan_.to_dict()}

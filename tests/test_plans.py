@@ -1,0 +1,163 @@
+"""A plan of a sweep and what its runs say: order, refusals, verdicts, and that only what stands above the floor is a
+result.
+"""
+
+import json
+import re
+import types
+
+import numpy as np
+import pytest
+
+from sstlib import paths
+from sstlib.cli import main
+from sstlib.experiments import RunRecord, evidence, plans, records
+from sstlib.experiments.sweeps import SWEEPS
+from sstlib.statistics.comparison import compare
+from sstlib.statistics.verdicts import LOOKS
+
+NAMES = [f"sequence-{n}" for n in range(20)]
+PLAN = plans.read()
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "RUNS", tmp_path / "runs")
+    return tmp_path
+
+
+def keep(variant, seed, scores, losses=(0.5,) * 24, code=PLAN.computed_by):
+    """A record with a J&F (0..1) for each sequence, and a loss (0..1) for each scene at two lengths."""
+    run = PLAN.base.run(variant, seed)
+    back = [[0.9 - loss] * 2 for loss in losses]
+    table = {"back": back, "back_control": [[0.9] * 2] * len(losses), "claimed": [[0.1] * 2] * len(losses)}
+    metrics = {"J": float(np.mean(scores)), "F": float(np.mean(scores)), "J&F": float(np.mean(scores)),
+               "sequences": {name: {"J&F": float(score)} for name, score in zip(NAMES, scores, strict=True)},
+               "floors": {"first mask copied": 0.25, "nothing predicted": 0.0},
+               "passages": {"lengths": [4, 16], "scenes": [], "tables": {"predictions": table}}}
+    cost = {"training_seconds": 1800.0, "frames_per_second": plans.TRIED / 1800}
+    return RunRecord(run.experiment, variant, seed, run.config.to_dict(), metrics, cost,
+                     {"computed_by": code, "commit": "abc"}).write()
+
+
+def varied(mean, seed):
+    return np.clip(mean + 0.02 * np.random.default_rng(seed).standard_normal(20), 0, 1)
+
+
+def test_the_committed_plan_has_every_variant_the_levels_of_verdicts_and_small_families():
+    assert len(PLAN.order) == 16 and len(set(PLAN.order)) == 16
+    assert PLAN.order[:3] == ("base", "recurrent", "grid-2"), "the occlusion claim, then local against grid"
+    assert {family.name for family in PLAN.families} >= {"occlusion", "pattern", "layers", "rivals", *SWEEPS}
+    assert all(1 <= len(family.claims) <= 4 for family in PLAN.families)
+    assert PLAN.seeds == (5, 8) and len(PLAN.runs()) == 80 and [run.seed for run in PLAN.runs()[:5]] == [*range(5)]
+
+
+@pytest.mark.parametrize("change, says", [
+    ({"looks": [{"seeds": 5, "level": 0.05}]}, "levels"), ({"order": ["base", "nothing"]}, "unknown variant 'nothing'"),
+    ({"order": ["base"]}, "a variant of occlusion"), ({"base": "nothing"}, "neither a preset"),
+])
+def test_a_plan_that_cannot_be_followed_is_said_in_a_line(tmp_path, change, says, capsys):
+    content = json.loads((paths.RESULTS / "plans" / "evidence.json").read_text()) | change
+    (tmp_path / "plan.json").write_text(json.dumps(content))
+    assert main(["sweep", "--plan", str(tmp_path / "plan.json"), "--list"]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and says in said and "plan.json is no plan" in said
+
+
+def test_the_list_says_what_is_done_what_is_next_and_for_how_long(place, capsys):
+    for seed in range(5):
+        keep("base", seed, varied(0.5, seed))
+    keep("recurrent", 0, varied(0.5, 9))
+    assert main(["sweep", "--plan", "--list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert re.match(r"done +base +5 of 5 seeds$", lines[0]) and re.match(r"partly +recurrent +1 of 5 seeds +sst sweep "
+                                                                        "rivals --only recurrent --base", lines[1])
+    assert "6 runs took 6.0 hours; 74 of the first look are left: 74 hours" in lines[-3]
+    assert lines[-2] == "next: recurrent" and PLAN.commit in lines[-1]
+    assert main(["sweep", "rivals", "--plan", "--list"]) == 2 and "NAME cannot go with it" in capsys.readouterr().err
+
+
+def test_runs_are_made_by_the_plan_s_code_in_its_order_and_come_back(place, monkeypatch):
+    """The worktree is lent the records that are there, and its new ones come back; a failed run ends it."""
+    keep("base", 0, varied(0.5, 0))
+    asked = []
+
+    def started(command, cwd, env, check):
+        asked.append(command)
+        variant = command[command.index("--only") + 1]
+        assert (place / "there/results/runs/evidence/base-seed0.json").is_file() and env["SSTVOS_HOME"] == str(cwd)
+        for seed in range(5):
+            path = keep(variant, seed, varied(0.5, seed))
+            path.rename(place / "there/results/runs/evidence" / path.name)
+        return types.SimpleNamespace(returncode=3 if variant == "grid-2" else 0)
+
+    monkeypatch.setattr(plans, "_worktree", lambda commit: place / "there")
+    monkeypatch.setattr(plans.subprocess, "run", started)
+    assert plans.follow(PLAN, 2) == 3
+    assert [command[command.index("--only") + 1] for command in asked] == ["base", "recurrent", "grid-2"]
+    assert all(command[-2:] == ["--jobs", "2"] for command in asked)
+    assert {run.variant for run in PLAN.runs() if run.done} == {"base", "recurrent", "grid-2"}
+
+
+def test_records_of_other_code_are_refused(place):
+    keep("base", 0, varied(0.5, 0), code="other")
+    with pytest.raises(ValueError, match="base-seed0.json was made by other code"):
+        PLAN.records()
+
+
+def test_claims_are_decided_by_their_own_differences_at_the_level_of_all_of_the_family(place):
+    [pattern] = [family for family in PLAN.families if family.name == "pattern"]
+    assert all(str(one).startswith("not run yet") for one in evidence.verdicts(PLAN, pattern).values())
+    for seed in range(5):
+        keep("base", seed, varied(0.6, seed))
+        keep("grid-2", seed, varied(0.3, 50 + seed))
+    first, *others = evidence.verdicts(PLAN, pattern).values()
+    assert first.kind == "seen" and all(str(one).startswith("not run yet: ") for one in others)
+    assert first.level == LOOKS[0] / 4, "claims without runs count, too"
+    made = PLAN.records()
+    own = compare(evidence.scores(made["grid-2"], "J&F", 5), evidence.scores(made["base"], "J&F", 5))
+    assert first.claim.difference == own and own.mean == pytest.approx(30, abs=2)
+    [occlusion] = [family for family in PLAN.families if family.name == "occlusion"]
+    for seed in range(5):
+        noise = 0.01 * np.random.default_rng(seed).standard_normal(24)
+        keep("base", seed, varied(0.6, seed), 0.2 + noise)
+        keep("recurrent", seed, varied(0.6, seed), 0.6 - noise)
+    [name] = [name for name in evidence.verdicts(PLAN, occlusion) if "Recurrent" in name]
+    decided = evidence.verdicts(PLAN, occlusion)[name]
+    assert "SST (Local) loses less than Recurrent" == name and decided.kind == "seen"
+    assert decided.claim.difference.mean == pytest.approx(40, abs=1)
+
+
+def test_a_row_is_a_result_only_above_the_floor(place):
+    for seed in range(3):
+        keep("base", seed, varied(0.5, seed))
+        keep("grid-2", seed, varied(0.26, seed) + np.linspace(-0.2, 0.2, 20))
+    rows = evidence.table(PLAN, "pattern").set_index("variant")
+    assert rows.loc["Local, 2 layers", "result"].startswith("yes: results/runs/evidence/base-seed")
+    assert rows.loc["Grid, 2 layers", "result"] == "no: on the floor"
+    assert "sst sweep pattern --only grid-1 --base evidence" in rows.loc["Grid, 1 layer", "result"]
+    assert rows.loc["floor: first mask copied", "J&F"] == "25.0" and (rows != "").all().all()
+
+
+@pytest.mark.parametrize("sweep", SWEEPS)
+def test_committed_tables_are_those_of_the_records_and_call_no_floor_a_result(sweep):
+    rows = evidence.table(PLAN, sweep)
+    assert (paths.TABLES / f"{sweep}.md").read_text() == evidence.tables.markdown(rows)
+    for variant, result in zip(PLAN.order, (evidence.stands(runs, 5) for runs in PLAN.records().values() if runs)):
+        assert result, f"{variant} stands on the floor"
+    assert not rows.isna().any().any()
+
+
+def test_power_is_that_of_the_spread_over_seeds(place):
+    rng = np.random.default_rng(0)
+    sequences = 0.1 * rng.standard_normal(20)
+    for seed, shift in enumerate(0.02 * rng.standard_normal(60)):
+        keep("base", seed, 0.5 + sequences + shift + 0.01 * rng.standard_normal(20))
+    found = evidence.power(PLAN.records()["base"], "J&F")
+    assert found["one network"]["seed"] == pytest.approx(2, rel=0.3)
+    assert found["one network"]["sequence"] == pytest.approx(10, rel=0.4)
+    assert found["detectable"]["3"] > found["detectable"]["5"] > found["detectable"]["8"] > 0
+    for record in records.read_all("evidence")[1:]:
+        record.path.unlink()
+    with pytest.raises(ValueError, match="two"):
+        evidence.power(PLAN.records()["base"], "J&F")
