@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sstlib.plots import curves
+from sstlib.plots import curves, differences
 
 TABLE = pd.DataFrame(
     {"variant": ["a", "b"], "runs": [3, 2], "J&F": [60.0, 50.0], "J&F sd": [2.0, np.nan], "paper": [np.nan, 70.0]})
@@ -62,3 +62,19 @@ def test_figures_of_photographs_show_themselves_as_jpeg():
     assert curves.published_bars(
         pd.DataFrame({"method": ["x"], "G": [70.0], "online_finetuning": [True],
                       "synthetic_data": [False]}))._repr_jpeg_() is None
+
+
+def test_a_variant_that_is_not_run_is_said_to_be_so_and_floors_and_intervals_are_drawn():
+    rows = pd.DataFrame({"variant": ["a", "b"], "mean": [50.0, np.nan], "low": [45.0, np.nan], "high": [55.0, np.nan],
+                         "printed": [70.0, np.nan]})
+    axes = differences.scores_above(rows, 25.0).axes[0]
+    assert [text.get_text() for text in axes.texts] == ["not run yet"] and axes.lines[0].get_xdata()[0] == 25
+    claims = pd.DataFrame({"claim": ["a above b"], "mean": [3.0], "low": [1.0], "high": [5.0], "verdict": ["seen"]})
+    axes = differences.paired_differences(claims).axes[0]
+    [segment] = axes.collections[-1].get_segments()
+    assert segment[:, 0].tolist() == [1, 5] and axes.texts[0].get_text() == "seen"
+    costs = pd.DataFrame({"what": ["net", "floor"] * 2, "hidden for": [4, 4, 16, 16], "J&F back": [10.0, 2, 5, 1],
+                          "without occlusion": [60.0, 3, 50, 2]})
+    assert len(differences.occlusion_costs(costs).axes) == 2
+    found = pd.DataFrame({"measure": "J&F", "seeds": [3, 5], "effect": [9.0, 4.0]})
+    np.testing.assert_allclose(differences.smallest_effects(found).axes[0].lines[0].get_ydata(), [9, 4])

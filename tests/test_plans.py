@@ -153,11 +153,10 @@ def test_power_is_that_of_the_spread_over_seeds(place):
     sequences = 0.1 * rng.standard_normal(20)
     for seed, shift in enumerate(0.02 * rng.standard_normal(60)):
         keep("base", seed, 0.5 + sequences + shift + 0.01 * rng.standard_normal(20))
-    found = evidence.power(PLAN.records()["base"], "J&F")
-    assert found["one network"]["seed"] == pytest.approx(2, rel=0.3)
-    assert found["one network"]["sequence"] == pytest.approx(10, rel=0.4)
-    assert found["detectable"]["3"] > found["detectable"]["5"] > found["detectable"]["8"] > 0
+    row = evidence.power(PLAN.records()["base"]).iloc[0]
+    assert row["sd seeds"] == pytest.approx(2, rel=0.3) and row["sd sequences"] == pytest.approx(10, rel=0.4)
+    assert row["smallest, 3 seeds"] > row["smallest, 5 seeds"] > row["smallest, 8 seeds"] > 0
     for record in records.read_all("evidence")[1:]:
         record.path.unlink()
     with pytest.raises(ValueError, match="two"):
-        evidence.power(PLAN.records()["base"], "J&F")
+        evidence.power(PLAN.records()["base"])

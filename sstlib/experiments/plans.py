@@ -200,5 +200,3 @@ def _worktree(commit: str) -> Path:
             raise ValueError(f"the plan's runs are made by commit {commit}, which git cannot check out here: "
                              f"{made.stderr.strip().splitlines()[-1:]}; clone the repository with its history")
     return folder
-
-

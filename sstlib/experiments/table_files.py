@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-import pandas as pd
-
 from sstlib import paths
 from sstlib.datasets import DATASETS
 from sstlib.experiments import evidence, plans, tables
@@ -23,6 +21,8 @@ def write_tables(folder: Path = paths.TABLES) -> list[Path]:
     }
     if len(scored := evidence.releases()):
         frames["releases"] = scored
+    if len(pilots := plan.records()["base"]) > 1:
+        frames["power"] = evidence.power(pilots)
     frames |= {f"published-{table}": tables.published(table) for table in PRINTED}
     written = []
     for name, frame in frames.items():
