@@ -57,7 +57,7 @@ def test_the_committed_plan_has_every_variant_the_levels_of_verdicts_and_small_f
     ({"order": ["base"]}, "a variant of occlusion"), ({"base": "nothing"}, "neither a preset"),
 ])
 def test_a_plan_that_cannot_be_followed_is_said_in_a_line(tmp_path, change, says, capsys):
-    content = json.loads((paths.RESULTS / "plans" / "evidence.json").read_text()) | change
+    content = json.loads((paths.ROOT / "results" / "plans" / "evidence.json").read_text()) | change
     (tmp_path / "plan.json").write_text(json.dumps(content))
     assert main(["sweep", "--plan", str(tmp_path / "plan.json"), "--list"]) == 2
     said = capsys.readouterr().err

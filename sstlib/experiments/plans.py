@@ -104,7 +104,7 @@ def read(path: Path | str | None = None) -> Plan:
     Raises:
         ValueError: unknown variants or measures, families of too many claims, or other levels than verdicts have.
     """
-    path = Path(path or paths.RESULTS / "plans" / f"{EVIDENCE}.json")
+    path = Path(path or paths.ROOT / "results" / "plans" / f"{EVIDENCE}.json")
     content = read_json(path)
     try:
         return _plan(content)
