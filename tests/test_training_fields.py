@@ -230,11 +230,13 @@ def assert_equal(one, other, place):
 
 
 REAL = {"real": "davis2016", "real_ratio": 1.0}
+CUT_OUTS = {"photo_ratio": 1.0, "frames": 8, "height": 48, "width": 64}
 CLIPS = {  # a field of data: another value, and what else differs from RUN.data in both
     "height": (28, {}), "width": (40, {}), "frames": (2, {}), "objects": (1, {"objects": 3}),
     "difficulty": ("hard", {}), "real": ("davis2017", REAL),
     "real_ratio": (0.3, REAL), "max_gap": (6, REAL), "reference": ("anywhere", REAL), "held_out": (("bear",), REAL),
-    "photo_ratio": (1.0, {}), "crop": ("cfbi", REAL), "pasted": (0.0, REAL), "relit": (False, REAL),
+    "photo_ratio": (1.0, {}), "hidden": (1.0, CUT_OUTS), "crop": ("cfbi", REAL),
+    "pasted": (0.0, REAL), "relit": (False, REAL),
 }
 
 
@@ -288,7 +290,7 @@ NETWORKS = {  # a field of the model: another value, and what else differs from 
     "matching": ("reference", {}), "backbone": ("resnet18", {}),
     "backbone_width": (16, {}), "embedding": (16, {}), "backbone_norm": ("group", {"backbone": "resnet18"}),
     "landmarks": (1, {"matching": "centered"}), "landmark_every": (1, {"matching": "centered", "landmarks": 1}),
-    "presence": (True, {}),
+    "presence": (True, {}), "presence_compared": (True, {"presence": True, "matching": "centered"}),
     "output_stride": (16, {"backbone": "resnet18"}), "decoder": ("ensembler", {}), "decoder_width": (16, {}),
 }
 

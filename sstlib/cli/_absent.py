@@ -3,7 +3,7 @@
 import argparse
 import re
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -20,7 +20,7 @@ class Absence(NamedTuple):
     last: int
 
 
-def configure(parser: argparse._ActionsContainer) -> None:
+def configure(parser: Any) -> None:
     """The option."""
     parser.add_argument("--absent", type=absences, action="extend", default=[], metavar="OBJECT@FRAME[-FRAME]",
                         help="the object of this name or number is nowhere in these frames, the last included, "
@@ -39,11 +39,11 @@ def absences(text: str) -> list[Absence]:
     return result
 
 
-def resolved(asked: Iterable[Absence], given: Iterable[np.ndarray], names: Mapping[int, str]) -> list[Absence]:
+def resolved(typed: Iterable[Absence], given: Iterable[np.ndarray], names: Mapping[int, str]) -> list[Absence]:
     """Absences by id.
 
     Args:
-        asked: as they were typed.
+        typed: as they were typed.
         given: all given masks.
         names: of objects by id.
 
@@ -52,10 +52,10 @@ def resolved(asked: Iterable[Absence], given: Iterable[np.ndarray], names: Mappi
     """
     ids = sorted({int(n) for labels in given for n in np.unique(labels)} - {0, VOID})
     known = {str(identity): identity for identity in ids} | {name: identity for identity, name in names.items()}
-    if unknown := [absence.identity for absence in asked if absence.identity not in known]:
+    if unknown := [absence.identity for absence in typed if absence.identity not in known]:
         raise ValueError(f"--absent: there is no object {unknown[0]!r}; there are "
                          + ", ".join(names.get(identity, str(identity)) for identity in ids))
-    return [absence._replace(identity=known[absence.identity]) for absence in asked]
+    return [absence._replace(identity=known[absence.identity]) for absence in typed]
 
 
 def at(absences: Iterable[Absence], number: int) -> frozenset[int]:

@@ -69,7 +69,7 @@ def checked(arguments: argparse.Namespace, sequence: Sequence, inputs: Iterable[
         ValueError: an output is an input; or something is left there, and it is not to be overwritten; or a quality
             that the codec does not have.
     """
-    from sstlib.exports import FORMATS, Sheet
+    from sstlib.exports import FORMATS
     from sstlib.movies import checked_codec
 
     checked_codec(arguments.codec, arguments.crf)
@@ -87,8 +87,6 @@ def checked(arguments: argparse.Namespace, sequence: Sequence, inputs: Iterable[
         FORMATS[name].check(path)
         if within := [source for source in sources if source.is_relative_to(path.resolve())]:
             raise ValueError(f"--export {name} would replace {path}, in which {within[0].name} is read; rename it")
-    if arguments.sheet:
-        Sheet.check(arguments.sheet)
     known = {out / kind.where(codec): kind for kind in FORMATS.values() for codec in CODECS}
     left = sorted(path for path in out.iterdir() if is_picture(path) or path in known) if out.is_dir() else []
     if left and not arguments.overwrite:
@@ -111,8 +109,12 @@ def _single(arguments: argparse.Namespace, inputs: Iterable[Path | str]) -> dict
     Raises:
         ValueError: one is an input, or there already and not to be replaced.
     """
+    from sstlib.exports import Sheet
+
     files = {f"--{name}": getattr(arguments, name) for name in SINGLE}
     refuse_inputs(files, inputs)
+    if arguments.sheet:
+        Sheet.check(arguments.sheet)
     for option, path in files.items():
         if path and path.exists() and not (arguments.overwrite or option == "--preview" and _is_preview(path)):
             raise ValueError(f"{option} would replace {path}; give another name, or --overwrite")

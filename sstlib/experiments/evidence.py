@@ -74,14 +74,14 @@ def verdicts(plan: Plan, family: Family) -> dict[str, Verdict | str]:
     Claims without runs count among those that are decided together, as if nothing spoke for them: that keeps the
     level of the whole, and what is decided now is decided as well when they have come in.
     """
-    found, claims, lacking = plan.records(), [], {}
+    by_variant, claims, lacking = plan.records(), [], {}
     for claim in family.claims:
         name, seeds = words(family, claim), plan.seeds[0]
-        missing = [f"{variant} {len(set(range(seeds)) & set(found[variant]))} of {seeds} seeds"
-                   for variant in (claim.better, claim.worse) if set(range(seeds)) - set(found[variant])]
+        missing = [f"{variant} {len(set(range(seeds)) & set(by_variant[variant]))} of {seeds} seeds"
+                   for variant in (claim.better, claim.worse) if set(range(seeds)) - set(by_variant[variant])]
         if missing:
             lacking[name] = f"{NOT_RUN}: {', '.join(missing)}"
-        low, high = (None if missing else scores(found[variant], family.measure, seeds)
+        low, high = (None if missing else scores(by_variant[variant], family.measure, seeds)
                      for variant in (claim.worse, claim.better))
         claims.append(Claim(name, NO_DATA if missing else signed(family, compare(low, high)), claim.margin))
     return {name: lacking.get(name, verdict) for name, verdict in decide(claims).items()}
@@ -90,10 +90,10 @@ def verdicts(plan: Plan, family: Family) -> dict[str, Verdict | str]:
 NO_DATA = Difference(0.0, 1e6, 1e6, 0.0, 5, 20)  # of which every probability is 1 or nearly
 
 
-def signed(family: Family, found: Difference) -> Difference:
+def signed(family: Family, difference: Difference) -> Difference:
     """So that above zero is what is claimed: a loss is better the smaller it is."""
     flip = -1 if family.measure == "loss" else 1
-    return Difference(**{**found.to_dict(), "mean": flip * found.mean})
+    return Difference(**{**difference.to_dict(), "mean": flip * difference.mean})
 
 
 def words(family: Family, claim: Expected) -> str:
@@ -117,11 +117,11 @@ def decisions(plan: Plan, family: Family) -> pd.DataFrame:
     """
     rows = []
     for name, verdict in verdicts(plan, family).items():
-        said = {"claim": name, "difference": "–", "verdict": verdict}
+        row = {"claim": name, "difference": "–", "verdict": verdict}
         if isinstance(verdict, Verdict):
-            found = verdict.interval
-            said |= {"difference": shown(found), "verdict": verdict.text}
-        rows.append(said)
+            difference = verdict.interval
+            row |= {"difference": shown(difference), "verdict": verdict.text}
+        rows.append(row)
     return pd.DataFrame(rows)
 
 
@@ -130,16 +130,16 @@ def table(plan: Plan, sweep: str) -> pd.DataFrame:
 
     Columns hold text, so that nothing is empty: J&F is the mean with its 95% interval over seeds and sequences.
     """
-    found, entry = plan.records(), SWEEPS.find(sweep)
+    by_variant, entry = plan.records(), SWEEPS.find(sweep)
     names = {variant: name for variant, name in bases.labels(sweep).items() if variant in plan.order}
     printed = {entry.printed(row): f"{row['J&F']:.1f}" for row in tables.published(entry.published).to_dict("records")
                } if entry.published else {}
     rows = []
     for variant, name in names.items():
-        runs = found[variant]
+        runs = by_variant[variant]
         rows.append({"variant": name, "seeds": f"{len(runs)} of {plan.seeds[0]}", **_cells(plan, variant, runs),
                      PAPER: printed.get(name, "–")})
-    if measured := next((runs for runs in found.values() if runs), None):
+    if measured := next((runs for runs in by_variant.values() if runs), None):
         rows += [{"variant": f"floor: {name}", "seeds": "–", "J&F": f"{floor(measured, name):.1f}", "J": "–", "F": "–",
                   "result": "floor", PAPER: "–"} for name in (COPIED, NOTHING)]
     return pd.DataFrame(rows)
@@ -149,11 +149,11 @@ def _cells(plan: Plan, variant: str, runs: Runs) -> dict[str, str]:
     if not runs:
         return {"J&F": "–", "J": "–", "F": "–", "result": f"{NOT_RUN}: `{plan.command(variant)}`"}
     seeds = max(runs) + 1
-    found = interval(scores(runs, "J&F", seeds))
+    measured = interval(scores(runs, "J&F", seeds))
     mean = {name: np.mean([100 * run.score(name) for run in runs.values()]) for name in ("J", "F")}
     folder = f"results/runs/{plan.base.name}/{variant}-seed*.json"
-    return {"J&F": shown(found, ""), "J": f"{mean['J']:.1f}",
-            "F": f"{mean['F']:.1f}", "result": f"yes: {folder}" if found.low > floor(runs) else "no: on the floor"}
+    return {"J&F": shown(measured, ""), "J": f"{mean['J']:.1f}",
+            "F": f"{mean['F']:.1f}", "result": f"yes: {folder}" if measured.low > floor(runs) else "no: on the floor"}
 
 
 def differences(plan: Plan, family: Family) -> pd.DataFrame:
@@ -161,8 +161,8 @@ def differences(plan: Plan, family: Family) -> pd.DataFrame:
     rows = []
     for name, verdict in verdicts(plan, family).items():
         if isinstance(verdict, Verdict):
-            found = verdict.interval
-            rows.append({"claim": name, "mean": found.mean, "low": found.low, "high": found.high,
+            difference = verdict.interval
+            rows.append({"claim": name, "mean": difference.mean, "low": difference.low, "high": difference.high,
                          "verdict": verdict.text, "detectable": verdict.detectable})
     return pd.DataFrame(rows, columns=["claim", "mean", "low", "high", "verdict", "detectable"])
 
@@ -177,11 +177,11 @@ def passages(runs: Runs) -> pd.DataFrame:
             part = {name: 100 * np.array([[row[column] for row in run.metrics["passages"]["tables"][source][name]]
                                           for run in runs.values()], float)
                     for name in ("back", "back_control", "claimed")}
-            found = interval(part["back_control"] - part["back"])
+            lost = interval(part["back_control"] - part["back"])
             rows.append({
                 "what": source, "hidden for": length, "J&F back": part["back"].mean(),
                 "without occlusion": part["back_control"].mean(),
-                "loss (95%)": shown(found),
+                "loss (95%)": shown(lost),
                 "claimed while hidden": np.nanmean(part["claimed"])})
     return pd.DataFrame(rows)
 
@@ -199,9 +199,10 @@ def releases(dataset: str = "sst-occlusion-2") -> pd.DataFrame:
     return pd.concat(parts).drop_duplicates(["what", "hidden for"], ignore_index=True) if parts else pd.DataFrame()
 
 
-def shown(found: Interval, sign: str = "+") -> str:
+def shown(estimate: Interval, sign: str = "+") -> str:
     """A mean with its interval; what rounds to nothing has no sign."""
-    mean, low, high = (format(round(value, 1) + 0.0, f"{sign}.1f") for value in (found.mean, found.low, found.high))
+    mean, low, high = (format(round(value, 1) + 0.0, f"{sign}.1f")
+                       for value in (estimate.mean, estimate.low, estimate.high))
     return f"{mean} ({low} to {high})"
 
 
@@ -213,9 +214,9 @@ def bars(plan: Plan, sweep: str) -> pd.DataFrame:
     names = {name: variant for variant, name in bases.labels(sweep).items()}
     for _, row in shown_rows[shown_rows["variant"].isin(names)].iterrows():
         runs = plan.records()[names[row["variant"]]]
-        found = interval(scores(runs, "J&F", max(runs) + 1)) if runs else Interval(*[np.nan] * 4)
-        rows.append({"variant": f"{row['variant']} (n={len(runs)})", "mean": found.mean, "low": found.low,
-                     "high": found.high, "printed": np.nan if row[PAPER] == "–" else float(row[PAPER])})
+        measured = interval(scores(runs, "J&F", max(runs) + 1)) if runs else Interval(*[np.nan] * 4)
+        rows.append({"variant": f"{row['variant']} (n={len(runs)})", "mean": measured.mean, "low": measured.low,
+                     "high": measured.high, "printed": np.nan if row[PAPER] == "–" else float(row[PAPER])})
     return pd.DataFrame(rows)
 
 
@@ -233,15 +234,15 @@ def power(runs: Runs) -> pd.DataFrame:
     for measure, words_ in MEASURES.items():
         values = scores(runs, measure, max(runs) + 1)
         one = pilot.Components.of(values)
-        found = pilot.plan(one.of_a_difference(one.rest), values.shape[1], LOOKS[0] / plans.MOST_CLAIMS)
+        planned = pilot.plan(one.of_a_difference(one.rest), values.shape[1], LOOKS[0] / plans.MOST_CLAIMS)
         rows.append({"measure": words_, "seeds": len(runs), "sequences": values.shape[1],
                      "mean": float(np.nanmean(values)), "sd seeds": one.seed, "sd sequences": one.sequence,
                      "sd rest": one.rest,
-                     **{f"smallest, {seeds} seeds": effect for seeds, effect in found.detectable.items()}})
+                     **{f"smallest, {seeds} seeds": effect for seeds, effect in planned.detectable.items()}})
     return pd.DataFrame(rows)
 
 
-def effects(found: pd.DataFrame) -> pd.DataFrame:
+def effects(powers: pd.DataFrame) -> pd.DataFrame:
     """The smallest effects of `power`, a row a measure and number of seeds, for a figure."""
     return pd.DataFrame([{"measure": row["measure"], "seeds": seeds, "effect": row[f"smallest, {seeds} seeds"]}
-                         for _, row in found.iterrows() for seeds in pilot.SEEDS])
+                         for _, row in powers.iterrows() for seeds in pilot.SEEDS])

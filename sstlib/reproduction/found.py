@@ -40,13 +40,13 @@ def front(titles: dict[str, str]) -> str:
     parts = []
     for finding, sentence in findings():
         words = html.escape(sentence).split("**")
-        said = "".join(f"<b>{word}</b>" if number % 2 else word for number, word in enumerate(words))
+        caption = "".join(f"<b>{word}</b>" if number % 2 else word for number, word in enumerate(words))
         path = paths.FIGURES / f"{finding.figure}.png"
         source = base64.b64encode(path.read_bytes()).decode()
         title = html.escape(titles.get(finding.notebook, ""))
         link = f" <a href='#{finding.notebook}'>{title}</a>" if title else ""
         parts.append(f"<figure><div class='picture'><img alt=\"{html.escape(described(path), quote=True)}\" "
-                     f"src='data:image/png;base64,{source}'></div><figcaption>{said}{link}</figcaption></figure>")
+                     f"src='data:image/png;base64,{source}'></div><figcaption>{caption}{link}</figcaption></figure>")
     return "<h1>What was found</h1>\n" + "\n".join(parts) if parts else ""
 
 
@@ -72,18 +72,18 @@ def _speed() -> str | None:
     chosen = rows[(rows["device"] == "cpu") & (rows["direction"] == "forward") & (rows["size"] == "S2")
                   & (rows["implementation"] == "native")].dropna(subset=["ratio_to_dense"])
     best = chosen.groupby("pattern")["ratio_to_dense"].max().sort_values(ascending=False)
-    said = ", ".join(f"**{times:.0f} times** ({name.replace(', causal=True', '')})" for name, times in best.items())
-    return (f"On one processor thread sparse attention is as many times as fast as PyTorch's dense attention: {said}, "
-            "at 8 x 64 x 64 cells (S2).") if said else None
+    listed = ", ".join(f"**{times:.0f} times** ({name.replace(', causal=True', '')})" for name, times in best.items())
+    return (f"On one processor thread sparse attention is so many times as fast as PyTorch's dense one: {listed}, "
+            "at 8 x 64 x 64 cells (S2).") if listed else None
 
 
 def _real_frames() -> str | None:
     from sstlib.experiments import tables
 
     rows = tables.davis2016().dropna(subset=["J&F"]).sort_values("J&F", ascending=False)
-    said = ", ".join(f"{row.method} **{row['J&F']:.1f}**" for _, row in rows.iterrows())
-    return (f"On real frames (DAVIS 2016 validation, J&F in percent): {said}. The paper's own numbers are of "
-            "other data and a larger network.") if said else None
+    listed = ", ".join(f"{row.method} **{row['J&F']:.1f}**" for _, row in rows.iterrows())
+    return (f"On real frames (DAVIS 2016 validation, J&F in percent): {listed}. The paper's own numbers are of "
+            "other data and a larger network.") if listed else None
 
 
 def _occlusion() -> str | None:
