@@ -20,6 +20,9 @@ from sstlib.plots.extremes import Shown, sequences_in_outline
 from sstlib.training.start import BACKBONE
 from sstlib.video import read_mask
 
+BEYOND_FIELDS = ("the bias of the distance affinity is 0, where CFBI learns it; Local has no window in time (the "
+                 "paper's text can be read as a cube); all heads of a layer have one pattern; masks are a "
+                 "softmax over objects and background, where the paper's text says sigmoid")
 FAILURES = 3  # worst clips that are shown
 
 
@@ -72,8 +75,8 @@ def _beside_the_paper(model: ModelConfig) -> list[str]:
     rows = [f"| {field} | {_value(own)} | {_value(others)} |" for field, (own, others) in differing.items()]
     return [
         f"It is another model than the paper's (`{paper}`, fields of `sstlib.config.ModelConfig`):", "",
-        "| field | here | the paper's |", "| --- | --- | --- |", *rows, ""
-    ]
+        "| field | here | the paper's |", "| --- | --- | --- |", *rows, "",
+        *([f"What no field can change: {BEYOND_FIELDS}.", ""] if model.method == "sst" else [])]
 
 
 def _made_of(facts: dict[str, Any]) -> list[str]:

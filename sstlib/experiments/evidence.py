@@ -196,7 +196,10 @@ def releases(dataset: str = "sst-occlusion-2") -> pd.DataFrame:
         rows = passages({0: known})
         rows["what"] = rows["what"].replace(PREDICTIONS, record.variant)
         parts.append(rows)
-    return pd.concat(parts).drop_duplicates(["what", "hidden for"], ignore_index=True) if parts else pd.DataFrame()
+    if not parts:
+        return pd.DataFrame()
+    rows = pd.concat(parts).drop_duplicates(["what", "hidden for"])
+    return rows.sort_values("what", key=lambda names: names.isin([COPIED, NOTHING]), kind="stable", ignore_index=True)
 
 
 def shown(estimate: Interval, sign: str = "+") -> str:

@@ -97,7 +97,7 @@ def _occlusion() -> str | None:
                          if row["what"] == evidence.PREDICTIONS)
     return ("Occlusions cost: an object's J&F in its first whole frames after it was hidden, against the same scene "
             f"without an occlusion (SST-Occlusion 2, 95% interval over seeds and scenes): {parts} for the base that "
-            "variants are compared on. Hidden in full, an object is mostly not found again.")
+            f"variants are compared on ({len(base)} seeds).")
 
 
 def _ablations() -> str | None:

@@ -1,0 +1,78 @@
+"""Numbers that readers see, each computed anew from the bare JSON of its records, without the code that shows it."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+
+from sstlib import paths
+
+
+def read(experiment, variant):
+    """Metrics of all records of a variant, by seed."""
+    files = sorted((paths.ROOT / "results" / "runs" / experiment).glob(f"{variant}-seed*.json"))
+    assert files, f"no record of {experiment}/{variant}"
+    return [json.loads(file.read_text())["metrics"] for file in files]
+
+
+def score(experiment, variant, name="J&F"):
+    return 100 * np.mean([one[name] for one in read(experiment, variant)])
+
+
+def passage(metrics, field, length):
+    known = metrics.get("passages") or metrics["occlusion"]["passages"]
+    column = known["lengths"].index(length)
+    return 100 * np.mean([row[column] for row in known["tables"]["predictions"][field]])
+
+
+def base(field, length):
+    return np.mean([passage(one, field, length) for one in read("evidence", "base")])
+
+
+def release(name, field, length=16):
+    return passage(read("sst-occlusion-2", name)[0], field, length)
+
+
+def text_of(file):
+    """What a reader sees: a page, or the sources and outputs of a notebook."""
+    path = paths.ROOT / file
+    if path.suffix != ".ipynb":
+        return path.read_text()
+    cells = json.loads(path.read_text())["cells"]
+    outputs = [out for cell in cells for out in cell.get("outputs", [])]
+    shown = ["".join(out.get("text") or out.get("data", {}).get("text/markdown", "")) for out in outputs]
+    return "\n".join(["".join(cell["source"]) for cell in cells] + shown)
+
+
+TENTHS = read("davis2016", "sst-small")[0]["frames"]
+CARD, PHOTO = "results/weights/sst-small.md", "results/weights/sst-photo.md"
+NUMBER = r"([\d.]+)"
+TRACES = [  # file, what stands around the number, and the number from the records
+    ("README.md", rf"\| sst-small-davis2016 \| davis2016 \| {NUMBER}",
+     lambda: score("davis2016", "sst-small-davis2016")),
+    ("README.md", rf"\| sst-small \| generated \| [\d.]+ \| {NUMBER}", lambda: score("davis2016", "sst-small", "J")),
+    ("README.md", rf"\| OSVOS \| .*?\) \| [\d.]+ \| [\d.]+ \| {NUMBER}", lambda: score("davis2016", "OSVOS", "F")),
+    ("README.md", rf"\| sst-small \| 16 \| [\d.]+ \| {NUMBER}", lambda: release("sst-small", "back_control")),
+    ("README.md", rf"\| sst-small-davis2016 \| 4 \| {NUMBER}", lambda: release("sst-small-davis2016", "back", 4)),
+    (CARD, rf"\| davis2016 val 480p \| 20 \| {NUMBER}", lambda: score("davis2016", "sst-small")),
+    (CARD, rf"mean J by tenth of a sequence: {NUMBER}",
+     lambda: 100 * np.mean([np.mean(np.array_split(one["J"], 10)[0]) for one in TENTHS.values()])),
+    (CARD, rf"\| this network \| 16 \| {NUMBER}", lambda: release("sst-small", "returning")),
+    (PHOTO, rf"\| davis2016 val 480p \| 20 \| {NUMBER}", lambda: score("davis2016", "sst-photo")),
+    ("notebooks/04_ablations.ipynb", rf"\| Local, 2 layers \| \d of 5 \| {NUMBER}", lambda: score("evidence", "base")),
+    ("notebooks/04_ablations.ipynb", rf"copying the first mask scores {NUMBER}\. ",
+     lambda: 100 * read("evidence", "base")[0]["floors"]["first mask copied"]),
+    ("notebooks/05_occlusion.ipynb", rf"\| SST, base \(n=\d\) \| 4 \| {NUMBER}", lambda: base("back", 4)),
+    ("notebooks/05_occlusion.ipynb", rf"where it would be {NUMBER} without", lambda: base("back_control", 16)),
+    ("notebooks/06_benchmarks.ipynb", rf"\| sst-small \| 4 \| [\d.]+ \| [\d.]+ \| \+{NUMBER}",
+     lambda: release("sst-small", "back_control", 4) - release("sst-small", "back", 4)),
+]
+
+
+@pytest.mark.parametrize("file, around, computed", TRACES, ids=[f"{file}-{n}" for n, (file, _, _) in enumerate(TRACES)])
+def test_a_number_that_is_read_is_that_of_its_records(file, around, computed):
+    printed = re.search(around, text_of(file))
+    assert printed, f"{file} has nothing like {around}"
+    digits = len(printed[1].partition(".")[2])
+    assert float(printed[1]) == pytest.approx(computed(), abs=0.51 * 10**-digits)
