@@ -18,3 +18,14 @@ torch.set_num_threads(1)
 def _memory_is_given_back(monkeypatch):
     """Commands that keep freed memory would keep it for all tests after them."""
     monkeypatch.setattr("sstlib.native.keep_freed_memory", lambda: None)
+
+
+@pytest.fixture(scope="session")
+def tiny_weights(tmp_path_factory):
+    """A file of the weights of a small untrained network."""
+    from sstlib import weights
+    from sstlib.config import named_model
+    from sstlib.model import build
+
+    torch.manual_seed(0)
+    return weights.save(build(named_model("sst-tiny")).eval(), tmp_path_factory.mktemp("weights") / "tiny.safetensors")

@@ -15,7 +15,6 @@ from sstlib import synthetic, weights
 from sstlib.cli import _runs, main
 from sstlib.config import named_model
 from sstlib.inference import Segmenter
-from sstlib.model import build
 from sstlib.model.sst import EncoderLayer
 from sstlib.sessions import Clip, Session, precision
 from sstlib.video import ArraySequence, Reading, read_mask, write_mask
@@ -26,17 +25,8 @@ LABELS = np.zeros(SIZE, np.uint8)
 LABELS[8:20, 5:17] = 1
 
 
-@pytest.fixture(scope="module")
-def network(tmp_path_factory):
-    """A file of small weights."""
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
-    weights.save(build(named_model("sst-tiny")).eval(), path)
-    return path
-
-
 @pytest.fixture
-def sst(tmp_path, monkeypatch, network, capsys):
+def sst(tmp_path, monkeypatch, tiny_weights, capsys):
     """Runs the command on five frames, from a folder or standard input; its exit status and what it says."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "frames").mkdir()
@@ -47,7 +37,7 @@ def sst(tmp_path, monkeypatch, network, capsys):
     def run(*more, out="out", video="frames"):
         monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(FRAMES.tobytes()), isatty=lambda: False))
         more += ("--size", "48x32") if video == "-" else ()
-        status = main(["segment", video, "--mask", "mask.png", "--out", out, "--weights", str(network),
+        status = main(["segment", video, "--mask", "mask.png", "--out", out, "--weights", str(tiny_weights),
                        "--threads", "1", *map(str, more)])
         said = capsys.readouterr()
         return status, said.out, said.err
@@ -106,7 +96,7 @@ def test_half_precision_is_autocast_on_the_device(monkeypatch, device, name):
     assert not torch.is_autocast_enabled(kind)
 
 
-def test_a_device_that_would_quietly_compute_in_float32_is_refused(monkeypatch, network):
+def test_a_device_that_would_quietly_compute_in_float32_is_refused(monkeypatch, tiny_weights):
     has(monkeypatch)
     with pytest.raises(ValueError, match="precision is 'bfloat16', in which cuda does not compute; take float32"):
         precision.within("bfloat16", "cuda")
@@ -115,7 +105,8 @@ def test_a_device_that_would_quietly_compute_in_float32_is_refused(monkeypatch, 
     with pytest.raises(ValueError, match="in which cuda:1 does not compute; take float32"):
         precision.within("bfloat16", "cuda:1")
     clip = Clip(ArraySequence(FRAMES), {0: LABELS})
-    assert precision.faster(weights.load(network), "cuda", clip, {}) == ("float32", "cuda does not compute in bfloat16")
+    taken = precision.faster(weights.load(tiny_weights), "cuda", clip, {})
+    assert taken == ("float32", "cuda does not compute in bfloat16")
 
 
 def test_attention_chooses_its_precision_itself_on_mps_too(monkeypatch):
@@ -190,10 +181,10 @@ class Clock:
 @pytest.mark.parametrize("full, half, choice", [
     ([1.25, 1.3, 5], [9, 1, 1], "bfloat16"), ([1.19, 5, 5], [1, 1, 1], "float32"), ([1, 1, 1], [2, 2, 2], "float32"),
     ([9, 9, 1.1], [1, 1, 1], "float32"), ([3, 3, 3], [3, 2, 3], "bfloat16")])
-def test_bfloat16_is_taken_where_its_best_step_is_a_fifth_faster(monkeypatch, network, full, half, choice):
+def test_bfloat16_is_taken_where_its_best_step_is_a_fifth_faster(monkeypatch, tiny_weights, full, half, choice):
     clock = Clock(monkeypatch, float32=iter(full), bfloat16=iter(half))
     clip = Clip(ArraySequence(FRAMES), {0: 0 * LABELS, 2: LABELS})
-    taken, why = precision.faster(weights.load(network), "cpu", clip, {})
+    taken, why = precision.faster(weights.load(tiny_weights), "cpu", clip, {})
     assert taken == choice and clock.order == ["float32", "bfloat16"] * 4
     assert f"a step takes {min(full):.3g} s in float32, {min(half):.3g} s in bfloat16" in why
 
@@ -245,11 +236,11 @@ def test_the_state_of_an_interrupted_run_is_read_onto_the_device(tmp_path, monke
 
 
 @pytest.mark.parametrize("video", ["frames", "-"])
-def test_history_is_of_how_many_frames_there_is_attention_to(sst, tmp_path, network, video):
+def test_history_is_of_how_many_frames_there_is_attention_to(sst, tmp_path, tiny_weights, video):
     assert sst("--history", 1, video=video)[0] == 0
     carried = []
     for history in (1, None):
-        segmenter = Segmenter(weights.load(network), history=history)
+        segmenter = Segmenter(weights.load(tiny_weights), history=history)
         labels = [segmenter.step(frame, None if t else LABELS).labels for t, frame in enumerate(FRAMES)]
         carried.append(np.stack(labels))
     np.testing.assert_array_equal(masks(tmp_path / "out"), carried[0])

@@ -70,8 +70,8 @@ def test_the_list_says_what_is_done_what_is_next_and_for_how_long(place, capsys)
     keep("recurrent", 0, varied(0.5, 9))
     assert main(["sweep", "--plan", "--list"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert re.match(r"done +base +5 of 5 seeds$", lines[0]) and re.match(r"partly +recurrent +1 of 5 seeds +sst sweep "
-                                                                        "rivals --only recurrent --base", lines[1])
+    assert re.match(r"done +base +5 of 5 seeds$", lines[0])
+    assert re.match(r"partly +recurrent +1 of 5 seeds +sst sweep --plan --only recurrent$", lines[1])
     assert "6 runs took 6.0 hours; 74 of the first look are left: 74 hours" in lines[-3]
     assert lines[-2] == "next: recurrent" and PLAN.commit in lines[-1]
     assert main(["sweep", "rivals", "--plan", "--list"]) == 2 and "NAME cannot go with it" in capsys.readouterr().err
@@ -97,6 +97,10 @@ def test_runs_are_made_by_the_plan_s_code_in_its_order_and_come_back(place, monk
     assert [command[command.index("--only") + 1] for command in asked] == ["base", "recurrent", "grid-2"]
     assert all(command[-2:] == ["--jobs", "2"] for command in asked)
     assert {run.variant for run in PLAN.runs() if run.done} == {"base", "recurrent", "grid-2"}
+    assert plans.follow(PLAN, only="stm") == 0 and asked[-1][-2:] == ["--seeds", "5"]
+    assert [command[command.index("--only") + 1] for command in asked[3:]] == ["stm"]
+    with pytest.raises(ValueError, match="--only is 'nothing'"):
+        plans.follow(PLAN, only="nothing")
 
 
 def test_records_of_other_code_are_refused(place):
@@ -135,7 +139,7 @@ def test_a_row_is_a_result_only_above_the_floor(place):
     rows = evidence.table(PLAN, "pattern").set_index("variant")
     assert rows.loc["Local, 2 layers", "result"].startswith("yes: results/runs/evidence/base-seed")
     assert rows.loc["Grid, 2 layers", "result"] == "no: on the floor"
-    assert "sst sweep pattern --only grid-1 --base evidence" in rows.loc["Grid, 1 layer", "result"]
+    assert rows.loc["Grid, 1 layer", "result"] == "not run yet: `sst sweep --plan --only grid-1`"
     assert rows.loc["floor: first mask copied", "J&F"] == "25.0" and (rows != "").all().all()
 
 

@@ -23,7 +23,7 @@ from sstlib.datasets import DATASETS, DataSet, samples, sst_occlusion
 from sstlib.datasets.registry import tree
 from sstlib.entries import Registry
 from sstlib.evaluation import folders
-from sstlib.experiments import SWEEPS, RunRecord, findings, records, run, tables
+from sstlib.experiments import SWEEPS, RunRecord, evidence, findings, plans, records, run, tables
 from sstlib.experiments.sweeps import SEEDS, VARIANTS, Variant
 from sstlib.metrics import METRICS, Metric
 from sstlib.model import Propagator, build
@@ -31,6 +31,7 @@ from sstlib.model.layers import Levels
 from sstlib.networks import BACKBONES, METHODS, Backbone, Method
 from sstlib.plots.architecture import architecture
 from sstlib.plots.curves import score_by_occlusion, sequence_bars, spreads
+from sstlib.plots.differences import scores_above
 from sstlib.provenance import provenance
 from sstlib.training import loop
 from sstlib.training.checkpoint import write_curve
@@ -166,10 +167,23 @@ def test_a_variant_is_in_its_sweep_s_runs_table_and_figure(add, place, capsys):
     metrics = {"J": 0.5, "F": 0.7, "J&F": 0.6, "after": {"0": 0.4, "2": 0.2}, "sequences": {}}
     RunRecord(one.experiment, one.variant, one.seed, one.config.to_dict(), metrics, {"parameters": 1e6}).write()
     assert run("toy-history", 0).done
-    table = tables.beside_published("history").set_index("variant")
+    table = tables.measured("history").set_index("variant")
     assert table.loc["five", "J&F"] == 60 and list(table.index) == list(SWEEPS["history"].labels.values())
     assert any(label.startswith("five") for label in labels_of(spreads(table.reset_index()).axes[0]))
-    assert tables.by_occlusion("rivals")["SST, five frames"] == [(0.0, 40.0, 0.0), (2.0, 20.0, 0.0)]
+
+
+def test_a_variant_that_no_plan_names_has_its_row_beside_the_plan_s(add, place):
+    add(VARIANTS, Variant("toy-history", {"history": 5}, {"history": "five"}))
+    plan = plans.read()
+    assert "five" not in set(evidence.table(plan, "history")["variant"]), "nobody planned it, and there is no run"
+    metrics = {"J": 0.5, "F": 0.7, "sequences": {name: {"J&F": 0.6} for name in "abc"},
+               "floors": {evidence.COPIED: 0.2, evidence.NOTHING: 0.0}}
+    one = plan.base.run("toy-history", 0)
+    RunRecord(one.experiment, one.variant, 0, one.config.to_dict(), metrics, {"parameters": 1e6},
+              {"computed_by": plan.computed_by}).write()
+    assert evidence.table(plan, "history").set_index("variant").loc["five", "J&F"] == "60.0 (60.0 to 60.0)"
+    labels = labels_of(scores_above(evidence.bars(plan, "history"), 20).axes[0])
+    assert any(label.startswith("five") for label in labels)
 
 
 class ToyBackbone(torch.nn.Module):
@@ -230,7 +244,7 @@ def test_a_method_trains_by_its_name_and_has_its_row_and_its_mark(add, place, mo
     metrics = {"J": 0.5, "F": 0.7, "J&F": 0.6, "after": {"0": 0.4, "2": 0.2}, "sequences": {}}
     RunRecord(one.experiment, one.variant, one.seed, one.config.to_dict(), metrics, {"parameters": 1e6}).write()
     assert tables.measured("rivals").set_index("variant").loc["Toy", "J&F"] == 60
-    [line] = score_by_occlusion(tables.by_occlusion("rivals")).axes[0].lines
+    [line] = score_by_occlusion({"Toy": [(0.0, 40.0, 0.0), (2.0, 20.0, 0.0)]}).axes[0].lines
     assert line.get_label() == "Toy" and matplotlib.colors.to_hex(line.get_color()) == "#abcdef"
     assert line.get_marker() == "*"
     picture = architecture(network.config, anatomy(network.config, 32, 48), "toy")

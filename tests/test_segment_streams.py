@@ -9,14 +9,11 @@ import types
 import cv2
 import numpy as np
 import pytest
-import torch
 from test_streams import FakeCamera
 
 from sstlib import weights
 from sstlib.cli import main
-from sstlib.config import named_model
 from sstlib.inference import Segmenter
-from sstlib.model import build
 from sstlib.video import Reading, read_mask, write_mask
 
 HEIGHT, WIDTH = 32, 48
@@ -27,28 +24,20 @@ LABELS[8:20, 5:17] = 3
 
 
 @pytest.fixture(scope="module")
-def network(tmp_path_factory):
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
-    weights.save(build(named_model("sst-tiny")).eval(), path)
-    return path
-
-
-@pytest.fixture(scope="module")
-def masks(network):
-    segmenter = Segmenter(weights.load(network))
+def masks(tiny_weights):
+    segmenter = Segmenter(weights.load(tiny_weights))
     return [segmenter.step(frame, LABELS if t == 0 else None).labels for t, frame in enumerate(FRAMES)]
 
 
 @pytest.fixture
-def sst(tmp_path, monkeypatch, network, capfdbinary):
+def sst(tmp_path, monkeypatch, tiny_weights, capfdbinary):
     """Runs the command on what is piped in; its exit status and what it writes and says."""
     monkeypatch.chdir(tmp_path)
     write_mask("first.png", LABELS)
 
     def run(name, *more, piped=PIPED, mask="first.png", terminal=False):
         monkeypatch.setattr("sys.stdin", types.SimpleNamespace(buffer=io.BytesIO(piped), isatty=lambda: terminal))
-        status = main(["segment", name, "--mask", mask, "--weights", str(network), *more])
+        status = main(["segment", name, "--mask", mask, "--weights", str(tiny_weights), *more])
         said = capfdbinary.readouterr()
         return status, said.out, said.err.decode()
     return run

@@ -22,8 +22,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
                         help="with RUN: only its weights as they are now, in half precision, into "
                              "results/weights/stages, for the next leg to start from")
     parser.add_argument("--score", action="store_true",
-                        help="segment and score SST-Occlusion's test clips, and DAVIS-2016 validation where it is at "
-                             "hand: minutes; stopped, it goes on where it was")
+                        help="segment and score every benchmark whose data are generated or at hand (see `sst data "
+                             "list`): up to an hour of a core each; stopped, it goes on where it was")
     parser.add_argument("--push", metavar="OWNER/NAME",
                         help="put it on the Hugging Face hub (needs sstlib[hub] and a login there)")
     parser.add_argument("--threads", type=_arguments.threads,

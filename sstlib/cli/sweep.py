@@ -16,7 +16,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
                         help="sweeps; default: all; with --base also pilot, the base alone")
     parser.add_argument("--base", metavar="CONFIG",
                         help="vary this preset or JSON file instead of the short experiment's base: evidence, or the "
-                             "paper's own setting, cfbi")
+                             "paper's own setting, sst-paper")
     parser.add_argument("--seeds", type=_arguments.whole(1, 1000), metavar="N",
                         help="with --base: seeds 0 to N - 1 (default 5)")
     parser.add_argument("--steps", type=_arguments.whole(1, 10**9), metavar="N",
@@ -26,9 +26,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=_arguments.whole(), metavar="K",
                         help="this seed alone; with --only and one NAME the run is made in this process")
     parser.add_argument("--list", action="store_true", help="list the runs and which are done; run nothing")
-    parser.add_argument("--plan", nargs="?", const="", metavar="FILE", help="make the runs of a plan in its order, by "
-                        "its commit's code (default results/plans/evidence.json); with --list: what is done, what "
-                        "comes next and how long it takes")
+    parser.add_argument("--plan", nargs="?", const="", metavar="FILE",
+                        help="make the runs of a plan in its order, or of one variant by --only, by its commit's code "
+                             "(default results/plans/evidence.json); with --list: what is done, what comes next and "
+                             "how long it takes")
     parser.add_argument("--fresh", action="store_true", help="make runs again whose record is there")
     add_cluster_arguments(parser)
 
@@ -64,15 +65,16 @@ def _planned(arguments: argparse.Namespace) -> int:
     from sstlib.experiments import plans
 
     others = {"NAME": arguments.names, "--base": arguments.base, "--seeds": arguments.seeds, "--steps": arguments.steps,
-              "--only": arguments.only, "--seed": arguments.seed, "--fresh": arguments.fresh,
+              "--seed": arguments.seed, "--fresh": arguments.fresh,
               "--device": arguments.device, "--scheduler": arguments.scheduler}
     if given := [name for name, value in others.items() if value not in (None, [], False)]:
-        raise ValueError(f"--plan says what is run, so {', '.join(given)} cannot go with it; --list and --jobs can")
+        raise ValueError(f"--plan says what is run, so {', '.join(given)} cannot go with it; --list, --only and "
+                         "--jobs can")
     plan = plans.read(arguments.plan or None)
     if arguments.list:
         print(plans.summary(plan))
         return 0
-    return plans.follow(plan, arguments.workers)
+    return plans.follow(plan, arguments.workers, arguments.only)
 
 
 def _short(arguments: argparse.Namespace) -> tuple[list, list[str]]:

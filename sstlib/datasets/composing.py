@@ -19,7 +19,7 @@ Composed = tuple[Frames, Labels]
 
 
 def compose(rng: np.random.Generator, photographs: Photographs, frames: int, height: int, width: int,
-            objects: int, hidden: float = 0.5) -> Composed:
+            objects: int, hidden: float) -> Composed:
     """A clip of photographs alone, with at most `objects` labeled objects, one of them hidden in full for a time with
     probability `hidden`.
     """
@@ -36,7 +36,7 @@ def compose(rng: np.random.Generator, photographs: Photographs, frames: int, hei
 
 
 def overlaid(rng: np.random.Generator, photographs: Photographs, below: Composed, objects: int,
-             hidden: float = 0.5) -> Composed:
+             hidden: float) -> Composed:
     """A clip with cut-outs of photographs over it, as compose lays them; its own objects may be hidden by them."""
     clip = torch.from_numpy(below[0].copy()).permute(0, 3, 1, 2).float()
     labels = below[1].copy()

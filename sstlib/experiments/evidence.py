@@ -5,6 +5,7 @@ copied first mask; where it does not, the table says so, and where there are no 
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -131,7 +132,7 @@ def table(plan: Plan, sweep: str) -> pd.DataFrame:
     Columns hold text, so that nothing is empty: J&F is the mean with its 95% interval over seeds and sequences.
     """
     by_variant, entry = plan.records(), SWEEPS.find(sweep)
-    names = {variant: name for variant, name in bases.labels(sweep).items() if variant in plan.order}
+    names = {variant: name for variant, name in bases.labels(sweep).items() if variant in by_variant}
     printed = {entry.printed(row): f"{row['J&F']:.1f}" for row in tables.published(entry.published).to_dict("records")
                } if entry.published else {}
     rows = []
@@ -157,25 +158,30 @@ def _cells(plan: Plan, variant: str, runs: Runs) -> dict[str, str]:
 
 
 def differences(plan: Plan, family: Family) -> pd.DataFrame:
-    """A row a claim that has at least two seeds of both sides, for a figure: claim, mean, low, high, verdict."""
+    """A row a claim, for a figure: claim, mean, low, high and verdict; NaN where runs are missing."""
     rows = []
     for name, verdict in verdicts(plan, family).items():
-        if isinstance(verdict, Verdict):
-            difference = verdict.interval
-            rows.append({"claim": name, "mean": difference.mean, "low": difference.low, "high": difference.high,
-                         "verdict": verdict.text, "detectable": verdict.detectable})
-    return pd.DataFrame(rows, columns=["claim", "mean", "low", "high", "verdict", "detectable"])
+        known = isinstance(verdict, Verdict)
+        difference = verdict.interval if known else Interval(*[np.nan] * 4)
+        rows.append({"claim": name, "mean": difference.mean, "low": difference.low, "high": difference.high,
+                     "verdict": verdict.text if known else NOT_RUN})
+    return pd.DataFrame(rows)
 
 
 def passages(runs: Runs) -> pd.DataFrame:
     """A row a source (network and floors) and a length of the occlusion, means over seeds: the target's J&F after it,
     in the same frames without it, the loss with its interval over seeds and scenes, and the area falsely claimed.
     """
-    rows, first = [], next(iter(runs.values())).metrics["passages"]
-    for source in first["tables"]:
-        for column, length in enumerate(first["lengths"]):
-            part = {name: 100 * np.array([[row[column] for row in run.metrics["passages"]["tables"][source][name]]
-                                          for run in runs.values()], float)
+    return _passages([run.metrics["passages"] for run in runs.values()])
+
+
+def _passages(scored: list[dict[str, Any]]) -> pd.DataFrame:
+    """The same of what `evaluation.passages` scored, a network a seed."""
+    rows = []
+    for source in scored[0]["tables"]:
+        for column, length in enumerate(scored[0]["lengths"]):
+            part = {name: 100 * np.array([[row[column] for row in one["tables"][source][name]] for one in scored],
+                                         float)
                     for name in ("back", "back_control", "claimed")}
             lost = interval(part["back_control"] - part["back"])
             rows.append({
@@ -192,8 +198,7 @@ def releases(dataset: str = "sst-occlusion-2") -> pd.DataFrame:
     """
     parts = []
     for record in records.read_all(dataset):
-        known = records.RunRecord(record.experiment, record.variant, 0, {}, record.metrics["occlusion"], {})
-        rows = passages({0: known})
+        rows = _passages([record.metrics["occlusion"]["passages"]])
         rows["what"] = rows["what"].replace(PREDICTIONS, record.variant)
         parts.append(rows)
     if not parts:

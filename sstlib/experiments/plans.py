@@ -4,6 +4,7 @@ Runs of a plan are made by one code, that of the plan's commit. Another checkout
 commit, to which the records that are there are lent and from which new ones come back.
 """
 
+import dataclasses
 import os
 import shutil
 import subprocess
@@ -58,6 +59,7 @@ class Plan:
         choices: what was chosen on which data.
         order: variants, the most important first.
         families: of claims.
+        source: its file, empty for the committed one.
     """
 
     base: Base
@@ -68,15 +70,15 @@ class Plan:
     choices: str
     order: tuple[str, ...]
     families: tuple[Family, ...]
+    source: str = ""
 
     def runs(self, seeds: int | None = None) -> list[Run]:
         """Those of the first look, or with as many seeds, variant by variant."""
         return [self.base.run(variant, seed) for variant in self.order for seed in range(seeds or self.seeds[0])]
 
     def command(self, variant: str) -> str:
-        """What makes the runs of one variant with the plan's code."""
-        return (f"sst sweep {sweep_of(variant)} --only {variant} --base {self.base.source} "
-                f"--seeds {self.seeds[0]}")
+        """What makes the missing runs of one variant, whatever code is here."""
+        return " ".join(["sst sweep --plan", *filter(None, [self.source]), "--only", variant])
 
     def records(self) -> dict[str, dict[int, records.RunRecord]]:
         """The records that are there, by variant and seed.
@@ -98,7 +100,7 @@ def sweep_of(variant: str) -> str:
     return next(name for name in (bases.PILOT, *SWEEPS) if variant in bases.labels(name))
 
 
-def read(path: Path | str | None = None) -> Plan:
+def read(given: Path | str | None = None) -> Plan:
     """A plan from its file; by default the committed one, results/plans/evidence.json, of the folder that holds the
     results or else of the one that holds this code.
 
@@ -106,10 +108,10 @@ def read(path: Path | str | None = None) -> Plan:
         ValueError: unknown variants or measures, families of too many claims, or other levels than verdicts have.
     """
     committed = [root / "results" / "plans" / f"{EVIDENCE}.json" for root in (paths.ROOT, Path(__file__).parents[2])]
-    path = Path(path or next((place for place in committed if place.is_file()), committed[0]))
+    path = Path(given or next((place for place in committed if place.is_file()), committed[0]))
     content = read_json(path)
     try:
-        return _plan(content)
+        return dataclasses.replace(_plan(content), source=str(given or ""))
     except KeyError as error:
         raise ValueError(f"{path} is no plan: {error} is missing") from error
     except (TypeError, ValueError) as error:
@@ -163,13 +165,15 @@ def summary(plan: Plan) -> str:
     return "\n".join(lines)
 
 
-def follow(plan: Plan, jobs: int | None = None) -> int:
-    """Makes the missing runs of the first look in the plan's order, by the plan's code; the first exit status that is
-    not 0 ends it, else 0. Started again it goes on from the last checkpoint.
+def follow(plan: Plan, jobs: int | None = None, only: str | None = None) -> int:
+    """Makes the missing runs of the first look in the plan's order, or of one variant, by the plan's code; the first
+    exit status that is not 0 ends it, else 0. Started again it goes on from the last checkpoint.
 
     Raises:
-        ValueError: the plan's commit is not to be had.
+        ValueError: the plan's commit is not to be had, or it has no such variant.
     """
+    if only is not None:
+        require(only, "--only", plan.order)
     home = paths.ROOT if computed_by() == plan.computed_by else _worktree(plan.commit)
     there = home / "results" / "runs" / plan.base.name
     there.mkdir(parents=True, exist_ok=True)
@@ -179,11 +183,11 @@ def follow(plan: Plan, jobs: int | None = None) -> int:
     environment = os.environ | {"PYTHONPATH": str(home), "SSTVOS_HOME": str(home)}
     if davis := paths.davis():
         environment["SST_DAVIS"] = str(Path(davis).absolute())
-    for variant in plan.order:
+    for variant in plan.order if only is None else [only]:
         if all(run.done for run in plan.runs() if run.variant == variant):
             continue
-        command = [sys.executable, "-m", "sstlib", *plan.command(variant).split()[1:],
-                   *(["--jobs", str(jobs)] if jobs else [])]
+        command = [sys.executable, "-m", "sstlib", "sweep", sweep_of(variant), "--only", variant, *plan.base.options(),
+                   "--seeds", str(plan.seeds[0]), *(["--jobs", str(jobs)] if jobs else [])]
         status = subprocess.run(command, cwd=home, env=environment, check=False).returncode
         for path in there.glob(f"{variant}-seed*.json"):
             if path != records.record_path(plan.base.name, variant, 0).with_name(path.name):

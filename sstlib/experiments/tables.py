@@ -74,32 +74,6 @@ def _row(label: str, runs: list[records.RunRecord], columns: Sequence[str]) -> d
     return row
 
 
-def beside_published(sweep: str) -> pd.DataFrame:
-    """The measured rows of a sweep with what the paper printed for the same variant (other data, other scale)."""
-    frame = measured(sweep)
-    entry = SWEEPS[sweep]
-    if not entry.published:
-        return frame
-    values = {entry.printed(row): row["J&F"] for row in published(entry.published).to_dict("records")}
-    frame["paper J&F (DAVIS 2017)"] = frame["variant"].map(values)
-    return frame
-
-
-def by_occlusion(sweep: str) -> dict[str, list[tuple[float, float, float]]]:
-    """For each variant of the sweep with records: (frames of full occlusion, mean, standard deviation over seeds) of
-    the J, in percent, of the target in the last frames of the clip, when it is whole again.
-    """
-    by_variant = _by_variant()
-    series = {}
-    for variant, label in SWEEPS[sweep].labels.items():
-        if runs := by_variant.get(variant):
-            lengths = sorted(runs[0].metrics["after"], key=float)
-            values = np.array([[100 * run.metrics["after"][length] for length in lengths] for run in runs])
-            spread = values.std(0, ddof=1) if len(runs) > 1 else np.zeros(len(lengths))
-            series[label] = [(float(x), float(m), float(s)) for x, m, s in zip(lengths, values.mean(0), spread)]
-    return series
-
-
 def davis2016() -> pd.DataFrame:
     """Real frames: measured rows on the 20 DAVIS-2016 validation sequences, then published ones (see `on_dataset`)."""
     return on_dataset("davis2016")

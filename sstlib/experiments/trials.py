@@ -13,6 +13,7 @@ from sstlib.inference import segment_sequence
 from sstlib.metrics import PROTOCOLS, SequenceScore, score_sequence
 from sstlib.metrics.scores import averaged
 from sstlib.model import Propagator
+from sstlib.shapes import Float
 from sstlib.video import ArraySequence, Sequence
 
 LONGEST = 480  # pixels of a frame's longer side inside the network
@@ -64,7 +65,7 @@ def measured(network: Propagator, config: RunConfig) -> tuple[dict[str, Any], fl
     tables |= {name: segment_scenes(rows, lambda frames, labels, made=made: made(labels))
                for name, made in FLOORS.items()}
     metrics = summary(scores) | {
-        "tenths": tenths(scores),
+        "tenths": tenths(np.nanmean(score.similarity, axis=0) for score in scores),
         "floors": {name: averaged(row for one in floor for row in one.per_object().values())["J&F"].mean
                    for name, floor in floors.items()},
         "passages": {"lengths": list(LENGTHS), "scenes": [row[0].scene_name for row in rows],
@@ -81,13 +82,10 @@ def summary(scores: list[SequenceScore]) -> dict[str, Any]:
         "decay": {key: value.decay for key, value in overall.items()}, "sequences": sequences}
 
 
-def tenths(scores: Iterable[SequenceScore]) -> list[float]:
-    """Mean J by tenth of a sequence, the mean over sequences of the mean over objects: how a network drifts."""
-    curves = []
-    for score in scores:
-        parts = np.array_split(np.nanmean(score.similarity, axis=0), TENTHS)
-        curves.append([part.mean() for part in parts])
-    return np.mean(curves, axis=0).tolist()
+def tenths(sequences: Iterable[Float[np.ndarray, "time"]]) -> list[float]:
+    """Mean J by tenth of a sequence, the mean over sequences of at least ten frames: how a network drifts."""
+    parts = [np.array_split(values, TENTHS) for values in sequences if len(values) >= TENTHS]
+    return np.mean([[part.mean() for part in one] for one in parts], axis=0).tolist()
 
 
 def _scenes() -> list[tuple[Sequence, ...]]:

@@ -16,7 +16,7 @@ from sstlib import paths, weights
 from sstlib.datasets import DATASETS, Benchmark, open_dataset, sst_occlusion
 from sstlib.digests import sha256
 from sstlib.evaluation import Evaluation, evaluate_on
-from sstlib.experiments import records
+from sstlib.experiments import records, trials
 from sstlib.experiments.execute import peak_megabytes, summary
 from sstlib.inference import segment_sequence
 from sstlib.metrics import bootstrap
@@ -202,9 +202,7 @@ def tenths(record: records.RunRecord) -> list[float]:
     """Mean J in each tenth of a sequence, in percent: the frames in which masks are predicted, in order, over all
     sequences of one object.
     """
-    values = [np.array_split(np.array(frames["J"]), 10) for frames in record.metrics["frames"].values()
-              if len(frames["J"]) >= 10]
-    return [100 * float(np.mean([parts[k].mean() for parts in values])) for k in range(10)]
+    return trials.tenths(100 * np.array(frames["J"]) for frames in record.metrics["frames"].values())
 
 
 def extremes(record: records.RunRecord) -> dict[str, str]:

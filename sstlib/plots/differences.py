@@ -35,10 +35,11 @@ def scores_above(rows: pd.DataFrame, floor: float, title: str = "") -> Figure:
 
 @styled
 def paired_differences(rows: pd.DataFrame, title: str = "") -> Figure:
-    """Paired difference (points) of each claim with the interval at the level of its decision; the line is none.
+    """Paired difference (points) of each claim with the interval at the level of its decision, and its verdict; the
+    line is none.
 
     Args:
-        rows: claim, mean, low, high and verdict.
+        rows: claim, mean, low, high and verdict; NaN where runs are missing.
     """
     drawing = figure(0.9 + 0.35 * len(rows))
     axes = drawing.subplots()
@@ -49,6 +50,8 @@ def paired_differences(rows: pd.DataFrame, title: str = "") -> Figure:
         axes.annotate(row["verdict"], (1, place), xycoords=("axes fraction", "data"), xytext=(6, 0),
                       textcoords="offset points", va="center")
     axes.set(xlabel="difference (points)", ylabel="", ylim=(len(rows) - 0.4, -0.6), title=title)
+    if rows["mean"].isna().all():
+        axes.set(xlim=(-10, 10))
     axes.grid(axis="x")
     return drawing
 

@@ -87,17 +87,16 @@ def _real_frames() -> str | None:
 
 
 def _occlusion() -> str | None:
-    from sstlib.experiments import evidence, plans
+    from sstlib.experiments import evidence
 
-    base = plans.read().records()["base"]
-    if not base:
+    rows = evidence.releases()
+    if rows.empty:
         return None
-    rows = evidence.passages(base)
-    parts = " and ".join(f"**{row['loss (95%)']}** by {row['hidden for']} hidden frames" for _, row in rows.iterrows()
-                         if row["what"] == evidence.PREDICTIONS)
-    return ("Occlusions cost: an object's J&F in its first whole frames after it was hidden, against the same scene "
-            f"without an occlusion (SST-Occlusion 2, 95% interval over seeds and scenes): {parts} for the base that "
-            f"variants are compared on ({len(base)} seeds).")
+    networks = rows[~rows["what"].isin([evidence.COPIED, evidence.NOTHING])]
+    listed = ", ".join(f"{row['what']} **{row['loss (95%)']}** by {row['hidden for']} hidden frames"
+                       for _, row in networks.iterrows())
+    return ("What an occlusion costs: points of an object's J&F in its first whole frames after it was hidden, against "
+            f"the same scene without an occlusion (SST-Occlusion 2, 95% interval over scenes): {listed}.")
 
 
 def _ablations() -> str | None:
