@@ -2,6 +2,7 @@
 that are whole or absent.
 """
 
+import mimetypes
 import os
 import subprocess
 import tempfile
@@ -116,7 +117,7 @@ def refuse_inputs(outputs: Mapping[str, Path | str | None], inputs: Iterable[Pat
         inputs: files and folders that it reads; None is none.
 
     Raises:
-        ValueError: an output is an input, or another output.
+        ValueError: an output is an input, a picture among those of a folder that is read, or another output.
     """
     sources = {_identity(Path(path)): path for path in inputs if path is not None}
     targets: dict[object, str] = {}
@@ -126,6 +127,10 @@ def refuse_inputs(outputs: Mapping[str, Path | str | None], inputs: Iterable[Pat
         identity = _identity(Path(path))
         if identity in sources:
             raise ValueError(f"{name} would write to {path}, which is read ({sources[identity]}); write elsewhere")
+        folder = _identity(Path(path).parent)
+        if folder in sources and (mimetypes.guess_type(path)[0] or "").startswith("image/"):
+            raise ValueError(f"{name} would put {path} among the pictures of {sources[folder]}, which are read; write "
+                             "elsewhere")
         if identity in targets:
             raise ValueError(f"{name} and {targets[identity]} would both write to {path}; give each its own")
         targets[identity] = name
@@ -133,8 +138,9 @@ def refuse_inputs(outputs: Mapping[str, Path | str | None], inputs: Iterable[Pat
 
 def _identity(path: Path) -> object:
     """What a path leads to: the file itself where there is one, else the place."""
+    place = path.resolve()  # of folder/.., too, where the folder is not there yet and will be made
     try:
-        status = path.stat()
+        status = place.stat()
     except OSError:
-        return path.resolve()
+        return place
     return status.st_dev, status.st_ino

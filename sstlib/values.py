@@ -234,10 +234,13 @@ def require_place(path: Path | str, folder: bool = False) -> Path:
     """A path at which a file (or a folder) can be written, checked before there is anything to write.
 
     Raises:
-        ValueError: a folder stands where a file shall be, or a file where a folder; names it.
+        ValueError: a folder stands where a file shall be, or a file where a folder, or it means what is there only once
+            folders are made that it leads through and back; names it.
         PermissionError: the nearest folder that is there cannot be written into.
     """
     path = Path(path)
+    if ".." in path.parts and path.resolve().exists() and not path.exists():
+        raise ValueError(f"{path} leads through a folder that is not there, to {path.resolve()}; name that")
     if path.exists() and path.is_dir() != folder:
         raise ValueError(f"{path} is a {'file; expected a folder' if folder else 'folder; expected a file'} to write; "
                          "name another place")

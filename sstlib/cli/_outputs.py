@@ -62,7 +62,7 @@ def exports(text: str) -> list[str]:
     return names
 
 
-def checked(arguments: argparse.Namespace, sequence: Sequence, inputs: Iterable[Path | str]) -> list[Path]:
+def checked(arguments: argparse.Namespace, sequence: Sequence, inputs: Iterable[Path | str | None]) -> list[Path]:
     """What an earlier run left in the folder and this one will not replace, to be removed.
 
     Raises:
@@ -103,7 +103,7 @@ def checked(arguments: argparse.Namespace, sequence: Sequence, inputs: Iterable[
     return [path for path in stale if path.name not in foreign]
 
 
-def _single(arguments: argparse.Namespace, inputs: Iterable[Path | str]) -> dict[str, Path | None]:
+def _single(arguments: argparse.Namespace, inputs: Iterable[Path | str | None]) -> dict[str, Path | None]:
     """The files that options name, by option. One preview may follow another.
 
     Raises:

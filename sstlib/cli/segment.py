@@ -87,7 +87,7 @@ def segment(arguments: argparse.Namespace, device: str) -> _videos.Outcome:
     frames = _runs.chosen(sequence, arguments)
     files = _masks.named_files(arguments, sequence, frames)
     before = _runs.interrupted_state(arguments.out, arguments.resume, device) if arguments.out else None
-    sources = [arguments.video, arguments.weights, *filter(None, [arguments.mask]), *files.values()]
+    sources = [arguments.video, arguments.weights, arguments.mask, arguments.corrections, *files.values()]
     stale = _outputs.checked(_videos.replacing(arguments, before), frames, sources)
     clip, notes = _masks.read(arguments, sequence, frames, files)
     print(*notes, sep="\n", flush=True)
