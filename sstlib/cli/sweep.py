@@ -66,10 +66,11 @@ def _planned(arguments: argparse.Namespace) -> int:
 
     others = {"NAME": arguments.names, "--base": arguments.base, "--seeds": arguments.seeds, "--steps": arguments.steps,
               "--seed": arguments.seed, "--fresh": arguments.fresh,
-              "--device": arguments.device, "--scheduler": arguments.scheduler}
+              "--device": arguments.device, "--scheduler": arguments.scheduler,
+              "--only": arguments.only if arguments.list else None}
     if given := [name for name, value in others.items() if value not in (None, [], False)]:
-        raise ValueError(f"--plan says what is run, so {', '.join(given)} cannot go with it; --list, --only and "
-                         "--jobs can")
+        raise ValueError(f"--plan says what is run, so {', '.join(given)} cannot go with it; --list, or "
+                         "--only and --jobs, can")
     plan = plans.read(arguments.plan or None)
     if arguments.list:
         print(plans.summary(plan))
