@@ -111,8 +111,8 @@ def read(given: Path | str | None = None) -> Plan:
     committed = [root / "results" / "plans" / f"{EVIDENCE}.json" for root in (paths.ROOT, Path(__file__).parents[2])]
     path = Path(given or next((place for place in committed if place.is_file()), committed[0]))
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such plan; the committed one is results/plans/{EVIDENCE}.json of a clone of "
-                                "the repository")
+        raise FileNotFoundError(f"{path}: no such plan; the committed one is results/plans/{EVIDENCE}.json of a clone "
+                                "of the repository")
     content = read_json(path)
     try:
         return dataclasses.replace(_plan(content), source=str(given or ""))

@@ -50,8 +50,6 @@ def paired_differences(rows: pd.DataFrame, title: str = "") -> Figure:
         axes.annotate(row["verdict"], (1, place), xycoords=("axes fraction", "data"), xytext=(6, 0),
                       textcoords="offset points", va="center")
     axes.set(xlabel="difference (points)", ylabel="", ylim=(len(rows) - 0.4, -0.6), title=title)
-    if rows["mean"].isna().all():
-        axes.set(xlim=(-10, 10))
     axes.grid(axis="x")
     return drawing
 

@@ -72,9 +72,10 @@ def _speed() -> str | None:
     chosen = rows[(rows["device"] == "cpu") & (rows["direction"] == "forward") & (rows["size"] == "S2")
                   & (rows["implementation"] == "native")].dropna(subset=["ratio_to_dense"])
     best = chosen.groupby("pattern")["ratio_to_dense"].max().sort_values(ascending=False)
-    listed = ", ".join(f"**{times:.0f} times** ({name.replace(', causal=True', '')})" for name, times in best.items())
-    return (f"On one processor thread sparse attention is so many times as fast as PyTorch's dense one: {listed}, "
-            "at 8 x 64 x 64 cells (S2).") if listed else None
+    listed = ", ".join(f"**{times:.0f} times** as fast ({name.replace(', causal=True', '')})"
+                       for name, times in best.items())
+    return ("Sparse attention beside PyTorch's dense attention, on one processor thread at 8 x 64 x 64 cells (S2): "
+            f"{listed}.") if listed else None
 
 
 def _real_frames() -> str | None:
