@@ -34,8 +34,8 @@ from sstlib.datasets.davis_compositions import (
 from sstlib.datasets.davis_occlusion_scenes import find_scenes
 from sstlib.digests import sha256
 from sstlib.paths import atomic_write
-from sstlib.shapes import Bool, UInt8
-from sstlib.video import Sequence, mask_image
+from sstlib.shapes import Bool
+from sstlib.video import LazySequence, Sequence, mask_image
 
 TITLE = "DAVIS-Occlusion"
 VERSION = 1
@@ -52,7 +52,7 @@ class Fingerprint(NamedTuple):
 
 
 @dataclass(frozen=True)
-class DavisOcclusionSequence:
+class DavisOcclusionSequence(LazySequence):
     """One clip: a scene at one length of the occlusion. Reads as any sequence; `amodal`: the target's full masks."""
 
     scene: Scene
@@ -75,18 +75,8 @@ class DavisOcclusionSequence:
         """
         return _held(self)
 
-    @property
-    def frame_names(self) -> list[str]:
-        return [f"{t:05d}" for t in range(FRAMES)]
-
     def __len__(self) -> int:
         return FRAMES
-
-    def frame(self, t: int) -> UInt8[np.ndarray, "height width 3"]:
-        return self.clip.frames[t]
-
-    def label(self, t: int) -> UInt8[np.ndarray, "height width"] | None:
-        return self.clip.labels[t]
 
     @property
     def amodal(self) -> Bool[np.ndarray, "time height width"]:

@@ -21,9 +21,8 @@ from PIL import Image
 from sstlib.datasets import davis
 from sstlib.digests import sha256
 from sstlib.paths import atomic_write
-from sstlib.shapes import UInt8
 from sstlib.synthetic import Clip, ClipSpec, render
-from sstlib.video import Sequence, mask_image
+from sstlib.video import LazySequence, Sequence, mask_image
 
 TITLE = "SST-Occlusion"
 VERSION = 1
@@ -48,7 +47,7 @@ RESOLUTION = "480p"  # official DAVIS tools look in no other folder; the frames 
 
 
 @dataclass(frozen=True)
-class OcclusionSequence:
+class OcclusionSequence(LazySequence):
     """One clip of the benchmark: where it lies on which axis, and its full truth as `clip`."""
 
     name: str
@@ -66,18 +65,8 @@ class OcclusionSequence:
         """
         return _rendered(self)
 
-    @property
-    def frame_names(self) -> list[str]:
-        return [f"{t:05d}" for t in range(len(self))]
-
     def __len__(self) -> int:
         return self.spec.frames
-
-    def frame(self, t: int) -> UInt8[np.ndarray, "height width 3"]:
-        return self.clip.frames[t]
-
-    def label(self, t: int) -> UInt8[np.ndarray, "height width"] | None:
-        return self.clip.labels[t]
 
 
 def open_split(name: str, split: str, folder: Path | None) -> list[Sequence]:

@@ -18,10 +18,10 @@ import numpy as np
 from sstlib.datasets.sst_occlusion import fingerprint, held_to
 from sstlib.digests import sha256
 from sstlib.paths import atomic_write
-from sstlib.shapes import Bool, UInt8
+from sstlib.shapes import Bool
 from sstlib.synthetic import Clip, ClipSpec
 from sstlib.synthetic.paired import FRAMES, LENGTHS, PairedScene, find_scene
-from sstlib.video import Sequence
+from sstlib.video import LazySequence, Sequence
 
 VERSION = 2
 MANIFEST = Path(__file__).with_name("sst_occlusion_2.json")
@@ -30,7 +30,7 @@ TARGET = 1  # label of the object that is hidden
 
 
 @dataclass(frozen=True)
-class PairedSequence:
+class PairedSequence(LazySequence):
     """One clip: a scene of the benchmark at one length of the occlusion."""
 
     scene: PairedScene
@@ -50,18 +50,8 @@ class PairedSequence:
         """
         return _rendered(self)
 
-    @property
-    def frame_names(self) -> list[str]:
-        return [f"{t:05d}" for t in range(len(self))]
-
     def __len__(self) -> int:
         return self.scene.spec.frames
-
-    def frame(self, t: int) -> UInt8[np.ndarray, "height width 3"]:
-        return self.clip.frames[t]
-
-    def label(self, t: int) -> UInt8[np.ndarray, "height width"] | None:
-        return self.clip.labels[t]
 
     @property
     def amodal(self) -> Bool[np.ndarray, "time height width"]:

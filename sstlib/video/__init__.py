@@ -15,10 +15,10 @@ from sstlib.video.masks import (
     write_picture,
 )
 from sstlib.video.pictures import FRAME_SUFFIXES, images, is_picture, name_order, picture_size, read_frame
-from sstlib.video.sequences import VOID, ArraySequence, FolderSequence, Sequence, overlay
+from sstlib.video.sequences import VOID, ArraySequence, FolderSequence, LazySequence, Sequence, overlay
 
 __all__ = [
-    "FRAME_SUFFIXES", "VOID", "ArraySequence", "FolderSequence", "Reading", "Sequence", "areas", "images", "is_picture",
-    "mask_image", "name_order", "overlay", "palette", "picture_size", "read_frame", "read_mask", "reading_of",
-    "write_mask", "write_picture", "is_signed"
+    "FRAME_SUFFIXES", "VOID", "ArraySequence", "FolderSequence", "LazySequence", "Reading", "Sequence", "areas",
+    "images", "is_picture", "is_signed", "mask_image", "name_order", "overlay", "palette", "picture_size",
+    "read_frame", "read_mask", "reading_of", "write_mask", "write_picture",
 ]

@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -73,6 +73,31 @@ class ArraySequence:
 
     def label(self, t: int) -> UInt8[np.ndarray, "height width"] | None:
         return self.labels.get(range(len(self))[t])
+
+
+class LazySequence:
+    """The part that sequences have in common whose clip is made when a frame is asked for.
+
+    Attributes:
+        clip: the subclass's property, with `frames` and `labels`, arrays of equal length.
+    """
+
+    clip: Any
+
+    @property
+    def frame_names(self) -> list[str]:
+        """DAVIS's names, by number."""
+        return [f"{t:05d}" for t in range(len(self))]
+
+    def __len__(self) -> int:
+        """Known without the clip."""
+        raise NotImplementedError
+
+    def frame(self, t: int) -> UInt8[np.ndarray, "height width 3"]:
+        return self.clip.frames[t]
+
+    def label(self, t: int) -> UInt8[np.ndarray, "height width"] | None:
+        return self.clip.labels[t]
 
 
 class FolderSequence:
