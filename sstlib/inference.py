@@ -12,12 +12,12 @@ from torch import Tensor
 
 from sstlib import video
 from sstlib.config import ModelConfig
-from sstlib.fields import require
+from sstlib.config.fields import require
+from sstlib.config.values import Number, Whole
 from sstlib.model import Features, Memory, Propagator
+from sstlib.model.fast.threads import shared_cores
 from sstlib.model.presence import presence_and_doubt
 from sstlib.shapes import Float, Shaped, UInt8
-from sstlib.threads import shared_cores
-from sstlib.values import Number, Whole
 
 LARGEST_ID = 254  # 255 is void
 AGGREGATIONS = ("naive", "hard", "soft")

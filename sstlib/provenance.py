@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sstlib import __version__, paths
-from sstlib.digests import sha256
+from sstlib.paths.digests import sha256
 
 LIBRARIES = ("torch", "numpy", "matplotlib", "pandas")
 SHOWING = ("anatomy", "benchmarks", "cli", "experiments", "explorers", "movies", "plots", "reproduction", "statistics")

@@ -13,7 +13,7 @@ from torch import nn
 
 from sstlib import paths
 from sstlib.config import ModelConfig
-from sstlib.values import Whole, parse_json
+from sstlib.config.values import Whole, parse_json
 
 SUFFIX = ".safetensors"
 HUB_FILE = f"model{SUFFIX}"  # its name in a repository of the Hugging Face hub

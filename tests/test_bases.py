@@ -9,6 +9,7 @@ import pytest
 from sstlib import paths, provenance
 from sstlib.cli import main
 from sstlib.config import MODELS, RunConfig
+from sstlib.config.presets import PRESETS
 from sstlib.experiments import RunRecord, bases, records, trials
 from sstlib.experiments import execute as execution
 from sstlib.experiments.bases import Base
@@ -18,7 +19,6 @@ from sstlib.model import build
 from sstlib.reproduction import runs as tasks
 from sstlib.reproduction.runs import visible
 from sstlib.synthetic import ClipSpec, render
-from sstlib.training.presets import PRESETS
 from sstlib.video import ArraySequence
 
 COMMAND = ["sweep", "history", "--base", "evidence", "--seeds", "2"]

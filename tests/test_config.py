@@ -11,10 +11,10 @@ import torch
 from sstlib import weights
 from sstlib.cli import main
 from sstlib.config import MODELS, DataConfig, ModelConfig, RunConfig, TrainingConfig
-from sstlib.fields import kinds
+from sstlib.config.fields import kinds
+from sstlib.config.values import Flag, Kind, Number, OneOf, Text, Texts, Whole
 from sstlib.model import build
 from sstlib.training import checkpoint
-from sstlib.values import Flag, Kind, Number, OneOf, Text, Texts, Whole
 
 PARTS = {"model": ModelConfig, "training": TrainingConfig, "data": DataConfig}
 FIELDS = [(part, name, kind) for part, config in PARTS.items() for name, kind in kinds(config).items()]

@@ -95,8 +95,8 @@ def test_configurations(tmp_path, monkeypatch, capsys):
 
 
 def test_every_configuration_that_is_taken_makes_a_network_or_says_why_not():
-    from sstlib.fields import kinds
-    from sstlib.values import Flag, OneOf, Whole
+    from sstlib.config.fields import kinds
+    from sstlib.config.values import Flag, OneOf, Whole
 
     built = 0
     for seed in range(150):
@@ -231,7 +231,7 @@ def test_records_of_notebooks(tmp_path):
     stamp = {"fingerprint": "one", "parameters": {}, "commit": "0", "versions": {}}
     task = Task("one", ("none",), tmp_path / "one.ipynb", tmp_path / "one.json", tmp_path / "one.log", stamp=stamp)
     task.output.write_text("{}")
-    from sstlib.digests import sha256
+    from sstlib.paths.digests import sha256
 
     whole = stamp | {"finished": "2026-01-01T00:00:00Z", "seconds": 1.0, "digest": sha256(task.output)}
     for seed in range(100):

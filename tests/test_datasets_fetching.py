@@ -11,7 +11,7 @@ import pytest
 
 from sstlib import cli
 from sstlib.datasets import fetching
-from sstlib.downloads import download
+from sstlib.paths.downloads import download
 
 CONTENT = np.random.default_rng(0).integers(0, 256, 5000, np.uint8).tobytes()
 

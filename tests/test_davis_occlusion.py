@@ -203,6 +203,6 @@ def test_scenes_of_the_real_one_hide_their_target_for_just_so_long():
 
 
 def test_validation_scenes_are_of_sequences_that_no_recipe_trains_on():
-    from sstlib.training.presets import HELD_OUT
+    from sstlib.config.presets import HELD_OUT
 
     assert davis_compositions.HELD_OUT == HELD_OUT

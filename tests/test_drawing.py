@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sstlib import prompts, video
+from sstlib import video
 from sstlib.drawing import Annotator
 from sstlib.drawing.drawn import MOST_CHANGES, Annotations, labels_of, mask_bytes
-from sstlib.video import ArraySequence
+from sstlib.video import ArraySequence, prompts
 
 SIZE = HEIGHT, WIDTH = 7, 11
 

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from pycocotools import mask as coco
 
-from sstlib.labeltools import coco_mask, read_labels
+from sstlib.video.labeltools import coco_mask, read_labels
 
 SIZE = HEIGHT, WIDTH = 40, 60
 ONE, TWO = np.zeros(SIZE, bool), np.zeros(SIZE, bool)

@@ -9,15 +9,13 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "sstlib"
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 FLOORS = (  # a room imports only rooms of floors before its own
-    ("digests", "entries", "paths", "products", "pytorch", "shapes", "threads", "values"),
-    ("connectivity", "downloads", "fields", "native", "networks", "provenance", "statistics"),
-    ("attention", "config", "metrics", "routes"),
-    ("releases",),
-    ("lookups", "model", "synthetic", "video"),
-    ("anatomy",),
-    ("inference", "labeltools", "movies", "plots", "prompts", "weights"),
-    ("datasets", "explorers", "sessions"),
-    ("evaluation", "exports", "training"),
+    ("config", "paths", "shapes"),
+    ("connectivity", "native", "provenance", "releases", "statistics", "synthetic"),
+    ("attention", "metrics"),
+    ("model", "routes", "video"),
+    ("anatomy", "inference", "movies", "weights"),
+    ("datasets", "plots", "sessions"),
+    ("evaluation", "explorers", "exports", "training"),
     ("benchmarks", "drawing", "experiments"),
     ("reproduction",),
     ("cli",),

@@ -10,7 +10,7 @@ import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image
 
-from sstlib import explorers, lookups, routes
+from sstlib import explorers, routes
 from sstlib.attention import sparse_attention
 from sstlib.attention.affinity import KINDS
 from sstlib.config import ModelConfig
@@ -20,6 +20,7 @@ from sstlib.model import build
 from sstlib.movies import open_clip
 from sstlib.plots import png
 from sstlib.plots.heat import GAP, frame_under
+from sstlib.routes import lookups
 from sstlib.video import ArraySequence, write_mask
 
 SIZE = (3, 5, 7)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sstlib.metrics.occlusion import score_occlusion, summarize_occlusion
+from sstlib.evaluation.occlusion import score_occlusion, summarize_occlusion
 
 HEIGHT, WIDTH = 11, 23
 

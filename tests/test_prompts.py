@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from sstlib import prompts
 from sstlib.cli import main, one_line
+from sstlib.video import prompts
 
 SIZE = (120, 160)
 

@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch.autograd import forward_ad
 
-from sstlib import pytorch
 from sstlib.attention import flex, sparse_attention
 from sstlib.attention.plan import plan
 from sstlib.connectivity import Dense, Grid, Local, Strided
+from sstlib.connectivity.unions import Size
 from sstlib.model.fast import Convolution3
-from sstlib.products import Size
+from sstlib.native import pytorch
 
 PACKAGE = Path(pytorch.__file__).parent
 SOURCES = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "pytorch.py")

@@ -18,24 +18,24 @@ from sstlib.attention import choice, explain, implementations, portable, sparse_
 from sstlib.benchmarks import BENCHMARKS, Benchmark, attention, costs
 from sstlib.cli import main
 from sstlib.config import MODELS, RunConfig, TrainingConfig
+from sstlib.config.entries import Registry
+from sstlib.config.networks import BACKBONES, METHODS, Backbone, Method
+from sstlib.config.values import Whole
 from sstlib.connectivity import Local
 from sstlib.datasets import DATASETS, DataSet, samples, sst_occlusion
 from sstlib.datasets.registry import tree
-from sstlib.entries import Registry
 from sstlib.evaluation import folders
 from sstlib.experiments import SWEEPS, RunRecord, evidence, findings, plans, records, run, tables
 from sstlib.experiments.sweeps import SEEDS, VARIANTS, Variant
 from sstlib.metrics import METRICS, Metric
 from sstlib.model import Propagator, build
 from sstlib.model.layers import Levels
-from sstlib.networks import BACKBONES, METHODS, Backbone, Method
 from sstlib.plots.architecture import architecture
 from sstlib.plots.curves import score_by_occlusion, sequence_bars, spreads
 from sstlib.plots.differences import scores_above
 from sstlib.provenance import provenance
 from sstlib.training import loop
 from sstlib.training.checkpoint import write_curve
-from sstlib.values import Whole
 from sstlib.video import write_mask
 
 

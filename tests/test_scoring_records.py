@@ -10,8 +10,8 @@ import pytest
 from sstlib import paths, weights
 from sstlib.config import named_model
 from sstlib.experiments import execute, records, validation
-from sstlib.metrics import bootstrap
 from sstlib.model import build
+from sstlib.statistics.uncertainty import bootstrap
 from sstlib.video import ArraySequence, read_mask
 
 NETWORK = build(named_model("sst-tiny"))

@@ -9,11 +9,11 @@ import torch
 from sstlib import paths, weights
 from sstlib.cli import main
 from sstlib.config import MODELS, DataConfig, RunConfig, TrainingConfig
+from sstlib.config.presets import HELD_OUT, PRESETS
 from sstlib.model import build
 from sstlib.provenance import provenance
 from sstlib.training import train
 from sstlib.training.loop import probe_masks
-from sstlib.training.presets import HELD_OUT, PRESETS
 from sstlib.training.start import first_network, freeze
 
 PHOTO = RunConfig(MODELS["sst-tiny"], TrainingConfig(steps=9, start="parts:sst-small,backbone:wheel"),

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from sstlib import inference, threads, weights
+from sstlib import inference, weights
+from sstlib.model.fast import threads
 
 LINUX = pytest.mark.skipif(threads.busy_seconds() is None, reason="the system does not say what other programs use")
 BUSY = "import time; end = time.perf_counter() + {}\nwhile time.perf_counter() < end: pass"

@@ -20,11 +20,11 @@ from sstlib import paths, weights
 from sstlib.benchmarks import training as profiling
 from sstlib.cli import main
 from sstlib.config import MODELS, DataConfig, RunConfig, TrainingConfig
+from sstlib.config.presets import read_config
 from sstlib.datasets import samples as training_data
 from sstlib.model import SST, STM
 from sstlib.model.resnet import ResNet
 from sstlib.training import Diverged, Stopped, checkpoint, loop, schedule, train
-from sstlib.training.presets import read_config
 from sstlib.training.processes import Place, Positions
 
 CONFIG = RunConfig(MODELS["sst-tiny"],

@@ -6,8 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from sstlib.metrics import bootstrap, paired_comparison
-from sstlib.statistics.uncertainty import sign_test
+from sstlib.statistics.uncertainty import bootstrap, paired_comparison, sign_test
 
 
 def named(values) -> dict[str, list[float]]:

@@ -16,10 +16,10 @@ import numpy
 import torch
 from torch import Tensor
 
-from sstlib import pytorch
 from sstlib.attention.affinity import INFINITY, Ranking
 from sstlib.attention.softmax import LN2, LOG2E, gradients, room, scores, weighed, wide
 from sstlib.connectivity import Connectivity, Local, Size, Strided
+from sstlib.native import pytorch
 
 GATHERED = 1 << 18  # floats of gathered keys at a time, where a fused kernel holds the scores: 1 MB, too
 # Height and width of a Local tile: a smaller one has fewer useless keys, a larger one better matrix products

@@ -14,9 +14,9 @@ from torch import Tensor
 from sstlib.attention import flex, general, kernels, portable, reference
 from sstlib.attention.plan import computed
 from sstlib.attention.triton import tiles
+from sstlib.config.entries import Registry
 from sstlib.connectivity import Connectivity, pairs_of_last
-from sstlib.entries import Registry
-from sstlib.products import Size
+from sstlib.connectivity.unions import Size
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from typing import Any, no_type_check
 import torch
 from torch import Tensor
 
-from sstlib import pytorch
 from sstlib.connectivity import Connectivity, Dense, Grid, Local, Size, Strided
+from sstlib.native import pytorch
 
 SIDE = 8  # of a tile
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)

@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from sstlib import pytorch
 from sstlib.attention import affinity as affinities
 from sstlib.attention import choice, ops, portable
 from sstlib.connectivity import Connectivity, attended
+from sstlib.native import pytorch
 from sstlib.shapes import Float, Shaped
 
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)

@@ -19,7 +19,7 @@ from sstlib.attention.plan import Chunk, chunks, plan
 from sstlib.attention.reference import affinities
 from sstlib.attention.softmax import LN2, LOG2E, gradients, room, scores, weights, wide
 from sstlib.connectivity import Connectivity
-from sstlib.products import Size
+from sstlib.connectivity.unions import Size
 
 NEVER = -1e30  # a score of no weight whose derivatives are numbers, as those of -inf are not
 

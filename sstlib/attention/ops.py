@@ -13,11 +13,12 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
-from sstlib import connectivity, pytorch
+from sstlib import connectivity
 from sstlib.attention import affinity as affinities
 from sstlib.attention import choice, general
 from sstlib.attention.affinity import Wanted
 from sstlib.connectivity import PATTERNS, Connectivity
+from sstlib.native import pytorch
 
 TENSORS = "Tensor query, Tensor key, Tensor value"
 HOW = "str pattern, float scale, str implementation"

@@ -1,4 +1,4 @@
-"""Blocks of queries and keys that cover any union of products of per-axis relations (connectivity.py).
+"""Blocks of queries and keys that cover any union of products of per-axis relations (connectivity/unions.py).
 
 The union is split into products that share no pair. In each, queries with the same keys along an axis belong together,
 and those with nearly the same are joined while few useless pairs come in; three such groups, one an axis, make a block
@@ -14,10 +14,10 @@ import numpy
 import torch
 from torch import Tensor
 
-from sstlib import pytorch
 from sstlib.attention.affinity import INFINITY
 from sstlib.connectivity import Connectivity, attended
-from sstlib.products import Size, disjoint
+from sstlib.connectivity.unions import Size, disjoint
+from sstlib.native import pytorch
 
 WASTE = 1.5  # pairs along an axis, to those that are related, up to which queries share their keys
 FEW = 6  # shapes of groups along an axis that stay apart; more are padded, so that there are fewer calls

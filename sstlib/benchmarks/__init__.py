@@ -9,8 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from sstlib.entries import Registry, lazily
-from sstlib.values import LARGEST, Whole
+from sstlib.config.entries import Registry, lazily
+from sstlib.config.values import LARGEST, Whole
 
 Record = dict[str, Any]
 SIZES = ["S1", "S2", "S3", "S4", "growth", "memory"]

@@ -15,13 +15,13 @@ from sstlib.benchmarks import frames as stages
 from sstlib.benchmarks import scoring as scorers
 from sstlib.benchmarks import training as steps
 from sstlib.config import named_model
+from sstlib.config.presets import read_config
+from sstlib.config.values import Fields, read_json, shown
 from sstlib.connectivity import parse
 from sstlib.datasets import open_dataset
 from sstlib.model import build
 from sstlib.native import keep_freed_memory
 from sstlib.provenance import provenance
-from sstlib.training.presets import read_config
-from sstlib.values import Fields, read_json, shown
 
 # What a row to merge with must have
 ROW = ("part", "size", "pattern", "implementation", "direction", "milliseconds", "ratio_to_dense")

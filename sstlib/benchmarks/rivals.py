@@ -6,9 +6,9 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
-from sstlib import pytorch
 from sstlib.attention import flex as fused
 from sstlib.connectivity import Local
+from sstlib.native import pytorch
 
 
 def gather_index(mask: Tensor) -> tuple[Tensor, Tensor]:

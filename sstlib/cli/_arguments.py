@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from sstlib.values import LARGEST, Kind, Number, Whole, require_place
+from sstlib.config.values import LARGEST, Kind, Number, Whole, require_place
 
 MOST = 1024  # threads or processes
 

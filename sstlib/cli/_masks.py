@@ -53,7 +53,7 @@ def require_objects(arguments: argparse.Namespace) -> None:
 
 def from_tool(path: Path) -> bool:
     """Whether a mask is a file of a labeling tool, or a folder of such files alone."""
-    from sstlib.labeltools import SUFFIXES
+    from sstlib.video.labeltools import SUFFIXES
 
     if not path.is_dir():
         return path.suffix.lower() in SUFFIXES
@@ -67,8 +67,8 @@ def labeled(path: Path, at: int | None, sequence: Sequence, frames: Sequence) ->
     Raises:
         ValueError: a mask of no frame, or of another size.
     """
-    from sstlib.labeltools import read_labels
     from sstlib.sessions import Clip, size_of
+    from sstlib.video.labeltools import read_labels
 
     content, size = read_labels(path), size_of(frames)
     if content.size != size:

@@ -8,8 +8,8 @@ from typing import Any
 from PIL import Image
 
 from sstlib.cli import _arguments
+from sstlib.config.values import require_place
 from sstlib.paths import refuse_inputs
-from sstlib.values import require_place
 from sstlib.video import Sequence, is_picture, is_signed
 
 LISTED = 6  # files that are named one by one

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from sstlib.cli import _arguments
-from sstlib.values import Number
+from sstlib.config.values import Number
 
 NUMBERS = {"box": "[NAME=]X,Y,WIDTH,HEIGHT", "points": "[NAME=]X,Y", "polygon": "[NAME=]X,Y"}
 MOST = 254  # objects
@@ -78,7 +78,7 @@ def labels_of(frame: np.ndarray, entries: Sequence[tuple]) -> tuple[np.ndarray, 
     Raises:
         ValueError: a prompt that gives no mask, by its object.
     """
-    from sstlib import prompts
+    from sstlib.video import prompts
 
     labels, ids = np.zeros(frame.shape[:2], np.uint8), _numbered([name for _, name, *_ in entries])
     for (kind, name, wanted, excluded), identity in zip(entries, ids):

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from sstlib.cli import _arguments
-from sstlib.values import require_place
+from sstlib.config.values import require_place
 
 HELP = "draw masks on a video in the browser (JupyterLab), carry them through it, correct and export them"
 NOTEBOOK = "annotate.ipynb"

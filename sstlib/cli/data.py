@@ -104,9 +104,9 @@ def _list_photographs() -> None:
 
 
 def _fetch(arguments: argparse.Namespace) -> int:
+    from sstlib.config.values import require_place
     from sstlib.datasets import fetching
-    from sstlib.downloads import download, verified
-    from sstlib.values import require_place
+    from sstlib.paths.downloads import download, verified
 
     origin = DATASETS.find(arguments.name)
     if origin.folder is None:
@@ -136,8 +136,8 @@ def _fetch(arguments: argparse.Namespace) -> int:
 def _occlusion(arguments: argparse.Namespace) -> int:
     from tqdm import tqdm
 
+    from sstlib.config.values import require_place
     from sstlib.datasets import davis_occlusion, sst_occlusion
-    from sstlib.values import require_place
 
     made = {"occlusion": sst_occlusion, "davis-occlusion": davis_occlusion}[arguments.action]
 
@@ -181,8 +181,8 @@ def _submission(arguments: argparse.Namespace) -> int:
 
 def _speed(arguments: argparse.Namespace) -> int:
     from sstlib.benchmarks import rendering as speed
+    from sstlib.config.presets import read_config
     from sstlib.paths import atomic_write, refuse_inputs
-    from sstlib.training.presets import read_config
 
     refuse_inputs({"--json": arguments.json}, [arguments.preset])
     record = speed.measure(read_config(arguments.preset), arguments.device, arguments.clips)

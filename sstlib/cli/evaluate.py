@@ -9,8 +9,9 @@ from pathlib import Path
 from sstlib.cli import _arguments
 from sstlib.datasets import DATASETS
 from sstlib.evaluation import MISSING, Evaluation, compare, evaluate, evaluate_on, youtube_groups
-from sstlib.metrics import METRICS, PROTOCOLS, Interval
+from sstlib.metrics import METRICS, PROTOCOLS
 from sstlib.paths import refuse_inputs
+from sstlib.statistics.uncertainty import Interval
 
 HELP = "score predicted masks against annotations: region similarity J and contour accuracy F"
 SHOWN = 8

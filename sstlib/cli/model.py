@@ -51,9 +51,9 @@ def run(arguments: argparse.Namespace) -> int:
         print(*_listed(), sep="\n")
         return 0
     from sstlib.anatomy import anatomy
+    from sstlib.config.values import require_place
     from sstlib.paths import refuse_inputs
     from sstlib.provenance import processor, provenance
-    from sstlib.values import require_place
 
     if arguments.json not in (None, "-"):
         require_place(arguments.json)

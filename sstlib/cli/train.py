@@ -45,9 +45,9 @@ def run(arguments: argparse.Namespace) -> int:
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")
     import torch
 
+    from sstlib.config.presets import read_config
     from sstlib.native import keep_freed_memory
     from sstlib.training import Diverged, Stopped, train
-    from sstlib.training.presets import read_config
 
     keep_freed_memory()
     if arguments.threads:

@@ -32,8 +32,8 @@ from sstlib.datasets.davis_compositions import (
     material,
 )
 from sstlib.datasets.davis_occlusion_scenes import find_scenes
-from sstlib.digests import sha256
 from sstlib.paths import atomic_write
+from sstlib.paths.digests import sha256
 from sstlib.shapes import Bool
 from sstlib.video import LazySequence, Sequence, mask_image
 

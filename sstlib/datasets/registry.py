@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sstlib import paths
+from sstlib.config.entries import Registry, lazily
 from sstlib.datasets.folder import open_folder
-from sstlib.entries import Registry, lazily
 from sstlib.video import Sequence
 
 Opener = Callable[[str, str, Path | None], list[Sequence]]

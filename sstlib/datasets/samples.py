@@ -11,12 +11,12 @@ from PIL import Image
 from torch import Tensor
 
 from sstlib.config import DataConfig
+from sstlib.config.values import Number
 from sstlib.datasets import augmentation, composing
 from sstlib.datasets.photographs import open_photographs
 from sstlib.datasets.registry import open_dataset
 from sstlib.shapes import Float, Int, UInt8
 from sstlib.synthetic import Clip, ClipSpec, random_spec, render_batch
-from sstlib.values import Number
 from sstlib.video import Sequence
 
 LEAST_VISIBLE = 0.001  # share of the reference frame that an object must cover to be asked for

@@ -19,8 +19,8 @@ import numpy as np
 from PIL import Image
 
 from sstlib.datasets import davis
-from sstlib.digests import sha256
 from sstlib.paths import atomic_write
+from sstlib.paths.digests import sha256
 from sstlib.synthetic import Clip, ClipSpec, render
 from sstlib.video import LazySequence, Sequence, mask_image
 

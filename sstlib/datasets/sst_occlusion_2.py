@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from sstlib.datasets.sst_occlusion import fingerprint, held_to
-from sstlib.digests import sha256
 from sstlib.paths import atomic_write
+from sstlib.paths.digests import sha256
 from sstlib.shapes import Bool
 from sstlib.synthetic import Clip, ClipSpec
 from sstlib.synthetic.paired import FRAMES, LENGTHS, PairedScene, find_scene

@@ -12,10 +12,9 @@ import numpy as np
 import traitlets
 from PIL import Image
 
-from sstlib import prompts
 from sstlib.drawing.drawn import Annotations, labels_of, mask_bytes
 from sstlib.shapes import Shaped, UInt8
-from sstlib.video import Sequence, is_signed, overlay, read_mask, write_mask
+from sstlib.video import Sequence, is_signed, overlay, prompts, read_mask, write_mask
 
 RATE = 12.0  # frames a second, where a clip has none of its own
 STATIC = 640  # pixels; width of the picture that stands where no widget can

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from sstlib.config.values import require_place
 from sstlib.drawing.annotator import Annotator
 from sstlib.drawing.propagation import Propagation
 from sstlib.exports import Exports, Overlay
@@ -18,7 +19,6 @@ from sstlib.paths import refuse_inputs
 from sstlib.sessions import Clip, MaskFolder, carry
 from sstlib.sessions.sentences import sentences
 from sstlib.shapes import Shaped, UInt8
-from sstlib.values import require_place
 from sstlib.video import Sequence
 
 

@@ -12,10 +12,10 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from sstlib.digests import sha256
 from sstlib.evaluation.result import Evaluation
 from sstlib.metrics import METRICS, PROTOCOLS, Metric, Protocol, SequenceScore, SequenceScorer, counts, scores
 from sstlib.metrics.scores import FrameCounts, count_frame, object_ids, one_object, present
+from sstlib.paths.digests import sha256
 from sstlib.video import Reading, contents, images, is_picture, masks, png, read_mask, reading_of
 from sstlib.video.pictures import same_number
 

@@ -13,9 +13,10 @@ from sstlib.evaluation.folders import (
     evaluate,
     existing_folder,
 )
+from sstlib.evaluation.occlusion import score_occlusion, summarize_occlusion
 from sstlib.evaluation.predicted import PredictedClips
 from sstlib.evaluation.result import Evaluation
-from sstlib.metrics import PROTOCOLS, score_occlusion, score_sequence, summarize_occlusion
+from sstlib.metrics import PROTOCOLS, score_sequence
 
 
 def evaluate_on(dataset: str, predictions: str | Path, split: str | None = None, *, protocol: str | None = None,
@@ -55,7 +56,7 @@ def evaluate_clips(predictions: str | Path, split: str = "test", *, sequences: S
                    missing: str = "error", progress: bool = False, dataset: str = "sst-occlusion") -> Evaluation:
     """Scores a folder of SEQUENCE/FRAME.png against the clips of a split, which are rendered for it.
 
-    The result's `occlusion` holds `metrics.summarize_occlusion` over `all` clips and those of each value of an axis,
+    The result's `occlusion` holds `summarize_occlusion` over `all` clips and those of each value of an axis,
     where they lie on one.
 
     Raises:

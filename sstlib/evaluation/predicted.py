@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from sstlib.digests import sha256
 from sstlib.evaluation.folders import absent_noted, predicted_masks, scorer_code
 from sstlib.evaluation.result import Evaluation
+from sstlib.paths.digests import sha256
 from sstlib.shapes import UInt8
 from sstlib.video import Reading, read_mask, reading_of
 from sstlib.video import Sequence as Clip

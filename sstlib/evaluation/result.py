@@ -8,18 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from sstlib.metrics import (
-    METRICS,
-    Comparison,
-    Interval,
-    Protocol,
-    SequenceScore,
-    Statistics,
-    bootstrap,
-    paired_comparison,
-)
+from sstlib.metrics import METRICS, Protocol, SequenceScore, Statistics
 from sstlib.metrics.scores import averaged
 from sstlib.paths import atomic_write
+from sstlib.statistics.uncertainty import Comparison, Interval, bootstrap, paired_comparison
 
 
 def columns() -> list[tuple[str, str]]:

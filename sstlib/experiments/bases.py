@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sstlib.config import ModelConfig, RunConfig
+from sstlib.config.presets import read_config
 from sstlib.connectivity import Local, Strided, parse
 from sstlib.experiments import records, sweeps
 from sstlib.experiments.sweeps import EXPERIMENT, SWEEPS, Run
 from sstlib.provenance import computed_by
-from sstlib.training.presets import read_config
 
 PILOT = "pilot"  # the base alone: its spread over seeds says how many of them a comparison needs
 BEYOND = {  # variants that the short experiment does not have: changes of the model, sweep and label

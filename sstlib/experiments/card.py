@@ -9,14 +9,15 @@ import numpy as np
 
 from sstlib import paths, weights
 from sstlib.config import MODELS, ModelConfig, RunConfig
+from sstlib.config.networks import METHODS
 from sstlib.evaluation import dataset_masks, passages
 from sstlib.experiments import doubt, records, tables, validation
-from sstlib.metrics import bootstrap, region_similarity
-from sstlib.networks import METHODS
+from sstlib.metrics import region_similarity
 from sstlib.paths import atomic_write
 from sstlib.plots import jpeg, png
 from sstlib.plots.curves import reliability_curves, score_by_occlusion, side_by_side
 from sstlib.plots.extremes import Shown, sequences_in_outline
+from sstlib.statistics.uncertainty import bootstrap
 from sstlib.training.start import BACKBONE
 from sstlib.video import read_mask
 

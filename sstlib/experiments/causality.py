@@ -16,8 +16,9 @@ from sstlib.experiments import records, tables
 from sstlib.experiments.execute import summary
 from sstlib.experiments.validation import fingerprint
 from sstlib.inference import Segmenter, sharing_weights
-from sstlib.metrics import SequenceScorer, paired_comparison, region_similarity
+from sstlib.metrics import SequenceScorer, region_similarity
 from sstlib.provenance import provenance
+from sstlib.statistics.uncertainty import paired_comparison
 from sstlib.video import Sequence
 
 EXPERIMENT = "causality"

@@ -11,11 +11,12 @@ import numpy as np
 import torch
 
 from sstlib import paths
+from sstlib.evaluation.occlusion import score_occlusion, summarize_occlusion
 from sstlib.experiments import records, trials
 from sstlib.experiments.sweeps import BASE, EXPERIMENT, Run
 from sstlib.experiments.trials import summary
 from sstlib.inference import segment_sequence
-from sstlib.metrics import score_occlusion, score_sequence, summarize_occlusion
+from sstlib.metrics import score_sequence
 from sstlib.model import Propagator
 from sstlib.provenance import computed_by, provenance
 from sstlib.shapes import UInt8

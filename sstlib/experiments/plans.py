@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from sstlib import paths
+from sstlib.config.fields import require
+from sstlib.config.values import read_json
 from sstlib.experiments import bases, records
 from sstlib.experiments.bases import Base
 from sstlib.experiments.sweeps import SWEEPS, Run
-from sstlib.fields import require
 from sstlib.provenance import computed_by
 from sstlib.statistics.verdicts import LOOKS
-from sstlib.values import read_json
 
 EVIDENCE = "evidence"
 MEASURES = {"J&F": "J&F on DAVIS-2016 validation", "loss": "J&F that the target loses by an occlusion"}

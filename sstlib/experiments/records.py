@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from sstlib import paths
-from sstlib.fields import require
+from sstlib.config.fields import require
+from sstlib.config.values import Fields, Number, Text, Whole, read_json
 from sstlib.paths import atomic_write
-from sstlib.values import Fields, Number, Text, Whole, read_json
 
 KINDS = {"experiment": Text(), "variant": Text(), "seed": Whole()}  # the others are objects
 

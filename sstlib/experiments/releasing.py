@@ -10,11 +10,11 @@ import pandas as pd
 
 from sstlib import paths, weights
 from sstlib.config import RunConfig
+from sstlib.config.values import Fields, Number, Text, Whole, shown
 from sstlib.datasets import DATASETS, samples
 from sstlib.experiments.card import write_card
 from sstlib.paths import atomic_write, refuse_inputs
 from sstlib.training.start import BACKBONE, PARTS
-from sstlib.values import Fields, Number, Text, Whole, shown
 
 CURVE_ROWS = 300
 GENERATED, PHOTOGRAPHS = "generated", "photographs"  # beside the names of data sets

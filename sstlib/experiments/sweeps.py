@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from sstlib.config import DataConfig, ModelConfig, RunConfig, TrainingConfig
-from sstlib.entries import Registry
+from sstlib.config.entries import Registry
+from sstlib.config.networks import METHODS
 from sstlib.experiments import records
-from sstlib.networks import METHODS
 from sstlib.provenance import made_by
 
 EXPERIMENT = "short"  # short runs on generated clips, the same for every variant

@@ -13,17 +13,17 @@ import pandas as pd
 from tqdm import tqdm
 
 from sstlib import paths, weights
+from sstlib.config.values import Number, Whole, read_json
 from sstlib.datasets import DATASETS, Benchmark, open_dataset, sst_occlusion
-from sstlib.digests import sha256
 from sstlib.evaluation import Evaluation, evaluate_on
 from sstlib.experiments import records, trials
 from sstlib.experiments.execute import peak_megabytes, summary
 from sstlib.inference import segment_sequence
-from sstlib.metrics import bootstrap
 from sstlib.model import Propagator
 from sstlib.paths import atomic_write
+from sstlib.paths.digests import sha256
 from sstlib.provenance import provenance
-from sstlib.values import Number, Whole, read_json
+from sstlib.statistics.uncertainty import bootstrap
 from sstlib.video import Sequence, write_mask
 
 
@@ -193,7 +193,7 @@ def _percent(share: float | None) -> float:
 
 
 def interval(record: records.RunRecord) -> tuple[float, float, float]:
-    """J&F of a record in percent with its 95% interval over sequences, drawn again and again (`metrics.bootstrap`)."""
+    """J&F of a record in percent with its 95% interval over sequences, drawn again and again."""
     resampled = bootstrap({name: [means["J&F"]] for name, means in record.metrics["sequences"].items()})
     return 100 * resampled.mean, 100 * resampled.low, 100 * resampled.high
 

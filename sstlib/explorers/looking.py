@@ -12,12 +12,13 @@ from matplotlib.figure import Figure
 from PIL import Image
 from tqdm import tqdm
 
-from sstlib import lookups, video
+from sstlib import video
 from sstlib.connectivity import Cell, Connectivity, Dense, Grid, Local, Strided
 from sstlib.explorers.panel import Explorer, slider
 from sstlib.inference import Segmenter
 from sstlib.model import Propagator
 from sstlib.plots.heat import frame_under, lookup_rows
+from sstlib.routes import lookups
 from sstlib.shapes import Int, UInt8
 
 PATTERNS = (Grid(), Local(2), Strided(7), Dense())

@@ -13,10 +13,10 @@ from typing import IO, ClassVar
 import numpy as np
 from PIL import Image
 
+from sstlib.config.values import require_place
 from sstlib.movies import Timing
 from sstlib.paths import atomic_write
 from sstlib.shapes import Shaped, UInt8
-from sstlib.values import require_place
 from sstlib.video import VOID, is_signed, write_picture
 
 Frame = UInt8[np.ndarray, "height width 3"]

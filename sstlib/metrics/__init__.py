@@ -8,7 +8,6 @@ Of J&F the official table has only the mean; its recall and decay here are the m
 """
 
 from sstlib.metrics.counts import boundary, boundary_agreement, frame_counts, tolerance_radius
-from sstlib.metrics.occlusion import OcclusionScore, score_occlusion, summarize_occlusion
 from sstlib.metrics.scores import (
                                    METRICS,
                                    PROTOCOLS,
@@ -21,11 +20,8 @@ from sstlib.metrics.scores import (
                                    region_similarity,
                                    score_sequence,
 )
-from sstlib.statistics.uncertainty import Comparison, Interval, bootstrap, paired_comparison
 
 __all__ = [
-    "METRICS", "PROTOCOLS", "Comparison", "Interval", "Metric", "OcclusionScore", "Protocol", "SequenceScore",
-    "SequenceScorer", "Statistics", "bootstrap", "boundary", "boundary_agreement", "contour_accuracy", "frame_counts",
-    "paired_comparison", "region_similarity", "score_occlusion", "score_sequence", "summarize_occlusion",
-    "tolerance_radius",
+    "METRICS", "PROTOCOLS", "Metric", "Protocol", "SequenceScore", "SequenceScorer", "Statistics", "boundary",
+    "boundary_agreement", "contour_accuracy", "frame_counts", "region_similarity", "score_sequence", "tolerance_radius",
 ]

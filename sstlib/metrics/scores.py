@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sstlib.entries import Registry
+from sstlib.config.entries import Registry
 from sstlib.metrics.counts import frame_counts, present
 from sstlib.shapes import Bool, Float, Int, UInt8
 

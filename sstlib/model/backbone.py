@@ -5,10 +5,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sstlib.config import ModelConfig
+from sstlib.config.networks import BACKBONES
 from sstlib.model import fast
 from sstlib.model.efficientnet import EfficientNetLite
 from sstlib.model.layers import Levels, Normalize, ResidualBlock, group_norm, upsample
-from sstlib.networks import BACKBONES
 from sstlib.shapes import Float
 
 

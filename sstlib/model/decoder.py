@@ -11,10 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sstlib.config import ModelConfig
+from sstlib.config.networks import BACKBONES
 from sstlib.model import fast
 from sstlib.model.layers import GroupNorm, ResidualBlock, group_norm, upsample
 from sstlib.model.resnet import ASPP, Bottleneck
-from sstlib.networks import BACKBONES
 from sstlib.shapes import Bool, Float
 
 

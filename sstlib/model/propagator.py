@@ -13,13 +13,13 @@ from torch import Tensor, nn
 
 from sstlib import releases
 from sstlib.config import ModelConfig
+from sstlib.config.networks import BACKBONES, METHODS
 from sstlib.model.backbone import build_backbone
 from sstlib.model.decoder import PresenceHead, build_decoder
 from sstlib.model.layers import Levels, upsample
 from sstlib.model.matching import FeatureMatching, ReferenceMatching
 from sstlib.model.memory import Features, Memory, Remembered, pool_instances
 from sstlib.model.presence import COMPARED, unlikeness
-from sstlib.networks import BACKBONES, METHODS
 from sstlib.shapes import Float
 
 ABSENT = -20.0  # logit of an object that no given mask has shown yet: no probability, yet a finite loss

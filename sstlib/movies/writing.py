@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
+from sstlib.config.values import Whole
 from sstlib.movies.reading import VideoSequence
 from sstlib.paths import atomic_write
 from sstlib.shapes import Shaped, UInt8
-from sstlib.values import Whole
 
 CLOCK = 90_000  # ticks a second where frames do not come at one rate
 SOUND_RATES = (48_000, 44_100, 32_000, 24_000, 22_050, 16_000, 12_000, 11_025, 8_000)  # that AAC has

@@ -14,8 +14,8 @@ from matplotlib.patches import Circle, FancyBboxPatch, Polygon
 
 from sstlib.anatomy import Row, scaled
 from sstlib.config import ModelConfig
+from sstlib.config.networks import BACKBONES, METHODS
 from sstlib.connectivity import Connectivity, parse
-from sstlib.networks import BACKBONES, METHODS
 from sstlib.plots.reach import cell_corners
 from sstlib.plots.style import ACCENT, FAINT, HOPS, INK, MUTED, SERIES, WIDTH, bare, figure, styled
 from sstlib.synthetic import ClipSpec, render

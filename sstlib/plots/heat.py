@@ -8,9 +8,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, Rectangle
 from PIL import Image
 
-from sstlib.lookups import Lookup
 from sstlib.plots.flows import ROUTE_COLORS, outline
 from sstlib.plots.style import ACCENT, INK, MUTED, SIGNAL, WIDTH, bare, figure, styled
+from sstlib.routes.lookups import Lookup
 from sstlib.shapes import Bool, Float, UInt8
 
 LEFT, RIGHT, TOP, FOOT, BETWEEN = 1.0, 1.2, 0.5, 0.45, 0.08  # inches: names, affinities, title, legend, rows

@@ -26,7 +26,7 @@ from PIL import Image, ImageColor
 from PIL.PngImagePlugin import PngInfo
 
 from sstlib import paths
-from sstlib.networks import METHODS
+from sstlib.config.networks import METHODS
 from sstlib.paths import atomic_write
 
 INK = "#1f2933"  # text and axes

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import sstlib
 from sstlib import paths
-from sstlib.digests import sha256
+from sstlib.paths.digests import sha256
 
 # No interface of the library, or not to be imported everywhere
 LEFT_OUT = ("sstlib.__main__", "sstlib.cli", "sstlib.reproduction", "sstlib.attention.triton")

@@ -9,8 +9,8 @@ from typing import Any
 
 import sstlib
 from sstlib import paths
-from sstlib.digests import sha256
 from sstlib.paths import atomic_write
+from sstlib.paths.digests import sha256
 from sstlib.provenance import SOURCES, software, tree_digest, versions
 from sstlib.reproduction.task import Task
 

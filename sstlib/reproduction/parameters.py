@@ -11,8 +11,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+from sstlib.config.values import Number
 from sstlib.reproduction.notebooks import choose, declared, require_known
-from sstlib.values import Number
 
 TYPES = {"int": int, "float": (int, float), "bool": bool, "list": (list, tuple), "tuple": (list, tuple), "dict": dict}
 NUMBER = r"(-?\d+(?:\.\d+)?)"

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from sstlib import paths, releases
-from sstlib.digests import sha256
 from sstlib.explorers import pages
 from sstlib.paths import atomic_write
+from sstlib.paths.digests import sha256
 from sstlib.provenance import code, software
 from sstlib.reproduction import found
 from sstlib.reproduction.formulas import formula

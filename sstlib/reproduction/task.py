@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import sstlib
-from sstlib.digests import sha256
+from sstlib.config.values import read_json
 from sstlib.paths import atomic_write
-from sstlib.values import read_json
+from sstlib.paths.digests import sha256
 
 START_FAILED = 75  # exit status of a child that never began its work (EX_TEMPFAIL); the only one worth another attempt
 ATTEMPTS = 3

@@ -11,10 +11,10 @@ import safetensors
 import safetensors.torch
 import torch
 
+from sstlib.config.values import parse_json
 from sstlib.inference import Segmenter
 from sstlib.model.memory import Memory, Remembered
 from sstlib.paths import atomic_write
-from sstlib.values import parse_json
 
 KINDS = {kind.__name__: kind for kind in (Memory, Remembered)}
 

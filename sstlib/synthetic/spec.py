@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from sstlib.fields import Config
+from sstlib.config.fields import Config
 
 RAMP = 3  # frames from touching the target to the full share, and back
 BEFORE = 4  # frames at least before the first touch and after the last

@@ -11,8 +11,8 @@ import torch
 from torch.optim import Optimizer
 
 from sstlib.config import RunConfig
+from sstlib.config.values import Fields, Number, Whole
 from sstlib.paths import atomic_write
-from sstlib.values import Fields, Number, Whole
 
 REMEDY = "; delete it to start again"
 # What PyTorch raises of states that do not fit

@@ -16,14 +16,16 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from sstlib import pytorch, weights
+from sstlib import weights
 from sstlib.config import DataConfig, RunConfig
+from sstlib.config.values import require_place
 from sstlib.datasets import training_sample
 from sstlib.datasets.photographs import open_photographs
 from sstlib.datasets.samples import real_mixture
 from sstlib.metrics import region_similarity
 from sstlib.model import Propagator, build, unroll
 from sstlib.model.propagator import unroll_all
+from sstlib.native import pytorch
 from sstlib.paths import atomic_write, refuse_inputs
 from sstlib.provenance import provenance
 from sstlib.shapes import Float, Int, UInt8
@@ -32,7 +34,6 @@ from sstlib.training import checkpoint, schedule
 from sstlib.training.losses import presence_loss, segmentation_loss
 from sstlib.training.processes import Place, Positions, joined
 from sstlib.training.start import first_network, freeze, source_files
-from sstlib.values import require_place
 
 PROBE_SEED = 2**31  # far from any training seed: probe clips are never trained on
 PROBE_CLIPS = 8

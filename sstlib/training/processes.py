@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 import torch.distributed as dist
 
-from sstlib.values import Whole
+from sstlib.config.values import Whole
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from sstlib import paths
-from sstlib.downloads import download, verified
 from sstlib.model.efficientnet import EfficientNetLite
 from sstlib.model.resnet import ResNetFeatures
+from sstlib.paths.downloads import download, verified
 from sstlib.releases import require_shapes
 
 EPSILON = 1e-3  # of EfficientNet-Lite's batch normalizations, which are folded into its convolutions

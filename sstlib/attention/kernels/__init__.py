@@ -2,7 +2,7 @@
 
 They compute in float32 (half precisions are converted on the way in and out), on torch.get_num_threads() threads, and
 give the same result on any number of them: each sum has one owner. They are in C++ because numba was slower by far: a
-plain local kernel in the same layout took 408 ms at S1 (see benchmarks.py) where this one took 15, its wheels having no
+plain local kernel in the same layout took 408 ms at S1 (see benchmarks/) where this one took 15, its wheels having no
 vectorized exponential.
 """
 

@@ -1,4 +1,4 @@
-// How Python hands a call over: arrays of addresses, strides and numbers, in the order that native.py writes them.
+// How Python hands a call over: arrays of addresses, strides and numbers, in the order that __init__.py writes them.
 #pragma once
 #include "tile.h"
 

@@ -9,7 +9,7 @@ constexpr int UNMASKED = -(1 << 20);  // no row of the tile has a key that it do
 enum Ranking { NONE, ADD, MULTIPLY, SIGMOID };  // how keys rank for objects, and
 enum Kind { WEIGHT, DISTANCE, COSINE, DOT };  // what of: affinity.py has the table
 
-// One attention call, as Python describes it (see native.py): sizes, options and one tensor view each.
+// One attention call, as Python describes it (see kernels/__init__.py): sizes, options and one tensor view each.
 struct View {
     float* data = nullptr;
     int64_t batch = 0, head = 0, frame = 0, row = 0, column = 0;

@@ -14,7 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sstlib import native, pytorch
+from sstlib import native
+from sstlib.native import pytorch
 from sstlib.shapes import Float
 
 # Filters are evaluated at 0, +-NEAR, +-FAR and infinity, which rounds less than Lavin and Gray's 1 and 2.

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from sstlib.entries import Registry, lazily
+from sstlib.config.entries import Registry, lazily
 
 
 @dataclass(frozen=True)

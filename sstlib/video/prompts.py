@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
+from sstlib.config.values import Number
 from sstlib.shapes import Bool, Shaped, UInt8
-from sstlib.values import Number
 
 Point = tuple[float | int, float | int]
 Box = tuple[float | int, float | int, float | int, float | int]

@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 
 from tqdm import tqdm
 
-from sstlib import digests
+from sstlib.paths import digests
 
 CHUNK = 1 << 20
 

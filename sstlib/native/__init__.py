@@ -2,7 +2,8 @@
 
 Plain C functions over raw pointers compile in a few seconds with any C++ compiler; an extension that includes
 PyTorch's headers takes half a minute, needs ninja, and must be rebuilt for every PyTorch version.
-SST_CXXFLAGS adds flags behind the library's own, such as -march=haswell to try another processor's code.
+SST_CXXFLAGS adds flags behind the library's own, such as -march=haswell to try another processor's code. What the
+library uses of PyTorch beneath its public names is beside this, in `pytorch`.
 """
 
 import ctypes
@@ -15,7 +16,7 @@ import tempfile
 from pathlib import Path
 
 from sstlib import paths
-from sstlib.digests import sha256
+from sstlib.paths.digests import sha256
 
 FLAGS = ("-O3", "-march=native", "-std=c++17", "-shared", "-fPIC", "-fopenmp",
          *os.environ.get("SST_CXXFLAGS", "").split())

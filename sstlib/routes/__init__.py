@@ -3,7 +3,7 @@ trained model.
 
 A route is a walk of one cell a layer, from a query to the cell whose value it reads; its weight is the product of the
 attention it passes. Cells are counted in raster order over (time, height, width). Everything here is dense and in
-float64: for small buffers.
+float64: for small buffers; `lookups` asks what one query of a network at work looks up, however large its frames.
 """
 
 from collections.abc import Sequence

@@ -25,7 +25,7 @@ import numpy
 import torch
 from torch import Tensor
 
-from sstlib.products import Product, Size, checked, count, disjoint, fits, served
+from sstlib.connectivity.unions import Product, Size, checked, count, disjoint, fits, served
 from sstlib.shapes import Bool
 
 Cell = tuple[int, int, int]

@@ -1,5 +1,5 @@
 """Folders of the repository, found from the package's own place (of a wheel: beneath the working directory); and files
-that are whole or absent.
+that are whole or absent, told apart by their digests, and fetched from elsewhere.
 """
 
 import mimetypes
@@ -26,8 +26,8 @@ def _named(variable: str, default: Path) -> Path:
 
 
 # What a wheel brings: a release, and the numbers that others published
-BROUGHT = Path(__file__).resolve().parent / "released"
-ROOT = _named("SSTVOS_HOME", Path.cwd() if BROUGHT.is_dir() else Path(__file__).resolve().parents[1])
+BROUGHT = Path(__file__).resolve().parents[1] / "released"
+ROOT = _named("SSTVOS_HOME", Path.cwd() if BROUGHT.is_dir() else Path(__file__).resolve().parents[2])
 NOTEBOOKS = ROOT / "notebooks"
 DATA = ROOT / "data"
 RESULTS = ROOT / "results"

@@ -2,13 +2,16 @@
 
 A field is added in one line, with its type and range: `heads: int = whole(8, 1, 256)`. Its default is what was done
 before there was the field, so that records, weights and checkpoints that lack it go on meaning the same.
+
+Beside it: kinds of fields (`fields`) and of values from outside (`values`), registries of what there is of a kind
+(`entries`), those of methods and backbones (`networks`), and whole runs by name (`presets`).
 """
 
 from dataclasses import dataclass, field
 
-from sstlib.fields import Config, choice, entry, number, require, share, texts, whole
-from sstlib.networks import BACKBONES, METHODS
-from sstlib.values import shown
+from sstlib.config.fields import Config, choice, entry, number, require, share, texts, whole
+from sstlib.config.networks import BACKBONES, METHODS
+from sstlib.config.values import shown
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from sstlib.config import MODELS, DataConfig, ModelConfig, RunConfig, TrainingConfig
-from sstlib.values import read_json
+from sstlib.config.values import read_json
 
 CFBI = TrainingConfig(steps=25_000, batch=8, optimizer="sgd", learning_rate=0.01, schedule="poly", warmup=1000,
                       weight_decay=15e-5, ema=0.0, jaccard=0.0, hardest=0.15, own_masks_from=0.5, checkpoint_every=1000)

@@ -8,8 +8,8 @@ import typing
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from sstlib.entries import Registry
-from sstlib.values import LARGEST, Flag, Kind, Number, OneOf, Text, Texts, Whole, shown
+from sstlib.config.entries import Registry
+from sstlib.config.values import LARGEST, Flag, Kind, Number, OneOf, Text, Texts, Whole, shown
 
 C = TypeVar("C", bound="Config")
 

@@ -18,8 +18,8 @@ from xml.etree import ElementTree
 import numpy as np
 from PIL import Image, ImageDraw
 
+from sstlib.config.values import parse_json
 from sstlib.shapes import Bool, UInt8
-from sstlib.values import parse_json
 
 SUFFIXES = (".json", ".xml")
 VOID, MOST = 255, 254
