@@ -182,7 +182,7 @@ def test_a_variant_that_no_plan_names_has_its_row_beside_the_plan_s(add, place):
     RunRecord(one.experiment, one.variant, 0, one.config.to_dict(), metrics, {"parameters": 1e6},
               {"computed_by": plan.computed_by}).write()
     assert evidence.table(plan, "history").set_index("variant").loc["five", "J&F"] == "60.0 (60.0 to 60.0)"
-    labels = labels_of(scores_above(evidence.bars(plan, "history"), 20).axes[0])
+    labels = labels_of(scores_above(evidence.bars(plan, "history"), 20.0).axes[0])
     assert any(label.startswith("five") for label in labels)
 
 

@@ -377,7 +377,7 @@ def test_interrupted_and_started_again_it_goes_on_where_it_stopped(tmp_path):
     running = subprocess.Popen([sys.executable, "-m", "sstlib", *arguments], env=environment(tmp_path),
                                start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                                preexec_fn=interruptible)
-    until = time.monotonic() + 120
+    until = time.monotonic() + 300
     while not ((tmp_path / "pid").exists() and (tmp_path / "results" / "executed" / "00_quick.json").exists()):
         assert running.poll() is None and time.monotonic() < until
         time.sleep(0.1)
