@@ -11,7 +11,7 @@ import pytest
 
 from sstlib import paths
 from sstlib.cli import main
-from sstlib.experiments import RunRecord, evidence, plans, records
+from sstlib.experiments import RunRecord, evidence, following, plans, records
 from sstlib.experiments.sweeps import SWEEPS
 from sstlib.statistics.comparison import compare
 from sstlib.statistics.verdicts import LOOKS
@@ -35,7 +35,7 @@ def keep(variant, seed, scores, losses=(0.5,) * 24, code=PLAN.computed_by):
                "sequences": {name: {"J&F": float(score)} for name, score in zip(NAMES, scores, strict=True)},
                "floors": {"first mask copied": 0.25, "nothing predicted": 0.0},
                "passages": {"lengths": [4, 16], "scenes": [], "tables": {"predictions": table}}}
-    cost = {"training_seconds": 1800.0, "frames_per_second": plans.TRIED / 1800}
+    cost = {"training_seconds": 1800.0, "frames_per_second": following.TRIED / 1800}
     return RunRecord(run.experiment, variant, seed, run.config.to_dict(), metrics, cost,
                      {"computed_by": code, "commit": "abc"}).write()
 
@@ -72,7 +72,7 @@ def test_the_list_says_what_is_done_what_is_next_and_for_how_long(place, capsys)
     lines = capsys.readouterr().out.splitlines()
     assert re.match(r"done +base +5 of 5 seeds$", lines[0])
     assert re.match(r"partly +recurrent +1 of 5 seeds +sst sweep --plan --only recurrent$", lines[1])
-    assert "6 runs took 6.0 hours; 74 of the first look are left: 74 hours" in lines[-3]
+    assert "6 runs took 6.0 hours; 74 are left of the looks that are due: 74 hours" in lines[-3]
     assert lines[-2] == "next: recurrent" and PLAN.commit in lines[-1]
     assert main(["sweep", "rivals", "--plan", "--list"]) == 2 and "NAME cannot go with it" in capsys.readouterr().err
 
@@ -91,16 +91,61 @@ def test_runs_are_made_by_the_plan_s_code_in_its_order_and_come_back(place, monk
             path.rename(place / "there/results/runs/evidence" / path.name)
         return types.SimpleNamespace(returncode=3 if variant == "grid-2" else 0)
 
-    monkeypatch.setattr(plans, "_worktree", lambda commit: place / "there")
-    monkeypatch.setattr(plans.subprocess, "run", started)
-    assert plans.follow(PLAN, 2) == 3
+    monkeypatch.setattr(following, "_worktree", lambda commit: place / "there")
+    monkeypatch.setattr(following.subprocess, "run", started)
+    assert following.follow(PLAN, 2) == 3
     assert [command[command.index("--only") + 1] for command in asked] == ["base", "recurrent", "grid-2"]
     assert all(command[-2:] == ["--jobs", "2"] for command in asked)
     assert {run.variant for run in PLAN.runs() if run.done} == {"base", "recurrent", "grid-2"}
-    assert plans.follow(PLAN, only="stm") == 0 and asked[-1][-2:] == ["--seeds", "5"]
+    assert following.follow(PLAN, only="stm") == 0 and asked[-1][-2:] == ["--seeds", "5"]
     assert [command[command.index("--only") + 1] for command in asked[3:]] == ["stm"]
     with pytest.raises(ValueError, match="--only is 'nothing'"):
-        plans.follow(PLAN, only="nothing")
+        following.follow(PLAN, only="nothing")
+
+
+def test_the_second_look_is_due_where_the_first_left_a_claim_open_and_is_made_with_its_seeds(place, monkeypatch):
+    [pattern] = [family for family in PLAN.families if family.name == "pattern"]
+    means = {"base": 0.60, "grid-2": 0.30, "localstrided-2": 0.598, "strided-2": 0.45}
+    noisy = {"localstrided-2": 0.02}
+
+    def made(variant, seed):
+        shift = noisy.get(variant, 0) * np.random.default_rng([7, seed]).standard_normal()
+        return keep(variant, seed, varied(means[variant] + shift, [len(variant), seed]))
+
+    for variant in ("base", "grid-2", "localstrided-2"):
+        for seed in range(5):
+            made(variant, seed)
+    assert set(evidence.seeds_due(PLAN).values()) == {5}, "strided-2 had no first look yet"
+    for seed in range(5):
+        made("strided-2", seed)
+    first = evidence.verdicts(PLAN, pattern)
+    assert [one.kind for one in first.values()] == ["seen", "undecided", "seen", "seen"]
+    due = evidence.seeds_due(PLAN)
+    assert {variant for variant, seeds in due.items() if seeds == 8} == {"base", "localstrided-2"}
+    rows = evidence.table(PLAN, "pattern").set_index("variant")
+    assert rows.loc["Local, 2 layers", "seeds"] == "5 of 8" and rows.loc["Grid, 2 layers", "seeds"] == "5 of 5"
+
+    def started(command, cwd, env, check):
+        variant, number = command[command.index("--only") + 1], int(command[-1])
+        orders.append((variant, number))
+        for seed in range(number):
+            if variant in means:
+                made(variant, seed)
+        return types.SimpleNamespace(returncode=0)
+
+    orders = []
+    monkeypatch.setattr(following, "_worktree", lambda commit: place)
+    monkeypatch.setattr(following.subprocess, "run", started)
+    assert following.follow(PLAN) == 0
+    assert [one for one in orders if one[1] == 8] == [("base", 8), ("localstrided-2", 8)]
+    assert orders[:12] == [(variant, 5) for variant in PLAN.order if variant not in means], "every first look before"
+    second = evidence.verdicts(PLAN, pattern)
+    [name] = [name for name, one in first.items() if not one.decided]
+    assert second[name].look == 2 and second[name].claim.difference.seeds == 8
+    assert {key: one for key, one in second.items() if key != name} == {k: v for k, v in first.items() if k != name}
+    rows = evidence.decisions(PLAN, pattern).set_index("claim")
+    assert rows.loc[name, "verdict"].endswith(", 8 seeds")
+    assert all(row.endswith(", 5 seeds") for row in rows["verdict"].drop(name))
 
 
 def test_records_of_other_code_are_refused(place):

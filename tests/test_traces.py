@@ -60,7 +60,7 @@ TRACES = [  # file, what stands around the number, and the number from the recor
      lambda: 100 * np.mean([np.mean(np.array_split(one["J"], 10)[0]) for one in TENTHS.values()])),
     (CARD, rf"\| this network \| 16 \| {NUMBER}", lambda: release("sst-small", "returning")),
     (PHOTO, rf"\| davis2016 val 480p \| 20 \| {NUMBER}", lambda: score("davis2016", "sst-photo")),
-    ("notebooks/04_ablations.ipynb", rf"\| Local, 2 layers \| \d of 5 \| {NUMBER}", lambda: score("evidence", "base")),
+    ("notebooks/04_ablations.ipynb", rf"\| Local, 2 layers \| \d of \d \| {NUMBER}", lambda: score("evidence", "base")),
     ("notebooks/04_ablations.ipynb", rf"copying the first mask scores {NUMBER}\. ",
      lambda: 100 * read("evidence", "base")[0]["floors"]["first mask copied"]),
     ("notebooks/05_occlusion.ipynb", rf"\| SST, base \(n=\d\) \| 4 \| {NUMBER}", lambda: base("back", 4)),

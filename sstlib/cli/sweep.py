@@ -62,7 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _planned(arguments: argparse.Namespace) -> int:
     """Tells or follows a plan, which says by itself what is run."""
-    from sstlib.experiments import plans
+    from sstlib.experiments import following, plans
 
     others = {"NAME": arguments.names, "--base": arguments.base, "--seeds": arguments.seeds, "--steps": arguments.steps,
               "--seed": arguments.seed, "--fresh": arguments.fresh,
@@ -73,9 +73,9 @@ def _planned(arguments: argparse.Namespace) -> int:
                          "--only and --jobs, can")
     plan = plans.read(arguments.plan or None)
     if arguments.list:
-        print(plans.summary(plan))
+        print(following.summary(plan))
         return 0
-    return plans.follow(plan, arguments.workers, arguments.only)
+    return following.follow(plan, arguments.workers, arguments.only)
 
 
 def _short(arguments: argparse.Namespace) -> tuple[list, list[str]]:

@@ -14,15 +14,17 @@ from sstlib.experiments import bases, plans, records, tables
 from sstlib.experiments.plans import MEASURES, Expected, Family, Plan
 from sstlib.experiments.sweeps import SWEEPS
 from sstlib.shapes import Float
-from sstlib.statistics import pilot
-from sstlib.statistics.comparison import Difference, compare
+from sstlib.statistics import looks, pilot
+from sstlib.statistics.comparison import Difference
+from sstlib.statistics.looks import Followed
 from sstlib.statistics.uncertainty import Interval, bootstrap
-from sstlib.statistics.verdicts import LOOKS, Claim, Verdict, decide
+from sstlib.statistics.verdicts import LOOKS, Verdict
 
 COPIED, NOTHING = "first mask copied", "nothing predicted"
 PREDICTIONS = "predictions"
 NOT_RUN = "not run yet"
 PAPER = "paper J&F (DAVIS 2017)"
+POWERED = (LOOKS[0], *LOOKS)  # level at which each number of `pilot.SEEDS` is looked at
 Runs = Mapping[int, records.RunRecord]
 
 
@@ -70,31 +72,43 @@ def stands(runs: Runs, seeds: int) -> bool:
 
 
 def verdicts(plan: Plan, family: Family) -> dict[str, Verdict | str]:
-    """Of each claim, by its words: a verdict where all of its runs are there, else what is missing.
-
-    Claims without runs count among those that are decided together, as if nothing spoke for them: that keeps the
-    level of the whole, and what is decided now is decided as well when they have come in.
+    """Of each claim, by its words: a verdict where all of its runs of the first look are there, else what is missing;
+    of a claim that the first look left undecided that of the second, as soon as its runs are all there.
     """
-    by_variant, claims, lacking = plan.records(), [], {}
-    for claim in family.claims:
-        name, seeds = words(family, claim), plan.seeds[0]
-        missing = [f"{variant} {len(set(range(seeds)) & set(by_variant[variant]))} of {seeds} seeds"
-                   for variant in (claim.better, claim.worse) if set(range(seeds)) - set(by_variant[variant])]
-        if missing:
-            lacking[name] = f"{NOT_RUN}: {', '.join(missing)}"
-        low, high = (None if missing else scores(by_variant[variant], family.measure, seeds)
-                     for variant in (claim.worse, claim.better))
-        claims.append(Claim(name, NO_DATA if missing else signed(family, compare(low, high)), claim.margin))
-    return {name: lacking.get(name, verdict) for name, verdict in decide(claims).items()}
+    by_variant = plan.records()
+    known = looks.verdicts(_followed(family, by_variant, plan), plan.seeds)
+    return {name: verdict or _missing(claim, by_variant, plan.seeds[0])
+            for claim, (name, verdict) in zip(family.claims, known.items(), strict=True)}
 
 
-NO_DATA = Difference(0.0, 1e6, 1e6, 0.0, 5, 20)  # of which every probability is 1 or nearly
+def seeds_due(plan: Plan) -> dict[str, int]:
+    """How many seeds each variant is to have: those of the second look where the first left a claim undecided."""
+    by_variant, again = plan.records(), set()
+    for family in plan.families:
+        undecided = looks.open_claims(_followed(family, by_variant, plan), plan.seeds)
+        again |= {variant for claim in family.claims if words(family, claim) in undecided
+                  for variant in (claim.better, claim.worse)}
+    return {variant: plan.seeds[variant in again] for variant in plan.order}
 
 
-def signed(family: Family, difference: Difference) -> Difference:
-    """So that above zero is what is claimed: a loss is better the smaller it is."""
-    flip = -1 if family.measure == "loss" else 1
-    return Difference(**{**difference.to_dict(), "mean": flip * difference.mean})
+def _followed(family: Family, by_variant: Mapping[str, Runs], plan: Plan) -> list[Followed]:
+    """The claims with the paired differences of their runs, above zero for what is claimed: a loss is better the
+    smaller it is.
+    """
+    sign = -1 if family.measure == "loss" else 1
+
+    def values(variant: str) -> Float[np.ndarray, "seed sequence"]:
+        runs = {seed: run for seed, run in by_variant[variant].items() if seed < plan.seeds[-1]}
+        return scores(runs, family.measure, plan.seeds[-1]) if runs else np.full((plan.seeds[-1], 1), np.nan)
+
+    return [Followed(words(family, claim), sign * (values(claim.better) - values(claim.worse)), claim.margin)
+            for claim in family.claims]
+
+
+def _missing(claim: Expected, by_variant: Mapping[str, Runs], seeds: int) -> str:
+    present = {variant: len(set(range(seeds)) & set(by_variant[variant])) for variant in (claim.better, claim.worse)}
+    return f"{NOT_RUN}: " + ", ".join(f"{variant} {number} of {seeds} seeds" for variant, number in present.items()
+                                      if number < seeds)
 
 
 def words(family: Family, claim: Expected) -> str:
@@ -113,15 +127,15 @@ def label(family: str, variant: str) -> str:
 
 
 def decisions(plan: Plan, family: Family) -> pd.DataFrame:
-    """A row a claim: the difference with its interval at the level of the decision, the verdict, and what could have
-    been seen.
+    """A row a claim: the difference with its interval at the level of the decision, the verdict, what could have been
+    seen, and the seeds of the look that it is from.
     """
     rows = []
     for name, verdict in verdicts(plan, family).items():
         row = {"claim": name, "difference": "–", "verdict": verdict}
         if isinstance(verdict, Verdict):
-            difference = verdict.interval
-            row |= {"difference": shown(difference), "verdict": verdict.text}
+            row |= {"difference": shown(verdict.interval),
+                    "verdict": f"{verdict.text}, {verdict.claim.difference.seeds} seeds"}
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -131,14 +145,14 @@ def table(plan: Plan, sweep: str) -> pd.DataFrame:
 
     Columns hold text, so that nothing is empty: J&F is the mean with its 95% interval over seeds and sequences.
     """
-    by_variant, entry = plan.records(), SWEEPS.find(sweep)
+    by_variant, entry, due = plan.records(), SWEEPS.find(sweep), seeds_due(plan)
     names = {variant: name for variant, name in bases.labels(sweep).items() if variant in by_variant}
     printed = {entry.printed(row): f"{row['J&F']:.1f}" for row in tables.published(entry.published).to_dict("records")
                } if entry.published else {}
     rows = []
     for variant, name in names.items():
         runs = by_variant[variant]
-        rows.append({"variant": name, "seeds": f"{len(runs)} of {plan.seeds[0]}", **_cells(plan, variant, runs),
+        rows.append({"variant": name, "seeds": f"{len(runs)} of {due[variant]}", **_cells(plan, variant, runs),
                      PAPER: printed.get(name, "–")})
     if measured := next((runs for runs in by_variant.values() if runs), None):
         rows += [{"variant": f"floor: {name}", "seeds": "–", "J&F": f"{floor(measured, name):.1f}", "J": "–", "F": "–",
@@ -230,10 +244,11 @@ def bars(plan: Plan, sweep: str) -> pd.DataFrame:
 
 def power(runs: Runs) -> pd.DataFrame:
     """What the pilot's spread lets a comparison find, a row a measure: standard deviations of one network's score over
-    seeds, over sequences and of the rest, and the smallest differences seen four times out of five with 3, 5, 8 seeds.
+    seeds, over sequences and of the rest, and the smallest differences seen four times out of five with 3 or 5 seeds
+    at the first look and with 8 at the second.
 
     Of two networks' difference the spread over sequences is not known from one; it is taken to be the rest's, and runs
-    of one seed to be as far apart as any two. The level is that of the first of four claims at the first look.
+    of one seed to be as far apart as any two. The level is that of the first of four claims at the look.
 
     Raises:
         ValueError: fewer than two seeds.
@@ -242,11 +257,12 @@ def power(runs: Runs) -> pd.DataFrame:
     for measure, words_ in MEASURES.items():
         values = scores(runs, measure, max(runs) + 1)
         one = pilot.Components.of(values)
-        planned = pilot.plan(one.of_a_difference(one.rest), values.shape[1], LOOKS[0] / plans.MOST_CLAIMS)
+        difference = one.of_a_difference(one.rest)
         rows.append({"measure": words_, "seeds": len(runs), "sequences": values.shape[1],
                      "mean": float(np.nanmean(values)), "sd seeds": one.seed, "sd sequences": one.sequence,
                      "sd rest": one.rest,
-                     **{f"smallest, {seeds} seeds": effect for seeds, effect in planned.detectable.items()}})
+                     **{f"smallest, {seeds} seeds": difference.expected(seeds, values.shape[1]).detectable(
+                         level / plans.MOST_CLAIMS) for seeds, level in zip(pilot.SEEDS, POWERED, strict=True)}})
     return pd.DataFrame(rows)
 
 

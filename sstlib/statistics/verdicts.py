@@ -18,7 +18,7 @@ from typing import Any
 from sstlib.statistics.comparison import Difference
 from sstlib.statistics.uncertainty import Interval
 
-LOOKS = (0.01, 0.04)  # level of the first look, at 3 seeds, and of the second
+LOOKS = (0.01, 0.04)  # level of the first look and of the second
 
 
 @dataclass(frozen=True)
