@@ -7,10 +7,10 @@ import torch
 import torch.nn.functional as F
 
 from sstlib import weights
-from sstlib.config import ModelConfig, RunConfig, TrainingConfig, named_model
+from sstlib.config import DataConfig, ModelConfig, RunConfig, TrainingConfig, named_model
 from sstlib.model import build, unroll
 from sstlib.model.matching import ReferenceMatching
-from sstlib.model.presence import unlikeness
+from sstlib.model.presence import FADE, RETURN, UPDATE, followed, unlikeness
 from sstlib.model.propagator import unroll_all
 from sstlib.training import train
 from sstlib.training.start import first_network, freeze
@@ -134,6 +134,78 @@ def test_comparing_changes_nothing_until_it_is_learned_and_then_presence_alone(t
     assert not torch.equal(changed, unroll_all(before, frames, truth[:, 0], truth)[1])
 
 
+def test_an_object_is_out_of_sight_below_a_share_of_its_usual_presence_and_back_on_trial_above_a_bar():
+    logits = [-3.0, 8.0, 10.0, 6.0, 12.0, 2.0, RETURN, RETURN + 0.1, 2.0, RETURN + 0.1, 9.0, 9.0, RETURN]
+    level, usual, seen = torch.zeros(1, 1), 0.0, True
+    shown = []
+    for logit in logits:
+        level = followed(torch.tensor([[logit]]), level, 0.4)
+        if not usual:
+            usual = max(logit, 1.0)
+        elif not seen:
+            seen = logit > RETURN
+        elif logit < 0.4 * usual:
+            usual, seen = FADE * usual, False
+        else:
+            usual = (1 - UPDATE) * usual + UPDATE * logit
+        assert level.item() == pytest.approx(usual if seen else -usual)
+        shown.append(seen)
+    assert shown == [True] * 5 + [False] * 2 + [True, False, True, True, True, False]
+
+
+def test_what_has_changed_for_good_is_in_sight_for_good_after_a_while():
+    level = torch.tensor([[10.0]])
+    shown = [bool((level := followed(torch.tensor([[2.0]]), level, 0.4)) > 0) for _ in range(40)]
+    assert not shown[0] and sum(shown[:20]) == 10 and all(shown[35:])
+
+
+def says(network, rows):
+    """Makes the presence head say these logits of objects 1, 2, ... in the frames to come, whatever they show."""
+    rows = iter(rows)
+    network.presence.forward = lambda *_: torch.tensor([[5.0, *next(rows)]])[..., None].expand(1, -1, 2)
+
+
+@torch.no_grad()
+def test_the_gate_takes_an_object_out_of_masks_and_memory_and_leaves_the_others():
+    frames, truth = one_object(6)
+    truth = torch.cat([truth, torch.zeros_like(truth[:, :, :1])], 2)
+    truth[:, :, 2, 24:, :24], truth[:, :, 0, 24:, :24] = 1.0, 0.0
+    rows = [(9.0, 9.0), (2.0, 9.0), (RETURN, 9.0), (3.0, 9.0), (4.0, 9.0)]
+    network = fresh(FULL.replace(presence_gate=0.4), seed=3)
+    says(network, rows)
+    logits = unroll(network, frames, truth[:, 0])[0]
+    assert [bool((one[1] == -20).all()) for one in logits] == [False, True, True, False, False]
+    assert (logits[:, [0, 2]] != -20).all()
+    network = fresh(FULL, seed=3)
+    says(network, rows)
+    without = unroll(network, frames, truth[:, 0])[0]
+    assert torch.equal(logits[0], without[0]) and torch.equal(logits[1, [0, 2]], without[1, [0, 2]])
+    assert not torch.equal(logits[2, 2], without[2, 2])  # memory has another mask by then
+
+
+@torch.no_grad()
+def test_an_object_that_joins_or_is_corrected_is_in_sight_again():
+    network, (frames, truth) = fresh(FULL.replace(presence_gate=0.4)), one_object(6)
+    says(network, [(9.0,), (0.0,), (-5.0,), (9.0, -5.0), (9.0, -9.0)])
+    more = torch.cat([truth, torch.zeros_like(truth[:, :, :1])], 2)
+    more[:, :, 2, :4], more[:, :, :2, :, :4] = 1.0, 0.0
+    levels, memory = [], network.remember(None, network.extract(frames[:, 0]), truth[:, 0])
+    for t, (masks, given) in enumerate([(truth, ()), (truth, ()), (more, [1, 2]), (more, ()), (more, ())], 1):
+        features = network.extract(frames[:, t])
+        network.segment(features, memory)
+        memory = network.remember(memory, features, masks[:, t], given)
+        levels.append(memory.state["level"][0, 1:].tolist())
+    assert levels == [[9.0], [pytest.approx(-9 * FADE)], [0.0, 0.0], [9.0, 1.0], [9.0, pytest.approx(-FADE)]]
+    assert memory.select([0, 2]).state["level"].tolist()[0][1:] == [pytest.approx(-FADE)]
+
+
+def test_the_gate_is_of_use_alone_and_training_does_not_see_it(tmp_path):
+    runs = [RunConfig(FULL.replace(presence_gate=gate), TrainingConfig(steps=2, batch=1, warmup=0, own_masks_from=0.0),
+                      DataConfig(height=32, width=48, frames=4, objects=1)) for gate in (0.0, 1.0)]
+    one, two = (train(run, tmp_path / str(run.model.presence_gate), quiet=True).state_dict() for run in runs)
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
 @torch.no_grad()
 def test_presence_is_read_from_the_features_and_only_where_there_is_a_head():
     frames, truth = one_object(3)
@@ -148,6 +220,7 @@ def test_presence_is_read_from_the_features_and_only_where_there_is_a_head():
 @pytest.mark.parametrize("changes, message", [
     (dict(matching="none"), "landmarks is 2, and matching is 'none'"),
     (dict(presence=False, presence_compared=True), "presence_compared gives the presence head"),
+    (dict(presence=False, presence_gate=0.4), "presence_gate is 0.4, and there is no presence head"),
     (dict(decoder="ensembler"), "presence is read off the small decoder, and decoder is 'ensembler'")])
 def test_parts_that_do_not_go_together_are_refused(changes, message):
     with pytest.raises(ValueError, match=message):

@@ -87,7 +87,7 @@ def test_the_third_leg_teaches_the_presence_head_alone():
     network = freeze(build(config.model), config.training.freeze)
     learning = {name for name, parameter in network.named_parameters() if parameter.requires_grad}
     assert learning == {"presence.compared.weight", "presence.compared.bias"}
-    assert PRESETS["sst-photo-2"].model == config.model.replace(presence_compared=False)
+    assert PRESETS["sst-photo-2"].model == config.model.replace(presence_compared=False, presence_gate=0.0)
 
 
 @pytest.mark.parametrize("name", PRESETS)

@@ -45,6 +45,8 @@ class ModelConfig(Config):
     landmark_every: int = whole(3, 1, 1000)  # frames from one of them to the next
     presence: bool = False  # a head that tells of each object whether it is in sight and whether its mask is good
     presence_compared: bool = False  # it compares what the mask holds with what the given masks do, too
+    # In use, an object whose logit of presence falls below this share of its usual one claims nothing until it is back
+    presence_gate: float = share(0.0)
     backbone: str = entry(BACKBONES)
     backbone_width: int = whole(32, 1, 1024)  # of the small one's first stage; later ones have 1.5, 3 and 6 times it
     embedding: int = whole(96, 1, 4096)  # channels of a frame's embedding, the features of Eq. 1
@@ -69,6 +71,9 @@ class ModelConfig(Config):
         if self.presence and self.decoder != "small":
             raise ValueError(f"presence is read off the small decoder, and decoder is {self.decoder!r}; leave presence "
                              "out")
+        if self.presence_gate and not self.presence:
+            raise ValueError(f"presence_gate is {self.presence_gate}, and there is no presence head to go by; set "
+                             "presence")
         if self.presence_compared and not (self.presence and self.matching != "none"):
             raise ValueError("presence_compared gives the presence head features of the dense matching; set presence "
                              "and matching, too")
@@ -95,7 +100,7 @@ def _named_models() -> dict[str, ModelConfig]:
     # As sst-small, with ImageNet's features beside the small backbone; found again by them, in the given frames and in
     # recent ones.
     photo = small.replace(backbone="small+lite0", matching="centered", landmarks=4, presence=True,
-                          presence_compared=True, keep_reference=True)
+                          presence_compared=True, presence_gate=0.4, keep_reference=True)
     models = {
         "sst-tiny": tiny, "sst-small": small, "sst-photo": photo, "sst-r101-paper": paper,
         "sst-r101-cfbi": paper.replace(profile="cfbi+sst")

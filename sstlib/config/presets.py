@@ -15,7 +15,7 @@ CFBI_CLIPS = DataConfig(height=465, width=465, frames=5, objects=5, real="davis2
 # none is trained on.
 HELD_OUT = ("bus", "elephant", "kite-walk", "motorbike", "soccerball", "train")
 PHOTO = MODELS["sst-photo"]
-UNCOMPARED = PHOTO.replace(presence_compared=False)  # its first two legs
+UNCOMPARED = PHOTO.replace(presence_compared=False, presence_gate=0.0)  # its first two legs
 REAL = DataConfig(height=224, width=384, frames=5, difficulty="mixed+small", real="davis2016", real_ratio=0.45,
                   photo_ratio=0.4, max_gap=6, held_out=HELD_OUT)
 LONG = REAL.replace(height=256, width=448, frames=8)

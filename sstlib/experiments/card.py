@@ -41,8 +41,8 @@ def card(name: str) -> str:
     """The model card as Markdown: what it is, how it was trained, what it scores, what it fails at, its terms."""
     facts = weights.facts(name)
     run = RunConfig.from_dict(facts["run"], f"{name}: run.")
-    model, data, training = run.model, run.data, run.training
-    parameters = sum(p.numel() for p in weights.load(name).parameters())
+    data, training, network = run.data, run.training, weights.load(name)
+    model, parameters = network.config, sum(p.numel() for p in network.parameters())
     scored = {
         benchmark: record
         for benchmark in validation.benchmarks() if (record := validation.record_of(name, benchmark))

@@ -69,15 +69,16 @@ class ReferenceMatching(nn.Module):
                 memberships: Float[Tensor, "batch object cells"],
                 landmarks: bool = False) -> Float[Tensor, "batch object 4 height width"]:
         """Matches with `keys`, the cells of all reference frames or of all landmarks, and their `memberships`."""
-        read, best, sharpness = [], [], self.landmark_sharpness if landmarks else self.sharpness
+        read, best, half = [], [], memberships / 2  # (1 + cosine) / 2 is the similarity
+        sharpness = self.landmark_sharpness if landmarks else self.sharpness
         # A GPU pays for launches
         for part in query.flatten(2).mT.split(CACHED if query.device.type == "cpu" else QUERIES, 1):
             cosine = part @ keys
             weights = (cosine * sharpness).softmax(-1)
             read.append(memberships @ weights.mT)
-            similarity = (1 + cosine) / 2
-            best.append(
-                torch.stack([(similarity * memberships[:, None, o]).amax(-1) for o in range(memberships.shape[1])], 1))
+            # In place where no gradient needs it: passes over memory are what this costs
+            nearness = cosine + 1 if cosine.requires_grad else cosine.add_(1)
+            best.append(torch.stack([(nearness * half[:, None, o]).amax(-1) for o in range(half.shape[1])], 1))
         shares, closest = torch.cat(read, 2), torch.cat(best, 2)
         maps = torch.stack([shares, closest, shares.sum(1, keepdim=True) - shares, best_other(closest)], 2)
         return maps.unflatten(-1, query.shape[-2:])

@@ -21,6 +21,7 @@ class Features:
     size: tuple[int, int]  # height and width of the image
     # Logits that it is in sight and that its mask is good, left by `segment`
     presence: Float[Tensor, "batch object 2"] | None = None
+    level: Float[Tensor, "batch object"] | None = None  # of its presence (`presence.followed`), left by `segment`
     # (memory, result) of the encoder, left by `segment` so that `remember` need not repeat it
     encoded: tuple | None = None
 

@@ -10,11 +10,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sstlib.model.memory import Features, Memory, pool_instances
+from sstlib.model.memory import Features, Memory
 from sstlib.shapes import Float
 
 EVIDENCE = ("likeness", "confidence")
 COMPARED = 2  # numbers of `unlikeness`
+UPDATE = 0.3  # weight of a frame in an object's usual presence
+FADE = 0.95  # of the usual presence of one that goes out of sight
+RETURN = -1.0  # logit above which an object that was out of sight is back
 # Coefficients of EVIDENCE, and what is added.
 PRESENCE = (5.417, 6.197, -8.295)
 DOUBT = (-14.575, -16.924, 28.183)
@@ -43,7 +46,22 @@ def unlikeness(share: Float[Tensor, "batch object fine_height fine_width"], feat
 def _sums(features: Float[Tensor, "batch channels height width"],
           memberships: Float[Tensor, "batch object fine_height fine_width"]) -> Float[Tensor, "batch object channels"]:
     """Features summed over each object."""
-    return pool_instances(features, F.adaptive_avg_pool2d(memberships, features.shape[-2:]))[:, :, 0, :-1]
+    cells = F.adaptive_avg_pool2d(memberships, features.shape[-2:])
+    return torch.einsum("bohw,bchw->boc", cells, features.to(cells.dtype))
+
+
+def followed(logit: Float[Tensor, "batch object"], level: Float[Tensor, "batch object"],
+             share: float) -> Float[Tensor, "batch object"]:
+    """The usual logit of each object's presence, updated; less than 0 while it is out of sight, 0 before it was seen.
+
+    How sure the head is differs from object to object, so that one goes out of sight where its logit falls below a
+    `share` of its own usual one. Memory has no mask of it from then on, so that the logit falls further; where it is
+    above RETURN, the object is in sight again for a frame, and stays if the logit is as high as before then. What has
+    changed for good is in sight for good after a while, as its usual logit fades.
+    """
+    usual = torch.where(logit < share * level, -FADE * level, level + UPDATE * (logit - level))
+    return torch.where(level > 0, usual, torch.where(level < 0, torch.where(logit > RETURN, -level, level),
+                                                     logit.clamp_min(1)))
 
 
 def logistic(numbers: Float[Tensor, "object 2"], coefficients: Sequence[float]) -> Float[Tensor, " object"]:

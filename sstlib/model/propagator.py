@@ -19,7 +19,7 @@ from sstlib.model.decoder import PresenceHead, build_decoder
 from sstlib.model.layers import Levels, upsample
 from sstlib.model.matching import FeatureMatching, ReferenceMatching
 from sstlib.model.memory import Features, Memory, Remembered, pool_instances
-from sstlib.model.presence import COMPARED, unlikeness
+from sstlib.model.presence import COMPARED, followed, unlikeness
 from sstlib.shapes import Float
 
 ABSENT = -20.0  # logit of an object that no given mask has shown yet: no probability, yet a finite loss
@@ -109,6 +109,10 @@ class Propagator(nn.Module):
         if grown is not None and given:
             memory = grown = grown.forget(given)
         content, objects, state = self.store(features, cells, memory, grown)
+        if features.level is not None:
+            level = F.pad(features.level, (0, memberships.shape[1] - features.level.shape[1]))
+            level[:, list(given)] = 0
+            state = {**state, "level": level}
         if self.matching:
             content["match"] = features.derived["match"]
         frame = Remembered(memory.time if memory is not None else start, cells, content, objects)
@@ -158,6 +162,11 @@ class Propagator(nn.Module):
             compared = unlikeness(share, features, memory) if self.config.presence_compared else None
             features.presence = self.presence(around, share, compared)
             logits = logits + _unseen(features.presence)
+            if self.config.presence_gate and not self.training:
+                before = memory.state.get("level", torch.zeros_like(features.presence[..., 0]))
+                features.level = followed(features.presence[..., 0], before, self.config.presence_gate)
+                known = known & (features.level >= 0)
+                known[:, 0] = True
         logits = upsample(logits, features.size, 4, self.centered)
         return logits.masked_fill(~known[:, :, None, None], ABSENT)
 
