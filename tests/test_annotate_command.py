@@ -43,9 +43,54 @@ def test_what_is_drawn_is_kept_as_it_changes(folder):
     widget.draw(1, mask)
     np.testing.assert_array_equal(read_mask(folder / "kept" / "00001.png", Reading("ids")), mask)
     widget.undo()
-    assert list((folder / "kept").iterdir()) == []
+    assert list((folder / "kept").glob("*.png")) == []
     widget.redo()
-    assert [path.name for path in (folder / "kept").iterdir()] == ["00001.png"]
+    assert [path.name for path in (folder / "kept").glob("*.png")] == ["00001.png"]
+
+
+def test_a_new_kernel_goes_on_with_what_was_drawn(folder):
+    """Masks, names, ids without a pixel, and objects that were erased, as if nothing had happened."""
+    clip = ArraySequence(np.zeros((3, 12, 20, 3), np.uint8), np.full((3, 12, 20), 9, np.uint8), "clip")
+    first = Annotator(clip, masks={}, drawn=folder / "kept")
+    mask = np.zeros((12, 20), np.uint8)
+    mask[2:5], mask[7:9] = 3, 4
+    first.draw(0, mask)
+    first._changed(first.annotations.rename(3, "a dog, Dörte"))
+    first.add("a bird not seen yet")
+    first.draw(2, mask)
+    first.draw(2, np.where(mask == 4, 0, mask))
+    assert first.annotations[2].absent == {4}
+    again = Annotator(clip, drawn=folder / "kept")
+    assert again.annotations.names == first.annotations.names and again.objects == first.objects
+    assert again.masks.keys() == {0, 2} and again.annotations[2].absent == {4}
+    for t in again.masks:
+        np.testing.assert_array_equal(again.masks[t], first.masks[t])
+    again.remove(3)
+    third = Annotator(clip, drawn=folder / "kept")
+    assert set(third.annotations.names) == {1, 4} and set(third.masks) == {0, 2}
+    assert not (third.masks[0] == 3).any()
+
+
+def test_the_same_command_goes_on_and_another_clip_is_refused(folder):
+    given = parsed(folder / "frames", "--out", folder / "out", "--weights", "short-base")
+    names = {}
+    exec(annotate.cell(given), names)
+    names["session"].draw(1, np.full((12, 20), 2, np.uint8))
+    exec(annotate.cell(given), names)  # as after Ctrl+C, and as Run All does after a restart of the kernel
+    assert (names["session"].masks[1] == 2).all()
+    (folder / "frames").rename(folder / "others")
+    with pytest.raises(ValueError, match="objects.json: it is of frames, not of others; name another folder"):
+        annotate.cell(parsed(folder / "others", "--out", folder / "out"))
+    (folder / "out" / "drawn" / "objects.json").write_text('{"clip": "others", "names": {"x": 1}, "absent": {}}')
+    with pytest.raises(ValueError, match="objects.json: damaged; remove it"):
+        annotate.cell(parsed(folder / "others", "--out", folder / "out"))
+    (folder / "out" / "drawn" / "objects.json").unlink()
+    (folder / "others" / "1.png").unlink()
+    with pytest.raises(ValueError, match="1.png: 20x12 pixels, no mask of others, whose 2 frames are 20x12"):
+        annotate.cell(parsed(folder / "others", "--out", folder / "out"))
+    (folder / "out" / "notes.txt").write_text("mine")
+    with pytest.raises(ValueError, match=r"holds something already \(notes.txt\); give another"):
+        annotate.cell(parsed(folder / "others", "--out", folder / "out"))
 
 
 @pytest.mark.parametrize("words, message", [

@@ -1,6 +1,7 @@
 """Rules of every notebook in notebooks/, by glob; that their outputs are right is nbval's part."""
 
 import ast
+import base64
 import re
 
 import nbformat
@@ -9,7 +10,7 @@ import pytest
 from sstlib import paths
 from sstlib.reproduction.notebooks import declared, declared_parameters, tidy
 from sstlib.reproduction.parameters import parse_parameters
-from sstlib.reproduction.report import heading, markdown_html
+from sstlib.reproduction.report import body_of, heading, markdown_html
 
 NOTEBOOKS = sorted(paths.NOTEBOOKS.glob("*.ipynb"))
 ABSOLUTE = re.compile(r"(?<![\w.:/~])/(?:home|root|tmp|work|Users|usr|opt|mnt|var|private)/|[A-Z]:\\\\")
@@ -124,6 +125,40 @@ def test_formulas_are_drawn_in_the_report_and_numbered_as_in_the_paper():
                 assert "class='formula'>" not in page.replace("<svg class='formula'", ""), cell.source
                 numbers |= set(map(int, re.findall(r"<span class='number'>\((\d+)\)", page)))
     assert numbers >= {1, 2, 3, 4, 5, 6, 8, 9, 10}  # Eq. 7 is Eq. 10 with other names
+
+
+def test_a_comparison_through_an_occlusion_moves():
+    [moving] = re.findall(r"data:image/avif;base64,([\w+/=]+)", (paths.NOTEBOOKS / "05_occlusion.ipynb").read_text())
+    assert base64.b64decode(moving)[4:12] == b"ftypavis" and (paths.FIGURES / "occlusion_animation.avif").is_file()
+
+
+@EACH
+def test_figures_are_described_by_the_code_that_drew_them(path):
+    for cell in code_of(path):
+        for output in cell.outputs:
+            for mime in {"image/png", "image/jpeg"} & set(output.get("data", {})):
+                description = output.metadata.get(mime, {}).get("alt", "")
+                assert len(description) > 30 and not description.endswith((".png", ".jpg")), cell.source
+            for picture in re.findall(r"<img [^>]*>", output.get("data", {}).get("text/html", "")):
+                assert re.search(r'alt="[^"]{30,}"', picture), cell.source
+
+
+@EACH
+def test_pictures_of_its_page_in_the_report_are_described(path):
+    pictures = re.findall(r"<img [^>]*>", body_of(read(path), path.stem))
+    assert all(re.search(r'alt="[^"]{30,}"', picture) and "No description" not in picture for picture in pictures)
+
+
+@EACH
+def test_tables_are_whole_and_count_no_rows(path):
+    for cell in code_of(path):
+        for output in cell.outputs:
+            data = output.get("data", {})
+            for table in re.findall(r"<table.*?</table>", data.get("text/html", ""), re.DOTALL):
+                assert not re.search(r"NaN|&lt;NA&gt;|\.\.\.|\u2026", table), cell.source
+                assert "<th>0</th>" not in table.partition("<tbody>")[2], f"row numbers: {cell.source}"
+            for row in re.findall(r"^\|.*\|$", data.get("text/markdown", ""), re.MULTILINE):
+                assert not re.search(r"\bnan\b|\.\.\.|\u2026", row, re.IGNORECASE), row
 
 
 @EACH

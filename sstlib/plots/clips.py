@@ -137,7 +137,7 @@ def hidden_object(clip: Clip, object: int = 1, times: Sequence[int] | None = Non
     share = clip.visible_share[:, object - 1]
     times = _telling_times(share) if times is None else times
     height, width = clip.labels.shape[1:]
-    drawing = figure(WIDTH / len(times) * height / width + 2.0)
+    drawing = figure(WIDTH / len(times) * height / width + 2.0, photographs=True)
     above, below = drawing.subfigures(2, 1, height_ratios=[WIDTH / len(times) * height / width + 0.25, 1.75])
     for axes, t in zip(above.subplots(1, len(times), squeeze=False)[0], times, strict=True):
         full = clip.full(object)[t]

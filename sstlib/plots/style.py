@@ -14,7 +14,7 @@ import os
 import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import matplotlib
 import numpy as np
@@ -81,13 +81,20 @@ class Drawing(Figure):
     """A Figure that shows itself in a notebook as a small picture, whether or not pyplot was imported."""
 
     photographs = False  # textures of video frames: a JPEG is a quarter of the PNG
-    description = ""  # what a reader who does not see it is told
+    description = ""  # for a reader who does not see it
 
     def _repr_png_(self) -> tuple[bytes, dict[str, str]] | None:
         return None if self.photographs else (png(self), {"alt": self.description})
 
     def _repr_jpeg_(self) -> tuple[bytes, dict[str, str]] | None:
         return (jpeg(self), {"alt": self.description}) if self.photographs else None
+
+
+@runtime_checkable
+class Moving(Protocol):
+    """What has frames of its own, and a file of them (`animations.Animation`)."""
+
+    avif: bytes
 
 
 def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
@@ -186,8 +193,8 @@ def _rendered(drawing: Figure) -> Image.Image:
     return Image.open(raw).convert("RGB")
 
 
-def save(drawing: Figure, name: str, folder: Path | None = None) -> Path | None:
-    """Writes NAME.png, whole or not at all, with the figure's description inside, and returns its path.
+def save(drawing: Figure | Moving, name: str, folder: Path | None = None) -> Path | None:
+    """Writes NAME.png, an animation as NAME.avif, whole or not at all, with the description inside; returns its path.
 
     Without a folder it goes where the environment variable SST_FIGURES says, which `sst reproduce` sets for its
     notebooks; where nothing says so, as in a notebook that someone opens and runs, nothing is written: None.
@@ -199,7 +206,8 @@ def save(drawing: Figure, name: str, folder: Path | None = None) -> Path | None:
         raise ValueError(f"a figure is named without folder and ending, like 'reach'; given {name!r}")
     if folder is None and not os.environ.get("SST_FIGURES"):
         return None
-    path = (folder or paths.FIGURES) / f"{name}.png"
+    moves = isinstance(drawing, Moving)
+    path = (folder or paths.FIGURES) / f"{name}.{'avif' if moves else 'png'}"
     with atomic_write(path) as file:
-        file.write(png(drawing))
+        file.write(drawing.avif if moves else png(drawing))
     return path

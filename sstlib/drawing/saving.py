@@ -1,0 +1,83 @@
+"""What is drawn, in a folder: a palette PNG a frame and the objects' names, from which drawing goes on."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from sstlib.drawing.drawn import Annotation, Drawn
+from sstlib.paths import atomic_write
+from sstlib.values import parse_json
+from sstlib.video import VOID, Reading, Sequence, is_signed, read_mask, write_mask
+
+OBJECTS = "objects.json"  # beside the masks: what these cannot hold
+
+
+class DrawnFolder:
+    """FRAME.png of each frame that was drawn on, as `sst segment --mask` takes them, and the objects' names.
+
+    Args:
+        path: the folder, which need not be there yet.
+        sequence: the clip that is drawn on.
+    """
+
+    def __init__(self, path: Path | str, sequence: Sequence) -> None:
+        self.path, self.clip, self.frame_names = Path(path), sequence.name, list(sequence.frame_names)
+        self._objects = b""
+
+    def write(self, drawn: Drawn, frames: Iterable[int]) -> None:
+        """Writes the masks of these frames, removes those that were cleared, and notes names where they changed."""
+        for t in frames:
+            path, annotation = self.path / f"{self.frame_names[t]}.png", drawn.frames.get(t)
+            if annotation is not None:
+                write_mask(path, annotation.labels)
+            elif path.exists() and is_signed(path):
+                path.unlink()
+        absent = {self.frame_names[t]: sorted(annotation.absent) for t, annotation in sorted(drawn.frames.items())
+                  if annotation.absent}
+        objects = json.dumps({"clip": self.clip, "names": drawn.names, "absent": absent}, indent=1).encode()
+        if objects != self._objects and (drawn.names or self.path.is_dir()):
+            self._objects = objects
+            with atomic_write(self.path / OBJECTS) as file:
+                file.write(objects)
+
+    def read(self, size: tuple[int, int]) -> Drawn:
+        """What an earlier session on the same clip left, nothing where there was none.
+
+        Args:
+            size: height and width of the frames.
+
+        Raises:
+            ValueError: what is there is damaged, or of another clip.
+        """
+        known, times = self._noted(), {name: t for t, name in enumerate(self.frame_names)}
+        frames: dict[int, Annotation] = {}
+        for path in sorted(self.path.glob("*.png")):
+            if not is_signed(path):
+                continue
+            labels = read_mask(path, Reading("ids"))
+            if path.stem not in times or labels.shape != size:
+                raise ValueError(f"{path}: {labels.shape[1]}x{labels.shape[0]} pixels, no mask of {self.clip}, whose "
+                                 f"{len(times)} frames are {size[1]}x{size[0]}; name another folder")
+            frames[times[path.stem]] = Annotation(labels, frozenset(known.get("absent", {}).get(path.stem, ())))
+        ids = set().union(*(annotation.ids for annotation in frames.values()))
+        names = {int(identity): name for identity, name in known.get("names", {}).items()}
+        return Drawn(frames, dict(sorted({**{n: f"object {n}" for n in ids}, **names}.items())))
+
+    def _noted(self) -> dict[str, Any]:
+        """What stands beside the masks; {} where nothing does."""
+        path = self.path / OBJECTS
+        if not path.is_file():
+            return {}
+        known = parse_json(path.read_bytes(), str(path))
+        try:
+            sound = (all(isinstance(name, str) and n.isdigit() and 0 < int(n) < VOID for n, name in
+                         known["names"].items())
+                     and all(isinstance(n, int) for ids in known["absent"].values() for n in ids))
+        except (KeyError, TypeError, AttributeError):
+            sound = False
+        if not sound:
+            raise ValueError(f"{path}: damaged; remove it, and masks are read as of objects without names")
+        if known.get("clip") != self.clip:
+            raise ValueError(f"{path}: it is of {known.get('clip')}, not of {self.clip}; name another folder")
+        return known
