@@ -32,8 +32,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("video", metavar="VIDEO", help="a video file, or a folder of frames")
     parser.add_argument("--mask", metavar="FILE", help="a mask of the first frame to begin with")
     parser.add_argument("--out", type=Path, metavar="DIR",
-                        help=f"what is drawn is kept in DIR/{DRAWN} as it changes, for sst segment --mask; Export "
-                             f"writes the masks of all frames to DIR/{MASKS}, unless told otherwise there")
+                        help=f"what is drawn is kept in DIR/{DRAWN} as it changes, for sst segment --mask, and the "
+                             f"same command goes on from there; Export writes the masks of all frames to DIR/{MASKS}, "
+                             "unless told otherwise there")
     parser.add_argument("--weights", default="sst-small", metavar="NAME",
                         help="released weights by name, or a file (default sst-small)")
     parser.add_argument("--no-browser", action="store_true", help="print the address alone")
@@ -76,6 +77,7 @@ def cell(arguments: argparse.Namespace) -> str:
         FileNotFoundError: no such video, mask or weights.
         ValueError: one that cannot be read, or a folder for the results that holds something.
     """
+    from sstlib.drawing.saving import DrawnFolder
     from sstlib.movies import open_clip
     from sstlib.releases import find
 
@@ -85,8 +87,10 @@ def cell(arguments: argparse.Namespace) -> str:
     options = ""
     if arguments.out is not None:
         out = require_place(arguments.out, folder=True).absolute()
-        if out.is_dir() and any(out.iterdir()):
-            raise ValueError(f"{arguments.out} holds something already; give another folder")
+        if out.is_dir() and (others := {path.name for path in out.iterdir()} - {DRAWN, MASKS}):
+            raise ValueError(f"{arguments.out} holds something already ({min(others)}); give another folder, or one in "
+                             "which this command was at work")
+        DrawnFolder(out / DRAWN, clip).read(clip.frame(0).shape[:2])  # refuses what another clip left there
         options = f",\n    drawn={str(out / DRAWN)!r}, folder={str(out / MASKS)!r}"
     mask = None if arguments.mask is None else str(Path(arguments.mask).absolute())
     return f"""from sstlib import movies, weights

@@ -2,7 +2,7 @@
 
 import io
 import threading
-from collections.abc import Callable, Iterable, Mapping, Set
+from collections.abc import Callable, Mapping, Set
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -12,9 +12,10 @@ import numpy as np
 import traitlets
 from PIL import Image
 
-from sstlib.drawing.drawn import Annotations, labels_of, mask_bytes
+from sstlib.drawing.drawn import Annotations, Drawn, labels_of, mask_bytes
+from sstlib.drawing.saving import DrawnFolder
 from sstlib.shapes import Shaped, UInt8
-from sstlib.video import Sequence, is_signed, overlay, prompts, read_mask, write_mask
+from sstlib.video import Sequence, overlay, prompts, read_mask
 
 RATE = 12.0  # frames a second, where a clip has none of its own
 STATIC = 640  # pixels; width of the picture that stands where no widget can
@@ -31,7 +32,11 @@ class Annotator(anywidget.AnyWidget):
         sequence: the clip.
         masks: masks by frame number to begin with; None takes those that the sequence has for its first frame.
         rate: frames a second at which it plays; None for the clip's own.
-        drawn: a folder in which FRAME.png of each frame that was drawn on is kept, as it changes; None for none.
+        drawn: a folder in which FRAME.png of each frame that was drawn on is kept, as it changes, and from which one
+            goes on after a restart, before `masks`; None for none.
+
+    Raises:
+        ValueError: the folder holds what was drawn on another clip, or damaged files.
     """
 
     _esm = (FILES / "annotator.js").read_text(encoding="utf-8")
@@ -47,20 +52,22 @@ class Annotator(anywidget.AnyWidget):
 
     def __init__(self, sequence: Sequence, masks: Mapping[int, Shaped[np.ndarray, "..."]] | None = None,
                  rate: float | int | None = None, drawn: Path | str | None = None) -> None:
-        self.sequence, self.drawn = sequence, None if drawn is None else Path(drawn)
+        self.sequence, self._folder = sequence, None if drawn is None else DrawnFolder(drawn, sequence)
         height, width = sequence.frame(0).shape[:2]
         rate = float(rate or getattr(sequence, "rate", None) or RATE)
-        self.annotations = Annotations((height, width), len(sequence))
+        earlier = self._folder.read((height, width)) if self._folder else Drawn()
+        self.annotations = Annotations((height, width), len(sequence), earlier)
         self._reading, self._changing = threading.Lock(), threading.RLock()
         self._edits: dict[str, int] = {}  # of each view, the number of its last change that arrived
         super().__init__(clip={"width": width, "height": height, "count": len(sequence), "rate": rate,
                                "names": list(sequence.frame_names), "segments": self.segments})
         if masks is None and (labels := sequence.label(0)) is not None:
             masks = {0: labels}
-        for t, labels in (masks or {}).items():
+        for t, labels in (masks or {}).items() if not earlier.frames else ():
             self.annotations.draw(t, labels)
         self._changed()
-        self._keep(self.masks.keys())
+        if self._folder:
+            self._folder.write(self.annotations.now, self.masks)
         self.on_msg(self._heard)
 
     @property
@@ -116,18 +123,10 @@ class Annotator(anywidget.AnyWidget):
     def _changed(self, frames: Set[int] = frozenset(), origin: str | None = None) -> None:
         """Tells the browser of what was changed; `origin` is the view in which it was drawn, which knows."""
         self.objects = [{"id": identity, "name": name} for identity, name in self.annotations.names.items()]
-        self._keep(frames)
+        if self._folder:
+            self._folder.write(self.annotations.now, frames)
         for t in sorted(frames):
             self._show(t, origin)
-
-    def _keep(self, frames: Iterable[int]) -> None:
-        """Writes what was drawn on these frames into its folder, where there is one, and removes what was cleared."""
-        for t in frames if self.drawn else ():
-            path, annotation = self.drawn / f"{self.sequence.frame_names[t]}.png", self.annotations[t]
-            if annotation is not None:
-                write_mask(path, annotation.labels)
-            elif path.exists() and is_signed(path):
-                path.unlink()
 
     def _show(self, t: int, origin: str | None = None, **more: Any) -> None:
         """Sends a frame's mask to all views."""

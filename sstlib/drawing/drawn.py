@@ -50,11 +50,12 @@ class Annotations:
     Args:
         size: height and width of the frames.
         length: number of frames.
+        drawn: what there is to begin with.
     """
 
-    def __init__(self, size: tuple[int, int], length: int) -> None:
+    def __init__(self, size: tuple[int, int], length: int, drawn: Drawn = Drawn()) -> None:
         self.size, self.length = size, length
-        self.now = Drawn()
+        self.now = drawn
         self._past: list[Drawn] = []
         self._future: list[Drawn] = []
 

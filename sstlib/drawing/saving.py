@@ -5,9 +5,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from sstlib.config.values import parse_json
 from sstlib.drawing.drawn import Annotation, Drawn
 from sstlib.paths import atomic_write
-from sstlib.values import parse_json
 from sstlib.video import VOID, Reading, Sequence, is_signed, read_mask, write_mask
 
 OBJECTS = "objects.json"  # beside the masks: what these cannot hold
