@@ -1,6 +1,9 @@
 """Figures: style without side effects, size on disk, and that what is drawn is what the arrays say."""
 
+import importlib
+import inspect
 import io
+import pkgutil
 
 import matplotlib
 import numpy as np
@@ -8,7 +11,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from sstlib import plots
+from sstlib import paths, plots
 from sstlib.plots import flows, reach, scaling, style
 
 
@@ -197,3 +200,17 @@ def test_ratio_bars_leave_out_what_was_not_measured():
 def test_limit_bars_state_the_distance():
     drawing = scaling.limit_bars({"Grid": 3.0, "Local": 1.5}, 1.5, "the peak")
     assert [text.get_text() for text in drawing.axes[0].texts] == ["3 ns, 2.0 of the limit", "1.5 ns, 1.0 of the limit"]
+
+
+def test_descriptions_of_committed_figures_are_what_the_code_writes():
+    """A docstring that changes leaves figures that `make reproduce` would change, though no pixel differs."""
+    modules = [importlib.import_module(f"sstlib.plots.{module.name}") for module in pkgutil.iter_modules(plots.__path__)]
+    drawing = [function for module in modules for function in vars(module).values()
+               if hasattr(function, "__wrapped__") and function.__module__ == module.__name__]
+    openings = {style.described(plots.figure(1.0), inspect.getdoc(function) or "") for function in drawing}
+    figures = sorted(paths.FIGURES.glob("*.png"))
+    assert len(openings) > 20 and len(figures) > 20
+    for path in figures:
+        with Image.open(path) as picture:
+            description = picture.info.get("Description", "")
+        assert description.startswith(tuple(openings)), f"{path.name}, run `sst reproduce`: {description[:100]}"

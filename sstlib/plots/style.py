@@ -175,7 +175,7 @@ def png(drawing: Figure) -> bytes:
     return small.getvalue()
 
 
-def jpeg(drawing: Figure, quality: int = 80) -> bytes:
+def jpeg(drawing: Figure, quality: int = 72) -> bytes:
     """The figure as a JPEG, for pictures of video frames."""
     small = io.BytesIO()
     _rendered(drawing).save(small, format="JPEG", quality=quality, optimize=True)
