@@ -3,6 +3,7 @@
 import base64
 import io
 import re
+import time
 
 import numpy as np
 import pytest
@@ -92,6 +93,13 @@ def test_every_third_frame_is_shown_as_fast(clip):
     for moving in (every, third):
         moving.seek(0), moving.load()
     assert third.info["duration"] == pytest.approx(3 * every.info["duration"], abs=2)
+
+
+def test_equal_animations_are_equal_files(clip):
+    whole = {"truth": (clip.frames[:3], clip.labels[:3])}
+    first = animated(whole)
+    time.sleep(1.1)  # the encoder notes the second in which it worked
+    assert animated(whole) == first and len(pages_of(first)[1]) == 3
 
 
 def test_a_pillow_without_its_encoder_is_named(clip, monkeypatch):

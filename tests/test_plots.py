@@ -204,9 +204,10 @@ def test_limit_bars_state_the_distance():
 
 def test_descriptions_of_committed_figures_are_what_the_code_writes():
     """A docstring that changes leaves figures that `make reproduce` would change, though no pixel differs."""
-    modules = [importlib.import_module(f"sstlib.plots.{module.name}") for module in pkgutil.iter_modules(plots.__path__)]
-    drawing = [function for module in modules for function in vars(module).values()
-               if hasattr(function, "__wrapped__") and function.__module__ == module.__name__]
+    drawing = []
+    for name in (f"sstlib.plots.{module.name}" for module in pkgutil.iter_modules(plots.__path__)):
+        drawing += [function for function in vars(importlib.import_module(name)).values()
+                    if hasattr(function, "__wrapped__") and function.__module__ == name]
     openings = {style.described(plots.figure(1.0), inspect.getdoc(function) or "") for function in drawing}
     figures = sorted(paths.FIGURES.glob("*.png"))
     assert len(openings) > 20 and len(figures) > 20

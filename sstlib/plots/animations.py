@@ -110,7 +110,19 @@ def _within(pages: Sequence[Image.Image], rate: float, limit: int, description: 
             scaled[0].save(file, "AVIF", save_all=True, append_images=scaled[1:], duration=pauses,
                            quality=quality, speed=SPEED, max_threads=1, exif=exif)
             if file.tell() <= limit:
-                return file.getvalue(), size
+                return _timeless(file.getvalue()), size
         scale *= 0.8
     raise ValueError(f"{len(pages)} frames of {pages[0].width} x {pages[0].height} do not fit into {limit:,} bytes; "
                      "show fewer frames or methods, or raise the limit")
+
+
+def _timeless(avif: bytes) -> bytes:
+    """The file without the times of its making, so that equal animations are equal files: creation and modification
+    stand after version and flags in three headers, in 8 bytes each since version 1.
+    """
+    content = bytearray(avif)
+    for header in (b"mvhd", b"tkhd", b"mdhd"):
+        begin = content.index(header) + 8
+        width = 16 if content[begin - 4] else 8
+        content[begin:begin + width] = bytes(width)
+    return bytes(content)
