@@ -13,6 +13,7 @@ from sstlib.config import ModelConfig
 from sstlib.connectivity import Connectivity
 from sstlib.model.memory import Memory
 from sstlib.model.propagator import Propagator, build
+from sstlib.shapes import Float
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,8 @@ class _Frame(nn.Module):
         return logits
 
 
-def full_memory(network: Propagator, frame: Tensor, masks: Tensor) -> Memory:
+def full_memory(network: Propagator, frame: Float[Tensor, "batch 3 height width"],
+                masks: Float[Tensor, "batch object height width"]) -> Memory:
     """A memory after as many frames as it ever holds."""
     features, memory = network.extract(frame), None
     for _ in range(max(network.config.history, 1) + 1 + network.config.keep_reference):

@@ -315,7 +315,8 @@ def winners(memberships: Float[Tensor, "object working_height working_width"], i
     return labels, best
 
 
-def segment_sequence(network: Propagator, sequence: video.Sequence, given: Mapping[int, np.ndarray] | None = None,
+def segment_sequence(network: Propagator, sequence: video.Sequence,
+                     given: Mapping[int, Shaped[np.ndarray, "..."]] | None = None,
                      **options: object) -> Iterator[tuple[int, Prediction]]:
     """Masks of every frame of a sequence, as they come; frames are read one at a time.
 

@@ -14,6 +14,7 @@ from torch import nn
 from sstlib import paths
 from sstlib.config import ModelConfig
 from sstlib.config.values import Whole, parse_json
+from sstlib.shapes import Shaped
 
 SUFFIX = ".safetensors"
 HUB_FILE = f"model{SUFFIX}"  # its name in a repository of the Hugging Face hub
@@ -158,7 +159,7 @@ def graft(network: nn.Module, name_or_path: str | Path, part: str = "") -> list[
     return taken
 
 
-def load_tensors(network: nn.Module, tensors: dict[str, torch.Tensor], source: str) -> None:
+def load_tensors(network: nn.Module, tensors: dict[str, Shaped[torch.Tensor, "..."]], source: str) -> None:
     """Copies `tensors` into the network, all or nothing.
 
     Raises:
@@ -173,7 +174,7 @@ def load_tensors(network: nn.Module, tensors: dict[str, torch.Tensor], source: s
     network.load_state_dict(tensors)
 
 
-def require_shapes(own: Mapping[str, torch.Tensor], shapes: Mapping[str, tuple[int, ...]], source: str,
+def require_shapes(own: Mapping[str, Shaped[torch.Tensor, "..."]], shapes: Mapping[str, tuple[int, ...]], source: str,
                    network: str = "the network of its configuration") -> None:
     """Raises a ValueError that lists which names or shapes are not those of the network's own tensors."""
     wrong = [f"missing {name}" for name in own if name not in shapes]

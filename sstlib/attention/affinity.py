@@ -20,9 +20,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from sstlib.attention.tensors import Best, Bias, Key, Labels, Members, PerQueries, PerQuery, Queries, Query, Ranked
+from sstlib.shapes import Float
+
 KINDS = ("weight", "distance", "cosine", "dot")
 TINY = 1e-12  # least norm that cosine divides by
 INFINITY = float("inf")
+Pairs = Float[Tensor, "*#pair"]
 
 
 class Ranking(NamedTuple):
@@ -39,13 +43,13 @@ class Ranking(NamedTuple):
         """The record to beat: a product that is not above 0 does not count (Eq. 4 takes the maximum with 0)."""
         return -INFINITY if self.mode == "add" else 0.0
 
-    def records(self, query: Tensor, remember: bool) -> tuple[Tensor, Tensor]:
+    def records(self, query: Queries, remember: bool) -> tuple[Tensor, Tensor]:
         """The best ranking score (group, cell, object) before any key is seen, and its key: none."""
         dtype = torch.promote_types(query.dtype, torch.float32)
         best = query.new_full((*query.shape[:2], self.terms.shape[1]), self.least, dtype=dtype)
         return best, torch.full(best.shape if remember else (0,), -1, dtype=torch.int32, device=query.device)
 
-    def ranked(self, scores: Tensor, term: Tensor, key_term: Tensor | None, query_term: Tensor | None) -> Tensor:
+    def ranked(self, scores: Pairs, term: Pairs, key_term: Pairs | None, query_term: Pairs | None) -> Tensor:
         """Ranking scores for one object, from the scores and the terms of the same pairs."""
         if self.mode == "add":
             return scores + term
@@ -67,7 +71,7 @@ class Wanted(NamedTuple):
         """Whether memberships weigh the affinities."""
         return self.labels.dtype.is_floating_point
 
-    def ranking(self, query: Tensor, key: Tensor, scale: float) -> Ranking:
+    def ranking(self, query: Query, key: Key, scale: float) -> Ranking:
         """How queries and keys (batch, head, time, height, width, dim) rank (see the table)."""
         kind, wide = self.kind, torch.promote_types(query.dtype, torch.float32)
         members = memberships(self.labels, self.objects, wide)
@@ -86,7 +90,7 @@ class Wanted(NamedTuple):
         query_term = query.to(wide).square().sum(-1) + self.bias.to(wide)
         return Ranking("sigmoid", scale, members, key_term, query_term.flatten(0, 1).flatten(1))
 
-    def affinity(self, query: Tensor, logsumexp: Tensor, best: Tensor, scale: float) -> Tensor:
+    def affinity(self, query: Query, logsumexp: PerQuery, best: Ranked, scale: float) -> Tensor:
         """The affinity (batch, head, object, time_q, height, width) of the best ranking scores, 0 for none (Eq. 4)."""
         if self.kind == "weight":
             value = (best - logsumexp[:, :, None]).exp()
@@ -100,7 +104,7 @@ class Wanted(NamedTuple):
         return value.clamp_min(0).to(query.dtype)
 
 
-def memberships(labels: Tensor, objects: int, dtype: torch.dtype) -> Tensor:
+def memberships(labels: Labels, objects: int, dtype: torch.dtype) -> Tensor:
     """Memberships (batch, object, cell) of labels: themselves, or zeros and ones for numbers."""
     if labels.dtype.is_floating_point:
         return labels.flatten(2).to(dtype)
@@ -112,7 +116,8 @@ def _logs(members: Tensor) -> Tensor:
     return torch.zeros_like(members).masked_fill_(members == 0, -INFINITY)
 
 
-def slopes(query: Tensor, key: Tensor, logsumexp: Tensor, bias: Tensor, kind: str, scale: float) -> tuple[Tensor, ...]:
+def slopes(query: Queries, key: Queries, logsumexp: PerQueries, bias: Float[Tensor, "group 1"], kind: str,
+           scale: float) -> tuple[Tensor, ...]:
     """The unweighed affinity f of each query to one key, and its derivatives, all (group, query).
 
     Returns f, a, b, c and d such that df/dq = a k + b q, df/dk = a q + c k, and d is df/dbias for distance, -df/dlse
@@ -137,8 +142,8 @@ def slopes(query: Tensor, key: Tensor, logsumexp: Tensor, bias: Tensor, kind: st
     return value, scale * (value > 0).to(value.dtype), zero, zero, zero
 
 
-def backward(grad: Tensor, query: Tensor, key: Tensor, logsumexp: Tensor, members: Tensor | None, bias: Tensor,
-             argmax: Tensor, kind: str, scale: float) -> list[Tensor]:
+def backward(grad: Ranked, query: Query, key: Key, logsumexp: PerQuery, members: Members | None, bias: Bias,
+             argmax: Best, kind: str, scale: float) -> list[Tensor]:
     """Gradients of query, key, log-sum-exp, memberships and bias: the definition, differentiated at the remembered
     keys.
 

@@ -18,8 +18,10 @@ from torch import Tensor
 
 from sstlib.attention.affinity import INFINITY, Ranking
 from sstlib.attention.softmax import LN2, LOG2E, gradients, room, scores, weighed, wide
+from sstlib.attention.tensors import Keys, Outputs, PerQueries, Queries, Values
 from sstlib.connectivity import Connectivity, Local, Size, Strided
 from sstlib.native import pytorch
+from sstlib.shapes import Float, Int, Shaped
 
 GATHERED = 1 << 18  # floats of gathered keys at a time, where a fused kernel holds the scores: 1 MB, too
 # Height and width of a Local tile: a smaller one has fewer useless keys, a larger one better matrix products
@@ -27,6 +29,7 @@ TILE = 8, 4
 SPAN = 4  # frames at a time, where all are related
 # Queries at a time, of several causal frames where a piece is small: a call for fewer takes longer than their products
 ROWS = 32
+Cells, Gathered = Shaped[Tensor, "all_groups cell ..."], Shaped[Tensor, "group piece place ..."]
 
 
 class Pieces(NamedTuple):
@@ -70,7 +73,7 @@ class Pieces(NamedTuple):
             mask[row * cells:(row + 1) * cells, (keys - queries + row + 1) * others:] = -INFINITY
         return mask
 
-    def cells(self, which: Tensor, frames: Tensor, plane: int) -> Tensor:
+    def cells(self, which: Int[Tensor, "piece place"], frames: Int[Tensor, "frame"], plane: int) -> Tensor:
         """Raster indices (piece, frame x cell) of pieces."""
         return (which[:, None, :] + frames[:, None] * plane).flatten(1)
 
@@ -120,15 +123,15 @@ class Chunk(NamedTuple):
     queries: Tensor  # (piece, frame x query) raster indices within the queried frames
     keys: Tensor  # (piece, frame x key) raster indices within the buffer
 
-    def take(self, tensor: Tensor, index: Tensor) -> Tensor:
+    def take(self, tensor: Cells, index: Int[Tensor, "piece place"]) -> Tensor:
         """Cells (group, piece, cell, ...) of a (group, cell, ...) tensor, in float32 at least."""
         return wide(tensor[self.groups].index_select(1, index.flatten()).unflatten(1, index.shape))
 
-    def put(self, total: Tensor, part: Tensor) -> None:
+    def put(self, total: Cells, part: Gathered) -> None:
         """Writes the queries' (group, piece, cell, ...) into (group, cell, ...)."""
         total[self.groups].index_copy_(1, self.queries.flatten(), part.flatten(1, 2).to(total.dtype))
 
-    def add(self, total: Tensor, part: Tensor, columns: slice, size: Size) -> None:
+    def add(self, total: Cells, part: Gathered, columns: slice, size: Size) -> None:
         """Adds whole frames of windows, (group, piece, cell, ...) of some columns, to (group, cell, ...)."""
         total, others = total[self.groups], self.keys.shape[1] // size[0]
         if total.device.type != "cpu":
@@ -167,7 +170,7 @@ def _fusable(query: Tensor, value: Tensor) -> bool:
             and query.shape[-1] == value.shape[-1])
 
 
-def forward(query: Tensor, key: Tensor, value: Tensor, pattern: Connectivity, size: Size, scale: float,
+def forward(query: Queries, key: Keys, value: Values, pattern: Connectivity, size: Size, scale: float,
             rank: Ranking | None, remember: bool) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
     """Output, log-sum-exp, best ranking score and its key, of flattened (group, cell, dim) tensors (Eq. 6)."""
     groups, cells, dim = query.shape
@@ -223,7 +226,7 @@ class Sides(NamedTuple):
     query_term: Tensor | None  # (group, piece, query, 1)
 
     @classmethod
-    def of(cls, chunk: Chunk, rank: Ranking, terms: list[Tensor]) -> "Sides":
+    def of(cls, chunk: Chunk, rank: Ranking, terms: list[Float[Tensor, "all_groups cell"]]) -> "Sides":
         gathered = [chunk.take(term, chunk.keys)[:, :, None] for term in terms]
         absent = whole = [0] * len(gathered)
         if chunk.keys.device.type == "cpu":  # a GPU would have to wait for the answer
@@ -268,8 +271,9 @@ def _rank(scores: Tensor, rank: Ranking, sides: Sides, chunk: Chunk, rows: slice
         chunk.put(argmax, torch.stack(places, -1))
 
 
-def backward(query: Tensor, key: Tensor, value: Tensor, output: Tensor, lse: Tensor, grad: Tensor,
-             grad_lse: Tensor | None, pattern: Connectivity, size: Size, scale: float) -> tuple[Tensor, Tensor, Tensor]:
+def backward(query: Queries, key: Keys, value: Values, output: Outputs, lse: PerQueries, grad: Outputs,
+             grad_lse: PerQueries | None, pattern: Connectivity, size: Size,
+             scale: float) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of query, key and value; the weights are computed again from the log-sum-exp, piece by piece."""
     groups, cells, dim = query.shape
     dtype, before, plane = lse.dtype, key.shape[1] - cells, size[1] * size[2]

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import torch
-from torch import Tensor
 
 from sstlib.attention import flex, general, kernels, portable, reference
 from sstlib.attention.plan import computed
+from sstlib.attention.tensors import Query, Some
 from sstlib.attention.triton import tiles
 from sstlib.config.entries import Registry
 from sstlib.connectivity import Connectivity, pairs_of_last
@@ -86,7 +86,7 @@ def refuse(name: str, why: str) -> NoReturn:
     raise ValueError(f"implementation {name!r} cannot do this: {why}; use 'torch' or 'auto'")
 
 
-def fastest(name: str, pattern: Connectivity, query: Tensor) -> Any:
+def fastest(name: str, pattern: Connectivity, query: Query) -> Any:
     """The one of FASTEST that runs; decided inside the operators, where tracing does not look."""
     if name == "auto":
         name = choose(pattern, query.dtype, query.device)[0]
@@ -95,7 +95,7 @@ def fastest(name: str, pattern: Connectivity, query: Tensor) -> Any:
     return FASTEST[name].module
 
 
-def named(name: str, pattern: Connectivity, tensors: Sequence[Tensor], ranks: bool) -> Any:
+def named(name: str, pattern: Connectivity, tensors: Sequence[Some], ranks: bool) -> Any:
     """The one of NAMED, which can do this with query, key and value."""
     if why := NAMED[name].lacks(pattern, tensors[0].dtype, tensors[0].device, tensors, ranks):
         refuse(name, why)

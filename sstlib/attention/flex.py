@@ -13,6 +13,7 @@ from typing import Any, no_type_check
 import torch
 from torch import Tensor
 
+from sstlib.attention.tensors import Key, Query, Some, Value
 from sstlib.connectivity import Connectivity, Dense, Grid, Local, Size, Strided
 from sstlib.native import pytorch
 
@@ -20,7 +21,7 @@ SIDE = 8  # of a tile
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
-def lacks(pattern: Connectivity, dtype: torch.dtype, device: torch.device, given: Sequence[Tensor] = (),
+def lacks(pattern: Connectivity, dtype: torch.dtype, device: torch.device, given: Sequence[Some] = (),
           ranks: bool = False) -> str:
     """Why FlexAttention cannot do this, for tensors where they are given, or an empty text."""
     if ranks:
@@ -80,7 +81,7 @@ def compiled() -> Any:
     return torch.compile(flex_attention, dynamic=False, fullgraph=True)
 
 
-def attention(query: Tensor, key: Tensor, value: Tensor, pattern: Connectivity, scale: float,
+def attention(query: Query, key: Key, value: Value, pattern: Connectivity, scale: float,
               *_: Any) -> tuple[Tensor, None, Tensor]:
     """Output, no affinity, and log-sum-exp of (batch, head, time, height, width, dim) tensors, differentiable."""
     from torch.nn.attention.flex_attention import AuxRequest, flex_attention

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from sstlib.attention import affinity as affinities
 from sstlib.attention import choice, ops, portable
+from sstlib.attention.tensors import Some
 from sstlib.connectivity import Connectivity, attended
 from sstlib.native import pytorch
 from sstlib.shapes import Float, Shaped
@@ -28,7 +29,7 @@ def sparse_attention(query: Float[Tensor, "batch head time_q height width dim"],
                      value: Float[Tensor, "batch head time height width dim_v"],
                      connectivity: Connectivity | str | Sequence[Connectivity | str], *,
                      labels: Shaped[Tensor, "batch ..."] | None = None, objects: int | None = None,
-                     affinity: str = "weight", affinity_bias: float | Tensor = 0.0, scale: float | None = None,
+                     affinity: str = "weight", affinity_bias: float | Some = 0.0, scale: float | None = None,
                      implementation: str = "auto") -> Attended:
     """Attention over a sparse connectivity (Eq. 6) and the object affinity of its cells (Eq. 4).
 

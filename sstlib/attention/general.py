@@ -18,6 +18,7 @@ from sstlib.attention.affinity import INFINITY, Ranking, memberships
 from sstlib.attention.plan import Chunk, chunks, plan
 from sstlib.attention.reference import affinities
 from sstlib.attention.softmax import LN2, LOG2E, gradients, room, scores, weights, wide
+from sstlib.attention.tensors import Bias, Key, Keys, Labels, Outputs, PerQueries, Queries, Query, Value, Values
 from sstlib.connectivity import Connectivity
 from sstlib.connectivity.unions import Size
 
@@ -41,7 +42,7 @@ def _put(total: Tensor, index: Tensor, part: Tensor) -> None:
     total.index_copy_(1, index.flatten(), part.flatten(1, 2))
 
 
-def forward(query: Tensor, key: Tensor, value: Tensor, pattern: Connectivity, size: Size, scale: float,
+def forward(query: Queries, key: Keys, value: Values, pattern: Connectivity, size: Size, scale: float,
             rank: Ranking | None, remember: bool) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
     """Output, log-sum-exp, best ranking score and its key, of flattened (group, cell, dim) tensors (Eq. 6)."""
     dtype = query.dtype
@@ -87,8 +88,8 @@ def _rank(rank: Ranking, scores: Tensor, chunk: Chunk, heads: slice, best: Tenso
         _put(argmax, chunk.queries, places)
 
 
-def backward(query: Tensor, key: Tensor, value: Tensor, output: Tensor, lse: Tensor, grad: Tensor,
-             grad_lse: Tensor | None, pattern: Connectivity, size: Size, scale: float) -> tuple[Tensor, ...]:
+def backward(query: Queries, key: Keys, value: Values, output: Outputs, lse: PerQueries, grad: Outputs,
+             grad_lse: PerQueries | None, pattern: Connectivity, size: Size, scale: float) -> tuple[Tensor, ...]:
     """Gradients of query, key and value; the weights are computed again from the log-sum-exp."""
     dtype = query.dtype
     query, key, value, grad, output = (wide(t) for t in (query, key, value, grad, output))
@@ -104,8 +105,8 @@ def backward(query: Tensor, key: Tensor, value: Tensor, output: Tensor, lse: Ten
     return tuple(t.to(dtype) for t in grads)
 
 
-def attention(query: Tensor, key: Tensor, value: Tensor, pattern: Connectivity, scale: float, kind: str,
-              bias: Tensor | None, labels: Tensor | None, objects: int) -> tuple[Tensor, Tensor | None, Tensor]:
+def attention(query: Query, key: Key, value: Value, pattern: Connectivity, scale: float, kind: str,
+              bias: Bias | None, labels: Labels | None, objects: int) -> tuple[Tensor, Tensor | None, Tensor]:
     """As `reference.attention`: output, affinity and log-sum-exp of (batch, head, time, height, width, dim) tensors."""
     size, shape, dtype = tuple(key.shape[2:5]), query.shape[:5], query.dtype
     q, k, v = (wide(t).flatten(0, 1).flatten(1, 3) for t in (query, key, value))

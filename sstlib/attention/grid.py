@@ -16,6 +16,7 @@ from torch import Tensor
 
 from sstlib.attention.affinity import INFINITY, Ranking
 from sstlib.attention.softmax import LN2, LOG2E, gradients, room, weights, wide
+from sstlib.attention.tensors import Keys, Outputs, PerQueries, Queries, Values
 from sstlib.connectivity import Grid, Size
 
 NEVER = -1e30  # a masked score of time lines, which may have no other: their weight is 0 beside the other lines
@@ -81,7 +82,7 @@ class Line(NamedTuple):
     summed: Tensor  # (group, frame, y, x, dim)
 
 
-def forward(query: Tensor, key: Tensor, value: Tensor, pattern: Grid, size: Size, scale: float,
+def forward(query: Queries, key: Keys, value: Values, pattern: Grid, size: Size, scale: float,
             rank: Ranking | None, remember: bool) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
     """Output, log-sum-exp, best ranking score and its key, of flattened (group, cell, dim) tensors."""
     groups, cells, _ = query.shape
@@ -176,8 +177,8 @@ def _rank(rank: Ranking, heads: slice, best: Tensor, argmax: Tensor | None, some
             argmax[:, number, at] = torch.where(top > rank.least, frame * plane + cells, -1).int()
 
 
-def backward(query: Tensor, key: Tensor, value: Tensor, output: Tensor, lse: Tensor, grad: Tensor,
-             grad_lse: Tensor | None, pattern: Grid, size: Size, scale: float) -> tuple[Tensor, ...]:
+def backward(query: Queries, key: Keys, value: Values, output: Outputs, lse: PerQueries, grad: Outputs,
+             grad_lse: PerQueries | None, pattern: Grid, size: Size, scale: float) -> tuple[Tensor, ...]:
     """Gradients of query, key and value; each line's weights are computed again from the joint log-sum-exp."""
     dtype = query.dtype
     query, key, value, output, grad = (wide(t).unflatten(1, (-1, *size[1:])) for t in (query, key, value, output, grad))

@@ -17,6 +17,7 @@ from sstlib import connectivity
 from sstlib.attention import affinity as affinities
 from sstlib.attention import choice, general
 from sstlib.attention.affinity import Wanted
+from sstlib.attention.tensors import Best, Bias, Key, Labels, Members, Output, PerQuery, Query, Ranked, Some, Value
 from sstlib.connectivity import PATTERNS, Connectivity
 from sstlib.native import pytorch
 
@@ -78,7 +79,7 @@ def autocast(device: str) -> bool:
     return device != "meta" and torch.is_autocast_enabled(device)
 
 
-def one_precision(*tensors: Tensor) -> tuple[Tensor, ...]:
+def one_precision(*tensors: Some) -> tuple[Tensor, ...]:
     """Tensors that autocast left in several precisions, in its own."""
     device = tensors[0].device.type
     mixed = autocast(device) and len({t.dtype for t in tensors}) > 1
@@ -97,20 +98,22 @@ def differentiated() -> bool:
     return not torch.compiler.is_compiling() and pytorch.transformed() and pytorch.differentiating()
 
 
-def transparent(query, key, value, pattern, scale, kind, bias, labels, objects):
+def transparent(query: Query, key: Key, value: Value, pattern: Connectivity, scale: float, kind: str, bias: Bias | None,
+                labels: Labels | None, objects: int) -> tuple[Tensor, Tensor | None, Tensor]:
     """Output, affinity and log-sum-exp by operations that every transform sees."""
     with _own_precision(query.device.type):
         return general.attention(query, key, value, pattern, scale, kind, bias, labels, objects)
 
 
-def watched(tensors: list[Tensor]) -> bool:
+def watched(tensors: list[Some]) -> bool:
     """Whether somebody has to see an operator: a tracer, transform, mode, tensor without data or of another class."""
     return (torch.compiler.is_compiling() or torch.jit.is_tracing() or pytorch.dispatch_modes()
             or pytorch.function_modes() or pytorch.transformed() or tensors[0].is_meta
             or any(type(t) not in (Tensor, Parameter) for t in tensors))
 
 
-def compute(query, key, value, bias, labels, pattern, scale, implementation, kind, objects, remember):
+def compute(query: Query, key: Key, value: Value, bias: Bias | None, labels: Labels | None, pattern: Connectivity,
+            scale: float, implementation: str, kind: str, objects: int, remember: bool) -> tuple[Tensor | None, ...]:
     """What `attend` computes, None for what nobody wants, past PyTorch's dispatcher, which costs a small call."""
     module = choice.fastest(implementation, pattern, query)
     if not query.shape[0]:
@@ -137,7 +140,8 @@ def _refuse_forward_mode():
 @torch.library.custom_op("sstlib::attend", mutates_args=(), schema=(
     f"({TENSORS}, Tensor? bias, Tensor? labels, {HOW}, str kind, int objects, bool remember) "
     "-> (Tensor, Tensor, Tensor, Tensor)"))
-def attend(query, key, value, bias, labels, pattern, scale, implementation, kind, objects, remember):
+def attend(query: Query, key: Key, value: Value, bias: Bias | None, labels: Labels | None, pattern: str, scale: float,
+           implementation: str, kind: str, objects: int, remember: bool) -> tuple[Tensor, ...]:
     """Sparse attention (Eq. 6) by one implementation; with labels, affinities (Eq. 4) and the keys that gave them."""
     _refuse_forward_mode()
     output, lse, affinity, argmax = compute(query, key, value, bias, labels, parse(pattern), scale, implementation,
@@ -155,7 +159,8 @@ def _(query, key, value, bias, labels, pattern, scale, implementation, kind, obj
 
 @torch.library.custom_op("sstlib::attend_backward", mutates_args=(), schema=(
     f"({TENSORS}, Tensor output, Tensor lse, Tensor grad, Tensor? grad_lse, {HOW}) -> (Tensor, Tensor, Tensor)"))
-def attend_backward(query, key, value, output, lse, grad, grad_lse, pattern, scale, implementation):
+def attend_backward(query: Query, key: Key, value: Value, output: Output, lse: PerQuery, grad: Output,
+                    grad_lse: PerQuery | None, pattern: str, scale: float, implementation: str) -> tuple[Tensor, ...]:
     """Gradients of query, key and value."""
     if not query.shape[0]:
         return tuple(torch.zeros_like(t) for t in (query, key, value))
@@ -173,7 +178,8 @@ def _(query, key, value, output, lse, grad, grad_lse, pattern, scale, implementa
 @torch.library.custom_op("sstlib::affinity_backward", mutates_args=(), schema=(
     "(Tensor grad, Tensor query, Tensor key, Tensor lse, Tensor? members, Tensor bias, Tensor argmax, str kind, "
     "float scale) -> (Tensor, Tensor, Tensor, Tensor, Tensor)"))
-def affinity_backward(grad, query, key, lse, members, bias, argmax, kind, scale):
+def affinity_backward(grad: Ranked, query: Query, key: Key, lse: PerQuery, members: Members | None, bias: Bias,
+                      argmax: Best, kind: str, scale: float) -> tuple[Tensor, ...]:
     """Gradients that affinities send to query, key, log-sum-exp, memberships (empty where there are none) and bias."""
     return tuple(affinities.backward(grad, query, key, lse, members, bias, argmax, kind, scale))
 

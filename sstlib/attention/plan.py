@@ -18,6 +18,7 @@ from sstlib.attention.affinity import INFINITY
 from sstlib.connectivity import Connectivity, attended
 from sstlib.connectivity.unions import Size, disjoint
 from sstlib.native import pytorch
+from sstlib.shapes import Int
 
 WASTE = 1.5  # pairs along an axis, to those that are related, up to which queries share their keys
 FEW = 6  # shapes of groups along an axis that stay apart; more are padded, so that there are fewer calls
@@ -33,7 +34,7 @@ class Axis(NamedTuple):
     related: Tensor | None  # (group, query, key), or (1, query, key) for all groups alike; None where all are
     earlier: Tensor | None  # (group, query, key): related, and the key comes before the query; None where none does
 
-    def of(self, groups: Tensor, some: slice) -> "Axis":
+    def of(self, groups: Int[Tensor, "number"], some: slice) -> "Axis":
         """Some of the groups, and some of the queries of each."""
         relations = (
             t if t is None else t[groups if len(t) > 1 else slice(1), some] for t in (self.related, self.earlier))

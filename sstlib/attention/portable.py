@@ -7,6 +7,7 @@ from torch import Tensor
 
 from sstlib.attention import blocks, general, grid
 from sstlib.attention.affinity import Wanted
+from sstlib.attention.tensors import Key, Output, PerQuery, Query, Value
 from sstlib.connectivity import Connectivity, Dense, Grid, Local, Strided
 
 # Written for these very patterns; any other takes the general path
@@ -27,7 +28,7 @@ def _flat(tensor: Tensor) -> Tensor:
     return tensor.flatten(0, 1).flatten(1, 3)
 
 
-def forward(query: Tensor, key: Tensor, value: Tensor, pattern: Connectivity, scale: float, wanted: Wanted | None,
+def forward(query: Query, key: Key, value: Value, pattern: Connectivity, scale: float, wanted: Wanted | None,
             remember: bool) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
     """Output, log-sum-exp, affinities and their keys, of (batch, head, time, height, width, dim) tensors."""
     rank = wanted.ranking(query, key, scale) if wanted else None
@@ -43,8 +44,8 @@ def forward(query: Tensor, key: Tensor, value: Tensor, pattern: Connectivity, sc
     return output, lse, wanted.affinity(query, lse, best, scale), argmax
 
 
-def backward(query: Tensor, key: Tensor, value: Tensor, output: Tensor, lse: Tensor, grad: Tensor,
-             grad_lse: Tensor | None, pattern: Connectivity, scale: float) -> tuple[Tensor, Tensor, Tensor]:
+def backward(query: Query, key: Key, value: Value, output: Output, lse: PerQuery, grad: Output,
+             grad_lse: PerQuery | None, pattern: Connectivity, scale: float) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of query, key and value."""
     flat = [_flat(t) for t in (query, key, value, output)]
     lse, grad_lse = (t if t is None else t.flatten(0, 1).flatten(1) for t in (lse, grad_lse))

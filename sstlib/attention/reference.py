@@ -9,20 +9,21 @@ import torch
 from torch import Tensor
 
 from sstlib.attention.affinity import TINY, memberships
+from sstlib.attention.tensors import Bias, Columns, Key, Labels, Query, Rows, Scores, Some, Value
 from sstlib.connectivity import Connectivity, attended
 from sstlib.shapes import Bool, Float
 
 INFINITY = float("inf")
 
 
-def lacks(pattern: Connectivity, dtype: torch.dtype, device: torch.device, given: Sequence[Tensor] = (),
+def lacks(pattern: Connectivity, dtype: torch.dtype, device: torch.device, given: Sequence[Some] = (),
           ranks: bool = False) -> str:
     """An empty text: the definition knows everything."""
     return ""
 
 
-def attention(query: Tensor, key: Tensor, value: Tensor, pattern: Connectivity, scale: float, kind: str,
-              bias: Tensor | None, labels: Tensor | None, objects: int) -> tuple[Tensor, Tensor | None, Tensor]:
+def attention(query: Query, key: Key, value: Value, pattern: Connectivity, scale: float, kind: str,
+              bias: Bias | None, labels: Labels | None, objects: int) -> tuple[Tensor, Tensor | None, Tensor]:
     """Output, affinity and log-sum-exp over tensors (batch, head, time, height, width, dim).
 
     `labels` are numbers (batch, time, height, width) or memberships (batch, object, time, height, width). Without them
@@ -49,7 +50,8 @@ def attention(query: Tensor, key: Tensor, value: Tensor, pattern: Connectivity, 
     return output, affinity, logsumexp.unflatten(2, query.shape[2:5])
 
 
-def affinities(kind: str, q: Tensor, k: Tensor, scores: Tensor, logsumexp: Tensor, bias: Tensor | None) -> Tensor:
+def affinities(kind: str, q: Rows, k: Columns, scores: Scores, logsumexp: Float[Tensor, "*block row"],
+               bias: Some | None) -> Tensor:
     """The affinity of each query to each key (..., query, key), whether connected or not, given their scores."""
     if kind == "weight":
         return (scores - logsumexp[..., None]).exp()

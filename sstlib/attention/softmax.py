@@ -10,6 +10,9 @@ import math
 import torch
 from torch import Tensor
 
+from sstlib.attention.tensors import Carried, Columns, PerRow, Rows, Scores, Some
+from sstlib.shapes import Float
+
 LOG2E, LN2 = 1 / math.log(2), math.log(2)
 
 
@@ -18,12 +21,12 @@ def room(device: torch.device) -> int:
     return 1 << (18 if device.type == "cpu" else 25)
 
 
-def wide(tensor: Tensor) -> Tensor:
+def wide(tensor: Some) -> Tensor:
     """The tensor in float32 at least."""
     return tensor.float() if tensor.dtype in (torch.bfloat16, torch.float16) else tensor
 
 
-def scores(q: Tensor, k: Tensor, mask: Tensor | None) -> Tensor:
+def scores(q: Rows, k: Columns, mask: Some | None) -> Tensor:
     """Scores (..., query, key), -inf where the mask is: a block's own, or a smaller one that repeats on both axes."""
     raw = q @ k.mT
     if mask is not None and mask.ndim > 2:
@@ -34,20 +37,20 @@ def scores(q: Tensor, k: Tensor, mask: Tensor | None) -> Tensor:
     return raw
 
 
-def weights(raw: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def weights(raw: Scores) -> tuple[Tensor, Tensor, Tensor]:
     """What softmax makes of scores in units of log 2, in their place: weights; their sums; the highest score."""
     top = raw.amax(-1, keepdim=True)
     return raw.sub_(top).exp2_(), raw.sum(-1, keepdim=True), top
 
 
-def weighed(raw: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+def weighed(raw: Scores, values: Carried) -> tuple[Tensor, Tensor]:
     """What queries gather from values by scores in units of log 2, which are written over, and their log-sum-exp."""
     weight, total, top = weights(raw)
     return (weight @ values).div_(total), (total.log2() + top)[..., 0] * LN2
 
 
-def gradients(mask: Tensor | None, scale: float, q: Tensor, k: Tensor, v: Tensor, grad: Tensor, norm: Tensor,
-              delta: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def gradients(mask: Some | None, scale: float, q: Rows, k: Columns, v: Carried, grad: Float[Tensor, "*block row dim_v"],
+              norm: PerRow, delta: PerRow) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of a block's queries, keys and values.
 
     `norm` is the log-sum-exp of each query over all of its blocks, in units of log 2; `delta` the product of its

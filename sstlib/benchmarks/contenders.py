@@ -12,6 +12,7 @@ from torch import Tensor
 from sstlib.attention import sparse_attention, usable
 from sstlib.benchmarks import rivals
 from sstlib.connectivity import Connectivity, Dense, Grid, Local, Strided
+from sstlib.shapes import Float, Shaped
 
 
 class Buffer(NamedTuple):
@@ -62,7 +63,8 @@ def tensors_of(size: Buffer, heads: int | None = None) -> list[Tensor]:
     return [t.to(size.device, getattr(torch, size.dtype)) for t in tensors]
 
 
-def both(attend: Callable[..., Tensor], tensors: list[Tensor]) -> Callable[[], None]:
+def both(attend: Callable[..., Shaped[Tensor, "..."]],
+         tensors: list[Float[Tensor, "batch head ..."]]) -> Callable[[], None]:
     """Forward and backward of a function of query, key and value."""
     leaves = [t.detach().requires_grad_() for t in tensors]
     upstream = torch.ones_like(tensors[0])

@@ -12,6 +12,9 @@ from sstlib.anatomy import full_memory
 from sstlib.benchmarks import clocks
 from sstlib.inference import Segmenter
 from sstlib.model import Propagator
+from sstlib.shapes import UInt8
+
+LabeledFrame = tuple[UInt8[np.ndarray, "height width 3"], UInt8[np.ndarray, "height width"]]
 
 
 @torch.inference_mode()
@@ -84,7 +87,7 @@ def steps_in_turns(networks: Sequence[Propagator], objects: int = 1, rounds: int
     return rows[full:]
 
 
-def streamed(segmenter: Segmenter, video: Iterable[tuple[np.ndarray, np.ndarray]], frames: int,
+def streamed(segmenter: Segmenter, video: Iterable[LabeledFrame], frames: int,
              every: int) -> Iterator[dict[str, float | int]]:
     """Segments `frames` frames of a video from the mask of its first; after every so many, and at the end, says what is
     used.

@@ -9,9 +9,12 @@ from torch import Tensor
 from sstlib.attention import flex as fused
 from sstlib.connectivity import Local
 from sstlib.native import pytorch
+from sstlib.shapes import Bool, Float, Int
+
+Frames = Float[Tensor, "time height width dim"]
 
 
-def gather_index(mask: Tensor) -> tuple[Tensor, Tensor]:
+def gather_index(mask: Bool[Tensor, "query key"]) -> tuple[Tensor, Tensor]:
     """The keys of each query side by side, padded to the longest list, and which of them are real."""
     counts = mask.sum(1)
     valid = torch.arange(int(counts.max())) < counts[:, None]
@@ -20,14 +23,16 @@ def gather_index(mask: Tensor) -> tuple[Tensor, Tensor]:
     return index, valid
 
 
-def gathered(query: Tensor, key: Tensor, value: Tensor, index: Tensor, valid: Tensor) -> Tensor:
+def gathered(query: Float[Tensor, "1 1 query dim"], key: Float[Tensor, "1 1 key dim"],
+             value: Float[Tensor, "1 1 key dim"], index: Int[Tensor, "query most"],
+             valid: Bool[Tensor, "query most"]) -> Tensor:
     """Attention over gathered copies of each query's keys: the simple way, of (1, 1, cell, dim) tensors."""
     keys, values = key[0, 0][index], value[0, 0][index]
     scores = torch.einsum("qd,qkd->qk", query[0, 0], keys).masked_fill_(~valid, -float("inf"))
     return torch.einsum("qk,qkd->qd", scores.softmax(-1), values)
 
 
-def unfolded(query: Tensor, key: Tensor, value: Tensor, radius: int) -> Tensor:
+def unfolded(query: Frames, key: Frames, value: Frames, radius: int) -> Tensor:
     """Causal local attention by F.unfold of every earlier frame, of (time, height, width, dim) tensors."""
     frames, height, width, dim = key.shape
     side = 2 * radius + 1
@@ -45,13 +50,13 @@ def unfolded(query: Tensor, key: Tensor, value: Tensor, radius: int) -> Tensor:
     return torch.stack(outputs)
 
 
-def flex(flat: list[Tensor], mask: Tensor) -> Callable[[], Tensor]:
+def flex(flat: list[Float[Tensor, "1 head cell dim"]], mask: Bool[Tensor, "query key"]) -> Callable[[], Tensor]:
     """FlexAttention, compiled for this mask by the first call."""
     blocks = pytorch.block_mask(lambda b, h, q, k: mask[q, k], *mask.shape, mask.device)
     return lambda: fused.compiled()(*flat, block_mask=blocks)
 
 
-def natten(one: list[Tensor], pattern: Local) -> Callable[[], Tensor]:
+def natten(one: list[Float[Tensor, "1 head time height width dim"]], pattern: Local) -> Callable[[], Tensor]:
     """NATTEN's window of the same size, causal in time. It is shifted at the border where the paper's is cut off: a
     rival in time only.
     """

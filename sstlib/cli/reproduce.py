@@ -2,6 +2,7 @@
 
 import argparse
 import time
+from typing import Any
 
 from sstlib import paths
 from sstlib.cli._cluster import add_cluster_arguments
@@ -51,7 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
     return int(any(outcome.status == "failed" for outcome in outcomes + executed))
 
 
-def records(engine) -> list:
+def records(engine: Any) -> list:
     """Makes the runs that the sweeps miss, scores DAVIS where there is one, and writes the tables."""
     from sstlib import experiments
     from sstlib.experiments.table_files import write_tables

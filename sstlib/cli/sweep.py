@@ -3,6 +3,7 @@
 import argparse
 import os
 from collections import Counter
+from typing import Any
 
 from sstlib.cli import _arguments
 
@@ -99,7 +100,7 @@ def _varied(arguments: argparse.Namespace) -> tuple[list, list[str]]:
     return runs, base.options()
 
 
-def make(run, fresh: bool) -> int:
+def make(run: Any, fresh: bool) -> int:
     """Makes one run in this process."""
     from sstlib.reproduction.runs import run_name
 

@@ -8,6 +8,7 @@ from PIL import Image
 
 from sstlib.datasets.cutouts import Frames, Labels, Layer, Path, draw_path, lay, warped
 from sstlib.datasets.photographs import Photograph, Photographs
+from sstlib.shapes import Float
 from sstlib.video import VOID
 
 SLOWEST, FASTEST = 0.003, 0.1  # of the width, a frame
@@ -44,7 +45,8 @@ def overlaid(rng: np.random.Generator, photographs: Photographs, below: Composed
     return _bytes(clip), labels
 
 
-def add_objects(rng: np.random.Generator, photographs: Photographs, clip: torch.Tensor, labels: Labels, objects: int,
+def add_objects(rng: np.random.Generator, photographs: Photographs, clip: Float[torch.Tensor, "time 3 height width"],
+                labels: Labels, objects: int,
                 behind: Photograph | None, hidden: float) -> None:
     """Objects up to a random number, perhaps a look-alike of one of them, and perhaps an occluder, in place."""
     frames, size = len(labels), labels.shape[1:]

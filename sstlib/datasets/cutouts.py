@@ -40,7 +40,7 @@ class Layer:
     path: Path
 
 
-def draw_path(rng: np.random.Generator, frames: int, size: tuple[int, int], speed: float, start: np.ndarray,
+def draw_path(rng: np.random.Generator, frames: int, size: tuple[int, int], speed: float, start: Float[np.ndarray, "2"],
               calm: float = 1.0) -> Path:
     """A smooth path from `start`: `speed` pixels a frame, a heading that wanders, turned back at the border, growing,
     turning and bending.

@@ -11,7 +11,7 @@ from PIL import Image
 
 from sstlib.config import Config
 from sstlib.datasets import davis
-from sstlib.shapes import Bool, UInt8
+from sstlib.shapes import Bool, Float, UInt8
 from sstlib.video import Sequence
 
 LENGTHS = (0, 1, 2, 4, 8, 16, 32)  # frames in which the target is hidden in full; 0 is the control
@@ -97,7 +97,8 @@ def _small(picture: np.ndarray) -> np.ndarray:
     return np.asarray(Image.fromarray(picture).resize((WIDTH, HEIGHT), Image.Resampling.BOX))
 
 
-def cut_out(frame: np.ndarray, cover: np.ndarray, enlarged: float) -> Placed:
+def cut_out(frame: UInt8[np.ndarray, "height width 3"], cover: UInt8[np.ndarray, "height width"],
+            enlarged: float) -> Placed:
     """The smallest part of a frame that holds its object, enlarged."""
     rows, columns = (np.flatnonzero((cover >= 128).any(axis)) for axis in (1, 0))
     part = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
@@ -106,7 +107,8 @@ def cut_out(frame: np.ndarray, cover: np.ndarray, enlarged: float) -> Placed:
                     for x in (frame, cover)))
 
 
-def lay(frame: np.ndarray | None, own: np.ndarray, placed: Placed, middle: np.ndarray) -> None:
+def lay(frame: UInt8[np.ndarray, "height width 3"] | None, own: Bool[np.ndarray, "height width"], placed: Placed,
+        middle: Float[np.ndarray, "2"]) -> None:
     """Blends a cut-out into a frame, if there is one, around `middle` (x, y), and notes in `own` which pixels are its
     own, both in place.
     """

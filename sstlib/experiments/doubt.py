@@ -24,6 +24,7 @@ from sstlib.metrics import region_similarity
 from sstlib.model import presence
 from sstlib.paths import atomic_write
 from sstlib.provenance import provenance
+from sstlib.shapes import Bool, Float
 from sstlib.statistics import calibration
 from sstlib.video import Sequence
 
@@ -75,7 +76,7 @@ def sequences_of(name: str, source: str) -> list[Sequence]:
     return [sequence for sequence in sequences if sequence.name in held_out] or sequences
 
 
-def fit(numbers: np.ndarray, truth: np.ndarray, decay: float = 1e-3) -> list[float]:
+def fit(numbers: Float[np.ndarray, "case kind"], truth: Bool[np.ndarray, "case"], decay: float = 1e-3) -> list[float]:
     """Coefficients of a logistic function of each column, and what is added: least cross-entropy with a little
     weight decay.
     """
@@ -121,7 +122,7 @@ def fitted(rows: list[dict[str, Any]], doubt: list[float], seen: list[float]) ->
 
 
 def scored(clips: dict[str, list[dict[str, Any]]],
-           scores: Callable[[list[dict[str, Any]]], dict[str, np.ndarray]] = stated) -> dict[str, Any]:
+           scores: Callable[[list[dict[str, Any]]], dict[str, Float[np.ndarray, "case"]]] = stated) -> dict[str, Any]:
     """Areas under the curves, with intervals over clips, and reliability of both probabilities."""
     outcomes = {name: dict(zip(("doubt", "presence"), columns(rows)[1:])) for name, rows in clips.items()}
     numbers = {name: scores(rows) for name, rows in clips.items()}

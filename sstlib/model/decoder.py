@@ -77,7 +77,10 @@ class SmallDecoder(nn.Module):
                 known: Bool[Tensor, "batch object"]) -> Float[Tensor, "batch object fine_height fine_width"]:
         return self.decoded(low, shared, evidence, instance)[0]
 
-    def decoded(self, low: Tensor, shared: Tensor, evidence: Tensor, instance: Tensor) -> tuple[Tensor, Tensor]:
+    def decoded(self, low: Float[Tensor, "batch low fine_height fine_width"],
+                shared: Float[Tensor, "batch shared height width"],
+                evidence: Float[Tensor, "batch object evidence height width"],
+                instance: Float[Tensor, "batch object instance"]) -> tuple[Tensor, Tensor]:
         """Logits, and the features at half the feature resolution, of every object, that they were made of."""
         batch, objects = evidence.shape[:2]
         # A quarter faster so on a CPU

@@ -76,7 +76,8 @@ class ResidualBlock(nn.Module):
         return F.relu(self.norm2(self.conv2(y)) + self.skip(x))
 
 
-def upsample(x: Tensor, size: tuple[int, int], factor: int = 2, centered: bool = False) -> Tensor:
+def upsample(x: Float[Tensor, "batch channels height width"], size: tuple[int, int], factor: int = 2,
+             centered: bool = False) -> Tensor:
     """Bilinear enlargement to `size`, true to where cells lie.
 
     Blocks (cell i covers pixels s*i to s*i + s - 1, the last perhaps partly) are enlarged by the factor and cut;

@@ -8,7 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sstlib.shapes import Float, Int
+from sstlib.shapes import Float, Int, Shaped
+
+Objects = Shaped[Tensor, "batch _ ..."]  # with an axis of objects
 
 
 @dataclass
@@ -90,7 +92,7 @@ class Memory:
         """Number of objects, the background among them."""
         return self.reference.shape[1]
 
-    def map_objects(self, change: Callable[[Tensor, bool], Tensor]) -> "Memory":
+    def map_objects(self, change: Callable[[Objects, bool], Objects]) -> "Memory":
         """A memory with `change(tensor, is_membership)` applied to every tensor that has an object axis."""
         changed = {
             id(r): dataclasses.replace(r, memberships=change(r.memberships, True),

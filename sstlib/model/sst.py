@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from sstlib.attention import sparse_attention
+from sstlib.attention.tensors import Key, Labels, Members
 from sstlib.config import ModelConfig
 from sstlib.connectivity import parse
 from sstlib.model.encoding import PositionalEncoding
@@ -64,8 +65,8 @@ class EncoderLayer(nn.Module):
         warped = torch.cat([warped, warped.sum(1, keepdim=True) - warped], 2)
         return (x, maps, warped) if self.config.warped == "features" else (x, torch.cat([maps, warped], 2), None)
 
-    def attend(self, x: Tensor, key: Tensor, value: Tensor, memberships: Tensor | None,
-               labels: Tensor | None) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    def attend(self, x: Float[Tensor, "batch time_q height width channels"], key: Key, value: Key,
+               memberships: Members | None, labels: Labels | None) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """What cells read from all frames, and of the last frame's, for each object: affinities (Eq. 4), and what its
         past cells carry.
 

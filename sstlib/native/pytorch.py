@@ -14,6 +14,12 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
+from sstlib.shapes import Float, Shaped
+
+Some = Shaped[Tensor, "..."]
+Queries, Keys = Float[Tensor, "batch head query dim"], Float[Tensor, "batch head key dim"]
+Mask = Float[Tensor, "query key"] | None
+
 
 def _private(name: str, owner: Any = torch) -> Any:
     """What a name means in this version, or None."""
@@ -78,18 +84,19 @@ def has_attention() -> bool:
     return ATTENTION is not None and ATTENTION_BACKWARD is not None
 
 
-def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scale: float) -> tuple[Tensor, Tensor]:
+def attention(q: Queries, k: Keys, v: Keys, mask: Mask, scale: float) -> tuple[Tensor, Tensor]:
     """Output and log-sum-exp of (batch, head, query, dim) tensors, where `has_attention`."""
     return ATTENTION(q, k, v, attn_mask=mask, scale=scale)
 
 
-def attention_backward(grad: Tensor, q: Tensor, k: Tensor, v: Tensor, output: Tensor, lse: Tensor,
-                       mask: Tensor | None, scale: float) -> tuple[Tensor, Tensor, Tensor]:
+def attention_backward(grad: Queries, q: Queries, k: Keys, v: Keys, output: Queries,
+                       lse: Float[Tensor, "batch head query"], mask: Mask,
+                       scale: float) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of query, key and value, where `has_attention`."""
     return ATTENTION_BACKWARD(grad, q, k, v, output, lse, 0.0, False, attn_mask=mask, scale=scale)
 
 
-def lerp_(averages: Sequence[Tensor], values: Sequence[Tensor], weight: float) -> None:
+def lerp_(averages: Sequence[Some], values: Sequence[Some], weight: float) -> None:
     """Moves each average toward its value, all in one call."""
     if LERP is not None:
         LERP(averages, values, weight)
@@ -98,7 +105,7 @@ def lerp_(averages: Sequence[Tensor], values: Sequence[Tensor], weight: float) -
         average.lerp_(value, weight)
 
 
-def version(tensor: Tensor) -> int | None:
+def version(tensor: Some) -> int | None:
     """How often a tensor was changed in place; None where that is not told."""
     return None if tensor.is_inference() else getattr(tensor, "_version", None)
 

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from sstlib.plots.style import ACCENT, FAINT, HOPS, INK, MARKERS, MUTED, PAPER, SERIES, bare, figure, styled
-from sstlib.shapes import Float, Int
+from sstlib.shapes import Float, Int, Shaped
 
 SLANT = (0.5, 0.2)  # how far one step in width moves right and down on a sheet seen from the side
 GAP = 0.6  # between two sheets
@@ -162,7 +162,8 @@ def border_gap(shares: Mapping[str, Float[np.ndarray, "height width"]]) -> Figur
 
 
 @styled
-def frame_rows(rows: Mapping[str, np.ndarray], titles: Sequence[str], cmap: str = "magma") -> Figure:
+def frame_rows(rows: Mapping[str, Shaped[np.ndarray, "time height width ..."]], titles: Sequence[str],
+               cmap: str = "magma") -> Figure:
     """Rows of frames: each row an array (time, height, width) of numbers in [0, 1] or (time, height, width, 3) of
     colors.
     """

@@ -1,6 +1,7 @@
 """Runs of sweeps as tasks: which are asked for, and each as the command that makes it alone."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from sstlib import paths
 
@@ -18,16 +19,16 @@ def select(names: list[str], variant: str | None = None, seed: int | None = None
     return sorted(runs.values(), key=lambda entry: names.index(entry[0]))
 
 
-def run_name(run) -> str:
+def run_name(run: Any) -> str:
     return f"{run.experiment}/{run.variant}-seed{run.seed}"
 
 
-def note(run) -> str:
+def note(run: Any) -> str:
     """What the summary says of a reused run that other code than this made."""
     return f"{run.note}; sst sweep --fresh makes them again" if run.note else ""
 
 
-def task(name: str, run, fresh: bool = False, options: Sequence[str] = (), device: str = ""):
+def task(name: str, run: Any, fresh: bool = False, options: Sequence[str] = (), device: str = ""):
     """A run as a task: this command again, for this run alone, in a process of its own.
 
     Args:

@@ -8,7 +8,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from sstlib.shapes import UInt8
+from sstlib.shapes import Shaped, UInt8
 from sstlib.video import VOID, Sequence
 
 
@@ -85,7 +85,7 @@ def size_of(sequence: Sequence) -> tuple[int, int]:
     return getattr(sequence, "size", None) or sequence.frame(0).shape[:2]
 
 
-def first_object(given: Mapping[int, np.ndarray]) -> int:
+def first_object(given: Mapping[int, Shaped[np.ndarray, "height width"]]) -> int:
     """How many frames at the start hold no object: up to the last mask that says so before any mask with an object."""
     before = 0
     for t, labels in sorted(given.items()):

@@ -42,7 +42,7 @@ class MaskFolder(Sink):
         self.clip, self.out, self.stale = clip, out, stale
         self.count = len(clip.frames)  # at least: frames of a stream become known as they come
 
-    def write(self, t: int, frame: np.ndarray, prediction: Prediction) -> None:
+    def write(self, t: int, frame: UInt8[np.ndarray, "height width 3"], prediction: Prediction) -> None:
         write_mask(self.out / f"{self.clip.frames.frame_names[t]}.png", prediction.labels)
         self.count = max(self.count, t + 1)
         while self.stale:  # not before a first mask is there: until then all may still be refused

@@ -8,6 +8,7 @@ import math
 
 import numpy as np
 
+from sstlib.shapes import Float
 from sstlib.synthetic.spec import ClipSpec
 
 
@@ -48,7 +49,8 @@ def path(rng: np.random.Generator, spec: ClipSpec, radius: float, room: float) -
     return places
 
 
-def placement(position: np.ndarray, angle: np.ndarray, size: np.ndarray) -> np.ndarray:
+def placement(position: Float[np.ndarray, "frames 2"], angle: Float[np.ndarray, "frames"],
+              size: Float[np.ndarray, "frames 2"]) -> np.ndarray:
     """Matrices (frames, 3, 3) that scale by `size` (frames, 2), turn by `angle` and move to `position`."""
     matrix = np.zeros((len(position), 3, 3))
     c, s = np.cos(angle), np.sin(angle)
@@ -59,7 +61,8 @@ def placement(position: np.ndarray, angle: np.ndarray, size: np.ndarray) -> np.n
     return matrix
 
 
-def own_motion(rng: np.random.Generator, spec: ClipSpec, radius: float, places: np.ndarray) -> np.ndarray:
+def own_motion(rng: np.random.Generator, spec: ClipSpec, radius: float,
+               places: Float[np.ndarray, "frames 2"]) -> np.ndarray:
     """Placements of an object along `places`: it turns, swells, shrinks and is foreshortened smoothly."""
     spin = spec.pace * rng.normal(0, 0.02) * np.arange(spec.frames)
     angle = rng.uniform(-math.pi, math.pi) + wander(rng, spec, 0.25 * spec.deformation) + spin

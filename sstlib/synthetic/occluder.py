@@ -9,10 +9,12 @@ import math
 import numpy as np
 from torch import Tensor
 
+from sstlib.shapes import Float
 from sstlib.synthetic import motion, sprites
 from sstlib.synthetic.spec import BEFORE, RAMP, ClipSpec
 from sstlib.synthetic.textures import to_device
 
+Layer = tuple[Float[Tensor, "channels rows columns"], sprites.Placements, sprites.Bends]
 PROBE = 40  # points a side at which the target's outline is probed
 MARGIN = 0.06  # of the occluder's radius by which it overlaps what it hides
 
@@ -30,8 +32,8 @@ class Crossing:
             self.rise = spec.hidden * (np.arange(1, RAMP + 1) / (RAMP + 1) + rng.uniform(-0.1, 0.1, RAMP))
 
 
-def lead_over(crossing: Crossing, spec: ClipSpec, level: Tensor, target: list[tuple[Tensor, np.ndarray, np.ndarray]],
-              path: np.ndarray, radius: float) -> np.ndarray:
+def lead_over(crossing: Crossing, spec: ClipSpec, level: Float[Tensor, "rows columns"], target: list[Layer],
+              path: Float[np.ndarray, "frames 2"], radius: float) -> np.ndarray:
     """Placements (frames, 3, 3) of the occluder.
 
     Args:
@@ -93,7 +95,7 @@ def _offsets(crossing: Crossing, spec: ClipSpec, offset_of, far: float) -> np.nd
 
 
 def _outline(
-    target: list[tuple[Tensor, np.ndarray, np.ndarray]], path: np.ndarray, reach: float
+    target: list[Layer], path: np.ndarray, reach: float
 ) -> tuple[Tensor, Tensor]:
     """Probe points (frames, points, 2) in a square about the target and whether each is on it."""
     step = 2 * reach / PROBE

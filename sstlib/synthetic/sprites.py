@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
-from sstlib.shapes import Float
+from sstlib.shapes import Float, Int
 from sstlib.synthetic.textures import to_device
 
 Placements = Float[np.ndarray, "time 3 3"]
@@ -41,7 +41,7 @@ def windows(placements: Placements, bends: Bends, height: int, width: int) -> tu
 def material(
     placements: Placements,
     bends: Bends,
-    corners: np.ndarray,
+    corners: Int[np.ndarray, "time 2"],
     rows: int,
     columns: int,
     device: torch.device | str,

@@ -19,7 +19,7 @@ CELLS = 14
 Draws = dict[str, np.ndarray]
 
 
-def to_device(values: np.ndarray, device: torch.device | str) -> Tensor:
+def to_device(values: Shaped[np.ndarray, "..."], device: torch.device | str) -> Tensor:
     """Drawn numbers as float32 where they are computed with."""
     return torch.from_numpy(np.asarray(values, np.float32)).to(device)
 

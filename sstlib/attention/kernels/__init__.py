@@ -16,6 +16,7 @@ from torch import Tensor
 
 from sstlib import native
 from sstlib.attention.affinity import KINDS, Wanted
+from sstlib.attention.tensors import Key, Output, PerQuery, Query, Value
 from sstlib.connectivity import Connectivity, Dense, Grid, Local, Strided
 
 FOLDER = Path(__file__).parent
@@ -56,7 +57,7 @@ def _kernel(pattern: Connectivity) -> tuple[str, tuple[int, int, int]] | None:
     return numbers and numbers(pattern)
 
 
-def forward(query: Tensor, key: Tensor, value: Tensor, pattern: Connectivity, scale: float, wanted: Wanted | None,
+def forward(query: Query, key: Key, value: Value, pattern: Connectivity, scale: float, wanted: Wanted | None,
             remember: bool) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
     """Output, log-sum-exp, affinities and their keys, of (batch, head, time, height, width, dim) tensors."""
     q, k, v = _float(query), _float(key), _float(value)
@@ -76,8 +77,8 @@ def forward(query: Tensor, key: Tensor, value: Tensor, pattern: Connectivity, sc
     return output, lse, best, argmax
 
 
-def backward(query: Tensor, key: Tensor, value: Tensor, output: Tensor, lse: Tensor, grad: Tensor,
-             grad_lse: Tensor | None, pattern: Connectivity, scale: float) -> tuple[Tensor, ...]:
+def backward(query: Query, key: Key, value: Value, output: Output, lse: PerQuery, grad: Output,
+             grad_lse: PerQuery | None, pattern: Connectivity, scale: float) -> tuple[Tensor, ...]:
     """Gradients of query, key and value."""
     q, k, v, o, g = (_float(t) for t in (query, key, value, output, grad))
     grads = [torch.empty(t.shape) for t in (q, k, v)]

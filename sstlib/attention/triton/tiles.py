@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from sstlib.attention.affinity import Ranking, Wanted
+from sstlib.attention.tensors import Key, Output, PerQuery, Query, Some, Value
 from sstlib.connectivity import Connectivity, Dense, Grid, Local, Size, Strided
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
@@ -168,7 +169,7 @@ class Problem(NamedTuple):
         dim, dim_v = self.query.shape[-1], self.value.shape[-1]
         return dict(D=dim, DP=max(16, _power(dim)), V=dim_v, VP=max(16, _power(dim_v)))
 
-    def tiles(self, kernel: str, line: Line, tensors: list[Tensor], strided: list[Tensor], numbers: list, frames: int,
+    def tiles(self, kernel: str, line: Line, tensors: list[Some], strided: list[Some], numbers: list, frames: int,
               **constants: Any) -> None:
         """One of the tile kernels over the tiles of some frames, with arguments in the order that the kernels name
         them.
@@ -186,7 +187,7 @@ class Problem(NamedTuple):
                                                     *line[1:6], *tiles, **self.constants(), **options, **constants,
                                                     num_warps=shape.num_warps, num_stages=shape.num_stages)
 
-    def time_line(self, kernel: str, tensors: list[Tensor], strided: list[Tensor], numbers: list,
+    def time_line(self, kernel: str, tensors: list[Some], strided: list[Some], numbers: list,
                   **constants: Any) -> None:
         """One of the time line's kernels over the cells of a frame, as many as a warp reads 16 bytes a thread of."""
         time, height, width = self.size
@@ -198,7 +199,7 @@ class Problem(NamedTuple):
                                      height * width, **widths, CELLS=cells, FRAMES=min(FRAMES, _power(time)),
                                      CAUSAL=self.pattern.causal, **constants, num_warps=1)
 
-    def rows(self, line: Line, tensors: list[Tensor], strided: list[Tensor], add: bool) -> None:
+    def rows(self, line: Line, tensors: list[Some], strided: list[Some], add: bool) -> None:
         """Gradients of all rows, or of all columns, each by one program."""
         time, height, width = self.size
         lines, length, apart, step = (height, width, width, 1) if line.rx else (width, height, 1, width)
@@ -233,7 +234,7 @@ def _ranks(rank: Ranking | None, query: Tensor, lse: Tensor, scale: float, remem
                   dict(OBJECTS=objects, OBJECTS_P=_power(objects), MODE=rank.mode, REMEMBER=remember))
 
 
-def forward(query: Tensor, key: Tensor, value: Tensor, pattern: Connectivity, scale: float, wanted: Wanted | None,
+def forward(query: Query, key: Key, value: Value, pattern: Connectivity, scale: float, wanted: Wanted | None,
             remember: bool) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
     """Output, log-sum-exp, affinities and their keys, of (batch, head, time, height, width, dim) tensors."""
     q, k, v = inputs = [_cells(t.detach()) for t in (query, key, value)]
@@ -252,8 +253,8 @@ def forward(query: Tensor, key: Tensor, value: Tensor, pattern: Connectivity, sc
     return output, lse, wanted.affinity(query, lse, ranks.best, scale) if wanted else None, ranks.argmax
 
 
-def backward(query: Tensor, key: Tensor, value: Tensor, output: Tensor, lse: Tensor, grad: Tensor,
-             grad_lse: Tensor | None, pattern: Connectivity, scale: float) -> tuple[Tensor, ...]:
+def backward(query: Query, key: Key, value: Value, output: Output, lse: PerQuery, grad: Output,
+             grad_lse: PerQuery | None, pattern: Connectivity, scale: float) -> tuple[Tensor, ...]:
     """Gradients of query, key and value."""
     q, k, v, g = inputs = [_cells(t.detach()) for t in (query, key, value, grad)]
     problem, frames = Problem(q, k, v, pattern, scale), (q.shape[2], k.shape[2])

@@ -25,6 +25,9 @@ POINTS = ((1, 0, 0),
           (0, 0, 1))
 
 
+Image = Float[Tensor, "batch channels height width"]
+
+
 class Pending(NamedTuple):
     """An image whose normalization and ReLU are still to be applied, by whoever reads it."""
 
@@ -70,7 +73,7 @@ def library() -> ctypes.CDLL | None:
     return loaded
 
 
-def fits(x: Tensor | Pending, *modules: nn.Module) -> bool:
+def fits(x: Image | Pending, *modules: nn.Module) -> bool:
     """Whether the kernels do it: no gradient, the CPU, float32, and channels that fill their vectors."""
     image = x.image if isinstance(x, Pending) else x
     weights = [module.weight for module in modules]
@@ -110,7 +113,7 @@ def sharpened(layers: nn.Sequential,
     return summed(last, rectified(normalized(after, *convolved(convolution, normalized(before, x)))))
 
 
-def convolved(convolution: Convolution3, x: Tensor | Pending) -> tuple[Tensor, Tensor]:
+def convolved(convolution: Convolution3, x: Image | Pending) -> tuple[Tensor, Tensor]:
     """The convolution of an image, and the moments of the result (see the kernels)."""
     image, affine = x if isinstance(x, Pending) else (_last(x), None)
     out = torch.empty(image.shape[0], convolution.out_channels, *image.shape[2:], memory_format=torch.channels_last)
@@ -120,7 +123,7 @@ def convolved(convolution: Convolution3, x: Tensor | Pending) -> tuple[Tensor, T
     return out, moments
 
 
-def normalized(norm: nn.GroupNorm, x: Tensor, moments: Tensor | None = None) -> Pending:
+def normalized(norm: nn.GroupNorm, x: Image, moments: Float[Tensor, "batch block 2 channels"] | None = None) -> Pending:
     """An image with its normalization to come, from its moments if they are known."""
     x = _last(x)
     sizes = _sizes(x)
@@ -133,14 +136,14 @@ def normalized(norm: nn.GroupNorm, x: Tensor, moments: Tensor | None = None) -> 
     return Pending(x, affine)
 
 
-def rectified(x: Pending, other: Tensor | None = None) -> Tensor:
+def rectified(x: Pending, other: Image | None = None) -> Tensor:
     """ReLU of the normalized image, plus another if one is given; takes the image's place."""
     other = None if other is None else _last(other)
     library().finish(*_addresses(x.image, x.affine, other), _sizes(x.image))
     return x.image
 
 
-def summed(convolution: nn.Conv2d, x: Tensor) -> Tensor:
+def summed(convolution: nn.Conv2d, x: Image) -> Tensor:
     """A 3x3 convolution to one channel: every cell's product with each of the nine weights, then nine shifted sums."""
     batch, channels, height, width = x.shape
     products = convolution.weight.view(channels, 9).T @ _last(x).permute(1, 0, 2, 3).reshape(channels, -1)
@@ -151,7 +154,7 @@ def summed(convolution: nn.Conv2d, x: Tensor) -> Tensor:
     return out[:, None]
 
 
-def halved(x: Tensor | Pending) -> Tensor:
+def halved(x: Image | Pending) -> Tensor:
     """Each 2x2 cells averaged (fewer at the border), after normalization and ReLU where they are to come."""
     image, affine = x if isinstance(x, Pending) else (_last(x), None)
     batch, channels, height, width = image.shape
