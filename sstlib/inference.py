@@ -2,7 +2,7 @@
 
 import copy
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -313,39 +313,3 @@ def winners(memberships: Float[Tensor, "object working_height working_width"], i
         labels.masked_fill_(plane > best, identity)
         torch.maximum(best, plane, out=best)
     return labels, best
-
-
-def segment_sequence(network: Propagator, sequence: video.Sequence,
-                     given: Mapping[int, Shaped[np.ndarray, "..."]] | None = None,
-                     **options: object) -> Iterator[tuple[int, Prediction]]:
-    """Masks of every frame of a sequence, as they come; frames are read one at a time.
-
-    The first given frame and those after it come first, in order; then, backward from it, the frames before it.
-
-    Args:
-        network: trained weights.
-        sequence: frames in a folder, a video file or arrays.
-        given: masks by frame number; None takes the first that the sequence has.
-        **options: of `Segmenter`.
-
-    Raises:
-        ValueError: no masks, or a frame number outside the sequence.
-    """
-    if given is None:
-        given = next(({t: labels} for t in range(len(sequence)) if (labels := sequence.label(t)) is not None), {})
-    outside = [t for t in given if not 0 <= t < len(sequence)]
-    if outside or not given:
-        raise ValueError(f"{sequence.name} has frames 0..{len(sequence) - 1}; masks were given for {outside or 'none'}")
-    start = min(given)
-    for direction in (range(start, len(sequence)), range(start, -1, -1)):
-        segmenter = Segmenter(network, **options)
-        for t in direction:
-            if t == start and direction.step < 0 and start == 0:
-                return
-            frame = sequence.frame(t)
-            try:
-                prediction = segmenter.step(frame, given.get(t))
-            except ValueError as error:
-                raise ValueError(f"{sequence.name}, frame {sequence.frame_names[t]}: {error}") from error
-            if direction.step > 0 or t < start:
-                yield t, prediction

@@ -6,9 +6,10 @@ import torch
 
 from sstlib import weights
 from sstlib.config import named_model
-from sstlib.inference import Segmenter, segment_sequence
+from sstlib.inference import Segmenter
 from sstlib.metrics import region_similarity
 from sstlib.model import build
+from sstlib.sessions import segment_sequence
 from sstlib.synthetic import random_spec, render
 from sstlib.video import ArraySequence
 

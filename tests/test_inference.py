@@ -11,8 +11,9 @@ from sstlib import weights
 from sstlib.benchmarks.frames import streamed
 from sstlib.cli import main
 from sstlib.config import named_model
-from sstlib.inference import Segmenter, segment_sequence
+from sstlib.inference import Segmenter
 from sstlib.model import build, unroll
+from sstlib.sessions import segment_sequence
 from sstlib.synthetic.endless import endless_video
 from sstlib.video import ArraySequence, read_mask, write_mask
 

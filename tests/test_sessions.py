@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from sstlib.config import named_model
-from sstlib.inference import segment_sequence
+from sstlib.inference import Segmenter
 from sstlib.model import build
-from sstlib.sessions import Clip, Corrections, MaskFolder, Part, Session, Sink, carry, state, worst_share
+from sstlib.sessions import Clip, Corrections, MaskFolder, Part, Session, Sink, carry, segment_sequence, state
+from sstlib.sessions.outcome import worst_share
 from sstlib.video import ArraySequence, read_mask, write_mask
 
 SIZE = (41, 67)
@@ -32,11 +33,26 @@ def test_frames_come_forward_and_then_backward_each_with_its_picture(network):
     clip = Clip(ArraySequence(FRAMES), {0: 0 * square(), 3: square()})
     steps = list(Session(network, clip))
     assert [t for t, *_ in steps] == [3, 4, 5, 2, 1, 0]
-    expected = dict(segment_sequence(network, ArraySequence(FRAMES), {3: square()}))
+    expected = {}
+    for way in ((3, 2, 1), (3, 4, 5)):
+        segmenter = Segmenter(network)
+        expected |= {t: segmenter.step(FRAMES[t], square() if t == 3 else None).labels for t in way}
     for t, prediction, frame in steps:
         np.testing.assert_array_equal(frame, FRAMES[t])
-        np.testing.assert_array_equal(prediction.labels, expected[t].labels if t else 0 * square())
+        np.testing.assert_array_equal(prediction.labels, expected[t] if t else 0 * square())
     assert steps[-1][1].ids == (0,) and steps[-1][1].probabilities.shape == (1, *SIZE)
+
+
+def test_a_sequence_is_segmented_as_by_a_session(network):
+    given = {0: 0 * square(), 3: square()}
+    expected = [(t, prediction.labels) for t, prediction, _ in Session(network, Clip(ArraySequence(FRAMES), given))]
+    assert [t for t, _ in expected] == [3, 4, 5, 2, 1, 0]
+    for (t, prediction), (number, labels) in zip(segment_sequence(network, ArraySequence(FRAMES), given), expected,
+                                                 strict=True):
+        assert t == number
+        np.testing.assert_array_equal(prediction.labels, labels)
+    with pytest.raises(ValueError, match="clip: no given mask holds an object"):
+        segment_sequence(network, ArraySequence(FRAMES, given))  # which takes the first mask alone
 
 
 class Listening(Sink):

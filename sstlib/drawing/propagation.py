@@ -17,7 +17,7 @@ STATES = 16  # states of the segmenter, from which it goes on after a correction
 
 
 class Propagation:
-    """Masks of a whole clip as `inference.segment_sequence` gives them: from the first annotated frame forward, then
+    """Masks of a whole clip as `sessions.segment_sequence` gives them: from the first annotated frame forward, then
     backward from it, annotations of other frames taken in as they are met.
 
     Args:

@@ -15,10 +15,10 @@ from sstlib.evaluation.occlusion import score_occlusion, summarize_occlusion
 from sstlib.experiments import records, trials
 from sstlib.experiments.sweeps import BASE, EXPERIMENT, Run
 from sstlib.experiments.trials import summary
-from sstlib.inference import segment_sequence
 from sstlib.metrics import score_sequence
 from sstlib.model import Propagator
 from sstlib.provenance import computed_by, provenance
+from sstlib.sessions import segment_sequence
 from sstlib.shapes import UInt8
 from sstlib.synthetic import Clip, random_spec, render
 from sstlib.synthetic.spec import AROUND_OCCLUSION

@@ -9,10 +9,10 @@ import numpy as np
 from sstlib.config import RunConfig
 from sstlib.datasets import open_dataset, sst_occlusion_2
 from sstlib.evaluation.passages import FLOORS, Labels, segment_scenes
-from sstlib.inference import segment_sequence
 from sstlib.metrics import PROTOCOLS, SequenceScore, score_sequence
 from sstlib.metrics.scores import averaged
 from sstlib.model import Propagator
+from sstlib.sessions import segment_sequence
 from sstlib.shapes import Float
 from sstlib.video import ArraySequence, Sequence
 

@@ -18,11 +18,11 @@ from sstlib.datasets import DATASETS, Benchmark, open_dataset, sst_occlusion
 from sstlib.evaluation import Evaluation, evaluate_on
 from sstlib.experiments import records, trials
 from sstlib.experiments.execute import peak_megabytes, summary
-from sstlib.inference import segment_sequence
 from sstlib.model import Propagator
 from sstlib.paths import atomic_write
 from sstlib.paths.digests import sha256
 from sstlib.provenance import provenance
+from sstlib.sessions import segment_sequence
 from sstlib.statistics.uncertainty import bootstrap
 from sstlib.video import Sequence, write_mask
 

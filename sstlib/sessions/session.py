@@ -3,7 +3,7 @@ correction, and the hands that the masks go through.
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,11 @@ import torch
 from sstlib.inference import Prediction, Segmenter
 from sstlib.model import Propagator
 from sstlib.sessions import state
-from sstlib.sessions.clip import Clip
+from sstlib.sessions.clip import Clip, first_object
 from sstlib.sessions.corrections import Corrections
 from sstlib.sessions.sinks import Sink
-from sstlib.shapes import UInt8
+from sstlib.shapes import Shaped, UInt8
+from sstlib.video import Sequence
 
 Step = tuple[int, Prediction, UInt8[np.ndarray, "height width 3"]]
 SECONDS, STEPS = 20.0, 100  # after which the state is written again, whichever comes first
@@ -188,6 +189,30 @@ def nothing(size: tuple[int, int]) -> Prediction:
     """The prediction of a frame without objects."""
     background = torch.ones(1, 1, 1).expand(1, *size).numpy()
     return Prediction(np.zeros(size, np.uint8), background, (0,), {}, {}, {})
+
+
+def segment_sequence(network: Propagator, sequence: Sequence,
+                     given: Mapping[int, Shaped[np.ndarray, "height width"]] | None = None,
+                     **options: object) -> Iterator[tuple[int, Prediction]]:
+    """Masks of every frame of a sequence in the order of a session, as they come; frames are read one at a time.
+
+    Args:
+        network: trained weights.
+        sequence: frames in a folder, a video file or arrays.
+        given: masks by frame number; None takes the first that the sequence has.
+        **options: of `Segmenter`.
+
+    Raises:
+        ValueError: no mask with an object, or a frame number outside the sequence.
+    """
+    if given is None:
+        given = next(({t: labels} for t in range(len(sequence)) if (labels := sequence.label(t)) is not None), {})
+    outside = [t for t in given if not 0 <= t < len(sequence)]
+    if outside or not given:
+        raise ValueError(f"{sequence.name} has frames 0..{len(sequence) - 1}; masks were given for {outside or 'none'}")
+    if first_object(given) > max(given):
+        raise ValueError(f"{sequence.name}: no given mask holds an object; give the mask of at least one to follow")
+    return ((t, prediction) for t, prediction, _ in Session(network, Clip(sequence, given), options))
 
 
 def carry(steps: Iterable[Step], sinks: Iterable[Sink]) -> Iterator[Step]:
