@@ -3,6 +3,7 @@
 import ast
 import collections
 import functools
+import re
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -131,3 +132,14 @@ def test_the_core_is_small_enough_to_be_read():
 def test_no_file_name_occurs_twice():
     names = collections.Counter(path.stem for path in SOURCES if path.stem not in ENTRANCES)
     assert not [name for name, number in names.items() if number > 1]
+
+
+def test_the_walks_of_the_guide_lead_through_files_that_are_there():
+    guide = (ROOT / "CONTRIBUTING.md").read_text().partition("Four walks:")[2].partition("## ")[0]
+    walks = [re.sub(r" or [^,]+", "", line) for line in guide.splitlines() if ".py`" in line]
+    assert len(walks) == 4
+    for walk in walks:
+        names = re.findall(r"`([\w/]+\.py)`(?: \(`(\w+)`\))?", walk)
+        assert 1 < len(names) <= 3
+        for name, function in names:
+            assert re.search(rf"^ *def {function}\(" if function else "", (PACKAGE / name).read_text(), re.MULTILINE)

@@ -29,7 +29,8 @@ TILE = 8, 4
 SPAN = 4  # frames at a time, where all are related
 # Queries at a time, of several causal frames where a piece is small: a call for fewer takes longer than their products
 ROWS = 32
-Cells, Gathered = Shaped[Tensor, "all_groups cell ..."], Shaped[Tensor, "group piece place ..."]
+Cells = Shaped[Tensor, "all_groups cell ..."]
+Gathered = Shaped[Tensor, "group piece place ..."]
 
 
 class Pieces(NamedTuple):

@@ -141,7 +141,7 @@ def _refuse_forward_mode():
     f"({TENSORS}, Tensor? bias, Tensor? labels, {HOW}, str kind, int objects, bool remember) "
     "-> (Tensor, Tensor, Tensor, Tensor)"))
 def attend(query: Query, key: Key, value: Value, bias: Bias | None, labels: Labels | None, pattern: str, scale: float,
-           implementation: str, kind: str, objects: int, remember: bool) -> tuple[Tensor, ...]:
+           implementation: str, kind: str, objects: int, remember: bool) -> tuple[Tensor | None, ...]:
     """Sparse attention (Eq. 6) by one implementation; with labels, affinities (Eq. 4) and the keys that gave them."""
     _refuse_forward_mode()
     output, lse, affinity, argmax = compute(query, key, value, bias, labels, parse(pattern), scale, implementation,

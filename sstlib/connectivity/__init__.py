@@ -25,10 +25,9 @@ import numpy
 import torch
 from torch import Tensor
 
-from sstlib.connectivity.unions import Product, Size, checked, count, disjoint, fits, served
+from sstlib.connectivity.unions import Cell, Product, Size, checked, count, disjoint, fits, inside, served, spread
 from sstlib.shapes import Bool
 
-Cell = tuple[int, int, int]
 PATTERNS: dict[str, type["Connectivity"]] = {}
 _fits = torch.compiler.assume_constant_result(fits)  # types are not for torch.compile to trace
 
@@ -82,7 +81,7 @@ class Connectivity:
         """The keys of one query (I_p of Eq. 6), in raster order."""
         keys = numpy.zeros(size, dtype=bool)
         for product in products(self, size):
-            along_time, along_y, along_x = (relation[place] for relation, place in zip(product, _inside(cell, size)))
+            along_time, along_y, along_x = (relation[place] for relation, place in zip(product, inside(cell, size)))
             keys |= along_time[:, None, None] & along_y[:, None] & along_x
         return [(int(t), int(y), int(x)) for t, y, x in numpy.argwhere(keys)]
 
@@ -293,33 +292,12 @@ def reach(layers: Sequence[Connectivity], cell: Cell, size: Size) -> numpy.ndarr
     The cell is one of the last layer's output, so the hops are followed from the last layer back to the first.
     """
     turned = [[(t.T, y.T, x.T) for t, y, x in products(layer, size)] for layer in reversed(layers)]
-    return _spread(turned, cell, size)
+    return spread(turned, cell, size)
 
 
 def arrive(layers: Sequence[Connectivity], cell: Cell, size: Size) -> numpy.ndarray:
     """Cells at which a first-layer cell's content arrives through a stack of layers: `reach` the other way round."""
-    return _spread([products(layer, size) for layer in layers], cell, size)
-
-
-def _spread(steps: Sequence[Sequence[Product]], cell: Cell, size: Size) -> numpy.ndarray:
-    """Cells that relations (to, from) lead to from one cell, step by step; reached cells stay."""
-    reached = numpy.zeros(size, dtype=bool)
-    reached[_inside(cell, size)] = True
-    for union in steps:
-        start, reached = reached.astype(numpy.float32), reached.copy()
-        for product in union:
-            along_time, along_y, along_x = (relation.astype(numpy.float32) for relation in product)
-            hop = numpy.einsum("kt,tyx->kyx", along_time, start)
-            hop = numpy.matmul(along_y, numpy.minimum(hop, 1))
-            reached |= numpy.matmul(numpy.minimum(hop, 1), along_x.T) > 0
-    return reached
-
-
-def _inside(cell: Cell, size: Size) -> Cell:
-    if len(cell) != 3 or not all(0 <= i < n for i, n in zip(cell, size)):
-        raise ValueError(f"cell {cell} lies outside a buffer of (time, height, width) {tuple(size)}")
-    time, row, column = cell
-    return time, row, column
+    return spread([products(layer, size) for layer in layers], cell, size)
 
 
 def _both(value: int | tuple[int, int]) -> tuple[int, int]:

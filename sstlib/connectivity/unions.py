@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy
 
+Cell = tuple[int, int, int]
 Size = tuple[int, int, int]
 # Boolean (query, key) matrices over time, height and width
 Product = tuple[numpy.ndarray, numpy.ndarray, numpy.ndarray]
@@ -24,7 +25,7 @@ def checked(name: str, relations: Any, size: Size) -> list[Product]:
     Raises:
         ValueError: what is no sequence of three boolean matrices each, square along their axes.
     """
-    products = []
+    products: list[Product] = []
     for number, product in enumerate(relations if isinstance(relations, Sequence | Iterator) else [relations], start=1):
         if not isinstance(product, Sequence) or len(product) != len(AXES):
             raise ValueError(f"{name}: relations gives {type(product).__name__} as product {number}; expected a list "
@@ -39,7 +40,8 @@ def checked(name: str, relations: Any, size: Size) -> list[Product]:
                 raise ValueError(f"{name}: the relation over {axis} of product {number} is {relation.dtype} of shape "
                                  f"{relation.shape}; "
                                  f"expected bool (query, key) of shape {(length, length)}")
-        products.append(tuple(matrices))
+        along_time, along_y, along_x = matrices
+        products.append((along_time, along_y, along_x))
     return products
 
 
@@ -86,6 +88,32 @@ def served(queries: Size, products: Sequence[Product]) -> numpy.ndarray:
         along_time, along_y, along_x = (relation.any(1) for relation in product)
         some |= along_time[:, None, None] & along_y[:, None] & along_x
     return some
+
+
+def spread(steps: Sequence[Sequence[Product]], cell: Cell, size: Size) -> numpy.ndarray:
+    """Cells that relations (to, from) lead to from one cell, step by step; reached cells stay."""
+    reached = numpy.zeros(size, dtype=bool)
+    reached[inside(cell, size)] = True
+    for union in steps:
+        start, reached = reached.astype(numpy.float32), reached.copy()
+        for product in union:
+            along_time, along_y, along_x = (relation.astype(numpy.float32) for relation in product)
+            hop = numpy.einsum("kt,tyx->kyx", along_time, start)
+            hop = numpy.matmul(along_y, numpy.minimum(hop, 1))
+            reached |= numpy.matmul(numpy.minimum(hop, 1), along_x.T) > 0
+    return reached
+
+
+def inside(cell: Cell, size: Size) -> Cell:
+    """The cell, of a buffer of this size.
+
+    Raises:
+        ValueError: it lies outside.
+    """
+    if len(cell) != 3 or not all(0 <= i < n for i, n in zip(cell, size)):
+        raise ValueError(f"cell {cell} lies outside a buffer of (time, height, width) {tuple(size)}")
+    time, row, column = cell
+    return time, row, column
 
 
 def fits(owner: type, name: str, value: Any) -> bool:
