@@ -88,7 +88,7 @@ def seeds_due(plan: Plan) -> dict[str, int]:
         undecided = looks.open_claims(_followed(family, by_variant, plan), plan.seeds)
         again |= {variant for claim in family.claims if words(family, claim) in undecided
                   for variant in (claim.better, claim.worse)}
-    return {variant: plan.seeds[variant in again] for variant in plan.order}
+    return {variant: plan.seeds[variant in again] for variant in by_variant}
 
 
 def _followed(family: Family, by_variant: Mapping[str, Runs], plan: Plan) -> list[Followed]:
