@@ -140,6 +140,11 @@ DATASETS: Registry[DataSet] = Registry(
                                 lambda one: one.length in (0, 4, 16)),
             content=lazily("sstlib.datasets.davis_occlusion:content_hash"),
             scenes=lazily("sstlib.datasets.davis_occlusion:scenes")),
+    DataSet("fast-objects", lazily("sstlib.datasets.fast_objects:open_split"), ("generated", "composed"),
+            terms="generated clips: no restrictions; composed ones are of your own DAVIS 2016, whose terms they have",
+            derived="Non-commercial research only, with attribution, as DAVIS 2016 (CC BY-NC 4.0; Perazzi et al., "
+            "CVPR 2016) asks of what is made from it.", license="cc-by-nc-4.0", scored="generated",
+            content=lazily("sstlib.datasets.fast_objects:content_hash")),
 )
 
 
