@@ -6,22 +6,12 @@ import pytest
 
 from sstlib.plots import curves, differences
 
-TABLE = pd.DataFrame(
-    {"variant": ["a", "b"], "runs": [3, 2], "J&F": [60.0, 50.0], "J&F sd": [2.0, np.nan], "paper": [np.nan, 70.0]})
-
 
 def test_training_curve_draws_every_step_and_every_probe():
     curve = pd.DataFrame({"step": range(1, 31), "loss": np.linspace(1, 0.5, 30), "probe_J": [np.nan] * 29 + [0.7]})
     left, right = curves.training_curve(curve).axes
     np.testing.assert_array_equal(left.lines[0].get_ydata(), curve["loss"])
     assert right.lines[0].get_xydata().tolist() == [[30, 0.7]]
-
-
-def test_spreads_names_the_runs_and_marks_published_values_apart():
-    axes = curves.spreads(TABLE, published="paper").axes[0]
-    assert [label.get_text() for label in axes.get_yticklabels()] == ["a  (n=3)", "b  (n=2)"]
-    measured, printed = axes.lines[0].get_xdata(), axes.lines[-1].get_xdata()
-    assert list(measured) == [60, 50] and printed[1] == 70 and np.isnan(printed[0])
 
 
 def test_score_by_occlusion_draws_a_line_a_method():

@@ -30,23 +30,6 @@ def training_curve(curve: pd.DataFrame) -> Figure:
 
 
 @styled
-def spreads(table: pd.DataFrame, score: str = "J&F", title: str = "", published: str | None = None) -> Figure:
-    """One row a variant: mean and standard deviation over seeds; the paper's value, of other data, as a hollow mark."""
-    drawing = figure(0.6 + 0.32 * len(table))
-    axes = drawing.subplots()
-    places = np.arange(len(table))[::-1]
-    axes.errorbar(table[score], places, xerr=table[f"{score} sd"].fillna(0), fmt="o", color=ACCENT, capsize=3,
-                  label="measured, mean and sd")
-    if published and published in table:
-        axes.plot(table[published], places, "D", color="none", markeredgecolor=MUTED, label="paper (DAVIS 2017)")
-    axes.set_yticks(places, [f"{name}  (n={runs})" for name, runs in zip(table["variant"], table["runs"], strict=True)])
-    axes.set(xlabel=f"{score} (%)", ylim=(-0.6, len(table) - 0.4), title=title)
-    axes.grid(axis="x")
-    axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
-    return drawing
-
-
-@styled
 def reliability_curves(sources: Mapping[str, Mapping[str, Any]]) -> Figure:
     """How often what was said came true, by what was said, with intervals over clips; the dotted line is what it should
     be.

@@ -6,28 +6,17 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
+import seaborn
 from matplotlib.figure import Figure
 
-from sstlib.plots.style import ACCENT, INK, MARKERS, MUTED, SERIES, SIGNAL, figure, styled
+from sstlib.plots.style import ACCENT, INK, MARKERS, MUTED, SERIES, SIGNAL, figure, lines, styled
 
-Numbers = Sequence[float | int] | np.ndarray | pd.Series
+Numbers = Sequence[float | int] | np.ndarray | pd.Series | pd.Index
 
 
 def exponent(sizes: Numbers, costs: Numbers) -> float:
     """The power p of costs ~ sizes^p: slope of the straight line through the logarithms."""
     return float(np.polyfit(np.log(np.asarray(sizes, float)), np.log(np.asarray(costs, float)), 1)[0])
-
-
-def draw_growth(axes: Axes, table: pd.DataFrame) -> None:
-    """Cost of each column against the index, on two logarithmic axes, each line with its exponent in the legend."""
-    for name, color, marker in zip(table, SERIES, MARKERS, strict=False):
-        power = exponent(table.index.to_numpy(), table[name].to_numpy())
-        axes.plot(table.index, table[name], color=color, marker=marker, label=f"{name}: {power:.2f}", clip_on=False)
-    axes.set(xscale="log", yscale="log")
-    axes.set_xticks(table.index, [str(size) for size in table.index])
-    axes.minorticks_off()
-    axes.grid(axis="y")
 
 
 @styled
@@ -42,8 +31,12 @@ def growth(tables: Mapping[str, pd.DataFrame], cost: str) -> Figure:
     drawing = figure(3.7)
     panels = np.atleast_1d(drawing.subplots(1, len(tables), sharey=True))
     for axes, (name, table) in zip(panels, tables.items(), strict=True):
-        draw_growth(axes, table)
-        axes.set(xlabel=name)
+        powers = {column: f"{column}: {exponent(table.index, table[column]):.2f}" for column in table}
+        lines(axes, table.rename(columns=powers))
+        axes.set(xscale="log", yscale="log", xlabel=name)
+        axes.set_xticks(table.index, [str(size) for size in table.index])
+        axes.minorticks_off()
+        axes.grid(axis="y")
         axes.legend(title="exponent", title_fontsize=8.5, loc="upper left", bbox_to_anchor=(-0.02, -0.2),
                     borderaxespad=0, alignment="left")
     panels[0].set_ylabel(cost)
@@ -56,8 +49,7 @@ def memory_curves(frames: Sequence[int], curves: Mapping[str, Numbers], measured
     """Memory in bytes against the frames in the buffer; dots where it was measured; a line at what a machine has."""
     drawing = figure(3.0)
     axes = drawing.subplots()
-    for (name, curve), color, marker in zip(curves.items(), (SIGNAL, SERIES[4], ACCENT), MARKERS, strict=False):
-        axes.plot(frames, curve, color=color, marker=marker, label=name)
+    lines(axes, pd.DataFrame(curves, index=frames))
     if measured:
         axes.plot(list(measured), list(measured.values()), "D", color=INK, markersize=6, label="streamed, measured",
                   zorder=4)
@@ -69,28 +61,22 @@ def memory_curves(frames: Sequence[int], curves: Mapping[str, Numbers], measured
     axes.set_yticks([2.0**power for power in (20, 25, 30, 35, 40)], ["1 MiB", "32 MiB", "1 GiB", "32 GiB", "1 TiB"])
     axes.minorticks_off()
     axes.grid(axis="y")
-    drawing.legend(loc="outside right center")
+    drawing.legend(*axes.get_legend_handles_labels(), loc="outside right center")
+    axes.get_legend().remove()
     return drawing
 
 
 @styled
-def ratio_bars(ratios: pd.DataFrame) -> Figure:
-    """How many times faster than dense attention: one panel a size (columns), one bar a pattern and implementation
-    (rows).
+def speedups(ratios: pd.DataFrame) -> Figure:
+    """How many times faster than dense attention: a column a size, a row a pattern and implementation, darker where
+    faster; empty where it was not measured.
     """
-    drawing = figure(0.8 + 0.24 * len(ratios))
-    least, most = np.nanmin(ratios.to_numpy(float)), np.nanmax(ratios.to_numpy(float))
-    panels = np.atleast_1d(drawing.subplots(1, ratios.shape[1], sharey=True, sharex=True))
-    for axes, size in zip(panels, ratios, strict=True):
-        values = ratios[size].to_numpy(float)
-        bars = axes.barh(range(len(ratios)), np.nan_to_num(values, nan=1e-9), color=ACCENT, height=0.65, left=0)
-        axes.bar_label(bars, ["" if np.isnan(value) else f"{value:.3g}x" for value in values], padding=3, fontsize=8)
-        axes.axvline(1, color=MUTED, linewidth=0.8)
-        axes.set(xscale="log", xlim=(min(0.5, least / 2), most * 8), title=size)
-    panels[0].set_yticks(range(len(ratios)),
-                         [", ".join(map(str, name)) if isinstance(name, tuple) else str(name) for name in ratios.index])
-    panels[0].invert_yaxis()
-    drawing.supxlabel("times faster than dense attention", fontsize=9)
+    drawing = figure(0.7 + 0.26 * len(ratios))
+    texts = ratios.map(lambda value: "" if np.isnan(value) else f"{value:.3g}x")
+    axes = seaborn.heatmap(np.log10(ratios.astype(float)), annot=texts, fmt="", cmap="Blues", cbar=False, vmin=-0.3,
+                           linewidths=1, yticklabels=[", ".join(name) for name in ratios.index], ax=drawing.subplots())
+    axes.set(xlabel="", ylabel="", title="times faster than dense attention")
+    axes.tick_params(length=0)
     return drawing
 
 

@@ -18,6 +18,8 @@ from typing import Any, Protocol, runtime_checkable
 
 import matplotlib
 import numpy as np
+import pandas as pd
+import seaborn
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -146,6 +148,13 @@ def looks(labels: Iterable[str]) -> list[tuple[str, str]]:
         color, marker = (method.color, method.marker) if method else ("", "")
         chosen.append((color or SERIES[place % len(SERIES)], marker or MARKERS[place % len(MARKERS)]))
     return chosen
+
+
+def lines(axes: Axes, table: pd.DataFrame, **options: Any) -> None:
+    """A line a column against the index, in the style's colors and markers; `options` are seaborn's."""
+    count = table.shape[1]
+    seaborn.lineplot(table, palette=list(SERIES[:count]), markers=list(MARKERS[:count]), dashes=False, errorbar=None,
+                     ax=axes, **options)
 
 
 def bare(axes: Axes) -> Axes:
