@@ -105,8 +105,8 @@ def test_what_cannot_be_opened_is_refused_before_a_server_starts(folder, words, 
     monkeypatch.chdir(folder)
     monkeypatch.setattr(annotate, "served", lambda *arguments: pytest.fail("a server starts"))
     assert main(["annotate", *words]) == 2
-    said = capsys.readouterr().err
-    assert message in said and said.count("\n") == 1
+    output = capsys.readouterr().err
+    assert message in output and output.count("\n") == 1
 
 
 def test_a_port_in_use_is_told(tmp_path):

@@ -42,8 +42,8 @@ def compare(query, key, value, labels, pattern, implementation, tolerance, **opt
         grads = torch.autograd.grad(loss, wanted, allow_unused=True)
         results.append((out, [torch.zeros_like(w) if g is None else g for g, w in zip(grads, wanted)]))
     (out, grads), (wanted_out, wanted_grads) = results
-    for found, wanted in zip((*out, *grads), (*wanted_out, *wanted_grads)):
-        assert_close(found.double(), wanted, atol=tolerance, rtol=tolerance)
+    for result, wanted in zip((*out, *grads), (*wanted_out, *wanted_grads)):
+        assert_close(result.double(), wanted, atol=tolerance, rtol=tolerance)
 
 
 @pytest.mark.parametrize("pattern", EVERY, ids=str)
@@ -71,10 +71,10 @@ def test_objects_that_begin_alone_and_appear_later(pattern, dim_v):
     for kind in KINDS:
         options = {"objects": 3, "affinity": kind}
         compare(query, key, value, labels, pattern, "torch", 1e-10, **options)
-        found, wanted = (sparse_attention(query, key, value, pattern, labels=labels, implementation=name, **options)
-                         for name in ("torch", "reference"))
+        result, wanted = (sparse_attention(query, key, value, pattern, labels=labels, implementation=name, **options)
+                          for name in ("torch", "reference"))
         # Without a gradient nothing remembers its key
-        assert_close(found.affinity, wanted.affinity, atol=1e-10, rtol=1e-10)
+        assert_close(result.affinity, wanted.affinity, atol=1e-10, rtol=1e-10)
 
 
 @pytest.mark.parametrize("kind, soft", list(itertools.product(KINDS, (False, True))))
@@ -121,10 +121,10 @@ def test_hard_labels_are_memberships_of_zero_and_one():
 @pytest.mark.parametrize("pattern", ONE_EACH, ids=str)
 def test_bfloat16_stays_within_its_rounding(pattern):
     query, key, value, labels = inputs((3, 5, 7), dtype=torch.bfloat16)
-    found = sparse_attention(query, key, value, pattern, labels=labels, objects=3)
+    result = sparse_attention(query, key, value, pattern, labels=labels, objects=3)
     exact = sparse_attention(query.double(), key.double(), value.double(), pattern, labels=labels, objects=3)
-    assert found.output.dtype == found.affinity.dtype == torch.bfloat16 and found.logsumexp.dtype == torch.float32
-    for a, b in zip(found, exact):
+    assert result.output.dtype == result.affinity.dtype == torch.bfloat16 and result.logsumexp.dtype == torch.float32
+    for a, b in zip(result, exact):
         assert_close(a.double(), b, atol=1e-2, rtol=1e-2)
 
 
@@ -160,10 +160,10 @@ def test_without_labels_the_fused_path_matches_too(pattern):
     results = []
     for name in ("torch", "reference"):
         leaves = [t.detach().requires_grad_() for t in (query, key, value)]
-        found = sparse_attention(*leaves, pattern, implementation=name)
+        result = sparse_attention(*leaves, pattern, implementation=name)
         results.append([
-            found.output, found.logsumexp,
-            *torch.autograd.grad(found.output.square().sum() + found.logsumexp.sum(), leaves)
+            result.output, result.logsumexp,
+            *torch.autograd.grad(result.output.square().sum() + result.logsumexp.sum(), leaves)
         ])
     for a, b in zip(*results):
         assert_close(a, b, atol=1e-10, rtol=1e-10)
@@ -177,17 +177,17 @@ def test_what_no_gradient_remembers_is_the_same(pattern, kind):
     """
     query, key, value, labels = inputs((3, 17, 11), objects=3)
     labels[:, 0, :2, :2] = 3
-    found, exact = (sparse_attention(query, key, value, pattern, labels=labels, objects=4, affinity=kind,
-                                     implementation=name) for name in ("torch", "reference"))
-    for a, b in zip(found, exact):
+    result, exact = (sparse_attention(query, key, value, pattern, labels=labels, objects=4, affinity=kind,
+                                      implementation=name) for name in ("torch", "reference"))
+    for a, b in zip(result, exact):
         assert_close(a, b, atol=1e-10, rtol=1e-10)
 
 
 @pytest.mark.parametrize("kind", ["weight", "distance"])
 def test_a_bias_given_as_a_number_is_as_precise_as_the_tensors(kind):
     query, key, value, labels = inputs((3, 4, 5))
-    found = [
+    result = [
         sparse_attention(query, key, value, "grid", labels=labels, objects=3, affinity=kind,
                          affinity_bias=bias).affinity for bias in (0.1, torch.tensor([0.1], dtype=torch.float64))
     ]
-    assert torch.equal(*found)
+    assert torch.equal(*result)

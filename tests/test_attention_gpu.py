@@ -44,11 +44,11 @@ def solve(pattern, size, queried, implementation, dtype, kind="weight", soft=Fal
     return [t.detach().cpu().double() for t in (*out, *grads)]
 
 
-def check(found, exact, tolerance):
+def check(result, exact, tolerance):
     """Values within 1e-6 and affinities and gradients within 5e-6 of the float64 reference, or within a half
     precision's own.
     """
-    for number, (a, b) in enumerate(zip(found, exact, strict=True)):
+    for number, (a, b) in enumerate(zip(result, exact, strict=True)):
         limit = tolerance or (1e-6 if number in (0, 2) else 5e-6)
         assert_close(a, b, atol=limit * max(1.0, float(b.abs().max())), rtol=0)
 
@@ -149,9 +149,9 @@ def flexed(pattern, size, queried, implementation, dtype, device="cpu", differen
         torch.randn(1, 2, n, *size[1:], 16, generator=generator).to(device, dtype) for n in (queried, size[0], size[0])
     ]
     leaves = [leaf.requires_grad_(differentiate) for leaf in leaves]
-    found = sparse_attention(*leaves, pattern, scale=0.25, implementation=implementation)
-    grads = torch.autograd.grad(found.output.square().sum() + found.logsumexp.sum(), leaves) if differentiate else ()
-    return [t.detach().cpu().double() for t in (found.output, found.logsumexp, *grads)]
+    result = sparse_attention(*leaves, pattern, scale=0.25, implementation=implementation)
+    grads = torch.autograd.grad(result.output.square().sum() + result.logsumexp.sum(), leaves) if differentiate else ()
+    return [t.detach().cpu().double() for t in (result.output, result.logsumexp, *grads)]
 
 
 @pytest.mark.parametrize("pattern", FLEX, ids=str)

@@ -64,17 +64,17 @@ def test_random_problems_match_the_float64_reference(problem):
     rounding.
     """
     exact, exact_grads = solve(problem, "reference", torch.float64)
-    found, grads = solve(problem, "auto", problem["dtype"])
+    result, grads = solve(problem, "auto", problem["dtype"])
     if problem["dtype"] == torch.bfloat16:
-        for part, wanted in zip(found, exact):
+        for part, wanted in zip(result, exact):
             assert_close(part.double(), wanted, atol=2e-2, rtol=1e-2)
         for grad, wanted in zip(grads, exact_grads):
             assert_close(grad.double(), wanted, atol=2e-2 * max(1.0, float(wanted.abs().max())), rtol=1e-2)
         return
     loose = 1e-10 if problem["dtype"] == torch.float64 else None
-    assert_close(found.output.double(), exact.output, atol=loose or 1e-6, rtol=loose or 1e-6)
-    assert_close(found.logsumexp.double(), exact.logsumexp, atol=loose or 1e-6, rtol=loose or 1e-6)
-    assert_close(found.affinity.double(), exact.affinity, atol=loose or 5e-6, rtol=loose or 5e-6)
+    assert_close(result.output.double(), exact.output, atol=loose or 1e-6, rtol=loose or 1e-6)
+    assert_close(result.logsumexp.double(), exact.logsumexp, atol=loose or 1e-6, rtol=loose or 1e-6)
+    assert_close(result.affinity.double(), exact.affinity, atol=loose or 5e-6, rtol=loose or 5e-6)
     for grad, wanted in zip(grads, exact_grads):
         assert_close(grad.double(), wanted, atol=loose or 5e-6 * max(1.0, float(wanted.abs().max())), rtol=0)
 
@@ -126,9 +126,9 @@ def test_heads_cut_from_channels_need_no_copy(pattern):
 def test_large_scores_neither_overflow_nor_vanish():
     query = torch.randn(1, 1, 2, 5, 17, 4) * 30
     for pattern in (Grid(), Local(2), Strided(2)):
-        found = sparse_attention(query, query, query, pattern, implementation="native")
+        result = sparse_attention(query, query, query, pattern, implementation="native")
         exact = sparse_attention(*[query.double()] * 3, pattern, implementation="reference")
-        assert_close(found.output.double(), exact.output, atol=5e-3, rtol=1e-3)
+        assert_close(result.output.double(), exact.output, atol=5e-3, rtol=1e-3)
 
 
 def test_explain_and_refusals(monkeypatch):
@@ -192,5 +192,5 @@ def test_long_histories_go_by_frames_of_keys(causal, queried):
             sparse_attention(*leaves, Local(7, causal=causal), implementation=name).output, leaves, upstream)
         for name in ("native", "torch")
     ]
-    for found, wanted in zip(*grads, strict=True):
-        assert_close(found, wanted, atol=5e-6, rtol=1e-5)
+    for result, wanted in zip(*grads, strict=True):
+        assert_close(result, wanted, atol=5e-6, rtol=1e-5)

@@ -53,15 +53,15 @@ def test_autocast_brings_mixed_precisions_together(pattern, implementation):
     leaves, labels = tensors()
     how = dict(labels=labels, objects=2, implementation=implementation)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        found = sparse_attention(leaves[0].bfloat16(), leaves[1], leaves[2].bfloat16(), pattern, **how)
+        result = sparse_attention(leaves[0].bfloat16(), leaves[1], leaves[2].bfloat16(), pattern, **how)
         plain = sparse_attention(*(leaf.bfloat16() for leaf in leaves), pattern, implementation=implementation)
     exact = sparse_attention(*(leaf.bfloat16().float() for leaf in leaves), pattern, **how)
-    assert found.logsumexp.dtype == torch.float32
+    assert result.logsumexp.dtype == torch.float32
     assert_close(plain.logsumexp, exact.logsumexp, atol=1e-5, rtol=1e-5)  # scores stay in float32
-    assert found.output.dtype == found.affinity.dtype == plain.output.dtype == torch.bfloat16
-    for half in (found, plain):
+    assert result.output.dtype == result.affinity.dtype == plain.output.dtype == torch.bfloat16
+    for half in (result, plain):
         assert_close(half.output.float(), exact.output, atol=1e-2, rtol=1e-2)
-    grads = [torch.autograd.grad(f.output.float().square().sum(), leaves) for f in (found, exact)]
+    grads = [torch.autograd.grad(f.output.float().square().sum(), leaves) for f in (result, exact)]
     for a, b in zip(*grads):
         assert a.dtype == torch.float32
         assert_close(a, b, atol=2e-2 * float(b.abs().max()), rtol=0)
@@ -75,8 +75,8 @@ def test_deterministic_mode_gives_the_same_bits_twice(pattern, implementation):
         runs = []
         for _ in range(2):
             leaves, labels = tensors()
-            found = sparse_attention(*leaves, pattern, labels=labels, objects=2, implementation=implementation)
-            runs.append(torch.autograd.grad(found.output.sum() + found.affinity.sum(), leaves))
+            result = sparse_attention(*leaves, pattern, labels=labels, objects=2, implementation=implementation)
+            runs.append(torch.autograd.grad(result.output.sum() + result.affinity.sum(), leaves))
     finally:
         torch.use_deterministic_algorithms(False)
     for a, b in zip(*runs):
@@ -89,9 +89,9 @@ def test_a_gpu_computes_what_the_cpu_does(pattern):
     results = []
     for device in ("cpu", "cuda"):
         leaves, labels = tensors(device=device)
-        found = sparse_attention(*leaves, pattern, labels=labels, objects=2)
-        grads = torch.autograd.grad(found.output.square().sum() + found.affinity.sum(), leaves)
-        results.append([t.cpu() for t in (*found, *grads)])
+        result = sparse_attention(*leaves, pattern, labels=labels, objects=2)
+        grads = torch.autograd.grad(result.output.square().sum() + result.affinity.sum(), leaves)
+        results.append([t.cpu() for t in (*result, *grads)])
     for a, b in zip(*results):
         assert_close(a, b, atol=1e-4, rtol=1e-4)
 

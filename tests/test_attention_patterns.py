@@ -195,16 +195,16 @@ def hold(pattern, size, queried, implementation, kind="weight", soft=False, dtyp
         own = [leaf.to(dtype if name else torch.float64).requires_grad_() for leaf in leaves]
         if name:
             try:
-                found = sparse_attention(*own[:3], pattern, labels=own[3] if soft else labels, objects=3, affinity=kind,
-                                         affinity_bias=0.3, scale=0.4, implementation=name)
+                result = sparse_attention(*own[:3], pattern, labels=own[3] if soft else labels, objects=3,
+                                          affinity=kind, affinity_bias=0.3, scale=0.4, implementation=name)
             except ValueError as error:
                 assert "cannot do this" in str(error) and "use 'torch' or 'auto'" in str(error)
                 return False
         else:
-            found = wanted(own, dense(pattern, size), labels, kind, 0.4, 0.3, queried, size)
-        grads = torch.autograd.grad(sum((t.double() * g).sum() for t, g in zip(found, upstream)), own,
+            result = wanted(own, dense(pattern, size), labels, kind, 0.4, 0.3, queried, size)
+        grads = torch.autograd.grad(sum((t.double() * g).sum() for t, g in zip(result, upstream)), own,
                                     allow_unused=True, materialize_grads=True)
-        results.append([t.detach() for t in (*found, *grads)])
+        results.append([t.detach() for t in (*result, *grads)])
     for part, exact in zip(*results, strict=True):
         limit = 1e-10 if dtype == torch.float64 else 1e-5 * max(1.0, float(exact.abs().max()))
         assert_close(part.double(), exact, atol=limit, rtol=0)
@@ -249,13 +249,13 @@ class Union(Connectivity):
 
     def relations(self, size):
         draw = numpy.random.default_rng([self.seed, *size])
-        found = [
+        result = [
             tuple(draw.random((n, n)) < draw.choice([0.1, 0.4, 0.7, 0.95, 1.0]) for n in size)
             for _ in range(self.count)
         ]
         return [
-            tuple(relation | numpy.eye(len(relation), dtype=bool) for relation in product) for product in found[:1]
-        ] + found[1:]
+            tuple(relation | numpy.eye(len(relation), dtype=bool) for relation in product) for product in result[:1]
+        ] + result[1:]
 
 
 @st.composite
@@ -337,9 +337,9 @@ def test_a_query_without_a_key_is_refused_where_it_is_asked_for():
     pattern = gives(lambda size: [(steps(size[0]) > 0, *ones(size)[1:])])
     with pytest.raises(ValueError, match=r"cell \(0, 0, 0\).* to no key"):
         sparse_attention(query, query, query, pattern)
-    found, exact = (sparse_attention(query[:, :, 1:].double(), query.double(), query.double(), pattern,
-                                     implementation=name) for name in ("auto", "reference"))
-    assert_close(found.output, exact.output)
+    result, exact = (sparse_attention(query[:, :, 1:].double(), query.double(), query.double(), pattern,
+                                      implementation=name) for name in ("auto", "reference"))
+    assert_close(result.output, exact.output)
 
 
 def test_fields_are_of_their_types():
@@ -451,11 +451,11 @@ def test_heads_may_have_patterns_of_ones_own_beside_others():
 @pytest.mark.parametrize("pattern", [Cone(), Axial(causal=True)], ids=str)
 def test_half_precisions(pattern):
     leaves = [torch.randn(1, 2, 3, 5, 7, 4).bfloat16() for _ in range(3)]
-    found, exact = sparse_attention(*leaves, pattern), sparse_attention(*(t.double() for t in leaves), pattern,
-                                                                        implementation="reference")
-    assert found.output.dtype == torch.bfloat16 and found.logsumexp.dtype == torch.float32
-    assert_close(found.output.double(), exact.output, atol=1e-2, rtol=1e-2)
-    assert_close(found.logsumexp.double(), exact.logsumexp, atol=1e-5, rtol=1e-5)
+    result, exact = sparse_attention(*leaves, pattern), sparse_attention(*(t.double() for t in leaves), pattern,
+                                                                         implementation="reference")
+    assert result.output.dtype == torch.bfloat16 and result.logsumexp.dtype == torch.float32
+    assert_close(result.output.double(), exact.output, atol=1e-2, rtol=1e-2)
+    assert_close(result.logsumexp.double(), exact.logsumexp, atol=1e-5, rtol=1e-5)
 
 
 def test_the_class_of_the_readme_goes_everywhere_by_its_text(tmp_path, monkeypatch):

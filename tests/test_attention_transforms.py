@@ -99,8 +99,8 @@ def duals(problem):
     """Forward mode without torch.func, of key alone."""
     query, key, value = problem.leaves()
     with forward_ad.dual_level():
-        found = problem(query, forward_ad.make_dual(key, draw(*key.shape, seed=9).to(key.dtype)), value)
-        return [forward_ad.unpack_dual(part).tangent for part in found]
+        result = problem(query, forward_ad.make_dual(key, draw(*key.shape, seed=9).to(key.dtype)), value)
+        return [forward_ad.unpack_dual(part).tangent for part in result]
 
 
 def jvp(problem):
@@ -111,8 +111,8 @@ def jvp(problem):
 
 
 def vjp(problem):
-    found, pull = torch.func.vjp(problem, *problem.leaves())
-    return [*found, *pull(tuple(torch.ones_like(t).cumsum(-1) for t in found))]
+    result, pull = torch.func.vjp(problem, *problem.leaves())
+    return [*result, *pull(tuple(torch.ones_like(t).cumsum(-1) for t in result))]
 
 
 def hessian(problem):
@@ -167,10 +167,10 @@ def unbatched(problem):
     """An empty batch."""
     leaves = [t[:0].requires_grad_() for t in problem.leaves()]
     labels, problem.labels = problem.labels, problem.labels[:0]
-    found = problem(*leaves)
-    grads = torch.autograd.grad(sum(part.sum() for part in found), leaves)
+    result = problem(*leaves)
+    grads = torch.autograd.grad(sum(part.sum() for part in result), leaves)
     problem.labels = labels
-    return [*found, *grads]
+    return [*result, *grads]
 
 
 def double_in_reverse(problem):
@@ -217,8 +217,8 @@ def test_the_matrix(transform, pattern, monkeypatch):
                     transform(problem)
                 continue
             tolerance = 1e-9 if problem.dtype == torch.float64 else 2e-4
-            for found, wanted in zip(transform(problem), exact, strict=True):
-                assert_close(found.double(), wanted, atol=tolerance * (1 + float(wanted.detach().abs().sum())), rtol=0)
+            for result, wanted in zip(transform(problem), exact, strict=True):
+                assert_close(result.double(), wanted, atol=tolerance * (1 + float(wanted.detach().abs().sum())), rtol=0)
 
 
 @pytest.mark.parametrize("pattern", PATTERNS, ids=str)
@@ -236,9 +236,9 @@ def test_tensors_without_data_have_shapes(pattern, implementation):
     with FakeTensorMode(allow_non_fake_inputs=implementation == "reference") as mode:
         problem.labels = mode.from_tensor(labels)
         fake = [mode.from_tensor(t).requires_grad_() for t in problem.leaves()]
-        found = problem(*fake)
-        assert [(t.shape, t.dtype) for t in found] == shapes
-        grads = torch.autograd.grad(sum(t.sum() for t in found), fake)
+        result = problem(*fake)
+        assert [(t.shape, t.dtype) for t in result] == shapes
+        grads = torch.autograd.grad(sum(t.sum() for t in result), fake)
         again = torch.autograd.grad(
             sum(t.sum() for t in torch.autograd.grad(problem.scalar(*fake), fake, create_graph=True)), fake)
     assert [g.shape for g in grads] == [g.shape for g in again] == [t.shape for t in fake]
@@ -261,13 +261,13 @@ def test_autocast_leaves_scores_exact(pattern):
     query, key, value = (t.float() for t in Problem(pattern, None, "auto", False).leaves())
     exact = sparse_attention(query, key, value, pattern)
     with torch.autocast("cpu", torch.bfloat16):
-        found = [
+        result = [
             sparse_attention(query, key, value, pattern),
             torch.vmap(lambda q: sparse_attention(q, key, value, pattern)[::2])(query[None])
         ]
         slope = torch.func.grad(lambda q: sparse_attention(q, key, value, pattern).output.sum())(query)
-    assert_close(found[0].logsumexp, exact.logsumexp)
-    assert_close(found[1][0][0], exact.output)
+    assert_close(result[0].logsumexp, exact.logsumexp)
+    assert_close(result[1][0][0], exact.output)
     assert_close(slope,
                  torch.func.grad(lambda q: sparse_attention(q, key, value, pattern).output.sum())(query), atol=1e-2,
                  rtol=0)

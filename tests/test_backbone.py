@@ -86,10 +86,10 @@ def test_dilation_keeps_the_output_stride(stride, dilations):
 def test_shape_trace_of_the_paper_s_backbone(size, low, deep):
     with torch.device("meta"):
         network = build(named_model("sst-r101-paper"))
-        found = network.backbone.backbone(torch.empty(1, 3, *size))
+        result = network.backbone.backbone(torch.empty(1, 3, *size))
         features = network.extract(torch.empty(1, 3, *size))
-    assert found[1].shape == (1, 2048, *deep)
-    assert network.backbone.aspp(found[1]).shape == (1, 256, *deep)
+    assert result[1].shape == (1, 2048, *deep)
+    assert network.backbone.aspp(result[1]).shape == (1, 256, *deep)
     assert features.low.shape == (1, 256, *low) and features.embedding.shape == (1, 100, *low)
     assert features.derived["tokens"].shape == (1, 1, *low, 64)
 

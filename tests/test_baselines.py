@@ -30,20 +30,20 @@ def test_nearest_is_the_minimum_over_all_keys_of_the_object():
     query, keys, labels = cells()
     query.requires_grad_()
     keys.requires_grad_()
-    found = nearest(query.flatten(2), keys.flatten(2), labels.flatten(1), OBJECTS)
+    result = nearest(query.flatten(2), keys.flatten(2), labels.flatten(1), OBJECTS)
     distance = (query.flatten(2)[..., :, None] - keys.flatten(2)[..., None, :]).square().sum(1)
     for o in range(2):
         expected = distance.masked_fill((labels.flatten(1) != o)[:, None], torch.inf).amin(2)
-        torch.testing.assert_close(found[:, o], expected)
-        for got, want in zip(torch.autograd.grad(found[:, o].sum(), (query, keys), retain_graph=True),
+        torch.testing.assert_close(result[:, o], expected)
+        for got, want in zip(torch.autograd.grad(result[:, o].sum(), (query, keys), retain_graph=True),
                              torch.autograd.grad(expected.sum(), (query, keys), retain_graph=True)):
             torch.testing.assert_close(got, want)
-    assert (found[:, 2] == FAR).all()
+    assert (result[:, 2] == FAR).all()
 
 
 def test_nearest_in_windows_is_the_minimum_within_each_radius():
     query, keys, labels = cells()
-    found = nearest_in_windows(query, keys, labels, OBJECTS)
+    result = nearest_in_windows(query, keys, labels, OBJECTS)
     y, x = torch.meshgrid(torch.arange(7), torch.arange(29), indexing="ij")
     apart = torch.maximum((y.flatten()[:, None] - y.flatten()).abs(), (x.flatten()[:, None] - x.flatten()).abs())
     distance = (query.flatten(2)[..., :, None] - keys.flatten(2)[..., None, :]).square().sum(1)
@@ -51,7 +51,7 @@ def test_nearest_in_windows_is_the_minimum_within_each_radius():
         for o in range(OBJECTS):
             out = (labels.flatten(1) != o)[:, None] | (apart > radius)
             expected = distance.masked_fill(out, torch.inf).amin(2).clamp(max=FAR).view(2, 7, 29)
-            torch.testing.assert_close(found[:, o, number], expected)
+            torch.testing.assert_close(result[:, o, number], expected)
 
 
 @pytest.mark.parametrize("objects", [2, 3, 5])
@@ -121,5 +121,5 @@ def test_recurrence_carries_a_state_that_depends_on_all_frames():
             memory = network.remember(memory, seen[t], masks)
         return memory.state["hidden"], len(memory.recent)
 
-    (a, kept), (b, _) = hidden([0, 1, 2, 3]), hidden([0, 2, 1, 3])
-    assert kept == 1 and (a - b).abs().max() > 1e-5
+    (a, count), (b, _) = hidden([0, 1, 2, 3]), hidden([0, 2, 1, 3])
+    assert count == 1 and (a - b).abs().max() > 1e-5

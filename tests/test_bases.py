@@ -108,9 +108,9 @@ def test_records_of_two_configurations_or_codes_are_not_mixed(place, capsys, kin
         content["config"]["training"]["learning_rate"] = 0.5
         path.write_text(json.dumps(content))
     assert main([*COMMAND, "--list"]) == 2
-    said = capsys.readouterr().err
-    assert said.count("\n") == 1 and "history-1-seed0.json" in said and "--fresh" in said
-    assert ("learning_rate is 0.5" if kind == "configuration" else "other code (commit abc)") in said
+    message = capsys.readouterr().err
+    assert message.count("\n") == 1 and "history-1-seed0.json" in message and "--fresh" in message
+    assert ("learning_rate is 0.5" if kind == "configuration" else "other code (commit abc)") in message
     assert main(["sweep", "rivals", "--base", "evidence", "--list"]) == 2, "not beside runs of other variants either"
     assert main([*COMMAND, "--list", "--fresh"]) == 0, "what is made again may be anything"
 
@@ -123,8 +123,8 @@ def test_records_of_two_configurations_or_codes_are_not_mixed(place, capsys, kin
 ])
 def test_what_cannot_be_is_said_in_a_line(call, says, capsys):
     assert main(call) == 2
-    said = capsys.readouterr().err
-    assert said.count("\n") == 1 and says in said
+    message = capsys.readouterr().err
+    assert message.count("\n") == 1 and says in message
 
 
 def test_what_only_shows_results_is_not_the_code_that_computes_them(tmp_path, monkeypatch):

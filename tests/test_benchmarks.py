@@ -18,11 +18,11 @@ def test_gathered_and_unfolded_attention_are_the_same_attention(pattern):
     query, key, value = (torch.randn(1, 1, 3, 5, 7, 4) for _ in range(3))
     wanted = sparse_attention(query, key, value, pattern).output[0, 0]
     index, valid = rivals.gather_index(pattern.mask(3, 5, 7))
-    found = rivals.gathered(*(t.flatten(2, 4) for t in (query, key, value)), index, valid)
-    assert_close(found.view_as(wanted), wanted, atol=2e-6, rtol=2e-6)
+    result = rivals.gathered(*(t.flatten(2, 4) for t in (query, key, value)), index, valid)
+    assert_close(result.view_as(wanted), wanted, atol=2e-6, rtol=2e-6)
     if isinstance(pattern, Local):
-        found = rivals.unfolded(query[0, 0], key[0, 0], value[0, 0], 2)
-        assert_close(found.view_as(wanted), wanted, atol=2e-6, rtol=2e-6)
+        result = rivals.unfolded(query[0, 0], key[0, 0], value[0, 0], 2)
+        assert_close(result.view_as(wanted), wanted, atol=2e-6, rtol=2e-6)
 
 
 def test_a_record_is_written_whole_and_in_pieces(tmp_path, monkeypatch):

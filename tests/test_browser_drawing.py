@@ -201,8 +201,8 @@ def distance(points, x, y):
     return least
 
 
-def overlap(found, expected):
-    return (found & expected).sum() / (found | expected).sum()
+def overlap(result, expected):
+    return (result & expected).sum() / (result | expected).sum()
 
 
 def brushed(*points, radius=14):

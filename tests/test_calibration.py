@@ -20,9 +20,9 @@ def test_the_area_is_the_share_of_pairs_in_order(seed):
     true = [s for scores, outcomes in data.values() for s, o in zip(scores, outcomes) if o]
     false = [s for scores, outcomes in data.values() for s, o in zip(scores, outcomes) if not o]
     pairs = [(a > b) + (a == b) / 2 for a in true for b in false]
-    found = roc_area(data)
-    assert found.mean == pytest.approx(np.mean(pairs), abs=1e-12)
-    assert found.low < found.mean < found.high
+    result = roc_area(data)
+    assert result.mean == pytest.approx(np.mean(pairs), abs=1e-12)
+    assert result.low < result.mean < result.high
 
 
 def test_order_alone_matters_and_turning_it_turns_the_area():
@@ -36,11 +36,11 @@ def test_order_alone_matters_and_turning_it_turns_the_area():
 def test_intervals_come_from_drawing_sequences_whole():
     """A sequence counted twice, one left out: what is drawn is the area of such a collection, never of its parts."""
     perfect = (np.array([0.9, 0.1]), np.array([True, False]))
-    found = roc_area({"a": perfect, "b": perfect, "c": perfect})
-    assert (found.low, found.mean, found.high) == (1, 1, 1)
+    result = roc_area({"a": perfect, "b": perfect, "c": perfect})
+    assert (result.low, result.mean, result.high) == (1, 1, 1)
     wrong = (np.array([0.1, 0.9]), np.array([True, False]))
-    found = roc_area({"a": perfect, "b": wrong})  # pairs between the two tie: drawn areas are 0, 1/2 and 1
-    assert (found.low, found.mean, found.high) == (0, 0.5, 1)
+    result = roc_area({"a": perfect, "b": wrong})  # pairs between the two tie: drawn areas are 0, 1/2 and 1
+    assert (result.low, result.mean, result.high) == (0, 0.5, 1)
     alone = roc_area({"a": perfect})
     assert alone.mean == 1 and np.isnan(alone.low)
 
@@ -53,27 +53,27 @@ def test_intervals_hold_the_true_area_about_as_often_as_they_say(monkeypatch):
     for _ in range(60):
         outcomes = generator.random((24, 12)) < 0.5
         scores = outcomes + np.sqrt(0.5) * (generator.standard_normal((24, 1)) + generator.standard_normal((24, 12)))
-        found = roc_area({str(n): (scores[n], outcomes[n]) for n in range(24)})
-        inside += found.low <= expected <= found.high
+        result = roc_area({str(n): (scores[n], outcomes[n]) for n in range(24)})
+        inside += result.low <= expected <= result.high
     assert 0.85 < inside / 60
 
 
 def test_bins_are_those_of_a_loop():
     data = foretold(6, steps=20)
-    found = reliability(data, bins=5)
+    result = reliability(data, bins=5)
     pooled = [(float(s), bool(o)) for scores, outcomes in data.values() for s, o in zip(scores, outcomes)]
     total = 0.0
-    for row in found.bins:
+    for row in result.bins:
         inside = [(s, o) for s, o in pooled if row.low < s <= row.high or s == row.low == 0]
         assert row.count == len(inside)
         assert row.foretold == pytest.approx(np.mean([s for s, _ in inside]))
         assert row.observed.mean == pytest.approx(np.mean([o for _, o in inside]))
         assert row.observed.low <= row.observed.mean <= row.observed.high
         total += len(inside) * abs(row.foretold - row.observed.mean)
-    assert sum(row.count for row in found.bins) == len(pooled)
-    assert found.error == pytest.approx(total / len(pooled))
-    assert found.brier == pytest.approx(np.mean([(s - o) ** 2 for s, o in pooled]))
-    assert found.to_dict()["bins"][0]["observed"]["mean"] == found.bins[0].observed.mean
+    assert sum(row.count for row in result.bins) == len(pooled)
+    assert result.error == pytest.approx(total / len(pooled))
+    assert result.brier == pytest.approx(np.mean([(s - o) ** 2 for s, o in pooled]))
+    assert result.to_dict()["bins"][0]["observed"]["mean"] == result.bins[0].observed.mean
 
 
 def test_scores_that_are_shares_have_no_error_and_sure_ones_that_are_wrong_have_all_of_it():

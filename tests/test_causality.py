@@ -31,7 +31,7 @@ def sequences():
 
 
 def test_each_mode_is_scored_as_it_is_alone(trained, sequences):
-    found = causality.side_by_side(str(trained), sequences)
+    result = causality.side_by_side(str(trained), sequences)
     for mode, causal in causality.MODES.items():
         network = weights.load(trained)
         network.config = network.config.replace(causal=causal)
@@ -39,15 +39,15 @@ def test_each_mode_is_scored_as_it_is_alone(trained, sequences):
             score_sequence(segmented(network, one.frames, one.labels[0]), np.stack(list(one.labels.values())),
                            name=one.name) for one in sequences
         ]
-        assert found[mode] == summary(alone)
-    gain = found["full_minus_causal"]["difference"]["mean"]
-    assert gain == pytest.approx(found["full"]["J"] - found["causal"]["J"]) and 0 <= found["agreement"] < 1
+        assert result[mode] == summary(alone)
+    gain = result["full_minus_causal"]["difference"]["mean"]
+    assert gain == pytest.approx(result["full"]["J"] - result["causal"]["J"]) and 0 <= result["agreement"] < 1
 
 
 def test_a_mode_agrees_with_itself(trained, sequences, monkeypatch):
     monkeypatch.setattr(causality, "MODES", {"causal": True, "full": True})
-    found = causality.side_by_side(str(trained), sequences)
-    assert found["agreement"] == 1 and found["full_minus_causal"]["difference"]["mean"] == 0
+    result = causality.side_by_side(str(trained), sequences)
+    assert result["agreement"] == 1 and result["full_minus_causal"]["difference"]["mean"] == 0
 
 
 def test_a_record_is_kept_for_these_very_weights(trained, sequences, monkeypatch, tmp_path):
@@ -56,8 +56,8 @@ def test_a_record_is_kept_for_these_very_weights(trained, sequences, monkeypatch
     path = causality.compare(str(trained))
     cost = records.read(path).cost["multiply_adds_480p"]
     assert cost["causal"] < cost["full"]
-    table, said = causality.table(records.read(path)), causality.said(records.read(path))
+    table, message = causality.table(records.read(path)), causality.said(records.read(path))
     assert table["mode"].tolist() == ["causal", "full"] and table["multiply-adds (10^9)"][0] == cost["causal"] / 1e9
-    assert "95%" in said and ("undecided" in said or "is better" in said)
+    assert "95%" in message and ("undecided" in message or "is better" in message)
     monkeypatch.setattr(causality, "side_by_side", None)
     assert causality.compare(str(trained)) == path

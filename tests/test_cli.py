@@ -47,8 +47,8 @@ BAD = {
 def test_bad_input_ends_with_one_line_and_status_2(arguments, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert cli.main(arguments) == 2
-    said = capsys.readouterr().err
-    assert said.startswith(f"sst {arguments[0]}: ") and said.count("\n") == 1
+    message = capsys.readouterr().err
+    assert message.startswith(f"sst {arguments[0]}: ") and message.count("\n") == 1
     assert not list(tmp_path.iterdir())
 
 
@@ -109,7 +109,7 @@ def test_a_cache_that_cannot_be_written_costs_speed_alone(tmp_path, monkeypatch,
      (RuntimeError("mat1 and mat2"), 1, "this is a fault of sstlib"),
      (AttributeError("no x"), 1, "this is a fault of "
       "sstlib")], ids=repr)
-def test_what_nobody_expected_is_one_line_and_all_of_it_when_asked(error, status, said, monkeypatch, capsys):
+def test_what_nobody_expected_is_one_line_and_all_of_it_when_asked(error, status, message, monkeypatch, capsys):
     def fails(arguments):
         raise error
 
@@ -117,7 +117,7 @@ def test_what_nobody_expected_is_one_line_and_all_of_it_when_asked(error, status
     monkeypatch.delenv("SST_DEBUG", raising=False)
     assert cli.main(["model"]) == status
     printed = capsys.readouterr().err
-    assert printed.count("\n") == 1 and said in printed
+    assert printed.count("\n") == 1 and message in printed
     monkeypatch.setenv("SST_DEBUG", "1")
     with pytest.raises(type(error)):
         cli.main(["model"])
@@ -180,8 +180,9 @@ def test_reproduction_of_what_is_all_recorded_reuses_it_and_writes_tables_and_re
     for _, run in sweep.select(list(SWEEPS)):
         record_of(run).write()
     assert cli.main(["reproduce"]) == 0
-    said = capsys.readouterr().out
-    assert "no DAVIS folder" in said and "0 ran" in said and f"API reference: {tmp_path / 'report' / 'api'}" in said
-    assert f"short ({len(list(runs.rglob('*.json')))} runs)  reused" in said
+    message = capsys.readouterr().out
+    assert "no DAVIS folder" in message and "0 ran" in message
+    assert f"API reference: {tmp_path / 'report' / 'api'}" in message
+    assert f"short ({len(list(runs.rglob('*.json')))} runs)  reused" in message
     page = (tmp_path / "report" / "index.html").read_text()
     assert (tmp_path / "tables" / "encoding.csv").is_file() and "not run yet" in page  # short runs are in no table

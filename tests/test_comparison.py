@@ -56,12 +56,12 @@ def test_the_variances_are_those_of_a_plain_analysis_of_variance():
     rest = sum((values[i, j] - rows[i] - columns[j] + mean) ** 2 for i in range(a) for j in range(b)) / (
         (a - 1) * (b - 1)
     )
-    found = Difference.of(values)
-    assert (found.mean, found.by_seed, found.by_sequence, found.rest) == pytest.approx(
+    result = Difference.of(values)
+    assert (result.mean, result.by_seed, result.by_sequence, result.rest) == pytest.approx(
         (mean, seeds / 24, sequences / 24, rest / 24)
     )
     expected = math.sqrt(4.540703**2 * seeds / 24 + 3.364930**2 * sequences / 24)  # t of 3 and 5 that leave 2%
-    assert found.half_width(0.02) == pytest.approx(expected, rel=1e-6)
+    assert result.half_width(0.02) == pytest.approx(expected, rel=1e-6)
 
 
 def test_a_probability_is_the_level_whose_interval_just_reaches_the_value():
@@ -91,8 +91,8 @@ def test_two_networks_are_compared_pair_by_pair_and_missing_runs_leave_their_see
     assert compare(first, second).mean == pytest.approx(gain.mean())
     assert compare(first, second).by_seed == pytest.approx(Difference.of(gain).by_seed)
     first[1], second[3] = np.nan, np.nan
-    found = compare(first, second)
-    assert found.seeds == 3 and found.mean == pytest.approx(gain[[0, 2, 4]].mean())
+    result = compare(first, second)
+    assert result.seeds == 3 and result.mean == pytest.approx(gain[[0, 2, 4]].mean())
 
 
 def test_what_cannot_be_compared_is_named():
@@ -136,9 +136,9 @@ def test_intervals_miss_no_more_often_than_they_say(spread):
 @pytest.mark.parametrize("seeds", [3, 5, 8])
 def test_intervals_hold_their_level_far_out(seeds, spread, heavy):
     """At the levels that eight claims leave to one; three deviations of the count are allowed for."""
-    found = probabilities(20_000, seeds, spread, heavy)
+    result = probabilities(20_000, seeds, spread, heavy)
     for level in (0.05, 0.005, 0.00125):
-        assert (found <= level).mean() < level + 3 * math.sqrt(level / 20_000)
+        assert (result <= level).mean() < level + 3 * math.sqrt(level / 20_000)
 
 
 @pytest.mark.slow
@@ -167,29 +167,29 @@ def test_what_is_called_detectable_is_detected_four_times_out_of_five():
     generator = np.random.default_rng(6)
     spread = Components(0.8, 2.0, 3.0)
     effect = spread.expected(5, 20).detectable(0.02)
-    found = [
+    result = [
         Difference.of(effect + crossed(generator, 5, 20, 0.8, 2.0, 3.0)).probability() <= 0.02 for _ in range(1500)
     ]
-    assert np.mean(found) == pytest.approx(0.8, abs=0.03)
+    assert np.mean(result) == pytest.approx(0.8, abs=0.03)
 
 
 def test_components_are_found_again_in_many_runs():
-    found = Components.of(crossed(np.random.default_rng(7), 400, 300, 1.0, 4.0, 3.0))
-    assert (found.seed, found.sequence, found.rest) == pytest.approx((1.0, 4.0, 3.0), rel=0.1)
+    result = Components.of(crossed(np.random.default_rng(7), 400, 300, 1.0, 4.0, 3.0))
+    assert (result.seed, result.sequence, result.rest) == pytest.approx((1.0, 4.0, 3.0), rel=0.1)
     assert Components.of(crossed(np.random.default_rng(8), 3, 20, 0.0, 0.0, 3.0)).seed >= 0
-    doubled = found.of_a_difference(2.5)
+    doubled = result.of_a_difference(2.5)
     assert (doubled.seed, doubled.sequence, doubled.rest) == pytest.approx(
-        (found.seed * 2**0.5, 2.5, found.rest * 2**0.5)
+        (result.seed * 2**0.5, 2.5, result.rest * 2**0.5)
     )
-    assert found.of_a_difference(2.5, paired=1.0).seed == 0
+    assert result.of_a_difference(2.5, paired=1.0).seed == 0
 
 
 def test_a_plan_gives_the_fewest_seeds_and_says_where_none_are_enough():
     spread = Components(1.0, 2.0, 3.0)
-    found = plan(spread, 20, 0.005)
-    needed = found.needed[3.0]
+    result = plan(spread, 20, 0.005)
+    needed = result.needed[3.0]
     assert spread.expected(needed, 20).detectable(0.005) <= 3 < spread.expected(needed - 1, 20).detectable(0.005)
-    assert found.needed[1.0] is None  # 20 sequences that differ by 2 alone hide it
-    assert found.detectable[3] > found.detectable[5] > found.detectable[8] > 0
-    assert found.to_dict()["needed"]["3"] == needed
+    assert result.needed[1.0] is None  # 20 sequences that differ by 2 alone hide it
+    assert result.detectable[3] > result.detectable[5] > result.detectable[8] > 0
+    assert result.to_dict()["needed"]["3"] == needed
     assert plan(Components(1.0, 0.0, 0.5), 20, 0.05).needed[5.0] == 3

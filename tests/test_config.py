@@ -110,8 +110,8 @@ def test_whole_numbers_are_meant_where_any_number_is():
                           ("training.ema=0", "training", "ema", 0.0),
                           ("training.learning_rate=1e-2", "training", "learning_rate", 0.01)])
 def test_a_text_means_what_its_field_takes(text, part, name, value):
-    found = getattr(getattr(RunConfig().with_changes([text]), part), name)
-    assert found == value and type(found) is type(value)
+    result = getattr(getattr(RunConfig().with_changes([text]), part), name)
+    assert result == value and type(result) is type(value)
 
 
 def test_fields_that_do_not_go_together_are_named():
@@ -126,9 +126,9 @@ def test_fields_that_do_not_go_together_are_named():
 
 
 def one_line(capsys):
-    said = capsys.readouterr().err
-    assert said.count("\n") == 1 and "Traceback" not in said, said
-    return said
+    message = capsys.readouterr().err
+    assert message.count("\n") == 1 and "Traceback" not in message, message
+    return message
 
 
 CHANGES = {
@@ -214,8 +214,8 @@ def test_a_file_is_refused_by_its_name_before_anything_is_made(text, message, tm
     monkeypatch.chdir(tmp_path)
     (tmp_path / "run.json").write_bytes(text.encode("latin-1"))
     assert main(["train", "run.json", "--out", "run"]) == 2
-    said = one_line(capsys)
-    assert said.startswith("sst train: run.json") and message in said and len(said) < 600
+    output = one_line(capsys)
+    assert output.startswith("sst train: run.json") and message in output and len(output) < 600
     assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
 
 
@@ -276,8 +276,8 @@ OPTIONS = [["train", "tiny", "--threads", "-2"], ["train", "tiny", "--threads", 
 def test_options_are_checked_while_they_are_read(arguments, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(arguments) == 2
-    said = one_line(capsys)
-    assert said.startswith("sst")
+    message = one_line(capsys)
+    assert message.startswith("sst")
     assert not list(tmp_path.iterdir())
 
 

@@ -43,9 +43,9 @@ def lively(module: torch.nn.Module) -> torch.nn.Module:
     return module
 
 
-def near(found: torch.Tensor, exact: torch.Tensor, share: float = 1e-5) -> None:
+def near(result: torch.Tensor, exact: torch.Tensor, share: float = 1e-5) -> None:
     """Equal up to a share of the largest value, which is how rounding of sums goes."""
-    torch.testing.assert_close(found.double(), exact.double(), rtol=0, atol=share * float(exact.abs().max()))
+    torch.testing.assert_close(result.double(), exact.double(), rtol=0, atol=share * float(exact.abs().max()))
 
 
 @needs_kernels
@@ -57,9 +57,9 @@ def test_winograd_is_the_convolution(batch, height, width, inputs, outputs, dila
     layer, x = Convolution3(inputs, outputs, dilation), image(batch, inputs, height, width)
     assert fits(x, layer)
     exact = F.conv2d(x.double(), layer.weight.double(), padding=dilation, dilation=dilation)
-    found, moments = convolved(layer, x)
-    near(found, exact)
-    assert torch.equal(layer(x.contiguous()), found) and found.is_contiguous(memory_format=torch.channels_last)
+    result, moments = convolved(layer, x)
+    near(result, exact)
+    assert torch.equal(layer(x.contiguous()), result) and result.is_contiguous(memory_format=torch.channels_last)
     near(moments.double().sum(1), torch.stack([exact.sum((2, 3)), exact.square().sum((2, 3))], 1))
     affine = torch.randn(batch, 2, inputs)
     before = F.relu(x * affine[:, 0, :, None, None] + affine[:, 1, :, None, None])
@@ -116,8 +116,8 @@ def test_blocks_without_gradients_give_what_they_give_with_them(blocks, monkeypa
     assert len(calls) == sum(
         isinstance(m, Convolution3) and m.in_channels >= lanes and m.out_channels % lanes == 0
         for m in module.modules())
-    for found, expected in zip(*((x if isinstance(x, tuple) else (x,)) for x in (without, with_gradients))):
-        near(found, expected.detach())
+    for result, expected in zip(*((x if isinstance(x, tuple) else (x,)) for x in (without, with_gradients))):
+        near(result, expected.detach())
 
 
 @needs_kernels
@@ -145,9 +145,9 @@ def test_filters_follow_the_weights():
             near(module(x), F.conv2d(x, module.weight, padding=1))
 
     check(layer)
-    kept = layer.transformed
+    transformed = layer.transformed
     check(layer)
-    assert layer.transformed is kept
+    assert layer.transformed is transformed
     optimizer = torch.optim.SGD(layer.parameters(), 0.5)
     layer(x).sum().backward()
     optimizer.step()

@@ -53,9 +53,9 @@ def spoiled(labels: np.ndarray) -> np.ndarray:
     return np.where(dilated(labels == 1) & (labels != 2), 1, labels).astype(np.uint8)
 
 
-def similarity(found: dict[int, np.ndarray], truth: np.ndarray, identity: int) -> float:
-    return float(
-        np.mean([region_similarity(found[t] == identity, truth[t] == identity) for t in range(AT + 1, AT + AFTER + 1)]))
+def similarity(result: dict[int, np.ndarray], truth: np.ndarray, identity: int) -> float:
+    times = range(AT + 1, AT + AFTER + 1)
+    return float(np.mean([region_similarity(result[t] == identity, truth[t] == identity) for t in times]))
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -112,9 +112,9 @@ def test_what_is_remembered_of_the_others_stays(trained, clip):
 
 def test_corrections_at_several_frames_each_count(trained, clip):
     given = {0: spoiled(clip.labels[0]), 3: only(clip.labels[3], 1), 5: only(clip.labels[5], 2), AT: clip.labels[AT]}
-    found, started = carried(trained, clip.frames, given), carried(trained, clip.frames, {AT: clip.labels[AT]})
-    assert np.array_equal(found[3] == 1, clip.labels[3] == 1) and np.array_equal(found[5] == 2, clip.labels[5] == 2)
-    assert all(np.array_equal(found[t], started[t]) for t in range(AT, AT + AFTER + 1))
+    result, started = carried(trained, clip.frames, given), carried(trained, clip.frames, {AT: clip.labels[AT]})
+    assert np.array_equal(result[3] == 1, clip.labels[3] == 1) and np.array_equal(result[5] == 2, clip.labels[5] == 2)
+    assert all(np.array_equal(result[t], started[t]) for t in range(AT, AT + AFTER + 1))
 
 
 def test_void_in_a_correction_keeps_the_prediction(trained, clip):
@@ -132,8 +132,8 @@ def test_void_in_a_correction_keeps_the_prediction(trained, clip):
 def test_a_void_that_covers_all_and_an_empty_mask_change_nothing(trained, clip):
     plain = carried(trained, clip.frames[:6], {0: clip.labels[0]})
     for nothing in (np.zeros_like(clip.labels[0]), np.full_like(clip.labels[0], NOBODY)):
-        found = carried(trained, clip.frames[:6], {0: clip.labels[0], 3: nothing})
-        assert all(np.array_equal(found[t], plain[t]) for t in plain)
+        result = carried(trained, clip.frames[:6], {0: clip.labels[0], 3: nothing})
+        assert all(np.array_equal(result[t], plain[t]) for t in plain)
 
 
 def test_backward_a_correction_lasts_too(trained, clip):

@@ -66,5 +66,5 @@ def test_a_variant_that_is_not_run_is_said_to_be_so_and_floors_and_intervals_are
     costs = pd.DataFrame({"what": ["net", "floor"] * 2, "hidden for": [4, 4, 16, 16], "J&F back": [10.0, 2, 5, 1],
                           "without occlusion": [60.0, 3, 50, 2]})
     assert len(differences.occlusion_costs(costs).axes) == 2
-    found = pd.DataFrame({"measure": "J&F", "seeds": [3, 5], "effect": [9.0, 4.0]})
-    np.testing.assert_allclose(differences.smallest_effects(found).axes[0].lines[0].get_ydata(), [9, 4])
+    result = pd.DataFrame({"measure": "J&F", "seeds": [3, 5], "effect": [9.0, 4.0]})
+    np.testing.assert_allclose(differences.smallest_effects(result).axes[0].lines[0].get_ydata(), [9, 4])

@@ -313,11 +313,11 @@ def test_the_command_packs_a_submission(tmp_path, capsys):
     for one in open_dataset("youtube2019", "valid", tmp_path):
         for name in one.frame_names:
             video.write_mask(tmp_path / "masks" / one.name / f"{name}.png", one.label(0))
-    asked = ["data", "submission", "youtube2019", str(tmp_path / "masks"), "--folder", str(tmp_path), "--out"]
-    assert cli.main([*asked, str(tmp_path / "out.zip")]) == 0
+    command = ["data", "submission", "youtube2019", str(tmp_path / "masks"), "--folder", str(tmp_path), "--out"]
+    assert cli.main([*command, str(tmp_path / "out.zip")]) == 0
     assert "7 masks" in capsys.readouterr().out and zipfile.is_zipfile(tmp_path / "out.zip")
-    asked[2] = "davis2017"
-    assert cli.main([*asked, str(tmp_path / "other.zip")]) == 2
+    command[2] = "davis2017"
+    assert cli.main([*command, str(tmp_path / "other.zip")]) == 2
     assert "only youtube2018, youtube2019 are submitted" in capsys.readouterr().err
 
 
@@ -515,8 +515,8 @@ def test_the_real_davis_2016_reads_whole(step):
 def test_kept_objects_are_renamed_and_the_rest_is_background():
     labels = np.zeros((2, 4, 5), np.uint8)
     labels[:, 0, :3], labels[:, 1, :4], labels[1, 3], labels[:, 3, 0] = 3, 9, 5, 255
-    kept = augmentation.keep_objects(np.random.default_rng(0), labels, 3)
-    np.testing.assert_array_equal(kept, np.select([labels == 3, labels == 9, labels == 255], [1, 2, 255], 0))
+    relabeled = augmentation.keep_objects(np.random.default_rng(0), labels, 3)
+    np.testing.assert_array_equal(relabeled, np.select([labels == 3, labels == 9, labels == 255], [1, 2, 255], 0))
     one = augmentation.keep_objects(np.random.default_rng(0), labels, 1)
     assert set(np.unique(one)) == {0, 1, 255}
 

@@ -21,14 +21,14 @@ class Server(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self):
         start = 0
-        asked = self.headers.get("Range")
-        if asked and "whole" not in self.path:
-            start = int(asked.removeprefix("bytes=").rstrip("-"))
+        wanted = self.headers.get("Range")
+        if wanted and "whole" not in self.path:
+            start = int(wanted.removeprefix("bytes=").rstrip("-"))
             if start >= len(CONTENT):
                 self.send_response(416)
                 self.send_header("Content-Range", f"bytes */{len(CONTENT)}")
                 return self.end_headers()
-        self.server.asked.append(asked)
+        self.server.ranges.append(wanted)
         self.send_response(206 if start else 200)
         self.send_header("Content-Length", str(len(CONTENT) - start))
         self.end_headers()
@@ -41,7 +41,7 @@ class Server(http.server.BaseHTTPRequestHandler):
 @pytest.fixture
 def server():
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Server) as running:
-        running.asked = []
+        running.ranges = []
         threading.Thread(target=running.serve_forever, daemon=True).start()
         running.url = f"http://127.0.0.1:{running.server_port}"
         yield running
@@ -61,7 +61,7 @@ def test_a_download_is_whole_and_checked(tmp_path, server):
 def test_a_download_goes_on_where_it_stopped(tmp_path, server, path):
     (tmp_path / f"{path}.part").write_bytes(CONTENT[:1234])
     assert download(f"{server.url}/{path}", tmp_path, quiet=True).read_bytes() == CONTENT
-    assert server.asked == ["bytes=1234-"]
+    assert server.ranges == ["bytes=1234-"]
 
 
 def test_a_part_that_is_all_there_is_taken(tmp_path, server):
@@ -82,7 +82,7 @@ def test_a_connection_that_breaks_again_and_again_ends_in_a_whole_file(tmp_path,
             download(f"{server.url}/short.zip", tmp_path, quiet=True)
     path = download(f"{server.url}/short.zip", tmp_path,
                              hashlib.sha256(CONTENT).hexdigest(), quiet=True)
-    assert path.read_bytes() == CONTENT and server.asked == [None, *(f"bytes={n}000-" for n in range(1, 5))]
+    assert path.read_bytes() == CONTENT and server.ranges == [None, *(f"bytes={n}000-" for n in range(1, 5))]
 
 
 def test_a_broken_download_stays_a_part_and_says_so(tmp_path, server):
@@ -110,9 +110,9 @@ def test_an_outer_folder_is_left_out_and_trees_are_joined(tmp_path):
     )
     for archive in (first, second):
         assert fetching.unpack(archive, tmp_path / "out" / "DAVIS", 1 << 20) == 2
-    found = sorted(str(p.relative_to(tmp_path / "out")) for p in (tmp_path / "out").rglob("*") if p.is_file())
-    assert found == ["DAVIS/ImageSets/2017/test-dev.txt", "DAVIS/ImageSets/2017/val.txt",
-                     "DAVIS/JPEGImages/480p/bear/00000.jpg", "DAVIS/JPEGImages/480p/cows/00000.jpg"]
+    result = sorted(str(p.relative_to(tmp_path / "out")) for p in (tmp_path / "out").rglob("*") if p.is_file())
+    assert result == ["DAVIS/ImageSets/2017/test-dev.txt", "DAVIS/ImageSets/2017/val.txt",
+                      "DAVIS/JPEGImages/480p/bear/00000.jpg", "DAVIS/JPEGImages/480p/cows/00000.jpg"]
 
 
 def test_a_split_folder_is_kept(tmp_path):

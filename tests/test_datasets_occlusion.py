@@ -96,11 +96,11 @@ def test_the_written_tree_is_read_back_as_davis(tmp_path, small):
     assert not list(tmp_path.rglob(".*"))
     read = open_dataset("sst-occlusion", "test", tmp_path)
     assert [s.name for s in read] == ["clip-0", "clip-1"]
-    for made, found in zip(small, read, strict=True):
-        assert len(found) == 15
+    for made, result in zip(small, read, strict=True):
+        assert len(result) == 15
         for t in (0, 7, 14):
-            np.testing.assert_array_equal(found.label(t), made.label(t))
-            assert np.abs(found.frame(t).astype(int) - made.frame(t)).mean() < 8
+            np.testing.assert_array_equal(result.label(t), made.label(t))
+            assert np.abs(result.frame(t).astype(int) - made.frame(t)).mean() < 8
             full = video.read_mask(tmp_path / "Amodal" / made.name / "1" / f"{t:05d}.png")
             np.testing.assert_array_equal(full, made.clip.full(1)[t])
     known = json.loads((tmp_path / "test.json").read_text())

@@ -180,8 +180,8 @@ def test_one_command_writes_it_in_davis_layout(stated, tmp_path, monkeypatch, ca
     assert np.array_equal(one.label(9), clip.label(9)) and np.abs(one.frame(9).astype(int) - clip.frame(9)).mean() < 6
     amodal = np.asarray(Image.open(tmp_path / "out/Amodal/test-00-02/00009.png"))
     assert np.array_equal(amodal, clip.amodal[9])
-    told = json.loads((tmp_path / "out/test.json").read_text())
-    assert told["clips"]["test-00-02"]["length"] == 2 and told["clips"]["test-00-02"]["scene"]["target"] in CASES
+    index = json.loads((tmp_path / "out/test.json").read_text())
+    assert index["clips"]["test-00-02"]["length"] == 2 and index["clips"]["test-00-02"]["scene"]["target"] in CASES
 
 
 @pytest.mark.parametrize("length", LENGTHS)

@@ -49,11 +49,11 @@ def test_the_small_decoder_is_what_its_layers_make_of_each_object(changes, size,
     low, shared, evidence = (
         torch.randn(2, *shape, dtype=torch.float64) for shape in ((6, *size), (4, 5, 7), (3, 7, 5, 7)))
     instance = torch.randn(2, 3, 12, dtype=torch.float64)
-    found = decoder(low, shared, evidence, instance, torch.ones(2, 3, dtype=torch.bool))
+    result = decoder(low, shared, evidence, instance, torch.ones(2, 3, dtype=torch.bool))
     for clip in range(2):
         for o in range(3):
             given = (numbers(x) for x in (low[clip], shared[clip], evidence[clip, o], instance[clip, o]))
-            near(found[clip, o], decoded(decoder, *given, o == 0, factor, enlarge))
+            near(result[clip, o], decoded(decoder, *given, o == 0, factor, enlarge))
 
 
 def context_gated(x, gate):
@@ -126,13 +126,13 @@ def test_the_ensembler_is_what_its_layers_make_of_each_object(size):
     low, shared, evidence = (
         torch.randn(1, *shape, dtype=torch.float64) for shape in ((6, *size), (4, 5, 7), (4, 7, 5, 7)))
     instance, known = torch.randn(1, 4, 12, dtype=torch.float64), torch.tensor([[True, True, False, True]])
-    found = decoder(low, shared, evidence, instance, known)
+    result = decoder(low, shared, evidence, instance, known)
     each = [
         ensembled(decoder, *map(numbers, (low[0], shared[0], evidence[0, o], instance[0, o])), features=2)
         for o in range(4)
     ]
-    near(found[0, 0], each[0][0] + np.minimum(each[1][1], each[3][1]))
+    near(result[0, 0], each[0][0] + np.minimum(each[1][1], each[3][1]))
     for o in (1, 2, 3):
-        near(found[0, o], each[o][0])
+        near(result[0, o], each[o][0])
     near(decoder(low, shared, evidence[:, :1], instance[:, :1], known[:, :1])[0, 0], each[0][0])
     near(decoder(low, shared, evidence[:, [0, 2]], instance[:, [0, 2]], known[:, [0, 2]])[0, 0], each[0][0])

@@ -39,8 +39,8 @@ def sst(tmp_path, monkeypatch, tiny_weights, capsys):
         more += ("--size", "48x32") if video == "-" else ()
         status = main(["segment", video, "--mask", "mask.png", "--out", out, "--weights", str(tiny_weights),
                        "--threads", "1", *map(str, more)])
-        said = capsys.readouterr()
-        return status, said.out, said.err
+        message = capsys.readouterr()
+        return status, message.out, message.err
     return run
 
 
@@ -56,15 +56,15 @@ def has(monkeypatch, *devices):
     monkeypatch.setattr("torch.backends.mps.is_available", lambda: "mps" in devices)
 
 
-@pytest.mark.parametrize("there, asked, taken", [
+@pytest.mark.parametrize("there, wanted, taken", [
     ([], "auto", "cpu"), (["mps"], "auto", "mps"), (["cuda"], "auto", "cuda"), (["cuda", "mps"], "auto", "cuda"),
     ([], None, "cpu"), (["mps"], None, "cpu"), (["cuda", "mps"], None, "cuda"), (["cuda"], "cuda:1", "cuda:1"),
     (["cuda", "mps"], "mps", "mps"), (["cuda", "mps"], "cpu", "cpu")])
-def test_the_device_is_the_one_asked_for_or_the_best(sst, monkeypatch, there, asked, taken):
+def test_the_device_is_the_one_asked_for_or_the_best(sst, monkeypatch, there, wanted, taken):
     has(monkeypatch, *there)
     monkeypatch.setattr(weights, "load", lambda name, device: pytest.fail(f"loaded on {device}"))
     with pytest.raises(pytest.fail.Exception, match=f"loaded on {taken}$"):
-        sst(*(["--device", asked] if asked else []))
+        sst(*(["--device", wanted] if wanted else []))
 
 
 @pytest.mark.parametrize("there, options, words", [
@@ -194,9 +194,9 @@ def test_bfloat16_is_taken_where_its_best_step_is_a_fifth_faster(monkeypatch, ti
 def test_what_auto_measures_changes_nothing_of_the_masks(sst, tmp_path, monkeypatch, steps, video, ratio, choice):
     monkeypatch.setattr(precision, "FASTER", ratio)
     for out, name in (("own", choice), ("auto", "auto")):
-        status, said, _ = sst("--precision", name, out=out, video=video)
+        status, message, _ = sst("--precision", name, out=out, video=video)
         assert status == 0
-    assert f"computed on cpu in {choice}: a step takes " in said and " s in bfloat16" in said
+    assert f"computed on cpu in {choice}: a step takes " in message and " s in bfloat16" in message
     assert len(steps) == 5 + 8 + 5 and {on for on, _ in steps[-5:]} == {choice == "bfloat16"}
     np.testing.assert_array_equal(masks(tmp_path / "own"), masks(tmp_path / "auto"))
 

@@ -120,9 +120,9 @@ def test_ids_are_the_least_free_ones_up_to_254(annotations):
 def test_a_removed_object_leaves_every_frame_and_nothing_else_changes(annotations):
     for t, mask in enumerate((labels(p0_0=1), labels(p0_0=2), labels(p0_0=1, p1_1=2))):
         annotations.draw(t, mask)
-    kept = annotations[1]
+    annotation = annotations[1]
     assert annotations.remove(1) == {0, 2}
-    assert set(annotations.masks) == {1, 2} and annotations[1] is kept
+    assert set(annotations.masks) == {1, 2} and annotations[1] is annotation
     np.testing.assert_array_equal(annotations.masks[2], labels(p1_1=2))
     assert annotations.undo() == {0, 2}
 
@@ -220,18 +220,18 @@ def test_what_cannot_be_done_is_told_and_the_frame_sent_again(page):
 
 
 def test_a_box_becomes_what_the_prompt_finds(page, frames, monkeypatch):
-    asked = []
+    requests = []
 
-    def found(frame, box):
-        asked.append((frame, box))
+    def prompted(frame, box):
+        requests.append((frame, box))
         return labels(p4_4=1, p4_5=1).astype(bool)
 
-    monkeypatch.setattr(prompts, "mask_from_box", found)
+    monkeypatch.setattr(prompts, "mask_from_box", prompted)
     page.widget.draw(3, labels(p0_0=1, p4_4=1))
     page.says("box", frame=3, id=2, box=[4, 4, 2, 1])
     np.testing.assert_array_equal(page.widget.masks[3], labels(p0_0=1, p4_4=2, p4_5=2))
-    np.testing.assert_array_equal(asked[0][0], frames[3])
-    assert asked[0][1] == (4, 4, 2, 1)
+    np.testing.assert_array_equal(requests[0][0], frames[3])
+    assert requests[0][1] == (4, 4, 2, 1)
 
 
 def test_scribbles_become_masks_by_the_library():

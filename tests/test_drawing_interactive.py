@@ -61,9 +61,9 @@ def test_masks_are_those_of_the_library(session, network, clip):
     assert "object 1: " in session.status and "object 2: " in session.status
 
 
-@pytest.mark.parametrize("kept", [1, 3, 16])
-def test_a_correction_goes_on_from_its_frame(session, network, clip, kept, monkeypatch):
-    monkeypatch.setattr(propagation, "STATES", kept)
+@pytest.mark.parametrize("states", [1, 3, 16])
+def test_a_correction_goes_on_from_its_frame(session, network, clip, states, monkeypatch):
+    monkeypatch.setattr(propagation, "STATES", states)
     before = computed(session)
     computed_again = []
     step = session.propagation.step
@@ -74,7 +74,7 @@ def test_a_correction_goes_on_from_its_frame(session, network, clip, kept, monke
     after = computed(session)
     np.testing.assert_array_equal(after, expected(network, clip, {0: clip.labels[0], 5: clip.labels[5]}))
     np.testing.assert_array_equal(after[:5], before[:5])
-    assert computed_again[-4:] == [5, 6, 7, 8] and (kept < 9 or len(computed_again) == 4)
+    assert computed_again[-4:] == [5, 6, 7, 8] and (states < 9 or len(computed_again) == 4)
 
 
 @pytest.mark.parametrize("frames", [[4], [4, 2], [8, 3, 6]])

@@ -63,7 +63,7 @@ def plain(state, frame):
         return F.conv2d(x, weight, padding=weight.shape[-1] // 2, groups=groups)[..., late::2, late::2]
 
     x = F.relu6(norm(halving((frame * 255 - 127) / 128, state["_conv_stem.weight"], 1, False), "_bn0"))
-    found, halvings = [], 1
+    result, halvings = [], 1
     for number, (kernel, stride, inputs, outputs, expansion) in enumerate(BLOCKS):
         key, y = f"_blocks.{number}.", x
         if expansion > 1:
@@ -77,8 +77,8 @@ def plain(state, frame):
         y = norm(F.conv2d(F.relu6(norm(y, f"{key}_bn1")), state[f"{key}_project_conv.weight"]), f"{key}_bn2")
         x = x + y if stride == 1 and inputs == outputs else y
         if number + 1 in (3, 5, 11):
-            found.append(x)
-    return found
+            result.append(x)
+    return result
 
 
 def test_counts_are_the_published_ones():
@@ -94,8 +94,8 @@ def test_folded_weights_compute_what_the_plain_network_does():
     network, state = EfficientNetLite("lite0"), state_of_blocks()
     load_published(network, state | BEYOND, "here")
     frame = torch.rand(2, 3, 64, 96, generator=torch.Generator().manual_seed(1))
-    found = network(frame)
-    for own, other in zip(found, plain(state, frame), strict=True):
+    result = network(frame)
+    for own, other in zip(result, plain(state, frame), strict=True):
         torch.testing.assert_close(own, other, rtol=1e-4, atol=1e-4 * float(other.abs().max()))
 
 

@@ -45,16 +45,16 @@ def test_rows_that_no_step_has_seen_are_not_used():
     learned = PositionalEncoding("learned", 16)
     for times, height, width in (([3, 4], 2, 5), ([1], 3, 4)):
         learned(torch.tensor(times), height, width)
-    kept = PositionalEncoding("learned", 16)
-    kept.load_state_dict(learned.state_dict())
-    code = kept.eval()(torch.tensor([4, 5, 200]), 6, 9)
+    encoding = PositionalEncoding("learned", 16)
+    encoding.load_state_dict(learned.state_dict())
+    code = encoding.eval()(torch.tensor([4, 5, 200]), 6, 9)
     known = code[:1, :3, :5]
     assert torch.equal(code[:, :3, :5], known.expand(3, -1, -1, -1))
     assert torch.equal(code[0, 2:, 0], code[0, 2:3, 0].expand(4, -1))
     assert torch.equal(code[0, 0, 4:], code[0, 0, 4:5].expand(5, -1))
     assert not torch.equal(code[0, 1, 0], code[0, 2, 0]) and not torch.equal(code[0, 0, 3], code[0, 0, 4])
     with pytest.raises(ValueError, match="along time"):
-        kept(torch.tensor([LONGEST[0]]), 2, 3)
+        encoding(torch.tensor([LONGEST[0]]), 2, 3)
 
 
 def test_sinusoids_extrapolate_and_learned_tables_say_that_they_end():

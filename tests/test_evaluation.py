@@ -42,13 +42,13 @@ def test_command_reproduces_the_goldens(tmp_path, capsys):
     record, table = tmp_path / "record.json", tmp_path / "table.csv"
     folders = [str(GOLDENS / side) for side in ("predictions", "Annotations")]
     assert main(["evaluate", *folders, "--processes", "1", "--json", str(record), "--csv", str(table)]) == 0
-    found, official = json.loads(record.read_text()), json.loads((GOLDENS / "official_values.json").read_text())
+    result, official = json.loads(record.read_text()), json.loads((GOLDENS / "official_values.json").read_text())
     for name, objects in official.items():
         for label, expected in objects.items():
-            assert {key: found["sequences"][name]["objects"][label][key] for key in expected} == expected
+            assert {key: result["sequences"][name]["objects"][label][key] for key in expected} == expected
     rows = [objects for sequence in official.values() for objects in sequence.values()]
-    assert found["global"]["J"]["mean"] == pytest.approx(np.mean([row["J"]["mean"] for row in rows]), abs=1e-15)
-    assert found["global"]["F"]["decay"] == pytest.approx(np.mean([row["F"]["decay"] for row in rows]), abs=1e-15)
+    assert result["global"]["J"]["mean"] == pytest.approx(np.mean([row["J"]["mean"] for row in rows]), abs=1e-15)
+    assert result["global"]["F"]["decay"] == pytest.approx(np.mean([row["F"]["decay"] for row in rows]), abs=1e-15)
     assert len(table.read_text().splitlines()) == 1 + len(rows)
     assert "all objects" in capsys.readouterr().out
 
@@ -62,9 +62,9 @@ def test_published_masks_of_osvos_score_as_published(davis):
     assert result.protocol.name == "davis2016"
     assert set(result.sequences) == set(official)
     for name, expected in official.items():
-        found = result.sequences[name].overall()
+        actual = result.sequences[name].overall()
         for measure in ("J", "F"):
-            assert found[measure].to_dict() == pytest.approx(expected[measure], abs=1e-12)
+            assert actual[measure].to_dict() == pytest.approx(expected[measure], abs=1e-12)
     assert round(result.overall()["J"].mean, 4) == 0.7558
     assert round(result.overall()["F"].mean, 4) == 0.7763
 
@@ -271,8 +271,8 @@ def test_an_unchanged_record_is_read_and_a_stale_one_never(folders, tmp_path, mo
             patch.setattr(folders_module, "count_frame", lambda *pair: counted.append(pair) or count_frame(*pair))
             result = evaluate(predictions, annotations, record=path, **settings)
         again = evaluate(predictions, annotations, **settings)
-        kept = json.loads(path.read_text())
-        assert result.to_dict()["sequences"] == again.to_dict()["sequences"] == kept["sequences"]
+        record = json.loads(path.read_text())
+        assert result.to_dict()["sequences"] == again.to_dict()["sequences"] == record["sequences"]
         return bool(counted)
 
     assert not scored()
@@ -324,10 +324,10 @@ def test_youtube_vos_scores_seen_and_unseen_objects(tmp_path, capsys):
     result = evaluate(tmp_path / "prediction", tmp_path / "truth", protocol="youtube", groups=groups)
     late = result.sequences["clip"].per_object()[4]
     assert late["J"].mean == pytest.approx(6 / 11) and len(result.sequences["clip"].frames) == 4
-    found = result.youtube()
-    assert (found["J_seen"], found["F_seen"], found["J_unseen"], found["official"]) == (1.0, 1.0, late["J"].mean, False)
-    assert found["G"] == pytest.approx((2 + late["J"].mean + late["F"].mean) / 4)
-    assert Evaluation.from_dict(json.loads(json.dumps(result.to_dict()))).youtube() == found
+    actual = result.youtube()
+    assert [actual[key] for key in ("J_seen", "F_seen", "J_unseen", "official")] == [1.0, 1.0, late["J"].mean, False]
+    assert actual["G"] == pytest.approx((2 + late["J"].mean + late["F"].mean) / 4)
+    assert Evaluation.from_dict(json.loads(json.dumps(result.to_dict()))).youtube() == actual
     arguments = [str(tmp_path / "prediction"), str(tmp_path / "truth"), "--protocol", "youtube", "--meta", str(meta)]
     assert main(["evaluate", *arguments, "--processes", "1", "--seen", str(seen)]) == 0
     assert "unofficial" in capsys.readouterr().out
@@ -341,9 +341,9 @@ def test_two_results_are_compared_from_folders_and_from_records(folders, tmp_pat
         Image.fromarray(np.zeros_like(read_mask(path))).save(path)
     record = tmp_path / "worse.json"
     worse, better = evaluate(tmp_path / "worse", annotations, record=record), evaluate(predictions, annotations)
-    found = compare(worse, better)
-    assert found.difference.mean == pytest.approx(better.overall()["J&F"].mean - worse.overall()["J&F"].mean)
-    assert (found.better, found.worse, found.equal, found.deciding) == (1, 0, 1, ("vanish",))
+    result = compare(worse, better)
+    assert result.difference.mean == pytest.approx(better.overall()["J&F"].mean - worse.overall()["J&F"].mean)
+    assert (result.better, result.worse, result.equal, result.deciding) == (1, 0, 1, ("vanish",))
     for other in (tmp_path / "worse", record):
         assert main(["evaluate", str(predictions), str(annotations), "--processes", "1", "--against", str(other)]) == 0
         assert "better in 1 sequences, worse in 0, equal in 1" in capsys.readouterr().out

@@ -110,9 +110,9 @@ def test_a_damaged_record_is_one_line_and_is_kept(runs, text, message, command, 
     path = record_of("base", 0, 0.5).write()
     path.write_text(text, encoding="latin-1")
     assert main(command) == 2
-    said = capsys.readouterr().err
-    assert said.count("\n") == 1 and f"{path} is not a run record" in said and re.search(
-        message, said) and "delete it and run the sweep again" in said
+    output = capsys.readouterr().err
+    assert output.count("\n") == 1 and f"{path} is not a run record" in output and re.search(
+        message, output) and "delete it and run the sweep again" in output
     assert path.read_text(encoding="latin-1") == text
 
 
@@ -149,8 +149,8 @@ def test_a_reused_record_says_which_code_made_it(runs, capsys):
     ).out
     tasks = [sweep.task("history", run("base", seed)) for seed in (0, 1)]
     with reproduction.Engine() as engine:
-        said = reproduction.summary(engine.run(tasks))
-    assert [line.split(maxsplit=4)[3:] for line in said.splitlines()[:2]] == [["reused"], ["reused", "made by other "
+        message = reproduction.summary(engine.run(tasks))
+    assert [line.split(maxsplit=4)[3:] for line in message.splitlines()[:2]] == [["reused"], ["reused", "made by other "
                                                                                                      "code, commit "
                                                                                                      "0123456789ab; "
                                                                               "sst sweep --fresh makes them again"]]
@@ -356,13 +356,13 @@ def test_runs_before_the_oldest_that_a_file_tells_of_come_from_its_start(started
 def test_a_start_that_was_made_after_the_run_is_no_start_of_it(started):
     old = paths.WEIGHTS / "sst-old.safetensors"
     facts = weights.facts(old)
-    kept = weights.save(weights.load(old), paths.WEIGHTS.parent / "kept.safetensors",
-                        **{k: v for k, v in facts.items() if k != "config"})
+    earlier = weights.save(weights.load(old), paths.WEIGHTS.parent / "kept.safetensors",
+                           **{k: v for k, v in facts.items() if k != "config"})
     late = facts["origin"] | {"finished": "2199-01-01T00:00:00Z"}
     weights.save(weights.load(old), old, run=facts["run"], step=700, origin=late)
     with pytest.raises(ValueError, match="was made later; name a copy of what it was by --start FILE"):
         releasing.release(started, "sst-new", "generated")
-    assert main(["release", str(started), "sst-new", "--data", "generated", "--start", str(kept)]) == 0
+    assert main(["release", str(started), "sst-new", "--data", "generated", "--start", str(earlier)]) == 0
     assert [run["name"] for run in weights.lineage("sst-new")] == ["kept", "sst-new"]
 
 

@@ -90,13 +90,13 @@ def test_a_polygon_is_the_mask_within_the_tolerance(mask):
     """Filled by pycocotools. What differs is at the edge: another pixel of the other side is beside it."""
     corners = polygon(mask)
     [text] = coco_mask.frPyObjects([corners.ravel().astype(float).tolist()], *mask.shape)
-    found = coco_mask.decode(text).astype(bool)
+    result = coco_mask.decode(text).astype(bool)
     around = np.pad(mask, 1, mode="edge")
     neighbors = np.stack([around[1 + dy:1 + dy + mask.shape[0], 1 + dx:1 + dx + mask.shape[1]]
                           for dy in (-1, 0, 1) for dx in (-1, 0, 1)])
     edge = neighbors.any(0) & ~neighbors.all(0)
-    assert not ((found != mask) & ~edge).any()
-    assert (found & mask).sum() / (found | mask).sum() > 0.95
+    assert not ((result != mask) & ~edge).any()
+    assert (result & mask).sum() / (result | mask).sum() > 0.95
     assert len(corners) < sum(len(ring) for ring in outlines(mask)) or len(corners) < 30
 
 
@@ -168,14 +168,14 @@ def test_coco_is_read_by_pycocotools(made):
     assert [image["file_name"] for image in coco.loadImgs(coco.getImgIds())] == [f"{name}.jpg" for name in FRAME_NAMES]
     assert {kind["id"]: kind["name"] for kind in coco.loadCats(coco.getCatIds())} == {1: "cat", 2: "dog"}
     for t in range(COUNT):
-        found = np.zeros((HEIGHT, WIDTH), np.uint8)
+        result = np.zeros((HEIGHT, WIDTH), np.uint8)
         for annotation in coco.loadAnns(coco.getAnnIds(imgIds=[t + 1])):
             mask, identity = coco.annToMask(annotation), annotation["track_id"]
             assert annotation["area"] == mask.sum() == coco_mask.area(coco.annToRLE(annotation))
             assert annotation["bbox"] == coco_mask.toBbox(coco.annToRLE(annotation)).tolist()
             assert annotation["category_id"] == {1: 2, 4: 2, 9: 1}[identity]
-            found[mask > 0] = identity
-        np.testing.assert_array_equal(found, LABELS[t])
+            result[mask > 0] = identity
+        np.testing.assert_array_equal(result, LABELS[t])
     content = json.loads(path.read_text())
     assert content["videos"] == [{"id": 1, "name": "walk", "width": WIDTH, "height": HEIGHT, "length": COUNT,
                                   "fps": 12.5}]
@@ -183,12 +183,12 @@ def test_coco_is_read_by_pycocotools(made):
 
 
 def test_mots_is_read_by_pycocotools(made):
-    found = np.zeros_like(LABELS)
+    result = np.zeros_like(LABELS)
     for line in made("mots").read_text().splitlines():
         t, track, kind, height, width, counts = line.split(" ")
         assert int(track) // 1000 == int(kind) == {1: 2, 4: 2, 9: 1}[int(track) % 1000]
-        found[int(t)][coco_mask.decode({"size": [int(height), int(width)], "counts": counts}) > 0] = int(track) % 1000
-    np.testing.assert_array_equal(found, LABELS)
+        result[int(t)][coco_mask.decode({"size": [int(height), int(width)], "counts": counts}) > 0] = int(track) % 1000
+    np.testing.assert_array_equal(result, LABELS)
 
 
 def test_yolo_is_read_by_its_rule(made):
@@ -208,8 +208,8 @@ def test_yolo_is_read_by_its_rule(made):
             corners = np.array(corners, float).reshape(-1, 2)
             assert (0 <= corners).all() and (corners <= 1).all()
             [text] = coco_mask.frPyObjects([(corners * (WIDTH, HEIGHT)).ravel().tolist()], HEIGHT, WIDTH)
-            found, mask = coco_mask.decode(text) > 0, LABELS[t] == identity
-            assert (found & mask).sum() / (found | mask).sum() > 0.94
+            result, mask = coco_mask.decode(text) > 0, LABELS[t] == identity
+            assert (result & mask).sum() / (result | mask).sum() > 0.94
 
 
 def test_boxes_are_read_by_pandas(made):
@@ -230,8 +230,8 @@ def test_each_object_has_a_folder_and_every_frame(made):
     folder = made("objects")
     assert sorted(path.name for path in folder.iterdir()) == ["1-dog_1", "4-dog_2", "9-cat"]
     for path in folder.iterdir():
-        found = np.stack([np.asarray(Image.open(path / f"{name}.png")) for name in FRAME_NAMES])
-        np.testing.assert_array_equal(found, (LABELS == int(path.name[0])) * np.uint8(255))
+        result = np.stack([np.asarray(Image.open(path / f"{name}.png")) for name in FRAME_NAMES])
+        np.testing.assert_array_equal(result, (LABELS == int(path.name[0])) * np.uint8(255))
 
 
 def test_probabilities_come_back_in_16_bits_and_as_floats(made):
@@ -239,9 +239,9 @@ def test_probabilities_come_back_in_16_bits_and_as_floats(made):
     for t, name in enumerate(FRAME_NAMES):
         expected = prediction(t)
         for n, identity in enumerate(expected.ids[1:], 1):
-            found = np.asarray(Image.open(folder / str(identity) / f"{name}.png"))
-            assert found.dtype == np.uint16
-            assert np.abs(found / 65535 - expected.probabilities[n]).max() <= 0.5 / 65535 + 1e-7
+            result = np.asarray(Image.open(folder / str(identity) / f"{name}.png"))
+            assert result.dtype == np.uint16
+            assert np.abs(result / 65535 - expected.probabilities[n]).max() <= 0.5 / 65535 + 1e-7
 
 
 def test_probabilities_come_back_as_floats(made):
@@ -254,12 +254,12 @@ def test_probabilities_come_back_as_floats(made):
             np.testing.assert_array_equal(file["ids"][file["probabilities"].argmax(0)], LABELS[t])
 
 
-def check_cut_out(found, t, colors):
+def check_cut_out(result, t, colors):
     """Alpha is the mask and soft; within, the colors are the frame's."""
     covered = LABELS[t] > 0
-    np.testing.assert_array_equal(found[..., 3] >= 128, covered)
-    assert np.abs(found[..., 3].astype(int) - exports.alpha_of(prediction(t))).max() <= 16
-    assert np.abs(found[covered][:, :3].astype(int) - FRAMES[t][covered]).mean() < colors
+    np.testing.assert_array_equal(result[..., 3] >= 128, covered)
+    assert np.abs(result[..., 3].astype(int) - exports.alpha_of(prediction(t))).max() <= 16
+    assert np.abs(result[covered][:, :3].astype(int) - FRAMES[t][covered]).mean() < colors
 
 
 def test_cut_outs_have_the_mask_as_alpha(made):
@@ -271,7 +271,7 @@ def test_cut_outs_have_the_mask_as_alpha(made):
 @pytest.mark.parametrize("name, decoder, colors", [("webm", "libvpx-vp9", 8), ("prores", "prores", 4)])
 def test_videos_with_alpha_have_the_mask_as_alpha(made, name, decoder, colors):
     """Of VP9 libvpx alone decodes the alpha."""
-    decoder, found = av.CodecContext.create(decoder, "r"), []
+    decoder, result = av.CodecContext.create(decoder, "r"), []
     with av.open(str(made(name))) as container:
         stream = container.streams.video[0]
         assert stream.average_rate == Fraction(25, 2) and (stream.height, stream.width) == (HEIGHT, WIDTH)
@@ -279,9 +279,9 @@ def test_videos_with_alpha_have_the_mask_as_alpha(made, name, decoder, colors):
         decoder.width, decoder.height = WIDTH, HEIGHT
         decoder.codec_tag = stream.codec_context.codec_tag
         for packet in container.demux(stream):
-            found += decoder.decode(packet if packet.size else None)
-    assert len(found) == COUNT and "yuva" in found[0].format.name
-    for t, frame in enumerate(found):
+            result += decoder.decode(packet if packet.size else None)
+    assert len(result) == COUNT and "yuva" in result[0].format.name
+    for t, frame in enumerate(result):
         check_cut_out(frame.to_ndarray(format="rgba"), t, colors)
 
 
@@ -294,9 +294,9 @@ def test_the_overlay_is_of_the_codec_and_quality_asked_for(made, codec):
     best = path.stat().st_size
     with av.open(str(path)) as container:
         assert (path.name, container.streams.video[0].codec_context.name) == CODECS[codec]
-        found = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
-    assert len(found) == COUNT
-    for t, frame in enumerate(found):
+        result = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    assert len(result) == COUNT
+    for t, frame in enumerate(result):
         assert np.abs(frame.astype(int) - overlay(FRAMES[t], LABELS[t])).mean() < 6
     path.unlink()
     assert made("overlay", codec=codec, crf=45).stat().st_size < best
@@ -304,8 +304,8 @@ def test_the_overlay_is_of_the_codec_and_quality_asked_for(made, codec):
 
 def test_what_is_not_the_objects_is_green(made):
     with av.open(str(made("green"))) as container:
-        found = [frame.to_ndarray(format="rgb24").astype(int) for frame in container.decode(video=0)]
-    for t, frame in enumerate(found):
+        result = [frame.to_ndarray(format="rgb24").astype(int) for frame in container.decode(video=0)]
+    for t, frame in enumerate(result):
         share = exports.alpha_of(prediction(t))[..., None] / 255
         assert np.abs(frame - (share * FRAMES[t] + (1 - share) * films.GREEN)).mean() < 3
         assert np.abs(frame[:3] - films.GREEN).max() < 6, "far from all objects nothing shines through"
@@ -387,9 +387,10 @@ def test_products_are_in_the_order_of_the_clip_whichever_way_it_was_segmented(tm
     kinds = list(exports.FORMATS.values())
     carried(tmp_path / "forward", kinds)
     carried(tmp_path / "backward", kinds, order=[3, 4, 5, 2, 1, 0])
-    said = capsys.readouterr().out.splitlines()
-    assert said[0] == f"6 masks are in {tmp_path / 'forward'}" and f"and {tmp_path / 'forward' / 'coco.json'}" in said
-    assert len(said) == 2 * (len(kinds) + 1)
+    message = capsys.readouterr().out.splitlines()
+    assert message[0] == f"6 masks are in {tmp_path / 'forward'}"
+    assert f"and {tmp_path / 'forward' / 'coco.json'}" in message
+    assert len(message) == 2 * (len(kinds) + 1)
     one, other = ({path.relative_to(folder): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
                   for folder in (tmp_path / "forward", tmp_path / "backward"))
     assert not [path for path in one if ".part" in str(path)] and one.keys() == other.keys()
@@ -419,11 +420,11 @@ def test_a_part_of_a_video_has_its_own_times(tmp_path):
     labels[5:9, 5:9] = 1
     part = sessions.Part(sessions.Part(whole, range(1, 7)), range(0, 6, 2))
     clip = sessions.Clip(part, {0: labels})
-    found = sink.shot_of(clip).timing
-    assert [float(time) for time in found.times or (t / found.rate for t in range(3))] == [0, 0.25, 0.35]
-    assert float(found.start) == 0.35 and found.end is None
-    found = sink.shot_of(sessions.Clip(sessions.Part(whole, range(1, 3)), {0: labels})).timing
-    assert float(found.end - found.start - 1 / found.rate) == 0.05
+    result = sink.shot_of(clip).timing
+    assert [float(time) for time in result.times or (t / result.rate for t in range(3))] == [0, 0.25, 0.35]
+    assert float(result.start) == 0.35 and result.end is None
+    result = sink.shot_of(sessions.Clip(sessions.Part(whole, range(1, 3)), {0: labels})).timing
+    assert float(result.end - result.start - 1 / result.rate) == 0.05
 
 
 def test_products_of_a_stream_are_those_of_the_clip(tmp_path):
@@ -433,7 +434,7 @@ def test_products_of_a_stream_are_those_of_the_clip(tmp_path):
     live = exports.LiveExports(tmp_path / "live", kinds, "clip", (HEIGHT, WIDTH), Fraction(24), NAMES, {1, 4})
     for _ in sessions.carry(((t, prediction(t), FRAMES[t]) for t in range(COUNT)), [live]):
         pass
-    expected, found = ({path.relative_to(folder): path.read_bytes() for path in sorted(folder.rglob("*"))
-                        if path.is_file()} for folder in (tmp_path / "clip", tmp_path / "live"))
+    expected, result = ({path.relative_to(folder): path.read_bytes() for path in sorted(folder.rglob("*"))
+                         if path.is_file()} for folder in (tmp_path / "clip", tmp_path / "live"))
     expected = {path: content for path, content in expected.items() if len(path.parts) > 1 or path.suffix != ".png"}
-    assert found == expected
+    assert result == expected

@@ -84,8 +84,8 @@ def test_an_object_out_of_sight_claims_nothing_and_the_background_all():
     network, frames, truth = fresh(FULL), *one_object(4)
     before = unroll(network, frames, truth[:, 0], truth)
     network.presence.out.bias.copy_(torch.tensor([-30.0, 0.0]))
-    after, told = unroll_all(network, frames, truth[:, 0], truth)
-    assert after.argmax(2).max() == 0 and told.shape == (1, 3, 2, 2)
+    after, logits = unroll_all(network, frames, truth[:, 0], truth)
+    assert after.argmax(2).max() == 0 and logits.shape == (1, 3, 2, 2)
     torch.testing.assert_close(after[:, :, 0], before[:, :, 0])
     lost = F.logsigmoid(torch.tensor([-30.0])) - F.logsigmoid(torch.tensor([3.0]))
     torch.testing.assert_close(after[:, :, 1] - before[:, :, 1], lost.expand_as(after[:, :, 1]), rtol=1e-4, atol=1e-4)
@@ -101,8 +101,8 @@ def test_what_a_mask_holds_is_compared_with_all_given_masks_of_the_object():
         memory = network.remember(memory, network.extract(frames[:, t]), truth[:, t], [1] if t == 2 else ())
     features = network.extract(frames[:, 3])
     share = torch.rand(1, 2, 8, 16, generator=torch.Generator().manual_seed(4))
-    found = unlikeness(share, features, memory)
-    assert len(memory.references) == 1 and found.shape == (1, 2, 2)
+    result = unlikeness(share, features, memory)
+    assert len(memory.references) == 1 and result.shape == (1, 2, 2)
     kinds = ((features.embedding, network.extract(frames[:, 2]).embedding),
              (features.derived["match"], network.extract(frames[:, 2]).derived["match"]))
     for kind, (now, then) in enumerate(kinds):
@@ -116,7 +116,7 @@ def test_what_a_mask_holds_is_compared_with_all_given_masks_of_the_object():
                     total = total + cell * maps[0, :, y, x]
             means.append(total)
         cosine = means[0] @ means[1] / means[0].norm() / means[1].norm()
-        assert found[0, 1, kind].exp().item() == pytest.approx(10.1 - 10 * cosine.item(), abs=1e-3)
+        assert result[0, 1, kind].exp().item() == pytest.approx(10.1 - 10 * cosine.item(), abs=1e-3)
 
 
 @torch.no_grad()
@@ -126,9 +126,9 @@ def test_comparing_changes_nothing_until_it_is_learned_and_then_presence_alone(t
     before.presence.out.weight.normal_()
     path = weights.save(before, tmp_path / "before.safetensors", step=7)
     network, _ = first_network(RunConfig(FULL.replace(presence_compared=True), TrainingConfig(start=f"parts:{path}")))
-    expected, told = unroll_all(before, frames, truth[:, 0])
-    found, same = unroll_all(network.eval(), frames, truth[:, 0])
-    assert torch.equal(found, expected) and torch.equal(same, told)
+    expected, logits = unroll_all(before, frames, truth[:, 0])
+    result, same = unroll_all(network.eval(), frames, truth[:, 0])
+    assert torch.equal(result, expected) and torch.equal(same, logits)
     network.presence.compared.weight.normal_()
     changed = unroll_all(network, frames, truth[:, 0], truth)[1]
     assert not torch.equal(changed, unroll_all(before, frames, truth[:, 0], truth)[1])

@@ -249,15 +249,15 @@ def test_members_that_do_harm_are_refused_whole(tmp_path, members, words):
     assert [entry.name for entry in tmp_path.iterdir()] == ["bad.zip"]
 
 
-@pytest.mark.parametrize("what", ["annotations", "predictions"])
-def test_a_damaged_mask_in_an_evaluation_gives_no_wrong_number(tmp_path, what, capsys):
+@pytest.mark.parametrize("kind", ["annotations", "predictions"])
+def test_a_damaged_mask_in_an_evaluation_gives_no_wrong_number(tmp_path, kind, capsys):
     rng, whole = np.random.default_rng(5), MASKS["gray.png"]()
     for side in ("annotations", "predictions"):
         (tmp_path / side / "clip").mkdir(parents=True)
         for t in range(5):
             _written(tmp_path / side / "clip" / f"{t:05d}.png", whole)
     for n in range(25):
-        _written(tmp_path / what / "clip" / "00002.png", damaged(whole, rng))
+        _written(tmp_path / kind / "clip" / "00002.png", damaged(whole, rng))
         record = tmp_path / f"{n}.json"
         status = main([
             "evaluate",
@@ -265,8 +265,8 @@ def test_a_damaged_mask_in_an_evaluation_gives_no_wrong_number(tmp_path, what, c
             str(tmp_path / "annotations"), "--processes", "1", "--json",
             str(record)
         ])
-        said = capsys.readouterr()
+        message = capsys.readouterr()
         if status:
-            assert status == 2 and said.err.count("\n") == 1 and not record.exists()
+            assert status == 2 and message.err.count("\n") == 1 and not record.exists()
         else:
             assert json.loads(record.read_text())["global"]["J"]["mean"] == 1.0

@@ -89,9 +89,9 @@ def test_an_object_may_be_nowhere_and_return(network):
     lost = segmenter.step(FRAMES[1])
     assert not lost.labels.any() and lost.confidence[2] > 0.99
     assert segmenter.step(FRAMES[2]).ids == (0, 1, 2)
-    here = torch.from_numpy(labels(id2=(9, 20)) > 0)
+    inside = torch.from_numpy(labels(id2=(9, 20)) > 0)
     segmenter.network.segment = lambda features, memory: network_segment(features, memory) + 50 * torch.stack(
-        [~here, here & ~here, here])
+        [~inside, inside & ~inside, inside])
     assert np.array_equal(segmenter.step(FRAMES[3]).labels, labels(id2=(9, 20)))
 
 
@@ -132,9 +132,9 @@ def test_naive_goes_on_with_probabilities_and_hard_with_the_winner(network):
         segmenter.step(FRAMES[0], given)
         remember = segmenter.network.remember
 
-        def watched(memory, features, kept, given):
-            seen[aggregation] = kept
-            return remember(memory, features, kept, given)
+        def watched(memory, features, remaining, given):
+            seen[aggregation] = remaining
+            return remember(memory, features, remaining, given)
 
         segmenter.network.remember = watched
         prediction = segmenter.step(FRAMES[1])
@@ -171,12 +171,12 @@ def test_a_video_that_changes_size_is_refused(network):
 def test_a_mask_in_the_middle_goes_both_ways(network):
     sequence = ArraySequence(FRAMES)
     given = {3: labels(id4=(3, 5))}
-    found = dict(segment_sequence(network, sequence, given))
-    assert list(found) == [3, 4, 5, 2, 1, 0]
+    result = dict(segment_sequence(network, sequence, given))
+    assert list(result) == [3, 4, 5, 2, 1, 0]
     backward = Segmenter(network)
     for t in (3, 2, 1, 0):
         expected = backward.step(FRAMES[t], given.get(t))
-        assert np.array_equal(found[t].labels, expected.labels)
+        assert np.array_equal(result[t].labels, expected.labels)
     assert list(dict(segment_sequence(network, ArraySequence(FRAMES, labels(id4=(3, 5)))))) == [0, 1, 2, 3, 4, 5]
     with pytest.raises(ValueError, match=r"clip has frames 0..5; masks were given for \[9\]"):
         list(segment_sequence(network, sequence, {9: labels(id4=(3, 5))}))
@@ -187,11 +187,11 @@ def test_a_sequence_that_changes_size_is_named_with_its_frame(network):
         def frame(self, t):
             return super().frame(t)[:20 if t == 2 else None]
 
-    found = []
+    result = []
     with pytest.raises(ValueError, match="^clip, frame 00002: this frame is 67x20 pixels"):
         for t, _ in segment_sequence(network, Cropped(FRAMES, labels(id7=(3, 5)))):
-            found.append(t)
-    assert found == [0, 1]
+            result.append(t)
+    assert result == [0, 1]
 
 
 def folder_of_frames(folder, count: int = 4):

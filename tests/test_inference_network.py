@@ -114,8 +114,8 @@ def test_the_working_size_is_what_the_weights_are_for(network, tmp_path):
     network.longest = 48
     loaded = weights.load(weights.save(network, tmp_path / "small.safetensors"))
     assert loaded.longest == 48
-    segmenter, asked, whole = Segmenter(loaded), Segmenter(loaded, longest=32), Segmenter(loaded, longest=0)
-    for one, expected in ((segmenter, (29, 48)), (asked, (20, 32)), (whole, (HEIGHT, WIDTH))):
+    segmenter, requested, whole = Segmenter(loaded), Segmenter(loaded, longest=32), Segmenter(loaded, longest=0)
+    for one, expected in ((segmenter, (29, 48)), (requested, (20, 32)), (whole, (HEIGHT, WIDTH))):
         prediction = one.step(FRAMES[0], GIVEN)
         assert one.working_size == prediction.memberships.shape[1:] == expected
         assert np.array_equal(prediction.labels, GIVEN)  # to the pixel, whatever the working size
@@ -183,7 +183,7 @@ def test_the_command_says_at_which_size_it_works(network, tmp_path, capsys):
     write_mask(tmp_path / "first.png", GIVEN)
     network.longest = 48
     weights.save(network, tmp_path / "small.safetensors")
-    told = {}
+    options = {}
     for extra in ((), ("--longest", "0"), ("--longest", "32"), ("--threads", "1")):
         out = tmp_path / "-".join(["out", *extra])
         assert main([
@@ -193,11 +193,11 @@ def test_the_command_says_at_which_size_it_works(network, tmp_path, capsys):
             str(tmp_path / "small.safetensors"), "--out",
             str(out), *extra
         ]) == 0
-        told[extra] = capsys.readouterr().out
+        options[extra] = capsys.readouterr().out
         assert read_mask(out / "1.png").shape == (HEIGHT, WIDTH)
-    assert "67x41 are worked on at 48x29, the size that the weights are for; --longest 0 takes them in full" in told[
+    assert "67x41 are worked on at 48x29, the size that the weights are for; --longest 0 takes them in full" in options[
         ()]
-    assert "worked on" not in told["--longest", "0"] and "at 32x20, as --longest says" in told["--longest", "32"]
+    assert "worked on" not in options["--longest", "0"] and "at 32x20, as --longest says" in options["--longest", "32"]
 
 
 def large(size: tuple[int, int], objects: int) -> tuple[np.ndarray, np.ndarray]:

@@ -65,7 +65,7 @@ def room(module):
 
 def circles(edges):
     """The groups of nodes that lead back to themselves (Tarjan)."""
-    index, low, stack, found = {}, {}, [], []
+    index, low, stack, result = {}, {}, [], []
 
     def visit(node):
         index[node] = low[node] = len(index)
@@ -81,12 +81,12 @@ def circles(edges):
             while group[-1] != node:
                 group.append(stack.pop())
             if len(group) > 1:
-                found.append(sorted(group))
+                result.append(sorted(group))
 
     for node in edges:
         if node not in index:
             visit(node)
-    return found
+    return result
 
 
 def test_a_circle_is_found():

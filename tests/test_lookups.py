@@ -40,16 +40,17 @@ def inputs_of(kind, queried, seed=0):
 def test_weights_and_affinity_are_the_operators(kind, queried):
     inputs = inputs_of(kind, queried)
     for pattern in (None, *PATTERNS):
-        said = sparse_attention(*(x[None].double() for x in (inputs.query, inputs.key, inputs.value)), pattern
-                                or inputs.connectivity, labels=inputs.labels[None], objects=3, affinity=kind, scale=0.7)
+        tensors = (x[None].double() for x in (inputs.query, inputs.key, inputs.value))
+        exact = sparse_attention(*tensors, pattern or inputs.connectivity, labels=inputs.labels[None], objects=3,
+                                 affinity=kind, scale=0.7)
         for cell in [(2, 0, 0), (2, 4, 3), *([(0, 2, 6), (1, 3, 1)] if queried == 3 else [])]:
             place = (cell[0] - (SIZE[0] - queried), *cell[1:])
             for head in (0, 1):
                 lookup = lookups.attention_of(inputs, cell, head, pattern)
                 assert lookup.weights.sum() == pytest.approx(1)
                 carried = np.tensordot(lookup.weights, inputs.value[head].double().numpy(), 3)
-                assert_allclose(carried, said.output[0, head][place].numpy(), rtol=1e-9, atol=1e-12)
-                expected = said.affinity[0, head][:, place[0], place[1], place[2]]
+                assert_allclose(carried, exact.output[0, head][place].numpy(), rtol=1e-9, atol=1e-12)
+                expected = exact.affinity[0, head][:, place[0], place[1], place[2]]
                 assert_allclose(lookup.affinity, expected.numpy(), rtol=1e-9)
             mean = lookups.attention_of(inputs, cell, None, pattern)
             each = [lookups.attention_of(inputs, cell, head, pattern) for head in (0, 1)]
@@ -126,10 +127,10 @@ def test_strongest_routes_are_those_of_the_dense_search(hops, count):
         places = np.flatnonzero(weights)
         return weights[places], np.stack([0 * places, 0 * places, places], -1)
 
-    found = lookups.strongest(row, (0, 0, 5), hops, count)
+    result = lookups.strongest(row, (0, 0, 5), hops, count)
     expected = [one for one in routes.strongest_routes(maps, 5, ends, count) if one[0] > 0]
-    assert [tuple(cell[2] for cell in cells) for _, cells in found] == [cells for _, cells in expected]
-    assert_allclose([weight for weight, _ in found], [weight for weight, _ in expected])
+    assert [tuple(cell[2] for cell in cells) for _, cells in result] == [cells for _, cells in expected]
+    assert_allclose([weight for weight, _ in result], [weight for weight, _ in expected])
 
 
 @pytest.mark.parametrize("causal", [True, False])

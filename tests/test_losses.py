@@ -24,12 +24,12 @@ def test_cross_entropy_counts_valid_pixels_only(scene):
 
 def test_bootstrapping_keeps_the_hardest_pixels_of_each_image(scene):
     logits, labels = scene
-    kept = []
+    hardest = []
     for image in range(2):
         each = [-logits[image, :, y, x].log_softmax(0)[labels[image, y, x]]
                 for y in range(5) for x in range(7) if labels[image, y, x] != 255]
-        kept += sorted(each, reverse=True)[: int(0.3 * 35)]
-    torch.testing.assert_close(losses.segmentation_loss(logits, labels, share=0.3), torch.stack(kept).mean())
+        hardest += sorted(each, reverse=True)[: int(0.3 * 35)]
+    torch.testing.assert_close(losses.segmentation_loss(logits, labels, share=0.3), torch.stack(hardest).mean())
 
 
 def test_soft_jaccard_of_certain_masks_is_one_minus_jaccard():
@@ -63,7 +63,7 @@ def test_presence_is_judged_by_what_is_seen_and_how_well():
         2, 2, 3, 4, 6, generator=generator)
     logits[1, 1, 2] += 9  # claims all
     presence = torch.randn(2, 2, 3, 2, generator=generator).double()
-    found = []
+    result = []
     for clip in range(2):
         for frame in range(2):
             for o in (1, 2) if clip == 0 else (1,):
@@ -72,8 +72,8 @@ def test_presence_is_judged_by_what_is_seen_and_how_well():
                 union = int((truth | claimed).sum())
                 similarity = int((truth & claimed).sum()) / union if union else 1.0
                 for question, answer in enumerate((bool(truth.any()), similarity >= 0.5)):
-                    told = torch.sigmoid(presence[clip, frame, o, question])
-                    found.append((-torch.log(told if answer else 1 - told), question, answer))
-    assert {(q, a) for _, q, a in found} >= {(0, True), (0, False), (1, True), (1, False)}
-    expected = sum(loss for loss, _, _ in found) / (len(found) / 2)
+                    probability = torch.sigmoid(presence[clip, frame, o, question])
+                    result.append((-torch.log(probability if answer else 1 - probability), question, answer))
+    assert {(q, a) for _, q, a in result} >= {(0, True), (0, False), (1, True), (1, False)}
+    expected = sum(loss for loss, _, _ in result) / (len(result) / 2)
     torch.testing.assert_close(losses.presence_loss(presence, logits, labels).double(), expected, rtol=1e-5, atol=0)

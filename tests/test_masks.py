@@ -183,8 +183,8 @@ def test_colors_are_numbered_over_a_whole_clip(tmp_path):
     paths = saved(tmp_path / "clip", painted("black"), painted("red"), painted("red", "green"), painted("green"))
     reading, labels = read_clip(paths)
     assert str(reading) == "by color: 1 = #00FF00, 2 = #FF0000"
-    for found, expected in zip(labels, [0 * DISK, 2 * DISK, 2 * DISK + BAR, DISK]):
-        np.testing.assert_array_equal(found, expected)
+    for result, expected in zip(labels, [0 * DISK, 2 * DISK, 2 * DISK + BAR, DISK]):
+        np.testing.assert_array_equal(result, expected)
 
 
 def test_white_on_black_is_the_object_also_where_a_frame_is_black(tmp_path):

@@ -87,9 +87,9 @@ def label_pairs(draw):
 @given(pair=label_pairs(), radius=st.integers(0, 6))
 def test_counts_agree_with_brute_force_on_two_thousand_pairs(pair, radius):
     prediction, truth = pair
-    found = frame_counts(prediction, truth, (1, 2, 3), radius)
-    np.testing.assert_array_equal(found, numpy_counts(prediction, truth, (1, 2, 3), radius))
-    for value, row in zip((1, 2, 3), found):
+    result = frame_counts(prediction, truth, (1, 2, 3), radius)
+    np.testing.assert_array_equal(result, numpy_counts(prediction, truth, (1, 2, 3), radius))
+    for value, row in zip((1, 2, 3), result):
         if value not in prediction and value not in truth:
             assert not row.any()
             continue
@@ -117,8 +117,8 @@ def test_counts_agree_with_whole_frames_dilated_by_opencv(name):
 
 def test_similarity_and_accuracy_of_masks_follow_from_the_counts():
     prediction, truth = np.random.default_rng(3).random((2, 13, 7)) < 0.3
-    both, either, predicted, true, matched, found = brute_force(prediction, truth, 1)
-    precision, recall = matched / predicted, found / true
+    both, either, predicted, true, matched, result = brute_force(prediction, truth, 1)
+    precision, recall = matched / predicted, result / true
     assert metrics.region_similarity(prediction, truth) == both / either
     assert metrics.contour_accuracy(prediction, truth) == 2 * precision * recall / (precision + recall)
     nothing = np.zeros_like(truth)
@@ -277,7 +277,7 @@ def test_the_first_frame_that_shows_anything_says_what_255_is(side, values, obje
     square[:, 2:6, 3:9] = 1
     written, meant = (square * np.array(numbers, np.uint8)[:, None, None] for numbers in (values, objects))
     pairs = [(labels, square) if side == "prediction" else (square, labels) for labels in (written, meant)]
-    found, expected = (score_sequence(*pair, PROTOCOLS["davis2016"]).similarity[0].tolist() for pair in pairs)
-    assert found == expected == [float(value == 1) for value in objects[1:4]]
+    result, expected = (score_sequence(*pair, PROTOCOLS["davis2016"]).similarity[0].tolist() for pair in pairs)
+    assert result == expected == [float(value == 1) for value in objects[1:4]]
     scorer = SequenceScorer(PROTOCOLS["davis2016"])
     assert [scorer.update(*frames).get(1, (None,))[0] for frames in zip(*pairs[0])][1:4] == expected

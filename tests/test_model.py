@@ -126,8 +126,8 @@ def test_an_object_may_join_and_leave(network):
 @torch.no_grad()
 def test_memory_stays_bounded(network):
     def size(memory):
-        kept = {id(r): r for r in (*memory.references, *memory.recent)}.values()
-        return sum(x.numel() for r in kept for x in (r.memberships, *r.content.values(), *r.objects.values()))
+        remaining = {id(r): r for r in (*memory.references, *memory.recent)}.values()
+        return sum(x.numel() for r in remaining for x in (r.memberships, *r.content.values(), *r.objects.values()))
 
     frames, truth = clip(batch=1, time=2)
     features = network.extract(frames[:, 0])

@@ -21,7 +21,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
 @pytest.mark.skipif(sys.platform != "linux", reason="it takes effect with glibc")
 def test_freed_memory_is_used_again():
-    kept, fresh = (int(
+    repeated, fresh = (int(
         subprocess.run([sys.executable, "-c", FAULTS, how], capture_output=True, text=True, check=True).stdout)
-                   for how in ("keep", "return"))
-    assert kept < fresh / 10, "tensors take the pages of those before them"
+                       for how in ("keep", "return"))
+    assert repeated < fresh / 10, "tensors take the pages of those before them"

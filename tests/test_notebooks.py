@@ -87,8 +87,8 @@ def test_opens_with_what_is_expected_and_ends_with_what_was_seen_of_it(path):
     place = next(number for number, cell in enumerate(cells)
                  if cell.cell_type == "markdown" and cell.source.startswith("## What was seen"))
     heading_cell, last = cells[place:]
-    said = "".join(output.data.get("text/markdown", "") for output in last.outputs if "data" in output)
-    assert said.strip() and "expect" in heading_cell.source.lower() + said.lower(), "what became of the expectation?"
+    text = "".join(output.data.get("text/markdown", "") for output in last.outputs if "data" in output)
+    assert text.strip() and "expect" in heading_cell.source.lower() + text.lower(), "what became of the expectation?"
 
 
 @EACH

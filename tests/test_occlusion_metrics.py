@@ -24,10 +24,10 @@ def share(*rows: list[float]) -> np.ndarray:
 def test_similarity_is_pooled_by_what_can_be_seen_of_an_object():
     truth = clip({1: (0, 3)}, {1: (0, 3)}, {1: (0, 1)}, {1: (0, 0)}, {1: (0, 3)})
     prediction = clip({1: (0, 3)}, {1: (0, 3)}, {1: (0, 3)}, {1: (0, 3)}, {1: (0, 1)})
-    found = summarize_occlusion([score_occlusion(prediction, truth, share([1], [1], [0.5], [0.25], [1]))])
-    assert [(b["J"], b["frames"]) for b in found["by_visible_share"]] == [(0.25, 1), (0.5, 1), (None, 0), (0.75, 2)]
-    assert found["after_reappearance"] == {"J": [None] * 5, "mean": None, "events": 0}
-    assert found["while_gone"] == {"frames": 0, "share": None, "area": None}
+    result = summarize_occlusion([score_occlusion(prediction, truth, share([1], [1], [0.5], [0.25], [1]))])
+    assert [(b["J"], b["frames"]) for b in result["by_visible_share"]] == [(0.25, 1), (0.5, 1), (None, 0), (0.75, 2)]
+    assert result["after_reappearance"] == {"J": [None] * 5, "mean": None, "events": 0}
+    assert result["while_gone"] == {"frames": 0, "share": None, "area": None}
 
 
 def test_frames_after_a_reappearance_are_followed_until_the_object_goes_again():
@@ -35,23 +35,23 @@ def test_frames_after_a_reappearance_are_followed_until_the_object_goes_again():
     truth = clip(seen, nothing, seen, seen, nothing, nothing, seen, seen, seen)
     prediction = clip(seen, nothing, nothing, {1: (0, 1)}, nothing, nothing, seen, {1: (0, 2)}, seen)
     visible = share([1], [np.nan], [1], [1], [0], [0], [1], [1], [1])
-    found = summarize_occlusion([score_occlusion(prediction, truth, visible)], first=2)
-    assert found["after_reappearance"] == {"J": [0.5, 0.625], "mean": 0.5625, "events": 2}
-    assert found["while_gone"] == {"frames": 3, "share": 0.0, "area": 0.0}
+    result = summarize_occlusion([score_occlusion(prediction, truth, visible)], first=2)
+    assert result["after_reappearance"] == {"J": [0.5, 0.625], "mean": 0.5625, "events": 2}
+    assert result["while_gone"] == {"frames": 3, "share": 0.0, "area": 0.0}
 
 
 def test_a_claim_while_the_object_is_gone_is_a_false_positive():
     truth = clip({1: (0, 3)}, {}, {}, {1: (0, 3)})
     prediction = clip({1: (0, 3)}, {1: (5, 6)}, {}, {1: (0, 3)})
-    found = summarize_occlusion([score_occlusion(prediction, truth, share([1], [0], [0], [1]))])
-    assert found["while_gone"] == {"frames": 2, "share": 0.5, "area": pytest.approx(1 / WIDTH)}
+    result = summarize_occlusion([score_occlusion(prediction, truth, share([1], [0], [0], [1]))])
+    assert result["while_gone"] == {"frames": 2, "share": 0.5, "area": pytest.approx(1 / WIDTH)}
 
 
 def test_a_swap_is_counted_when_it_begins_and_not_when_it_ends():
     both, crossed = {1: (0, 3), 2: (8, 11)}, {2: (0, 3), 1: (8, 11)}
     prediction = clip(both, both, crossed, crossed, both, {1: (0, 1), 2: (8, 11)}, crossed)
-    found = summarize_occlusion([score_occlusion(prediction, clip(*[both] * 7), np.ones((7, 2)))])
-    assert found["identity"] == {"swaps": 4, "share": 0.5}
+    result = summarize_occlusion([score_occlusion(prediction, clip(*[both] * 7), np.ones((7, 2)))])
+    assert result["identity"] == {"swaps": 4, "share": 0.5}
 
 
 def test_an_object_that_hardly_any_label_covers_is_lost_and_not_swapped():

@@ -58,16 +58,16 @@ def loop_passage(predicted, labels, amodal, predicted_control, control):
     def quality(p, t, value):
         return (region_similarity(p == value, t == value) + contour_accuracy(p == value, t == value)) / 2
 
-    found = {"claimed": np.mean([(predicted[t] == 1).sum() / amodal[t].sum() for t in hidden])}
+    result = {"claimed": np.mean([(predicted[t] == 1).sum() / amodal[t].sum() for t in hidden])}
     for suffix, p, truth in (("", predicted, labels), ("_control", predicted_control, control)):
         for name, frames in windows.items():
-            found[name + suffix] = np.mean([quality(p[t], truth[t], 1) for t in frames])
-        found["bystander" + suffix] = np.mean([quality(p[t], truth[t], 2) for t in windows["back"]])
+            result[name + suffix] = np.mean([quality(p[t], truth[t], 1) for t in frames])
+        result["bystander" + suffix] = np.mean([quality(p[t], truth[t], 2) for t in windows["back"]])
         returning = [t for t in range(hidden[-1] + 1, time) if shares[t] > 0][:5]
-        found["returning" + suffix] = np.mean([region_similarity(p[t] == 1, truth[t] == 1) for t in returning])
+        result["returning" + suffix] = np.mean([region_similarity(p[t] == 1, truth[t] == 1) for t in returning])
         covered = [(p[t][truth[t] == 1] == 2).mean() >= 0.5 for t in windows["back"]]
-        found["swapped" + suffix] = np.mean(covered)
-    return found
+        result["swapped" + suffix] = np.mean(covered)
+    return result
 
 
 @pytest.mark.parametrize("length", [1, 4, 7])
@@ -76,10 +76,10 @@ def test_a_passage_is_what_a_loop_over_frames_finds(length, seed):
     labels, control, amodal = pair(length)
     predicted, plain = noisy(labels, seed), noisy(control, seed + 9)
     predicted[-9] = np.where(predicted[-9] == 1, 2, predicted[-9])
-    found = passage(follow(predicted, labels, amodal), follow(plain, control, amodal))
+    result = passage(follow(predicted, labels, amodal), follow(plain, control, amodal))
     expected = loop_passage(predicted, labels, amodal, plain, control)
-    assert {name: getattr(found, name) for name in expected} == pytest.approx(expected, abs=1e-12)
-    assert set(expected) == set(vars(found))
+    assert {name: getattr(result, name) for name in expected} == pytest.approx(expected, abs=1e-12)
+    assert set(expected) == set(vars(result))
 
 
 def test_windows_hold_whole_frames_alone_and_the_hidden_ones():
@@ -93,8 +93,8 @@ def test_windows_hold_whole_frames_alone_and_the_hidden_ones():
 def test_fewer_whole_frames_back_are_followed_as_far_as_they_go_and_none_is_not_a_number():
     assert Windows.of(np.array([1, 1, 0, 1, 0.5, 1, np.nan])).back.tolist() == [3, 5]
     labels, control, amodal = pair(20)  # hidden to the end
-    found = passage(follow(labels, labels, amodal), follow(control, control, amodal))
-    assert np.isnan(found.back) and np.isnan(found.bystander) and found.before == 1
+    result = passage(follow(labels, labels, amodal), follow(control, control, amodal))
+    assert np.isnan(result.back) and np.isnan(result.bystander) and result.before == 1
 
 
 def test_what_is_lost_and_what_is_not():
@@ -122,8 +122,8 @@ def test_a_target_under_another_label_is_swapped():
     labels, control, amodal = pair(3)
     swapped = labels.copy()
     swapped[10:] = np.array([0, 2, 1], np.uint8)[swapped[10:]]
-    found = passage(follow(swapped, labels, amodal), follow(control, control, amodal))
-    assert found.swapped == 1 and found.swapped_control == 0 and found.back == 0
+    result = passage(follow(swapped, labels, amodal), follow(control, control, amodal))
+    assert result.swapped == 1 and result.swapped_control == 0 and result.back == 0
 
 
 def test_relabeling_everything_changes_nothing():

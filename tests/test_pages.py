@@ -41,9 +41,9 @@ def test_patterns_of_the_script_are_the_librarys(tmp_path):
     asking = tmp_path / "ask.mjs"
     asking.write_text(ASK.format(script=json.dumps(module.as_uri()), cases=json.dumps(cases)))
     done = subprocess.run(["node", str(asking)], capture_output=True, text=True, check=True)
-    names, said = json.loads(done.stdout)
-    assert names == list(STACKS) and len(said) == len(cases)
-    for (name, options, cell, size, hops), (reached, pairs) in zip(cases, said):
+    names, message = json.loads(done.stdout)
+    assert names == list(STACKS) and len(message) == len(cases)
+    for (name, options, cell, size, hops), (reached, pairs) in zip(cases, message):
         stack = STACKS[name](options["radius"], options["stride"], options["causal"])
         layers = [stack[hop % len(stack)] for hop in range(hops)]
         expected = routes.arrival(layers, tuple(cell), size).ravel()
@@ -62,8 +62,8 @@ def test_a_record_says_what_the_layers_say():
                 levels = np.frombuffer(base64.b64decode(part["weights"]), np.uint8).reshape(35, -1)
                 for number in (0, 11, 34):
                     lookup = look.look(frame, layer, None, divmod(number, 7), pattern)
-                    kept = part["largest"][number] * (levels[number] / 255.0) ** 2
-                    assert np.abs(kept - lookup.weights.ravel()).max() < lookup.weights.max() / 200
+                    stored = part["largest"][number] * (levels[number] / 255.0) ** 2
+                    assert np.abs(stored - lookup.weights.ravel()).max() < lookup.weights.max() / 200
                     assert_array_equal(levels[number] > 0, lookup.weights.ravel() > 0)
                     affinity = lookup.affinity if frame else [0, 0, 0]
                     np.testing.assert_allclose(part["affinity"][number], affinity, rtol=1e-3, atol=1e-9)
@@ -103,20 +103,20 @@ def test_the_page_works_offline_in_a_browser(browser, tmp_path, width, scheme): 
     patterns.locator('input[name="radius"]').fill("1")
     patterns.locator('input[name="causal"]').check()
     click("patterns", 2, 6, 0, (7, 9))
-    said = state("patterns")
-    assert said["cell"] == [2, 6, 0] and (said["radius"], said["causal"], said["hops"]) == (1, True, 2)
+    message = state("patterns")
+    assert message["cell"] == [2, 6, 0] and (message["radius"], message["causal"], message["hops"]) == (1, True, 2)
     layers = [Local(1, causal=True), Strided(3, causal=True)]
-    assert_array_equal(said["reached"], routes.arrival(layers, (2, 6, 0), (4, 7, 9)).ravel())
-    assert said["cost"] == sum(layer.pairs((4, 7, 9)) for layer in layers)
+    assert_array_equal(message["reached"], routes.arrival(layers, (2, 6, 0), (4, 7, 9)).ravel())
+    assert message["cost"] == sum(layer.pairs((4, 7, 9)) for layer in layers)
     attention = page.locator('[data-explorer="attention"]')
     attention.locator('select[name="layer"]').select_option("1")
     attention.locator('select[name="pattern"]').select_option("2")
     click("attention", 1, 4, 6, (5, 7))  # of the buffer of frames 3 to 5: frame 4
-    said = state("attention")
+    message = state("attention")
     lookup = look.look(3, 1, None, (4, 6), Dense())
-    assert said["cell"] == [4, 6] and said["query"] == 1
-    assert np.abs(np.array(said["weights"]) - lookup.weights.ravel()).max() < lookup.weights.max() / 200
-    np.testing.assert_allclose(said["affinity"], lookup.affinity, rtol=1e-3)
+    assert message["cell"] == [4, 6] and message["query"] == 1
+    assert np.abs(np.array(message["weights"]) - lookup.weights.ravel()).max() < lookup.weights.max() / 200
+    np.testing.assert_allclose(message["affinity"], lookup.affinity, rtol=1e-3)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert not errors and outside == [file.as_uri()]
     context.close()

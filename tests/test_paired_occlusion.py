@@ -96,14 +96,14 @@ def test_scenes_are_segmented_length_by_length_against_their_control():
 
     def forgetful(frames, labels):
         """Follows what is bright, until it has been dark for two frames."""
-        found, gone = [labels[0]], 0
+        result, gone = [labels[0]], 0
         for frame in frames[1:]:
             gone = gone + 1 if not frame.any() else gone if gone >= 2 else 0
-            found.append((frame[..., 0] > 0).astype(np.uint8) * (gone < 2))
-        return np.stack(found)
+            result.append((frame[..., 0] > 0).astype(np.uint8) * (gone < 2))
+        return np.stack(result)
 
-    found = segment_scenes(scenes, forgetful)
-    assert found.loss().tolist() == [[0, 1], [1, 1]] and found["claimed"].tolist() == [[0, 0], [0, 0]]
+    result = segment_scenes(scenes, forgetful)
+    assert result.loss().tolist() == [[0, 1], [1, 1]] and result["claimed"].tolist() == [[0, 0], [0, 0]]
     copied = segment_scenes(scenes, lambda frames, labels: first_copied(labels))
     assert copied["claimed"].tolist() == [[1, 1], [1, 1]] and copied.loss().tolist() == [[0, 0], [0, 0]]
     empty = segment_scenes(scenes, lambda frames, labels: nothing_predicted(labels))
@@ -139,8 +139,8 @@ def test_a_card_tells_what_an_occlusion_costs(toy):
             predicted[returns, 0, 0] = 1
         return predicted
 
-    found = segment_scenes(toy, late)
-    table = {"lengths": [2, 5], "scenes": ["0", "1"], "tables": {"predictions": found.to_dict()}}
+    result = segment_scenes(toy, late)
+    table = {"lengths": [2, 5], "scenes": ["0", "1"], "tables": {"predictions": result.to_dict()}}
     record = RunRecord("davis-occlusion", "sst-new", 0, {}, {"occlusion": {"passages": table}}, {},
                        {"data": "toys 1 test"})
     text = card._hidden(record)
@@ -163,8 +163,8 @@ def test_a_folder_of_masks_is_scored_in_pairs_with_floors_beside_it(toy, tmp_pat
     record = tmp_path / "record.json"
     call = ["evaluate", str(tmp_path / "masks"), "--dataset", "sst-occlusion-2", "--json", str(record)]
     assert main(call) == 0
-    said = capsys.readouterr().out
-    assert "through 2 occlusions" in said and "first mask copied:" in said
+    output = capsys.readouterr().out
+    assert "through 2 occlusions" in output and "first mask copied:" in output
     passages = Evaluation.read(record).occlusion["passages"]
     assert passages["lengths"] == [2, 5] and passages["scenes"] == ["0", "1"]
     mine, copied, empty = (scored.rows(passages, source) for source in passages["tables"])

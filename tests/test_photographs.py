@@ -205,8 +205,8 @@ def test_generated_clips_are_drawn_as_they_were(photographs):
     """Photographs beside them change neither which numbers are drawn nor what is rendered."""
     mixed = samples(ratio=0.5, count=10)
     alone = samples(ratio=0.0, count=10)
-    kept = [np.array_equal(a[0], b[0]) and np.array_equal(a[1], b[1]) for a, b in zip(mixed, alone, strict=True)]
-    assert 2 <= sum(kept) <= 8
+    unchanged = [np.array_equal(a[0], b[0]) and np.array_equal(a[1], b[1]) for a, b in zip(mixed, alone, strict=True)]
+    assert 2 <= sum(unchanged) <= 8
 
 
 def test_cut_outs_cross_real_clips(photographs, tmp_path, monkeypatch):
@@ -222,10 +222,10 @@ def test_cut_outs_cross_real_clips(photographs, tmp_path, monkeypatch):
     (folder / "ImageSets/2016").mkdir(parents=True)
     (folder / "ImageSets/2016/train.txt").write_text("one\n")
     monkeypatch.setenv("SST_DAVIS", str(folder))
-    found = samples(ratio=0.01, real="davis2016", real_ratio=0.99, count=20)
-    several = sum(len(set(np.unique(labels[0])) - {0}) > 1 for _, labels in found)
+    result = samples(ratio=0.01, real="davis2016", real_ratio=0.99, count=20)
+    several = sum(len(set(np.unique(labels[0])) - {0}) > 1 for _, labels in result)
     hidden = sum(
-        any(not (labels[t] == o).any() for t in range(1, 6)) for _, labels in found
+        any(not (labels[t] == o).any() for t in range(1, 6)) for _, labels in result
         for o in set(np.unique(labels[0])) - {0})
     assert several >= 4 and hidden >= 4
     with pytest.raises(ValueError, match="photo_ratio is 0.5 beside a real_ratio of 0.6"):

@@ -60,8 +60,8 @@ def test_a_plan_that_cannot_be_followed_is_said_in_a_line(tmp_path, change, says
     content = json.loads((paths.ROOT / "results" / "plans" / "evidence.json").read_text()) | change
     (tmp_path / "plan.json").write_text(json.dumps(content))
     assert main(["sweep", "--plan", str(tmp_path / "plan.json"), "--list"]) == 2
-    said = capsys.readouterr().err
-    assert said.count("\n") == 1 and says in said and "plan.json is no plan" in said
+    message = capsys.readouterr().err
+    assert message.count("\n") == 1 and says in message and "plan.json is no plan" in message
 
 
 def test_the_list_says_what_is_done_what_is_next_and_for_how_long(place, capsys):
@@ -80,10 +80,10 @@ def test_the_list_says_what_is_done_what_is_next_and_for_how_long(place, capsys)
 def test_runs_are_made_by_the_plan_s_code_in_its_order_and_come_back(place, monkeypatch):
     """The worktree is lent the records that are there, and its new ones come back; a failed run ends it."""
     keep("base", 0, varied(0.5, 0))
-    asked = []
+    commands = []
 
     def started(command, cwd, env, check):
-        asked.append(command)
+        commands.append(command)
         variant = command[command.index("--only") + 1]
         assert (place / "there/results/runs/evidence/base-seed0.json").is_file() and env["SSTVOS_HOME"] == str(cwd)
         for seed in range(5):
@@ -94,11 +94,11 @@ def test_runs_are_made_by_the_plan_s_code_in_its_order_and_come_back(place, monk
     monkeypatch.setattr(following, "_worktree", lambda commit: place / "there")
     monkeypatch.setattr(following.subprocess, "run", started)
     assert following.follow(PLAN, 2) == 3
-    assert [command[command.index("--only") + 1] for command in asked] == ["base", "recurrent", "grid-2"]
-    assert all(command[-2:] == ["--jobs", "2"] for command in asked)
+    assert [command[command.index("--only") + 1] for command in commands] == ["base", "recurrent", "grid-2"]
+    assert all(command[-2:] == ["--jobs", "2"] for command in commands)
     assert {run.variant for run in PLAN.runs() if run.done} == {"base", "recurrent", "grid-2"}
-    assert following.follow(PLAN, only="stm") == 0 and asked[-1][-2:] == ["--seeds", "5"]
-    assert [command[command.index("--only") + 1] for command in asked[3:]] == ["stm"]
+    assert following.follow(PLAN, only="stm") == 0 and commands[-1][-2:] == ["--seeds", "5"]
+    assert [command[command.index("--only") + 1] for command in commands[3:]] == ["stm"]
     with pytest.raises(ValueError, match="--only is 'nothing'"):
         following.follow(PLAN, only="nothing")
 

@@ -28,8 +28,8 @@ def test_likeness_is_the_cosine_to_the_given_masks():
         torch.stack([torch.ones(2, 3), torch.stack([x, 9 - x]),
                      torch.zeros(2, 3)])[None] for x in (reference, now)
     ]
-    found = presence.likeness(Memory(1, (), (), *pooled, {}))
-    assert found.tolist() == pytest.approx([1.0, 0.8, 0.0])
+    result = presence.likeness(Memory(1, (), (), *pooled, {}))
+    assert result.tolist() == pytest.approx([1.0, 0.8, 0.0])
 
 
 def test_what_looks_alike_and_is_sure_is_in_sight_and_beyond_doubt():
@@ -46,7 +46,7 @@ def test_every_method_tells_and_what_the_user_said_is_beyond_doubt(name):
     assert first.presence == {4: 1.0, 9: 1.0} and first.doubt == {4: 0.0, 9: 0.0}
     second = segmenter.step(FRAMES[1])
     assert set(second.presence) == set(second.doubt) == {4, 9}
-    assert all(0 <= p <= 1 for told in (second.presence, second.doubt) for p in told.values())
+    assert all(0 <= p <= 1 for probabilities in (second.presence, second.doubt) for p in probabilities.values())
     third = segmenter.step(FRAMES[2], np.where(GIVEN == 4, 4, 0), absent=[9])
     assert third.presence == {4: 1.0, 9: 0.0} and third.doubt == {4: 0.0, 9: 0.0}
     joined = segmenter.step(FRAMES[3], np.where(GIVEN == 4, 7, 0))
@@ -65,8 +65,9 @@ def test_a_network_with_a_presence_head_says_it_itself():
         return logits
 
     segmenter.network.segment = certain
-    told = segmenter.step(FRAMES[1])
-    assert told.presence == pytest.approx({4: 0.75, 9: 0.2}) and told.doubt == pytest.approx({4: 0.2, 9: 0.1})
+    prediction = segmenter.step(FRAMES[1])
+    assert prediction.presence == pytest.approx({4: 0.75, 9: 0.2})
+    assert prediction.doubt == pytest.approx({4: 0.2, 9: 0.1})
 
 
 def test_the_coefficients_are_those_of_the_record():
@@ -123,7 +124,7 @@ def test_reliability_is_drawn_as_it_was_counted():
     assert_allclose(right.lines[1].get_ydata(), [0.0, 0.5, 1.0])
 
 
-def said(presence_: str, doubtful: int = 0) -> str:
+def sentence_of(presence_: str, doubtful: int = 0) -> str:
     """The sentence of an object whose frames are drawn as # (seen) and . (lost)."""
     seen = [float(c == "#") for c in presence_]
     return sentence(2, [f"{t:05d}" for t in range(len(seen))], seen, [float(t < doubtful) for t in range(len(seen))])
@@ -143,15 +144,15 @@ def said(presence_: str, doubtful: int = 0) -> str:
     ("#", 0, "object 2: in sight throughout"),
 ])
 def test_sentences_say_when(drawn, doubtful, expected):
-    assert said(drawn, doubtful) == expected
+    assert sentence_of(drawn, doubtful) == expected
 
 
 def test_frames_come_in_any_order_and_objects_when_they_join():
     names = ["shot9", "shot10", "shot11", "shot12"]
-    told = {
+    rows = {
         2: ({1: 1.0, 7: 1.0}, {1: 0.0, 7: 0.0}), 3: ({1: 0.2, 7: 1.0}, {1: 0.9, 7: 0.1}), 1: ({1: 0.4}, {1: 0.6}),
         0: ({1: 0.9}, {1: 0.1})
     }
-    assert sentences(names, told) == ["object 1: lost at frame shot10, seen again at shot11, lost at frame shot12; "
+    assert sentences(names, rows) == ["object 1: lost at frame shot10, seen again at shot11, lost at frame shot12; "
                                       "doubtful in 2 frames",
                                       "object 7: in sight throughout"]

@@ -86,6 +86,6 @@ def test_two_networks_take_turns_with_full_memories(monkeypatch):
     assert [config.landmarks for config, _ in stepped] == [0, 2] * (len(stepped) // 2)
     for config, memory in stepped[-6:]:
         assert (len(memory.recent), len(memory.landmarks)) == (config.history, config.landmarks) and memory.objects == 3
-    said = entered.steps_of_summary({"weights": "new", "against": "old", "rows": [
+    message = entered.steps_of_summary({"weights": "new", "against": "old", "rows": [
         {"objects": 3, "seconds": [[0.2, 0.1], [0.3, 0.2], [0.44, 0.2]]}]})
-    assert said.startswith("3 objects: 300 ms a step of new, 200 of old: 1.50 times")
+    assert message.startswith("3 objects: 300 ms a step of new, 200 of old: 1.50 times")

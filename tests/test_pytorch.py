@@ -88,21 +88,21 @@ def within(seen):
     """Answers of `seen` outside of everything, and within each transform and mode that it may be asked in."""
     x, answers = torch.ones(3), []
 
-    def asked(t):
+    def function(t):
         answers.append(seen())
         return t.sum()
-    asked(x)
-    torch.func.vmap(asked)(x)
-    torch.func.grad(asked)(x)
-    torch.func.jvp(asked, (x,), (x,))
-    torch.func.vmap(torch.func.grad(asked))(x[None])
+    function(x)
+    torch.func.vmap(function)(x)
+    torch.func.grad(function)(x)
+    torch.func.jvp(function, (x,), (x,))
+    torch.func.vmap(torch.func.grad(function))(x[None])
     with forward_ad.dual_level():
-        asked(forward_ad.make_dual(x, x))
+        function(forward_ad.make_dual(x, x))
     with torch.inference_mode():
-        asked(x)
+        function(x)
     with torch.no_grad():
-        asked(x)
-    asked(x)
+        function(x)
+    function(x)
     return answers
 
 

@@ -311,9 +311,9 @@ def test_a_metric_is_in_screen_record_comparison_and_table(add, place, capsys, m
     assert main(call) == 0 and "toy mean" not in capsys.readouterr().out
     add(METRICS, Metric("toy", "Dice", **{made_of: of_counts if made_of == "counts" else loops.dice}))
     assert main([*call, "--row", "moved"]) == 0, "a record without the metric is made again"
-    said = capsys.readouterr().out
+    message = capsys.readouterr().out
     expected = 2 * 16 / (20 + 20)  # of 20 columns 16 overlap
-    assert "toy mean" in said and f"toy {100 * expected:.1f}" in said
+    assert "toy mean" in message and f"toy {100 * expected:.1f}" in message
     record = json.loads((place / "record.json").read_text())
     assert record["global"]["toy"]["mean"] == pytest.approx(expected)
     assert record["sequences"]["left"]["objects"]["1"]["toy_per_frame"] == pytest.approx([expected] * 3)

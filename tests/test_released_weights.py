@@ -55,20 +55,20 @@ def probabilities(name):
 @pytest.mark.parametrize("name", weights.released())
 def test_released_weights_mean_what_they_meant(name):
     assert name in KNOWN, f"a new release: python {Path(__file__).name} adds its values, and only those"
-    found = probabilities(name)
+    result = probabilities(name)
     assert len(KNOWN[name]) == 12 and all(0.25 < expected < 0.75 for *_, expected in KNOWN[name])
     for *place, expected in KNOWN[name]:
-        assert found[tuple(place)].item() == pytest.approx(expected, abs=TOLERANCE), place
+        assert result[tuple(place)].item() == pytest.approx(expected, abs=TOLERANCE), place
 
 
-def unsure(found):
+def unsure(result):
     """Three places of each object in each of two frames, spread over those between 0.3 and 0.7."""
     for frame in range(2):
         for o in (1, 2):
-            places = ((found[frame, o] > 0.3) & (found[frame, o] < 0.7)).nonzero()
+            places = ((result[frame, o] > 0.3) & (result[frame, o] < 0.7)).nonzero()
             for n in (1, 3, 5):
                 row, column = places[n * len(places) // 6].tolist()
-                yield frame, o, row, column, round(found[frame, o, row, column].item(), 6)
+                yield frame, o, row, column, round(result[frame, o, row, column].item(), 6)
 
 
 if __name__ == "__main__":

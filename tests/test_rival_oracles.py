@@ -62,8 +62,8 @@ def carried(network, frames=4, given=None, masks=None):
     return features, [loops.blocks(numbers(m[0]), 8) for m in masks], memory
 
 
-def near(found, expected):
-    np.testing.assert_allclose(numbers(found) if torch.is_tensor(found) else found, expected, rtol=1e-8, atol=1e-8)
+def near(result, expected):
+    np.testing.assert_allclose(numbers(result) if torch.is_tensor(result) else result, expected, rtol=1e-8, atol=1e-8)
 
 
 @torch.no_grad()
@@ -133,13 +133,13 @@ def nearest_maps(matching, query, references, previous, radii, objects=OBJECTS):
     out = np.empty((objects, 1 + len(radii), height, width))
     for (row, column), o in ((cell, o) for cell in loops.cells(height, width) for o in range(objects)):
         bias = numbers(matching.background if o == 0 else matching.foreground)
-        here = query[:, row, column]
-        everywhere = [((here - keys[:, y, x])**2).sum() for keys, labels in references
+        features = query[:, row, column]
+        everywhere = [((features - keys[:, y, x])**2).sum() for keys, labels in references
                       for y, x in loops.cells(height, width) if labels[y, x] == o]
         out[o, 0, row, column] = squashed(min(everywhere, default=5e4), bias)
         for number, radius in enumerate(radii, 1):
             keys, labels = previous
-            window = [((here - keys[:, y, x]) ** 2).sum() for y, x in loops.cells(height, width)
+            window = [((features - keys[:, y, x]) ** 2).sum() for y, x in loops.cells(height, width)
                       if labels[y, x] == o and max(abs(y - row), abs(x - column)) <= radius]
             out[o, number, row, column] = squashed(min(window, default=5e4), bias)
     others = np.stack([
@@ -179,10 +179,10 @@ def test_windows_end_at_their_radius_and_each_object_has_its_own_bias():
         matching.foreground.fill_(-0.7)
     labels = torch.zeros(2, 1, 3, 29, dtype=torch.long)
     labels[0, 0, 1, 2:5], labels[0, 0, 2, 20], labels[1, 0, 0, 13] = 1, 2, 1
-    found = matching(query, [(first, labels[0])], (latest, labels[1]), OBJECTS)
+    result = matching(query, [(first, labels[0])], (latest, labels[1]), OBJECTS)
     expected = nearest_maps(matching, numbers(query[0]), [(numbers(first[0]), labels[0, 0])],
                             (numbers(latest[0]), labels[1, 0]), RADII)
-    near(found[0], expected)
+    near(result[0], expected)
     alone = matching(query, [(first, 0 * labels[0])], (latest, 0 * labels[1]), 1)
     assert torch.equal(alone[:, :, 7:], torch.ones_like(alone[:, :, 7:])), "where there is no other object, it is far"
 
@@ -204,13 +204,13 @@ def test_at_stride_4_windows_are_searched_on_every_second_cell():
         return out
 
     small = [every_second(numbers(x[0])) for x in (query, latest)]
-    found = matching(query, [(latest, labels)], (latest, labels), 2)
+    result = matching(query, [(latest, labels)], (latest, labels), 2)
     reference = (numbers(latest[0]), labels[0])
     expected = nearest_maps(matching, numbers(query[0]), [reference], reference, (), 2)
-    near(found[0][:, [0, 7]], expected)
+    near(result[0][:, [0, 7]], expected)
     distances = raw_windows(small[0], small[1], labels[0, ::2, ::2])
     biases = [numbers(matching.background), numbers(matching.foreground)]
-    near(found[0][:, 1:7], np.stack([squashed(loops.stretched(distances[o], (9, 13)), biases[o]) for o in range(2)]))
+    near(result[0][:, 1:7], np.stack([squashed(loops.stretched(distances[o], (9, 13)), biases[o]) for o in range(2)]))
 
 
 def raw_windows(query, keys, labels, objects=2):
@@ -230,10 +230,10 @@ def test_equally_near_keys_and_many_queries_change_nothing():
     query, keys = torch.rand(1, 2, 1031, generator=random,
                              dtype=torch.float64), torch.rand(1, 2, 7, generator=random, dtype=torch.float64)
     labels = torch.tensor([[0, 1, 1, 0, 2, 2, 1]])
-    found = nearest(query, torch.cat([keys, keys], 2), torch.cat([labels, labels], 1), OBJECTS)
+    result = nearest(query, torch.cat([keys, keys], 2), torch.cat([labels, labels], 1), OBJECTS)
     for o in range(OBJECTS):
         for n in (0, 500, 1023, 1024, 1030):
-            near(found[0, o, n],
+            near(result[0, o, n],
                  min(float(((query[0, :, n] - keys[0, :, m])**2).sum()) for m in range(7) if labels[0, m] == o))
 
 
@@ -257,13 +257,13 @@ def test_matching_with_references_is_attention_by_cosine(objects):
                                            dtype=torch.float64), torch.randn(2, 4, 3, 5, dtype=torch.float64)
     memberships = torch.rand(1, objects, 30, dtype=torch.float64)
     keys = torch.cat([k.flatten(1) for k in matching.keys(references)], 1)[None]
-    found = matching(matching.keys(coarse_cells), keys, memberships)
+    result = matching(matching.keys(coarse_cells), keys, memberships)
     unit = [loops.convolution(numbers(x), matching.key) for x in (coarse_cells[0], *references)]
     unit = [x / np.sqrt((x ** 2).sum(0)) for x in unit]
     stored = [k[:, y, x] for k in unit[1:] for y, x in loops.cells(3, 5)]
     for row, column in loops.cells(11, 13):
         cosines = [float(unit[0][:, row, column] @ key) for key in stored]
-        near(found[0, :, :, row, column], matched(cosines, 3.0, numbers(memberships[0])))
+        near(result[0, :, :, row, column], matched(cosines, 3.0, numbers(memberships[0])))
 
 
 @pytest.mark.parametrize("name", ["recurrent-tiny", "stm-tiny", "cfbi-tiny", "sst-tiny"])
@@ -285,13 +285,13 @@ def test_what_the_decoder_is_told_beside_the_evidence(name):
     features, members, memory = carried(network, frames=5, given={2: [2]}, masks=masks)
     evidence = numbers(network.evidence(features[4], memory)[1][0])
     logits = network.segment(features[4], memory)
-    low, shared, told, instance, known = network.decoder.given
+    low, shared, inputs, instance, known = network.decoder.given
     near(low, numbers(features[4].low[0]))
     assert known.tolist() == [True, True, True]
     channels = evidence.shape[1]
-    near(told[:, :channels], evidence)
-    near(told[:, channels], members[3])
-    near(told[:, channels + 1], 1 - members[3])
+    near(inputs[:, :channels], evidence)
+    near(inputs[:, channels], members[3])
+    near(inputs[:, channels + 1], 1 - members[3])
     units = [numbers(f.derived["match"][0]) for f in features]
     shown = {
         0: loops.halved(members[0] * np.reshape([0, 1, 0], (3, 1, 1))),
@@ -304,7 +304,7 @@ def test_what_the_decoder_is_told_beside_the_evidence(name):
     for row, column in loops.cells(3, 4):
         maps[:, :, row, column] = matched([float(units[4][:, row, column] @ key) for key in stored],
                                           float(network.matching.sharpness), weights)
-    near(told[:, channels + 2:], loops.enlarged(maps, (5, 7), 2))
+    near(inputs[:, channels + 2:], loops.enlarged(maps, (5, 7), 2))
     near(instance, pooled([numbers(f.embedding[0]) for f in features], members, given=(2, 0, 2), latest=3))
     scores = numbers(network.decoder(features[4].low, *(torch.zeros(1, OBJECTS),) * 4)[0])
     near(logits[0], loops.enlarged(scores, SIZE, 4))
@@ -342,12 +342,12 @@ def test_an_object_that_was_never_given_has_no_chance():
 def test_each_object_stays_in_the_latest_frame_in_which_it_was_given():
     network = lively("cfbi-tiny")
     features, masks, memory = network.extract(pixels(1)[0]), soft_masks(8), None
-    kept = {}
+    stored = {}
     for t, mask in enumerate(masks):
         memory = network.remember(memory, features, mask, given={3: [1], 5: [2], 6: [1]}.get(t, ()))
-        kept[t] = [(frame.time, [o for o, there in enumerate(frame.held) if there]) for frame in memory.references]
-    assert kept[2] == [(0, [0, 1, 2])]
-    assert kept[4] == [(0, [2]), (3, [0, 1])]
-    assert kept[5] == [(3, [1]), (5, [0, 2])]
-    assert kept[7] == [(5, [2]), (6, [0, 1])]
+        stored[t] = [(frame.time, [o for o, there in enumerate(frame.held) if there]) for frame in memory.references]
+    assert stored[2] == [(0, [0, 1, 2])]
+    assert stored[4] == [(0, [2]), (3, [0, 1])]
+    assert stored[5] == [(3, [1]), (5, [0, 2])]
+    assert stored[7] == [(5, [2]), (6, [0, 1])]
     assert [frame.time for frame in memory.recent] == [7]

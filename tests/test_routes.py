@@ -33,12 +33,12 @@ STACKS = [(Onward(), Grid()), (Onward(), Onward()), (Grid(),) * 3, (Local(1), St
 def test_arrival_follows_the_masks(layers, cell):
     start = np.zeros(SIZE, dtype=bool)
     start[cell] = True
-    found = np.where(start, 0, -1)
+    result = np.where(start, 0, -1)
     holds = start.ravel()
     for hop, layer in enumerate(layers, start=1):
         holds = (layer.mask(*SIZE).numpy() @ holds) | holds
-        found[(found < 0) & holds.reshape(SIZE)] = hop
-    assert_array_equal(routes.arrival(layers, cell, SIZE), found)
+        result[(result < 0) & holds.reshape(SIZE)] = hop
+    assert_array_equal(routes.arrival(layers, cell, SIZE), result)
 
 
 @pytest.fixture
@@ -55,13 +55,13 @@ def test_one_layer_is_equation_9(features):
     time, height, width, channels = features.shape
     expected = np.zeros_like(features)
     for t, y, x in product(range(time), range(height), range(width)):
-        here = features[t, y, x]
+        cell = features[t, y, x]
         for i in range(width):
-            expected[t, y, x] += (here @ features[t, y, i]) * features[t, y, i]
+            expected[t, y, x] += (cell @ features[t, y, i]) * features[t, y, i]
         for j in set(range(height)) - {y}:
-            expected[t, y, x] += (here @ features[t, j, x]) * features[t, j, x]
+            expected[t, y, x] += (cell @ features[t, j, x]) * features[t, j, x]
         for k in set(range(time)) - {t}:
-            expected[t, y, x] += (here @ features[k, y, x]) * features[k, y, x]
+            expected[t, y, x] += (cell @ features[k, y, x]) * features[k, y, x]
     assert_allclose(routes.routed(features, features, Grid(), 1), expected, rtol=1e-12)
     assert_allclose(routes.reattended(features, Grid(), 1), expected, rtol=1e-12)
 
@@ -85,12 +85,12 @@ def test_three_layers_are_the_sum_over_walks_and_equation_7_is_part_of_it(featur
 
 def test_six_routes_make_up_the_weight_between_cells_that_differ_in_all_coordinates(features):
     start, end = (0, 1, 3), (1, 2, 0)
-    found = routes.axis_routes(features, start, end)
-    assert sorted(found) == ["txy", "tyx", "xty", "xyt", "ytx", "yxt"]
+    result = routes.axis_routes(features, start, end)
+    assert sorted(result) == ["txy", "tyx", "xty", "xyt", "ytx", "yxt"]
     spread = np.zeros((*features.shape[:3], 1))
     spread[end] = 1
-    assert_allclose(sum(found.values()), routes.routed(features, spread, Grid(), 3)[start][0], rtol=1e-12)
-    assert_allclose(found["xyt"], (features[0, 1, 3] @ features[0, 1, 0]) * (features[0, 1, 0] @ features[0, 2, 0])
+    assert_allclose(sum(result.values()), routes.routed(features, spread, Grid(), 3)[start][0], rtol=1e-12)
+    assert_allclose(result["xyt"], (features[0, 1, 3] @ features[0, 1, 0]) * (features[0, 1, 0] @ features[0, 2, 0])
                     * (features[0, 2, 0] @ features[1, 2, 0]), rtol=1e-12)
 
 
@@ -108,15 +108,15 @@ def test_strongest_routes_are_those_of_exhaustive_search(hops, count):
     ends = np.array([True, False, True, True, False, False, True])
     every = []
     for walk in product(range(7), repeat=hops):
-        weight, here = 1.0, 5 - 4
+        weight, cell = 1.0, 5 - 4
         for hop_map, there in zip(maps, walk):
-            weight, here = weight * hop_map[here, there], there
+            weight, cell = weight * hop_map[cell, there], there
         if ends[walk[-1]] and weight > 0:
             every.append((weight, (5, *walk)))
     every.sort(key=lambda route: -route[0])
-    found = routes.strongest_routes(maps, 5, ends, count)
-    assert [cells for _, cells in found] == [cells for _, cells in every[:count]]
-    assert_allclose([weight for weight, _ in found], [weight for weight, _ in every[:count]])
+    result = routes.strongest_routes(maps, 5, ends, count)
+    assert [cells for _, cells in result] == [cells for _, cells in every[:count]]
+    assert_allclose([weight for weight, _ in result], [weight for weight, _ in every[:count]])
 
 
 def test_attention_maps_are_the_layers_own():
@@ -139,9 +139,9 @@ def test_attention_maps_of_a_causal_network_cover_its_past():
     torch.manual_seed(0)
     network = build(ModelConfig(layers=("local(radius=1)", "dense"), heads=2, width=8, history=3, causal=True)).eval()
     last, first = routes.attention_maps(network, torch.rand(3, 3, 24, 40), torch.rand(3, 2, 24, 40).softmax(1))
-    for found, pattern in [(first, Local(1, causal=True)), (last, Dense(causal=True))]:
-        assert_allclose(found.sum(1), 1)
-        assert_array_equal(found > 0, pattern.mask(3, 3, 5).numpy())
+    for result, pattern in [(first, Local(1, causal=True)), (last, Dense(causal=True))]:
+        assert_allclose(result.sum(1), 1)
+        assert_array_equal(result > 0, pattern.mask(3, 3, 5).numpy())
 
 
 def test_carried_is_the_product_of_the_maps():
@@ -153,9 +153,9 @@ def test_carried_is_the_product_of_the_maps():
 def test_attention_maps_average_the_heads():
     torch.manual_seed(0)
     network = build(ModelConfig(layers=("local(radius=2)",), heads=4, width=16, history=1)).eval()
-    (found,) = routes.attention_maps(network, torch.rand(2, 3, 24, 40), torch.rand(2, 3, 24, 40).softmax(1))
-    assert_allclose(found.sum(1), 1)
-    assert (np.unique(np.round(found[found > 0], 12)).size > 15) and not network.layers[0]._forward_pre_hooks
+    (result,) = routes.attention_maps(network, torch.rand(2, 3, 24, 40), torch.rand(2, 3, 24, 40).softmax(1))
+    assert_allclose(result.sum(1), 1)
+    assert (np.unique(np.round(result[result > 0], 12)).size > 15) and not network.layers[0]._forward_pre_hooks
 
 
 def test_attention_maps_refuse_more_frames_than_the_history():

@@ -218,8 +218,8 @@ def ranged(home, tmp_path, monkeypatch):
      ("network=sst-huge", "no weights 'sst-huge'"), ("steps=" + "(" * 5000, "is not of type int")])
 def test_parameters_out_of_range_and_missing_files_are_refused_before_anything_runs(ranged, given, message, capsys):
     assert cli.main(["reproduce", "--only", "00_one", "-p", f"00_one:{given}"]) == 2
-    said = capsys.readouterr().err
-    assert said.count("\n") == 1 and re.search(message, said)
+    output = capsys.readouterr().err
+    assert output.count("\n") == 1 and re.search(message, output)
     assert not paths.EXECUTED.exists()
 
 
@@ -363,8 +363,8 @@ def test_the_second_run_reuses_what_is_done_and_runs_what_changed(first):
 def test_an_unknown_parameter_is_refused_before_anything_runs(home, capsys):
     write_notebook(paths.NOTEBOOKS, "00_good")
     assert cli.main(["reproduce", "-p", "00_good:stpes=4"]) == 2
-    said = capsys.readouterr().err
-    assert said.count("\n") == 1 and "did you mean 'steps'" in said
+    message = capsys.readouterr().err
+    assert message.count("\n") == 1 and "did you mean 'steps'" in message
     assert not paths.RESULTS.exists()
 
 
@@ -469,12 +469,12 @@ def test_the_report_fits_a_phone_and_asks_the_network_for_nothing(first, width):
     from playwright.sync_api import sync_playwright
 
     page_file = (first[0] / "results" / "report" / "index.html").as_uri()
-    asked = []
+    urls = []
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": width, "height": 900})
-        page.on("request", lambda request: asked.append(request.url))
+        page.on("request", lambda request: urls.append(request.url))
         page.goto(page_file)
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         browser.close()
-    assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
+    assert [url for url in urls if not url.startswith(("file:", "data:"))] == []

@@ -127,7 +127,7 @@ def test_what_is_pasted_drifts_and_covers(labeled, seed):
     height, width, rng = 23, 31, drawn(100 + seed)
     frames, others = rng.integers(0, 256, (2, 4, height, width, 3), np.uint8)
     labels, masks = rng.choice(np.array([0, 2, VOID], np.uint8), (2, 4, height, width))
-    found = augmentation.paste(drawn(seed), (frames, labels), (others, masks), labeled)
+    result = augmentation.paste(drawn(seed), (frames, labels), (others, masks), labeled)
     rng = drawn(seed)
     start, drift = rng.uniform(-0.3, 0.3, 2) * (height, width), rng.normal(0, 0.03, 2) * (height, width)
     pixels, ids, places = frames.copy(), labels.copy(), set()
@@ -138,8 +138,8 @@ def test_what_is_pasted_drifts_and_covers(labeled, seed):
             for x in range(width):
                 if 0 <= y - down < height and 0 <= x - right < width and masks[t, y - down, x - right] == 2:
                     pixels[t, y, x], ids[t, y, x] = others[t, y - down, x - right], 3 if labeled else 0
-    np.testing.assert_array_equal(found[0], pixels)
-    np.testing.assert_array_equal(found[1], ids)
+    np.testing.assert_array_equal(result[0], pixels)
+    np.testing.assert_array_equal(result[1], ids)
     assert len(places) > 1
 
 
@@ -152,7 +152,7 @@ def test_light_is_a_gamma_a_gain_a_contrast_and_a_saturation():
         common, tint, flicker, contrast = (rng.normal(0, 0.15), rng.normal(0, 0.06, 3), rng.normal(0, 0.02, (3, 1, 1)),
                                            rng.normal(0, 0.15))
         saturation = rng.choice([1.0, rng.uniform(0.0, 1.4)])
-        found = augmentation.relight(drawn(seed), frames)
+        result = augmentation.relight(drawn(seed), frames)
         gray += saturation < 1
         for t, y, x in np.ndindex(3, 4, 5):
             color = []
@@ -161,7 +161,7 @@ def test_light_is_a_gamma_a_gain_a_contrast_and_a_saturation():
                 color.append(np.floor(np.clip(((value - 0.5) * np.exp(contrast) + 0.5) * 255 + 0.5, 0, 255)))
             mean = sum(color) / 3
             for c in range(3):
-                assert abs(found[t, y, x, c] - np.clip(mean + saturation * (color[c] - mean), 0, 255)) <= 1.001
+                assert abs(result[t, y, x, c] - np.clip(mean + saturation * (color[c] - mean), 0, 255)) <= 1.001
     assert 0 < gray < 20
 
 
@@ -178,14 +178,14 @@ def test_four_in_ten_generated_clips_have_been_through_jpeg(generated):
 
 
 def test_real_clips_and_numbers_of_objects_come_as_often_as_the_configuration_says(generated, monkeypatch):
-    asked = []
+    requested = []
     monkeypatch.setattr(samples, "_real",
-                        lambda rng, data: asked.append("real") or (generated.frames, generated.labels))
-    monkeypatch.setattr(samples, "random_spec", lambda *_, objects, **__: asked.append(objects) or generated.spec)
+                        lambda rng, data: requested.append("real") or (generated.frames, generated.labels))
+    monkeypatch.setattr(samples, "random_spec", lambda *_, objects, **__: requested.append(objects) or generated.spec)
     monkeypatch.setattr(samples, "render_batch", lambda specs, *_: [generated] * len(specs))
     samples.training_samples(DataConfig(frames=2, objects=3, real="davis2016", real_ratio=0.25), 0, range(400))
-    shares = {what: asked.count(what) / len(asked) for what in set(asked)}
-    assert shares.keys() == {"real", 1, 2, 3} and len(asked) == 400
+    shares = {subject: requested.count(subject) / len(requested) for subject in set(requested)}
+    assert shares.keys() == {"real", 1, 2, 3} and len(requested) == 400
     assert all(abs(share - 0.25) < 0.06 for share in shares.values())
 
 

@@ -40,9 +40,9 @@ def test_statistics_of_an_object(frames):
     values = np.random.default_rng(frames).integers(0, 11, frames) / 10  # every tenth or so is exactly a half
     values[frames // 2] = 0.5
     scored = np.insert(values, frames // 2, np.nan)
-    found = Statistics.of(scored)
-    assert (found.mean, found.recall) == pytest.approx((mean(values), recall(values)))
-    assert found.decay == pytest.approx(decay(values))
+    result = Statistics.of(scored)
+    assert (result.mean, result.recall) == pytest.approx((mean(values), recall(values)))
+    assert result.decay == pytest.approx(decay(values))
 
 
 def test_a_half_is_not_recalled():
@@ -53,14 +53,14 @@ def scores():
     """Three sequences of one, three and two objects, the last of which has a frame in which one of them is not
     scored.
     """
-    rng, found = np.random.default_rng(3), []
+    rng, result = np.random.default_rng(3), []
     for name, objects, frames in (("one", 1, 5), ("three", 3, 9), ("two", 2, 6)):
         similarity, accuracy = rng.integers(0, 11, (2, objects, frames)) / 10
         if name == "two":
             similarity[1, :2] = accuracy[1, :2] = np.nan
-        found.append(
+        result.append(
             SequenceScore(name, tuple(range(1, objects + 1)), tuple(map(str, range(frames))), similarity, accuracy))
-    return found
+    return result
 
 
 def over_objects(rows, part):
@@ -79,16 +79,16 @@ def rows_of(chosen):
 
 
 def test_a_record_weighs_every_object_alike_and_not_every_sequence():
-    for found in (summary(scores()),
-                  measured(Evaluation(PROTOCOLS["davis2017"], {s.name: s for s in scores()}, (), {}, {}))):
-        assert {k: found[k] for k in ("J", "F", "J&F")} == pytest.approx(over_objects(rows_of(scores()), "mean"))
+    for result in (summary(scores()),
+                   measured(Evaluation(PROTOCOLS["davis2017"], {s.name: s for s in scores()}, (), {}, {}))):
+        assert {k: result[k] for k in ("J", "F", "J&F")} == pytest.approx(over_objects(rows_of(scores()), "mean"))
         for part in ("recall", "decay"):
-            assert known(found[part]) == pytest.approx(over_objects(rows_of(scores()), part))
+            assert known(result[part]) == pytest.approx(over_objects(rows_of(scores()), part))
         for score in scores():
-            assert known(found["sequences"][score.name]) == pytest.approx(over_objects(rows_of([score]), "mean"))
+            assert known(result["sequences"][score.name]) == pytest.approx(over_objects(rows_of([score]), "mean"))
     by_sequence = mean(over_objects(rows_of([score]), "mean")["J&F"] for score in scores())
-    assert abs(by_sequence - found["J&F"]) > 0.01, "the scores do not tell the two averages apart"
-    assert found["frames"] == {"one": {"J": scores()[0].similarity[0].tolist(), "F": scores()[0].accuracy[0].tolist()}}
+    assert abs(by_sequence - result["J&F"]) > 0.01, "the scores do not tell the two averages apart"
+    assert result["frames"] == {"one": {"J": scores()[0].similarity[0].tolist(), "F": scores()[0].accuracy[0].tolist()}}
 
 
 def test_an_evaluation_averages_over_objects_and_g_over_seen_and_unseen_ones():
@@ -100,13 +100,13 @@ def test_an_evaluation_averages_over_objects_and_g_over_seen_and_unseen_ones():
     for part in PARTS:
         expected = over_objects(rows_of(scores()), part)
         assert known({k: getattr(s, part) for k, s in evaluation.overall().items()}) == pytest.approx(expected)
-    found, parts = evaluation.youtube(), []
+    result, parts = evaluation.youtube(), []
     for group, members in groups.items():
         rows = [(s.similarity[o - 1], s.accuracy[o - 1]) for s in scores() for o in s.objects if (s.name, o) in members]
         expected = over_objects(rows, "mean")
-        assert (found[f"J_{group}"], found[f"F_{group}"]) == pytest.approx((expected["J"], expected["F"]))
+        assert (result[f"J_{group}"], result[f"F_{group}"]) == pytest.approx((expected["J"], expected["F"]))
         parts += [expected["J"], expected["F"]]
-    assert found["G"] == pytest.approx(sum(parts) / 4) and found["official"] is False
+    assert result["G"] == pytest.approx(sum(parts) / 4) and result["official"] is False
     assert evaluation.means("J") == {s.name: [pytest.approx(mean(row)) for row in s.similarity] for s in scores()}
 
 
@@ -173,10 +173,10 @@ def test_davis_2016_has_one_object_written_as_255_or_with_void_beside_it(first, 
     truths = rng.choice(np.array([0, 1, 255], np.uint8), (4, *SHAPE))
     truths[0] = rng.choice(np.array(first, np.uint8), SHAPE)
     predictions = rng.choice(np.array([0, 255], np.uint8), (4, *SHAPE))
-    found = score_sequence(predictions, truths, PROTOCOLS["davis2016"])
+    result = score_sequence(predictions, truths, PROTOCOLS["davis2016"])
     scorer = SequenceScorer(PROTOCOLS["davis2016"])
     for pair in zip(predictions, truths):
         scorer.update(*pair)
     objects = [(t != 0) if same else (t == 1) for t in truths]
     expected = [[similarity(predictions[t] != 0, objects[t], True) for t in (1, 2)]]
-    assert found.similarity.tolist() == scorer.result().similarity.tolist() == expected
+    assert result.similarity.tolist() == scorer.result().similarity.tolist() == expected

@@ -34,10 +34,10 @@ def test_masks_and_frames_of_a_scoring_are_counted_once(tmp_path, monkeypatch):
     sequences = [
         ArraySequence(np.zeros((n, 8, 12, 3), np.uint8), np.ones((8, 12), np.uint8), name=f"clip{n}") for n in (4, 3)
     ]
-    asked = []
+    names = []
 
     def segment(network, sequence):
-        asked.append(sequence.name)
+        names.append(sequence.name)
         for t in range(len(sequence)):
             yield t, types.SimpleNamespace(labels=np.full((8, 12), t, np.uint8))
 
@@ -45,7 +45,7 @@ def test_masks_and_frames_of_a_scoring_are_counted_once(tmp_path, monkeypatch):
     first, frames = validation.predict(NETWORK, sequences[:1], tmp_path)
     assert frames == 3 and first > 0
     both, frames = validation.predict(NETWORK, sequences, tmp_path)
-    assert frames == 5 and both > first and asked == ["clip4", "clip3"]
+    assert frames == 5 and both > first and names == ["clip4", "clip3"]
     assert read_mask(tmp_path / "clip4" / f"{sequences[0].frame_names[2]}.png").max() == 2
 
 

@@ -62,8 +62,8 @@ def sst(network, capsys):
              str(mask), "--out",
              str(out), "--weights",
              str(network), *map(str, more)])
-        said = capsys.readouterr()
-        return status, said.out, said.err
+        message = capsys.readouterr()
+        return status, message.out, message.err
     return run
 
 
@@ -318,7 +318,7 @@ def test_an_object_is_absent_where_it_is_said_to_be(folder, prompted, options, g
         assert read_mask(f"plain/{t:05d}.png", Reading("ids")).any(), "else nothing is shown"
 
 
-@pytest.mark.parametrize("given, said", {
+@pytest.mark.parametrize("given, message", {
     "no frame": ("1", "is not OBJECT@FRAME"), "no object": ("@3", "is not OBJECT@FRAME"),
     "words": ("1@a-b", "is not OBJECT@FRAME"), "less than nothing": ("1@-3", "is not OBJECT@FRAME"),
     "backward": ("1@4-2", "4-2 ends before it begins"),
@@ -327,9 +327,9 @@ def test_an_object_is_absent_where_it_is_said_to_be(folder, prompted, options, g
     "the background": ("0@2", "no object '0'"),
     "where a mask shows it": ("1@0-2", "object 1 has a mask in frame 0"),
 }.values())
-def test_absences_that_cannot_be_are_refused(folder, sst, given, said):
+def test_absences_that_cannot_be_are_refused(folder, sst, given, message):
     status, _, error = sst("frames", "mask.png", "out", "--absent", given)
-    assert status == 2 and said in error and error.count("\n") == 1 and not (folder / "out").exists()
+    assert status == 2 and message in error and error.count("\n") == 1 and not (folder / "out").exists()
 
 
 REPLACED = {"--sheet": "sheet.png", "--confidence": "c.csv", "--preview": "first.png"}
@@ -353,9 +353,9 @@ def test_a_preview_alone_replaces_previews_and_nothing_else(folder, prompted):
     polygon = ["--polygon", "5,8", "16,8", "16,19", "5,19", "--preview"]
     assert prompted(*polygon, "first.png")[0] == 0 and prompted(*polygon, "first.png")[0] == 0
     before = content(folder)
-    for given, said in (("mask.png", "would replace mask.png"), ("frames/00002.png", "which is read")):
+    for given, message in (("mask.png", "would replace mask.png"), ("frames/00002.png", "which is read")):
         status, _, error = prompted(*polygon, given)
-        assert status == 2 and said in error and error.count("\n") == 1
+        assert status == 2 and message in error and error.count("\n") == 1
     assert content(folder) == before
 
 
@@ -371,15 +371,15 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize("options, said", WRONG.values(), ids=WRONG)
-def test_what_cannot_be_exported_is_refused_before_work_starts(folder, sst, monkeypatch, options, said):
+@pytest.mark.parametrize("options, message", WRONG.values(), ids=WRONG)
+def test_what_cannot_be_exported_is_refused_before_work_starts(folder, sst, monkeypatch, options, message):
     (folder / "out" / "coco.json").mkdir(parents=True)
     (folder / "out" / "yolo").write_text("")
     (folder / "elsewhere").mkdir()
     (folder / "out" / "soft").symlink_to(folder / "elsewhere")
     monkeypatch.setattr(weights, "load", lambda *given: pytest.fail("said too late"))
     status, _, error = sst("frames", "mask.png", "out", *options)
-    assert status == 2 and said in error and error.count("\n") == 1
+    assert status == 2 and message in error and error.count("\n") == 1
 
 
 def test_a_full_disk_while_exporting_leaves_the_masks_and_nothing_half_written(folder, sst, monkeypatch):
@@ -463,8 +463,8 @@ def prompted(network, capsys):
     """Runs the command with prompts in place of a mask."""
     def run(*options):
         status = main(["segment", "frames", "--weights", str(network), *map(str, options)])
-        said = capsys.readouterr()
-        return status, said.out, said.err
+        message = capsys.readouterr()
+        return status, message.out, message.err
     return run
 
 
@@ -512,7 +512,7 @@ def test_several_videos_end_in_one_table(folder, sst):
 
 
 def test_doubt_has_an_exit_status_of_its_own(folder, sst, monkeypatch):
-    monkeypatch.setattr("sstlib.sessions.worst_share", lambda told: 0.4)
+    monkeypatch.setattr("sstlib.sessions.worst_share", lambda judgments: 0.4)
     assert sst("frames", "mask.png", "out", "--exit-doubt", 0.5)[0] == 0
     status, _, error = sst("frames", "mask.png", "other", "--exit-doubt", 0.3)
     assert status == 3 and "in 40% of its frames" in error

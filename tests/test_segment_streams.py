@@ -38,19 +38,19 @@ def sst(tmp_path, monkeypatch, tiny_weights, capfdbinary):
     def run(name, *more, piped=PIPED, mask="first.png", terminal=False):
         monkeypatch.setattr("sys.stdin", types.SimpleNamespace(buffer=io.BytesIO(piped), isatty=lambda: terminal))
         status = main(["segment", name, "--mask", mask, "--weights", str(tiny_weights), *more])
-        said = capfdbinary.readouterr()
-        return status, said.out, said.err.decode()
+        message = capfdbinary.readouterr()
+        return status, message.out, message.err.decode()
     return run
 
 
-def found(folder):
+def masks_in(folder):
     return [read_mask(path, Reading("ids")) for path in sorted(folder.glob("*.png"))]
 
 
 def test_masks_of_piped_frames_lie_in_a_folder_and_so_do_exports(sst, tmp_path, masks):
     status, out, error = sst("-", "--size", "48x32", "--rate", "12.5", "--out", "out", "--export", "coco,overlay")
     assert status == 0, error
-    np.testing.assert_array_equal(found(tmp_path / "out"), masks)
+    np.testing.assert_array_equal(masks_in(tmp_path / "out"), masks)
     assert b"standard input: frames of 48x32, 12.5 a second; the first has 1 object: 3 = 144 pixels" in out
     assert b"\n6 masks are in out\n" in out
     content = json.loads((tmp_path / "out" / "coco.json").read_text())
@@ -63,7 +63,7 @@ def test_masks_of_piped_frames_lie_in_a_folder_and_so_do_exports(sst, tmp_path, 
 def test_an_object_of_a_stream_is_absent_where_it_is_said_to_be(sst, tmp_path, masks):
     assert masks[2].any() and masks[3].any()
     assert sst("-", "--size", "48x32", "--out", "out", "--absent", "3@2,3")[0] == 0
-    shown = found(tmp_path / "out")
+    shown = masks_in(tmp_path / "out")
     np.testing.assert_array_equal(shown[:2], masks[:2])
     assert not shown[2].any() and not shown[3].any()
 
@@ -85,12 +85,12 @@ def test_a_camera_is_followed_until_it_ends_or_somebody_has_seen_enough(sst, tmp
 
     monkeypatch.setattr(cv2, "VideoCapture", FakeCamera)
     assert sst("camera:0", "--out", "whole", "--export", "boxes")[0] == 0
-    np.testing.assert_array_equal(found(tmp_path / "whole"), masks)
+    np.testing.assert_array_equal(masks_in(tmp_path / "whole"), masks)
     monkeypatch.setattr(cv2, "VideoCapture", Camera)
     before = signal.getsignal(signal.SIGINT)
     status, _, error = sst("camera:0", "--out", "part", "--export", "boxes")
     assert status == 0, error
-    np.testing.assert_array_equal(found(tmp_path / "part"), masks[:4])
+    np.testing.assert_array_equal(masks_in(tmp_path / "part"), masks[:4])
     assert (tmp_path / "part" / "boxes.csv").read_text().count("\n") == 5 and signal.getsignal(signal.SIGINT) == before
 
 
@@ -98,7 +98,7 @@ def test_frames_that_end_within_one_leave_what_was_whole(sst, tmp_path, masks):
     status, _, error = sst("-", "--size", "48x32", "--out", "out", "--export", "coco,cutout",
                            piped=PIPED[:-1])
     assert status == 2 and "standard input ends within frame 5" in error and error.count("\n") == 1
-    np.testing.assert_array_equal(found(tmp_path / "out"), masks[:5])
+    np.testing.assert_array_equal(masks_in(tmp_path / "out"), masks[:5])
     assert len(list((tmp_path / "out").iterdir())) == 5
 
 
@@ -122,8 +122,8 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize("words, given, said", WRONG.values(), ids=WRONG)
-def test_what_cannot_be_followed_is_told_in_a_line_and_leaves_nothing(sst, tmp_path, words, given, said):
+@pytest.mark.parametrize("words, given, message", WRONG.values(), ids=WRONG)
+def test_what_cannot_be_followed_is_told_in_a_line_and_leaves_nothing(sst, tmp_path, words, given, message):
     status, out, error = sst(words[0], *([] if "--out" in words else ["--out", "out"]), *words[1:], **given)
-    assert status == 2 and said in error and error.count("\n") == 1 and not out
+    assert status == 2 and message in error and error.count("\n") == 1 and not out
     assert [path.name for path in tmp_path.iterdir()] == ["first.png"]

@@ -185,5 +185,5 @@ def test_a_correction_of_no_frame_is_refused(tmp_path):
 
 
 def test_the_most_doubtful_object_counts():
-    told = {t: {1: [1.0, 0.0, 1.0, 9], 2: [float(t < 3), float(t == 1), 1.0, 9]} for t in range(4)}
-    assert worst_share(told) == 0.5 and worst_share({}) == 0.0
+    judgments = {t: {1: [1.0, 0.0, 1.0, 9], 2: [float(t < 3), float(t == 1), 1.0, 9]} for t in range(4)}
+    assert worst_share(judgments) == 0.5 and worst_share({}) == 0.0

@@ -40,9 +40,9 @@ def response_normalized(frame, layer):
     frame's cells.
     """
     root = np.sqrt(np.mean([x ** 2 for x in frame.values()], 0) + 1e-6)
-    found = {cell: x / root * numbers(layer.gain) + numbers(layer.bias) for cell, x in frame.items()}
-    return found if layer.threshold is None else {
-        cell: np.maximum(x, numbers(layer.threshold)) for cell, x in found.items()
+    result = {cell: x / root * numbers(layer.gain) + numbers(layer.bias) for cell, x in frame.items()}
+    return result if layer.threshold is None else {
+        cell: np.maximum(x, numbers(layer.threshold)) for cell, x in result.items()
     }
 
 
@@ -115,12 +115,12 @@ def tokens(network, features, slots):
     """What enters the first layer, {(frame, row, column): channels}: projected embeddings and the code of each
     frame's time.
     """
-    found = {}
+    result = {}
     for t, time in slots.items():
         projected, code = loops.convolution(numbers(features[t].embedding[0]),
                                             network.project), positions(network.config, time)
-        found |= {(t, *cell): projected[:, cell[0], cell[1]] + code[cell] for cell in cells(HEIGHT, WIDTH)}
-    return found
+        result |= {(t, *cell): projected[:, cell[0], cell[1]] + code[cell] for cell in cells(HEIGHT, WIDTH)}
+    return result
 
 
 def buffer(config, now):
@@ -137,8 +137,8 @@ def encoded(network, features, members, now):
         known = {(t, *cell): members[t][:, cell[0], cell[1]] for t in seen[:-1] for cell in cells(HEIGHT, WIDTH)}
         x, maps = tokens(network, features, times), []
         for layer in network.layers:
-            x, *found = attended(layer, x, x, known, now)
-            maps.append(found)
+            x, *result = attended(layer, x, x, known, now)
+            maps.append(result)
         return {cell: value for cell, value in x.items() if cell[0] == now}, maps
     entering, maps = [
         tokens(network, features, {t: 0 if config.encoding_time == "none" else t for t in range(now + 1)})
@@ -152,10 +152,10 @@ def encoded(network, features, members, now):
             }
             queries = {cell: value for cell, value in entering[-1].items() if cell[0] == t}
             keys = {cell: value for cell, value in entering[-1].items() if cell[0] in near_frames}
-            out, *found = attended(layer, queries, keys, known, t)
+            out, *result = attended(layer, queries, keys, known, t)
             after |= out
         entering.append(after)
-        maps.append(found)  # of the last frame, `now`
+        maps.append(result)  # of the last frame, `now`
     return {cell: value for cell, value in after.items() if cell[0] == now}, maps
 
 
@@ -218,6 +218,6 @@ def test_encoder_and_evidence_are_those_of_the_equations(variant):
     assert len(np.unique(affinities.round(6))) > 100, "saturated affinities compare nothing"
 
 
-def near_single(found, expected):
+def near_single(result, expected):
     """Positions are coded in single precision."""
-    np.testing.assert_allclose(numbers(found), expected, rtol=2e-5, atol=2e-5)
+    np.testing.assert_allclose(numbers(result), expected, rtol=2e-5, atol=2e-5)

@@ -141,5 +141,5 @@ def test_frozen_normalization_does_not_start_from_nothing(name, tmp_path, monkey
 def test_help_lists_the_presets(capsys):
     with pytest.raises(SystemExit):
         main(["train", "--help"])
-    said = re.sub(r"-\n +", "-", capsys.readouterr().out)  # names are broken at their hyphens
-    assert all(re.search(rf"\b{name}\b", said) for name in PRESETS)
+    message = re.sub(r"-\n +", "-", capsys.readouterr().out)  # names are broken at their hyphens
+    assert all(re.search(rf"\b{name}\b", message) for name in PRESETS)

@@ -35,8 +35,8 @@ class FakeCamera:
     def isOpened(self):
         return bool(len(self.frames))
 
-    def get(self, what):
-        assert what == cv2.CAP_PROP_FPS
+    def get(self, property_):
+        assert property_ == cv2.CAP_PROP_FPS
         return self.rate
 
     def read(self):
@@ -96,9 +96,9 @@ def test_a_video_that_is_piped_comes_as_its_decoder_gives_it(tmp_path, container
         expected = [frame.to_ndarray(format="rgb24") for frame in file.decode(video=0)]
     with subprocess.Popen(["cat", str(tmp_path / "clip")], stdout=subprocess.PIPE) as process:
         stream = Stream("-", process.stdout)
-        found = list(stream)
-    np.testing.assert_array_equal(found, expected)
-    assert len(found) == len(FRAMES) and (container == "mjpeg" or stream.rate == 20)
+        result = list(stream)
+    np.testing.assert_array_equal(result, expected)
+    assert len(result) == len(FRAMES) and (container == "mjpeg" or stream.rate == 20)
 
 
 @pytest.mark.parametrize("content", [b"", b"no video at all" * 100])
@@ -164,8 +164,8 @@ def test_the_readme_follows_what_is_piped_in(masks, monkeypatch):
     code = example("movies.Stream")
     assert len(code.splitlines()) <= 10
     exec(code.replace("(480, 854)", f"({HEIGHT}, {WIDTH})"), {})
-    found = [video.read_mask(f"masks/{t:05d}.png", video.Reading("ids")) for t in range(len(FRAMES))]
-    np.testing.assert_array_equal(found, masks)
+    result = [video.read_mask(f"masks/{t:05d}.png", video.Reading("ids")) for t in range(len(FRAMES))]
+    np.testing.assert_array_equal(result, masks)
 
 
 def test_the_readme_follows_a_camera(masks, camera, monkeypatch):

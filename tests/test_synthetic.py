@@ -138,9 +138,9 @@ def wishes_come_true(count, size):
         )
         clip = render(spec, seed)
         share = clip.visible_share[:, 0]
-        asked = np.abs(share - (1 - hidden)) < (1e-9 if hidden == 1 else 0.05)
-        assert asked.sum() == length, (seed, share)
-        assert np.ptp(np.flatnonzero(asked)) == length - 1 if length else share.min() > 0.9
+        hidden_as_wished = np.abs(share - (1 - hidden)) < (1e-9 if hidden == 1 else 0.05)
+        assert hidden_as_wished.sum() == length, (seed, share)
+        assert np.ptp(np.flatnonzero(hidden_as_wished)) == length - 1 if length else share.min() > 0.9
         assert share[0] > 0.9 and share[-1] > 0.9
         t = int(np.argmax(clip.amodal[:, -1].sum((1, 2)) * (share == 1)))
         alone = clip.amodal[t, -1], clip.labels[t] == 1
@@ -181,19 +181,19 @@ def test_motion_carries_each_full_mask_onto_the_next(seed):
     clip = render(spec, seed)
     for n in (1, 2):
         flow = clip.motion(n, 0)
-        here, there = clip.full(n)
-        np.testing.assert_array_equal(~np.isnan(flow[..., 0]), here)
-        rows, columns = np.nonzero(here)
+        now, there = clip.full(n)
+        np.testing.assert_array_equal(~np.isnan(flow[..., 0]), now)
+        rows, columns = np.nonzero(now)
         x, y = (
             np.floor(columns + 0.5 + flow[rows, columns, 0]).astype(int),
             np.floor(rows + 0.5 + flow[rows, columns, 1]).astype(int),
         )
-        kept = (x >= 0) & (x < 171) & (y >= 0) & (y < 113)
+        within = (x >= 0) & (x < 171) & (y >= 0) & (y < 113)
         landed = np.zeros_like(there)
-        landed[y[kept], x[kept]] = True
+        landed[y[within], x[within]] = True
         # all but pixels at the outline land on the object, and those that land cover most of it
-        assert there[y[kept], x[kept]].mean() > 0.9
-        assert np.abs(flow[here]).max() > 0.5
+        assert there[y[within], x[within]].mean() > 0.9
+        assert np.abs(flow[now]).max() > 0.5
 
 
 def test_motion_of_a_pure_shift_is_that_shift():

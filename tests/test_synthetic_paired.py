@@ -88,14 +88,14 @@ def test_a_scene_is_the_same_every_time_and_another_with_another_seed(scene, cli
 
 
 def test_a_scene_that_fails_at_one_length_is_taken_at_none(monkeypatch, scene):
-    asked = []
+    attempts = []
 
     def fussy(clip, onset):
-        asked.append(clip.spec.occlusion)
-        return asked != [5, 0]  # the first scene is good at 5 and not at 0
+        attempts.append(clip.spec.occlusion)
+        return attempts != [5, 0]  # the first scene is good at 5 and not at 0
 
     monkeypatch.setattr("sstlib.synthetic.paired.shows", fussy)
-    assert find_scene(SMALL, scene.seed, (0, 5)).attempt == 1 and asked == [5, 0, 5, 0]
+    assert find_scene(SMALL, scene.seed, (0, 5)).attempt == 1 and attempts == [5, 0, 5, 0]
 
 
 def test_what_is_not_as_wished_is_refused(clips, scene):
@@ -112,8 +112,8 @@ def test_what_is_not_as_wished_is_refused(clips, scene):
 
 def test_clips_pass_into_the_measure(clips):
     tracks = [follow(first_copied(clip.labels), clip.labels, clip.full(1)) for clip in (clips[5], clips[0])]
-    found = passage(*tracks)
-    assert 0 < found.claimed and found.before == found.before_control and found.swapped == 0
+    result = passage(*tracks)
+    assert 0 < result.claimed and result.before == result.before_control and result.swapped == 0
 
 
 def test_bad_wishes_are_named(monkeypatch):

@@ -153,8 +153,8 @@ def test_a_diverged_loss_stops_and_keeps_the_last_good_checkpoint(tmp_path, monk
         train(CONFIG.replace(training=CONFIG.training.replace(steps=30)), tmp_path)
     assert checkpoint.load(tmp_path / "checkpoint" / "last.pt",
                            CONFIG.replace(training=CONFIG.training.replace(steps=30)))["step"] == 2
-    told = capsys.readouterr().err
-    assert "loss " in told and "frames/s, J " in told and "nan" not in told
+    message = capsys.readouterr().err
+    assert "loss " in message and "frames/s, J " in message and "nan" not in message
 
 
 def test_checkpoint_of_another_configuration_is_refused_by_name(undisturbed):
@@ -168,8 +168,8 @@ def test_a_folder_that_cannot_be_is_refused_before_the_first_step(tmp_path, monk
     (tmp_path / "file").write_text("kept")
     monkeypatch.setattr(loop.Clips, "__getitem__", lambda *_: pytest.fail("a clip was drawn"))
     assert main(["train", "tiny", "--out", place]) == 2
-    said = capsys.readouterr().err
-    assert said.count("\n") == 1 and "file" in said and "name another place" in said
+    message = capsys.readouterr().err
+    assert message.count("\n") == 1 and "file" in message and "name another place" in message
     assert (tmp_path / "file").read_text() == "kept" and len(list(tmp_path.iterdir())) == 1
 
 
@@ -195,8 +195,8 @@ def test_a_record_that_cannot_be_written_is_refused_before_anything_is_measured(
     (tmp_path / "folder").mkdir()
     for target in ("folder", "run.json/record.json", *["run.json"] * (command[0] == "train")):
         assert main([*command, target]) == 2
-        said = capsys.readouterr().err
-        assert said.count("\n") == 1 and target.split("/")[0] in said
+        message = capsys.readouterr().err
+        assert message.count("\n") == 1 and target.split("/")[0] in message
     assert (tmp_path / "run.json").read_text() == "{}" and len(list(tmp_path.iterdir())) == 2
 
 
@@ -237,10 +237,10 @@ def files_of_at_most(size):
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-@pytest.mark.parametrize("kept", ["curve.csv", "weights.safetensors"], ids=["weights", "checkpoint"])
-def test_a_run_on_a_full_disk_says_so_and_goes_on_later(undisturbed, stopped, kept):
+@pytest.mark.parametrize("file", ["curve.csv", "weights.safetensors"], ids=["weights", "checkpoint"])
+def test_a_run_on_a_full_disk_says_so_and_goes_on_later(undisturbed, stopped, file):
     before = (stopped / "checkpoint" / "last.pt").read_bytes()
-    with files_of_at_most(max(100_000, (stopped / kept).stat().st_size + 1000)):
+    with files_of_at_most(max(100_000, (stopped / file).stat().st_size + 1000)):
         with pytest.raises(Stopped,
                            match="after step 4: cannot write .*last.pt is whole; start the same command again"):
             train(CONFIG, stopped, quiet=True)
@@ -291,10 +291,10 @@ def test_a_vanished_data_folder_ends_the_run_which_goes_on_later(tmp_path, monke
     written = tmp_path / "config.json"
     written.write_text(json.dumps(config.to_dict()))
     assert main(["train", str(written), "--out", str(run), "--workers", str(workers)]) == 1
-    said = capsys.readouterr().err
+    message = capsys.readouterr().err
     for part in ("after step 2: a clip cannot be read", "no resolution's folder holds sequence 'cow'",
                  "when the data are back"):
-        assert part in said
+        assert part in message
     assert (run / "checkpoint" / "last.pt").read_bytes() == before
     (tmp_path / "elsewhere").rename(data / "JPEGImages")
     train(config, run, quiet=True)
@@ -346,10 +346,10 @@ def test_weights_carry_their_configuration_and_refuse_others(undisturbed, tmp_pa
 
 
 def test_a_network_is_loaded_by_release_folder_file_and_hub(undisturbed, tmp_path, monkeypatch):
-    asked = []
+    requests = []
 
     def download(repository, file, revision=None):
-        asked.append((repository, file, revision))
+        requests.append((repository, file, revision))
         if repository != "someone/sst-test":
             raise OSError("404: no such repository")
         return str(undisturbed / "weights.safetensors")
@@ -363,7 +363,7 @@ def test_a_network_is_loaded_by_release_folder_file_and_hub(undisturbed, tmp_pat
         assert isinstance(network, SST) and not network.training
         assert all(torch.equal(value,
                                tensors(undisturbed)[name]) for name, value in network.state_dict().items()), given
-    assert asked == [("someone/sst-test", "model.safetensors", None), ("someone/sst-test", "model.safetensors", "v1")]
+    assert requests == [("someone/sst-test", "model.safetensors", revision) for revision in (None, "v1")]
     with pytest.raises(FileNotFoundError, match="neither here nor on the Hugging Face hub .404"):
         SST.from_pretrained("someone/else")
     with pytest.raises(FileNotFoundError, match="give a .safetensors file, a folder with one, a repository"):
@@ -439,8 +439,8 @@ def test_an_operation_counts_where_its_outermost_named_caller_does():
         event("aten::mm", 12, event("autograd::engine::evaluate_function: MmBackward0", 0, number=7)),
         event("aten::mm", 13, number=9)
     ]
-    found = {stage: seconds for stage, seconds in profiling.stage_seconds(events).items() if seconds}
-    assert found == {
+    result = {stage: seconds for stage, seconds in profiling.stage_seconds(events).items() if seconds}
+    assert result == {
         "attention, forward": 11, "attention's projections, matching": 22, "matrix products": 13, "convolution": 3,
         "optimizer, clipping, average": 11, "elementwise, sums, copies": 4, "normalization": 5,
         "attention, backward": 6, "data (waiting for clips)": 7
@@ -471,8 +471,8 @@ def test_a_run_starts_from_published_weights_of_its_backbone(tmp_path):
     training = CONFIG.training.replace(start=f"backbone:{tmp_path / 'published.pth'}", learning_rate=1e-12, steps=1,
                                        warmup=0)
     train(CONFIG.replace(model=model, training=training), tmp_path / "run", quiet=True)
-    found = tensors(tmp_path / "run")
+    result = tensors(tmp_path / "run")
     for name, value in source.state_dict().items():
-        torch.testing.assert_close(found[f"backbone.backbone.{name}"], value, atol=1e-6, rtol=0)
+        torch.testing.assert_close(result[f"backbone.backbone.{name}"], value, atol=1e-6, rtol=0)
     with pytest.raises(ValueError, match="is not a safetensors file"):
         train(CONFIG.replace(training=training), tmp_path / "other", quiet=True)

@@ -100,18 +100,18 @@ def test_start_and_seed_change_the_first_loss_each_in_its_way(first_steps, monke
     assert started["rows"][0][0] != base["rows"][0][0]
     other_clips = first_steps(with_training(start=start, seed=1))
     assert other_clips["rows"][0][0] != started["rows"][0][0], "the weights are the same, so the clips must differ"
-    asked = []
+    fields = []
 
     def always_of_seed_0(data, seed, position):
-        asked.append((data, seed, position))
+        fields.append((data, seed, position))
         return drawn(data, 0, position)
 
     monkeypatch.setattr(loop, "training_clip", always_of_seed_0)
     other_weights = first_steps.__wrapped__(with_training(seed=2))
     assert other_weights["rows"][0][0] != base["rows"][0][0], "the clips are the same, so the weights must differ"
     clips = STEPS * TRAINING.batch
-    assert asked[:clips] == [(RUN.data, 2, position) for position in range(clips)
-                             ], "each position once, of the data and the seed asked for"
+    assert fields[:clips] == [(RUN.data, 2, position) for position in range(clips)
+                              ], "each position once, of the data and the seed asked for"
 
 
 @pytest.mark.parametrize("parts", [1, 2])
@@ -120,9 +120,9 @@ def test_accumulate_is_the_number_of_backward_passes_a_step(first_steps, monkeyp
     sizes = []
     monkeypatch.setattr(loop, "segmentation_loss",
                         lambda logits, *rest: sizes.append(len(logits)) or segmentation_loss(logits, *rest))
-    found = first_steps.__wrapped__(with_training(accumulate=parts))
+    result = first_steps.__wrapped__(with_training(accumulate=parts))
     assert sizes == [TRAINING.batch // parts * (RUN.data.frames - 1)] * parts * STEPS
-    np.testing.assert_allclose(found["rows"], first_steps(RUN)["rows"], rtol=2e-3)
+    np.testing.assert_allclose(result["rows"], first_steps(RUN)["rows"], rtol=2e-3)
 
 
 @pytest.mark.parametrize("every, written", [(1, [1, 2, 3]), (2, [2, 3]), (100, [3])])

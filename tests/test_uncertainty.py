@@ -50,33 +50,33 @@ def test_sign_test_counts_all_splits_of_as_many_throws(better, worse):
 
 def test_a_result_does_not_differ_from_itself():
     values = named(np.random.default_rng(3).random(9))
-    found = paired_comparison(values, values)
-    assert (found.difference.mean, found.difference.low, found.difference.high) == (0, 0, 0)
-    assert (found.better, found.worse, found.equal, found.probability, found.deciding) == (0, 0, 9, 1.0, ())
+    result = paired_comparison(values, values)
+    assert (result.difference.mean, result.difference.low, result.difference.high) == (0, 0, 0)
+    assert (result.better, result.worse, result.equal, result.probability, result.deciding) == (0, 0, 9, 1.0, ())
 
 
 def test_a_small_gain_everywhere_is_certain_though_sequences_differ_widely():
     first = np.random.default_rng(3).random(20)
-    found = paired_comparison(named(first), named(first + 0.01))
-    assert found.difference.low == pytest.approx(0.01) and found.difference.high == pytest.approx(0.01)
-    assert found.better == 20 and found.probability == pytest.approx(2 / 2 ** 20)
+    result = paired_comparison(named(first), named(first + 0.01))
+    assert result.difference.low == pytest.approx(0.01) and result.difference.high == pytest.approx(0.01)
+    assert result.better == 20 and result.probability == pytest.approx(2 / 2 ** 20)
     assert bootstrap(named(first)).high - bootstrap(named(first)).low > 0.1
 
 
 def test_contributions_sum_to_the_difference_and_the_fewest_that_decide_it_are_named():
     generator = np.random.default_rng(3)
     first, second = ({f"clip{n}": generator.random(1 + n % 3).tolist() for n in range(8)} for _ in range(2))
-    found = paired_comparison(first, second)
+    result = paired_comparison(first, second)
     mean = [np.mean(np.concatenate(list(values.values()))) for values in (first, second)]
-    assert found.difference.mean == pytest.approx(mean[1] - mean[0])
-    assert sum(found.contributions.values()) == pytest.approx(found.difference.mean)
-    direction = np.sign(found.difference.mean)
+    assert result.difference.mean == pytest.approx(mean[1] - mean[0])
+    assert sum(result.contributions.values()) == pytest.approx(result.difference.mean)
+    direction = np.sign(result.difference.mean)
 
     def turned(names):
-        return (found.difference.mean - sum(found.contributions[name] for name in names)) * direction <= 0
+        return (result.difference.mean - sum(result.contributions[name] for name in names)) * direction <= 0
 
-    assert turned(found.deciding)
-    fewer = (names for size in range(len(found.deciding)) for names in itertools.combinations(first, size))
+    assert turned(result.deciding)
+    fewer = (names for size in range(len(result.deciding)) for names in itertools.combinations(first, size))
     assert not any(map(turned, fewer))
 
 

@@ -22,18 +22,18 @@ def test_every_verdict_in_words():
         Claim("same", NONE, margin=2.5),
         Claim("vague", VAGUE),
     ]
-    found = decide(claims)
-    texts = {name: verdict.text for name, verdict in found.items()}
+    result = decide(claims)
+    texts = {name: verdict.text for name, verdict in result.items()}
     assert texts == {
         "more": "seen",
         "less": "reversed",
         "same": "equal within 2.5",
-        "vague": f"undecided (could have seen {found['vague'].detectable:.1f})",
+        "vague": f"undecided (could have seen {result['vague'].detectable:.1f})",
     }
-    assert found["more"].interval.low > 0 > found["less"].interval.high
-    assert -2.5 < found["same"].interval.low < found["same"].interval.high < 2.5
-    assert found["vague"].detectable > found["vague"].interval.high - 0.5
-    record = found["same"].to_dict()
+    assert result["more"].interval.low > 0 > result["less"].interval.high
+    assert -2.5 < result["same"].interval.low < result["same"].interval.high < 2.5
+    assert result["vague"].detectable > result["vague"].interval.high - 0.5
+    record = result["same"].to_dict()
     assert record["verdict"] == "equal within 2.5" and record["difference"]["seeds"] == 5 and record["look"] == 1
 
 
@@ -51,12 +51,12 @@ def of_probability(probability: float, sign: int = 1) -> Difference:
 def test_without_margins_the_rule_is_holms(seed):
     generator = np.random.default_rng(seed)
     probabilities = np.exp(generator.uniform(math.log(1e-4), math.log(0.5), 6))
-    found = decide([Claim(f"claim {n}", of_probability(p, (-1) ** n)) for n, p in enumerate(probabilities)])
+    result = decide([Claim(f"claim {n}", of_probability(p, (-1) ** n)) for n, p in enumerate(probabilities)])
     holm, going = {}, True
     for rank, n in enumerate(np.argsort(probabilities)):
         going = going and probabilities[n] <= 0.01 / (6 - rank)
         holm[f"claim {n}"] = ("seen", "reversed")[n % 2] if going else "undecided"
-    assert {name: verdict.kind for name, verdict in found.items()} == holm
+    assert {name: verdict.kind for name, verdict in result.items()} == holm
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -68,13 +68,13 @@ def test_with_margins_nothing_is_rejected_that_a_closed_test_would_keep(seed, mo
         for n, (p, q) in enumerate(np.exp(generator.uniform(math.log(1e-4), 0, (4, 2))))
     }
     monkeypatch.setattr(Claim, "probabilities", lambda self: dict(tables[self.name]))
-    found = decide([Claim(name, VAGUE, margin=1.0) for name in tables])
+    result = decide([Claim(name, VAGUE, margin=1.0) for name in tables])
     choices = list(itertools.product(*[[None, "difference", "equality"]] * 4))
     for n, name in enumerate(tables):
         kinds = {"seen": "difference", "equal": "equality"}
-        if found[name].kind in kinds:
+        if result[name].kind in kinds:
             for chosen in choices:
-                if chosen[n] == kinds[found[name].kind]:
+                if chosen[n] == kinds[result[name].kind]:
                     values = [tables[f"claim {m}"][which] for m, which in enumerate(chosen) if which]
                     assert min(values) <= LOOKS[0] / len(values)
 
