@@ -70,6 +70,18 @@ def test_a_network_with_a_presence_head_says_it_itself():
     assert prediction.doubt == pytest.approx({4: 0.2, 9: 0.1})
 
 
+def test_what_the_gate_takes_out_of_sight_is_not_called_in_sight():
+    torch.manual_seed(0)
+    segmenter = Segmenter(build(named_model("sst-tiny").replace(presence=True, presence_gate=0.4)))
+    segmenter.step(FRAMES[0], GIVEN)
+    rows = iter([(9.0, 9.0), (2.0, 9.0)])
+    segmenter.network.presence.forward = lambda *_: torch.tensor([[5.0, *next(rows)]])[..., None].expand(1, -1, 2)
+    segmenter.step(FRAMES[1])
+    lost = segmenter.step(FRAMES[2])
+    assert lost.presence == pytest.approx({4: 1 / (1 + math.exp(2)), 9: 1 / (1 + math.exp(-9))})
+    assert not (lost.labels == 4).any()
+
+
 def test_the_coefficients_are_those_of_the_record():
     record = records.read(records.record_path(doubt.EXPERIMENT, "statistic", 0))
     assert tuple(record.config["evidence"]) == presence.EVIDENCE

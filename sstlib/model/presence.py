@@ -81,6 +81,8 @@ def presence_and_doubt(features: Features, memory: Memory, confidence: Sequence[
     """
     if features.presence is not None:
         seen, good = features.presence[0, 1:].float().sigmoid().unbind(1)
+        if features.level is not None:  # the gate's word is the last
+            seen = torch.where(features.level[0, 1:] < 0, torch.minimum(seen, 1 - seen), seen)
         return torch.stack([seen, 1 - good])
     alike = likeness(memory)[1:].float()
     numbers = torch.stack([alike, alike.new_tensor(confidence)], 1)
