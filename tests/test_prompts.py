@@ -136,8 +136,36 @@ def test_an_object_is_looked_for_within_what_its_clicks_span(monkeypatch):
     """
     likely = []
     monkeypatch.setattr(prompts, "_cut", lambda frame, known: likely.append(
-        (known == prompts.MAYBE_OBJECT).sum()) or known == prompts.OBJECT)
+        (known == prompts.MAYBE_OBJECT).sum()) or (known == prompts.OBJECT) | (known == prompts.MAYBE_OBJECT))
     for points in ([(80, 60)], [(80, 60), (84, 62), (77, 66)], [(30, 30), (130, 40), (80, 100)], [(80, 60)] * 3):
         prompts.mask_from_points(FRAME, points)
     one, close, apart, same = likely
     assert close < one / 2 and apart > 2 * one and same == one
+
+
+STRIPED = np.full((90, 140, 3), 90, np.uint8)  # an object of the ground's two colors in other shares: nothing to cut by
+STRIPED[::3], STRIPED[20:70:2, 40:100] = 160, 160
+THERE = np.zeros((90, 140), bool)
+THERE[20:70, 40:100] = True
+
+
+@pytest.mark.parametrize("prompt", [
+    lambda frame: prompts.mask_from_box(frame, (40, 20, 60, 50)),
+    lambda frame: prompts.mask_from_points(frame, [(70, 45)]),
+    lambda frame: prompts.mask_from_points(frame, [(60, 45), (80, 45), (70, 35)]),
+], ids=["box", "one point", "three points"])
+def test_where_colors_tell_nothing_the_middle_of_what_was_marked_is_the_object(monkeypatch, prompt):
+    """GrabCut that leaves of the object only what it is told for sure."""
+    rounds = []
+    monkeypatch.setattr(prompts, "_cut", lambda frame, known: rounds.append(known.copy()) or known == prompts.OBJECT)
+    mask = prompt(STRIPED)
+    assert len(rounds) == 2 and not (mask & ~THERE).any()
+    assert mask.sum() > max(1.5 * (rounds[0] == prompts.OBJECT).sum(), 40)
+
+
+def test_what_colors_tell_is_not_tried_twice(monkeypatch):
+    rounds, cut = [], prompts._cut
+    monkeypatch.setattr(prompts, "_cut", lambda frame, known: rounds.append(known) or cut(frame, known))
+    prompts.mask_from_box(FRAME, (20, 30, 51, 61))
+    prompts.mask_from_points(FRAME, [(45, 60)])
+    assert len(rounds) == 2

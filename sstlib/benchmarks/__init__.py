@@ -87,6 +87,8 @@ BENCHMARKS: Registry[Benchmark] = Registry(
         **DEVICE, "--clips": _kind(1, 4, "rendered in one call", 10_000)}),
     _entry("scoring", "milliseconds of scoring a frame, beside a plain implementation", {
         "--rounds": _kind(1, 5, "of which the median counts"), "--processes": _kind(1, 2, "of the last method", 1024)}),
+    _entry("prompts", "masks from a box, from clicks and from a rough outline against the true ones, on 50 photographs "
+           "and DAVIS 2016's validation frames", {}),
     _entry("corrections", "a mask given again mid-clip against a start there, on DAVIS 2016's training sequences",
            WEIGHTS),
     _entry("sizes", "J and seconds at 1080p against the same clips reduced to 480p, on DAVIS 2016's validation "

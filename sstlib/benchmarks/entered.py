@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from sstlib import weights
-from sstlib.benchmarks import Record, promises, rendering
+from sstlib.benchmarks import Record, promises, prompting, rendering
 from sstlib.benchmarks import attention as attentions
 from sstlib.benchmarks import frames as stages
 from sstlib.benchmarks import scoring as scorers
@@ -159,6 +159,16 @@ def threads_summary(record: Record) -> str:
         ratios.setdefault(row["busy cores"], []).append(row["seconds with all"] / row["seconds with 1"])
     return "\n".join(f"{busy} cores busy: all threads take {statistics.median(values):.2f} times as long as one"
                      for busy, values in ratios.items())
+
+
+def prompts(options: Namespace, keep: Callable[[Record], None]) -> Record:
+    """Prompts on photographs and on first frames."""
+    return _record("prompts", f"{prompting.PHOTOGRAPHS} photographs with masks, davis2016 val",
+                   seed=prompting.SEED, rows=prompting.measure(prompting.pictures()))
+
+
+def prompts_summary(record: Record) -> str:
+    return prompting.summary(record["rows"])
 
 
 def steps_of(options: Namespace, keep: Callable[[Record], None]) -> Record:

@@ -4,16 +4,21 @@ end.
 
 import argparse
 import hashlib
+import re
+import shutil
 import signal
-from collections.abc import Iterator, Mapping
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sstlib.cli import _arguments
+from sstlib.cli import _arguments, _outputs
 from sstlib.video import FolderSequence, Sequence
 
 STATE = ".sst-segment.safetensors"  # in the folder of masks, while a run is not finished
+ENDING = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]  # not all systems have both
 # Options that do not change what lies in the folder when a run is finished
 FREE = ("command", "confidence", "corrections", "device", "exit_doubt", "fail_fast", "mask", "out", "overwrite",
         "preview", "quiet", "resume", "run", "sheet", "threads", "video", "watch")
@@ -127,24 +132,54 @@ def require_same(out: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -
                          "on with it, another folder, or --no-resume --overwrite to start anew")
 
 
-def clear_parts(out: Path) -> None:
-    """Removes what a run that was killed left half-written: hidden files that never got their names."""
-    for path in out.glob(".*.png.*.part"):
-        path.unlink()
+def clear_parts(arguments: argparse.Namespace) -> None:
+    """Removes what a run that was killed left half-written: hidden files and folders that never got their names."""
+    from sstlib.exports import FORMATS
+
+    names = {Path(kind.where(codec)).name for kind in FORMATS.values() for codec in _outputs.CODECS}
+    known = "|".join(map(re.escape, sorted({*names, STATE, "alpha"})))
+    places = [(arguments.out, rf"{known}|.+\.png")]
+    places += [(path.parent, re.escape(path.name)) for path in (arguments.sheet, arguments.confidence) if path]
+    for folder, name in places:
+        part = re.compile(rf"\.(?:{name})(?:\.[a-z0-9_]{{8}})?\.part")
+        for path in folder.iterdir() if folder.is_dir() else ():
+            if part.fullmatch(path.name):
+                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
 
 @contextmanager
 def stopped_as_by_hand() -> Iterator[None]:
-    """SIGTERM ends what is done within as Ctrl-C does."""
+    """What asks a program to end does so as Ctrl-C does: SIGTERM, and SIGHUP of a terminal that is closed."""
     def interrupt(number: int, frame: Any) -> None:
         raise KeyboardInterrupt
 
-    try:
-        before = signal.signal(signal.SIGTERM, interrupt)
-    except ValueError:  # not the main thread
+    with handled(interrupt, *ENDING):
         yield
-        return
+
+
+@contextmanager
+def handled(handler: Callable[[int, Any], None], *numbers: int) -> Iterator[None]:
+    """Handles signals; not a terminal's end that is ignored, as by nohup, and in no thread but the main one."""
+    before: dict[int, Any] = {}
+    try:
+        for number in numbers:
+            if number in (signal.SIGINT, signal.SIGTERM) or signal.getsignal(number) is not signal.SIG_IGN:
+                before[number] = signal.signal(number, handler)
+    except ValueError:  # not the main thread
+        pass
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, known in before.items():
+            signal.signal(number, known)
+
+
+@contextmanager
+def noting() -> Iterator[None]:
+    """What readers warn of, within, is a line on standard error."""
+    from sstlib.movies import Incomplete
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", Incomplete)
+        warnings.showwarning = lambda message, *rest, **more: print(f"note: {message}", file=sys.stderr)
+        yield

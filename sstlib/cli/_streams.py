@@ -122,6 +122,7 @@ def _sinks(arguments: argparse.Namespace, sequence: ArraySequence, labels: np.nd
     if raw:
         return [_raw_masks(raw)]
     stale = _outputs.checked(arguments, sequence, [arguments.weights, *sources])
+    _runs.clear_parts(arguments)
     sequence.frame_names = Numbered()
     clip = Clip(sequence, {0: labels}, names)
     ids = {int(n) for n in np.unique(labels)} - {0, 255}
@@ -166,8 +167,8 @@ def _steps(segmenter: Any, within: Any, frames: Iterable[np.ndarray], labels: np
 
 @contextmanager
 def _interruptible() -> Iterator[list[bool]]:
-    """The first Ctrl-C ends the stream after the frame that is in work, so that all outputs are whole; the second
-    interrupts.
+    """The first Ctrl-C, or SIGTERM, ends the stream after the frame that is in work, so that all outputs are whole; the
+    second interrupts.
     """
     interrupted: list[bool] = []
 
@@ -176,12 +177,5 @@ def _interruptible() -> Iterator[list[bool]]:
             raise KeyboardInterrupt
         interrupted.append(True)
 
-    try:
-        before = signal.signal(signal.SIGINT, end)
-    except ValueError:  # not the main thread
+    with _runs.handled(end, signal.SIGINT, *_runs.ENDING):
         yield interrupted
-        return
-    try:
-        yield interrupted
-    finally:
-        signal.signal(signal.SIGINT, before)

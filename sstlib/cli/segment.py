@@ -2,12 +2,10 @@
 
 import argparse
 import sys
-import warnings
 from typing import Any
 
 from sstlib.cli import _absent, _arguments, _devices, _masks, _outputs, _prompts, _runs, _streams, _videos
 from sstlib.cli._status import DOUBTFUL
-from sstlib.video import Sequence
 
 HELP = "carry the mask of one frame, or of several, through a whole video"
 EXAMPLES = """examples:
@@ -74,7 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
         return _streams.run(arguments, arguments.video[0], device)
     _streams.refuse_options(arguments)
     videos = _videos.expanded(arguments.video)
-    with _runs.stopped_as_by_hand():
+    with _runs.stopped_as_by_hand(), _runs.noting():
         if len(videos) == 1:
             arguments.video = videos[0]
             return segment(arguments, device).status
@@ -83,7 +81,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 def segment(arguments: argparse.Namespace, device: str) -> _videos.Outcome:
     """Segments one video."""
-    sequence = opened(arguments.video)
+    from sstlib.movies import open_clip
+
+    sequence = open_clip(arguments.video)
     frames = _runs.chosen(sequence, arguments)
     files = _masks.named_files(arguments, sequence, frames)
     before = _runs.interrupted_state(arguments.out, arguments.resume, device) if arguments.out else None
@@ -125,7 +125,7 @@ def prepared(arguments: argparse.Namespace, clip: Any, device: str, before: dict
         why = ", whose soft masks must be computed anew" if anew else ""
         print(f"goes on with the run that was interrupted in {arguments.out}: {session.finished} of "
               f"{len(clip.frames)} frames are done{why}", flush=True)
-    _runs.clear_parts(arguments.out)
+    _runs.clear_parts(arguments)
     session.keep_state(arguments.out / _runs.STATE, facts)
     return session
 
@@ -177,15 +177,3 @@ def report_size(size: tuple[int, int], trained: int | None, longest: int | None)
         why = "the size that the weights are for; --longest 0 takes them in full" if longest is None else \
             "as --longest says"
         print(f"frames of {size[1]}x{size[0]} are worked on at {width}x{height}, {why}", flush=True)
-
-
-def opened(path: str) -> Sequence:
-    """The video or folder of frames; what its reader warns of is printed in a line."""
-    from sstlib.movies import open_clip
-
-    with warnings.catch_warnings(record=True) as warned:
-        warnings.simplefilter("always", UserWarning)
-        sequence = open_clip(path)
-    for warning in warned:
-        print(f"note: {warning.message}", file=sys.stderr)
-    return sequence

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from sstlib.exports.matting import alpha_of
 from sstlib.exports.product import Frame, Product, Shot
 from sstlib.inference import Prediction
 from sstlib.movies import Timing, VideoSequence
+from sstlib.paths import naming_place
 from sstlib.sessions import Clip, Part, Sink
 from sstlib.video import VOID, Reading, Sequence, read_mask, write_picture
 
@@ -61,15 +63,13 @@ class Exports(Sink):
             alpha = np.asarray(Image.open(self._alpha_file(t))) if self._needs_alpha else None
             frame = frames.frame(t) if pictures else np.zeros((*labels.shape, 3), np.uint8)
             for product in self._ordered:
-                product.add(t, frame, labels, alpha)
-        for product in self.products:
-            product.close()
-            print(f"and {product.path}")
+                with naming_place(product.path):
+                    product.add(t, frame, labels, alpha)
+        closed(self.products)
         shutil.rmtree(self._alpha, ignore_errors=True)
 
     def discard(self) -> None:
-        for product in self.products:
-            product.discard()
+        discarded(self.products)
         shutil.rmtree(self._alpha, ignore_errors=True)
 
 
@@ -94,18 +94,31 @@ class LiveExports(Sink):
         self.shot.ids |= set(prediction.ids) - {0}
         alpha = alpha_of(prediction) if any(product.soft == "alpha" for product in self.products) else None
         for product in self.products:
-            if product.soft == "all":
-                product.take(t, prediction)
-            else:
-                product.add(t, frame, prediction.labels, alpha)
+            with naming_place(product.path):
+                if product.soft == "all":
+                    product.take(t, prediction)
+                else:
+                    product.add(t, frame, prediction.labels, alpha)
 
     def close(self) -> None:
-        for product in self.products:
-            product.close()
-            print(f"and {product.path}")
+        closed(self.products)
 
     def discard(self) -> None:
-        for product in self.products:
+        discarded(self.products)
+
+
+def closed(products: Iterable[Product]) -> None:
+    """Closes all products, which are there from now on, and says where."""
+    for product in products:
+        with naming_place(product.path):
+            product.close()
+        print(f"and {product.path}")
+
+
+def discarded(products: Iterable[Product]) -> None:
+    """Discards all products, whatever becomes of one: what led to it is the error to tell of."""
+    for product in products:
+        with suppress(Exception):
             product.discard()
 
 

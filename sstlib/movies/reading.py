@@ -25,6 +25,10 @@ RUN_ON = 32  # frames that are rather decoded one after another than jumped over
 NOWHERE = -1_000_000
 
 
+class Incomplete(UserWarning):
+    """A file that is used as far as it goes."""
+
+
 class VideoSequence:
     """A video file as a sequence: what its decoder emits, in its order, turned upright.
 
@@ -114,7 +118,7 @@ class VideoSequence:
                              f"{'x'.join(map(str, next(iter(sizes))))}; a clip has one size")
         if damage or packets < 0.98 * declared - 1:
             warnings.warn(f"{self.path}: the header tells of {max(declared, packets)} frames, {len(self._stamps)} are "
-                          "there; the file may be cut off", stacklevel=5)
+                          "there; the file may be cut off", Incomplete, stacklevel=5)
 
     @contextmanager
     def _opened(self) -> Iterator[tuple[Any, Any]]:
@@ -271,11 +275,16 @@ def naming_damage(path: Path | str) -> Iterator[None]:
     """Turns FFmpeg's errors into one that names the file.
 
     Raises:
-        ValueError: instead of what FFmpeg raises.
+        FileNotFoundError, PermissionError: instead of what FFmpeg raises, the file is there no more, or not to be read.
+        ValueError: it is damaged.
     """
     try:
         yield
     except _errors() as error:
+        if isinstance(error, FileNotFoundError):
+            raise FileNotFoundError(f"{path}: there is no such file any more; was it moved or removed?") from None
+        if isinstance(error, PermissionError):
+            raise PermissionError(f"{path}: the file may not be read") from None
         raise ValueError(f"{path}: not a video, or damaged ({error})") from None
 
 

@@ -2,19 +2,20 @@
 sheet.
 """
 
+import itertools
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing, suppress
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 from PIL import Image
 
 from sstlib.config.values import Whole
-from sstlib.movies.reading import VideoSequence
-from sstlib.paths import atomic_write
+from sstlib.movies.reading import Incomplete, VideoSequence, naming_damage
+from sstlib.paths import atomic_write, naming_place
 from sstlib.shapes import Shaped, UInt8
 
 CLOCK = 90_000  # ticks a second where frames do not come at one rate
@@ -107,9 +108,10 @@ class VideoWriter:
         self._size: tuple[int, ...] | None = None
         self._rate = timing.rate.limit_denominator(1001)
         with ExitStack() as stack:
-            file = stack.enter_context(atomic_write(path))
+            self._file = _Disk(stack.enter_context(atomic_write(path)))
+            stack.push(self._file.ended)
             exactly = {"fflags": "+bitexact"}  # without random identifiers
-            self._container = stack.enter_context(av.open(file, "w", self._codec.container, options=exactly))
+            self._container = stack.enter_context(av.open(self._file, "w", self._codec.container, options=exactly))
             self._sound = stack.enter_context(closing(_sound(self._container, timing, self._codec)))
             self._stack = stack.pop_all()
 
@@ -131,6 +133,8 @@ class VideoWriter:
             frame.pts, frame.time_base = round(self._timing.times[self.count] * CLOCK), Fraction(1, CLOCK)
         self._container.mux(self._stream.encode(frame))
         self._sound.send(self.count / self._rate)
+        with naming_place(self.path):
+            self._file.require_written()
         self.count += 1
 
     def _begin(self, shape: tuple[int, ...]) -> None:
@@ -178,6 +182,41 @@ class VideoWriter:
             self.discard()  # closed before, it stays as it is
 
 
+class _Disk:
+    """A file as FFmpeg writes it. What the system refuses is kept and raised later: raised within FFmpeg, an error
+    comes out as another one, or on standard error, and files stay open.
+    """
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file, self._error = file, None
+
+    def write(self, content: bytes) -> int:
+        return self._tried(self._file.write, content) or len(content)
+
+    def seek(self, place: int, whence: int = 0) -> int:
+        return self._tried(self._file.seek, place, whence) or place
+
+    def tell(self) -> int:
+        return self._tried(self._file.tell) or 0
+
+    def _tried(self, action: Callable[..., int], *values: Any) -> int | None:
+        try:
+            return None if self._error else action(*values)
+        except OSError as error:
+            self._error = error
+            return None
+
+    def require_written(self) -> None:
+        """Raises the error that kept something from being written."""
+        if self._error:
+            raise self._error
+
+    def ended(self, kind: type | None, error: BaseException | None, trace: Any) -> None:
+        """The container is closed; an error of its own comes before."""
+        if kind is None:
+            self.require_written()
+
+
 class Discarded(Exception):
     """What ends the writing of a file that shall not be."""
 
@@ -222,29 +261,34 @@ def write_video(
 
 def _sound(container: Any, timing: Timing, codec: Codec) -> Iterator[None]:
     """Writes the sound of a video beside its frames: sent a time, all up to it; sent None, all that is left."""
-    import av
-
-    pieces = _pieces(timing, codec.sound_rates) if timing.sound else iter(())
+    pieces = _undamaged(timing.sound, _pieces(timing, codec.sound_rates)) if timing.sound else iter(())
     until, first = Fraction(0), next(pieces, None)
     if first is None:
         while True:
             yield
     stream = container.add_stream(codec.sound, rate=first.sample_rate, layout=first.layout.name)
     until = yield
-    piece = first
-    try:
-        while True:
-            while until is not None and piece.pts > until * piece.sample_rate:
-                until = yield
-            container.mux(stream.encode(piece))
-            piece = next(pieces)
-    except (StopIteration, av.error.FFmpegError) as error:
-        if not isinstance(error, StopIteration):
-            warnings.warn(f"{timing.sound}: its sound is damaged and ends early ({error})", stacklevel=3)
+    for piece in itertools.chain([first], pieces):
+        while until is not None and piece.pts > until * piece.sample_rate:
+            until = yield
+        container.mux(stream.encode(piece))
     while until is not None:
         until = yield
     container.mux(stream.encode())
     yield
+
+
+def _undamaged(path: Path, pieces: Iterator[Any]) -> Iterator[Any]:
+    """Pieces of sound up to where it is damaged, which is warned of.
+
+    Raises:
+        FileNotFoundError, PermissionError: the file is there no more.
+    """
+    try:
+        with naming_damage(path):
+            yield from pieces
+    except ValueError as error:
+        warnings.warn(f"the sound ends early: {error}", Incomplete, stacklevel=4)
 
 
 def _pieces(timing: Timing, rates: tuple[int, ...]) -> Iterator[Any]:

@@ -2,12 +2,13 @@
 that are whole or absent, told apart by their digests, and fetched from elsewhere.
 """
 
+import errno
 import mimetypes
 import os
 import subprocess
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -90,22 +91,63 @@ def commit() -> str:
         return "unknown"
 
 
+class NotWritten(OSError):
+    """A file that cannot be written, named, with the reason and what to do about it."""
+
+    def __str__(self) -> str:
+        return self.strerror
+
+
+ROOM = "make room, for bytes and for files, and give the command again"
+ADVICE = {errno.ENOSPC: ROOM, errno.EDQUOT: ROOM, errno.EFBIG: "this disk, or its owner, does not allow larger files",
+          errno.EIO: "the disk may be damaged, or not there any more", errno.EROFS: "name another place"}  # of writing
+BEFORE = {errno.EACCES: "name another place", errno.EPERM: "name another place",  # of making or naming a file
+          errno.ENOENT: "its folder was removed meanwhile", errno.ENOTDIR: "a file is in the way; name another place",
+          errno.ENAMETOOLONG: "give it a shorter name"}
+
+
 @contextmanager
 def atomic_write(path: Path | str, mode: str = "wb") -> Iterator[IO]:
-    """A file that appears under `path` only when it is whole; on an error, or an interrupt, nothing is left."""
+    """A file that appears under `path` only when it is whole; on an error, or an interrupt, nothing is left.
+
+    Raises:
+        NotWritten: it cannot be made, written, or named; its `errno` is the system's.
+    """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, scratch = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    with naming_place(path, ADVICE | BEFORE):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, scratch = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     try:
-        with os.fdopen(descriptor, mode) as file:
+        with naming_place(path), os.fdopen(descriptor, mode) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(scratch, 0o644)
-        os.replace(scratch, path)
+        with naming_place(path, ADVICE | BEFORE):
+            os.chmod(scratch, 0o644)
+            os.replace(scratch, path)
     except BaseException:
-        os.unlink(scratch)
+        with suppress(OSError):  # with its folder it is gone already
+            os.unlink(scratch)
         raise
+
+
+@contextmanager
+def naming_place(path: Path, advice: Mapping[int, str] = ADVICE) -> Iterator[None]:
+    """Turns the system's errors of writing into one that names the file and says what to do; what is read meanwhile has
+    errors of its own.
+
+    Args:
+        advice: what to do, by the error's number.
+
+    Raises:
+        NotWritten: in place of such an error.
+    """
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, NotWritten) or error.errno not in advice:
+            raise
+        raise NotWritten(error.errno, f"{path} cannot be written: {error.strerror}; {advice[error.errno]}") from error
 
 
 def refuse_inputs(outputs: Mapping[str, Path | str | None], inputs: Iterable[Path | str | None]) -> None:

@@ -44,9 +44,12 @@ class Corrections:
         """The masks that are there, by frame number.
 
         Raises:
+            FileNotFoundError: the folder is there no more.
             ValueError: one that belongs to no frame, or two of one frame.
         """
         files: dict[int, Path] = {}
+        if not self.folder.is_dir():
+            raise FileNotFoundError(f"{self.folder}: the folder of corrections was removed meanwhile")
         with os.scandir(self.folder) as entries:
             for entry in sorted((entry for entry in entries if is_picture(entry)), key=lambda entry: entry.name):
                 path = Path(entry.path)
@@ -66,13 +69,16 @@ class Corrections:
             ValueError: it cannot be read, or has another size.
         """
         path = self.listed().get(t)
-        self.applied[t] = None if path is None else _mark(path)
-        if path is None:
+        mark = self.applied[t] = None if path is None else _mark(path)
+        if mark is None:
             return None
         try:
             labels = read_mask(path, self.reading)
+        except FileNotFoundError:  # removed between two looks
+            self.applied[t] = None
+            return None
         except ValueError:
-            if _old(self.applied[t]):
+            if _old(mark):
                 raise
             time.sleep(SETTLED)  # it may still be written to
             labels = read_mask(path, self.reading)
@@ -85,15 +91,19 @@ class Corrections:
         """Frames that were segmented without the mask that is there now; looked for once a second."""
         if time.monotonic() - self._looked >= SETTLED / 2:
             self._looked = time.monotonic()
-            there = {t: _mark(path) for t, path in self.listed().items()}
-            self._late = [t for t, mark in self.applied.items()
-                          if mark != there.get(t) and (t not in there or _old(there[t]))]
+            marks = {t: _mark(path) for t, path in self.listed().items()}
+            self._late = [t for t, applied in self.applied.items()
+                          if applied != (mark := marks.get(t)) and (mark is None or _old(mark))]
             return self._late
         return []
 
 
-def _mark(path: Path) -> list[int]:
-    status = path.stat()
+def _mark(path: Path) -> list[int] | None:
+    """A file's time and size; None where it was removed since the folder was listed."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return None
     return [status.st_mtime_ns, status.st_size]
 
 

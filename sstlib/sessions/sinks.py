@@ -36,13 +36,22 @@ class Sink:
 
 
 class MaskFolder(Sink):
-    """FRAME.png of every frame, a palette PNG, as soon as it is known."""
+    """FRAME.png of every frame, a palette PNG, as soon as it is known.
+
+    Raises:
+        FileNotFoundError: by `write` or `close`: masks, or their folder, are there no more.
+    """
 
     def __init__(self, clip: Clip, out: Path, stale: list[Path]) -> None:
         self.clip, self.out, self.stale = clip, out, stale
         self.count = len(clip.frames)  # at least: frames of a stream become known as they come
+        self._begun = False
 
     def write(self, t: int, frame: UInt8[np.ndarray, "height width 3"], prediction: Prediction) -> None:
+        if self._begun and not self.out.is_dir():
+            raise FileNotFoundError(f"{self.out}: the folder of masks was removed meanwhile; give the command again to "
+                                    "start anew")
+        self._begun = True
         write_mask(self.out / f"{self.clip.frames.frame_names[t]}.png", prediction.labels)
         self.count = max(self.count, t + 1)
         while self.stale:  # not before a first mask is there: until then all may still be refused
@@ -50,4 +59,8 @@ class MaskFolder(Sink):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     def close(self) -> None:
+        masks = (self.out / f"{self.clip.frames.frame_names[t]}.png" for t in range(self.count))
+        if gone := [path for path in masks if not path.is_file()]:
+            raise FileNotFoundError(f"{gone[0]}: {len(gone)} of {self.count} masks were removed meanwhile; start anew, "
+                                    "with --no-resume --overwrite")
         print(f"{self.count} mask{'s are' if self.count > 1 else ' is'} in {self.out}")
