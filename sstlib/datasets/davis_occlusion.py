@@ -68,11 +68,6 @@ class DavisOcclusionSequence(LazySequence):
 
     @property
     def clip(self) -> Composed:
-        """The composed clip.
-
-        Raises:
-            ValueError: it is not what the manifest of this version says.
-        """
         return _held(self)
 
     def __len__(self) -> int:

@@ -43,11 +43,6 @@ class PairedSequence(LazySequence):
 
     @property
     def clip(self) -> Clip:
-        """The rendered clip with its truth.
-
-        Raises:
-            ValueError: it is not what the manifest of this version says.
-        """
         return _rendered(self)
 
     def __len__(self) -> int:

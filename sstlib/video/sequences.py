@@ -79,7 +79,8 @@ class LazySequence:
     """The part that sequences have in common whose clip is made when a frame is asked for.
 
     Attributes:
-        clip: the subclass's property, with `frames` and `labels`, arrays of equal length.
+        clip: the subclass's property, with `frames` and `labels`, arrays of equal length. Of a benchmark it raises a
+            ValueError where it is not what the manifest of its version says.
     """
 
     clip: Any
