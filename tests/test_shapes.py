@@ -24,20 +24,20 @@ def bare(annotation):
     return any(map(bare, ast.iter_child_nodes(annotation)))
 
 
-def unshaped(body, owner=""):
+def unshaped(body, owner="", inherits=False):
     """Public functions and methods with the arguments that are tensors of any shape, or of which nothing is said; what
-    Triton compiles takes addresses.
+    Triton compiles takes addresses, and a method of a subclass may leave its arguments to the class above.
     """
     for node in body:
         if getattr(node, "name", "_").startswith("_") and getattr(node, "name", "") not in ("__init__", "__call__"):
             continue
         if isinstance(node, ast.ClassDef):
-            yield from unshaped(node.body, f"{node.name}.")
+            yield from unshaped(node.body, f"{node.name}.", bool(node.bases))
         elif isinstance(node, ast.FunctionDef) and not any("jit" in ast.unparse(d) for d in node.decorator_list):
             each = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs,
                     *filter(None, (node.args.vararg, node.args.kwarg))]
             for argument in each[bool(owner and each and each[0].arg in ("self", "cls")):]:
-                if argument.annotation is None or bare(argument.annotation):
+                if bare(argument.annotation) if argument.annotation else not inherits:
                     yield f"{owner}{node.name}({argument.arg})"
 
 
@@ -51,6 +51,7 @@ def test_a_tensor_without_a_shape_is_noticed(header, names):
     assert list(unshaped(ast.parse(f"def {header}: 1").body)) == names
     method = ast.parse(f"class C:\n    def {header.replace('(', '(self, ')}: 1").body
     assert list(unshaped(method)) == [f"C.{name}" for name in names]
+    assert not list(unshaped(ast.parse("class C(B):\n    def f(self, x): 1").body))
 
 
 def test_every_tensor_of_a_public_function_has_a_shape():
