@@ -330,9 +330,10 @@ def test_drawing_does_not_stall(lab):
     tasks = lab.page.evaluate("tasks")
     print(f"{len(gaps)} frames; gaps: median {middle:.1f}, 99% {most:.1f}, largest {gaps[-3:].round(1)} ms; "
           f"tasks of 50 ms and more: {np.sort(tasks).round()}; load {os.getloadavg()[0]:.1f}")
-    if os.getloadavg()[0] > os.cpu_count():  # the page is drawn by the processor, and waits for it
+    smooth = most < 100 and gaps[-1] < float(os.environ.get("SST_STALL", 300))
+    if not smooth and os.getloadavg()[0] > os.cpu_count():  # the page is drawn by the processor, and waits for it
         pytest.skip(f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores: the gaps are those of the machine")
-    assert np.quantile(gaps, 0.99) < 100 and gaps[-1] < float(os.environ.get("SST_STALL", 300))
+    assert smooth
 
 
 @pytest.mark.parametrize("lab", [(SEGMENTING, (432, 240))], indirect=True)
@@ -382,6 +383,22 @@ def test_segments_scrubs_corrects_and_exports(lab, tmp_path):
     for path in (tmp_path / "command").glob("*.png"):
         assert (root / "exported" / path.name).read_bytes() == path.read_bytes(), path.name
     lab.looks("segmenting")
+
+
+def test_a_reloaded_page_shows_what_was_drawn(lab):
+    lab.stroke((200, 100), (400, 300))
+    lab.until(lambda seen: seen["frames"] == [0])
+    before = lab.mask()
+    shown = """() => { const canvas = document.querySelector('.sst-mask'); return canvas
+        && canvas.getContext('2d').getImageData(300, 200, 1, 1).data[3] > 0; }"""
+    lab.page.wait_for_function(shown)
+    lab.page.reload()
+    lab.page.wait_for_selector(".sst-annotator .sst-stage")
+    lab.page.wait_for_function(shown)
+    lab.stage.scroll_into_view_if_needed()
+    lab.stroke((600, 100), (700, 100))
+    lab.until(lambda seen: (lab.mask() != before).any())
+    assert (lab.mask()[before > 0] == 1).all() and lab.mask()[100, 650] == 1
 
 
 def test_the_command_opens_the_widget_and_keeps_what_is_drawn(browser, tmp_path):  # noqa: F811

@@ -51,39 +51,45 @@ def test_patterns_of_the_script_are_the_librarys(tmp_path):
         assert pairs == [layer.pairs(size) for layer in layers]
 
 
-def test_a_record_says_what_the_layers_say():
-    look = watched()
-    record = json.loads(json.dumps(pages.recorded_attention(look, [0, 4], (Dense(), Strided(2)))))
+@pytest.mark.parametrize("causal", [True, False])
+def test_a_record_holds_what_the_layers_ask_and_answer_with(causal):
+    look, patterns = watched(causal), (Dense(), Strided(2))
+    record = json.loads(json.dumps(pages.recorded_attention(look, patterns=patterns)))
     assert record["objects"] == ["background", "object 3", "object 7"] and record["cells"] == [5, 7]
-    for query, frame in zip(record["queries"], (0, 4)):
-        assert query["frame"] == frame == query["times"][-1]
-        for layer in (0, 1):
-            for part, pattern in zip(query["layers"][layer], (None, Dense(), Strided(2)), strict=True):
-                levels = np.frombuffer(base64.b64decode(part["weights"]), np.uint8).reshape(35, -1)
-                for number in (0, 11, 34):
-                    lookup = look.look(frame, layer, None, divmod(number, 7), pattern)
-                    stored = part["largest"][number] * (levels[number] / 255.0) ** 2
-                    assert np.abs(stored - lookup.weights.ravel()).max() < lookup.weights.max() / 200
-                    assert_array_equal(levels[number] > 0, lookup.weights.ravel() > 0)
-                    affinity = lookup.affinity if frame else [0, 0, 0]
-                    np.testing.assert_allclose(part["affinity"][number], affinity, rtol=1e-3, atol=1e-9)
+    stored = [np.frombuffer(base64.b64decode(text), "<f4").reshape(2, 35, -1) for text in record["stored"]]
+    assert len({content.tobytes() for content in stored}) == len(stored), "what is equal is held once"
+    for t, query in enumerate(record["queries"]):
+        assert query["frame"] == t == query["times"][-1]
+        for number, (part, inputs) in enumerate(zip(query["layers"], look.inputs(t), strict=True)):
+            for name in ("query", "key"):
+                whole = np.stack([stored[index] for index in part[name]], 1)
+                assert_array_equal(whole, getattr(inputs, name).flatten(2, 3).numpy())
+            for name, pattern in (f"own {number}", inputs.connectivity), ("1", Dense()), ("2", Strided(2)):
+                products = record["relations"][str(inputs.size[0])][name]
+                mask = np.zeros((inputs.size[0] * 35,) * 2, bool)
+                for axes in products:
+                    along = [np.reshape([*map(int, axis)], (n, n)) for axis, n in zip(axes, inputs.size)]
+                    mask |= np.kron(np.kron(*along[:2]), along[2]).astype(bool)
+                assert_array_equal(mask, pattern.mask(*inputs.size).numpy())
+    assert record["start"]["query"] == 4
 
 
 def test_the_page_needs_nothing_but_itself():
     page = pages.explorer_page(None)
     assert "attention" not in re.findall(r'<div data-explorer="(\w+)"', page)
-    full = pages.explorer_page(pages.recorded_attention(watched(), [2]))
+    full = pages.explorer_page(pages.recorded_attention(watched()))
     assert re.findall(r'<div data-explorer="(\w+)"', full) == ["patterns", "attention"]
     for text in (page, full):
         assert not re.search(r"""(?:src|href)=["'](?!data:)|https?:|import\(|@import|url\(""", text)
 
 
 @pytest.mark.browser
-@pytest.mark.parametrize("width, scheme", [(390, "light"), (1400, "dark")])
-def test_the_page_works_offline_in_a_browser(browser, tmp_path, width, scheme):  # noqa: F811
-    look = watched()
+@pytest.mark.parametrize("width, scheme, head, causal",
+                         [(390, "light", "-1", True), (1400, "dark", "1", True), (1400, "light", "-1", False)])
+def test_the_page_works_offline_in_a_browser(browser, tmp_path, width, scheme, head, causal):  # noqa: F811
+    look = watched(causal)
     file = tmp_path / "explorer.html"
-    file.write_text(pages.explorer_page(pages.recorded_attention(look, [2, 3, 4], (Grid(), Dense()))))
+    file.write_text(pages.explorer_page(pages.recorded_attention(look, patterns=(Grid(), Dense()))))
     context = browser.new_context(offline=True, viewport={"width": width, "height": 900}, color_scheme=scheme)
     page, errors, outside = context.new_page(), [], []
     page.on("pageerror", lambda error: errors.append(str(error)))
@@ -109,14 +115,24 @@ def test_the_page_works_offline_in_a_browser(browser, tmp_path, width, scheme): 
     assert_array_equal(message["reached"], routes.arrival(layers, (2, 6, 0), (4, 7, 9)).ravel())
     assert message["cost"] == sum(layer.pairs((4, 7, 9)) for layer in layers)
     attention = page.locator('[data-explorer="attention"]')
-    attention.locator('select[name="layer"]').select_option("1")
-    attention.locator('select[name="pattern"]').select_option("2")
+    for name, value in (("layer", "1"), ("head", head), ("pattern", "2"), ("object", "2")):
+        attention.locator(f'select[name="{name}"]').select_option(value=value)
     click("attention", 1, 4, 6, (5, 7))  # of the buffer of frames 3 to 5: frame 4
-    message = state("attention")
-    lookup = look.look(3, 1, None, (4, 6), Dense())
-    assert message["cell"] == [4, 6] and message["query"] == 1
-    assert np.abs(np.array(message["weights"]) - lookup.weights.ravel()).max() < lookup.weights.max() / 200
-    np.testing.assert_allclose(message["affinity"], lookup.affinity, rtol=1e-3)
+    seen, chosen = state("attention"), None if head == "-1" else int(head)
+    assert seen["cell"] == [4, 6] and seen["query"] == 3
+    for index, pattern in enumerate((None, Grid(), Dense())):
+        lookup = look.look(3, 1, chosen, (4, 6), pattern)
+        np.testing.assert_allclose(seen["affinities"][index], lookup.affinity, rtol=1e-6)
+    np.testing.assert_allclose(seen["weights"], lookup.weights.ravel(), rtol=1e-6, atol=1e-12)
+    expected = look.routes(3, (4, 6), chosen, 2, 3, Dense())
+    assert [tuple(map(tuple, stops)) for _, stops in seen["routes"]] == [cells for _, cells in expected]
+    np.testing.assert_allclose([weight for weight, _ in seen["routes"]], [weight for weight, _ in expected])
+    assert attention.locator("li").count() == 3
+    assert "frame 4, row 5, column 7" in attention.locator("li").first.inner_text()
+    attention.locator('select[name="pattern"]').select_option(value="0")
+    expected = look.routes(3, (4, 6), chosen, 2, 3)
+    again = state("attention")["routes"]
+    assert [tuple(map(tuple, stops)) for _, stops in again] == [cells for _, cells in expected]
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert not errors and outside == [file.as_uri()]
     context.close()

@@ -183,42 +183,132 @@ function bytes(text) {
   return Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
 }
 
-// Recorded attention of a trained network (`recorded_attention` in Python): per query frame, layer, head and pattern the
-// weights of every query of a coarse grid over its buffer, quantized to 8 bits by the square root of their share of the
-// largest.
+// Recorded attention of a trained network (`recorded_attention` in Python): what each layer's cells ask with and answer
+// with, frame by frame, from which weights (Eq. 6), affinity (Eq. 4) and routes follow here for every pattern and head.
+export class Recorded {
+  constructor(record) {
+    this.record = record;
+    this.cells = record.cells[0] * record.cells[1];
+    this.decoded = new Map();
+  }
+
+  // What all heads of all cells of a frame ask or answer with: (head, cell, number).
+  stored(index) {
+    if (!this.decoded.has(index)) this.decoded.set(index, new Float32Array(bytes(this.record.stored[index]).buffer));
+    return this.decoded.get(index);
+  }
+
+  // Whether the key at a place of the buffer is connected to a query: by one of the pattern's products of three
+  // relations, along time, rows and columns.
+  connected(pattern, length, layer, [t, y, x]) {
+    const products = this.record.relations[length][pattern === 0 ? `own ${layer}` : pattern], [height, width] = this.record.cells;
+    const rows = products.map(([time, tall, wide]) => [time.slice(t * length), tall.slice(y * height), wide.slice(x * width)]);
+    return (slot, row, column) => rows.some(([time, tall, wide]) => time[slot] === "1" && tall[row] === "1" && wide[column] === "1");
+  }
+
+  // Weights over the buffer and affinity to each object of the cell (slot, y, x); `head` -1 is the mean over all heads.
+  look(query, layer, pattern, head, place) {
+    const { times, layers, owners } = this.record.queries[query], { heads, scale, kind } = this.record, length = times.length;
+    const part = layers[layer], [height, width] = this.record.cells, number = place[1] * width + place[2];
+    const asks = this.stored(part.query[place[0] - (length - part.query.length)]), dim = asks.length / heads / this.cells;
+    const weights = new Float64Array(length * this.cells), affinity = new Float64Array(this.record.objects.length);
+    const chosen = head < 0 ? Array.from({ length: heads }, (_, h) => h) : [head], keys = part.key.map((index) => this.stored(index));
+    const related = this.connected(pattern, length, layer, place), linked = [];
+    for (let slot = 0, key = 0; slot < length; slot++) for (let y = 0; y < height; y++) for (let x = 0; x < width; x++, key++)
+      if (related(slot, y, x)) linked.push(key);
+    for (const h of chosen) {
+      const q = asks.subarray((h * this.cells + number) * dim, (h * this.cells + number + 1) * dim);
+      const scores = linked.map((key) => {
+        const k = keys[Math.floor(key / this.cells)], from = (h * this.cells + (key % this.cells)) * dim;
+        let dot = 0, apart = 0, own = 0, other = 0;
+        for (let c = 0; c < dim; c++) {
+          dot += q[c] * k[from + c];
+          apart += (q[c] - k[from + c]) ** 2;
+          own += q[c] ** 2;
+          other += k[from + c] ** 2;
+        }
+        return { key, score: dot * scale, near: { distance: 2 / (1 + Math.exp(apart)), dot: dot * scale,
+          cosine: dot / Math.max(Math.sqrt(own), 1e-30) / Math.max(Math.sqrt(other), 1e-30) }[kind] };
+      });
+      const most = Math.max(...scores.map(({ score }) => score));
+      const sum = scores.reduce((total, { score }) => total + Math.exp(score - most), 0), best = affinity.map(() => 0);
+      for (const { key, score, near } of scores) {
+        const weight = Math.exp(score - most) / sum, slot = Math.floor(key / this.cells);
+        weights[key] += weight / chosen.length;
+        const owner = owners.length && slot < place[0] ? owners[key] : -1;
+        if (owner >= 0) best[owner] = Math.max(best[owner], near ?? weight);
+      }
+      best.forEach((value, object) => { affinity[object] += value / chosen.length; });
+    }
+    return { weights, affinity: Array.from(affinity) };
+  }
+
+  // The strongest routes from a cell of a query's frame through all layers, the last first, to an object in the oldest
+  // frame of the buffer: [weight, [[frame, y, x], ...]]. A route never grows heavier, so lighter ones are not followed.
+  routes(query, cell, head, object, pattern, count) {
+    const { queries, layers, causal } = this.record, [, width] = this.record.cells, current = queries[query];
+    const oldest = current.times[0], strongest = [], memory = new Map();
+    const owned = (y, x) => current.owners.length > 0 && current.times.length > 1 && current.owners[y * width + x] === object;
+    const steps = (hop, [frame, y, x]) => {
+      const key = [hop, frame, y, x].join();
+      if (memory.has(key)) return memory.get(key);
+      const asking = causal ? queries.findIndex((other) => other.frame === frame) : query, { times } = queries[asking];
+      const { weights } = this.look(asking, layers.length - 1 - hop, pattern, head, [times.indexOf(frame), y, x]), next = [];
+      weights.forEach((weight, at) => {
+        const inside = at % this.cells, place = [times[Math.floor(at / this.cells)], Math.floor(inside / width), inside % width];
+        const allowed = hop === layers.length - 1 ? place[0] === oldest && owned(place[1], place[2]) : place[0] >= oldest;
+        if (allowed && weight > 0) next.push([weight, place]);
+      });
+      next.sort((a, b) => b[0] - a[0]);
+      memory.set(key, next);
+      return next;
+    };
+    const follow = (weight, stops) => {
+      const hop = stops.length - 1;
+      if (hop === layers.length) {
+        strongest.push([weight, stops]);
+        strongest.sort((a, b) => b[0] - a[0]);
+        strongest.length = Math.min(strongest.length, count);
+        return;
+      }
+      for (const [share, place] of steps(hop, stops[hop])) {
+        if (strongest.length === count && weight * share <= strongest[count - 1][0]) break;
+        follow(weight * share, [...stops, place]);
+      }
+    };
+    follow(1, [[current.frame, ...cell]]);
+    return strongest;
+  }
+}
+
+const ROUTES = ["#d55e00", "#0072b2", "#009e73"];
+
 export function mountAttention(el, record) {
-  const names = record.queries.map((query, index) => [String(index), `frame ${query.frame + 1}`]);
+  const recorded = new Recorded(record), [height, width] = record.cells;
+  const choices = (names) => names.map((name, index) => [String(index), name]);
   const panel = controls({
-    query: { value: String(record.start.query), label: "frame", options: names },
-    layer: { value: "0", options: record.layers.map((name, index) => [String(index), `${index + 1}: ${name}`]) },
-    pattern: { value: "0", options: record.patterns.map((name, index) => [String(index), name]) },
+    query: { value: String(record.start.query), label: "frame", options: choices(record.queries.map(({ frame }) => `frame ${frame + 1}`)) },
+    layer: { value: "0", options: choices(record.layers.map((name, index) => `${index + 1}: ${name}`)) },
+    head: { value: "-1", options: [["-1", "all (mean)"], ...Array.from({ length: record.heads }, (_, head) => [String(head), String(head + 1)])] },
+    pattern: { value: "0", options: choices(record.patterns) },
+    object: { value: String(Math.min(1, record.objects.length - 1)), label: "routes to", options: choices(record.objects) },
   }, show);
-  const said = element("p", { className: "sst-said" }), place = element("div");
-  said.setAttribute("aria-live", "polite");
-  const [height, width] = record.cells, decoded = new Map();
+  const summary = element("p", { className: "sst-said" }), place = element("div"), beside = element("div", { className: "sst-beside" });
+  summary.setAttribute("aria-live", "polite");
   const pictures = record.frames.map((source) => Object.assign(new Image(), { src: source }));
   let cell = record.start.cell;
-  function data(query, layer, pattern) {
-    const key = [query, layer, pattern].join();
-    if (!decoded.has(key)) {
-      const part = record.queries[query].layers[layer][pattern];
-      decoded.set(key, { weights: bytes(part.weights), largest: part.largest, affinity: part.affinity });
-    }
-    return decoded.get(key);
-  }
+  const spot = ([frame, y, x]) => `frame ${frame + 1}, row ${y + 1}, column ${x + 1}`;
   function show() {
-    const { query, layer, pattern } = Object.fromEntries(
+    const { query, layer, head, pattern, object } = Object.fromEntries(
       Object.entries(panel.values()).map(([name, value]) => [name, Number(value)]));
-    const asked = record.queries[query], part = data(query, layer, pattern), times = asked.times;
-    const number = cell[0] * width + cell[1], keys = times.length * height * width;
-    const share = part.weights.subarray(number * keys, (number + 1) * keys);
-    const largest = part.largest[number], affinity = part.affinity[number];
-    const weight = (key) => largest * (share[key] / 255) ** 2;
-    said.textContent = `Row ${cell[0] + 1}, column ${cell[1] + 1} of frame ${asked.frame + 1}, layer ${layer + 1}, `
-      + `${record.patterns[pattern]}: largest weight ${largest.toPrecision(2)}. Affinity (Eq. 4): `
-      + record.objects.map((name, index) => `${name} ${affinity[index].toFixed(2)}`).join(", ");
-    el.dataset.state = JSON.stringify({ query, layer, pattern, cell, largest, affinity,
-      weights: Array.from(share, (_, key) => weight(key)) });
+    const asking = record.queries[query], { times } = asking, at = [times.length - 1, ...cell];
+    const looks = record.patterns.map((_, index) => recorded.look(query, layer, index, head, at));
+    const { weights, affinity } = looks[pattern], largest = Math.max(...weights);
+    const routes = recorded.routes(query, cell, head, object, pattern, 3);
+    summary.textContent = `Row ${cell[0] + 1}, column ${cell[1] + 1} of frame ${asking.frame + 1}, layer ${layer + 1}, `
+      + `${head < 0 ? "mean of all heads" : `head ${head + 1}`}, ${record.patterns[pattern]}: largest weight ${largest.toPrecision(2)}`;
+    el.dataset.state = JSON.stringify({ query, layer, head, pattern, object, cell, affinity, routes, weights: Array.from(weights),
+      affinities: looks.map((look) => look.affinity) });
     place.replaceChildren(frames([times.length, height, width], (pen, slot, scale) => {
       const picture = pictures[times[slot]];
       const paint = () => {
@@ -229,27 +319,60 @@ export function mountAttention(el, record) {
         pen.fillStyle = "rgba(255,255,255,0.45)";
         pen.fillRect(0, 0, width * scale, height * scale);
         for (let y = 0; y < height; y++) for (let x = 0; x < width; x++) {
-          const heat = share[(slot * height + y) * width + x] / 255;
+          const heat = Math.sqrt(weights[(slot * height + y) * width + x] / largest);
           if (heat === 0) continue;
           pen.fillStyle = `hsla(${55 - 55 * heat}, 95%, ${62 - 30 * heat}%, ${0.25 + 0.7 * heat})`;
           pen.fillRect(x * scale, y * scale, scale, scale);
         }
-        if (times[slot] === asked.frame) {
-          for (const [color, thickness] of [["#ffffff", 6], ["#d55e00", 3]]) {
-            pen.strokeStyle = color;
-            pen.lineWidth = thickness;
-            pen.strokeRect(cell[1] * scale, cell[0] * scale, scale, scale);
-          }
-        }
+        if (times[slot] === asking.frame) outline(pen, cell, scale);
+        [...routes].reverse().forEach(([, stops], index) => stops.forEach(([frame, y, x], hop) => {
+          if (hop && frame === times[slot]) dot(pen, [y, x], scale, ROUTES[routes.length - 1 - index], hop);
+        }));
       };
       if (picture.complete && picture.naturalWidth) paint(); else picture.addEventListener("load", paint, { once: true });
     }, ([slot, y, x]) => {
       const clicked = record.queries.findIndex((other) => other.frame === times[slot]);
       if (clicked >= 0) { cell = [y, x]; panel.set("query", String(clicked)); show(); }
-    }, times.map((time) => `frame ${time + 1}${time === asked.frame ? " (asks)" : ""}`)));
+    }, times.map((time) => `frame ${time + 1}${time === asking.frame ? " (asks)" : ""}`)));
+    const row = (tag, words) => element("tr", {}, words.map((word) => element(tag, { textContent: word })));
+    const table = element("table", {}, [element("caption", { textContent: "Affinity (Eq. 4) under each pattern" }), row("th", ["", ...record.objects]),
+      ...looks.map((look, index) => row("td", [record.patterns[index], ...look.affinity.map((value) => value.toFixed(2))]))]);
+    table.rows[pattern + 1].className = "sst-chosen";
+    const list = element("ol", {}, routes.map(([weight, stops], index) => {
+      const entry = element("li", { textContent: `weight ${weight.toPrecision(2)}: ${stops.map(spot).join(" → ")}` });
+      entry.style.setProperty("--route", ROUTES[index]);
+      return entry;
+    }));
+    beside.replaceChildren(table, element("div", {}, [element("p", { textContent: routes.length
+      ? `Strongest routes over ${record.layers.length} hops to ${record.objects[object]} in frame ${times[0] + 1}, of this pattern and head`
+      : `No route leads to ${record.objects[object]} in frame ${times[0] + 1}` }), list]));
   }
   el.classList.add("sst-explorer");
-  el.replaceChildren(panel.row, said, place, element("p", { className: "sst-note",
-    textContent: "Orange frame: the query; click any cell of a frame that asks. Darkest: the query's largest weight." }));
+  el.replaceChildren(panel.row, summary, place, beside, element("p", { className: "sst-note",
+    textContent: "Orange frame: the query; click any cell to make it the query. Darkest: the query's largest weight. "
+      + "Dots: the stops of the strongest routes, by their hop, in the colors of the list." }));
   show();
+}
+
+function outline(pen, [y, x], scale) {
+  for (const [color, thickness] of [["#ffffff", 6], ["#d55e00", 3]]) {
+    pen.strokeStyle = color;
+    pen.lineWidth = thickness;
+    pen.strokeRect(x * scale, y * scale, scale, scale);
+  }
+}
+
+function dot(pen, [y, x], scale, color, hop) {
+  pen.beginPath();
+  pen.arc((x + 0.5) * scale, (y + 0.5) * scale, Math.max(7, 0.42 * scale), 0, 2 * Math.PI);
+  pen.fillStyle = color;
+  pen.fill();
+  pen.strokeStyle = "#ffffff";
+  pen.lineWidth = 2;
+  pen.stroke();
+  pen.fillStyle = "#ffffff";
+  pen.font = "bold 11px sans-serif";
+  pen.textAlign = "center";
+  pen.textBaseline = "middle";
+  pen.fillText(hop, (x + 0.5) * scale, (y + 0.5) * scale + 0.5);
 }

@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+from torch import Tensor
 from tqdm import tqdm
 
 from sstlib import weights
-from sstlib.connectivity import Connectivity, Dense, Grid, Strided
+from sstlib.connectivity import Connectivity, Dense, Grid, Local, Strided, products
 from sstlib.explorers.looking import Watched
 from sstlib.shapes import UInt8
 from sstlib.synthetic import random_spec, render
@@ -22,7 +23,7 @@ from sstlib.video import ArraySequence
 
 FOLDER = Path(__file__).parent
 RECORDED = "sst-small"  # the release that is recorded
-OTHERS = (Grid(), Strided(3), Dense())  # beside each layer's own pattern
+OTHERS = (Grid(), Local(2), Strided(3), Dense())  # beside each layer's own pattern
 HEADER = """<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -43,52 +44,58 @@ to a few: along the three axis lines (<em>grid</em>), in a window (<em>local</em
 """
 ATTENTION_TEXT = """<h2>Where does a trained network look?</h2>
 <p>Recorded from the released network <code>{name}</code> on a generated clip: for a cell of one frame, the weight of
-every cell of its buffer, the mean over heads. The first pattern is the layer's own; the others show where the same
-queries and keys would look under them. Affinity (Eq. 4) is each object's best connected cell of earlier frames.</p>
+every cell of its buffer, in one head or on average over all. The first pattern is the layer's own; the others show
+where the same queries and keys would look under them. Affinity (Eq. 4) is each object's best connected cell of earlier
+frames. A route leads from the query through a cell of each layer to the object in the oldest frame; its weight is the
+product of the weights that it passes.</p>
 """
 
 
-def recorded_attention(watched: Watched, queries: Sequence[int],
+def recorded_attention(watched: Watched, queries: Sequence[int] | None = None,
                        patterns: Sequence[Connectivity] = OTHERS) -> dict[str, Any]:
-    """What every cell of some frames looks up in each layer, the mean over its heads, for `mountAttention` of
-    explore.js.
+    """What every cell of every layer asks and answers with, frame by frame, and who is connected to whom, for
+    `mountAttention` of explore.js, which makes weights, affinity and routes of it for every head and pattern.
 
-    A weight is kept as the root of its share of the query's largest, in 8 bits, and never as 0 where cells are
-    connected: it is off by less than 1/255 of the largest. Objects are the background and those of the first mask.
+    What is equal is held once, as keys of past frames are in a causal network. Objects are the background and those of
+    the first mask.
 
     Args:
-        watched: a small clip: its record grows with the square of its cells.
-        queries: frames that ask, counted from 0.
+        watched: a small clip.
+        queries: frames that ask, counted from 0; None: all, as routes of a causal network need them.
         patterns: beside the layer's own.
     """
-    (height, width), layers = watched.inputs(0)[0].size[1:], watched.network.layers
-    recorded = []
-    for frame in tqdm(queries, desc="attention recorded", unit="frame", ascii=True, leave=False):
-        parts = [[_recorded(watched, frame, layer, other) for other in (None, *patterns)]
-                 for layer in range(len(layers))]
-        recorded.append({"frame": frame, "times": list(watched.inputs(frame)[0].times), "layers": parts})
-    middle = np.argwhere(watched.owners(queries[-1])[-2] == 1)
+    (height, width), first = watched.inputs(0)[0].size[1:], watched.inputs(0)[0]
+    stored: dict[bytes, int] = {}
+
+    def index_of(cells: Tensor) -> int:
+        return stored.setdefault(cells.contiguous().float().numpy().astype("<f4").tobytes(), len(stored))
+
+    frames, relations = [], {}
+    for frame in tqdm(range(len(watched.frames)) if queries is None else queries, desc="attention recorded",
+                      unit="frame", ascii=True, leave=False):
+        layers = watched.inputs(frame)
+        parts = [{"query": [index_of(one.flatten(1, 2)) for one in layer.query.unbind(1)],
+                  "key": [index_of(one.flatten(1, 2)) for one in layer.key.unbind(1)]} for layer in layers]
+        owners = watched.owners(frame).ravel().tolist() if layers[0].labels is not None else []
+        frames.append({"frame": frame, "times": list(layers[0].times), "layers": parts, "owners": owners})
+        own = {f"own {number}": layer.connectivity for number, layer in enumerate(layers)}
+        named = own | dict(enumerate(patterns, 1))
+        relations[len(layers[0].times)] = {name: _relations(pattern, layers[0].size) for name, pattern in named.items()}
+    middle = np.argwhere(watched.owners(frames[-1]["frame"])[-2:][0] == 1)
     start = middle[len(middle) // 2].tolist() if len(middle) else [height // 2, width // 2]
-    return {"cells": [height, width], "frames": [_data_url(frame) for frame in watched.frames], "queries": recorded,
-            "layers": [layer.connectivity.name for layer in layers],
+    return {"cells": [height, width], "frames": [_data_url(frame) for frame in watched.frames], "queries": frames,
+            "stored": [base64.b64encode(content).decode() for content in stored], "relations": relations,
+            "heads": len(first.query), "scale": first.scale, "kind": first.kind,
+            "causal": watched.network.config.causal,
+            "layers": [layer.connectivity.name for layer in watched.network.layers],
             "patterns": ["the layer's own", *(pattern.name for pattern in patterns)],
             "objects": ["background", *(f"object {number}" for number in watched.ids if number)],
-            "start": {"query": len(queries) - 1, "cell": start}}
+            "start": {"query": len(frames) - 1, "cell": start}}
 
 
-def _recorded(watched: Watched, frame: int, layer: int, pattern: Connectivity | None) -> dict[str, Any]:
-    cells = np.ndindex(*watched.inputs(frame)[layer].size[1:])
-    lookups = [watched.look(frame, layer, None, cell, pattern) for cell in cells]
-    weights = np.stack([lookup.weights.ravel() for lookup in lookups])
-    largest = weights.max(1)
-    levels = np.round(255 * np.sqrt(weights / largest[:, None])).astype(np.uint8)
-    levels[(weights > 0) & (levels == 0)] = 1
-    return {"weights": base64.b64encode(levels.tobytes()).decode(), "largest": _rounded(largest),
-            "affinity": [_rounded(lookup.affinity) or [0.0] * len(watched.ids) for lookup in lookups]}
-
-
-def _rounded(values: np.ndarray) -> list[float]:
-    return [float(f"{value:.4g}") for value in values]
+def _relations(pattern: Connectivity, size: tuple[int, int, int]) -> list[list[str]]:
+    """A pattern's products of relations along time, rows and columns, query by query, as 0 and 1."""
+    return [["".join(map(str, axis.astype(int).ravel())) for axis in product] for product in products(pattern, size)]
 
 
 def _data_url(frame: UInt8[np.ndarray, "height width 3"]) -> str:
@@ -104,7 +111,7 @@ def released_record() -> dict[str, Any] | None:
     spec = random_spec("easy", 9, frames=7, height=72, width=128, objects=2, distractors=0, size=30, speed=3.0)
     clip = render(spec, 9)
     sequence = ArraySequence(clip.frames, clip.labels, "generated clip")
-    return recorded_attention(Watched(weights.load(RECORDED), sequence), range(3, 7))
+    return recorded_attention(Watched(weights.load(RECORDED), sequence))
 
 
 def mounted(record: dict[str, Any] | None) -> str:
