@@ -115,8 +115,8 @@ def test_the_page_works_offline_in_a_browser(browser, tmp_path, width, scheme, h
     assert_array_equal(message["reached"], routes.arrival(layers, (2, 6, 0), (4, 7, 9)).ravel())
     assert message["cost"] == sum(layer.pairs((4, 7, 9)) for layer in layers)
     attention = page.locator('[data-explorer="attention"]')
-    for name, value in (("layer", "1"), ("head", head), ("pattern", "2"), ("object", "2")):
-        attention.locator(f'select[name="{name}"]').select_option(value=value)
+    for name, place in (("layer", 1), ("head", int(head) + 1), ("pattern", 2), ("object", 2)):
+        attention.locator(f'select[name="{name}"]').select_option(index=place)
     click("attention", 1, 4, 6, (5, 7))  # of the buffer of frames 3 to 5: frame 4
     seen, chosen = state("attention"), None if head == "-1" else int(head)
     assert seen["cell"] == [4, 6] and seen["query"] == 3
@@ -129,7 +129,7 @@ def test_the_page_works_offline_in_a_browser(browser, tmp_path, width, scheme, h
     np.testing.assert_allclose([weight for weight, _ in seen["routes"]], [weight for weight, _ in expected])
     assert attention.locator("li").count() == 3
     assert "frame 4, row 5, column 7" in attention.locator("li").first.inner_text()
-    attention.locator('select[name="pattern"]').select_option(value="0")
+    attention.locator('select[name="pattern"]').select_option(index=0)
     expected = look.routes(3, (4, 6), chosen, 2, 3)
     again = state("attention")["routes"]
     assert [tuple(map(tuple, stops)) for _, stops in again] == [cells for _, cells in expected]
