@@ -186,3 +186,12 @@ def test_reproduction_of_what_is_all_recorded_reuses_it_and_writes_tables_and_re
     assert f"short ({len(list(runs.rglob('*.json')))} runs)  reused" in message
     page = (tmp_path / "report" / "index.html").read_text()
     assert (tmp_path / "tables" / "encoding.csv").is_file() and "not run yet" in page  # short runs are in no table
+
+
+def test_options_of_a_long_command_stand_in_groups():
+    """Two dozen options in one list are found by nobody; each group holds what is set together."""
+    subparsers = next(action for action in cli.build_parser()._actions if action.choices)
+    for name, parser in subparsers.choices.items():
+        options = [action for group in parser._action_groups if group.title == "options"
+                   for action in group._group_actions]
+        assert len(options) <= 16, f"{name} has {len(options)} options in one list"

@@ -98,6 +98,8 @@ BAD = {  # what is asked, and words of the error
     "a click of both": (lambda: prompts.mask_from_points(FRAME, [(16, 20)], [(16, 20)]), "on the object and beside"),
     "a line": (lambda: prompts.mask_from_polygon((9, 9), [(1, 1), (2, 2)]), "polygon of 2 points"),
     "a corner outside": (lambda: prompts.mask_from_polygon((9, 9), [(1, 1), (2, 2), (10, 3)]), "10,3 is not in"),
+    "one corner thrice": (lambda: prompts.mask_from_polygon((9, 9), [(2, 2)] * 3), "lie on a line"),
+    "corners on a line": (lambda: prompts.mask_from_polygon((9, 9), [(1, 1), (5, 5), (3, 3), (2, 2)]), "lie on a line"),
     "nothing drawn": (lambda: prompts.mask_from_scribbles(FRAME, np.zeros(SIZE, np.uint8)), "nothing was drawn"),
     "another size": (lambda: prompts.mask_from_scribbles(FRAME, np.ones((3, 4), np.uint8)), "4x3.*160x120"),
     "gray": (lambda: prompts.mask_from_box(FRAME[..., 0], (1, 1, 4, 4)), "give RGB"),

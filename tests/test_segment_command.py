@@ -364,11 +364,38 @@ WRONG = {
     "no name": (["--export", ""], "there is no ''"),
     "a quality that the codec has not": (["--overlay", "--crf", "60"], "crf of h264 is 60; expected"),
     "a codec without such a quality": (["--codec", "prores"], "invalid choice: 'prores'"),
+    "a sheet among the masks": (["--sheet", "out/../out/sheet.png"], "among the masks; give another folder"),
+    "a preview among the masks": (["--preview", "out/first.png"], "among the masks; give another folder"),
+    "a preview that is no PNG": (["--preview", "first.jpg"], "first.jpg: a preview is written as .png"),
+    "a preview without a kind": (["--preview", "first"], "first: a preview is written as .png"),
+    "less than no size": (["--longest", "-5"], "--longest: it is -5; expected a whole number"),
     "a sheet that is no picture": (["--sheet", "sheet.gif"], "sheet.gif: a sheet is written as .png, .jpg"),
     "a folder in the way": (["--export", "coco"], "coco.json is a folder"),
     "a file in the way": (["--export", "yolo"], "yolo is a file"),
     "a link in the way": (["--export", "soft", "--overwrite"], "soft is a link"),
 }
+
+
+MANY = {  # videos, a mask, and words of the error
+    "no mask": (["a.mp4", "b.mp4"], None, "no mask: for several videos, --mask is a folder"),
+    "one mask for all": (["?.mp4"], "mask.png", "mask.png: for several videos, --mask is a folder"),
+    "a stream among files": (["a.mp4", "-"], "masks", "- is a stream, which goes alone; there are 2"),
+    "two cameras": (["camera:0", "camera:1"], "masks", "camera:0 is a stream, which goes alone"),
+    "a camera by name": (["camera:front"], "mask.png", "'camera:front' is no video; .* camera:NUMBER"),
+    "a camera without a number": (["camera:"], "mask.png", "'camera:' is no video"),
+    "no name": ([""], "mask.png", "'' is no video"),
+    "one of two without a name": (["a.mp4", ""], "masks", "'' is no video"),
+}
+
+
+@pytest.mark.parametrize("videos, mask, words", MANY.values(), ids=MANY)
+def test_videos_that_cannot_be_meant_are_refused_once(folder, network, capsys, videos, mask, words):
+    for name in ("a", "b"):
+        write_video(f"{name}.mp4", FRAMES)
+    os.mkdir("masks")
+    status = main(["segment", *videos, *(["--mask", mask] if mask else []), "--out", "out", "--weights", str(network)])
+    error = capsys.readouterr().err
+    assert status == 2 and re.search(words, error) and error.count("\n") == 1 and not (folder / "out").exists()
 
 
 @pytest.mark.parametrize("options, message", WRONG.values(), ids=WRONG)
@@ -451,6 +478,9 @@ def test_some_frames_keep_their_names_and_numbers(folder, sst):
     (["--start", 5], "no frame is left"), (["--stop", 6], "has 5 frames, 0..4"),
     (["--start", 3, "--stop", 3], "no frame"),
     (["--start", 2, "--at", 1], "of which this one is not segmented"), (["--box", "1,2,3,4"], "not by both"),
+    (["--corrections", "mask.png"], "mask.png: no such folder of corrections"),
+    (["--corrections", "."], "frames has no frame 'mask'"),
+    (["--corrections", "frames/../frames"], "is the video itself"),
     (["--watch"], "--corrections"), (["--corrections", "nowhere"], "no such folder of corrections"),
 ])
 def test_ranges_and_options_that_cannot_be_are_refused(folder, sst, more, words):

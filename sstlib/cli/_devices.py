@@ -7,15 +7,19 @@ from sstlib.cli import _arguments
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Options of device and precision."""
-    parser.add_argument("--device", metavar="D",
-                        help="cpu, cuda, cuda:NUMBER, mps, or auto: cuda where there is one, else mps, else cpu "
-                             "(default: cuda where there is one, else cpu; mps was never tried on such a machine)")
-    parser.add_argument("--precision", choices=["auto", "float32", "bfloat16", "float16"], default="float32",
-                        help="of the steps (default float32); float16 on cuda and mps only (never tried there); auto "
-                             "measures some steps on the first frame and takes bfloat16 where it is 1.2 times as fast. "
-                             "On 15 generated clips of 20 frames sst-small gave 0.06 in 1,000 labels another value in "
-                             "bfloat16 on cpu (median), and 3.1 in the worst, where both had lost an object")
+    """Options of device, threads and precision."""
+    group = parser.add_argument_group("device")
+    group.add_argument("--device", metavar="D",
+                       help="cpu, cuda, cuda:NUMBER, mps, or auto: cuda where there is one, else mps, else cpu "
+                            "(default: cuda where there is one, else cpu; mps was never tried on such a machine)")
+    group.add_argument("--threads", type=_arguments.threads, metavar="N",
+                       help="take at most so many threads (default: all cores), and one while other programs use the "
+                            "cores; results are equal to the bit with 1 only")
+    group.add_argument("--precision", choices=["auto", "float32", "bfloat16", "float16"], default="float32",
+                       help="of the steps (default float32); float16 on cuda and mps only (never tried there); auto "
+                            "measures some steps on the first frame and takes bfloat16 where it is 1.2 times as fast. "
+                            "On 15 generated clips of 20 frames sst-small gave 0.06 in 1,000 labels another value in "
+                            "bfloat16 on cpu (median), and 3.1 in the worst, where both had lost an object")
 
 
 def usable(arguments: argparse.Namespace) -> str:

@@ -16,17 +16,20 @@ LISTED = 6  # masks that are named one by one
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Options of the masks that are given."""
-    parser.add_argument("--mask", metavar="FILE",
-                        help="palette or gray PNG with an id for each object, white on black, or a color for each "
-                             "object on black; or a folder of such, named as their frames, when several frames are "
-                             "given; or a file of COCO (.json, polygons or run lengths), LabelMe (.json, or a folder "
-                             "of them) or CVAT (.xml, of images or of a video), with the names of its objects")
-    parser.add_argument("--threshold", type=_arguments.whole(1, 255), metavar="LEVEL",
-                        help="read masks with soft edges, too: levels from this one (1..255) on are the one object")
-    parser.add_argument("--at", type=int, metavar="FRAME",
-                        help="number of the frame that the mask, or the prompts, belong to (default: the first that is "
-                             "segmented); earlier frames are segmented backward from it")
+    """Options of the masks that are given, and of the prompts in their place."""
+    group = parser.add_argument_group("masks and prompts", "what is followed: by --mask, or by prompts in its place")
+    group.add_argument("--mask", metavar="FILE",
+                       help="palette or gray PNG with an id for each object, white on black, or a color for each "
+                            "object on black; or a folder of such, named as their frames, when several frames are "
+                            "given; or a file of COCO (.json, polygons or run lengths), LabelMe (.json, or a folder of "
+                            "them) or CVAT (.xml, of images or of a video), with the names of its objects")
+    _prompts.configure(group)
+    group.add_argument("--at", type=int, metavar="FRAME",
+                       help="number of the frame that the mask, or the prompts, belong to (default: the first that is "
+                            "segmented); earlier frames are segmented backward from it")
+    group.add_argument("--threshold", type=_arguments.whole(1, 255), metavar="LEVEL",
+                       help="read masks with soft edges, too: levels from this one (1..255) on are the one object")
+    _absent.configure(group)
 
 
 def named_files(arguments: argparse.Namespace, sequence: Sequence, frames: Sequence) -> dict[int, Path]:

@@ -33,25 +33,32 @@ SINGLE = ("sheet", "confidence", "preview")  # options that name one file each
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Options of the outputs."""
-    parser.add_argument("--out", type=Path, metavar="DIR",
-                        help="folder for FRAME.png, palette PNGs of ids, written as they come")
-    parser.add_argument("--overwrite", action="store_true",
-                        help="replace what an earlier run left in the folder, and remove its other masks and exports")
-    parser.add_argument("--export", type=exports, action="extend", default=[], metavar="NAME[,NAME...]",
-                        help="also write into the folder, when all masks are there: "
-                        + "; ".join(f"{name}: {about}" for name, about in EXPORTS.items())
-                        + ". An object's class is its name without a number at its end. "
-                        "For example: --export coco,boxes, or --export webm --export overlay --codec hevc --crf 24")
-    parser.add_argument("--overlay", action="append_const", const="overlay", dest="export",
-                        help="the same as --export overlay")
-    parser.add_argument("--codec", choices=CODECS, default="h264",
-                        help="of overlay and green: h264 (the default) and hevc in .mp4, vp9 in .webm")
-    parser.add_argument("--crf", type=_arguments.whole(0, 63), metavar="N",
-                        help="quality of overlay and green, 0 the best: up to 51 (h264, default 18; hevc, default 20) "
-                        "or 63 (vp9, default 24)")
-    parser.add_argument("--sheet", type=_arguments.new_file, metavar="FILE.png",
-                        help="also write a contact sheet, PNG or JPEG: two dozen frames side by side, objects outlined "
-                        "and named")
+    group = parser.add_argument_group("outputs", "what is written, beside a palette PNG of ids for each frame")
+    group.add_argument("--out", type=Path, metavar="DIR", help="folder for FRAME.png, written as they come")
+    group.add_argument("--overwrite", action="store_true",
+                       help="replace what an earlier run left in the folder, and remove its other masks and exports")
+    group.add_argument("--export", type=exports, action="extend", default=[], metavar="NAME[,NAME...]",
+                       help="also write into the folder, when all masks are there, what is listed below, such as "
+                            "--export coco,boxes, or --export webm --export overlay --codec hevc --crf 24")
+    group.add_argument("--overlay", action="append_const", const="overlay", dest="export",
+                       help="the same as --export overlay")
+    group.add_argument("--codec", choices=CODECS, default="h264",
+                       help="of overlay and green: h264 (the default) and hevc in .mp4, vp9 in .webm")
+    group.add_argument("--crf", type=_arguments.whole(0, 63), metavar="N",
+                       help="quality of overlay and green, 0 the best: up to 51 (h264, default 18; hevc, default 20) "
+                            "or 63 (vp9, default 24)")
+    group.add_argument("--sheet", type=_arguments.new_file, metavar="FILE.png",
+                       help="also write a contact sheet, PNG or JPEG: two dozen frames side by side, objects outlined "
+                            "and named")
+    group.add_argument("--confidence", type=_arguments.new_file, metavar="FILE.csv",
+                       help="also write a row for each object and frame: probability that it is in sight, doubt (that "
+                            "its mask is wrong), confidence, area in pixels")
+
+
+def listed() -> str:
+    """What --export takes, a line each."""
+    return "\n".join(["exports (an object's class is its name without a number at its end):"]
+                     + [f"  {name:8} {about}" for name, about in EXPORTS.items()])
 
 
 def exports(text: str) -> list[str]:
@@ -115,6 +122,11 @@ def _single(arguments: argparse.Namespace, inputs: Iterable[Path | str | None]) 
     refuse_inputs(files, inputs)
     if arguments.sheet:
         Sheet.check(arguments.sheet)
+    if arguments.preview and arguments.preview.suffix.lower() != ".png":
+        raise ValueError(f"{arguments.preview}: a preview is written as .png; name it so")
+    for option in ("--sheet", "--preview"):
+        if arguments.out and files[option] and files[option].resolve().parent == arguments.out.resolve():
+            raise ValueError(f"{option} would put {files[option]} among the masks; give another folder")
     for option, path in files.items():
         if path and path.exists() and not (arguments.overwrite or option == "--preview" and _is_preview(path)):
             raise ValueError(f"{option} would replace {path}; give another name, or --overwrite")

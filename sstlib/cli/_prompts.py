@@ -28,21 +28,21 @@ class Prompt(argparse.Action):
         namespace.prompts = [*(getattr(namespace, "prompts", None) or []), prompt]
 
 
-def configure(parser: argparse.ArgumentParser) -> None:
+def configure(group: Any) -> None:
     """Options of the prompts."""
-    parser.set_defaults(prompts=[])
-    parser.add_argument("--box", action=Prompt, dest="prompt_box", metavar=NUMBERS["box"],
-                        help="in place of --mask: the object that fills this box, left, top, width and height in "
-                             "pixels, is cut out; once for each object. Names go into summaries and exports. For "
-                             "example: --box dog=40,60,200,150 --box 300,80,90,120")
-    parser.add_argument("--points", action=Prompt, dest="prompt_points", nargs="+", metavar="[NAME=]X,Y",
-                        help="likewise the object that is at these points, but not at those with a ! before them. For "
-                             "example: --points dog=120,90 150,130 '!30,40'")
-    parser.add_argument("--polygon", action=Prompt, dest="prompt_polygon", nargs="+", metavar="[NAME=]X,Y",
-                        help="likewise what this closed line goes around. Several of one name are one object; of "
-                             "objects that overlap, the later one lies on top")
-    parser.add_argument("--preview", type=_arguments.new_file, metavar="FILE.png",
-                        help="first show in a picture what masks or prompts were taken for; without --out, that is all")
+    group.set_defaults(prompts=[])
+    group.add_argument("--box", action=Prompt, dest="prompt_box", metavar=NUMBERS["box"],
+                       help="in place of --mask: the object that fills this box, left, top, width and height in "
+                            "pixels, is cut out; once for each object. Names go into summaries and exports. For "
+                            "example: --box dog=40,60,200,150 --box 300,80,90,120")
+    group.add_argument("--points", action=Prompt, dest="prompt_points", nargs="+", metavar="[NAME=]X,Y",
+                       help="likewise the object that is at these points, but not at those with a ! before them. For "
+                            "example: --points dog=120,90 150,130 '!30,40'")
+    group.add_argument("--polygon", action=Prompt, dest="prompt_polygon", nargs="+", metavar="[NAME=]X,Y",
+                       help="likewise what this closed line goes around. Several of one name are one object; of "
+                            "objects that overlap, the later one lies on top")
+    group.add_argument("--preview", type=_arguments.new_file, metavar="FILE.png",
+                       help="first show in a picture what masks or prompts were taken for; without --out, that is all")
 
 
 def read(kind: str, texts: Sequence[str]) -> tuple[str | None, list[tuple[float, ...]], list[tuple[float, ...]]]:

@@ -25,33 +25,31 @@ FREE = ("command", "confidence", "corrections", "device", "exit_doubt", "fail_fa
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Options of the run."""
-    parser.add_argument("--start", type=_arguments.whole(), default=0, metavar="FRAME",
-                        help="number of the first frame that is segmented; frames are numbered from 0, here and "
-                             "everywhere, and masks keep the names that they have in the whole video")
-    parser.add_argument("--stop", type=_arguments.whole(1), metavar="FRAME",
+    """Options of the frames and of the run."""
+    frames = parser.add_argument_group("frames", "numbered from 0, here and everywhere; masks keep the names that they "
+                                                 "have in the whole video")
+    frames.add_argument("--start", type=_arguments.whole(), default=0, metavar="FRAME",
+                        help="number of the first frame that is segmented")
+    frames.add_argument("--stop", type=_arguments.whole(1), metavar="FRAME",
                         help="number of the first frame that is not segmented any more (default: to the end)")
-    parser.add_argument("--stride", type=_arguments.whole(1), default=1, metavar="N",
+    frames.add_argument("--stride", type=_arguments.whole(1), default=1, metavar="N",
                         help="take every Nth frame from --start on (default 1)")
-    parser.add_argument("--corrections", type=Path, metavar="DIR",
-                        help="folder of masks named as their frames, which may grow meanwhile: objects in one are as "
-                             "it says from its frame on; where it comes late, the run goes back")
-    parser.add_argument("--watch", action="store_true",
-                        help="with --corrections: wait for more of them when all frames are done, until Ctrl-C")
-    parser.add_argument("--confidence", type=_arguments.new_file, metavar="FILE.csv",
-                        help="also write a row for each object and frame: probability that it is in sight, doubt (that "
-                             "its mask is wrong), confidence, area in pixels")
-    parser.add_argument("--exit-doubt", type=_arguments.number(0, 1), metavar="SHARE",
-                        help="end with exit status 3 where an object was lost or doubtful in more than this share of "
-                             "its frames (0..1); without it, 0 means done, 2 bad input, 1 a fault of this program, 130 "
-                             "interrupted")
-    parser.add_argument("--no-resume", dest="resume", action="store_false",
-                        help="start anew in a folder with --overwrite, instead of going on where a run of the same "
-                             "arguments was interrupted")
-    parser.add_argument("--fail-fast", action="store_true",
-                        help="of several videos, stop at the first that fails (default: go on; the exit status is 2)")
-    parser.add_argument("--quiet", action="store_true", help="no progress line (there is none either where standard "
-                                                             "error is no terminal), and only the last lines")
+    run = parser.add_argument_group("run", "an interrupted one goes on when the same command is given again")
+    run.add_argument("--corrections", type=Path, metavar="DIR",
+                     help="folder of masks named as their frames, which may grow meanwhile: objects in one are as it "
+                          "says from its frame on; where it comes late, the run goes back")
+    run.add_argument("--watch", action="store_true",
+                     help="with --corrections: wait for more of them when all frames are done, until Ctrl-C")
+    run.add_argument("--exit-doubt", type=_arguments.number(0, 1), metavar="SHARE",
+                     help="end with exit status 3 where an object was lost or doubtful in more than this share of its "
+                          "frames (0..1)")
+    run.add_argument("--no-resume", dest="resume", action="store_false",
+                     help="start anew in a folder with --overwrite, instead of going on where a run of the same "
+                          "arguments was interrupted")
+    run.add_argument("--fail-fast", action="store_true",
+                     help="of several videos, stop at the first that fails (default: go on; the exit status is 2)")
+    run.add_argument("--quiet", action="store_true",
+                     help="no progress line (there is none either where standard error is no terminal)")
 
 
 def segmenter_options(arguments: argparse.Namespace) -> dict[str, Any]:

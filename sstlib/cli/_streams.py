@@ -21,11 +21,12 @@ WHOLE = {"at": (None, 0), "start": (None, 0), "stride": (None, 1), "corrections"
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Options of streams."""
-    parser.add_argument("--size", type=size, metavar="WxH",
-                        help="with - as VIDEO: frames come raw, 3 bytes a pixel, as ffmpeg -f rawvideo -pix_fmt rgb24 "
-                             "writes them (default: a video that can be piped, such as Matroska, Y4M, MPEG-TS)")
-    parser.add_argument("--rate", type=_arguments.number(0, 1000, above=True), metavar="R",
-                        help="frames a second of raw frames or a camera (default: what it says, or 24)")
+    group = parser.add_argument_group("streams", "frames from standard input (-) or a camera (camera:N)")
+    group.add_argument("--size", type=size, metavar="WxH",
+                       help="with - as VIDEO: frames come raw, 3 bytes a pixel, as ffmpeg -f rawvideo -pix_fmt rgb24 "
+                            "writes them (default: a video that can be piped, such as Matroska, Y4M, MPEG-TS)")
+    group.add_argument("--rate", type=_arguments.number(0, 1000, above=True), metavar="R",
+                       help="frames a second of raw frames or a camera (default: what it says, or 24)")
 
 
 def size(text: str) -> tuple[int, int]:

@@ -35,6 +35,9 @@ def check(arguments: argparse.Namespace) -> None:
         raise ValueError("give --out DIR for the masks (or --preview FILE.png alone, to see what would be followed)")
     if arguments.watch and not arguments.corrections:
         raise ValueError("--watch waits for masks in a folder; name it by --corrections")
+    videos = {Path(video).resolve() for video in arguments.video}
+    if arguments.corrections and arguments.corrections.resolve() in videos:
+        raise ValueError(f"--corrections {arguments.corrections} is the video itself; name a folder of masks")
 
 
 def expanded(texts: Sequence[str]) -> list[str]:
@@ -42,14 +45,29 @@ def expanded(texts: Sequence[str]) -> list[str]:
 
     Raises:
         FileNotFoundError: a pattern that fits nothing.
+        ValueError: a stream among videos, a camera without its number, or no name at all.
     """
+    from sstlib.movies import is_stream
+
     videos: list[str] = []
     for text in texts:
+        if is_stream(text):
+            raise ValueError(f"{text} is a stream, which goes alone; there are {len(texts)} videos")
+        if not text or text.startswith("camera:") and not Path(text).exists():
+            raise ValueError(f"{text!r} is no video; give a file, a folder of frames, or camera:NUMBER")
         matched = sorted(glob.glob(text)) if glob.has_magic(text) and not Path(text).exists() else [text]
         if not matched:
             raise FileNotFoundError(f"{text}: no file or folder fits this pattern")
         videos += [path for path in matched if path not in videos]
     return videos
+
+
+def by_name(arguments: argparse.Namespace) -> bool:
+    """Whether a folder of masks is meant to hold one for each video, of its name: with a pattern it is, even where that
+    fits one video alone.
+    """
+    pattern = any(glob.has_magic(text) and not Path(text).exists() for text in arguments.video)
+    return pattern and bool(arguments.mask) and Path(arguments.mask).is_dir()
 
 
 def replacing(arguments: argparse.Namespace, before: Any) -> argparse.Namespace:
@@ -68,7 +86,11 @@ def one_after_another(arguments: argparse.Namespace, videos: list[str], segment:
     """
     if wrong := [name for name in SINGLE if getattr(arguments, name) not in (None, False, [])]:
         raise ValueError(f"{'--box, --points and --polygon' if wrong[0] == 'prompts' else '--' + wrong[0]} "
-                         f"go{'' if wrong[0] == 'prompts' else 'es'} with one video; there are {len(videos)}")
+                         f"go{'' if wrong[0] == 'prompts' else 'es'} with one video; there are {len(videos)}: "
+                         "segment them one by one")
+    if not (arguments.mask and Path(arguments.mask).is_dir()):
+        raise ValueError(f"{arguments.mask or 'no mask'}: for several videos, --mask is a folder that holds a mask "
+                         "NAME.png, or a folder NAME of masks, for each")
     names = [Path(video).resolve().stem for video in videos]
     if twice := [name for name in names if names.count(name) > 1]:
         raise ValueError(f"several videos are called {twice[0]}, and their masks would lie in one folder; segment them "
@@ -106,9 +128,6 @@ def mask_of(folder: Path, name: str) -> Path:
     """
     from sstlib.video import is_picture
 
-    if not folder.is_dir():
-        raise FileNotFoundError(f"{folder}: for several videos, --mask is a folder that holds a mask NAME.png, or a "
-                                "folder NAME of masks, for each")
     fitting = [path for path in sorted(folder.iterdir()) if path.name == name and path.is_dir()
                or path.stem == name and is_picture(path)]
     if not fitting:

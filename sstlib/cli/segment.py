@@ -4,7 +4,7 @@ import argparse
 import sys
 from typing import Any
 
-from sstlib.cli import _absent, _arguments, _devices, _masks, _outputs, _prompts, _runs, _streams, _videos
+from sstlib.cli import _arguments, _devices, _masks, _outputs, _prompts, _runs, _streams, _videos
 from sstlib.cli._status import DOUBTFUL
 
 HELP = "carry the mask of one frame, or of several, through a whole video"
@@ -25,37 +25,35 @@ exit status: 0 done, 1 a fault of this program, 2 bad input, 3 doubtful (--exit-
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments."""
-    parser.formatter_class, parser.epilog = argparse.RawDescriptionHelpFormatter, EXAMPLES
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = f"{_outputs.listed()}\n\n{EXAMPLES}"
+    parser.usage = "sst segment VIDEO [VIDEO ...] (--mask FILE | --box | --points | --polygon ...) --out DIR [options]"
     parser.add_argument("video", nargs="+", metavar="VIDEO",
                         help="a video file or a folder of frames; several, or a pattern in quotes, go one after "
                              "another, each into a folder of its name in --out; or - for frames from standard input, "
                              "camera:N for a camera, whose masks are written as they come (--out - writes ids to "
                              "standard output, a byte a pixel)")
     _masks.configure(parser)
-    _prompts.configure(parser)
-    _absent.configure(parser)
-    _outputs.configure(parser)
     _runs.configure(parser)
-    _streams.configure(parser)
-    parser.add_argument("--weights", default="sst-small", metavar="NAME",
-                        help="released weights by name, or a file (default sst-small)")
-    parser.add_argument("--longest", type=int, metavar="PIXELS",
-                        help="work on frames of at most this long a side, 0 for any; masks keep the full size "
-                             "(default: what the weights were trained for)")
-    parser.add_argument("--flip", action="store_true", help="average with the mirrored frame: twice the time")
-    parser.add_argument("--scales", type=_arguments.number(0, 8, above=True), nargs="+", default=[1.0], metavar="S",
-                        help="average over these sizes (default 1)")
-    parser.add_argument("--aggregation", choices=["naive", "hard", "soft"], default="naive",
-                        help="the largest probability wins and probabilities go on to later frames (naive, the "
-                             "default); the winner alone goes on (hard, as CFBI); objects compete as if independent "
-                             "(soft, as STM)")
-    parser.add_argument("--keep-reference", action="store_true", help="let every frame also attend to the given ones")
-    parser.add_argument("--history", type=_arguments.whole(1, 1000), metavar="N",
-                        help="let every frame attend to so many before it (default: as the weights were trained)")
-    parser.add_argument("--threads", type=_arguments.threads, metavar="N",
-                        help="take at most so many threads (default: all cores), and one while other programs use the "
-                             "cores; results are equal to the bit with 1 only")
+    _outputs.configure(parser)
+    network = parser.add_argument_group("network")
+    network.add_argument("--weights", default="sst-small", metavar="NAME",
+                         help="released weights by name, or a file (default sst-small)")
+    network.add_argument("--longest", type=_arguments.whole(), metavar="PIXELS",
+                         help="work on frames of at most this long a side, 0 for any; masks keep the full size "
+                              "(default: what the weights were trained for)")
+    network.add_argument("--flip", action="store_true", help="average with the mirrored frame: twice the time")
+    network.add_argument("--scales", type=_arguments.number(0, 8, above=True), nargs="+", default=[1.0], metavar="S",
+                         help="average over these sizes (default 1)")
+    network.add_argument("--aggregation", choices=["naive", "hard", "soft"], default="naive",
+                         help="the largest probability wins and probabilities go on to later frames (naive, the "
+                              "default); the winner alone goes on (hard, as CFBI); objects compete as if independent "
+                              "(soft, as STM)")
+    network.add_argument("--keep-reference", action="store_true", help="let every frame also attend to the given ones")
+    network.add_argument("--history", type=_arguments.whole(1, 1000), metavar="N",
+                         help="let every frame attend to so many before it (default: as the weights were trained)")
     _devices.configure(parser)
+    _streams.configure(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -73,7 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
     _streams.refuse_options(arguments)
     videos = _videos.expanded(arguments.video)
     with _runs.stopped_as_by_hand(), _runs.noting():
-        if len(videos) == 1:
+        if len(videos) == 1 and not _videos.by_name(arguments):
             arguments.video = videos[0]
             return segment(arguments, device).status
         return _videos.one_after_another(arguments, videos, lambda own: segment(own, device))
@@ -109,13 +107,13 @@ def prepared(arguments: argparse.Namespace, clip: Any, device: str, before: dict
     from sstlib import releases, weights
     from sstlib.sessions import Corrections, Session, precision
 
+    corrections = None
+    if arguments.corrections:
+        corrections = Corrections(arguments.corrections, clip.frames, clip.size)
     network = weights.load(arguments.weights, device)
     report_size(clip.size, network.longest, arguments.longest)
     options = _runs.segmenter_options(arguments)
     chosen = _devices.precision_of(arguments, network, device, clip, options, before)
-    corrections = None
-    if arguments.corrections:
-        corrections = Corrections(arguments.corrections, clip.frames, clip.size)
     session = Session(network, clip, options, corrections, arguments.watch, precision.within(chosen, device))
     facts = _runs.facts(arguments, clip, releases.find(arguments.weights), {"device": device, "precision": chosen})
     if before is not None:

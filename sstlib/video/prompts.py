@@ -109,7 +109,7 @@ def mask_from_polygon(size: tuple[int, int], points: Sequence[Point]) -> Bool[np
         points: three or more corners, each (x, y).
 
     Raises:
-        ValueError: fewer corners, or one outside of the frame.
+        ValueError: fewer corners, one outside of the frame, or all on a line.
     """
     height, width = size
     if len(points) < 3:
@@ -118,6 +118,9 @@ def mask_from_polygon(size: tuple[int, int], points: Sequence[Point]) -> Bool[np
     for x, y in corners:
         if not (0 <= x <= width and 0 <= y <= height):
             raise ValueError(f"the corner {x:g},{y:g} is not in the frame, which is {width}x{height} pixels")
+    (x, y), rest = corners[0], [(b[0] - corners[0][0], b[1] - corners[0][1]) for b in corners[1:]]
+    if all(ax * by == ay * bx for (ax, ay) in rest for (bx, by) in rest):
+        raise ValueError(f"the corners of the polygon at {x:g},{y:g} lie on a line, which goes around nothing")
     image = Image.new("1", (width, height))
     ImageDraw.Draw(image).polygon(corners, fill=1, outline=1)
     return np.array(image)
