@@ -95,7 +95,7 @@ def test_a_cache_that_cannot_be_written_costs_speed_alone(tmp_path, monkeypatch,
 
 
 @pytest.mark.parametrize(
-    "error, status, said",
+    "error, status, message",
     [(ValueError("a line\n  and another"), 2, "sst model: a line; and another"),
      (KeyError("J&F"), 2, "KeyError: 'J&F' "
       "(something that "
