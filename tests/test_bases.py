@@ -5,10 +5,12 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
+from safetensors import safe_open
 
 from sstlib import paths, provenance
 from sstlib.cli import main
-from sstlib.config import MODELS, RunConfig
+from sstlib.config import MODELS, DataConfig, RunConfig, TrainingConfig
 from sstlib.config.presets import PRESETS
 from sstlib.experiments import RunRecord, bases, records, trials
 from sstlib.experiments import execute as execution
@@ -156,7 +158,9 @@ class Paired:
         return self.clip.labels[t]
 
 
-def test_a_trial_scores_real_sequences_and_pairs_with_floors_beside(monkeypatch):
+@pytest.fixture
+def trial(monkeypatch):
+    """What networks are tried on, made small: one sequence, whose labels it returns, and one pair of scenes."""
     clips = {n: render(ClipSpec(frames=30, height=48, width=64, occlusion=n, size=25.0, objects=1), 3) for n in (0, 4)}
     rows = [[Paired(n, clip) for n, clip in clips.items()]]
     rng = np.random.default_rng(0)
@@ -172,13 +176,40 @@ def test_a_trial_scores_real_sequences_and_pairs_with_floors_beside(monkeypatch)
     monkeypatch.setattr(trials, "open_dataset", lambda name, split: [sequence])
     monkeypatch.setattr(trials, "_scenes", lambda: rows)
     monkeypatch.setattr(trials, "LENGTHS", (4,))
+    return truth
+
+
+def test_a_trial_scores_real_sequences_and_pairs_with_floors_beside(trial):
     config = RunConfig(MODELS["sst-tiny"])
     metrics, seconds, frames = trials.measured(build(config.model), config)
     assert seconds > 0 and frames == 19 + 2 * 29
-    copied = score_sequence(np.repeat(truth[:1], 20, 0), truth, PROTOCOLS["davis2016"], "s")
+    copied = score_sequence(np.repeat(trial[:1], 20, 0), trial, PROTOCOLS["davis2016"], "s")
     assert metrics["floors"]["first mask copied"] == pytest.approx(copied.overall()["J&F"].mean)
     assert metrics["floors"]["nothing predicted"] == 0 and 0 <= metrics["J&F"] <= 1
     assert len(metrics["tenths"]) == 10 and set(metrics["passages"]["tables"]) == {
         "predictions", "first mask copied", "nothing predicted"}
     drift = trials.tenths([np.nanmean(copied.similarity, axis=0)])
     assert drift[0] > drift[-1] and drift[0] == pytest.approx(copied.similarity[0, :2].mean())
+
+
+def test_one_row_trained_anew_by_one_command_gives_its_record_again(trial, tmp_path, monkeypatch, capsys):
+    config = RunConfig(
+        MODELS["sst-tiny"].replace(layers=("local(radius=1)",) * 2, width=16, heads=2),
+        TrainingConfig(steps=3, batch=1, warmup=1, checkpoint_every=2, own_masks_from=0.5),
+        DataConfig(height=32, width=48, frames=3, objects=1, difficulty="easy"))
+    (tmp_path / "small.json").write_text(json.dumps(config.to_dict()))
+
+    def made(folder, seed):
+        monkeypatch.setattr(paths, "RESULTS", tmp_path / folder)
+        monkeypatch.setattr(paths, "RUNS", tmp_path / folder / "runs")
+        command = ["sweep", "pilot", "--base", str(tmp_path / "small.json"), "--only", "base", "--seed", str(seed)]
+        assert main(command) == 0
+        weights = tmp_path / folder / "training" / "small" / f"base-seed{seed}" / "weights.safetensors"
+        with safe_open(weights, "pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        return records.read(records.record_path("small", "base", seed)), tensors
+
+    (first, weights), (again, same), (_, other) = made("first", 3), made("again", 3), made("first", 4)
+    assert again.metrics == first.metrics and again.config == first.config
+    assert all(torch.equal(weights[name], same[name]) for name in weights)
+    assert not all(torch.equal(weights[name], other[name]) for name in weights), "the seed decides"

@@ -1,0 +1,159 @@
+"""What carries the mask: J with one of the decoder's inputs neutral, and with true masks in memory, frame by frame.
+
+On sequences of DAVIS 2016 that are kept from training to choose by; nothing here is looked at on validation.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from sstlib.config.presets import HELD_OUT
+from sstlib.datasets import open_dataset
+from sstlib.evaluation.interventions import ENCODER, POOLED, parts, without
+from sstlib.experiments import records
+from sstlib.metrics import region_similarity
+from sstlib.model import Features, Propagator
+from sstlib.model.propagator import own_memberships
+from sstlib.shapes import Bool, Float
+from sstlib.statistics.comparison import Difference
+from sstlib.statistics.student import critical
+from sstlib.statistics.uncertainty import Interval
+from sstlib.video import Sequence
+
+EXPERIMENT = "knockouts"
+WHOLE, TRUE, COPIED = "nothing", "own masks in memory", "tracking"  # what is taken away
+LONGEST, APART, MOST = 320, 3, 20  # pixels; every third frame; predicted frames a sequence
+DATA = (f"davis2016 train, {', '.join(HELD_OUT)}; every third frame, at most {MOST} predicted, longest side "
+        f"{LONGEST}, J at that size")
+
+
+def measure(network: Propagator) -> dict[str, Any]:
+    """J of every predicted frame by sequence and by what was taken away: nothing, each input of the decoder, own masks
+    in memory (true ones instead), and all tracking (the first mask copied).
+
+    Raises:
+        FileNotFoundError: DAVIS is not there.
+    """
+    return {"sequences": {sequence.name: curves(network, *clip(sequence))
+                          for sequence in open_dataset("davis2016", "train") if sequence.name in HELD_OUT}}
+
+
+def clip(sequence: Sequence, longest: int = LONGEST
+         ) -> tuple[Float[Tensor, "time 3 height width"], Bool[np.ndarray, "time height width"]]:
+    """Frames and masks of the object at the working size."""
+    times = range(0, len(sequence), APART)[:MOST + 1]
+    frames = torch.from_numpy(np.stack([sequence.frame(t) for t in times])).permute(0, 3, 1, 2)
+    size = tuple(round(side * longest / max(frames.shape[2:])) for side in frames.shape[2:])
+    small = F.interpolate(frames, size, mode="bicubic", align_corners=False, antialias=True)
+    labels = torch.from_numpy(np.stack([sequence.label(t) for t in times]) > 0)
+    masks = F.interpolate(labels[:, None].float(), size, mode="nearest-exact")[:, 0] > 0
+    return small.float() / 255, masks.numpy()
+
+
+@torch.inference_mode()
+def curves(network: Propagator, frames: Float[Tensor, "time 3 height width"],
+           masks: Bool[np.ndarray, "time height width"]) -> dict[str, list[float]]:
+    """J of each frame after the first, by what was taken away."""
+    network = network.eval()
+    features = [network.extract(frame[None]) for frame in frames]
+    truth = torch.from_numpy(np.stack([~masks, masks], 1)).float()
+    known = parts(network)
+    wholes = {WHOLE: network, TRUE: network}
+    wholes |= {name: without(network, name) for name in known if known[name] or name in (ENCODER, POOLED)}
+    result = {name: [region_similarity(made, true) for made, true in zip(
+        _followed(one, features, truth, name == TRUE), masks[1:], strict=True)] for name, one in wholes.items()}
+    return result | {COPIED: [region_similarity(masks[0], true) for true in masks[1:]]}
+
+
+def _followed(network: Propagator, features: list[Features], truth: Float[Tensor, "time object height width"],
+              true: bool) -> Iterator[Bool[np.ndarray, "height width"]]:
+    """The object's mask in every frame after the first, from own masks in memory or from true ones."""
+    memory = network.remember(None, features[0], truth[:1])
+    for t in range(1, len(features)):
+        logits = network.segment(features[t], memory)
+        if t + 1 < len(features):
+            memory = network.remember(memory, features[t], truth[t:t + 1] if true else own_memberships(logits))
+        yield (logits[0].argmax(0) == 1).numpy()
+
+
+Grouped = Mapping[str, list[records.RunRecord]]
+
+
+def networks() -> dict[str, list[records.RunRecord]]:
+    """The records by network, the seeds of one together."""
+    grouped: dict[str, list[records.RunRecord]] = {}
+    for record in records.read_all(EXPERIMENT):
+        grouped.setdefault(record.variant, []).append(record)
+    return grouped
+
+
+def _means(runs: list[records.RunRecord], taken: str) -> Float[np.ndarray, "seed sequence"]:
+    return np.array([[100 * np.mean(one[taken]) for one in run.metrics["sequences"].values()] for run in runs])
+
+
+def spread(values: Float[np.ndarray, "seed sequence"]) -> Interval:
+    """Of a mean over seeds and sequences; of one seed, by Student's t over sequences alone."""
+    if len(values) > 1:
+        return Difference.of(values).interval()
+    half = critical(0.05, values.shape[1] - 1) * values.std(ddof=1) / values.shape[1]**0.5
+    return Interval(float(values.mean()), float(values.mean() - half), float(values.mean() + half), 0.95)
+
+
+def differences(grouped: Grouped) -> pd.DataFrame:
+    """A row a network and thing taken away: J (percent) without it less that of the whole network, with the 95%
+    interval over sequences (and seeds); a thing that the network does not have is no row.
+    """
+    rows = []
+    for name, runs in grouped.items():
+        whole = _means(runs, WHOLE)
+        for taken in next(iter(runs[0].metrics["sequences"].values())):
+            if taken == WHOLE:
+                continue
+            difference = spread(_means(runs, taken) - whole)
+            rows.append({"network": f"{name} (n={len(runs)})" if len(runs) > 1 else name, "taken away": taken,
+                         "J whole": whole.mean(), "mean": difference.mean, "low": difference.low,
+                         "high": difference.high})
+    return pd.DataFrame(rows)
+
+
+def shown(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows of `differences` as a table for readers."""
+    return pd.DataFrame({"network": rows["network"], "taken away": rows["taken away"], "J whole": rows["J whole"],
+                         "difference of J (95%)": [_spoken(row) for _, row in rows.iterrows()]})
+
+
+def sentences(rows: pd.DataFrame) -> list[str]:
+    """What the rows of `differences` show, a Markdown line a network; what is called a difference has an interval
+    without 0.
+    """
+    lines = []
+    for name, part in rows.groupby("network", sort=False):
+        true = part[part["taken away"] == TRUE]
+        inputs = part[~part["taken away"].isin([TRUE, COPIED])].sort_values("mean")
+        seen = (inputs["low"] > 0) | (inputs["high"] < 0)
+        texts = [", ".join(f"{row['taken away']} {_spoken(row)}" for _, row in chosen.iterrows()) or "nothing"
+                 for chosen in (inputs[seen], inputs[~seen], true)]
+        lines.append(f"- **{name}**, J {part['J whole'].iloc[0]:.1f}: a difference is made by {texts[0]}; none is seen "
+                     f"of {texts[1]}; by true masks instead of {texts[2]}.")
+    return lines
+
+
+def _spoken(row: pd.Series) -> str:
+    return f"{row['mean']:+.1f} ({row['low']:+.1f} to {row['high']:+.1f})"
+
+
+def drift(grouped: Grouped, parts_of: int = 5) -> pd.DataFrame:
+    """A row a network, memory and part of the sequence: mean J (percent) over sequences and seeds."""
+    rows = []
+    for name, runs in grouped.items():
+        for taken, memory in ((WHOLE, "own masks"), (TRUE, "true masks"), (COPIED, "first mask copied")):
+            curve = [[np.mean(part) for part in np.array_split(one[taken], parts_of)]
+                     for run in runs for one in run.metrics["sequences"].values()]
+            rows += [{"network": name, "memory": memory, "part": number, "J": 100 * value}
+                     for number, value in enumerate(np.mean(curve, axis=0), 1)]
+    return pd.DataFrame(rows)

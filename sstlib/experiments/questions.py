@@ -1,0 +1,78 @@
+"""What is asked of networks that are trained already: each question one entry, each answer one run record a network."""
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sstlib import weights
+from sstlib.config.entries import Registry
+from sstlib.experiments import attended, knockouts, records
+from sstlib.experiments.validation import fingerprint
+from sstlib.model import Propagator
+from sstlib.provenance import provenance
+
+
+@dataclass(frozen=True)
+class Question:
+    """One question.
+
+    Attributes:
+        name: in commands, and the folder of its records in results/runs.
+        title: what is asked.
+        data: what it is asked on, as the record says it.
+        measure: the record's metrics of a network.
+    """
+
+    name: str
+    title: str
+    data: str
+    measure: Callable[[Propagator], dict[str, Any]]
+
+
+QUESTIONS: Registry[Question] = Registry(
+    "question",
+    Question(knockouts.EXPERIMENT, "what carries the mask: J without each input of the decoder, and with true masks in "
+             "memory", knockouts.DATA, knockouts.measure),
+    Question(attended.HIDDEN, "where attention goes while an object is hidden and when it returns",
+             attended.HIDDEN_DATA, attended.hidden),
+    Question(attended.ROUTES, "how far a mask travels along the routes of attention", attended.ROUTES_DATA,
+             attended.traveled),
+)
+
+
+def named(source: str) -> tuple[str, int]:
+    """Variant and seed that a record of a weights file has: those of its run (VARIANT-seedN), else a release's name
+    and 0.
+    """
+    path = Path(source)
+    for name in (path.stem, path.parent.name):
+        if run := re.fullmatch(r"(.+)-seed(\d+)", name):
+            return run[1], int(run[2])
+    return path.stem if path.suffix == ".safetensors" else source, 0
+
+
+def analyze(question: str, sources: Iterable[str], fresh: bool = False) -> list[Path]:
+    """Records of the networks, made unless there are some of the same weights; each is written as it is done.
+
+    Args:
+        question: one of `QUESTIONS`.
+        sources: names of releases or weights files of runs.
+        fresh: make them anew.
+
+    Raises:
+        FileNotFoundError: no such weights, or the data are not there.
+        ValueError: no such question, or one that does not fit the method.
+    """
+    entry, written = QUESTIONS.find(question), []
+    for source in sources:
+        variant, seed = named(source)
+        path, file = records.record_path(entry.name, variant, seed), fingerprint(source)
+        if fresh or not path.exists() or records.read(path).config.get("weights") != file:
+            network = weights.load(source)
+            config = {"weights": file, "model": network.config.to_dict()}
+            metrics = entry.measure(network)
+            records.RunRecord(entry.name, variant, seed, config, metrics, {}, provenance(entry.data)).write()
+        written.append(path)
+    return written

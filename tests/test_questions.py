@@ -1,0 +1,271 @@
+"""What is asked of trained networks: decoder inputs made neutral, memory with the truth, where attention goes."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from sstlib import paths
+from sstlib.cli import main
+from sstlib.config import ModelConfig
+from sstlib.evaluation import interventions
+from sstlib.evaluation.interventions import Neutral, parts, without
+from sstlib.experiments import attended, knockouts, questions, records
+from sstlib.model import build
+from sstlib.model.memory import Features
+from sstlib.plots import answers
+
+TINY = ModelConfig(layers=("local(radius=1)", ) * 2, width=16, heads=2, backbone_width=4, embedding=12, decoder_width=8)
+CONFIGS = {
+    "sst": {}, "features": {"warped": "features"}, "strict": {"profile": "strict"},
+    "strict+mask": {"profile": "strict+mask"}, "cfbi+sst": {"profile": "cfbi+sst"},
+    "matching": {"matching": "reference", "landmarks": 2}, "causal": {"causal": True},
+    "presence": {"presence": True, "matching": "centered"}, "recurrent": {"method": "recurrent"},
+    "stm": {"method": "stm", "profile": "strict"}, "cfbi": {"method": "cfbi", "profile": "strict"}}
+
+
+def network_of(**changes):
+    torch.manual_seed(0)
+    network = build(TINY.replace(**changes)).eval()
+    for parameter in network.parameters():  # what starts at zero would hide what it reads
+        torch.nn.init.normal_(parameter, std=0.2) if not parameter.any() else None
+    return network
+
+
+def memory_and_features(network, objects=3, frames=4):
+    generator = torch.Generator().manual_seed(1)
+    seen = [network.extract(torch.rand(1, 3, 32, 48, generator=generator)) for _ in range(frames)]
+    memory = None
+    for one in seen[:-1]:
+        memory = network.remember(memory, one, torch.rand(1, objects, 32, 48, generator=generator).softmax(1))
+    return memory, seen[-1]
+
+
+def read_by(network, memory, features):
+    """What reaches the decoder: features that all share, evidence of each object, pooled embeddings."""
+    reads = []
+
+    class Listening(torch.nn.Module):
+        def __init__(self, decoder):
+            super().__init__()
+            self.decoder = decoder
+
+        def forward(self, low, shared, evidence, instance, known):
+            reads.append((shared, evidence, instance))
+            return self.decoder(low, shared, evidence, instance, known)
+
+        def decoded(self, low, shared, evidence, instance):
+            reads.append((shared, evidence, instance))
+            return self.decoder.decoded(low, shared, evidence, instance)
+
+    inner = network.decoder
+    if isinstance(inner, Neutral):
+        inner.decoder = Listening(inner.decoder)
+    else:
+        network.decoder = Listening(inner)
+    with torch.inference_mode():
+        logits = network.segment(Features(features.low, features.embedding, features.derived, features.size), memory)
+    return reads[0], logits
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+@torch.inference_mode()
+def test_parts_are_all_channels_and_each_is_what_it_is_called(name):
+    network = network_of(**CONFIGS[name])
+    memory, features = memory_and_features(network)
+    (shared, evidence, instance), _ = read_by(network, memory, features)
+    known = parts(network)
+    assert sorted(sum(known.values(), [])) == list(range(evidence.shape[2])), "each channel belongs to one part"
+    if interventions.PREVIOUS in known and known[interventions.PREVIOUS]:
+        previous = memory.recent[-1].memberships
+        assert torch.equal(evidence[:, :, known[interventions.PREVIOUS]], torch.stack([previous, 1 - previous], 2))
+    if network.matching is not None:
+        matched = torch.cat(network._matched(features, memory), 2)
+        assert torch.equal(evidence[:, :, known[interventions.MATCHING]], matched)
+    if network.config.method == "sst":
+        layers = list(network.layers)
+        affinities, inner = [], network.encode
+        for layer in layers:
+            attend = layer.attend
+
+            def listening(*given, attend=attend):
+                result = attend(*given)
+                affinities.append(result[1])
+                return result
+
+            layer.attend = listening
+        inner(Features(features.low, features.embedding, features.derived, features.size), memory)
+        given = evidence[:, :, known[interventions.AFFINITY]]
+        heads = network.config.heads
+        for number, affinity in enumerate(affinities[-2:]):
+            assert torch.equal(given[:, :, 2 * heads * number:2 * heads * number + heads], affinity)
+    assert bool(instance.shape[2]) == (interventions.POOLED in known)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+@torch.inference_mode()
+def test_a_neutral_part_tells_no_object_apart_and_nothing_else_changes(name):
+    network = network_of(**CONFIGS[name])
+    memory, features = memory_and_features(network)
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    (shared, evidence, instance), whole = read_by(network_of(**CONFIGS[name]), memory, features)
+    tried = 0
+    for part, channels in parts(network).items():
+        if not channels and part not in (interventions.ENCODER, interventions.POOLED):
+            with pytest.raises(ValueError, match="the part"):
+                without(network, part)
+            continue
+        (new_shared, new_evidence, new_instance), logits = read_by(without(network, part), memory, features)
+        others = [channel for channel in range(evidence.shape[2]) if channel not in channels]
+        torch.testing.assert_close(new_evidence[:, :, others], evidence[:, :, others], rtol=0, atol=0)
+        if part == interventions.ENCODER:
+            own = network.config.embedding
+            torch.testing.assert_close(new_shared[:, :own], shared[:, :own], rtol=0, atol=0)
+            assert new_shared[:, own:].std((2, 3)).max() < 1e-6 < shared[:, own:].std((2, 3)).min()
+        else:
+            torch.testing.assert_close(new_shared, shared, rtol=0, atol=0)
+            part_of = new_instance if part == interventions.POOLED else new_evidence[:, :, channels]
+            assert (part_of - part_of[:, :1]).abs().max() == 0, "the same for every object"
+        assert not torch.equal(logits, whole), f"{part} is not read at all"
+        tried += 1
+    assert tried >= 2 - (network.config.method != "sst")
+    assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
+
+
+def moving_square(frames=6):
+    masks = np.zeros((frames, 32, 48), bool)
+    for t in range(frames):
+        masks[t, 8:20, 4 + 4 * t:16 + 4 * t] = True
+    pictures = torch.from_numpy(np.where(masks[:, None], 0.9, 0.1)).float().expand(-1, 3, -1, -1).contiguous()
+    return pictures, masks
+
+
+def test_curves_are_those_of_unrolling_with_own_and_with_true_masks():
+    """Against the training loop's own unrolling, which knows a teacher."""
+    from sstlib.metrics import region_similarity
+    from sstlib.model import unroll
+
+    network, (frames, masks) = network_of(), moving_square()
+    result = knockouts.curves(network, frames, masks)
+    truth = torch.from_numpy(np.stack([~masks, masks], 1)).float()
+    for name, teacher in ((knockouts.WHOLE, None), (knockouts.TRUE, truth[None])):
+        with torch.inference_mode():
+            logits = unroll(network, frames[None], truth[:1], teacher)[0]
+        expected = [region_similarity((one.argmax(0) == 1).numpy(), true) for one, true in zip(logits, masks[1:])]
+        np.testing.assert_allclose(result[name], expected, atol=1e-9)
+    assert result[knockouts.COPIED] == [region_similarity(masks[0], true) for true in masks[1:]]
+    assert set(result) == {knockouts.WHOLE, knockouts.TRUE, knockouts.COPIED, "affinity", "warped masks",
+                           "previous mask", "encoder output", "pooled embeddings"}
+
+
+def test_attention_shares_add_up_and_even_attention_is_counted():
+    network, (frames, masks) = network_of(layers=("dense", "dense")), moving_square(8)
+    visible = masks.copy()
+    visible[4:6] = False
+    rows = attended.shares(network, frames, visible, masks)
+    assert {row["frame"] for row in rows} == set(range(3, 8)) and {row["layer"] for row in rows} == {0, 1}
+    for row in rows:
+        assert sum(row["attention"]) == pytest.approx(1) and sum(row["even"]) == pytest.approx(1)
+        assert row["even"][3] == pytest.approx(1 / 4), "one frame of four is the current one"
+    cells = masks.reshape(8, 4, 8, 6, 8).mean((2, 4)) >= 0.5
+    seen = visible.reshape(8, 4, 8, 6, 8).mean((2, 4)) >= 0.5
+    at_six = next(row for row in rows if row["frame"] == 6)
+    assert at_six["even"][0] == pytest.approx(seen[3:6].sum() / (4 * 24))
+    assert at_six["even"][1] == pytest.approx((cells & ~seen)[3:6].sum() / (4 * 24))
+    assert at_six["visible"] == 1 and next(row for row in rows if row["frame"] == 5)["visible"] == 0
+    same = network_of(layers=("dense", "dense"))
+    for layer in same.layers:
+        torch.nn.init.zeros_(layer.query.weight)
+        torch.nn.init.zeros_(layer.query.bias)
+    for row in attended.shares(same, frames, visible, masks):  # queries of nothing attend evenly
+        np.testing.assert_allclose(row["attention"], row["even"], atol=1e-6)
+
+
+def test_even_attention_over_everything_tells_nothing_apart_and_like_colors_do():
+    frames, masks = moving_square(4)
+    result = attended.areas(network_of(layers=("dense", "dense")), frames, masks)
+    assert set(result) == {"1", "2", "3"} and all(one["even"] == pytest.approx(0.5) for one in result.values())
+    local = attended.areas(network_of(layers=("local(radius=1)", ) * 2), frames, masks)
+    assert local["1"]["even"] > 0.6, "near by is where it was"
+    with pytest.raises(ValueError, match="the method"):
+        attended.traveled(network_of(method="recurrent"))
+
+
+def record(place, variant, seed, shift):
+    curves = {name: {taken: [0.6 + 0.01 * n - shift * (taken == "affinity") + 0.001 * seed] * 10
+                     for taken in (knockouts.WHOLE, "affinity", knockouts.TRUE, knockouts.COPIED)}
+              for n, name in enumerate("abc")}
+    return records.RunRecord(knockouts.EXPERIMENT, variant, seed, {}, {"sequences": curves}, {}).write()
+
+
+def test_tables_are_differences_over_sequences_and_seeds(tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "RUNS", tmp_path)
+    for seed in range(3):
+        record(tmp_path, "base", seed, 0.3)
+    record(tmp_path, "one", 0, 0.2)
+    rows = knockouts.differences(knockouts.networks()).set_index(["network", "taken away"])
+    assert rows.loc[("base (n=3)", "affinity"), "mean"] == pytest.approx(-30)
+    assert rows.loc[("one", "affinity"), "mean"] == pytest.approx(-20)
+    assert rows.loc[("base (n=3)", "affinity"), "J whole"] == pytest.approx(61.1)
+    parts_of = knockouts.drift(knockouts.networks())
+    assert len(parts_of) == 2 * 3 * 5 and parts_of["J"].between(60, 63).all()
+    [first, _] = knockouts.sentences(rows.reset_index())
+    assert first.startswith("- **base (n=3)**, J 61.1: a difference is made by affinity -30.0 (-30.0 to -30.0); none")
+    assert "none is seen of nothing; by true masks instead of own masks in memory +0.0 (+0.0 to +0.0)" in first
+    drawing = answers.taken_away(rows.reset_index())
+    assert [text.get_text() for text in drawing.axes[0].get_legend().get_texts()] == ["base (n=3)", "one"]
+    np.testing.assert_allclose(drawing.axes[0].lines[1].get_xdata(), rows.loc["base (n=3)", "mean"])
+    assert [axes.get_title("left") for axes in answers.drifts(parts_of).axes] == ["base", "one"]
+
+
+def test_where_attention_goes_is_told_by_moments_and_distances(tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "RUNS", tmp_path)
+
+    def row(frame, visible, held, share):
+        return {"frame": frame, "layer": 1, "visible": visible, "object in memory": held,
+                "attention": [share, 0.1, 0.2, 0.7 - share], "even": [0.1, 0.1, 0.3, 0.5]}
+
+    scenes = {name: [row(3, 1.0, True, 0.6), row(4, 0.0, True, 0.4), row(7, 0.0, False, 0.0), row(8, 0.5, False, 0.0),
+                     row(9, 1.0, True, 0.3 + 0.1 * n), row(10, 1.0, True, 0.3 + 0.1 * n)]
+              for n, name in enumerate("ab")}
+    records.RunRecord(attended.HIDDEN, "one", 0, {}, {"scenes": scenes}, {}).write()
+    rows = attended.looks().set_index(["moment", "place"])
+    shares = rows.xs("the object", level="place")["share"].to_dict()
+    assert shares == pytest.approx({"in sight, before": 60, "hidden, in memory": 40, "hidden, out of memory": 0,
+                                    "back, out of memory": 0, "back, in memory again": 35})
+    again = rows.loc[("back, in memory again", "the object")]
+    assert again["low"] < 30 < 40 < again["high"] and again["even"] == pytest.approx(10)
+    panel = answers.looked_at(attended.looks()).axes[0]
+    np.testing.assert_allclose(panel.lines[0].get_xdata(), [60, 40, 0, 0, 35], atol=1e-9)
+    areas = {name: {"1": {"attention": 0.9 - 0.1 * n, "even": 0.6}} for n, name in enumerate("abc")}
+    records.RunRecord(attended.ROUTES, "one", 0, {}, {"sequences": areas}, {}).write()
+    [far] = attended.distances().to_dict("records")
+    assert far["attention"] == pytest.approx(80) and far["mean"] == pytest.approx(20) and far["frames back"] == 1
+    assert far["high"] - far["mean"] == pytest.approx(4.303 * 10 / 3**0.5, abs=0.01), "t of two degrees of freedom"
+    lines = attended.sentences(attended.looks(), attended.distances())
+    assert "in sight, before 60.0% (60.0 to 60.0; even 10.0) to the object; hidden, in memory 40.0%" in lines[0]
+    assert "1 back 80.0, +20.0 (-4.8 to +44.8) against even attention" in lines[1]
+    assert answers.travels(attended.distances()).axes[0].lines[1].get_ydata() == pytest.approx([80])
+
+
+@pytest.mark.parametrize("source, expected", [
+    ("sst-small", ("sst-small", 0)), ("w/base-seed3.safetensors", ("base", 3)),
+    ("training/grid-2-seed1/weights.safetensors", ("grid-2", 1)), ("mine.safetensors", ("mine", 0))])
+def test_a_record_is_named_after_its_run(source, expected):
+    assert questions.named(source) == expected
+
+
+def test_the_command_makes_a_record_once(tmp_path, monkeypatch, tiny_weights, capsys):
+    monkeypatch.setattr(paths, "RUNS", tmp_path)
+    calls = []
+    entry = questions.Question("toy", "a toy", "nothing", lambda network: calls.append(network) or {"J": 0.5})
+    monkeypatch.setitem(questions.QUESTIONS, "toy", entry)
+    for _ in range(2):
+        assert main(["analyze", "toy", str(tiny_weights)]) == 0
+    assert len(calls) == 1 and main(["analyze", "toy", str(tiny_weights), "--fresh"]) == 0 and len(calls) == 2
+    written = json.loads((tmp_path / "toy" / "tiny-seed0.json").read_text())
+    assert written["metrics"] == {"J": 0.5} and written["config"]["model"]["method"] == "sst"
+    capsys.readouterr()
+    assert main(["analyze", "nothing", str(tiny_weights)]) == 2
+    assert "unknown question 'nothing'; known: knockouts, attention-hidden, mask-routes" in capsys.readouterr().err
