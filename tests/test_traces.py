@@ -45,6 +45,28 @@ def text_of(file):
     return "\n".join(["".join(cell["source"]) for cell in cells] + shown)
 
 
+def carried(name, taken):
+    """Mean J over seeds, sequences and frames with something taken away."""
+    return 100 * np.mean([[np.mean(one[taken]) for one in metrics["sequences"].values()]
+                          for metrics in read("knockouts", name)])
+
+
+def looked(name, place):
+    """Share of the last layer's attention before the object is hidden, mean over scenes."""
+    [metrics] = read("attention-hidden", name)
+    means = []
+    for rows in metrics["scenes"].values():
+        gone, last = min(row["frame"] for row in rows if not row["visible"]), max(row["layer"] for row in rows)
+        means.append(np.mean([row["attention"][place] for row in rows
+                              if row["layer"] == last and row["visible"] and row["frame"] < gone]))
+    return 100 * np.mean(means)
+
+
+def area(name, distance):
+    [metrics] = read("mask-routes", name)
+    return 100 * np.mean([one[distance]["attention"] for one in metrics["sequences"].values()])
+
+
 TENTHS = read("davis2016", "sst-small")[0]["frames"]
 CARD, PHOTO = "results/weights/sst-small.md", "results/weights/sst-photo.md"
 NUMBER = r"([\d.]+)"
@@ -63,6 +85,15 @@ TRACES = [  # file, what stands around the number, and the number from the recor
     ("notebooks/04_ablations.ipynb", rf"\| Local, 2 layers \| \d of \d \| {NUMBER}", lambda: score("evidence", "base")),
     ("notebooks/04_ablations.ipynb", rf"copying the first mask scores {NUMBER}\. ",
      lambda: 100 * read("evidence", "base")[0]["floors"]["first mask copied"]),
+    ("notebooks/04_ablations.ipynb", rf"\| sst-small \| affinity \| [\d.]+ \| -{NUMBER}",
+     lambda: carried("sst-small", "nothing") - carried("sst-small", "affinity")),
+    ("notebooks/04_ablations.ipynb", rf"\| sst-photo \| affinity \| {NUMBER}", lambda: carried("sst-photo", "nothing")),
+    ("notebooks/04_ablations.ipynb", rf"\| base \(n=\d\) \| own masks in memory \| [\d.]+ \| \+{NUMBER}",
+     lambda: carried("base", "own masks in memory") - carried("base", "nothing")),
+    ("notebooks/04_ablations.ipynb", rf"sst-small\*\*, attention from the object's place: in sight, before {NUMBER}%",
+     lambda: looked("sst-small", 0)),
+    ("notebooks/04_ablations.ipynb", rf"sst-small\*\*, a mask along its routes, area under the curve: 1 back {NUMBER},",
+     lambda: area("sst-small", "1")),
     ("notebooks/05_occlusion.ipynb", rf"\| SST, base \(n=\d\) \| 4 \| {NUMBER}", lambda: base("back", 4)),
     ("notebooks/05_occlusion.ipynb", rf"where it would be {NUMBER} without", lambda: base("back_control", 16)),
     ("notebooks/06_benchmarks.ipynb", rf"\| sst-small \| 4 \| [\d.]+ \| [\d.]+ \| \+{NUMBER}",

@@ -208,7 +208,8 @@ def looks() -> pd.DataFrame:
                 usable = ~np.isnan(attention).any(0)
                 estimate = knockouts.spread(attention[:, usable]) if usable.sum() > 1 else Interval(*[np.nan] * 4)
                 rows.append({"network": name, "moment": moment, "place": place, "share": estimate.mean,
-                             "low": estimate.low, "high": estimate.high, "even": np.nanmean(even),
+                             "low": estimate.low, "high": estimate.high,
+                             "even": float(even[:, usable].mean()) if usable.any() else np.nan,
                              "scenes": int(usable.sum())})
     return pd.DataFrame(rows)
 
