@@ -11,7 +11,6 @@ from sstlib import paths, weights
 from sstlib.config import named_model
 from sstlib.experiments import execute, records, validation
 from sstlib.model import build
-from sstlib.statistics.uncertainty import bootstrap
 from sstlib.video import ArraySequence, read_mask
 
 NETWORK = build(named_model("sst-tiny"))
@@ -59,26 +58,6 @@ def test_a_record_is_of_the_very_bytes_of_the_weights(tmp_path, monkeypatch):
     assert validation.record_of("sst-test", "davis2016") == records.read(path)
     weights.save(NETWORK, tmp_path / "sst-test.safetensors", step=1)
     assert validation.record_of("sst-test", "davis2016") is None
-
-
-def test_the_curve_has_a_row_for_each_length_of_occlusion(monkeypatch):
-    clips = [types.SimpleNamespace(name=f"clip{n}", value=value) for n, value in enumerate((8, 2, 8, 2, 2))]
-    monkeypatch.setattr(validation.sst_occlusion, "clips", lambda split: clips)
-    values = dict(zip((clip.name for clip in clips), (0.1, 0.7, 0.3, 0.5, 0.6)))
-    measured = {
-        f"length {length}": {
-            "by_visible_share": [{"J": base}, {"J": None}, {"J": 0.9}], "after_reappearance": {"mean": back}
-        } for length, base, back in ((2, 0.4, 0.25), (8, None, 0.15))
-    }
-    curve = validation.occlusion_curve(
-        record(sequences={name: {"J&F": value} for name, value in values.items()}, occlusion=measured))
-    assert curve["frames hidden"].tolist() == [2, 8] and curve["clips"].tolist() == [3, 2]
-    np.testing.assert_allclose(curve["J&F"], [60, 20])
-    for row, length in ((0, 2), (1, 8)):
-        expected = bootstrap({clip.name: [100 * values[clip.name]] for clip in clips if clip.value == length})
-        np.testing.assert_allclose(curve.loc[row, ["low", "high"]].astype(float), [expected.low, expected.high])
-    np.testing.assert_allclose(curve["J, at most a quarter visible"], [40, np.nan])
-    np.testing.assert_allclose(curve["J, first five frames back"], [25, 15])
 
 
 def test_what_is_left_after_an_occlusion_is_that_of_the_target_in_the_last_frames(monkeypatch):

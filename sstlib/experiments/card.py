@@ -11,11 +11,11 @@ from sstlib import paths, weights
 from sstlib.config import MODELS, ModelConfig, RunConfig
 from sstlib.config.networks import METHODS
 from sstlib.evaluation import dataset_masks, passages
-from sstlib.experiments import doubt, records, tables, validation
+from sstlib.experiments import doubt, records, validation
 from sstlib.metrics import region_similarity
 from sstlib.paths import atomic_write
 from sstlib.plots import jpeg, png
-from sstlib.plots.curves import reliability_curves, score_by_occlusion, side_by_side
+from sstlib.plots.curves import reliability_curves, side_by_side
 from sstlib.plots.extremes import Shown, sequences_in_outline
 from sstlib.statistics.uncertainty import bootstrap
 from sstlib.training.start import BACKBONE
@@ -59,7 +59,7 @@ def card(name: str) -> str:
         f"clips of {data.frames} frames, own masks from {training.own_masks_from:.0%} of the steps, seed "
         f"{training.seed}.", "",
         "## Scores", "", *_scores(scored), "", *_along(scored.get("davis2016")),
-        *_occlusion(name, scored.get("sst-occlusion")),
+        *_withdrawn(scored.get("sst-occlusion")),
         *(line for paired in ("sst-occlusion-2", "davis-occlusion") for line in _hidden(scored.get(paired))),
         *_doubt(name),
         *_failures(name, scored),
@@ -170,21 +170,11 @@ def _spread(mean: float, low: float, high: float) -> str:
     return f"{mean:.1f}" if np.isnan(low) else f"{mean:.1f} ({low:.1f} to {high:.1f})"
 
 
-def _occlusion(name: str, record: records.RunRecord | None) -> list[str]:
-    """The curve over the length of full occlusion, as a table and a figure."""
-    if record is None:
-        return []
-    table = validation.occlusion_curve(record)
-    table.insert(2, "J&F (95% interval)", [_spread(*row[3:6]) for row in table.itertuples()])
-    return ["### Through occlusions", "", "**Withdrawn as a curve over the length**: each length has scenes of its "
-            "own, half of each score is the object that nobody hides, and hidden frames count as right where "
-            "nothing is predicted, so what follows compares no lengths. SST-Occlusion 2 does.",
-            "",
-            f"SST-Occlusion 1, test clips, from none to {table['frames hidden'].max()} frames in which one object of "
-            "two is hidden in full; the other measures are J of all objects while at most a quarter of them can be "
-            "seen, and in the first five frames after they come back.", "",
-            tables.markdown(table.drop(columns=["J&F", "low", "high"])),
-            *_picture(name, "occlusion.png", "J&F over the length of the occlusion")]
+def _withdrawn(record: records.RunRecord | None) -> list[str]:
+    """Why the curve over the length of an occlusion that cards had is gone."""
+    return ["The curve of SST-Occlusion 1 over the length of an occlusion that stood here is withdrawn: each length "
+            "had scenes of its own, half of each score was the object that nobody hides, and hidden frames counted as "
+            "right where nothing is predicted. Pairs of scenes say what an occlusion costs.", ""] if record else []
 
 
 def _along(record: records.RunRecord | None) -> list[str]:
@@ -287,10 +277,6 @@ def write_figures(name: str) -> list[Path]:
     """
     written = []
     if record := validation.record_of(name, "sst-occlusion"):
-        table = validation.occlusion_curve(record)
-        points = [(float(row[1]), row[3], (row[5] - row[4]) / 2) for row in table.itertuples()]
-        drawing = score_by_occlusion({name: points}, "SST-Occlusion, test; band: 95% interval over clips", "J&F")
-        written.append(_write(name, "occlusion.png", png(drawing)))
         written += [
             _write(name, f"failure-{n}.jpg", jpeg(_strip(name, clip), 70)) for n, clip in enumerate(_worst(record), 1)
             if (validation.predictions(name, "sst-occlusion") / clip).is_dir()

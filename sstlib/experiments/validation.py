@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from tqdm import tqdm
 
 from sstlib import paths, weights
 from sstlib.config.values import Number, Whole, read_json
-from sstlib.datasets import DATASETS, Benchmark, open_dataset, sst_occlusion
+from sstlib.datasets import DATASETS, Benchmark, open_dataset
 from sstlib.evaluation import Evaluation, evaluate_on
 from sstlib.experiments import records, trials
 from sstlib.experiments.execute import peak_megabytes, summary
@@ -167,29 +166,6 @@ def _segment(network: Propagator, sequence: Sequence, folder: Path) -> float:
         write_mask(folder / f"{sequence.frame_names[t]}.png", prediction.labels)
         started = time.perf_counter()
     return seconds
-
-
-def occlusion_curve(record: records.RunRecord) -> pd.DataFrame:
-    """A row a length of full occlusion (frames): clips, J&F with its 95% interval over clips, and the target around
-    its return, in percent.
-    """
-    lengths = {clip.name: clip.value for clip in sst_occlusion.clips(benchmarks()["sst-occlusion"].split)}
-    values = pd.DataFrame([{"length": lengths[name], "score": 100 * means["J&F"], "name": name}
-                           for name, means in record.metrics["sequences"].items()])
-    rows = []
-    for length, clips in values.groupby("length"):
-        interval = bootstrap({row.name: [row.score] for row in clips.itertuples(index=False)})
-        measures = record.metrics["occlusion"][f"length {length:g}"]
-        rows.append({
-            "frames hidden": int(length), "clips": len(clips), "J&F": interval.mean, "low": interval.low,
-            "high": interval.high, "J, at most a quarter visible": _percent(measures["by_visible_share"][0]["J"]),
-            "J, first five frames back": _percent(measures["after_reappearance"]["mean"])
-        })
-    return pd.DataFrame(rows)
-
-
-def _percent(share: float | None) -> float:
-    return np.nan if share is None else 100 * share
 
 
 def interval(record: records.RunRecord) -> tuple[float, float, float]:
