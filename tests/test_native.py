@@ -1,9 +1,11 @@
-"""What programs ask of the system's memory."""
+"""What programs ask of the system's memory, and what a compiler refuses."""
 
 import subprocess
 import sys
 
 import pytest
+
+from sstlib import native
 
 FAULTS = """
 import resource, sys, torch
@@ -25,3 +27,13 @@ def test_freed_memory_is_used_again():
         subprocess.run([sys.executable, "-c", FAULTS, how], capture_output=True, text=True, check=True).stdout)
                        for how in ("keep", "return"))
     assert repeated < fresh / 10, "tensors take the pages of those before them"
+
+
+@pytest.mark.skipif(native.compiler() is None, reason="no C++ compiler, or SST_NATIVE=0")
+def test_what_does_not_compile_is_told_by_its_first_error(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("sstlib.paths.CACHE", tmp_path / "cache")
+    source = tmp_path / "broken.cpp"
+    source.write_text("#warning beware\nint sum(int a) { return a + nowhere; }\n")
+    assert native.load(source) is None and not list((tmp_path / "cache").rglob("*.so"))
+    [notice] = capsys.readouterr().err.splitlines()
+    assert notice.startswith("sstlib: broken.cpp did not compile") and "broken.cpp:2" in notice and "nowhere" in notice
