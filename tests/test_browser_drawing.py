@@ -385,22 +385,6 @@ def test_segments_scrubs_corrects_and_exports(lab, tmp_path):
     lab.looks("segmenting")
 
 
-def test_a_reloaded_page_shows_what_was_drawn(lab):
-    lab.stroke((200, 100), (400, 300))
-    lab.until(lambda seen: seen["frames"] == [0])
-    before = lab.mask()
-    shown = """() => { const canvas = document.querySelector('.sst-mask'); return canvas
-        && canvas.getContext('2d').getImageData(300, 200, 1, 1).data[3] > 0; }"""
-    lab.page.wait_for_function(shown)
-    lab.page.reload()
-    lab.page.wait_for_selector(".sst-annotator .sst-stage")
-    lab.page.wait_for_function(shown)
-    lab.stage.scroll_into_view_if_needed()
-    lab.stroke((600, 100), (700, 100))
-    lab.until(lambda seen: (lab.mask() != before).any())
-    assert (lab.mask()[before > 0] == 1).all() and lab.mask()[100, 650] == 1
-
-
 def test_the_command_opens_the_widget_and_keeps_what_is_drawn(browser, tmp_path):  # noqa: F811
     for t, frame in enumerate(CLIP().frames[:3]):
         write_picture(tmp_path / "frames" / f"{t}.png", Image.fromarray(frame))
