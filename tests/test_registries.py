@@ -31,7 +31,7 @@ from sstlib.metrics import METRICS, Metric
 from sstlib.model import Propagator, build
 from sstlib.model.layers import Levels
 from sstlib.plots.architecture import architecture
-from sstlib.plots.curves import score_by_occlusion, sequence_bars, spreads
+from sstlib.plots.curves import score_by_occlusion, sequence_bars
 from sstlib.plots.differences import scores_above
 from sstlib.provenance import provenance
 from sstlib.training import loop
@@ -169,7 +169,8 @@ def test_a_variant_is_in_its_sweep_s_runs_table_and_figure(add, place, capsys):
     assert run("toy-history", 0).done
     table = tables.measured("history").set_index("variant")
     assert table.loc["five", "J&F"] == 60 and list(table.index) == list(SWEEPS["history"].labels.values())
-    assert any(label.startswith("five") for label in labels_of(spreads(table.reset_index()).axes[0]))
+    rows = table.reset_index().rename(columns={"J&F": "mean"}).assign(low=np.nan, high=np.nan, printed=np.nan)
+    assert "five" in labels_of(scores_above(rows, 20.0).axes[0])
 
 
 def test_a_variant_that_no_plan_names_has_its_row_beside_the_plan_s(add, place):
@@ -331,5 +332,5 @@ def test_a_metric_is_in_screen_record_comparison_and_table(add, place, capsys, m
     assert tables.davis2016().set_index("method").loc["moved", "toy"] == pytest.approx(100 * expected)
     RunRecord("davis2016", "older", 0, {}, {"J": 0.5, "F": 0.5, "J&F": 0.5}, {}).write()
     assert np.isnan(tables.davis2016().set_index("method").loc["older", "toy"])
-    table = tables.davis2016().dropna(subset="toy").rename(columns={"method": "variant"})
-    assert "toy (%)" in spreads(table.assign(runs=1, **{"toy sd": np.nan}), "toy").axes[0].get_xlabel()
+    points = [(0.0, value, 0.0) for value in tables.davis2016().dropna(subset="toy")["toy"]]
+    assert score_by_occlusion({"moved": points}, measure="toy").axes[0].get_ylabel() == "toy (%)"

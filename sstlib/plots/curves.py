@@ -1,6 +1,4 @@
-"""Figures of training and of comparisons: curves, spreads over seeds, scores against occlusion, and masks side by
-side.
-"""
+"""Figures of training and of comparisons: curves, reliability, scores against occlusion, and masks side by side."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
