@@ -13,7 +13,7 @@ from sstlib.config.fields import require
 from sstlib.inference import sharing_weights
 from sstlib.model import Propagator
 from sstlib.model.matching import FeatureMatching
-from sstlib.shapes import Float
+from sstlib.shapes import Float, Shaped
 
 AFFINITY, WARPED, ENCODER = "affinity", "warped masks", "encoder output"
 MATCHING, PREVIOUS, POOLED = "dense matching", "previous mask", "pooled embeddings"
@@ -57,6 +57,12 @@ def _evidence(network: Propagator) -> Iterator[tuple[str, int]]:
     yield MATCHING, 0 if network.matching is None else network.matching.maps * (1 + (config.landmarks > 0))
 
 
+Low = Float[Tensor, "batch low fine_height fine_width"]
+Shared = Float[Tensor, "batch shared height width"]
+Evidence = Float[Tensor, "batch object evidence height width"]
+Instance = Float[Tensor, "batch object instance"]
+
+
 class Neutral(nn.Module):
     """A decoder that is given one part neutral."""
 
@@ -64,16 +70,15 @@ class Neutral(nn.Module):
         super().__init__()
         self.decoder, self.part, self.channels, self.own = decoder, part, channels, own
 
-    def forward(self, low: Tensor, shared: Tensor, evidence: Tensor, instance: Tensor, *rest: Tensor) -> Tensor:
+    def forward(self, low: Low, shared: Shared, evidence: Evidence, instance: Instance,
+                *rest: Shaped[Tensor, "..."]) -> Tensor:
         return self.decoder(low, *self._given(shared, evidence, instance), *rest)
 
-    def decoded(self, low: Tensor, shared: Tensor, evidence: Tensor, instance: Tensor) -> tuple[Tensor, Tensor]:
+    def decoded(self, low: Low, shared: Shared, evidence: Evidence, instance: Instance) -> tuple[Tensor, Tensor]:
         """As the decoder's own, for networks with a presence head."""
         return self.decoder.decoded(low, *self._given(shared, evidence, instance))
 
-    def _given(self, shared: Float[Tensor, "batch shared height width"],
-               evidence: Float[Tensor, "batch object evidence height width"],
-               instance: Float[Tensor, "batch object instance"]) -> tuple[Tensor, Tensor, Tensor]:
+    def _given(self, shared: Shared, evidence: Evidence, instance: Instance) -> tuple[Tensor, Tensor, Tensor]:
         if self.part == ENCODER:
             encoded = shared[:, self.own:]
             shared = torch.cat([shared[:, :self.own], encoded.mean((2, 3), keepdim=True).expand_as(encoded)], 1)
