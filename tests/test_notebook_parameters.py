@@ -30,7 +30,7 @@ VARIANTS = {
     "03_training": [{"steps": 20, "batch": 1, "pattern": "grid", "layers": 1},
                     {"steps": 20, "batch": 1, "pattern": "dense", "layers": 1, "seed": 1},
                     {"steps": 21, "batch": 1, "pattern": "strided", "layers": 3}],
-    "04_ablations": [{"least": 2}, {"least": 5}, {"least": 50}],
+    "04_ablations": [{"least": 2}, {"least": 3}, {"least": 5}],
     "05_occlusion": [{"hidden": 1, "number": 0}, {"hidden": 4, "number": 23}, {"hidden": 32, "number": 7}],
     "06_benchmarks": [{"table": "1a"}, {"table": "1b"}, {"table": "6"}],
     "07_scaling": [{"rounds": 1, "largest": 3}, {"rounds": 1, "largest": 3, "heads": 1, "channels": 1},
