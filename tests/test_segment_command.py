@@ -129,7 +129,7 @@ def test_nothing_that_is_read_is_written_over(folder, sst, network, given, more)
     before = content(folder)
     status, out, error = sst(*(str(part).format(here=folder, weights=network) for part in given), *more)
     assert status == 2 and error.count("\n") == 1
-    assert re.search("(which is|are) read|would both write|leads through", error)
+    assert re.search("(which is|are) read|would both write|leads through|among the masks", error)
     assert content(folder) == before and "masks are in" not in out
 
 
@@ -448,7 +448,7 @@ def test_a_run_that_was_interrupted_goes_on_and_ends_alike(folder, sst, monkeypa
     assert status == 130 and "of 5 frames are done; the same command goes on from there" in error
     monkeypatch.undo()
     os.chdir(folder)
-    (folder / "out" / ".00003.png.x.part").write_bytes(b"half")
+    (folder / "out" / ".00003.png.of_a_run.part").write_bytes(b"half")
     before = content(folder)
     status, _, error = sst("frames", "mask.png", "out", "--threads", 1, "--confidence", "c.csv", "--flip")
     assert status == 2 and "differs in: --flip (was False, is True)" in error and error.count("\n") == 1

@@ -97,7 +97,7 @@ def _small(picture: np.ndarray) -> np.ndarray:
     return np.asarray(Image.fromarray(picture).resize((WIDTH, HEIGHT), Image.Resampling.BOX))
 
 
-def cut_out(frame: UInt8[np.ndarray, "height width 3"], cover: UInt8[np.ndarray, "height width"],
+def cut_out(frame: UInt8[np.ndarray, "height width *channels"], cover: UInt8[np.ndarray, "height width"],
             enlarged: float) -> Placed:
     """The smallest part of a frame that holds its object, enlarged."""
     rows, columns = (np.flatnonzero((cover >= 128).any(axis)) for axis in (1, 0))

@@ -50,13 +50,13 @@ class Clip:
 
     Attributes:
         frames: a sequence, or a `Part` of one; all numbers are of it.
-        given: masks of all objects, uint8 (height, width), of the frames where they are known.
+        given: masks of all objects, integers (height, width), of the frames where they are known.
         names: what the user calls an object, where that is more than its id.
         absent: ids of objects that are nowhere in a frame, by its number.
     """
 
     frames: Sequence
-    given: Mapping[int, UInt8[np.ndarray, "height width"]]
+    given: Mapping[int, Shaped[np.ndarray, "height width"]]
     names: Mapping[int, str] = field(default_factory=dict)
     absent: Mapping[int, frozenset[int]] = field(default_factory=dict)
 

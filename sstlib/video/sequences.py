@@ -39,10 +39,7 @@ class ArraySequence:
     def __init__(
         self,
         frames: UInt8[np.ndarray, "time height width 3"],
-        labels: Shaped[np.ndarray, "time height width"]
-        | Shaped[np.ndarray, "height width"]
-        | Mapping[int, Shaped[np.ndarray, "height width"]]
-        | None = None,
+        labels: Shaped[np.ndarray, "*time rows columns"] | Mapping[int, Shaped[np.ndarray, "_ _"]] | None = None,
         name: str = "clip",
         frame_names: list[str] | None = None,
     ) -> None:
