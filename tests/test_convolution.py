@@ -191,3 +191,16 @@ def test_a_network_segments_alike_without_the_kernels(monkeypatch):
     fast = unroll(network, frames, masks).softmax(2)
     monkeypatch.setattr(convolution, "library", lambda: None)
     torch.testing.assert_close(fast, unroll(network, frames, masks).softmax(2), rtol=0, atol=1e-4)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("shape", [(0, 16, 4, 6), (2, 16, 0, 6), (2, 16, 4, 0)])
+def test_nothing_is_left_to_pytorch(shape):
+    """The kernels divide by the number of cells, which ended the interpreter."""
+    assert not fits(torch.zeros(shape), Convolution3(16, 16), torch.nn.GroupNorm(4, 16))
+
+
+@torch.no_grad()
+def test_a_batch_of_no_frames_has_features():
+    features = build(named_model("sst-small")).eval().extract(torch.zeros(0, 3, 48, 80))
+    assert features.embedding.shape[0] == 0 and features.embedding.shape[2:] == (6, 10)

@@ -204,11 +204,11 @@ def test_tables_are_differences_over_sequences_and_seeds(tmp_path, monkeypatch):
     for seed in range(3):
         record(tmp_path, "base", seed, 0.3)
     record(tmp_path, "one", 0, 0.2)
-    rows = knockouts.differences(knockouts.networks()).set_index(["network", "taken away"])
+    rows = knockouts.differences(records.by_variant(knockouts.EXPERIMENT)).set_index(["network", "taken away"])
     assert rows.loc[("base (n=3)", "affinity"), "mean"] == pytest.approx(-30)
     assert rows.loc[("one", "affinity"), "mean"] == pytest.approx(-20)
     assert rows.loc[("base (n=3)", "affinity"), "J whole"] == pytest.approx(61.1)
-    parts_of = knockouts.drift(knockouts.networks())
+    parts_of = knockouts.drift(records.by_variant(knockouts.EXPERIMENT))
     assert len(parts_of) == 2 * 3 * 5 and parts_of["J"].between(60, 63).all()
     [first, _] = knockouts.sentences(rows.reset_index())
     assert first.startswith("- **base (n=3)**, J 61.1: a difference is made by affinity -30.0 (-30.0 to -30.0); none")

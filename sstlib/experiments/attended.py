@@ -24,11 +24,17 @@ from sstlib.shapes import Bool, Float
 from sstlib.statistics.uncertainty import Interval
 
 HIDDEN, ROUTES = "attention-hidden", "mask-routes"
-LENGTH, AROUND, LONGEST, SCENES = 8, 3, 320, 8  # frames hidden, and looked at before; pixels
-AFTER = 8
-HIDDEN_DATA = (f"sst-occlusion-2 val, {SCENES} scenes hidden for {LENGTH} frames, from {AROUND} frames before to "
+LENGTH, BEFORE, AFTER = 8, 3, 8  # frames hidden, and looked at before and after
+LONGEST, SCENES = 320, 8  # pixels
+HIDDEN_DATA = (f"sst-occlusion-2 val, {SCENES} scenes hidden for {LENGTH} frames, from {BEFORE} frames before to "
                f"{AFTER} after, longest side {LONGEST}")
 PLACES = ("the object", "what hides it", "elsewhere", "the frame itself")
+MOMENTS = {  # by what is seen of the object, and whether a past frame in memory shows it
+    "in sight, before": lambda row, before: before and row["visible"] > 0,
+    "hidden, in memory": lambda row, before: row["visible"] == 0 and row["object in memory"],
+    "hidden, out of memory": lambda row, before: row["visible"] == 0 and not row["object in memory"],
+    "back, out of memory": lambda row, before: not before and row["visible"] > 0 and not row["object in memory"],
+    "back, in memory again": lambda row, before: not before and row["visible"] > 0 and row["object in memory"]}
 FIRST, ROUTES_LONGEST = 2, 256
 ROUTES_DATA = (f"davis2016 train, {', '.join(HELD_OUT)}; a buffer of every third frame, the oldest number "
                f"{knockouts.APART * FIRST}, longest side {ROUTES_LONGEST}")
@@ -49,7 +55,7 @@ def hidden(network: Propagator) -> dict[str, Any]:
     _require_attention(network)
     scenes = list(sst_occlusion_2.scenes("val"))[:SCENES]
     made = {row[0].scene_name: _clip(next(one for one in row if one.length == LENGTH)) for row in scenes}
-    return {"scenes": {name: shares(network.eval(), *content) for name, content in made.items()}}
+    return {"scenes": {name: shares(network, *content) for name, content in made.items()}}
 
 
 def _clip(sequence: sst_occlusion_2.PairedSequence
@@ -58,7 +64,7 @@ def _clip(sequence: sst_occlusion_2.PairedSequence
     """Frames at the working size; the object's visible and full masks at that of the clip."""
     made = sequence.clip
     gone = np.flatnonzero(made.visible_share[:, 0] == 0)
-    times = slice(gone[0] - AROUND - 3, gone[-1] + AFTER + 1)
+    times = slice(gone[0] - BEFORE - 3, gone[-1] + AFTER + 1)
     frames = torch.from_numpy(made.frames[times].copy()).permute(0, 3, 1, 2)
     size = tuple(round(side * LONGEST / max(frames.shape[2:])) for side in frames.shape[2:])
     small = F.interpolate(frames, size, mode="bicubic", align_corners=False, antialias=True).float() / 255
@@ -77,15 +83,17 @@ def shares(network: Propagator, frames: Float[Tensor, "time 3 height width"],
     hooks = [layer.register_forward_pre_hook(lambda layer, given: seen.append((layer, *given[:2])))
              for layer in network.layers]
     rows, memory = [], None
-    for t in range(len(frames)):
-        features = network.extract(frames[t:t + 1])
-        if memory is not None and t >= network.config.history:
-            seen.clear()
-            network.encode(features, memory)
-            rows += _rows(network, memory, seen, t, sight, covered, masks)
-        memory = network.remember(memory, features, truth[t:t + 1])
-    for hook in hooks:
-        hook.remove()
+    try:
+        for t in range(len(frames)):
+            features = network.extract(frames[t:t + 1])
+            if memory is not None and t >= network.config.history:
+                seen.clear()
+                network.encode(features, memory)
+                rows += _rows(network, memory, seen, t, sight, covered, masks)
+            memory = network.remember(memory, features, truth[t:t + 1])
+    finally:
+        for hook in hooks:
+            hook.remove()
     return rows
 
 
@@ -147,7 +155,7 @@ def traveled(network: Propagator) -> dict[str, Any]:
         if sequence.name in HELD_OUT:
             frames, masks = knockouts.clip(sequence, ROUTES_LONGEST)
             buffer = slice(FIRST, FIRST + network.config.history + 1)
-            rows[sequence.name] = areas(network.eval(), frames[buffer], masks[buffer])
+            rows[sequence.name] = areas(network, frames[buffer], masks[buffer])
     return {"sequences": rows}
 
 
@@ -186,19 +194,12 @@ def _share(arriving: Float[np.ndarray, "cells 2"]) -> Float[np.ndarray, "cells"]
     return np.divide(arriving[:, 0], arriving[:, 1], out=np.zeros(len(arriving)), where=arriving[:, 1] > 0)
 
 
-def _by_network(experiment: str) -> Iterator[tuple[str, list[records.RunRecord]]]:
-    grouped: dict[str, list[records.RunRecord]] = {}
-    for record in records.read_all(experiment):
-        grouped.setdefault(record.variant, []).append(record)
-    yield from grouped.items()
-
-
 def looks() -> pd.DataFrame:
     """A row a network, moment and place: share of attention (percent, the last layer) with its 95% interval over
     scenes, and that of even attention.
     """
     rows = []
-    for name, runs in _by_network(HIDDEN):
+    for name, runs in records.by_variant(HIDDEN).items():
         for moment, chosen in MOMENTS.items():
             means = [[_mean(scene, chosen, kind) for scene in run.metrics["scenes"].values()]
                      for run in runs for kind in ("attention", "even")]
@@ -214,14 +215,6 @@ def looks() -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-MOMENTS = {  # by what is seen of the object, and whether a past frame in memory shows it
-    "in sight, before": lambda row, before: before and row["visible"] > 0,
-    "hidden, in memory": lambda row, before: row["visible"] == 0 and row["object in memory"],
-    "hidden, out of memory": lambda row, before: row["visible"] == 0 and not row["object in memory"],
-    "back, out of memory": lambda row, before: not before and row["visible"] > 0 and not row["object in memory"],
-    "back, in memory again": lambda row, before: not before and row["visible"] > 0 and row["object in memory"]}
-
-
 def _mean(rows: list[dict[str, Any]], chosen: Any, kind: str) -> list[float]:
     last = max(row["layer"] for row in rows)
     gone = min(row["frame"] for row in rows if row["visible"] == 0)
@@ -234,7 +227,7 @@ def distances() -> pd.DataFrame:
     difference with its 95% interval over sequences (and seeds).
     """
     rows = []
-    for name, runs in _by_network(ROUTES):
+    for name, runs in records.by_variant(ROUTES).items():
         for distance in next(iter(runs[0].metrics["sequences"].values())):
             values = {kind: 100 * np.array([[one[distance][kind] for one in run.metrics["sequences"].values()]
                                             for run in runs]) for kind in ("attention", "even")}

@@ -59,7 +59,6 @@ def clip(sequence: Sequence, longest: int = LONGEST
 def curves(network: Propagator, frames: Float[Tensor, "time 3 height width"],
            masks: Bool[np.ndarray, "time height width"]) -> dict[str, list[float]]:
     """J of each frame after the first, by what was taken away."""
-    network = network.eval()
     features = [network.extract(frame[None]) for frame in frames]
     truth = torch.from_numpy(np.stack([~masks, masks], 1)).float()
     known = parts(network)
@@ -82,14 +81,6 @@ def _followed(network: Propagator, features: list[Features], truth: Float[Tensor
 
 
 Grouped = Mapping[str, list[records.RunRecord]]
-
-
-def networks() -> dict[str, list[records.RunRecord]]:
-    """The records by network, the seeds of one together."""
-    grouped: dict[str, list[records.RunRecord]] = {}
-    for record in records.read_all(EXPERIMENT):
-        grouped.setdefault(record.variant, []).append(record)
-    return grouped
 
 
 def _means(runs: list[records.RunRecord], taken: str) -> Float[np.ndarray, "seed sequence"]:

@@ -75,6 +75,14 @@ def read_all(experiment: str) -> list[RunRecord]:
     return [read(path) for path in sorted((paths.RUNS / experiment).glob("*-seed*.json"))]
 
 
+def by_variant(experiment: str) -> dict[str, list[RunRecord]]:
+    """All records of an experiment, the seeds of a variant together."""
+    grouped: dict[str, list[RunRecord]] = {}
+    for record in read_all(experiment):
+        grouped.setdefault(record.variant, []).append(record)
+    return grouped
+
+
 def _rounded(value: Any) -> Any:
     """Seven significant digits: far below the noise of a run, and records that a person can read."""
     if isinstance(value, float):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from sstlib import paths
 from sstlib.datasets import DATASETS
-from sstlib.experiments import attended, evidence, knockouts, plans, tables
+from sstlib.experiments import attended, evidence, knockouts, plans, records, tables
 from sstlib.experiments.sweeps import SWEEPS
 from sstlib.paths import atomic_write
 
@@ -23,9 +23,9 @@ def write_tables(folder: Path = paths.TABLES) -> list[Path]:
         frames["releases"] = scored
     if len(pilots := plan.records()["base"]) > 1:
         frames["power"] = evidence.power(pilots)
-    frames |= {name: frame for name, frame in (("knockouts", knockouts.differences(knockouts.networks())),
-                                               ("attention-hidden", attended.looks()),
-                                               ("mask-routes", attended.distances())) if len(frame)}
+    frames |= {name: frame for name, frame in (
+        (knockouts.EXPERIMENT, knockouts.differences(records.by_variant(knockouts.EXPERIMENT))),
+        (attended.HIDDEN, attended.looks()), (attended.ROUTES, attended.distances())) if len(frame)}
     frames |= {f"published-{table}": tables.published(table) for table in PRINTED}
     written = []
     for name, frame in frames.items():

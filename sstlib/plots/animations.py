@@ -34,9 +34,10 @@ class Animation:
     def _repr_html_(self) -> str:
         source = base64.b64encode(self.avif).decode()
         width, height = self.size
-        return (f'<details open><summary>As an animation</summary><img alt="{html.escape(self.description)}" '
-                f'width="{width}" height="{height}" style="max-width:100%;height:auto" '
-                f'src="data:image/avif;base64,{source}"></details>')
+        # It scrolls where a page is narrow: shrunk, its words could not be read
+        return (f'<details open><summary>As an animation</summary><div style="overflow-x:auto"><img '
+                f'alt="{html.escape(self.description)}" width="{width}" height="{height}" style="max-width:none" '
+                f'src="data:image/avif;base64,{source}"></div></details>')
 
 
 def animated(rows: Mapping[str, tuple[UInt8[np.ndarray, "time height width 3"], Shaped[np.ndarray, "..."]]],

@@ -74,9 +74,11 @@ def library() -> ctypes.CDLL | None:
 
 
 def fits(x: Image | Pending, *modules: nn.Module) -> bool:
-    """Whether the kernels do it: no gradient, the CPU, float32, and channels that fill their vectors."""
+    """Whether the kernels do it: no gradient, cells at all, the CPU, float32, and channels that fill their vectors."""
     image = x.image if isinstance(x, Pending) else x
     weights = [module.weight for module in modules]
+    if not image.numel():  # the kernels divide by the number of cells
+        return False
     if torch.is_grad_enabled() and any(t.requires_grad for t in (image, *weights)):
         return False
     if any(t.device.type != "cpu" or t.dtype != torch.float32
