@@ -14,12 +14,6 @@ def test_training_curve_draws_every_step_and_every_probe():
     assert right.lines[0].get_xydata().tolist() == [[30, 0.7]]
 
 
-def test_score_by_occlusion_draws_a_line_a_method():
-    axes = curves.score_by_occlusion(
-        {"SST": [(0.0, 80.0, 1.0), (8.0, 60.0, 2.0)], "STM": [(0.0, 70.0, 1.0), (8.0, 65.0, 1.0)]}).axes[0]
-    assert [line.get_label() for line in axes.lines] == ["SST", "STM"] and list(axes.lines[0].get_ydata()) == [80, 60]
-
-
 def test_side_by_side_shows_each_method_at_each_time():
     frames = np.full((4, 6, 8, 3), 100, np.uint8)
     labels = np.zeros((4, 6, 8), np.uint8)

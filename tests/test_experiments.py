@@ -202,14 +202,6 @@ def test_tables_are_written_whole(runs, tmp_path):
     assert not list((tmp_path / "tables").glob(".*"))
 
 
-def test_orderings_need_two_standard_errors():
-    table = tables.pd.DataFrame(
-        {"variant": ["a", "b", "c"], "runs": 4, "J&F": [60.0, 50.0, 59.0], "J&F sd": [2.0, 2.0, 2.0]})
-    verdicts = findings.orderings([(table, "a", "b"), (table, "b", "a"), (table, "a", "c")])
-    assert list(verdicts["verdict"]) == ["seen", "reversed", "undecided"]
-    np.testing.assert_allclose(verdicts["standard error"], round(np.sqrt(2 * 2.0**2 / 4), 1))
-
-
 def test_implied_contour_of_the_published_tables():
     rows = findings.implied_contour(["1a", "1b", "6"]).set_index(["table", "method"])
     np.testing.assert_allclose(rows.loc[("YouTube-VOS 2018 validation", "CFBI"), "implied mean F"], 84.6)

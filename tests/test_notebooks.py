@@ -8,7 +8,7 @@ import nbformat
 import pytest
 
 from sstlib import paths
-from sstlib.reproduction.notebooks import declared, declared_parameters, tidy
+from sstlib.reproduction.notebooks import declared, tidy
 from sstlib.reproduction.parameters import parse_parameters
 from sstlib.reproduction.report import body_of, heading, markdown_html
 
@@ -68,7 +68,7 @@ def test_has_one_cell_of_typed_commented_parameters_that_papermill_reads(path):
         assert isinstance(node, ast.AnnAssign) and node.value is not None, line
         ast.literal_eval(node.value)
         assert re.search(r"  # \w", line), f"no comment: {line}"
-    assert list(declared_parameters(path)) == [node.target.id for node in nodes]
+    assert list(declared(path)) == [node.target.id for node in nodes]
 
 
 @EACH

@@ -269,3 +269,10 @@ def test_the_command_makes_a_record_once(tmp_path, monkeypatch, tiny_weights, ca
     capsys.readouterr()
     assert main(["analyze", "nothing", str(tiny_weights)]) == 2
     assert "unknown question 'nothing'; known: knockouts, attention-hidden, mask-routes" in capsys.readouterr().err
+
+
+def test_the_help_names_every_question(capsys):
+    with pytest.raises(SystemExit):
+        main(["analyze", "--help"])
+    shown = " ".join(capsys.readouterr().out.split())
+    assert all(name in shown for name in questions.QUESTIONS)

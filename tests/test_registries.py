@@ -31,7 +31,7 @@ from sstlib.metrics import METRICS, Metric
 from sstlib.model import Propagator, build
 from sstlib.model.layers import Levels
 from sstlib.plots.architecture import architecture
-from sstlib.plots.curves import score_by_occlusion, sequence_bars
+from sstlib.plots.curves import sequence_bars
 from sstlib.plots.differences import scores_above
 from sstlib.provenance import provenance
 from sstlib.training import loop
@@ -245,8 +245,8 @@ def test_a_method_trains_by_its_name_and_has_its_row_and_its_mark(add, place, mo
     metrics = {"J": 0.5, "F": 0.7, "J&F": 0.6, "after": {"0": 0.4, "2": 0.2}, "sequences": {}}
     RunRecord(one.experiment, one.variant, one.seed, one.config.to_dict(), metrics, {"parameters": 1e6}).write()
     assert tables.measured("rivals").set_index("variant").loc["Toy", "J&F"] == 60
-    [line] = score_by_occlusion({"Toy": [(0.0, 40.0, 0.0), (2.0, 20.0, 0.0)]}).axes[0].lines
-    assert line.get_label() == "Toy" and matplotlib.colors.to_hex(line.get_color()) == "#abcdef"
+    [line] = sequence_bars(pd.DataFrame({"Toy": [40.0, 20.0]}, ["a", "b"])).axes[0].lines
+    assert line.get_label() == "Toy, mean 30.0" and matplotlib.colors.to_hex(line.get_color()) == "#abcdef"
     assert line.get_marker() == "*"
     picture = architecture(network.config, anatomy(network.config, 32, 48), "toy")
     assert any("Memory of one mask" in text.get_text() for text in picture.axes[0].texts)
@@ -332,5 +332,3 @@ def test_a_metric_is_in_screen_record_comparison_and_table(add, place, capsys, m
     assert tables.davis2016().set_index("method").loc["moved", "toy"] == pytest.approx(100 * expected)
     RunRecord("davis2016", "older", 0, {}, {"J": 0.5, "F": 0.5, "J&F": 0.5}, {}).write()
     assert np.isnan(tables.davis2016().set_index("method").loc["older", "toy"])
-    points = [(0.0, value, 0.0) for value in tables.davis2016().dropna(subset="toy")["toy"]]
-    assert score_by_occlusion({"moved": points}, measure="toy").axes[0].get_ylabel() == "toy (%)"

@@ -1,44 +1,10 @@
-"""What the tables say, computed: orderings that hold or do not, and sentences for the notebooks made from them."""
+"""What the tables say, computed, and sentences for the notebooks made from it."""
 
 from collections.abc import Iterable
 
-import numpy as np
 import pandas as pd
 
 from sstlib.experiments import records, tables
-
-
-def orderings(claims: Iterable[tuple[pd.DataFrame, str, str]], score: str = "J&F") -> pd.DataFrame:
-    """One row a claim (table, better variant, worse variant): difference of means, its standard error, and a verdict.
-
-    The verdict is `seen` or `reversed` where the difference exceeds two standard errors, and `undecided` otherwise.
-    """
-    rows = []
-    for table, better, worse in claims:
-        by_name = table.set_index("variant")
-        high, low = by_name.loc[better], by_name.loc[worse]
-        difference = high[score] - low[score]
-        error = np.sqrt(high[f"{score} sd"] ** 2 / high["runs"] + low[f"{score} sd"] ** 2 / low["runs"])
-        decided = abs(difference) > 2 * error
-        rows.append({
-            "claim": f"{better} above {worse}", "difference": round(difference, 1), "standard error": round(error, 1),
-            "verdict": ("seen" if difference > 0 else "reversed") if decided else "undecided"
-        })
-    return pd.DataFrame(rows)
-
-
-def spoken(verdicts: pd.DataFrame) -> str:
-    """The verdicts as Markdown sentences, one a kind."""
-    phrases = {
-        "seen": "Seen here too", "reversed": "The other way round here", "undecided": "Not decided by these runs"
-    }
-    lines = []
-    for verdict, phrase in phrases.items():
-        rows = verdicts[verdicts["verdict"] == verdict]
-        if len(rows):
-            claims = [f"{r.claim} ({r.difference:+.1f} ± {r['standard error']:.1f})" for _, r in rows.iterrows()]
-            lines.append(f"- **{phrase}**: {'; '.join(claims)}.")
-    return "\n".join(lines)
 
 
 def implied_contour(names: Iterable[str]) -> pd.DataFrame:

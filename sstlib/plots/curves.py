@@ -1,4 +1,4 @@
-"""Figures of training and of comparisons: curves, reliability, scores against occlusion, and masks side by side."""
+"""Figures of training and of comparisons: curves, reliability, scores, and masks side by side."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -50,22 +50,6 @@ def reliability_curves(sources: Mapping[str, Mapping[str, Any]]) -> Figure:
         axes.grid()
     panels[0].set_ylabel("share that came true")
     panels[1].legend(loc="upper left", bbox_to_anchor=(1, 1))
-    return drawing
-
-
-@styled
-def score_by_occlusion(series: Mapping[str, Sequence[tuple[float, float, float]]], title: str = "",
-                       measure: str = "J") -> Figure:
-    """Score against occlusion length: for each method points (frames occluded, mean, half width of the spread)."""
-    drawing = figure(2.9)
-    axes = drawing.subplots()
-    for (name, points), (color, marker) in zip(series.items(), looks(series), strict=True):
-        x, mean, half = (np.array(column) for column in zip(*points, strict=True))
-        axes.plot(x, mean, color=color, marker=marker, label=name)
-        axes.fill_between(x, mean - half, mean + half, color=color, alpha=0.12, linewidth=0)
-    axes.set(xlabel="frames of full occlusion", ylabel=f"{measure} (%)", title=title, ylim=(0, None))
-    axes.grid(axis="y")
-    axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
     return drawing
 
 

@@ -44,13 +44,8 @@ def require_known(name: Any, known: Collection[Any], complaint: str) -> None:
         raise ValueError(f"{complaint}; {hint}")
 
 
-def declared_parameters(path: Path) -> dict[str, str]:
-    """Types by name from the notebook's cell tagged `parameters`, as papermill reads it."""
-    return {name: kind for name, (kind, _) in declared(path).items()}
-
-
 def declared(path: Path) -> dict[str, tuple[str, str]]:
-    """Type and comment of each parameter, likewise."""
+    """Type and comment by name of the parameters in the notebook's cell tagged `parameters`, as papermill reads it."""
     from papermill import inspect_notebook
 
     return {name: (str(entry["inferred_type_name"]), entry["help"]) for name, entry in inspect_notebook(path).items()}
