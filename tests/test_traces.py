@@ -67,6 +67,11 @@ def area(name, distance):
     return 100 * np.mean([one[distance]["attention"] for one in metrics["sequences"].values()])
 
 
+def prompted(data, kind):
+    record = json.loads((paths.ROOT / "results" / "runs" / "benchmarks" / "prompts.json").read_text())
+    return np.median([row["J"][kind] for row in record["rows"] if row["data"] == data])
+
+
 TENTHS = read("davis2016", "sst-small")[0]["frames"]
 CARD, PHOTO = "results/weights/sst-small.md", "results/weights/sst-photo.md"
 NUMBER = r"([\d.]+)"
@@ -77,6 +82,8 @@ TRACES = [  # file, what stands around the number, and the number from the recor
     ("README.md", rf"\| OSVOS \| .*?\) \| [\d.]+ \| [\d.]+ \| {NUMBER}", lambda: score("davis2016", "OSVOS", "F")),
     ("README.md", rf"\| sst-small \| 16 \| [\d.]+ \| {NUMBER}", lambda: release("sst-small", "back_control")),
     ("README.md", rf"\| sst-small-davis2016 \| 4 \| {NUMBER}", lambda: release("sst-small-davis2016", "back", 4)),
+    ("README.md", rf"a median J of {NUMBER}", lambda: prompted("photographs", "box")),
+    ("README.md", rf"three points \.73 and {NUMBER}", lambda: prompted("davis2016 val", "three points")),
     (CARD, rf"\| davis2016 val 480p \| 20 \| {NUMBER}", lambda: score("davis2016", "sst-small")),
     (CARD, rf"mean J by tenth of a sequence: {NUMBER}",
      lambda: 100 * np.mean([np.mean(np.array_split(one["J"], 10)[0]) for one in TENTHS.values()])),
