@@ -140,7 +140,7 @@ def test_a_data_set_s_terms_are_in_the_card_and_its_scores_in_table_and_figure(t
 
 
 def test_weights_of_several_data_state_all_of_their_terms():
-    from sstlib.experiments.releasing import terms_of, trained_on
+    from sstlib.experiments.terms import terms_of, trained_on
 
     assert trained_on({"real": "", "photo_ratio": 0.0}) == "generated"
     assert trained_on({"real": "", "photo_ratio": 0.2}) == "photographs", "photographs are real frames, too"
@@ -148,6 +148,7 @@ def test_weights_of_several_data_state_all_of_their_terms():
     terms, license = terms_of("davis2016+photographs")
     assert "DAVIS 2016" in terms and "ECSSD" in terms and license == "cc-by-nc-4.0"
     assert terms_of("generated") == terms_of("sst-occlusion") and terms_of("generated")[1] == "mit"
+    assert terms_of("davis2016+davis-occlusion") == terms_of("davis2016"), "one source is named once"
     assert terms_of("sst-occlusion+photographs") == terms_of("photographs")
     for name in DATASETS:
         assert all(terms_of(name))

@@ -12,6 +12,7 @@ from sstlib.config import MODELS, ModelConfig, RunConfig
 from sstlib.config.networks import METHODS
 from sstlib.evaluation import dataset_masks, passages
 from sstlib.experiments import doubt, records, validation
+from sstlib.experiments.terms import terms_of
 from sstlib.metrics import region_similarity
 from sstlib.paths import atomic_write
 from sstlib.plots import jpeg, png
@@ -63,7 +64,7 @@ def card(name: str) -> str:
         *(line for paired in ("sst-occlusion-2", "davis-occlusion") for line in _hidden(scored.get(paired))),
         *_doubt(name),
         *_failures(name, scored),
-        "## Terms", "", facts["terms"], ""]
+        "## Terms", "", terms_of(facts["trained_on"])[0], ""]
     return "\n".join(lines)
 
 
