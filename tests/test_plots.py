@@ -3,6 +3,7 @@
 import importlib
 import inspect
 import io
+import itertools
 import pkgutil
 
 import matplotlib
@@ -140,6 +141,20 @@ def test_route_frames_join_the_cells_of_each_route():
     assert len(first.lines) == 4 + 2  # four sides of the one end cell, and a dot for each route
     assert [text.get_text() for text in drawing.legends[0].texts] == ["0.5", "0.25"]
     assert flows.route_frames(frames, [], ends, "nothing leads there").axes
+
+
+def test_routes_through_the_same_cells_are_drawn_apart():
+    size = (3, 4, 5)
+    numbers = [int(np.ravel_multi_index(cell, size)) for cell in ((2, 3, 0), (1, 2, 2), (0, 1, 2))]
+    drawing = flows.route_frames(np.zeros((3, 32, 40, 3), np.uint8), [(0.5, numbers), (0.02, numbers), (0.01, numbers)],
+                                 np.zeros(size, bool), "three times the same")
+    drawing.canvas.draw()
+    lines = [patch for patch in drawing.axes[2].patches if hasattr(patch, "xy1")]
+    for hop in {line.xy1 for line in lines}:
+        middles = [line.get_transform().transform(line.get_path().vertices)[1] for line in lines if line.xy1 == hop]
+        apart = [np.linalg.norm(one - other) / 2 for one, other in itertools.combinations(middles, 2)]  # of a curve
+        assert len(apart) == 3 and min(apart) > 3, "pixels"
+        assert min(line.get_linewidth() for line in lines) >= 1, "however little weight it has"
 
 
 def test_route_counts_are_written_into_their_cells():

@@ -16,6 +16,10 @@ def test_tables_have_no_row_numbers_and_no_nan():
     assert re.findall(r"<t[hd]>(.*?)</t[hd]>", table) == ["method", "J", "A", "0.5", "B", "–"]
     named = frame.set_index("method").to_html()
     assert re.findall(r"<t[hd]>(.*?)</t[hd]>", report.plain(named)).count("A") == 1
+    rows = re.findall(r"<tr.*?</tr>", report.plain(named), re.DOTALL)
+    assert [re.findall(r"<t[hd]>(.*?)</t[hd]>", row) for row in rows] == [["method", "J"], ["A", "0.5"], ["B", "–"]]
+    two = frame.assign(F=1).set_index(["method", "J"]).to_html()
+    assert report.plain(two).count("<tr") == two.count("<tr"), "an index of two names has its own row"
     later = frame.set_axis([3, 4]).to_html()
     assert "<th>3</th>" in report.plain(later), "numbers that do not count the rows say something"
 

@@ -82,9 +82,9 @@ def route_frames(frames: UInt8[np.ndarray, "time pixel_rows pixel_columns 3"],
     query = trails[0][0] if trails else (0, 0, 0)
     heaviest = max((weight for weight, _ in routes), default=1.0)
     for rank, ((weight, _), cells) in list(enumerate(zip(routes, trails, strict=True)))[::-1]:
-        color, thickness = ROUTE_COLORS[rank % len(ROUTE_COLORS)], 0.7 + 1.8 * weight / heaviest
+        color, thickness = ROUTE_COLORS[rank % len(ROUTE_COLORS)], 1 + 1.5 * weight / heaviest
         for start, end in zip(cells[:-1], cells[1:], strict=True):
-            _connect(panels, query[0], start, end, color, thickness)
+            _connect(panels, query[0], start, end, bend(rank, len(routes), end[0] - start[0]), color, thickness)
         for frame, row, column in cells[1:]:
             panels[frame].plot(column + 0.5, row + 0.5, "o", color=color, markersize=3.5, markeredgecolor="white",
                                markeredgewidth=0.5)
@@ -99,16 +99,22 @@ def route_frames(frames: UInt8[np.ndarray, "time pixel_rows pixel_columns 3"],
     return drawing
 
 
-def _connect(panels: Sequence[Axes], query: int, start: Cell, end: Cell, color: str, thickness: float) -> None:
-    """A line between two cells, bowed where it passes from one frame to another, drawn by the query's panel above
-    all others.
+def bend(rank: int, count: int, jump: int) -> float:
+    """How far a route's line is bowed, in shares of its length: each of several through the same cells otherwise, and
+    longer jumps between frames less, so that all stay near their row of pictures.
     """
+    return (0.06 + 0.3 * rank / max(count - 1, 1)) / max(abs(jump), 1)
+
+
+def _connect(panels: Sequence[Axes], query: int, start: Cell, end: Cell, bow: float, color: str,
+             thickness: float) -> None:
+    """A line between two cells, drawn by the query's panel above all others."""
     ends = [(cell[2] + 0.5, cell[1] + 0.5) for cell in (start, end)]
-    # Bow towards the middle, away from what is written above and below
+    # Towards the middle, away from what is written above and below
     upper = start[1] + end[1] < panels[0].get_ylim()[0]
-    bow = 0.0 if start[0] == end[0] else 0.06 * (-1 if upper else 1) * np.sign(start[0] - end[0])
+    side = (-1 if upper else 1) * (np.sign(start[0] - end[0]) or 1)
     line = ConnectionPatch(*ends, "data", "data", axesA=panels[start[0]], axesB=panels[end[0]], color=color,
-                           linewidth=thickness, connectionstyle=f"arc3,rad={bow}", alpha=0.9)
+                           linewidth=thickness, connectionstyle=f"arc3,rad={bow * side}", alpha=0.9)
     line.set_in_layout(False)
     panels[query].add_artist(line)
     panels[query].set_zorder(1)

@@ -8,12 +8,12 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, Rectangle
 from PIL import Image
 
-from sstlib.plots.flows import ROUTE_COLORS, outline
+from sstlib.plots.flows import ROUTE_COLORS, bend, outline
 from sstlib.plots.style import ACCENT, INK, MUTED, SIGNAL, WIDTH, bare, figure, styled
 from sstlib.routes.lookups import Lookup
 from sstlib.shapes import Bool, Float, UInt8
 
-LEFT, RIGHT, TOP, FOOT, BETWEEN = 1.0, 1.2, 0.5, 0.45, 0.08  # inches: names, affinities, title, legend, rows
+LEFT, RIGHT, TOP, FOOT, BETWEEN = 1.0, 1.32, 0.5, 0.45, 0.08  # inches: names, affinities, title, legend, rows
 PICTURE, GRAYS = 96, 12  # pixels of a picture's longer side, and its shades: six rows of photographs are large
 GAP = 0.8  # cells between two frames of a row
 Route = tuple[float, Sequence[tuple[int, int, int]]]
@@ -59,7 +59,7 @@ def lookup_rows(frames: UInt8[np.ndarray, "time pixel_rows pixel_columns 3"], ti
         axes.set(xlim=(0, length), ylim=(height, 0))
         if name in lookups:
             _heat(axes, lookups[name].weights)
-            _affinities(panel(line, WIDTH - RIGHT + 0.5, RIGHT - 0.8), lookups[name].affinity, objects, line == 0)
+            _affinities(panel(line, WIDTH - RIGHT + 0.66, RIGHT - 0.96), lookups[name].affinity, objects, line == 0)
         else:
             _routes(axes, times, routes, goal)
         place = (query[1] + (len(times) - 1) * (width + GAP), query[0])
@@ -116,9 +116,8 @@ def _affinities(axes: Axes, affinity: Float[np.ndarray, "object"], objects: Sequ
         axes.set(xticks=[], yticks=[])
         axes.text(0, 0.5, "no frame\nbefore", fontsize=7.5, color=MUTED, va="center", transform=axes.transAxes)
         return
-    names = [name.replace("background", "ground") for name in objects][:len(affinity)]
-    bars = axes.barh(names, affinity, color=[ACCENT if value == affinity.max() else MUTED for value in affinity],
-                     height=0.7)
+    colors = [ACCENT if value == affinity.max() else MUTED for value in affinity]
+    bars = axes.barh(objects[:len(affinity)], affinity, color=colors, height=0.7)
     axes.bar_label(bars, [f"{value:.2f}" for value in affinity], padding=2, fontsize=7, color=INK)
     axes.set(xlim=(0, max(1e-9, affinity.max())), xticks=[])
     axes.invert_yaxis()
@@ -134,9 +133,10 @@ def _routes(axes: Axes, times: Sequence[int], routes: Sequence[Route], goal: Boo
         color = ROUTE_COLORS[rank % len(ROUTE_COLORS)]
         stops = [(slots[time] * (width + GAP) + column + 0.5, row + 0.5) for time, row, column in cells]
         for start, end in zip(stops[:-1], stops[1:], strict=True):
-            bow = 0.0 if abs(start[0] - end[0]) < 1 else 0.12 * (1 if start[1] > goal.shape[0] / 2 else -1)
+            bow = bend(rank, len(routes), round((start[0] - end[0]) / (width + GAP)))
+            bow *= 1 if start[1] > goal.shape[0] / 2 else -1
             axes.add_patch(FancyArrowPatch(start, end, arrowstyle="-", connectionstyle=f"arc3,rad={bow}", color=color,
-                                           linewidth=0.7 + 1.6 * weight / heaviest, shrinkA=0, shrinkB=0, zorder=6))
+                                           linewidth=1 + 1.3 * weight / heaviest, shrinkA=0, shrinkB=0, zorder=6))
         for hop, stop in enumerate(stops[1:], start=1):
             axes.plot(*stop, "o", color=color, markersize=6.5, markeredgecolor="white", markeredgewidth=0.5, zorder=7)
             axes.text(*stop, str(hop), color="white", fontsize=5, ha="center", va="center_baseline", zorder=8)

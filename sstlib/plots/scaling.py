@@ -109,14 +109,14 @@ def cost_dots(costs: pd.DataFrame, aims: Mapping[str, Mapping[str, float]]) -> F
 @styled
 def limit_bars(nanoseconds: Mapping[str, float], limit: float, bound: str) -> Figure:
     """Nanoseconds that one connected pair takes, beside a limit of the machine, which `bound` names."""
-    drawing = figure(0.8 + 0.28 * len(nanoseconds))
+    drawing = figure(1.0 + 0.28 * len(nanoseconds))
     axes = drawing.subplots()
-    axes.axvline(limit, color=SIGNAL, linewidth=1.4)
+    line = axes.axvline(limit, color=SIGNAL, linewidth=1.4)
     bars = axes.barh(list(nanoseconds), list(nanoseconds.values()), color=ACCENT, height=0.62)
     axes.bar_label(bars, [f"{value:.3g} ns, {value / limit:.1f} of the limit" for value in nanoseconds.values()],
                    padding=4, bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5})
-    axes.set(xlabel=f"nanoseconds a connected pair; line: {bound}, {limit:.2g} ns",
-             xlim=(0, max(nanoseconds.values()) * 1.5))
+    axes.set(xlabel="nanoseconds a connected pair", xlim=(0, max(nanoseconds.values()) * 1.5))
+    drawing.legend([line], [f"limit: {bound}, {limit:.2g} ns"], loc="outside upper left")
     axes.invert_yaxis()
     axes.tick_params(axis="y", length=0)
     return drawing

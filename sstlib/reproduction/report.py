@@ -116,9 +116,14 @@ def body_of(notebook: Any, name: str) -> str:
 
 
 def plain(table: str) -> str:
-    """A data frame's HTML without the column of row numbers, if that is all it is, and with dashes in place of NaN."""
+    """A data frame's HTML without the column of row numbers, if that is all it is, with dashes in place of NaN, and
+    with the name of its index in the row of the other headings, not beneath it.
+    """
     table = re.sub(r"<td>(?:NaN|nan|None|&lt;NA&gt;)</td>", "<td>–</td>", table)
     head, _, body = table.partition("<tbody>")
+    if index := re.fullmatch(r"(.*?<tr[^>]*>\s*<th>)(</th>.*?</tr>)\s*<tr>\s*<th>([^<]+)</th>\s*(?:<th></th>\s*)+</tr>"
+                             r"(\s*</thead>\s*)", head, re.DOTALL):
+        return "".join((index[1], index[3], index[2], index[4], "<tbody>", body))
     numbers = re.findall(r"<tr[^>]*>\s*<th>(.*?)</th>", body)
     if numbers != [str(row) for row in range(len(numbers))] or head.count("<tr") != 1:
         return table
