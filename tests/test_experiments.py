@@ -373,7 +373,7 @@ def test_a_card_says_in_what_its_network_is_not_the_papers(finished):
     assert "no step was picked by a score" in text and "The recipe was" not in text
 
 
-@pytest.mark.parametrize("name", ["sst-small", "sst-small-davis2016"])
+@pytest.mark.parametrize("name", ["sst-photo", "sst-small", "sst-small-davis2016"])
 def test_the_cards_are_those_made_from_records(name):
     path = paths.WEIGHTS / f"{name}.md"
     assert card.card(name) == path.read_text(), "`sst release NAME` writes the card"
@@ -389,7 +389,8 @@ def test_a_stopped_scoring_goes_on_and_its_record_makes_the_card(finished, tmp_p
     monkeypatch.setattr(paths, "FIGURES", tmp_path / "figures")
     monkeypatch.setattr(paths, "TABLES", tmp_path / "tables")
     monkeypatch.setitem(DATASETS, "sst-occlusion", small_benchmark())
-    monkeypatch.setitem(DATASETS, "sst-occlusion-2", dataclasses.replace(DATASETS["sst-occlusion-2"], benchmark=None))
+    for name in ("sst-occlusion-2", "fast-objects"):
+        monkeypatch.setitem(DATASETS, name, dataclasses.replace(DATASETS[name], benchmark=None))
     monkeypatch.delenv("SST_DAVIS", raising=False)
     releasing.release(finished, "sst-test", "generated")
     first, second = validation.sequences_of("sst-occlusion")
@@ -401,8 +402,14 @@ def test_a_stopped_scoring_goes_on_and_its_record_makes_the_card(finished, tmp_p
     record = validation.record_of("sst-test", "sst-occlusion")
     truth = evaluate_clips(folder, "mini", sequences=[first.name, second.name])
     assert record.metrics["J&F"] == pytest.approx(truth.overall()["J&F"].mean, rel=1e-6)
+    for clip in (first, second):
+        for frame in clip.frame_names:
+            write_mask(tmp_path / "copied" / clip.name / f"{frame}.png", clip.label(0))
+    copied = evaluate_clips(tmp_path / "copied", "mini", sequences=[first.name, second.name]).overall()["J&F"].mean
+    assert record.metrics["floors"]["first mask copied"] == pytest.approx(copied, rel=1e-6)
     text = (paths.WEIGHTS / "sst-test.md").read_text()
     assert "over the length of an occlusion that stood here is withdrawn" in text and "| 0 | 1 |" not in text
+    assert f"A copied first mask scores J&F {100 * copied:.1f} on mini." in text
     assert "../figures/sst-test/failure-2.jpg" in text and not list((tmp_path / "runs").glob("sst-occlusion/.*"))
     weights.save(build(MODELS["sst-tiny"]), paths.WEIGHTS / "sst-test.safetensors", step=1)
     assert validation.record_of("sst-test", "sst-occlusion") is None, "a record is of the very weights"

@@ -44,7 +44,7 @@ def test_steps_are_equal_within_the_frame_and_as_long_as_is_said():
 
 
 def test_a_composed_object_moves_over_anothers_frames_and_nothing_else_changes(davis):
-    [sequence] = open_dataset("fast-objects", "composed")
+    [sequence] = open_dataset("davis-fast-objects", "test")
     assert sequence.name == "composed-00" and len(sequence) == fast_objects.FRAMES
     clip = sequence.clip
     grounds = davis_compositions.shown("test", davis, "cart", 0)[0]
@@ -62,14 +62,14 @@ def test_a_composed_object_moves_over_anothers_frames_and_nothing_else_changes(d
     assert np.array_equal(again.frames, clip.frames) and np.array_equal(again.labels, clip.labels)
 
 
-@pytest.mark.parametrize("split", fast_objects.SPLITS)
-def test_clips_are_scored_by_name(davis, tmp_path, split):
-    [sequence] = open_dataset("fast-objects", split)
+@pytest.mark.parametrize("dataset", ["fast-objects", "davis-fast-objects"])
+def test_clips_are_scored_by_name(davis, tmp_path, dataset):
+    [sequence] = open_dataset(dataset, "test")
     first = sequence.label(0)
     for kind in ("truth", "copied"):
         for t, name in enumerate(sequence.frame_names):
             write_mask(tmp_path / kind / sequence.name / f"{name}.png", sequence.label(t) if kind == "truth" else first)
-    truth, copied = (evaluate_on("fast-objects", tmp_path / kind, split) for kind in ("truth", "copied"))
+    truth, copied = (evaluate_on(dataset, tmp_path / kind) for kind in ("truth", "copied"))
     assert truth.sequences[sequence.name].similarity.mean() == 1
     assert copied.sequences[sequence.name].similarity[0][1:].mean() < 0.2
 
@@ -77,5 +77,5 @@ def test_clips_are_scored_by_name(davis, tmp_path, split):
 def test_without_davis_only_the_generated_clips_are_there(monkeypatch):
     monkeypatch.setenv("SST_DAVIS", "")
     with pytest.raises(FileNotFoundError, match="DAVIS|davis"):
-        open_dataset("fast-objects", "composed", "/nowhere")
-    assert len(open_dataset("fast-objects", "generated")) == fast_objects.CLIPS
+        open_dataset("davis-fast-objects", "test", "/nowhere")
+    assert len(open_dataset("fast-objects", "test")) == fast_objects.CLIPS

@@ -1,8 +1,9 @@
 """Fast objects: one object crosses the frame, 5 to 10% of its width from a frame to the next, and turns at the border.
 
 Only the motion is hard: the object is cut out of a clip that shows it whole, keeps its own changes of shape, and moves
-on a straight line over the frames of another clip, whose own objects bear no label. `generated` clips are rendered;
-`composed` ones are of anyone's own copy of DAVIS 2016's validation sequences. Nothing is blurred by the motion.
+on a straight line over the frames of another clip, whose own objects bear no label. The clips of `fast-objects` are
+rendered; those of `davis-fast-objects` are composed of anyone's own copy of DAVIS 2016's validation sequences. Nothing
+is blurred by the motion.
 """
 
 import functools
@@ -23,7 +24,7 @@ VERSION = 1
 FRAMES, CLIPS = 16, 12
 SLOWEST, FASTEST = 0.05, 0.10  # of the width, from frame to frame
 TALLEST, WIDEST = 0.4, 0.25  # of the frame, the largest box of the object
-SPLITS = ("generated", "composed")
+GENERATED, COMPOSED = "fast-objects", "davis-fast-objects"
 
 
 class FastClip(NamedTuple):
@@ -38,13 +39,12 @@ class FastClip(NamedTuple):
 class FastSequence(LazySequence):
     """One clip, made when a frame is asked for."""
 
-    split: str
     number: int
-    folder: Path | None  # of DAVIS 2016
+    folder: Path | None  # of DAVIS 2016; None of a rendered clip
 
     @property
     def name(self) -> str:
-        return f"{self.split}-{self.number:02d}"
+        return f"{'composed' if self.folder else 'generated'}-{self.number:02d}"
 
     @property
     def clip(self) -> FastClip:
@@ -55,20 +55,20 @@ class FastSequence(LazySequence):
 
 
 def open_split(name: str, split: str, folder: Path | None) -> list[Sequence]:
-    """The clips of a split, made when asked for.
+    """The clips of one of both data sets, made when asked for.
 
     Raises:
         FileNotFoundError: DAVIS 2016, which composed clips are made of, is not there.
     """
-    place = davis.located("davis2016", folder) if split == "composed" else None
+    place = davis.located("davis2016", folder) if name == COMPOSED else None
     if place:
         material("test", place)
-    return [FastSequence(split, number, place) for number in range(CLIPS)]
+    return [FastSequence(number, place) for number in range(CLIPS)]
 
 
-def content_hash(split: str) -> str:
-    """The hash of all clips of a split."""
-    clips = (one.clip for one in open_split("fast-objects", split, None))
+def content_hash(name: str, split: str) -> str:
+    """The hash of all clips of one of both data sets."""
+    clips = (one.clip for one in open_split(name, split, None))
     return sha256(*(values.tobytes() for clip in clips for values in (clip.frames, clip.labels)))[:16]
 
 
@@ -86,7 +86,7 @@ def middles(rng: np.random.Generator, box: Float[np.ndarray, "2"]) -> Float[np.n
 
 @functools.lru_cache(maxsize=2)
 def _made(sequence: FastSequence) -> FastClip:
-    rng = np.random.default_rng((VERSION, SPLITS.index(sequence.split), sequence.number))
+    rng = np.random.default_rng((VERSION, int(sequence.folder is not None), sequence.number))
     if sequence.folder is None:
         ground, (pictures, covers) = _rendered(rng, 3)[0], _rendered(rng, 1)
     else:

@@ -5,6 +5,7 @@ A data set is one entry of `DATASETS`, which says how it is opened, scored and f
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from sstlib import paths
@@ -87,13 +88,17 @@ def tree(folder: Path) -> Opener:
     return opened
 
 
+def _non_commercial(makers: str) -> str:
+    """The terms of weights that were trained on non-commercial data."""
+    return f"Non-commercial research only, with attribution, as {makers} asks of what is made from it."
+
+
 def _davis(year: str, cite: str, folder: str, most: int, urls: tuple[str, ...], **more) -> DataSet:
     return DataSet(
         f"davis{year}", lazily("sstlib.datasets.davis:open_split"), license="cc-by-nc-4.0", protocol=f"davis{year}",
         terms="non-commercial research with attribution (Perazzi et al. 2016, Pont-Tuset et al. 2017): CC BY-NC 4.0; "
         "some clips are under their authors' own terms",
-        derived=f"Non-commercial research only, with attribution, as DAVIS {year} (CC BY-NC 4.0; {cite}) asks of what "
-        "is made from it.",
+        derived=_non_commercial(f"DAVIS {year} (CC BY-NC 4.0; {cite})"),
         folder=paths.DATA / folder, page=f"https://davischallenge.org/davis{year}/code.html", urls=urls, most=most,
         **more)
 
@@ -104,13 +109,14 @@ def _youtube(year: str) -> DataSet:
         f"youtube{year}", lazily("sstlib.datasets.youtube:open_split"), splits, license="cc-by-nc-4.0",
         terms="non-commercial research (Xu et al. 2018): annotations CC BY 4.0, the videos belong to their uploaders. "
         "The makers ask for an account, so download the zips there and name them by --zip",
-        derived=f"Non-commercial research only, with attribution, as YouTube-VOS {year} (annotations CC BY 4.0; Xu et "
-        "al., ECCV 2018) asks of what is made from it.",
+        derived=_non_commercial(f"YouTube-VOS {year} (annotations CC BY 4.0; Xu et al., ECCV 2018)"),
         protocol="youtube", scored="train", hidden=frozenset(splits[1:]), submitted=True,
         folder=paths.DATA / f"YouTube-VOS-{year}", page="https://youtube-vos.org/dataset/vos/", most=160 << 30)
 
 
 GENERATED = "generated, no restrictions"
+COMPOSED = "composed of your own DAVIS 2016, whose terms it has: non-commercial research with attribution"
+AS_DAVIS = _non_commercial("DAVIS 2016 (CC BY-NC 4.0; Perazzi et al., CVPR 2016)")
 FREE = "Free of data terms: no real image was seen in training. MIT, as the code."
 DATASETS: Registry[DataSet] = Registry(
     "data set",
@@ -133,18 +139,18 @@ DATASETS: Registry[DataSet] = Registry(
             benchmark=Benchmark("test", "sst-occlusion 2 test, 0, 4 and 16 frames hidden",
                                 lambda one: one.length in (0, 4, 16))),
     DataSet("davis-occlusion", lazily("sstlib.datasets.davis_occlusion:open_split"), ("train", "val", "test"),
-            terms="composed of your own DAVIS 2016, whose terms it has: non-commercial research with attribution",
-            derived="Non-commercial research only, with attribution, as DAVIS 2016 (CC BY-NC 4.0; Perazzi et al., "
-            "CVPR 2016) asks of what is made from it.", license="cc-by-nc-4.0", scored="test",
+            terms=COMPOSED, derived=AS_DAVIS, license="cc-by-nc-4.0", scored="test",
             benchmark=Benchmark("test", "davis-occlusion 1 test, 0, 4 and 16 frames hidden",
                                 lambda one: one.length in (0, 4, 16)),
             content=lazily("sstlib.datasets.davis_occlusion:content_hash"),
             scenes=lazily("sstlib.datasets.davis_occlusion:scenes")),
-    DataSet("fast-objects", lazily("sstlib.datasets.fast_objects:open_split"), ("generated", "composed"),
-            terms="generated clips: no restrictions; composed ones are of your own DAVIS 2016, whose terms they have",
-            derived="Non-commercial research only, with attribution, as DAVIS 2016 (CC BY-NC 4.0; Perazzi et al., "
-            "CVPR 2016) asks of what is made from it.", license="cc-by-nc-4.0", scored="generated",
-            content=lazily("sstlib.datasets.fast_objects:content_hash")),
+    DataSet("fast-objects", lazily("sstlib.datasets.fast_objects:open_split"), ("test",), terms=GENERATED, derived=FREE,
+            license="mit", scored="test", benchmark=Benchmark("test", "fast-objects 1, generated clips"),
+            content=partial(lazily("sstlib.datasets.fast_objects:content_hash"), "fast-objects")),
+    DataSet("davis-fast-objects", lazily("sstlib.datasets.fast_objects:open_split"), ("test",),
+            terms=COMPOSED, derived=AS_DAVIS, license="cc-by-nc-4.0", scored="test",
+            benchmark=Benchmark("test", "davis-fast-objects 1, composed clips"),
+            content=partial(lazily("sstlib.datasets.fast_objects:content_hash"), "davis-fast-objects")),
 )
 
 

@@ -11,7 +11,7 @@ from sstlib import paths, weights
 from sstlib.config import MODELS, ModelConfig, RunConfig
 from sstlib.config.networks import METHODS
 from sstlib.evaluation import dataset_masks, passages
-from sstlib.experiments import doubt, records, validation
+from sstlib.experiments import doubt, evidence, records, validation
 from sstlib.experiments.terms import terms_of
 from sstlib.metrics import region_similarity
 from sstlib.paths import atomic_write
@@ -163,7 +163,9 @@ def _scores(scored: dict[str, records.RunRecord]) -> list[str]:
                     f"{100 * record.metrics['J']:.1f} | {100 * record.metrics['F']:.1f} | "
                     f"{record.cost['frames_per_second']:.1f} | "
                     f"{record.provenance['device']} |")
-    return rows
+    floors = [f"{100 * record.metrics['floors'][evidence.COPIED]:.1f} on {record.provenance['data']}"
+              for record in scored.values() if "floors" in record.metrics]
+    return [*rows, *(["", f"A copied first mask scores J&F {', '.join(floors)}."] if floors else [])]
 
 
 def _spread(mean: float, low: float, high: float) -> str:

@@ -9,11 +9,11 @@ import numpy as np
 from sstlib.config import RunConfig
 from sstlib.datasets import open_dataset, sst_occlusion_2
 from sstlib.evaluation.passages import FLOORS, Labels, segment_scenes
-from sstlib.metrics import PROTOCOLS, SequenceScore, score_sequence
+from sstlib.metrics import PROTOCOLS, Protocol, SequenceScore, score_sequence
 from sstlib.metrics.scores import averaged
 from sstlib.model import Propagator
 from sstlib.sessions import segment_sequence
-from sstlib.shapes import Float
+from sstlib.shapes import Float, UInt8
 from sstlib.video import ArraySequence, Sequence
 
 LONGEST = 480  # pixels of a frame's longer side inside the network
@@ -53,12 +53,10 @@ def measured(network: Propagator, config: RunConfig) -> tuple[dict[str, Any], fl
     """
     clock = _Clock(network, "hard" if config.training.feedback == "hard" else "naive")
     protocol = PROTOCOLS[data_of(config)]
-    scores, floors = [], {name: [] for name in FLOORS}
-    for sequence in open_dataset(data_of(config), "val"):
-        truth = np.stack([sequence.label(t) for t in range(len(sequence))])
+    scores, sequences = [], open_dataset(data_of(config), "val")
+    for sequence in sequences:
+        truth = labels_of(sequence)
         scores.append(score_sequence(clock.segment(sequence, len(truth), LONGEST), truth, protocol, sequence.name))
-        for name, made in FLOORS.items():
-            floors[name].append(score_sequence(made(truth), truth, protocol, sequence.name))
     rows = [[clip for clip in row if clip.length in (0, *LENGTHS)] for row in _scenes()]
     tables = {"predictions": segment_scenes(rows, lambda frames, labels: clock.segment(
         ArraySequence(frames, labels[0]), len(labels), None))}
@@ -66,11 +64,26 @@ def measured(network: Propagator, config: RunConfig) -> tuple[dict[str, Any], fl
                for name, made in FLOORS.items()}
     metrics = summary(scores) | {
         "tenths": tenths(np.nanmean(score.similarity, axis=0) for score in scores),
-        "floors": {name: averaged(row for one in floor for row in one.per_object().values())["J&F"].mean
-                   for name, floor in floors.items()},
+        "floors": floors(sequences, protocol),
         "passages": {"lengths": list(LENGTHS), "scenes": [row[0].scene_name for row in rows],
                      "tables": {name: table.to_dict() for name, table in tables.items()}}}
     return metrics, clock.seconds, clock.frames
+
+
+def labels_of(sequence: Sequence) -> UInt8[np.ndarray, "time height width"]:
+    """The true labels of all frames."""
+    return np.stack([sequence.label(t) for t in range(len(sequence))])
+
+
+def floors(sequences: Iterable[Sequence], protocol: Protocol) -> dict[str, float]:
+    """J&F (0..1) of each floor, mean over the objects of all sequences."""
+    scores: dict[str, list[SequenceScore]] = {name: [] for name in FLOORS}
+    for sequence in sequences:
+        truth = labels_of(sequence)
+        for name, made in FLOORS.items():
+            scores[name].append(score_sequence(made(truth), truth, protocol, sequence.name))
+    return {name: averaged(row for one in each for row in one.per_object().values())["J&F"].mean
+            for name, each in scores.items()}
 
 
 def summary(scores: list[SequenceScore]) -> dict[str, Any]:

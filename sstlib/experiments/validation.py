@@ -17,6 +17,7 @@ from sstlib.datasets import DATASETS, Benchmark, open_dataset
 from sstlib.evaluation import Evaluation, evaluate_on
 from sstlib.experiments import records, trials
 from sstlib.experiments.execute import peak_megabytes, summary
+from sstlib.metrics import PROTOCOLS
 from sstlib.model import Propagator
 from sstlib.paths import atomic_write
 from sstlib.paths.digests import sha256
@@ -74,6 +75,8 @@ def score(name: str, benchmark: str) -> Path:
     cost = {"frames_per_second": frames / seconds, "peak_megabytes": peak_megabytes()}
     config = {"weights": fingerprint(name), "model": facts["config"]}
     metrics = measured(evaluation) | {"trained_on": facts.get("trained_on", "")}
+    if "passages" not in evaluation.occlusion:  # which hold floors of their own
+        metrics["floors"] = trials.floors(sequences, PROTOCOLS[DATASETS.find(benchmark).protocol])
     _keep_earlier(name, benchmark)
     return records.RunRecord(benchmark, name, 0, config, metrics, cost, provenance(chosen.title)).write()
 
