@@ -51,7 +51,7 @@ class Segmenter:
     always in evaluation mode. What further training does to the weights counts from the next frame on.
 
     Args:
-        network: trained weights (`sstlib.releases.load`).
+        network: trained weights (`sstlib.weights.load`).
         longest: cap on the frame's longer side inside the network, in pixels; masks come back in full size. None: what
             the weights were trained for (`network.longest`); 0: no cap. Smaller frames are never enlarged.
         flip: average with the prediction on the mirrored frame.

@@ -18,9 +18,9 @@ from test_browser import READY, browser, jupyterlab, wait_for  # noqa: F401 - br
 from sstlib.cli import main
 from sstlib.drawing import annotator
 from sstlib.drawing.drawn import labels_of, mask_bytes
-from sstlib.releases import find
 from sstlib.synthetic import random_spec, render
 from sstlib.video import Reading, is_signed, read_mask, write_mask, write_picture
+from sstlib.weights import find
 
 pytestmark = pytest.mark.browser
 SETUP = """

@@ -175,7 +175,7 @@ def test_reproduction_of_what_is_all_recorded_reuses_it_and_writes_tables_and_re
         monkeypatch.setattr(paths, name, tmp_path / folder)
     monkeypatch.delenv("SST_DAVIS", raising=False)
     monkeypatch.setattr(paths, "davis", lambda: None)
-    monkeypatch.setattr("sstlib.releases.released", list)  # no attention is recorded
+    monkeypatch.setattr("sstlib.weights.released", list)  # no attention is recorded
     monkeypatch.setattr("sstlib.reproduction.docstrings.make", lambda folder: f"API reference: {folder}")
     for _, run in sweep.select(list(SWEEPS)):
         record_of(run).write()

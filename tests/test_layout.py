@@ -11,10 +11,10 @@ PACKAGE = ROOT / "sstlib"
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 FLOORS = (  # a room imports only rooms of floors before its own
     ("config", "paths", "shapes"),
-    ("connectivity", "native", "provenance", "releases", "statistics", "synthetic"),
+    ("connectivity", "native", "provenance", "statistics", "synthetic", "weights"),
     ("attention", "metrics"),
     ("model", "routes", "video"),
-    ("anatomy", "inference", "movies", "weights"),
+    ("anatomy", "inference", "movies"),
     ("datasets", "plots", "sessions"),
     ("evaluation", "explorers", "exports", "training"),
     ("benchmarks", "drawing", "experiments"),

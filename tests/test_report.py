@@ -68,7 +68,7 @@ def test_without_records_nothing_is_claimed(tmp_path, monkeypatch):
 def test_an_explorer_is_written_beside_the_report(tmp_path, monkeypatch):
     for name in ("NOTEBOOKS", "TABLES", "FIGURES", "EXECUTED", "REPORT"):
         monkeypatch.setattr(paths, name, tmp_path / name)
-    monkeypatch.setattr("sstlib.releases.released", list)
+    monkeypatch.setattr("sstlib.weights.released", list)
     page = report.write([], [])
     explorer = (page.parent / "explorer.html").read_text()
     assert 'data-explorer="patterns"' in explorer and "explorer.html" in page.read_text()

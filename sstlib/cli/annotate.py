@@ -79,7 +79,7 @@ def cell(arguments: argparse.Namespace) -> str:
     """
     from sstlib.drawing.saving import DrawnFolder
     from sstlib.movies import open_clip
-    from sstlib.releases import find
+    from sstlib.weights import find
 
     clip = open_clip(arguments.video, arguments.mask)
     clip.frame(0), clip.label(0)

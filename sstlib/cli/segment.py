@@ -104,7 +104,7 @@ def segment(arguments: argparse.Namespace, device: str) -> _videos.Outcome:
 def prepared(arguments: argparse.Namespace, clip: Any, device: str, before: dict[str, Any] | None,
              anew: bool) -> Any:
     """The session, where an interrupted one was if there is one and it need not start anew."""
-    from sstlib import releases, weights
+    from sstlib import weights
     from sstlib.sessions import Corrections, Session, precision
 
     corrections = None
@@ -115,7 +115,7 @@ def prepared(arguments: argparse.Namespace, clip: Any, device: str, before: dict
     options = _runs.segmenter_options(arguments)
     chosen = _devices.precision_of(arguments, network, device, clip, options, before)
     session = Session(network, clip, options, corrections, arguments.watch, precision.within(chosen, device))
-    facts = _runs.facts(arguments, clip, releases.find(arguments.weights), {"device": device, "precision": chosen})
+    facts = _runs.facts(arguments, clip, weights.find(arguments.weights), {"device": device, "precision": chosen})
     if before is not None:
         _runs.require_same(arguments.out, before["facts"], facts)
         if not anew:

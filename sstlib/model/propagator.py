@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sstlib import releases
+from sstlib import weights
 from sstlib.config import ModelConfig
 from sstlib.config.networks import BACKBONES, METHODS
 from sstlib.model.backbone import build_backbone
@@ -64,7 +64,7 @@ class Propagator(nn.Module):
             FileNotFoundError: no such weights.
             ValueError: no weights of sstlib, or those of another method than this class.
         """
-        network = releases.load(name_or_path, build, device)
+        network = weights.load(name_or_path, device)
         if not isinstance(network, cls):
             raise ValueError(f"{str(name_or_path)!r} is a {type(network).__name__}, not a {cls.__name__}; load it by "
                              "Propagator.from_pretrained")

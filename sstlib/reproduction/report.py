@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from sstlib import paths, releases
+from sstlib import paths, weights
 from sstlib.explorers import pages
 from sstlib.paths import atomic_write
 from sstlib.paths.digests import sha256
@@ -47,9 +47,9 @@ def write(tasks: list[Task], outcomes: list[Outcome]) -> Path:
 
 def _record() -> dict[str, Any] | None:
     """The recorded attention of a release, kept in results/executed for as long as code and weights stay."""
-    if pages.RECORDED not in releases.released():
+    if pages.RECORDED not in weights.released():
         return None
-    path, of = paths.EXECUTED / "recorded-attention.json", f"{code()} {sha256(releases.find(pages.RECORDED))}"
+    path, of = paths.EXECUTED / "recorded-attention.json", f"{code()} {sha256(weights.find(pages.RECORDED))}"
     recorded = read_record(path)
     if recorded.get("of") != of:
         recorded = {"of": of, "record": pages.released_record()}

@@ -5,12 +5,10 @@ code.
 import json
 from pathlib import Path
 
-import torch
 from torch import nn
 
-from sstlib.model import Propagator
 from sstlib.paths import atomic_write
-from sstlib.releases import HUB_FILE, LONGEST, SUFFIX, facts, find, graft, load_tensors, released
+from sstlib.weights.releases import HUB_FILE, LONGEST, SUFFIX, facts, find, graft, load, load_tensors, released
 
 __all__ = [
     "HUB_FILE", "LONGEST", "SUFFIX", "facts", "find", "graft", "lineage", "load", "load_tensors", "released", "save"
@@ -53,13 +51,3 @@ def lineage(name_or_path: str | Path) -> list[dict[str, object]]:
     own = {key: record[key] for key in ("run", "step", "origin", "training_seconds") if key in record}
     name = path.parent.name if path.stem in ("weights", "model") else path.stem
     return [*record.get("ancestry", []), {"name": name, **own}]
-
-
-def load(name_or_path: str | Path, device: str | torch.device = "cpu") -> Propagator:
-    """The network of a weights file, in evaluation mode, with the size that it is for as `longest`.
-
-    Raises:
-        FileNotFoundError: no such file or released name.
-        ValueError: not a weights file of sstlib, or its tensors are not those of its configuration, or not all finite.
-    """
-    return Propagator.from_pretrained(name_or_path, device)

