@@ -5,11 +5,12 @@ import json
 import pytest
 import torch
 
-from sstlib.anatomy import anatomy, scaled
+from sstlib.benchmarks.anatomy import anatomy
 from sstlib.benchmarks.clocks import resident_megabytes
 from sstlib.benchmarks.frames import stage_seconds, streamed
 from sstlib.cli import main
 from sstlib.config import MODELS, named_model
+from sstlib.config.values import scaled
 from sstlib.connectivity import parse
 from sstlib.inference import Segmenter
 from sstlib.model import build

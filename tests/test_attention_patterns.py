@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 from torch.testing import assert_close
 
 from sstlib import cli, paths
-from sstlib.anatomy import anatomy
 from sstlib.attention import KINDS, explain, general, implementations, plan, sparse_attention
 from sstlib.benchmarks import attention
+from sstlib.benchmarks.anatomy import anatomy
 from sstlib.config import ModelConfig
 from sstlib.connectivity import PATTERNS, Connectivity, Dense, Grid, Local, Strided, parse
 from sstlib.model import build

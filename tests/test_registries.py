@@ -13,9 +13,9 @@ import torch
 from test_attention_patterns import hold
 
 from sstlib import datasets, paths, weights
-from sstlib.anatomy import anatomy
 from sstlib.attention import choice, explain, implementations, portable, sparse_attention
 from sstlib.benchmarks import BENCHMARKS, Benchmark, attention, costs
+from sstlib.benchmarks.anatomy import anatomy
 from sstlib.cli import main
 from sstlib.config import MODELS, RunConfig, TrainingConfig
 from sstlib.config.entries import Registry

@@ -50,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.name is None:
         print(*_listed(), sep="\n")
         return 0
-    from sstlib.anatomy import anatomy
+    from sstlib.benchmarks.anatomy import anatomy
     from sstlib.config.values import require_place
     from sstlib.paths import refuse_inputs
     from sstlib.provenance import processor, provenance
@@ -143,7 +143,7 @@ def watched(config: ModelConfig, arguments: argparse.Namespace) -> Iterator[list
 
 def show(record: dict[str, Any]) -> None:
     """The table of modules."""
-    from sstlib.anatomy import scaled
+    from sstlib.config.values import scaled
 
     height, width = record["size"]
     print(
@@ -163,7 +163,7 @@ def draw(path: str, config: ModelConfig, title: str, height: int, width: int, ob
     """
     if not path.endswith(".png"):
         raise ValueError(f"--figure is {path!r}; expected a name that ends with .png")
-    from sstlib.anatomy import anatomy
+    from sstlib.benchmarks.anatomy import anatomy
     from sstlib.paths import atomic_write
     from sstlib.plots import png
     from sstlib.plots.architecture import architecture

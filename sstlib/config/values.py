@@ -23,6 +23,14 @@ def shown(value: Any) -> str:
     return text if len(text) <= 80 else f"{text[:60]}... ({len(text)} characters)"
 
 
+def scaled(count: int) -> str:
+    """A count with its unit: 12.3 M."""
+    for unit, name in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if count >= unit:
+            return f"{count / unit:.1f} {name}"
+    return str(count) if count else ""
+
+
 @dataclass(frozen=True)
 class Kind:
     """Any value; the subclasses know better. `check` returns the value in its normal form, `read` makes one of a text,

@@ -10,7 +10,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from sstlib import weights
-from sstlib.anatomy import anatomy
+from sstlib.benchmarks.anatomy import anatomy
 from sstlib.datasets import open_dataset
 from sstlib.experiments import records, tables
 from sstlib.experiments.execute import summary

@@ -4,6 +4,7 @@ are.
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -12,9 +13,9 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyBboxPatch, Polygon
 
-from sstlib.anatomy import Row, scaled
 from sstlib.config import ModelConfig
 from sstlib.config.networks import BACKBONES, METHODS
+from sstlib.config.values import scaled
 from sstlib.connectivity import Connectivity, parse
 from sstlib.plots.reach import cell_corners
 from sstlib.plots.style import ACCENT, FAINT, HOPS, INK, MUTED, SERIES, WIDTH, bare, figure, styled
@@ -26,6 +27,17 @@ AFFINITY, MATCHING = BOTTOM + 0.42, BOTTOM + 0.92  # middles of the boxes under 
 TOY = (9, 7)  # cells of a glyph's frame
 EXAMPLE = ClipSpec(frames=24, height=120, width=214, objects=1, distractors=0, size=34.0, speed=3.0, camera=0.3,
                    camouflage=0.0, likeness=0.0)
+
+
+@runtime_checkable
+class Row(Protocol):
+    """What is drawn of a module: `benchmarks.anatomy`, which counts it, stands above the figures."""
+
+    module: str
+    output: tuple[int, ...]
+    parameters: int
+    multiply_adds: int
+    pairs: int
 
 
 @styled

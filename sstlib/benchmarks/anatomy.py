@@ -129,11 +129,3 @@ def _shape(output: Any) -> tuple[int, ...]:
 def _parameters(module: nn.Module) -> int:
     frozen = sum(b.numel() for name, b in module.named_buffers() if name.rpartition(".")[2] in ("weight", "bias"))
     return sum(p.numel() for p in module.parameters()) + frozen
-
-
-def scaled(count: int) -> str:
-    """A count with its unit: 12.3 M."""
-    for unit, name in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if count >= unit:
-            return f"{count / unit:.1f} {name}"
-    return str(count) if count else ""
