@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from sstlib.cli import annotate, build_parser, main
-from sstlib.drawing import Annotator
+from sstlib.explorers import Annotator
 from sstlib.video import ArraySequence, Reading, read_mask, write_mask
 
 

@@ -16,8 +16,8 @@ from PIL import Image
 from test_browser import READY, browser, jupyterlab, wait_for  # noqa: F401 - browser is a fixture
 
 from sstlib.cli import main
-from sstlib.drawing import annotator
-from sstlib.drawing.drawn import labels_of, mask_bytes
+from sstlib.explorers import annotator
+from sstlib.explorers.drawn import labels_of, mask_bytes
 from sstlib.synthetic import random_spec, render
 from sstlib.video import Reading, is_signed, read_mask, write_mask, write_picture
 from sstlib.weights import find
@@ -25,7 +25,7 @@ from sstlib.weights import find
 pytestmark = pytest.mark.browser
 SETUP = """
 import json, os
-from sstlib.drawing import Annotator, InteractiveSegmentation
+from sstlib.explorers import Annotator, InteractiveSegmentation
 from sstlib.synthetic import ClipSpec, random_spec, render
 from sstlib.video import ArraySequence, write_mask
 {clip}

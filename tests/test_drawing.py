@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from sstlib import video
-from sstlib.drawing import Annotator
-from sstlib.drawing.drawn import MOST_CHANGES, Annotations, labels_of, mask_bytes
+from sstlib.explorers import Annotator
+from sstlib.explorers.drawn import MOST_CHANGES, Annotations, labels_of, mask_bytes
 from sstlib.video import ArraySequence, prompts
 
 SIZE = HEIGHT, WIDTH = 7, 11

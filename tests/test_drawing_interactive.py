@@ -13,7 +13,7 @@ from test_drawing import Page
 
 from sstlib import movies, weights
 from sstlib.cli import main
-from sstlib.drawing import InteractiveSegmentation, propagation
+from sstlib.explorers import InteractiveSegmentation, propagation
 from sstlib.sessions import segment_sequence
 from sstlib.synthetic import ClipSpec, render
 from sstlib.video import ArraySequence, write_mask

@@ -77,7 +77,7 @@ def cell(arguments: argparse.Namespace) -> str:
         FileNotFoundError: no such video, mask or weights.
         ValueError: one that cannot be read, or a folder for the results that holds something.
     """
-    from sstlib.drawing.saving import DrawnFolder
+    from sstlib.explorers.saving import DrawnFolder
     from sstlib.movies import open_clip
     from sstlib.weights import find
 
@@ -94,7 +94,7 @@ def cell(arguments: argparse.Namespace) -> str:
         options = f",\n    drawn={str(out / DRAWN)!r}, folder={str(out / MASKS)!r}"
     mask = None if arguments.mask is None else str(Path(arguments.mask).absolute())
     return f"""from sstlib import movies, weights
-from sstlib.drawing import InteractiveSegmentation
+from sstlib.explorers import InteractiveSegmentation
 
 session = InteractiveSegmentation(
     weights.load({str(Path(weights).absolute())!r}),

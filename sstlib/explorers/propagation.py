@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from sstlib.drawing.drawn import Annotation, Annotations
+from sstlib.explorers.drawn import Annotation, Annotations
 from sstlib.inference import Prediction, Segmenter
 from sstlib.model import Propagator
 from sstlib.shapes import UInt8

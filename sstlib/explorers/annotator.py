@@ -12,8 +12,8 @@ import numpy as np
 import traitlets
 from PIL import Image
 
-from sstlib.drawing.drawn import Annotations, Drawn, labels_of, mask_bytes
-from sstlib.drawing.saving import DrawnFolder
+from sstlib.explorers.drawn import Annotations, Drawn, labels_of, mask_bytes
+from sstlib.explorers.saving import DrawnFolder
 from sstlib.shapes import Shaped, UInt8
 from sstlib.video import Sequence, overlay, prompts, read_mask
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from sstlib.config.values import parse_json
-from sstlib.drawing.drawn import Annotation, Drawn
+from sstlib.explorers.drawn import Annotation, Drawn
 from sstlib.paths import atomic_write
 from sstlib.video import VOID, Reading, Sequence, is_signed, read_mask, write_mask
 

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from sstlib.config.values import require_place
-from sstlib.drawing.annotator import Annotator
-from sstlib.drawing.propagation import Propagation
+from sstlib.explorers.annotator import Annotator
+from sstlib.explorers.propagation import Propagation
 from sstlib.exports import Exports, Overlay
 from sstlib.inference import Prediction
 from sstlib.model import Propagator
