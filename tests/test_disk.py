@@ -19,11 +19,11 @@ from PIL import Image
 from sstlib import paths, weights
 from sstlib.cli import main
 from sstlib.config import named_model
-from sstlib.exports import FORMATS, Exports, LiveExports
 from sstlib.inference import Prediction
 from sstlib.model import build
 from sstlib.movies import Incomplete, Timing, VideoWriter, open_clip, write_video
 from sstlib.sessions import Clip, MaskFolder, carry, state
+from sstlib.sessions.exports import FORMATS, Exports, LiveExports
 from sstlib.video import ArraySequence, read_mask, write_mask
 
 SHAPE, COUNT = (48, 64), 6

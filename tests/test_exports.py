@@ -16,12 +16,12 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
-from sstlib import exports, movies, sessions, video
-from sstlib.exports import films, sink
-from sstlib.exports.outlines import TOLERANCE, outlines, polygon, simplified
-from sstlib.exports.runlength import encoded
+from sstlib import movies, sessions, video
 from sstlib.inference import Prediction
 from sstlib.movies import Timing
+from sstlib.sessions import exports, films
+from sstlib.sessions.outlines import TOLERANCE, outlines, polygon, simplified
+from sstlib.sessions.runlength import encoded
 from sstlib.video import overlay
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of pycocotools
@@ -420,10 +420,10 @@ def test_a_part_of_a_video_has_its_own_times(tmp_path):
     labels[5:9, 5:9] = 1
     part = sessions.Part(sessions.Part(whole, range(1, 7)), range(0, 6, 2))
     clip = sessions.Clip(part, {0: labels})
-    result = sink.shot_of(clip).timing
+    result = exports.shot_of(clip).timing
     assert [float(time) for time in result.times or (t / result.rate for t in range(3))] == [0, 0.25, 0.35]
     assert float(result.start) == 0.35 and result.end is None
-    result = sink.shot_of(sessions.Clip(sessions.Part(whole, range(1, 3)), {0: labels})).timing
+    result = exports.shot_of(sessions.Clip(sessions.Part(whole, range(1, 3)), {0: labels})).timing
     assert float(result.end - result.start - 1 / result.rate) == 0.05
 
 

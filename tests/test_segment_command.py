@@ -17,9 +17,9 @@ from sstlib import weights
 from sstlib.cli import main
 from sstlib.cli._outputs import EXPORTS
 from sstlib.config import named_model
-from sstlib.exports import FORMATS
 from sstlib.model import build
 from sstlib.movies import VideoSequence, write_video
+from sstlib.sessions.exports import FORMATS
 from sstlib.video import Reading, read_mask, write_mask, write_picture
 
 SHAPE = (32, 48)
@@ -415,7 +415,7 @@ def test_a_full_disk_while_exporting_leaves_the_masks_and_nothing_half_written(f
             raise OSError(28, "No space left on device")
         return write_picture(path, picture)
 
-    monkeypatch.setattr("sstlib.exports.product.write_picture", full)
+    monkeypatch.setattr("sstlib.sessions.product.write_picture", full)
     status, _, error = sst("frames", "mask.png", "out", "--export", "overlay,webm,cutout,coco,yolo,soft")
     assert status == 2 and "No space left" in error and error.strip().count("\n") == 0
     left = sorted(path.name for path in (folder / "out").iterdir())

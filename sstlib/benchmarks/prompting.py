@@ -11,10 +11,10 @@ from tqdm import tqdm
 
 from sstlib.datasets import open_dataset
 from sstlib.datasets.photographs import open_photographs
-from sstlib.exports.outlines import outlines, simplified
-from sstlib.exports.product import box
 from sstlib.metrics import region_similarity
 from sstlib.paths.digests import sha256
+from sstlib.sessions.outlines import outlines, simplified
+from sstlib.sessions.product import box
 from sstlib.shapes import Bool, UInt8
 from sstlib.video import VOID, prompts
 

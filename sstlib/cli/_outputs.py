@@ -76,8 +76,8 @@ def checked(arguments: argparse.Namespace, sequence: Sequence, inputs: Iterable[
         ValueError: an output is an input; or something is left there, and it is not to be overwritten; or a quality
             that the codec does not have.
     """
-    from sstlib.exports import FORMATS
     from sstlib.movies import checked_codec
+    from sstlib.sessions.exports import FORMATS
 
     checked_codec(arguments.codec, arguments.crf)
     inputs = [*inputs, *getattr(sequence, "paths", ())]
@@ -116,7 +116,7 @@ def _single(arguments: argparse.Namespace, inputs: Iterable[Path | str | None]) 
     Raises:
         ValueError: one is an input, or there already and not to be replaced.
     """
-    from sstlib.exports import Sheet
+    from sstlib.sessions.films import Sheet
 
     files = {f"--{name}": getattr(arguments, name) for name in SINGLE}
     refuse_inputs(files, inputs)
@@ -152,8 +152,8 @@ def _ours(path: Path, kind: Any) -> bool:
 
 def sinks(arguments: argparse.Namespace, clip: Any, stale: list[Path]) -> list[Any]:
     """All that takes the masks of a clip; the folder of masks comes first, so that others can read them there."""
-    from sstlib.exports import FORMATS, Exports
     from sstlib.sessions import MaskFolder
+    from sstlib.sessions.exports import FORMATS, Exports
 
     chosen: list[Any] = [MaskFolder(clip, arguments.out, stale)]
     if arguments.export or arguments.sheet:

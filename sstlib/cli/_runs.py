@@ -132,7 +132,7 @@ def require_same(out: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -
 
 def clear_parts(arguments: argparse.Namespace) -> None:
     """Removes what a run that was killed left half-written: hidden files and folders that never got their names."""
-    from sstlib.exports import FORMATS
+    from sstlib.sessions.exports import FORMATS
 
     names = {Path(kind.where(codec)).name for kind in FORMATS.values() for codec in _outputs.CODECS}
     known = "|".join(map(re.escape, sorted({*names, STATE, "alpha"})))

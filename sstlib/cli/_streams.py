@@ -117,8 +117,8 @@ def _given(arguments: argparse.Namespace, first: np.ndarray) -> tuple[np.ndarray
 
 def _sinks(arguments: argparse.Namespace, sequence: ArraySequence, labels: np.ndarray, names: dict[int, str], rate: Any,
            sources: list[Path], raw: Any) -> list[Any]:
-    from sstlib.exports import FORMATS, LiveExports
     from sstlib.sessions import Clip, MaskFolder
+    from sstlib.sessions.exports import FORMATS, LiveExports
 
     if raw:
         return [_raw_masks(raw)]

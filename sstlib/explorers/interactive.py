@@ -12,11 +12,12 @@ import numpy as np
 from sstlib.config.values import require_place
 from sstlib.explorers.annotator import Annotator
 from sstlib.explorers.propagation import Propagation
-from sstlib.exports import Exports, Overlay
 from sstlib.inference import Prediction
 from sstlib.model import Propagator
 from sstlib.paths import refuse_inputs
 from sstlib.sessions import Clip, MaskFolder, carry
+from sstlib.sessions.exports import Exports
+from sstlib.sessions.films import Overlay
 from sstlib.sessions.sentences import sentences
 from sstlib.shapes import Shaped, UInt8
 from sstlib.video import Sequence

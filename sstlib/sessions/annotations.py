@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from sstlib.exports.outlines import polygon
-from sstlib.exports.product import Alpha, FileProduct, FolderProduct, Frame, Labels, Shot, box, objects
-from sstlib.exports.runlength import encoded
 from sstlib.paths import atomic_write
+from sstlib.sessions.outlines import polygon
+from sstlib.sessions.product import Alpha, FileProduct, FolderProduct, Frame, Labels, Shot, box, objects
+from sstlib.sessions.runlength import encoded
 
 
 class Coco(FileProduct):

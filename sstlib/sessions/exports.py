@@ -1,4 +1,6 @@
-"""The sink that makes products: of predictions as they come, of masks in the clip's order once all are there."""
+"""What a clip's masks become beside palette PNGs: layers, videos, annotations and tables, by name in `FORMATS`; and the
+sinks that make them: of predictions as they come, of masks in the clip's order once all are there.
+"""
 
 import shutil
 from collections.abc import Iterable, Mapping
@@ -10,14 +12,21 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from sstlib.exports.films import Sheet
-from sstlib.exports.matting import alpha_of
-from sstlib.exports.product import Frame, Product, Shot
 from sstlib.inference import Prediction
 from sstlib.movies import Timing, VideoSequence
 from sstlib.paths import naming_place
-from sstlib.sessions import Clip, Part, Sink
+from sstlib.sessions.annotations import Boxes, Coco, Mots, Yolo
+from sstlib.sessions.clip import Clip, Part
+from sstlib.sessions.films import Green, Overlay, Prores, Sheet, Webm
+from sstlib.sessions.matting import Cutout, Floats, Objects, Soft, alpha_of
+from sstlib.sessions.product import Frame, Product, Shot
+from sstlib.sessions.sinks import Sink
 from sstlib.video import VOID, Reading, Sequence, read_mask, write_picture
+
+FORMATS: dict[str, type[Product]] = {
+    "overlay": Overlay, "green": Green, "cutout": Cutout, "webm": Webm, "prores": Prores, "objects": Objects,
+    "soft": Soft, "npz": Floats, "coco": Coco, "yolo": Yolo, "mots": Mots, "boxes": Boxes
+}
 
 
 class Exports(Sink):

@@ -6,10 +6,10 @@ from typing import ClassVar
 import numpy as np
 from PIL import Image, ImageDraw
 
-from sstlib.exports.matting import cut_out
-from sstlib.exports.product import Alpha, Frame, Labels, Product, Shot
 from sstlib.movies import CODECS, VideoWriter, contact_sheet
 from sstlib.paths import atomic_write
+from sstlib.sessions.matting import cut_out
+from sstlib.sessions.product import Alpha, Frame, Labels, Product, Shot
 from sstlib.shapes import UInt8
 from sstlib.video import overlay, palette
 

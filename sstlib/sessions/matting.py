@@ -3,9 +3,9 @@
 
 import numpy as np
 
-from sstlib.exports.product import Alpha, FolderProduct, Frame, Labels
 from sstlib.inference import Prediction
 from sstlib.paths import atomic_write
+from sstlib.sessions.product import Alpha, FolderProduct, Frame, Labels
 from sstlib.shapes import Float, Shaped, UInt8
 
 INSIDE, OUTSIDE = 144, 111  # least alpha of an object's pixels, most of others': both sides of 128, also after a codec
