@@ -241,14 +241,16 @@ SOUND = {
 }
 
 
-def with_sound(path, codec, sound, rate, layout):
-    """COUNT frames at 25 a second and a tone of which the first half second is silent."""
-    time = np.arange(COUNT * rate // 25) / rate
+def with_sound(path, codec, sound, rate, layout, frames=None):
+    """Frames at 25 a second, COUNT of them if not told, and a tone of which the first half second is silent."""
+    frames = pictures() if frames is None else frames
+    time = np.arange(len(frames) * rate // 25) / rate
     tone = np.where(time < 0.5, 0, 0.3 * np.sin(2 * np.pi * 440 * time)).astype(np.float32)
     with av.open(str(path), "w") as container:
-        stream = container.add_stream(codec, rate=25, width=WIDTH, height=HEIGHT, pix_fmt="yuv420p")
+        stream = container.add_stream(codec, rate=25, width=frames[0].shape[1], height=frames[0].shape[0],
+                                      pix_fmt="yuv420p")
         heard = container.add_stream(sound, rate=rate, layout=layout)
-        for picture in pictures():
+        for picture in frames:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         container.mux(stream.encode())
         frame = av.AudioFrame.from_ndarray(np.stack([tone] * (2 if layout == "stereo" else 1)), format="fltp",

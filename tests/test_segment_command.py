@@ -3,9 +3,6 @@
 import json
 import os
 import re
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -463,6 +460,27 @@ def test_a_run_that_was_interrupted_goes_on_and_ends_alike(folder, sst, monkeypa
     assert (folder / "c.csv").read_text() == (folder / "whole.csv").read_text()
 
 
+def test_an_object_that_was_known_before_an_interrupt_alone_is_in_all_exports(folder, sst, monkeypatch):
+    """It joined in frame 4, forward from 2; the run is interrupted backward, where nothing is known of it."""
+    write_mask("fixed/00004.png", square(2, 30))
+    options = ["--at", 2, "--corrections", "fixed", "--threads", 1, "--export", "coco,objects,boxes"]
+    assert sst("frames", "mask.png", "whole", *options)[0] == 0
+    written = []
+
+    def interrupted(path, labels):
+        written.append(path.name)
+        if len(written) == 5:
+            raise KeyboardInterrupt
+        return write_mask(path, labels)
+
+    monkeypatch.setattr("sstlib.sessions.sinks.write_mask", interrupted)
+    assert sst("frames", "mask.png", "out", *options)[0] == 130 and written[-2:] == ["00001.png", "00000.png"]
+    monkeypatch.undo()
+    os.chdir(folder)
+    assert sst("frames", "mask.png", "out", *options)[0] == 0
+    assert content(folder / "out") == content(folder / "whole") and (folder / "out" / "objects" / "2").is_dir()
+
+
 def test_some_frames_keep_their_names_and_numbers(folder, sst):
     status, out, _ = sst("frames", "mask.png", "out", "--start", 1, "--stride", 2, "--at", 3, "--confidence", "c.csv")
     assert status == 0 and "segmented are 2 of them, number 1 (named 00001) to 3, every 2th, counted from 0" in out
@@ -534,7 +552,18 @@ def test_several_videos_end_in_one_table(folder, sst):
     assert status == 2 and "no mask, or folder of masks, for the video b" in error
     assert out.count("masks are in out/") == 1
     assert re.search(r"\na +5 +1 +[0-9.]+ +done\nb +failed\n", out)
+    error = sst("?.mp4", "masks", "out", "--history", 3)[2]
+    assert "out/a holds an interrupted run that differs in: --history" in error
     write_mask("masks/b.png", square(4))
+    before = content(folder / "out")
+    status, out, _ = sst("?.mp4", "masks", "out")
+    assert status == 0 and "was done before in out/a: 5 of 5 frames" in out and "3 masks are in out/b" in out
+    assert re.search(r"\na +5 +1 +done before\nb +3 +1 +[0-9.]+ +done\n", out)
+    after = content(folder / "out")
+    assert {path: data for path, data in before.items() if path.suffix == ".png"}.items() <= after.items()
+    assert not [path for path in after if path.name.startswith(".")]
+    status, out, error = sst("?.mp4", "masks", "out")
+    assert status == 2 and "out/a holds 5 files already" in error, "all were done: nothing is to be gone on with"
     status, out, _ = sst("?.mp4", "masks", "again", "--exit-doubt", 1)
     assert status == 0 and len(list((folder / "again" / "b").iterdir())) == 3
     assert sst("?.mp4", "masks", "other", "--at", 1)[0] == 2
@@ -563,29 +592,3 @@ def test_masks_of_a_labeling_tool_keep_their_names(folder, sst):
     (folder / "a.json").write_text(json.dumps(content))
     status, _, error = sst("frames", "a.json", "other")
     assert status == 2 and "its masks are 96x16 pixels, the frames of frames are 48x32" in error
-
-
-@pytest.mark.slow
-def test_killed_at_ten_moments_a_run_ends_as_if_it_had_not_been(folder, network, tmp_path):
-    """300 frames, a process killed by signal 9 again and again."""
-    frames = np.random.default_rng(1).integers(0, 256, (300, *SHAPE, 3), np.uint8)
-    write_video("long.mp4", frames)
-
-    def command(out):
-        return [sys.executable, "-m", "sstlib", "segment", "long.mp4", "--mask", "mask.png", "--out", out, "--weights",
-                str(network), "--threads", "1"]
-
-    started = time.monotonic()
-    subprocess.run(command("whole"), check=True, capture_output=True)
-    seconds, kills = time.monotonic() - started, 0
-    for moment in np.random.default_rng(2).uniform(0.2, 0.9, 10):
-        process = subprocess.Popen(command("out"), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-        time.sleep(moment * seconds)
-        kills += process.poll() is None
-        process.kill()
-        process.communicate()
-        if not (folder / "out" / ".sst-segment.safetensors").exists() and (folder / "out").exists():
-            break  # done between two kills
-    if kills < 10 or (folder / "out" / ".sst-segment.safetensors").exists():
-        subprocess.run(command("out"), capture_output=True)
-    assert kills and content(folder / "out") == content(folder / "whole")

@@ -56,7 +56,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     """Runs one command. Bad input ends with one line and exit status 2, a fault of this program with one line and 1,
-    an interrupt with 130.
+    an interrupt with 130, a reader of the output that is there no more with 141.
     """
     command = "sst"
     try:
@@ -66,17 +66,34 @@ def main(argv: list[str] | None = None) -> int:
         sys.stdout.flush()
         return status
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _let_go()
         return PIPE_CLOSED
     except KeyboardInterrupt:
-        print(f"{command}: interrupted", file=sys.stderr)
+        _tell(f"{command}: interrupted")
         return INTERRUPTED
     except Exception as error:
         if os.environ.get(DEBUG, "0") not in ("", "0"):
             raise
-        print(one_line(command, error), file=sys.stderr)
+        _tell(one_line(command, error))
         expected = isinstance(error, (ValueError, OSError, *DAMAGED)) or _named_damaged(error) or _lacks(error)
         return BAD_INPUT if expected else FAILED
+
+
+def _tell(line: str) -> None:
+    """Prints a line on standard error, whether or not anybody reads it."""
+    try:
+        print(line, file=sys.stderr)
+    except OSError:
+        _let_go()
+
+
+def _let_go() -> None:
+    """What nobody reads any more goes nowhere: Python would try again at its end, and say so."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def one_line(command: str, error: Exception) -> str:

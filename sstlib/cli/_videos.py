@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sstlib.cli import _runs
 from sstlib.cli._status import BAD_INPUT
 
 # Options that go with one video alone
@@ -18,11 +19,14 @@ SINGLE = ("prompts", "at", "absent", "sheet", "confidence", "preview", "correcti
 
 @dataclass
 class Outcome:
-    """What became of a video: its clip, what was said of its objects in each frame, and the exit status."""
+    """What became of a video: its clip, what was said of its objects in each frame, the exit status, and whether all of
+    it was done before.
+    """
 
     clip: Any
     judgments: dict[int, dict[int, list[float | int]]]
     status: int = 0
+    earlier: bool = False
 
 
 def check(arguments: argparse.Namespace) -> None:
@@ -79,7 +83,8 @@ def replacing(arguments: argparse.Namespace, before: Any) -> argparse.Namespace:
 
 def one_after_another(arguments: argparse.Namespace, videos: list[str], segment: Callable[[argparse.Namespace],
                                                                                           Outcome]) -> int:
-    """Segments each video into a folder of its own, and ends with a table; the exit status is the gravest.
+    """Segments each video into a folder of its own, and ends with a table; the exit status is the gravest. Those that
+    are done are not done again where the same is begun once more before all are.
 
     Raises:
         ValueError: options for a single video, or two videos of one name.
@@ -105,7 +110,8 @@ def one_after_another(arguments: argparse.Namespace, videos: list[str], segment:
             frames = len(outcome.clip.frames)
             objects = {identity for rows in outcome.judgments.values() for identity in rows}
             rate, word = frames / max(time.monotonic() - started, 1e-9), "doubtful" if outcome.status else "done"
-            rows.append((name, str(frames), str(len(objects)), f"{rate:.2f}", word))
+            shown, when = ("", " before") if outcome.earlier else (f"{rate:.2f}", "")
+            rows.append((name, str(frames), str(len(objects)), shown, word + when))
             statuses.append(outcome.status)
         except (ValueError, OSError) as error:
             text = " ".join(str(error).split())
@@ -116,7 +122,11 @@ def one_after_another(arguments: argparse.Namespace, videos: list[str], segment:
                 break
     left = [(name, "", "", "", "not begun") for name in names[len(rows):]]
     print_table([("video", "frames", "objects", "frames/s", "status"), *rows, *left])
-    return BAD_INPUT if BAD_INPUT in statuses else max(statuses)
+    if BAD_INPUT in statuses:
+        return BAD_INPUT
+    for name in names:
+        (arguments.out / name / _runs.STATE).unlink(missing_ok=True)
+    return max(statuses)
 
 
 def mask_of(folder: Path, name: str) -> Path:

@@ -19,7 +19,8 @@ EXAMPLES = """examples:
   sst segment camera:0 --mask first.png --out masks --export overlay          until Ctrl-C
 
 An interrupted run goes on where it was when the same command is given again.
-exit status: 0 done, 1 a fault of this program, 2 bad input, 3 doubtful (--exit-doubt), 130 interrupted
+exit status: 0 done, 1 a fault of this program, 2 bad input, 3 doubtful (--exit-doubt), 130 interrupted,
+             141 nobody reads the output any more (as with | head); the same command goes on from there
 """
 
 
@@ -74,11 +75,11 @@ def run(arguments: argparse.Namespace) -> int:
         if len(videos) == 1 and not _videos.by_name(arguments):
             arguments.video = videos[0]
             return segment(arguments, device).status
-        return _videos.one_after_another(arguments, videos, lambda own: segment(own, device))
+        return _videos.one_after_another(arguments, videos, lambda own: segment(own, device, several=True))
 
 
-def segment(arguments: argparse.Namespace, device: str) -> _videos.Outcome:
-    """Segments one video."""
+def segment(arguments: argparse.Namespace, device: str, several: bool = False) -> _videos.Outcome:
+    """Segments one video; of several, what is done stays noted until all are."""
     from sstlib.movies import open_clip
 
     sequence = open_clip(arguments.video)
@@ -97,8 +98,16 @@ def segment(arguments: argparse.Namespace, device: str) -> _videos.Outcome:
         return _videos.Outcome(clip, {})
     sinks = _outputs.sinks(arguments, clip, stale)
     session = prepared(arguments, clip, device, before, any(sink.needs_all for sink in sinks))
-    walked(arguments, session, sinks)
-    return finished(arguments, session)
+    if session.ended:
+        sinks[0].close()  # says where the masks are, or that some are there no more
+    else:
+        walked(arguments, session, sinks)
+    outcome = finished(arguments, session)
+    if several:
+        session.write_ended()
+    else:
+        (arguments.out / _runs.STATE).unlink(missing_ok=True)
+    return outcome
 
 
 def prepared(arguments: argparse.Namespace, clip: Any, device: str, before: dict[str, Any] | None,
@@ -118,11 +127,11 @@ def prepared(arguments: argparse.Namespace, clip: Any, device: str, before: dict
     facts = _runs.facts(arguments, clip, weights.find(arguments.weights), {"device": device, "precision": chosen})
     if before is not None:
         _runs.require_same(arguments.out, before["facts"], facts)
-        if not anew:
+        if before["ended"] or not anew:
             session.go_on_from(before)
-        why = ", whose soft masks must be computed anew" if anew else ""
-        print(f"goes on with the run that was interrupted in {arguments.out}: {session.finished} of "
-              f"{len(clip.frames)} frames are done{why}", flush=True)
+        why = ", whose soft masks must be computed anew" if anew and not session.ended else ""
+        how = "was done before" if session.ended else "goes on with the run that was interrupted"
+        print(f"{how} in {arguments.out}: {session.finished} of {len(clip.frames)} frames are done{why}", flush=True)
     _runs.clear_parts(arguments)
     session.keep_state(arguments.out / _runs.STATE, facts)
     return session
@@ -135,6 +144,8 @@ def walked(arguments: argparse.Namespace, session: Any, sinks: list[Any]) -> Non
     from sstlib.sessions import carry
 
     total = len(session.clip.frames)
+    for sink in sinks:
+        sink.done_before({t: set(rows) for t, rows in session.judgments.items()})
     with tqdm(total=total, initial=session.finished, unit="frame", ascii=True, desc=session.clip.frames.name,
               disable=True if arguments.quiet else None) as progress:
         try:
@@ -148,7 +159,7 @@ def walked(arguments: argparse.Namespace, session: Any, sinks: list[Any]) -> Non
 
 
 def finished(arguments: argparse.Namespace, session: Any) -> _videos.Outcome:
-    """Says what became of the objects, writes the table, and removes the state: all is there."""
+    """Writes the table and says what became of the objects."""
     from sstlib.paths import atomic_write
     from sstlib.sessions import confidence_table, object_lines, worst_share
 
@@ -156,14 +167,13 @@ def finished(arguments: argparse.Namespace, session: Any) -> _videos.Outcome:
         with atomic_write(arguments.confidence, "w") as file:
             file.write(confidence_table(session.clip, session.judgments))
         print(f"and {arguments.confidence}")
-    (arguments.out / _runs.STATE).unlink(missing_ok=True)
     print(*object_lines(session.clip, session.judgments), sep="\n")
     share = worst_share(session.judgments)
     doubtful = arguments.exit_doubt is not None and share > arguments.exit_doubt
     if doubtful:
         print(f"an object was lost or doubtful in {share:.0%} of its frames, more than --exit-doubt "
               f"{arguments.exit_doubt:g} allows", file=sys.stderr)
-    return _videos.Outcome(session.clip, session.judgments, DOUBTFUL if doubtful else 0)
+    return _videos.Outcome(session.clip, session.judgments, DOUBTFUL if doubtful else 0, session.ended)
 
 
 def report_size(size: tuple[int, int], trained: int | None, longest: int | None) -> None:

@@ -53,9 +53,13 @@ class Exports(Sink):
         self._ordered = [product for product in self.products if product.soft != "all"]
         self._needs_alpha = any(product.soft == "alpha" for product in self._ordered)
         self.needs_all = bool(self._soft) or self._needs_alpha
+        self._known: dict[int, set[int]] = {}  # objects of each frame
+
+    def done_before(self, ids: Mapping[int, set[int]]) -> None:
+        self._known |= ids
 
     def write(self, t: int, frame: Frame, prediction: Prediction) -> None:
-        self.shot.ids |= set(prediction.ids) - {0}
+        self._known[t] = set(prediction.ids) - {0}
         for product in self._soft:
             product.take(t, prediction)
         if self._needs_alpha:
@@ -65,6 +69,7 @@ class Exports(Sink):
         return self._alpha / f"{self.shot.frame_names[t]}.png"
 
     def close(self) -> None:
+        self.shot.ids |= set().union(*self._known.values())
         frames, pictures = self.clip.frames, any(product.pictures for product in self._ordered)
         steps = range(len(frames)) if self._ordered else ()
         for t in tqdm(steps, unit="frame", ascii=True, desc="exports", disable=None):

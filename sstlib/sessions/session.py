@@ -55,6 +55,7 @@ class Session:
         backward = range(self.start, clip.before - 1, -1) if self.start > clip.before else range(0)
         self.legs = [range(self.start, len(clip.frames)), backward, range(clip.before)]
         self.leg = self.done = 0  # where the next step is
+        self.ended = False  # with all that is made of its masks
         self.segmenter = Segmenter(network, **self.options)
         self.judgments: dict[int, dict[int, list[float | int]]] = {}
         self._snapshots: dict[tuple[int, int], dict[str, Any]] = {}
@@ -81,18 +82,25 @@ class Session:
         if self._path is not None:
             judgments = {str(t): {str(i): row for i, row in rows.items()} for t, rows in self.judgments.items()}
             applied = {} if self.corrections is None else self.corrections.applied
-            state.write(self._path, {"facts": self._facts, "told": judgments, **self._settled,
+            state.write(self._path, {"facts": self._facts, "told": judgments, "ended": self.ended, **self._settled,
                                      "corrections": {str(t): mark for t, mark in applied.items()}})
             self._written = time.monotonic(), 0
 
+    def write_ended(self) -> None:
+        """Writes the state of a session of which nothing is left to do, outputs included."""
+        self.ended, self.segmenter = True, Segmenter(self.network, **self.options)
+        self._settle()
+        self.write_state()
+
     def go_on_from(self, known: dict[str, Any]) -> None:
         """Takes over where another session was when it wrote its state (`state.read`)."""
-        self.leg, self.done = known["leg"], known["done"]
+        self.leg, self.done, self.ended = known["leg"], known["done"], known["ended"]
         self.judgments = {int(t): {int(i): row for i, row in rows.items()} for t, rows in known["told"].items()}
         if self.corrections is not None:
             self.corrections.applied = {int(t): mark for t, mark in known["corrections"].items()}
         state.into_segmenter(self.segmenter, known["segmenter"])
         self._settle()
+        self._gone_back()
 
     @property
     def finished(self) -> int:

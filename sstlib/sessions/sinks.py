@@ -1,6 +1,7 @@
 """Sinks take the masks of a clip; the first of them is a folder."""
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,9 @@ class Sink:
     """
 
     needs_all = False
+
+    def done_before(self, ids: Mapping[int, set[int]]) -> None:
+        """An interrupted run goes on: frames that are not written again, by number, and the objects known in each."""
 
     def write(self, t: int, frame: UInt8[np.ndarray, "height width 3"], prediction: Prediction) -> None:
         """Takes the masks of frame number `t`."""

@@ -1,0 +1,97 @@
+"""Commands whose output is read in part alone, as by `| head -1`: they end, at most one line is said, and the exit
+status is the documented one.
+"""
+
+import io
+import os
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sstlib import cli
+from sstlib.movies import write_video
+from sstlib.video import write_mask
+
+FRAMES = np.random.default_rng(0).integers(0, 256, (6, 32, 48, 3), np.uint8)
+PRINTING = {  # what prints on standard output, at the start or in the end
+    "analyze": ["analyze", "knockouts", "{tiny}"],
+    "bench": ["bench", "prompts", "--json", "bench.json"],
+    "calibrate": ["calibrate", "sst-photo"],
+    "data": ["data", "list"],
+    "evaluate": ["evaluate", "masks", "masks"],
+    "evaluate, with a table": ["evaluate", "masks", "masks", "--csv", "table.csv"],
+    "model": ["model"],
+    "model, one": ["model", "sst-tiny"],
+    "model, as JSON": ["model", "sst-tiny", "--json"],
+    "release": ["release", "sst-small"],
+    "segment": ["segment", "clip.mp4", "--mask", "mask.png", "--out", "out", "--weights", "{tiny}"],
+    "segment, to standard output": ["segment", "-", "--size", "48x32", "--mask", "mask.png", "--out", "-", "--weights",
+                                    "{tiny}"],
+    "segment, a preview alone": ["segment", "clip.mp4", "--mask", "mask.png", "--preview", "first.png"],
+    "sweep": ["sweep", "--list"],
+    "sweep, a plan": ["sweep", "--plan", "--list"],
+    "train": ["train", "tiny", "--set", "training.steps=1", "--out", "run"],
+}
+MADE = {  # what takes minutes or writes into the project, by what does the work
+    "sstlib.experiments.questions.analyze": lambda *given: ["record.json"],
+    "sstlib.benchmarks.prompting.pictures": list,
+    "sstlib.benchmarks.prompting.measure": lambda pictures: [],
+    "sstlib.paths.davis": lambda: Path("."),
+    "sstlib.experiments.doubt.judge": lambda name: "record.json",
+    "sstlib.experiments.card.write_figures": lambda name: [],
+    "sstlib.experiments.card.write_card": lambda name: "card.md",
+    "sstlib.training.train": lambda *given, **more: None,
+}
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A video, a mask of its first frame and a sequence of masks in the current folder."""
+    monkeypatch.chdir(tmp_path)
+    labels = np.zeros((32, 48), np.uint8)
+    labels[8:20, 5:17] = 1
+    write_video("clip.mp4", FRAMES)
+    write_mask("mask.png", labels)
+    for t in range(3):
+        write_mask(Path("masks") / "dog" / f"{t:05d}.png", labels)
+    return tmp_path
+
+
+@pytest.fixture
+def closed():
+    """The end to write to of a pipe that nobody reads."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    yield writing
+    os.close(writing)
+
+
+@pytest.mark.parametrize("name", PRINTING)
+def test_a_command_whose_reader_has_seen_enough_ends_quietly(folder, closed, tiny_weights, monkeypatch, capfd, name):
+    for place, replaced in MADE.items():
+        monkeypatch.setattr(place, replaced)
+    piped = types.SimpleNamespace(buffer=io.BytesIO(FRAMES.tobytes()), isatty=lambda: False)
+    monkeypatch.setattr("sys.stdin", piped)
+    with os.fdopen(os.dup(closed), "w") as out:
+        monkeypatch.setattr("sys.stdout", out)
+        status = cli.main([part.format(tiny=tiny_weights) for part in PRINTING[name]])
+        monkeypatch.undo()
+    error = capfd.readouterr().err
+    assert status == 141 and error.count("\n") <= 1 and "Traceback" not in error, error
+    assert not (folder / "out" / "00005.png").exists()
+
+
+@pytest.mark.parametrize("arguments, status", [(["model", "sst-tiny", "--json"], 141), (["model", "nothing"], 2),
+                                               (["segment", "--help"], 0)])
+def test_a_process_whose_output_and_errors_nobody_reads_has_its_exit_status_all_the_same(closed, arguments, status):
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    ended = subprocess.run([sys.executable, "-m", "sstlib", *arguments], stdout=closed, stderr=closed, env=environment)
+    assert ended.returncode == status
+
+
+def test_every_command_that_prints_was_tried():
+    assert {words[0] for words in PRINTING.values()} == {*cli.commands()} - {"annotate", "reproduce"}  # which serve

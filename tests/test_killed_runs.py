@@ -1,0 +1,101 @@
+"""`sst segment` killed by signal 9 at random moments and started again: what it leaves in the end is, to the byte, what
+a run leaves that nobody killed.
+"""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_movies_files import with_sound
+
+from sstlib.movies import write_video
+from sstlib.video import write_mask
+
+SHAPE = (64, 96)
+KILLS = 10
+FIXED = {80: (1, 30), 150: (1, 5), 200: (2, 60)}  # frame of a correction, object, column
+
+OPTIONS = {  # what is given beside the video, of 300 frames or as many that are taken, and its mask
+    "plain": [],
+    "files that need all masks": ["--overlay", "--codec", "vp9", "--export", "coco,boxes,yolo,mots,objects", "--sheet",
+                                  "{out}.png", "--confidence", "{out}.csv"],
+    "files that need all probabilities": ["--overlay", "--export", "soft,webm,green", "--confidence", "{out}.csv"],
+    "corrections, both ways from a middle frame": ["--corrections", "fixed", "--at", "150", "--export", "coco,yolo",
+                                                   "--confidence", "{out}.csv"],
+    "some frames": ["--start", "20", "--stop", "620", "--stride", "2", "--export", "coco,boxes", "--flip"],
+    "several videos": ["--scales", "1", "1.5", "--history", "2", "--export", "boxes", "--exit-doubt", "1"],
+}
+
+
+def square(identity=1, column=5):
+    labels = np.zeros(SHAPE, np.uint8)
+    labels[8:40, column:column + 24] = identity
+    return labels
+
+
+@pytest.fixture
+def given(request, tmp_path, monkeypatch):
+    """The videos that a case takes, and masks for them, in the current folder."""
+    monkeypatch.chdir(tmp_path)
+    frames = np.random.default_rng(1).integers(0, 256, (640, *SHAPE, 3), np.uint8)
+    write_mask("mask.png", square())
+    write_video("all.mp4", frames)
+    write_video("silent.mp4", frames[:300])
+    with_sound(Path("sound.mp4"), "libx264", "aac", 48_000, "stereo", frames[:300])
+    for name in "abc":
+        write_video(Path("clips") / f"{name}.mp4", frames[:100])
+        write_mask(Path("masks") / f"{name}.png", square())
+    for t, (identity, column) in FIXED.items():
+        write_mask(Path("fixed") / f"{t:05d}.png", square(identity, column))
+
+
+def content(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def left_by(name):
+    """All that a run left in its folder and beside it, without what says how fast it was."""
+    beside = [Path(f"{name}{suffix}") for suffix in (".csv", ".png")]
+    return content(Path(name)), [path.read_bytes() for path in beside if path.is_file()]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", OPTIONS)
+def test_killed_at_ten_moments_a_run_ends_as_if_it_had_not_been(given, tiny_weights, name):
+    """A kill comes at a random moment of all that was left to do; where nothing was, the run is begun anew."""
+    draws = np.random.default_rng(2)
+    video, mask = {"several videos": ("clips/*.mp4", "masks"), "some frames": ("all.mp4", "mask.png")}.get(
+        name, ("sound.mp4" if "--overlay" in OPTIONS[name] else "silent.mp4", "mask.png"))
+
+    def begun(out):
+        options = [option.format(out=out) for option in OPTIONS[name]]
+        command = [sys.executable, "-m", "sstlib", "segment", video, "--mask", mask, "--out", out, "--weights",
+                   str(tiny_weights), "--threads", "1", *options]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        while process.poll() is None and not Path(out).exists():
+            time.sleep(0.01)
+        return process
+
+    process, started = begun("whole"), time.monotonic()
+    _, error = process.communicate()
+    assert process.returncode == 0, error
+    seconds, kills, ends = time.monotonic() - started, 0, 0
+    while kills < KILLS or process.returncode != 0:
+        process, moment = begun("out"), draws.uniform(0, seconds) if kills < KILLS else None
+        try:
+            _, error = process.communicate(timeout=moment)
+            assert process.returncode == 0, error
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+            kills += 1
+            continue
+        ends += 1
+        assert left_by("out") == left_by("whole"), f"after {kills} kills"
+        assert not list(Path("out").rglob(".*"))
+        if kills < KILLS:
+            subprocess.run(["rm", "-r", "out", "out.csv", "out.png"], capture_output=True)
+    assert ends
