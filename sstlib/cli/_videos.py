@@ -102,24 +102,13 @@ def one_after_another(arguments: argparse.Namespace, videos: list[str], segment:
                          "apart")
     rows, statuses = [], []
     for video, name in zip(videos, names):
-        own, started = copy(arguments), time.monotonic()
+        own = copy(arguments)
         own.video, own.out = video, arguments.out / name
-        try:
-            own.mask = str(mask_of(Path(arguments.mask), name))
-            outcome = segment(own)
-            frames = len(outcome.clip.frames)
-            objects = {identity for rows in outcome.judgments.values() for identity in rows}
-            rate, word = frames / max(time.monotonic() - started, 1e-9), "doubtful" if outcome.status else "done"
-            shown, when = ("", " before") if outcome.earlier else (f"{rate:.2f}", "")
-            rows.append((name, str(frames), str(len(objects)), shown, word + when))
-            statuses.append(outcome.status)
-        except (ValueError, OSError) as error:
-            text = " ".join(str(error).split())
-            print(f"sst segment: {text}", file=sys.stderr)
-            rows.append((name, "", "", "", "failed"))
-            statuses.append(BAD_INPUT)
-            if arguments.fail_fast:
-                break
+        row, status = _row_of(own, name, segment)
+        rows.append(row)
+        statuses.append(status)
+        if status == BAD_INPUT and arguments.fail_fast:
+            break
     left = [(name, "", "", "", "not begun") for name in names[len(rows):]]
     print_table([("video", "frames", "objects", "frames/s", "status"), *rows, *left])
     if BAD_INPUT in statuses:
@@ -127,6 +116,23 @@ def one_after_another(arguments: argparse.Namespace, videos: list[str], segment:
     for name in names:
         (arguments.out / name / _runs.STATE).unlink(missing_ok=True)
     return max(statuses)
+
+
+def _row_of(own: argparse.Namespace, name: str,
+            segment: Callable[[argparse.Namespace], Outcome]) -> tuple[tuple[str, ...], int]:
+    """Segments one video of several: its row in the table, and its exit status."""
+    started = time.monotonic()
+    try:
+        own.mask = str(mask_of(Path(own.mask), name))
+        outcome = segment(own)
+    except (ValueError, OSError) as error:
+        print(f"sst segment: {' '.join(str(error).split())}", file=sys.stderr)
+        return (name, "", "", "", "failed"), BAD_INPUT
+    frames, seconds = len(outcome.clip.frames), max(time.monotonic() - started, 1e-9)
+    objects = {identity for rows in outcome.judgments.values() for identity in rows}
+    word = ("doubtful" if outcome.status else "done") + " before" * outcome.earlier
+    rate = "" if outcome.earlier else f"{frames / seconds:.2f}"
+    return (name, str(frames), str(len(objects)), rate, word), outcome.status
 
 
 def mask_of(folder: Path, name: str) -> Path:
