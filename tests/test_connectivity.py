@@ -1,12 +1,15 @@
 """Connectivity: masks, neighbors, hops and pair counts against each other and against the definitions by hand."""
 
+import contextlib
 import dataclasses
+from typing import Any, Literal
 
 import numpy
 import patterns
 import pytest
 
 from sstlib.connectivity import PATTERNS, Connectivity, Dense, Grid, Local, Strided, parse, reach
+from sstlib.connectivity.unions import fits
 
 EVERY = [
     Dense(),
@@ -96,6 +99,48 @@ def test_bad_patterns_are_refused_by_name(text, part):
     assert part in str(error.value)
 
 
-def test_a_cell_outside_is_refused():
-    with pytest.raises(ValueError, match=r"\(3, 0, 0\) lies outside"):
-        Grid().neighbors((3, 0, 0), (3, 4, 5))
+@pytest.mark.parametrize("axis", range(3))
+def test_a_cell_outside_is_refused(axis):
+    size = (3, 4, 5)
+    for place, outside in ((-1, True), (0, False), (size[axis] - 1, False), (size[axis], True)):
+        cell = tuple(place if one == axis else 1 for one in range(3))
+        with pytest.raises(ValueError, match=rf"\({cell[0]}, {cell[1]}, {cell[2]}\) lies outside") if outside \
+                else contextlib.nullcontext():
+            assert Grid().neighbors(cell, size)
+
+
+class Declared:
+    """One field a kind of declaration, with what fits it by the words of Python's types, and what does not."""
+
+    whole: int
+    number: float
+    switch: bool
+    pair: tuple[int, int]
+    several: tuple[int, ...]
+    either: int | tuple[int, float]
+    maybe: None | int
+    choice: Literal["near", 2]
+    open: Any
+    listed: list[int]
+
+
+@pytest.mark.parametrize("field, fitting, others", [
+    ("whole", [0, -3], [1.0, "1", True, None, (1,)]),
+    ("number", [1, 1.5], ["1", True, None]),
+    ("switch", [True, False], [0, 1, "yes"]),
+    ("pair", [(1, 2)], [(1,), (1, 2, 3), (), (1, 2.0), (1.0, 2), [1, 2], 1, (True, 1)]),
+    ("several", [(), (1,), (1, 2, 3)], [(1, 2.0), (1.0, 2), [1], 1]),
+    ("either", [1, (1, 2.5), (1, 2)], [(1, 2, 3), 1.5, (1.5, 1)]),
+    ("maybe", [None, 1], [1.5, "None"]),
+    ("choice", ["near", 2], ["far", 3, None]),
+    ("open", [None, True, "x", 1.5], []),
+    ("listed", [[1], [1.5]], []),
+    ("undeclared", [None, "x"], []),
+])
+def test_values_of_fields_are_of_the_type_that_is_declared(field, fitting, others):
+    assert [value for value in fitting if not fits(Declared, field, value)] == []
+    assert [value for value in others if fits(Declared, field, value)] == []
+
+
+def test_a_declaration_of_names_that_are_gone_is_taken_as_open():
+    assert fits(type("Gone", (), {"__annotations__": {"field": "Unknown"}}), "field", "anything")

@@ -145,6 +145,25 @@ def test_an_object_is_looked_for_within_what_its_clicks_span(monkeypatch):
     assert close < one / 2 and apart > 2 * one and same == one
 
 
+@pytest.mark.parametrize("others, radius", [
+    ([(84, 60)], 12),  # disks around both meet in the middle between them
+    ([(60, 76), (60, 66)], 8),  # the two that are farthest apart count
+    ([(63, 60)], 0.03 * 160),  # not less, as an object is larger than what a click wavers
+    ([(132, 60)], 0.15 * 160),  # nor more than around a single click
+], ids=["two", "three", "close", "far"])
+def test_around_each_of_several_clicks_is_looked_half_as_far_as_they_are_apart(monkeypatch, others, radius):
+    trimaps = []
+    monkeypatch.setattr(prompts, "_cut", lambda frame, known: trimaps.append(known.copy()) or known % 2 == 1)
+    prompts.mask_from_points(FRAME, clicks := [(60, 60), *others])
+    known, (rows, columns) = trimaps[0], np.mgrid[:SIZE[0], :SIZE[1]]
+    clicked = np.min([np.hypot(columns - x, rows - y) for x, y in clicks], 0) <= prompts.CLICK * max(SIZE) / 2
+    y, x = np.nonzero(clicked)
+    away = np.hypot(rows[..., None] - y, columns[..., None] - x).min(-1)
+    inner = np.s_[1:-1, 1:-1]  # the border is the ground's
+    np.testing.assert_array_equal((known == prompts.OBJECT)[inner], clicked[inner])
+    np.testing.assert_array_equal((known == prompts.MAYBE_OBJECT)[inner], (~clicked & (away <= radius))[inner])
+
+
 STRIPED = np.full((90, 140, 3), 90, np.uint8)  # an object of the ground's two colors in other shares: nothing to cut by
 STRIPED[::3], STRIPED[20:70:2, 40:100] = 160, 160
 THERE = np.zeros((90, 140), bool)

@@ -142,4 +142,4 @@ def _is(value: Any, hint: Any) -> bool:
         hint = int | float
     if isinstance(value, bool):  # which Python takes for a number
         return hint in (bool, Any, object)
-    return not isinstance(hint, type | types.UnionType) or isinstance(value, hint)
+    return hint is Any or not isinstance(hint, type | types.UnionType) or isinstance(value, hint)
