@@ -35,9 +35,9 @@ notebooks: $(STAMP)
 docs: $(STAMP)
 	$(BIN)/python -m sstlib.reproduction.docstrings
 
-# In a container, as root: `make lab IP=0.0.0.0` with port 8888 published; it prints its address
+# In a container: `make lab IP=0.0.0.0` with port 8888 published; it prints its address. A user without a home gets one
 lab: $(STAMP)
-	$(BIN)/jupyter lab --notebook-dir notebooks $(if $(IP),--ip $(IP)) $(if $(filter 0,$(shell id -u)),--allow-root --no-browser)
+	[ -w "$$HOME" ] || export HOME=$$(mktemp -d); $(BIN)/jupyter lab --notebook-dir notebooks $(if $(IP),--ip $(IP)) $(if $(filter 0,$(shell id -u)),--allow-root --no-browser)
 
 clean:
 	rm -rf $(VENV) results/executed results/report
