@@ -2,9 +2,11 @@
 variant and seed.
 """
 
+import argparse
 import json
 import os
 import re
+import shlex
 import struct
 import subprocess
 import sys
@@ -188,10 +190,40 @@ def test_reproduction_of_what_is_all_recorded_reuses_it_and_writes_tables_and_re
     assert (tmp_path / "tables" / "encoding.csv").is_file() and "not run yet" in page  # short runs are in no table
 
 
-def test_options_of_a_long_command_stand_in_groups():
-    """Two dozen options in one list are found by nobody; each group holds what is set together."""
-    subparsers = next(action for action in cli.build_parser()._actions if action.choices)
-    for name, parser in subparsers.choices.items():
-        options = [action for group in parser._action_groups if group.title == "options"
-                   for action in group._group_actions]
-        assert len(options) <= 16, f"{name} has {len(options)} options in one list"
+def leaves(parser, name="sst"):
+    """All parsers that take options, by what is typed for them."""
+    below = next((action for action in parser._actions if isinstance(action, argparse._SubParsersAction)), None)
+    yield name, parser
+    for word, one in below.choices.items() if below else ():
+        yield from leaves(one, f"{name} {word}")
+
+
+PARSERS = dict(list(leaves(cli.build_parser()))[1:])
+
+
+@pytest.mark.parametrize("name", PARSERS)
+def test_help_holds_each_option_in_a_group_with_what_it_does_and_ends_with_an_example(name):
+    parser = PARSERS[name]
+    untitled = {"options", "positional arguments"}
+    loose = [action.option_strings for group in parser._action_groups if group.title in untitled
+             for action in group._group_actions if action.option_strings and action.dest != "help"]
+    assert not loose, f"{name}: not in a group"
+    unsaid = [action.dest for action in parser._actions if not action.help and not isinstance(
+        action, argparse._SubParsersAction)]
+    assert not unsaid, f"{name}: nothing said of them"
+    shown = parser.format_help()
+    assert re.search(rf"\nexamples?:\n(  .*\n)*?  (.* )?{'sst' if len(name.split()) < 3 else name}\\b", shown)
+    assert max(map(len, (parser.epilog or "").splitlines())) <= 120
+
+
+@pytest.mark.parametrize("name", PARSERS)
+def test_examples_of_help_can_be_read(name):
+    """Each line that begins with the command is taken by its parser; files need not be there."""
+    lines = re.findall(r"^  (?:\w+=\S+ )?(sst .+?)(?:  .*)?$", PARSERS[name].epilog, re.M)
+    for line in lines:
+        words = shlex.split(line)[1:]
+        try:
+            cli.build_parser().parse_args(words)
+        except SystemExit:
+            assert "--help" in words, line
+    assert lines

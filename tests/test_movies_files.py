@@ -112,14 +112,20 @@ MATRICES = {  # of a track's header, as phones write them, and what a player doe
 }
 
 
-@pytest.mark.parametrize("matrix, shown", MATRICES.values(), ids=MATRICES)
-def test_a_phone_held_otherwise_gives_upright_frames(tmp_path, matrix, shown):
-    path = encoded(tmp_path / "clip.mp4", options={"bf": "3", "g": "12"})
-    expected, content = emitted(path), bytearray(path.read_bytes())
+def turned(path, matrix):
+    """Has a player turn the first track of a file."""
+    content = bytearray(path.read_bytes())
     a, b, c, d = (value << 16 for value in matrix)
     at = content.index(b"tkhd") + 44
     content[at:at + 36] = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
     path.write_bytes(content)
+
+
+@pytest.mark.parametrize("matrix, shown", MATRICES.values(), ids=MATRICES)
+def test_a_phone_held_otherwise_gives_upright_frames(tmp_path, matrix, shown):
+    path = encoded(tmp_path / "clip.mp4", options={"bf": "3", "g": "12"})
+    expected = emitted(path)
+    turned(path, matrix)
     video = movies.VideoSequence(path)
     assert video.size == shown(expected[0]).shape[:2]
     for t in (0, 40, 7):
@@ -241,8 +247,10 @@ SOUND = {
 }
 
 
-def with_sound(path, codec, sound, rate, layout, frames=None):
-    """Frames at 25 a second, COUNT of them if not told, and a tone of which the first half second is silent."""
+def with_sound(path, codec, sound, rate, layout, frames=None, stamps=None):
+    """Frames at 25 a second or at `stamps`, in milliseconds, COUNT of them if not told, and a tone of which the first
+    half second is silent.
+    """
     frames = pictures() if frames is None else frames
     time = np.arange(len(frames) * rate // 25) / rate
     tone = np.where(time < 0.5, 0, 0.3 * np.sin(2 * np.pi * 440 * time)).astype(np.float32)
@@ -250,8 +258,13 @@ def with_sound(path, codec, sound, rate, layout, frames=None):
         stream = container.add_stream(codec, rate=25, width=frames[0].shape[1], height=frames[0].shape[0],
                                       pix_fmt="yuv420p")
         heard = container.add_stream(sound, rate=rate, layout=layout)
-        for picture in frames:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        if stamps is not None:
+            stream.codec_context.time_base = Fraction(1, 1000)
+        for t, picture in enumerate(frames):
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            if stamps is not None:
+                frame.pts, frame.time_base = int(stamps[t]), Fraction(1, 1000)
+            container.mux(stream.encode(frame))
         container.mux(stream.encode())
         frame = av.AudioFrame.from_ndarray(np.stack([tone] * (2 if layout == "stereo" else 1)), format="fltp",
                                            layout=layout)

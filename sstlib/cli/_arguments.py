@@ -30,6 +30,12 @@ def number(least: float | int, most: float | int, above: bool = False) -> Callab
     return of(Number(least, most, above))
 
 
+def close_with(parser: argparse.ArgumentParser, text: str) -> None:
+    """Has a command's help end with a text as it is, such as its examples."""
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = text
+
+
 threads = whole(1, MOST)
 """The type of an option that says how many threads or processes; at least one."""
 

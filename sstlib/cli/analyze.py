@@ -2,7 +2,13 @@
 
 import argparse
 
+from sstlib.cli import _arguments
+
 HELP = "ask something of trained networks: what carries their masks, where their attention goes; a run record each"
+EXAMPLES = """examples:
+  sst analyze knockouts sst-small sst-small-davis2016       what is lost without each part of what a network knows
+  sst analyze attention-hidden runs/base-seed0.safetensors  where it looks for an object that is hidden
+"""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -11,7 +17,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("networks", metavar="NETWORK", nargs="+",
                         help="releases, or weights files of runs (VARIANT-seedN.safetensors, or "
                              "VARIANT-seedN/weights.safetensors)")
-    parser.add_argument("--fresh", action="store_true", help="also where a record of the same weights is there")
+    _arguments.close_with(parser, EXAMPLES)
+    run = parser.add_argument_group("run")
+    run.add_argument("--fresh", action="store_true", help="make records again that are there")
 
 
 def run(arguments: argparse.Namespace) -> int:

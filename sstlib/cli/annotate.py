@@ -22,6 +22,11 @@ from sstlib.cli import _arguments
 from sstlib.config.values import require_place
 
 HELP = "draw masks on a video in the browser (JupyterLab), carry them through it, correct and export them"
+EXAMPLES = """examples:
+  sst annotate dog.mp4 --out dog                            draw in the browser; the same command goes on later
+  sst segment dog.mp4 --mask dog/drawn --out masks          what was drawn, carried through the video here
+  sst annotate dog.mp4 --out dog --ip 0.0.0.0 --port 8888 --no-browser                in a container
+"""
 NOTEBOOK = "annotate.ipynb"
 DRAWN, MASKS = "drawn", "masks"  # folders beneath --out
 PATIENCE = 120  # seconds in which a server must answer, on a busy machine, too
@@ -30,18 +35,21 @@ PATIENCE = 120  # seconds in which a server must answer, on a busy machine, too
 def configure(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments."""
     parser.add_argument("video", metavar="VIDEO", help="a video file, or a folder of frames")
-    parser.add_argument("--mask", metavar="FILE", help="a mask of the first frame to begin with")
-    parser.add_argument("--out", type=Path, metavar="DIR",
-                        help=f"what is drawn is kept in DIR/{DRAWN} as it changes, for sst segment --mask, and the "
-                             f"same command goes on from there; Export writes the masks of all frames to DIR/{MASKS}, "
-                             "unless told otherwise there")
-    parser.add_argument("--weights", default="sst-small", metavar="NAME",
-                        help="released weights by name, or a file (default sst-small)")
-    parser.add_argument("--no-browser", action="store_true", help="print the address alone")
-    parser.add_argument("--ip", default="127.0.0.1", metavar="ADDRESS",
+    _arguments.close_with(parser, EXAMPLES)
+    drawing = parser.add_argument_group("drawing")
+    drawing.add_argument("--mask", metavar="FILE", help="a mask of the first frame to begin with")
+    drawing.add_argument("--out", type=Path, metavar="DIR",
+                         help=f"what is drawn is kept in DIR/{DRAWN} as it changes, for sst segment --mask, and the "
+                              f"same command goes on from there; Export writes the masks of all frames to DIR/{MASKS}, "
+                              "unless told otherwise there")
+    drawing.add_argument("--weights", default="sst-small", metavar="NAME",
+                         help="released weights by name, or a file (default sst-small)")
+    server = parser.add_argument_group("server", "which the browser talks to")
+    server.add_argument("--no-browser", action="store_true", help="print the address alone")
+    server.add_argument("--ip", default="127.0.0.1", metavar="ADDRESS",
                         help="where the server listens (default 127.0.0.1, this machine alone; 0.0.0.0 in a container "
                              "whose port is published)")
-    parser.add_argument("--port", type=_arguments.whole(0, 65535), default=0, metavar="N",
+    server.add_argument("--port", type=_arguments.whole(0, 65535), default=0, metavar="N",
                         help="port of the server (default: any that is free)")
 
 

@@ -8,18 +8,27 @@ from sstlib.benchmarks import BENCHMARKS
 from sstlib.cli import _arguments
 
 HELP = "measure speed and memory, as a record: " + ", ".join(BENCHMARKS)
+EXAMPLES = """examples:
+  sst bench attention --help                                what it takes
+  sst bench attention --json attention.json                 every pattern, implementation and size
+  sst bench prompts --json prompts.json                     masks from boxes, clicks and outlines against true ones
+"""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command, and of each benchmark those that its entry says."""
+    _arguments.close_with(parser, EXAMPLES)
     names = parser.add_subparsers(dest="what", metavar="WHAT", required=True)
     for benchmark in BENCHMARKS.values():
         one = names.add_parser(benchmark.name, help=benchmark.title, description=benchmark.title)
-        one.add_argument("--json", metavar="FILE", type=_arguments.new_file, required=True,
-                         help="where the record goes; written whole, and of a long benchmark after each part")
+        _arguments.close_with(one, f"example:\n  sst bench {benchmark.name} --json {benchmark.name}.json\n")
+        record = one.add_argument_group("record")
+        record.add_argument("--json", metavar="FILE", type=_arguments.new_file, required=True,
+                            help="where the record goes; written whole, and of a long benchmark after each part")
+        measured = one.add_argument_group("what is measured") if benchmark.options else None
         for flag, option in (benchmark.options or {}).items():
             how = {key: value for key, value in option.items() if key != "kind"}
-            one.add_argument(flag, **how, **({"type": _arguments.of(option["kind"])} if "kind" in option else {}))
+            measured.add_argument(flag, **how, **({"type": _arguments.of(option["kind"])} if "kind" in option else {}))
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -2,7 +2,12 @@
 
 import argparse
 
+from sstlib.cli import _arguments
+
 HELP = "judge presence and doubt: areas under their curves and reliability, as a record; needs DAVIS 2016"
+EXAMPLES = """examples:
+  SST_DAVIS=DAVIS sst calibrate sst-photo                   minutes to hours; stopped, it goes on where it was
+"""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -10,6 +15,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("names", metavar="NAME", nargs="+",
                         help="releases: with a presence head each is judged by itself; for those without one, "
                              "coefficients are fitted together on half of the clips")
+    _arguments.close_with(parser, EXAMPLES)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -9,49 +9,84 @@ import multiprocessing
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 from sstlib.cli import _arguments
 from sstlib.datasets import DATASETS, open_dataset
 
 HELP = "list data sets, fetch or unpack them, write the occlusion benchmarks, pack a submission, time the generator"
+EXAMPLES = """examples:
+  sst data list                                             what is there, where, under which terms
+  sst data fetch davis2017                                  from its makers, into where sst looks for it
+  sst data fetch youtube2019 --zip train.zip --zip valid.zip                          zips from their page
+  sst data occlusion --out SST-Occlusion --split test
+  sst data submission youtube2019 masks --out masks.zip     for the server of YouTube-VOS
+"""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments."""
+    _arguments.close_with(parser, EXAMPLES)
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    actions.add_parser("list", help="which data sets are there, where, under which terms")
+    listed = actions.add_parser("list", help="which data sets are there, where, under which terms")
+    _arguments.close_with(listed, "example:\n  sst data list\n")
+    _configure_fetch(actions)
+    _configure_submission(actions)
+    _configure_made(actions)
+
+
+def _configure_fetch(actions: Any) -> None:
     fetch = actions.add_parser("fetch", help="fetch a data set from its makers, or unpack zips already downloaded")
     fetch.add_argument("name", help=", ".join(name for name, one in DATASETS.items() if one.folder))
-    fetch.add_argument("--zip", type=Path, action="append", default=[],
-                       help="a zip already downloaded (repeat for several)")
-    fetch.add_argument("--sha256", action="append", default=[], help="expected checksum of each zip, in order")
-    fetch.add_argument("--into", type=Path, help="folder to unpack into (default: where sst looks for it)")
-    manifest = actions.add_parser("manifest",
-                                  help="render SST-Occlusion anew and state each clip's content, as its version does")
-    manifest.add_argument("--out", type=_arguments.new_file, required=True, metavar="FILE",
-                          help="file to write; compare it with datasets/sst_occlusion.json")
+    _arguments.close_with(fetch, "example:\n  sst data fetch davis2017\n")
+    fetched = fetch.add_argument_group("archives")
+    fetched.add_argument("--zip", type=Path, action="append", default=[], metavar="FILE",
+                         help="a zip already downloaded (repeat for several)")
+    fetched.add_argument("--sha256", action="append", default=[], metavar="HEX",
+                         help="expected checksum of each zip, in order")
+    fetched.add_argument("--into", type=Path, metavar="DIR",
+                         help="folder to unpack into (default: where sst looks for it)")
+
+
+def _configure_submission(actions: Any) -> None:
     packed = actions.add_parser("submission",
                                 help="check predicted masks and pack them into the zip that YouTube-VOS's server takes")
     packed.add_argument("name", help=" or ".join(_submitted()))
     packed.add_argument("masks", type=Path, help="folder with VIDEO/FRAME.png, as sst evaluate writes it")
-    packed.add_argument("--split", default="valid", help="valid (default), test, or either with _all_frames")
-    packed.add_argument("--folder", type=Path, help="where the data set is (default: where sst looks for it)")
-    packed.add_argument("--out", type=_arguments.new_file, required=True, metavar="ZIP", help="zip to write")
+    _arguments.close_with(packed, "example:\n  sst data submission youtube2019 masks --out masks.zip\n")
+    frames = packed.add_argument_group("masks")
+    frames.add_argument("--split", metavar="NAME", default="valid",
+                        help="valid (default), test, or either with _all_frames")
+    frames.add_argument("--folder", type=Path, metavar="DIR",
+                        help="where the data set is (default: where sst looks for it)")
+    frames.add_argument("--out", type=_arguments.new_file, required=True, metavar="ZIP", help="zip to write")
+
+
+def _configure_made(actions: Any) -> None:
+    manifest = actions.add_parser("manifest",
+                                  help="render SST-Occlusion anew and state each clip's content, as its version does")
+    _arguments.close_with(manifest, "example:\n  sst data manifest --out manifest.json\n")
+    manifest.add_argument_group("result").add_argument("--out", type=_arguments.new_file, required=True, metavar="FILE",
+                          help="file to write; compare it with datasets/sst_occlusion.json")
     speed = actions.add_parser("speed", help="measure how fast clips are rendered")
-    speed.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu, on one thread)")
-    speed.add_argument("--clips", type=_arguments.whole(1, 10_000), default=4, metavar="N",
-                       help="clips rendered in one call (default 4; on a GPU try 16)")
-    speed.add_argument("--preset", default="small",
-                       help="the training run whose batches are timed, too (default: small); its steps: sst train "
-                            "--profile")
-    speed.add_argument("--json", type=_arguments.new_file, help="also write the record to this file")
+    _arguments.close_with(speed, "example:\n  sst data speed --clips 4\n")
+    measured = speed.add_argument_group("what is measured")
+    measured.add_argument("--device", default="cpu", metavar="D", help="cpu or cuda (default: cpu, on one thread)")
+    measured.add_argument("--clips", type=_arguments.whole(1, 10_000), default=4, metavar="N",
+                          help="clips rendered in one call (default 4; on a GPU try 16)")
+    measured.add_argument("--preset", default="small", metavar="CONFIG",
+                          help="the training run whose batches are timed, too (default: small); its steps: sst train "
+                               "--profile")
+    measured.add_argument("--json", type=_arguments.new_file, metavar="FILE", help="also write the record to this file")
     titles = {"occlusion": "SST-Occlusion", "davis-occlusion": "DAVIS-Occlusion, of your own DAVIS 2016,"}
     for name, title in titles.items():
         write = actions.add_parser(name, help=f"write {title} in DAVIS layout")
-        write.add_argument("--out", type=Path, required=True, help="folder to write")
-        write.add_argument("--split", action="append", choices=("train", "val", "test"),
+        _arguments.close_with(write, f"example:\n  sst data {name} --out FOLDER --split test\n")
+        clips = write.add_argument_group("clips")
+        clips.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write")
+        clips.add_argument("--split", action="append", choices=("train", "val", "test"),
                            help="only this split (default: all)")
-        write.add_argument("--processes", type=_arguments.threads, default=os.cpu_count() or 1,
+        clips.add_argument("--processes", type=_arguments.threads, default=os.cpu_count() or 1, metavar="N",
                            help="processes to make clips with (default: one a core)")
 
 

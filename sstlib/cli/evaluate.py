@@ -14,6 +14,12 @@ from sstlib.paths import refuse_inputs
 from sstlib.statistics.uncertainty import Interval
 
 HELP = "score predicted masks against annotations: region similarity J and contour accuracy F"
+EXAMPLES = """examples:
+  sst evaluate masks Annotations/480p --protocol davis2016               folders of SEQUENCE/FRAME.png
+  sst evaluate masks --dataset davis2017 --json masks.json --csv masks.csv
+  sst evaluate masks Annotations --meta valid/meta.json --seen train/meta.json       seen and unseen objects apart
+  sst evaluate masks Annotations --against other_masks                   difference with its interval
+"""
 SHOWN = 8
 
 
@@ -22,32 +28,37 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("predictions", metavar="PREDICTIONS", nargs="?",
                         help="folder of SEQUENCE/FRAME.png, label maps or binary masks")
     parser.add_argument("annotations", metavar="ANNOTATIONS", nargs="?", help="folder of true masks, the same layout")
-    parser.add_argument("--dataset", choices=sorted(DATASETS), help="take annotations and protocol of a known data set")
-    parser.add_argument("--split", help="the data set's part (default: " + "; ".join(
-        f"{split}: {', '.join(name for name, one in DATASETS.items() if one.scored == split)}"
-        for split in dict.fromkeys(one.scored for one in DATASETS.values())) + ")")
-    parser.add_argument("--protocol", choices=sorted(PROTOCOLS),
+    _arguments.close_with(parser, EXAMPLES)
+    scored = parser.add_argument_group("what is scored")
+    scored.add_argument("--dataset", choices=sorted(DATASETS), help="take annotations and protocol of a known data set")
+    scored.add_argument("--split", metavar="NAME", help="the data set's part (default: " + "; ".join(
+                        f"{split}: {', '.join(name for name, one in DATASETS.items() if one.scored == split)}"
+                        for split in dict.fromkeys(one.scored for one in DATASETS.values())) + ")")
+    scored.add_argument("--protocol", choices=sorted(PROTOCOLS),
                         help="what is scored; by default the data set's, or davis2016 for binary masks, else davis2017")
-    parser.add_argument("--sequences", nargs="+", metavar="NAME", help="score these sequences only")
-    parser.add_argument("--missing", choices=MISSING, default="error",
+    scored.add_argument("--sequences", nargs="+", metavar="NAME", help="score these sequences only")
+    scored.add_argument("--missing", choices=MISSING, default="error",
                         help="missing predictions end with an error (default), or count as empty masks")
-    parser.add_argument("--meta", metavar="FILE",
-                        help="YouTube-VOS: meta.json of the split, for J and F of seen and unseen objects")
-    parser.add_argument("--seen", metavar="FILE",
-                        help="YouTube-VOS: meta.json of the training set, or a JSON list of seen categories")
-    parser.add_argument("--against", metavar="B", help="compare with another result: its folder, or its JSON record")
-    parser.add_argument("--processes", type=_arguments.threads, default=min(8, os.cpu_count() or 1),
-                        help="default: one a core, up to 8")
-    parser.add_argument("--json", type=_arguments.new_file, metavar="FILE",
-                        help="record of everything, per frame too; an unchanged one is read, not made again")
-    parser.add_argument("--benchmark", action="store_true",
-                        help="time scoring against a plain implementation instead, on the two folders or on made clips")
-    parser.add_argument("--row", metavar="METHOD",
-                        help="davis2016: also keep the result as a row of the table of real frames, beside the "
-                             "releases")
-    parser.add_argument("--trained-on", metavar="TEXT", default="",
-                        help="with --row: what the method was trained on, as the table says it")
-    parser.add_argument("--csv", type=_arguments.new_file, metavar="FILE", help="write the table, a row an object")
+    youtube = parser.add_argument_group("YouTube-VOS", "objects of categories that training had apart from others")
+    youtube.add_argument("--meta", metavar="FILE",
+                         help="YouTube-VOS: meta.json of the split, for J and F of seen and unseen objects")
+    youtube.add_argument("--seen", metavar="FILE",
+                         help="YouTube-VOS: meta.json of the training set, or a JSON list of seen categories")
+    results = parser.add_argument_group("results", "beside the table on the screen")
+    results.add_argument("--json", type=_arguments.new_file, metavar="FILE",
+                         help="record of everything, per frame too; an unchanged one is read, not made again")
+    results.add_argument("--csv", type=_arguments.new_file, metavar="FILE", help="write the table, a row an object")
+    results.add_argument("--against", metavar="B", help="compare with another result: its folder, or its JSON record")
+    results.add_argument("--row", metavar="METHOD",
+                         help="davis2016: also keep the result as a row of the table of real frames, beside the "
+                              "releases")
+    results.add_argument("--trained-on", metavar="TEXT", default="",
+                         help="with --row: what the method was trained on, as the table says it")
+    run = parser.add_argument_group("run")
+    run.add_argument("--processes", type=_arguments.threads, default=min(8, os.cpu_count() or 1), metavar="N",
+                     help="score so many sequences at a time (default: one a core, up to 8)")
+    run.add_argument("--benchmark", action="store_true",
+                     help="time scoring against a plain implementation instead, on the two folders or on made clips")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -15,34 +15,45 @@ from sstlib.cli import _arguments
 from sstlib.config import MODELS, ModelConfig, named_model
 
 HELP = "show what a network is made of and what a frame costs it"
+EXAMPLES = """examples:
+  sst model                                                 names of all networks
+  sst model sst-small --size 480x854 --objects 1 3 --time   modules, shapes and seconds of each stage
+  sst model sst-small --set history=2 --figure small.png
+  sst model sst-small --stream 2000 --json memory.json      memory along a video without end
+"""
 EVERY = 200  # frames of a stream between two looks at the memory
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments."""
     parser.add_argument("name", metavar="NAME", nargs="?", help="a model configuration; without it, their list")
-    parser.add_argument("--size", default="480x854", metavar="HxW", help="frame size in pixels (default 480x854)")
-    parser.add_argument("--objects", type=_arguments.whole(1, 254), nargs="+", default=[1], metavar="N",
-                        help="objects besides the background (default 1); the table is for the first number, --time "
-                             "measures each")
-    parser.add_argument("--depth", type=_arguments.whole(1), default=2, help="how deep modules are listed (default 2)")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="changes",
-                        help="change one field, for example history=2 (values as JSON)")
-    parser.add_argument("--time", action="store_true", help="also measure seconds of each stage on this machine")
-    parser.add_argument("--beside", action="append", default=[], metavar="KEY=VALUE",
-                        help="--time the network with one field changed, too, with the first number of objects and of "
-                             "threads")
-    parser.add_argument("--clock", choices=["wall", "processor"], default="wall",
-                        help="--time by the clock on the wall (default), or by the processor's, which leaves out what "
-                             "other programs take")
-    parser.add_argument("--threads", type=_arguments.threads, nargs="+", metavar="N",
-                        help="threads to measure with (default: PyTorch's choice)")
-    parser.add_argument("--stream", type=_arguments.whole(1), metavar="FRAMES",
-                        help="also segment so many frames of a generated video and watch the memory of this process "
-                             "(Linux)")
-    parser.add_argument("--figure", metavar="FILE.png", help="also draw it (needs matplotlib)")
-    parser.add_argument("--json", nargs="?", const="-", metavar="FILE",
-                        help="print everything as JSON, or write it to FILE")
+    _arguments.close_with(parser, EXAMPLES)
+    network = parser.add_argument_group("network")
+    network.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="changes",
+                         help="change one field, for example history=2 (values as JSON)")
+    network.add_argument("--size", default="480x854", metavar="HxW", help="frame size in pixels (default 480x854)")
+    network.add_argument("--objects", type=_arguments.whole(1, 254), nargs="+", default=[1], metavar="N",
+                         help="objects besides the background (default 1); the table is for the first number, --time "
+                              "measures each")
+    network.add_argument("--depth", type=_arguments.whole(1), default=2, metavar="N",
+                         help="how deep modules are listed (default 2)")
+    measured = parser.add_argument_group("measurement", "on this machine")
+    measured.add_argument("--time", action="store_true", help="also measure seconds of each stage on this machine")
+    measured.add_argument("--beside", action="append", default=[], metavar="KEY=VALUE",
+                          help="--time the network with one field changed, too, with the first number of objects and "
+                               "of threads")
+    measured.add_argument("--clock", choices=["wall", "processor"], default="wall",
+                          help="--time by the clock on the wall (default), or by the processor's, which leaves out "
+                               "what other programs take")
+    measured.add_argument("--threads", type=_arguments.threads, nargs="+", metavar="N",
+                          help="threads to measure with (default: PyTorch's choice)")
+    measured.add_argument("--stream", type=_arguments.whole(1), metavar="FRAMES",
+                          help="also segment so many frames of a generated video and watch the memory of this process "
+                               "(Linux)")
+    results = parser.add_argument_group("results", "beside the table on the screen")
+    results.add_argument("--figure", metavar="FILE.png", help="also draw it (needs matplotlib)")
+    results.add_argument("--json", nargs="?", const="-", metavar="FILE",
+                         help="print everything as JSON, or write it to FILE")
 
 
 def run(arguments: argparse.Namespace) -> int:

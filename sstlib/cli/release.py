@@ -7,27 +7,35 @@ from sstlib.cli import _arguments
 
 HELP = ("put the weights of a finished run into results/weights, with their terms and a card made from records; "
         "score them; push them")
+EXAMPLES = """examples:
+  sst release run my-network --data generated               weights, terms and a card, loaded by name from then on
+  sst release my-network --score                            scores on every benchmark that is at hand, into the card
+  sst release my-network --push OWNER/my-network            onto the Hugging Face hub
+"""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", metavar="RUN", type=Path, nargs="?",
                         help="folder of a finished `sst train`; none: the release NAME as it is there")
     parser.add_argument("name", metavar="NAME", help="name to load it by, for example sst-small")
-    parser.add_argument("--data",
-                        help="with RUN: what it was trained on, generated or a data set, with +photographs where it "
-                             "was; decides its terms")
-    parser.add_argument("--start", metavar="FILE",
-                        help="with RUN: the weights it started from, where its file does not tell of them")
-    parser.add_argument("--stage", action="store_true",
-                        help="with RUN: only its weights as they are now, in half precision, into "
-                             "results/weights/stages, for the next leg to start from")
-    parser.add_argument("--score", action="store_true",
-                        help="segment and score every benchmark whose data are generated or at hand (see `sst data "
-                             "list`): up to an hour of a core each; stopped, it goes on where it was")
-    parser.add_argument("--push", metavar="OWNER/NAME",
-                        help="put it on the Hugging Face hub (needs sstlib[hub] and a login there)")
-    parser.add_argument("--threads", type=_arguments.threads,
-                        help="threads of this process (default: PyTorch's choice)")
+    _arguments.close_with(parser, EXAMPLES)
+    weights = parser.add_argument_group("weights", "of a finished run")
+    weights.add_argument("--data", metavar="NAME",
+                         help="with RUN: what it was trained on, generated or a data set, with +photographs where it "
+                              "was; decides its terms")
+    weights.add_argument("--start", metavar="FILE",
+                         help="with RUN: the weights it started from, where its file does not tell of them")
+    weights.add_argument("--stage", action="store_true",
+                         help="with RUN: only its weights as they are now, in half precision, into "
+                              "results/weights/stages, for the next leg to start from")
+    more = parser.add_argument_group("scores and sharing")
+    more.add_argument("--score", action="store_true",
+                      help="segment and score every benchmark whose data are generated or at hand (see `sst data "
+                           "list`): up to an hour of a core each; stopped, it goes on where it was")
+    more.add_argument("--push", metavar="OWNER/NAME",
+                      help="put it on the Hugging Face hub (needs sstlib[hub] and a login there)")
+    more.add_argument("--threads", type=_arguments.threads, metavar="N",
+                      help="threads of this process (default: PyTorch's choice)")
 
 
 def run(arguments: argparse.Namespace) -> int:

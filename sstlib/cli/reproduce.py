@@ -5,22 +5,31 @@ import time
 from typing import Any
 
 from sstlib import paths
+from sstlib.cli import _arguments
 from sstlib.cli._cluster import add_cluster_arguments
 
 HELP = "run what is missing of the sweeps, then every notebook, and write tables and the HTML report into results/"
+EXAMPLES = """examples:
+  sst reproduce                                             what is missing of everything; minutes to hours
+  sst reproduce --only 01_connectivity -p 01_connectivity:frames=3                    one notebook, one number changed
+  sst reproduce --only 03_training --in-place --fresh       executed again, ready to commit
+  sst reproduce --scheduler tcp://HOST:8786                 on a Dask cluster that shares this folder
+"""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--only", nargs="+", default=[], metavar="NOTEBOOK",
-                        help="these notebooks alone, no sweeps and no tables")
-    parser.add_argument("-p", "--parameter", action="append", default=[], metavar="NOTEBOOK:NAME=VALUE",
-                        help="a notebook's parameter; may be given several times; its figures then go beside its "
-                             "executed copy")
-    parser.add_argument("--in-place", action="store_true",
-                        help="put the executions back into notebooks/, ready to commit")
-    parser.add_argument("--fresh", action="store_true",
-                        help="execute notebooks again that are done (for runs there is sst sweep --fresh)")
     add_cluster_arguments(parser)
+    _arguments.close_with(parser, EXAMPLES)
+    which = parser.add_argument_group("notebooks", "by default all, after the runs that are missing")
+    which.add_argument("--only", nargs="+", default=[], metavar="NOTEBOOK",
+                       help="these notebooks alone, no sweeps and no tables")
+    which.add_argument("-p", "--parameter", action="append", default=[], metavar="NOTEBOOK:NAME=VALUE",
+                       help="a notebook's parameter; may be given several times; its figures then go beside its "
+                            "executed copy")
+    which.add_argument("--in-place", action="store_true",
+                       help="put the executions back into notebooks/, ready to commit")
+    which.add_argument("--fresh", action="store_true",
+                       help="execute notebooks again that are done (for runs there is sst sweep --fresh)")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -26,8 +26,7 @@ exit status: 0 done, 1 a fault of this program, 2 bad input, 3 doubtful (--exit-
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments."""
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.epilog = f"{_outputs.listed()}\n\n{EXAMPLES}"
+    _arguments.close_with(parser, f"{_outputs.listed()}\n\n{EXAMPLES}")
     parser.usage = "sst segment VIDEO [VIDEO ...] (--mask FILE | --box | --points | --polygon ...) --out DIR [options]"
     parser.add_argument("video", nargs="+", metavar="VIDEO",
                         help="a video file or a folder of frames; several, or a pattern in quotes, go one after "

@@ -8,6 +8,13 @@ from typing import Any
 from sstlib.cli import _arguments
 
 HELP = "run the missing runs of sweeps (all, or those named), each in its own process"
+EXAMPLES = """examples:
+  sst sweep --list                                                       which runs there are, and which are done
+  sst sweep --plan --list                                                what the plan comes to next, in hours
+  sst sweep --plan --only grid-2                                         runs of one variant of the plan
+  sst sweep pattern rivals --base my.json --seeds 5 --jobs 4             tables of one's own base, four runs at a time
+  sst sweep --scheduler tcp://HOST:8786                                  on a Dask cluster that shares this folder
+"""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -15,24 +22,27 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
     parser.add_argument("names", nargs="*", metavar="NAME",
                         help="sweeps; default: all; with --base also pilot, the base alone")
-    parser.add_argument("--base", metavar="CONFIG",
-                        help="vary this preset or JSON file instead of the short experiment's base: evidence, or the "
-                             "paper's own setting, sst-paper")
-    parser.add_argument("--seeds", type=_arguments.whole(1, 1000), metavar="N",
-                        help="with --base: seeds 0 to N - 1 (default 5)")
-    parser.add_argument("--steps", type=_arguments.whole(1, 10**9), metavar="N",
-                        help="with --base: other steps than its own")
-    parser.add_argument("--device", metavar="D", help="cpu, cuda or cuda:NUMBER (default: a GPU where there is one)")
-    parser.add_argument("--only", metavar="VARIANT", help="this variant alone")
-    parser.add_argument("--seed", type=_arguments.whole(), metavar="K",
-                        help="this seed alone; with --only and one NAME the run is made in this process")
-    parser.add_argument("--list", action="store_true", help="list the runs and which are done; run nothing")
-    parser.add_argument("--plan", nargs="?", const="", metavar="FILE",
-                        help="make the runs of a plan in its order, or of one variant by --only, by its commit's code "
-                             "(default results/plans/evidence.json); with --list: what is done, what comes next and "
-                             "how long it takes")
-    parser.add_argument("--fresh", action="store_true", help="make runs again whose record is there")
-    add_cluster_arguments(parser)
+    _arguments.close_with(parser, EXAMPLES)
+    base = parser.add_argument_group("another base", "in place of the short experiment's")
+    base.add_argument("--base", metavar="CONFIG",
+                      help="vary this preset or JSON file instead of the short experiment's base: evidence, or the "
+                           "paper's own setting, sst-paper")
+    base.add_argument("--seeds", type=_arguments.whole(1, 1000), metavar="N",
+                      help="with --base: seeds 0 to N - 1 (default 5)")
+    base.add_argument("--steps", type=_arguments.whole(1, 10**9), metavar="N",
+                      help="with --base: other steps than its own")
+    which = parser.add_argument_group("which runs", "by default all that are missing")
+    which.add_argument("--only", metavar="VARIANT", help="this variant alone")
+    which.add_argument("--seed", type=_arguments.whole(), metavar="K",
+                       help="this seed alone; with --only and one NAME the run is made in this process")
+    which.add_argument("--list", action="store_true", help="list the runs and which are done; run nothing")
+    which.add_argument("--plan", nargs="?", const="", metavar="FILE",
+                       help="make the runs of a plan in its order, or of one variant by --only, by its commit's code "
+                            "(default results/plans/evidence.json); with --list: what is done, what comes next and "
+                            "how long it takes")
+    which.add_argument("--fresh", action="store_true", help="make runs again whose record is there")
+    where = add_cluster_arguments(parser)
+    where.add_argument("--device", metavar="D", help="cpu, cuda or cuda:NUMBER (default: a GPU where there is one)")
 
 
 def run(arguments: argparse.Namespace) -> int:

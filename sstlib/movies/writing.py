@@ -2,9 +2,7 @@
 sheet.
 """
 
-import itertools
-import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack, closing, suppress
 from fractions import Fraction
 from pathlib import Path
@@ -14,7 +12,8 @@ import numpy as np
 from PIL import Image
 
 from sstlib.config.values import Whole
-from sstlib.movies.reading import Incomplete, VideoSequence, naming_damage
+from sstlib.movies import sound
+from sstlib.movies.reading import VideoSequence
 from sstlib.paths import atomic_write, naming_place
 from sstlib.shapes import Shaped, UInt8
 
@@ -112,7 +111,9 @@ class VideoWriter:
             stack.push(self._file.ended)
             exactly = {"fflags": "+bitexact"}  # without random identifiers
             self._container = stack.enter_context(av.open(self._file, "w", self._codec.container, options=exactly))
-            self._sound = stack.enter_context(closing(_sound(self._container, timing, self._codec)))
+            self._sound = stack.enter_context(closing(sound.beside(
+                self._container, sound.Extract(timing.sound, timing.start, timing.end), self._codec.sound,
+                self._codec.sound_rates)))
             self._stack = stack.pop_all()
 
     def write(self, picture: Shaped[np.ndarray, "height width channel"]) -> None:
@@ -257,65 +258,6 @@ def write_video(
         for frame in frames:
             writer.write(frame)
     return writer.count
-
-
-def _sound(container: Any, timing: Timing, codec: Codec) -> Iterator[None]:
-    """Writes the sound of a video beside its frames: sent a time, all up to it; sent None, all that is left."""
-    pieces = _undamaged(timing.sound, _pieces(timing, codec.sound_rates)) if timing.sound else iter(())
-    until, first = Fraction(0), next(pieces, None)
-    if first is None:
-        while True:
-            yield
-    stream = container.add_stream(codec.sound, rate=first.sample_rate, layout=first.layout.name)
-    until = yield
-    for piece in itertools.chain([first], pieces):
-        while until is not None and piece.pts > until * piece.sample_rate:
-            until = yield
-        container.mux(stream.encode(piece))
-    while until is not None:
-        until = yield
-    container.mux(stream.encode())
-    yield
-
-
-def _undamaged(path: Path, pieces: Iterator[Any]) -> Iterator[Any]:
-    """Pieces of sound up to where it is damaged, which is warned of.
-
-    Raises:
-        FileNotFoundError, PermissionError: the file is there no more.
-    """
-    try:
-        with naming_damage(path):
-            yield from pieces
-    except ValueError as error:
-        warnings.warn(f"the sound ends early: {error}", Incomplete, stacklevel=4)
-
-
-def _pieces(timing: Timing, rates: tuple[int, ...]) -> Iterator[Any]:
-    """The sound that goes with the frames, in pieces cut to the sample, their times counted in samples."""
-    import av
-
-    with av.open(str(timing.sound), metadata_errors="ignore") as container:
-        if not container.streams.audio:
-            return
-        stream = container.streams.audio[0]
-        rate = next((rate for rate in rates if rate == stream.rate), rates[0])
-        last = None if timing.end is None else round((timing.end - timing.start) * rate)
-        layout = "mono" if stream.layout.nb_channels == 1 else "stereo"
-        resampler = av.AudioResampler(format="fltp", layout=layout, rate=rate)
-        for frame in container.decode(stream):
-            for piece in resampler.resample(frame):
-                position = round((piece.pts * piece.time_base - timing.start) * rate)
-                if last is not None and position >= last:
-                    return
-                before = max(0, -position)
-                after = piece.samples if last is None else min(piece.samples, last - position)
-                if before >= after:
-                    continue
-                cut = av.AudioFrame.from_ndarray(np.ascontiguousarray(piece.to_ndarray()[:, before:after]), "fltp",
-                                                 layout)
-                cut.sample_rate, cut.pts, cut.time_base = rate, position + before, Fraction(1, rate)
-                yield cut
 
 
 def contact_sheet(
