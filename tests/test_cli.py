@@ -212,7 +212,7 @@ def test_help_holds_each_option_in_a_group_with_what_it_does_and_ends_with_an_ex
         action, argparse._SubParsersAction)]
     assert not unsaid, f"{name}: nothing said of them"
     shown = parser.format_help()
-    assert re.search(rf"\nexamples?:\n(  .*\n)*?  (.* )?{'sst' if len(name.split()) < 3 else name}\\b", shown)
+    assert re.search(rf"\nexamples?:\n(  .*\n)*?  (.* )?{'sst' if len(name.split()) < 3 else name}\b", shown)
     assert max(map(len, (parser.epilog or "").splitlines())) <= 120
 
 

@@ -66,8 +66,9 @@ def _configure_made(actions: Any) -> None:
     manifest = actions.add_parser("manifest",
                                   help="render SST-Occlusion anew and state each clip's content, as its version does")
     _arguments.close_with(manifest, "example:\n  sst data manifest --out manifest.json\n")
-    manifest.add_argument_group("result").add_argument("--out", type=_arguments.new_file, required=True, metavar="FILE",
-                          help="file to write; compare it with datasets/sst_occlusion.json")
+    result = manifest.add_argument_group("result")
+    result.add_argument("--out", type=_arguments.new_file, required=True, metavar="FILE",
+                        help="file to write; compare it with datasets/sst_occlusion.json")
     speed = actions.add_parser("speed", help="measure how fast clips are rendered")
     _arguments.close_with(speed, "example:\n  sst data speed --clips 4\n")
     measured = speed.add_argument_group("what is measured")
