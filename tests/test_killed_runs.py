@@ -2,18 +2,21 @@
 a run leaves that nobody killed.
 """
 
-import subprocess
-import sys
+import multiprocessing
+import shutil
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+import running
 from test_movies_files import with_sound
 
 from sstlib.movies import write_video
 from sstlib.video import write_mask
 
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload(running.PRELOADED)
 SHAPE = (64, 96)
 KILLS = 10
 FIXED = {80: (1, 30), 150: (1, 5), 200: (2, 60)}  # frame of a correction, object, column
@@ -37,19 +40,23 @@ def square(identity=1, column=5):
 
 
 @pytest.fixture
-def given(request, tmp_path, monkeypatch):
-    """The videos that a case takes, and masks for them, in the current folder."""
+def given(tmp_path, monkeypatch):
+    """Makes the video that a case takes, masks for it and corrections in the current folder; returns what is typed."""
     monkeypatch.chdir(tmp_path)
     frames = np.random.default_rng(1).integers(0, 256, (640, *SHAPE, 3), np.uint8)
-    write_mask("mask.png", square())
-    write_video("all.mp4", frames)
-    write_video("silent.mp4", frames[:300])
-    with_sound(Path("sound.mp4"), "libx264", "aac", 48_000, "stereo", frames[:300])
-    for name in "abc":
-        write_video(Path("clips") / f"{name}.mp4", frames[:100])
-        write_mask(Path("masks") / f"{name}.png", square())
-    for t, (identity, column) in FIXED.items():
-        write_mask(Path("fixed") / f"{t:05d}.png", square(identity, column))
+
+    def made(name):
+        if name == "several videos":
+            for one in "abc":
+                write_video(Path("clips") / f"{one}.mp4", frames[:100])
+                write_mask(Path("masks") / f"{one}.png", square())
+            return "clips/*.mp4", "masks"
+        write_mask("mask.png", square())
+        for t, (identity, column) in FIXED.items():
+            write_mask(Path("fixed") / f"{t:05d}.png", square(identity, column))
+        with_sound(Path("clip.mp4"), "libx264", "aac", 48_000, "stereo", frames[:640 if name == "some frames" else 300])
+        return "clip.mp4", "mask.png"
+    return made
 
 
 def content(folder):
@@ -67,35 +74,35 @@ def left_by(name):
 def test_killed_at_ten_moments_a_run_ends_as_if_it_had_not_been(given, tiny_weights, name):
     """A kill comes at a random moment of all that was left to do; where nothing was, the run is begun anew."""
     draws = np.random.default_rng(2)
-    video, mask = {"several videos": ("clips/*.mp4", "masks"), "some frames": ("all.mp4", "mask.png")}.get(
-        name, ("sound.mp4" if "--overlay" in OPTIONS[name] else "silent.mp4", "mask.png"))
+    video, mask = given(name)
 
     def begun(out):
-        options = [option.format(out=out) for option in OPTIONS[name]]
-        command = [sys.executable, "-m", "sstlib", "segment", video, "--mask", mask, "--out", out, "--weights",
-                   str(tiny_weights), "--threads", "1", *options]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        while process.poll() is None and not Path(out).exists():
+        arguments = ["segment", video, "--mask", mask, "--out", out, "--weights", str(tiny_weights), "--threads", "1",
+                     *(option.format(out=out) for option in OPTIONS[name])]
+        process = FORKS.Process(target=running.command, args=(Path.cwd(), arguments))
+        process.start()
+        while process.is_alive() and not Path(out).exists():
             time.sleep(0.01)
         return process
 
     process, started = begun("whole"), time.monotonic()
-    _, error = process.communicate()
-    assert process.returncode == 0, error
+    process.join()
+    assert process.exitcode == 0
     seconds, kills, ends = time.monotonic() - started, 0, 0
-    while kills < KILLS or process.returncode != 0:
-        process, moment = begun("out"), draws.uniform(0, seconds) if kills < KILLS else None
-        try:
-            _, error = process.communicate(timeout=moment)
-            assert process.returncode == 0, error
-        except subprocess.TimeoutExpired:
+    while kills < KILLS or process.exitcode != 0:
+        process = begun("out")
+        process.join(draws.uniform(0, seconds) if kills < KILLS else None)
+        if process.is_alive():
             process.kill()
-            process.communicate()
+            process.join()
             kills += 1
             continue
+        assert process.exitcode == 0
         ends += 1
         assert left_by("out") == left_by("whole"), f"after {kills} kills"
         assert not list(Path("out").rglob(".*"))
         if kills < KILLS:
-            subprocess.run(["rm", "-r", "out", "out.csv", "out.png"], capture_output=True)
+            shutil.rmtree("out")
+            for beside in ("out.csv", "out.png"):
+                Path(beside).unlink(missing_ok=True)
     assert ends

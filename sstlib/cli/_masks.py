@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from sstlib.cli import _absent, _arguments, _prompts
-from sstlib.video import FolderSequence, Reading, Sequence, areas, images, is_picture, read_mask, reading_of
+from sstlib.video import VOID, FolderSequence, Reading, Sequence, areas, images, is_picture, read_mask, reading_of
 
 LISTED = 6  # masks that are named one by one
 
@@ -128,6 +128,20 @@ def read(arguments: argparse.Namespace, sequence: Sequence, frames: Sequence,
     absences = _absent.resolved(arguments.absent, clip.given.values(), clip.names)
     clip = replace(clip, absent=_absent.by_frame(absences, clip.given, numbers))
     return clip, [*opening(arguments.video, sequence, frames, clip.size), *lines]
+
+
+def corrections(arguments: argparse.Namespace, clip: Any, files: Mapping[int, Path]) -> Any:
+    """The folder of corrections, if there is one, each of which is said when it is read."""
+    from tqdm import tqdm
+
+    from sstlib.sessions import Corrections
+
+    if not arguments.corrections:
+        return None
+    pictures = files and not from_tool(Path(arguments.mask))
+    reading = reading_of(files.values(), arguments.threshold) if pictures else None
+    ids = {int(n) for labels in clip.given.values() for n in np.unique(labels)} - {0, VOID}
+    return Corrections(arguments.corrections, clip.frames, clip.size, ids, reading, tqdm.write)
 
 
 def at_frame(at: int | None, sequence: Sequence, frames: Sequence) -> int:

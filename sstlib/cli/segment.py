@@ -96,7 +96,8 @@ def segment(arguments: argparse.Namespace, device: str, several: bool = False) -
     if not arguments.out:
         return _videos.Outcome(clip, {})
     sinks = _outputs.sinks(arguments, clip, stale)
-    session = prepared(arguments, clip, device, before, any(sink.needs_all for sink in sinks))
+    corrections = _masks.corrections(arguments, clip, files)
+    session = prepared(arguments, clip, corrections, device, before, any(sink.needs_all for sink in sinks))
     if session.ended:
         sinks[0].close()  # says where the masks are, or that some are there no more
     else:
@@ -109,15 +110,12 @@ def segment(arguments: argparse.Namespace, device: str, several: bool = False) -
     return outcome
 
 
-def prepared(arguments: argparse.Namespace, clip: Any, device: str, before: dict[str, Any] | None,
+def prepared(arguments: argparse.Namespace, clip: Any, corrections: Any, device: str, before: dict[str, Any] | None,
              anew: bool) -> Any:
     """The session, where an interrupted one was if there is one and it need not start anew."""
     from sstlib import weights
-    from sstlib.sessions import Corrections, Session, precision
+    from sstlib.sessions import Session, precision
 
-    corrections = None
-    if arguments.corrections:
-        corrections = Corrections(arguments.corrections, clip.frames, clip.size)
     network = weights.load(arguments.weights, device)
     report_size(clip.size, network.longest, arguments.longest)
     options = _runs.segmenter_options(arguments)

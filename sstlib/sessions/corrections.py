@@ -2,14 +2,15 @@
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 import numpy as np
 
 from sstlib.shapes import UInt8
-from sstlib.video import Reading, Sequence, is_picture, read_mask
+from sstlib.video import VOID, Reading, Sequence, areas, is_picture, read_mask, reading_of
 
+NAMELESS = ("bit", "binary", "indices", "alpha")  # readings of masks that show an object and not which
 SETTLED = 1.0  # seconds since a file was last written to, after which it is taken to be whole
 
 
@@ -21,7 +22,9 @@ class Corrections:
         folder: the folder; it may be empty.
         frames: the clip.
         size: height and width of its frames.
-        reading: how masks are read; None where the first of them tells.
+        ids: of the clip's objects, as far as they are known before it is segmented.
+        reading: how the clip's own masks were read, by which colors mean the same; None where they are no pictures.
+        report: takes a line about each correction that is applied.
 
     Attributes:
         applied: the mask that each frame was segmented with, by its file's time and size; None for none.
@@ -31,10 +34,13 @@ class Corrections:
         ValueError: a mask in it that belongs to no frame.
     """
 
-    def __init__(self, folder: Path, frames: Sequence, size: tuple[int, int], reading: Reading | None = None) -> None:
+    def __init__(self, folder: Path, frames: Sequence, size: tuple[int, int], ids: Collection[int] = (),
+                 reading: Reading | None = None, report: Callable[[str], object] = lambda line: None) -> None:
         if not folder.is_dir():
-            raise FileNotFoundError(f"{folder}: no such folder of corrections")
-        self.folder, self.frames, self.size, self.reading = folder, frames, size, reading
+            kind = "is a file, not a folder" if folder.exists() else "no such folder"
+            raise FileNotFoundError(f"{folder}: {kind} of corrections; make one, empty or with masks named as frames")
+        self.folder, self.frames, self.size, self.ids = folder, frames, size, sorted(ids)
+        self.reading, self.report = reading, report
         self._numbers: Mapping[str, int] = {name: t for t, name in enumerate(frames.frame_names)}
         self.applied: dict[int, list[int] | None] = {}
         self._looked, self._late = 0.0, []
@@ -55,8 +61,10 @@ class Corrections:
                 path = Path(entry.path)
                 t = self._numbers.get(path.stem)
                 if t is None:
+                    names = self.frames.frame_names
                     raise ValueError(f"{path}: {self.frames.name} has no frame {path.stem!r} among those that are "
-                                     "segmented; corrections are named as their frames")
+                                     f"segmented ({names[0]} to {names[-1]}); corrections are named as their frames: "
+                                     "rename it, or take it out of the folder")
                 if t in files:
                     raise ValueError(f"{path}: {files[t].name} is of the same frame; keep one of them")
                 files[t] = path
@@ -73,18 +81,39 @@ class Corrections:
         if mark is None:
             return None
         try:
-            labels = read_mask(path, self.reading)
+            labels = self._labels(path)
         except FileNotFoundError:  # removed between two looks
             self.applied[t] = None
             return None
         except ValueError:
-            if _old(mark):
+            if _old(mark) and _mark(path) == mark:
                 raise
             time.sleep(SETTLED)  # it may still be written to
-            labels = read_mask(path, self.reading)
+            labels = self._labels(path)
+        nothing = "" if (labels % VOID).any() else ", and nothing by it; for one that is gone there is --absent"
+        self.report(f"{path}: corrects {areas(labels)}{nothing}")
+        return labels
+
+    def _labels(self, path: Path) -> UInt8[np.ndarray, "height width"]:
+        """The objects of a mask that may come from elsewhere than the clip's own: by id they are the same; by colors
+        that are nobody's, only if the clip's masks were read by these; and one object without an id is the clip's only
+        one.
+        """
+        reading = reading_of([path])
+        if reading.color and self.reading is not None and self.reading.kind == "colors":
+            reading = self.reading
+        elif reading.kind == "colors":
+            raise ValueError(f"{path}: mask is read {reading}, and it cannot be known which objects these are; save "
+                             "ids, or the colors of the masks in --out")
+        labels = read_mask(path, reading)
         if labels.shape != self.size:
             raise ValueError(f"{path}: the mask is {labels.shape[1]}x{labels.shape[0]} pixels, the frame is "
-                             f"{self.size[1]}x{self.size[0]}")
+                             f"{self.size[1]}x{self.size[0]}; draw it on a picture of the frame's size")
+        if reading.kind in NAMELESS and self.ids:
+            if len(self.ids) > 1:
+                raise ValueError(f"{path}: mask is read {reading}, and there are objects "
+                                 f"{', '.join(map(str, self.ids))}; save the id of the one that it shows")
+            labels = labels * np.uint8(self.ids[0])
         return labels
 
     def unseen(self) -> list[int]:
