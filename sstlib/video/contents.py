@@ -50,12 +50,12 @@ def refuse_samples(path: Path, content: Content) -> None:
         ValueError: samples, or gray levels that may be read in two ways.
     """
     if content.kind == "samples" or (content.kind == "color" and _has_soft_colors(content.values)):
-        _refuse(path, len(np.unique(content.values)) - 1, "colors" if content.kind == "color" else "levels")
+        _refuse(path, len(np.unique(content.values)) - 1, "color" if content.kind == "color" else "level")
     if content.kind != "gray":
         return
     levels = [level for level in present(content.values) if level]
     if _has_soft_levels(content.values, levels[:-1]):
-        _refuse(path, len(levels), "levels")
+        _refuse(path, len(levels), "level")
     if len(levels) > 1 and levels[-1] == VOID and levels[0] >= LEAST_LEVEL:
         raise ValueError(f"{path}: mask has gray levels {', '.join(map(str, levels))}, and 255 may be void or an "
                          "object among them. "
@@ -63,7 +63,8 @@ def refuse_samples(path: Path, content: Content) -> None:
 
 
 def _refuse(path: Path, count: int, noun: str) -> None:
-    raise ValueError(f"{path}: mask holds the samples of a picture ({count} {noun} beside black), not ids; {ADVICE}")
+    raise ValueError(f"{path}: mask holds the samples of a picture ({count} {noun}{'s' * (count > 1)} beside black), not "
+                     f"ids; {ADVICE}")
 
 
 def _has_soft_levels(values: UInt8[np.ndarray, "height width"], between: list[int]) -> bool:
