@@ -11,10 +11,13 @@ from sstlib.cli import main
 from sstlib.config import ModelConfig
 from sstlib.evaluation import interventions
 from sstlib.evaluation.interventions import Neutral, parts, without
-from sstlib.experiments import attended, knockouts, questions, records
+from sstlib.experiments import attended, histories, knockouts, questions, records
+from sstlib.metrics import region_similarity
 from sstlib.model import build
 from sstlib.model.memory import Features
 from sstlib.plots import answers
+from sstlib.sessions import segment_sequence
+from sstlib.video import ArraySequence
 
 TINY = ModelConfig(layers=("local(radius=1)", ) * 2, width=16, heads=2, backbone_width=4, embedding=12, decoder_width=8)
 CONFIGS = {
@@ -143,7 +146,6 @@ def moving_square(frames=6):
 
 def test_curves_are_those_of_unrolling_with_own_and_with_true_masks():
     """Against the training loop's own unrolling, which knows a teacher."""
-    from sstlib.metrics import region_similarity
     from sstlib.model import unroll
 
     network, (frames, masks) = network_of(), moving_square()
@@ -249,6 +251,38 @@ def test_where_attention_goes_is_told_by_moments_and_distances(tmp_path, monkeyp
     assert answers.travels(attended.distances()).axes[0].lines[1].get_ydata() == pytest.approx([80])
 
 
+def test_a_history_at_test_time_is_that_of_a_network_made_with_it():
+    network = network_of(history=3)
+    frames = np.random.default_rng(1).integers(0, 255, (9, 40, 56, 3), dtype=np.uint8)
+    labels = np.zeros((9, 40, 56), np.uint8)
+    labels[:, 8:24, 8:30] = 1
+    other = network_of(history=1)
+    other.load_state_dict(network.state_dict())
+    made = dict(segment_sequence(other, ArraySequence(frames[::2], labels[0])))
+    expected = [region_similarity(made[t].labels == 1, labels[0] == 1) for t in range(1, 5)]
+    assert histories.scores(network, ArraySequence(frames, labels), 1) == expected
+    with pytest.raises(ValueError, match="stm has no history"):
+        histories.measure(network_of(method="stm"))
+
+
+def test_histories_are_told_against_that_of_training(tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "RUNS", tmp_path)
+    for name, gain in (("one", 0.1), ("two", -0.1)):
+        curves = {clip: {"1": [0.5 + gain + 0.001 * n], "2": [0.5], "3": [0.5], "8": [0.5 + 0.1 * (n - 1)],
+                         "32": [0.5]} for n, clip in enumerate("abc")}
+        records.RunRecord(histories.EXPERIMENT, name, 0, {"model": {"history": 3}}, {"sequences": curves}, {}).write()
+    table = histories.swept()
+    assert table["J"].tolist() == pytest.approx([60.1, *[50] * 4, 40.1, *[50] * 4])
+    assert table["mean"].tolist() == pytest.approx([10.1, *[0] * 4, -9.9, *[0] * 4])
+    assert histories.shown(table).iloc[2, 3] == "as trained"
+    first, second = histories.sentences(table)
+    assert first.startswith("- **one**, trained with a history of 3: better with 1 +10.1 (+9.9 to +10.3); no "
+                            "difference seen with 2 +0.0 (")
+    assert "worse with 1 -9.9" in second and "8 +0.0 (-24.8 to +24.8)" in second
+    drawing = answers.swept(table)
+    assert drawing.axes[0].lines[0].get_ydata() == pytest.approx([60.1, *[50] * 4])
+
+
 @pytest.mark.parametrize("source, expected", [
     ("sst-small", ("sst-small", 0)), ("w/base-seed3.safetensors", ("base", 3)),
     ("training/grid-2-seed1/weights.safetensors", ("grid-2", 1)), ("mine.safetensors", ("mine", 0))])
@@ -268,7 +302,8 @@ def test_the_command_makes_a_record_once(tmp_path, monkeypatch, tiny_weights, ca
     assert written["metrics"] == {"J": 0.5} and written["config"]["model"]["method"] == "sst"
     capsys.readouterr()
     assert main(["analyze", "nothing", str(tiny_weights)]) == 2
-    assert "unknown question 'nothing'; known: knockouts, attention-hidden, mask-routes" in capsys.readouterr().err
+    known = "known: knockouts, attention-hidden, mask-routes, histories"
+    assert f"unknown question 'nothing'; {known}" in capsys.readouterr().err
 
 
 def test_the_help_names_every_question(capsys):

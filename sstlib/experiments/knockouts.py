@@ -83,8 +83,9 @@ def _followed(network: Propagator, features: list[Features], truth: Float[Tensor
 Grouped = Mapping[str, list[records.RunRecord]]
 
 
-def _means(runs: list[records.RunRecord], taken: str) -> Float[np.ndarray, "seed sequence"]:
-    return np.array([[100 * np.mean(one[taken]) for one in run.metrics["sequences"].values()] for run in runs])
+def means_of(runs: list[records.RunRecord], part: str) -> Float[np.ndarray, "seed sequence"]:
+    """Mean J (percent) over the frames of each sequence, by a key of its record."""
+    return np.array([[100 * np.mean(one[part]) for one in run.metrics["sequences"].values()] for run in runs])
 
 
 def spread(values: Float[np.ndarray, "seed sequence"]) -> Interval:
@@ -101,11 +102,11 @@ def differences(grouped: Grouped) -> pd.DataFrame:
     """
     rows = []
     for name, runs in grouped.items():
-        whole = _means(runs, WHOLE)
+        whole = means_of(runs, WHOLE)
         for taken in next(iter(runs[0].metrics["sequences"].values())):
             if taken == WHOLE:
                 continue
-            difference = spread(_means(runs, taken) - whole)
+            difference = spread(means_of(runs, taken) - whole)
             rows.append({"network": f"{name} (n={len(runs)})" if len(runs) > 1 else name, "taken away": taken,
                          "J whole": whole.mean(), "mean": difference.mean, "low": difference.low,
                          "high": difference.high})
@@ -115,7 +116,7 @@ def differences(grouped: Grouped) -> pd.DataFrame:
 def shown(rows: pd.DataFrame) -> pd.DataFrame:
     """The rows of `differences` as a table for readers."""
     return pd.DataFrame({"network": rows["network"], "taken away": rows["taken away"], "J whole": rows["J whole"],
-                         "difference of J (95%)": [_spoken(row) for _, row in rows.iterrows()]})
+                         "difference of J (95%)": [spoken(row) for _, row in rows.iterrows()]})
 
 
 def sentences(rows: pd.DataFrame) -> list[str]:
@@ -127,14 +128,15 @@ def sentences(rows: pd.DataFrame) -> list[str]:
         true = part[part["taken away"] == TRUE]
         inputs = part[~part["taken away"].isin([TRUE, COPIED])].sort_values("mean")
         seen = (inputs["low"] > 0) | (inputs["high"] < 0)
-        texts = [", ".join(f"{row['taken away']} {_spoken(row)}" for _, row in chosen.iterrows()) or "nothing"
+        texts = [", ".join(f"{row['taken away']} {spoken(row)}" for _, row in chosen.iterrows()) or "nothing"
                  for chosen in (inputs[seen], inputs[~seen], true)]
         lines.append(f"- **{name}**, J {part['J whole'].iloc[0]:.1f}: a difference is made by {texts[0]}; none is seen "
                      f"of {texts[1]}; by true masks instead of {texts[2]}.")
     return lines
 
 
-def _spoken(row: pd.Series) -> str:
+def spoken(row: pd.Series) -> str:
+    """A difference with its interval, as text."""
     return f"{row['mean']:+.1f} ({row['low']:+.1f} to {row['high']:+.1f})"
 
 

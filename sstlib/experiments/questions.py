@@ -8,7 +8,7 @@ from typing import Any
 
 from sstlib import weights
 from sstlib.config.entries import Registry
-from sstlib.experiments import attended, knockouts, records
+from sstlib.experiments import attended, histories, knockouts, records
 from sstlib.experiments.validation import fingerprint
 from sstlib.model import Propagator
 from sstlib.provenance import provenance
@@ -39,6 +39,8 @@ QUESTIONS: Registry[Question] = Registry(
              attended.HIDDEN_DATA, attended.hidden),
     Question(attended.ROUTES, "how far a mask travels along the routes of attention", attended.ROUTES_DATA,
              attended.traveled),
+    Question(histories.EXPERIMENT, "how many past frames a network can use: J with other histories than it was trained "
+             "with", histories.DATA, histories.measure),
 )
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from sstlib import paths
 from sstlib.datasets import DATASETS
-from sstlib.experiments import attended, evidence, knockouts, plans, records, tables
+from sstlib.experiments import attended, evidence, histories, knockouts, plans, records, tables
 from sstlib.experiments.sweeps import SWEEPS
 from sstlib.paths import atomic_write
 
@@ -25,7 +25,8 @@ def write_tables(folder: Path = paths.TABLES) -> list[Path]:
         frames["power"] = evidence.power(pilots)
     frames |= {name: frame for name, frame in (
         (knockouts.EXPERIMENT, knockouts.differences(records.by_variant(knockouts.EXPERIMENT))),
-        (attended.HIDDEN, attended.looks()), (attended.ROUTES, attended.distances())) if len(frame)}
+        (attended.HIDDEN, attended.looks()), (attended.ROUTES, attended.distances()),
+        (histories.EXPERIMENT, histories.swept())) if len(frame)}
     frames |= {f"published-{table}": tables.published(table) for table in PRINTED}
     written = []
     for name, frame in frames.items():

@@ -96,3 +96,27 @@ def travels(rows: pd.DataFrame) -> Figure:
     axes.grid(axis="y")
     axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
     return drawing
+
+
+@styled
+def swept(rows: pd.DataFrame) -> Figure:
+    """J (percent) by the number of past frames at test time, of each network; a ring is the history of training.
+
+    Args:
+        rows: as `experiments.histories.rows`.
+    """
+    drawing = figure(2.6)
+    axes = drawing.subplots()
+    names = list(dict.fromkeys(rows["network"]))
+    seaborn.lineplot(rows, x="history", y="J", hue="network", style="network", markers=list(MARKERS[:len(names)]),
+                     dashes=False, palette=list(SERIES[:len(names)]), ax=axes)
+    trained = rows[rows["history"] == rows["trained with"]]
+    axes.plot(trained["history"], trained["J"], "o", markersize=12, color="none", markeredgecolor=INK,
+              label="as trained")
+    histories = sorted(rows["history"].unique())
+    axes.set_xscale("log", base=2)
+    axes.set(xlabel="past frames at test time", ylabel="J (%)", xticks=histories, xticklabels=histories)
+    axes.minorticks_off()
+    axes.grid(axis="y")
+    axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
+    return drawing

@@ -63,8 +63,8 @@ def refuse_samples(path: Path, content: Content) -> None:
 
 
 def _refuse(path: Path, count: int, noun: str) -> None:
-    raise ValueError(f"{path}: mask holds the samples of a picture ({count} {noun}{'s' * (count > 1)} beside black), not "
-                     f"ids; {ADVICE}")
+    raise ValueError(f"{path}: mask holds the samples of a picture ({count} {noun}{'s' * (count > 1)} beside black), "
+                     f"not ids; {ADVICE}")
 
 
 def _has_soft_levels(values: UInt8[np.ndarray, "height width"], between: list[int]) -> bool:

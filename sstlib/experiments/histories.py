@@ -1,0 +1,93 @@
+"""How many past frames a trained network can use: J with other histories at test time than it was trained with.
+
+The paper stopped at three frames for want of GPU memory (Table 4). On sequences of DAVIS 2016 that are kept from
+training to choose by.
+"""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from sstlib.config.presets import HELD_OUT
+from sstlib.datasets import open_dataset
+from sstlib.experiments import records
+from sstlib.experiments.knockouts import Grouped, means_of, spoken, spread
+from sstlib.inference import Segmenter
+from sstlib.metrics import region_similarity
+from sstlib.model import Propagator
+from sstlib.video import Sequence
+
+EXPERIMENT = "histories"
+HISTORIES = (1, 2, 3, 8, 32)
+LONGEST, APART, MOST = 320, 2, 40  # pixels inside the network; every second frame; predicted frames a sequence
+DATA = (f"davis2016 train, {', '.join(HELD_OUT)}; every second frame, at most {MOST} predicted, longest side {LONGEST} "
+        "inside the network")
+
+
+def measure(network: Propagator) -> dict[str, Any]:
+    """J of every predicted frame by sequence and by the number of past frames in the buffer.
+
+    Raises:
+        ValueError: a method whose memory is no history of frames.
+        FileNotFoundError: DAVIS is not there.
+    """
+    if network.config.method != "sst":
+        raise ValueError(f"the method {network.config.method} has no history of frames to change; give weights of sst")
+    return {"sequences": {
+        sequence.name: {str(history): scores(network, sequence, history) for history in HISTORIES}
+        for sequence in open_dataset("davis2016", "train") if sequence.name in HELD_OUT}}
+
+
+def scores(network: Propagator, sequence: Sequence, history: int) -> list[float]:
+    """J of the object in each predicted frame."""
+    segmenter, result = Segmenter(network, longest=LONGEST, history=history), []
+    for number, t in enumerate(range(0, len(sequence), APART)[:MOST + 1]):
+        truth = (sequence.label(t) > 0).astype(np.uint8)
+        labels = segmenter.step(sequence.frame(t), None if number else truth).labels
+        if number:
+            result.append(region_similarity(labels == 1, truth == 1))
+    return result
+
+
+def rows(grouped: Grouped) -> pd.DataFrame:
+    """A row a network and history: J (percent), and its difference from J with the history of training, with the 95%
+    interval over sequences (and seeds).
+    """
+    lines = []
+    for name, runs in grouped.items():
+        trained = runs[0].config["model"]["history"]
+        means = {history: means_of(runs, str(history)) for history in HISTORIES}
+        for history, values in means.items():
+            difference = spread(values - means[trained])
+            lines.append({"network": f"{name} (n={len(runs)})" if len(runs) > 1 else name, "trained with": trained,
+                          "history": history, "J": values.mean(), "mean": difference.mean, "low": difference.low,
+                          "high": difference.high})
+    return pd.DataFrame(lines)
+
+
+def shown(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of `rows` as a table for readers."""
+    return pd.DataFrame({
+        "network": table["network"], "history": table["history"], "J": table["J"].map("{:.1f}".format),
+        "difference from the history of training (95%)": [
+            "as trained" if row["history"] == row["trained with"] else spoken(row) for _, row in table.iterrows()]})
+
+
+def sentences(table: pd.DataFrame) -> list[str]:
+    """What the rows of `rows` show, a Markdown line a network; what is called better or worse has an interval without
+    0.
+    """
+    lines = []
+    for name, part in table[table["history"] != table["trained with"]].groupby("network", sort=False):
+        kinds = {"better": part["low"] > 0, "worse": part["high"] < 0}
+        kinds["no difference seen"] = ~(kinds["better"] | kinds["worse"])
+        texts = [f"{kind} with " + ", ".join(f"{row['history']} {spoken(row)}" for _, row in part[which].iterrows())
+                 for kind, which in kinds.items() if which.any()]
+        lines.append(f"- **{name}**, trained with a history of {part['trained with'].iloc[0]}: {'; '.join(texts)}.")
+    return lines
+
+
+def swept() -> pd.DataFrame:
+    """The rows of all records; empty where there are none."""
+    return rows(records.by_variant(EXPERIMENT))
