@@ -27,13 +27,13 @@ class Convolution(nn.Conv2d):
     """
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1, late: bool = False):
-        reach = kernel // 2
-        super().__init__(inputs, outputs, kernel, stride, 0 if late else reach, groups=groups)
-        self.margins = (reach - 1, reach + 1, reach - 1, reach + 1) if late else None
+        super().__init__(inputs, outputs, kernel, stride, kernel // 2 + late, groups=groups)
+        self.late = late
 
     def forward(self, x: Float[Tensor, "batch inputs height width"]
                 ) -> Float[Tensor, "batch outputs out_height out_width"]:
-        return super().forward(F.pad(x, self.margins) if self.margins else x)
+        y = super().forward(x)
+        return y[..., 1:, 1:] if self.late else y  # uneven margins would take a copy of x
 
 
 class InvertedResidual(nn.Module):
