@@ -8,12 +8,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from sstlib.attention.affinity import TINY, memberships
+from sstlib.attention.affinity import INFINITY, TINY, memberships
 from sstlib.attention.tensors import Bias, Columns, Key, Labels, Query, Rows, Scores, Some, Value
 from sstlib.connectivity import Connectivity, attended
 from sstlib.shapes import Bool, Float
-
-INFINITY = float("inf")
 
 
 def lacks(pattern: Connectivity, dtype: torch.dtype, device: torch.device, given: Sequence[Some] = (),

@@ -4,8 +4,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sstlib.config import ModelConfig
-from sstlib.config.networks import BACKBONES
 from sstlib.model import fast
 from sstlib.model.efficientnet import EfficientNetLite
 from sstlib.model.layers import Levels, Normalize, ResidualBlock, group_norm, upsample
@@ -90,8 +88,3 @@ class LiteBackbone(nn.Module):
         low, middle, deep = self.trunk(frame)
         return Levels(low, self.smooth(F.relu(self.lateral(middle) + upsample(self.top(deep), middle.shape[-2:]))),
                       deep)
-
-
-def build_backbone(config: ModelConfig) -> nn.Module:
-    """The backbone that a configuration names."""
-    return BACKBONES[config.backbone].build(config)

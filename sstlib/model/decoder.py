@@ -17,6 +17,8 @@ from sstlib.model.layers import GroupNorm, ResidualBlock, group_norm, upsample
 from sstlib.model.resnet import ASPP, Bottleneck
 from sstlib.shapes import Bool, Float
 
+PREHEAD, WIDTH, REFINED = 64, 256, 64  # channels of the ensembler: of maps, of its blocks, of what its skip brings
+
 
 class InstanceGate(nn.Module):
     """CFBI's instance-level attention: channels scaled by 1 + tanh of a linear map of the object's pooled embeddings.
@@ -49,7 +51,7 @@ class SmallDecoder(nn.Module):
         low: channels of the stride-4 features.
         width: channels of the decoder itself.
         factor: of the feature stride over 4.
-        centered: see `backbone.enlarge`.
+        centered: see `layers.upsample`.
     """
 
     def __init__(self, shared: int, per_object: int, instance: int, low: int, width: int, factor: int = 2,
@@ -127,11 +129,6 @@ def _add_shared(x: Tensor, shared: Tensor) -> Tensor:
     """Adds what a clip's objects share to each of them, in place where no gradient needs a copy."""
     x, shared = x.unflatten(0, (shared.shape[0], -1)), shared[:, None]
     return (x + shared if x.requires_grad else x.add_(shared)).flatten(0, 1)
-
-
-PREHEAD = 64
-WIDTH = 256
-REFINED = 64
 
 
 class ContextGate(nn.Module):

@@ -17,8 +17,6 @@ RADII = (2, 4, 6, 8, 10, 12)  # cells of stride 8
 QUERIES = 1024  # cells compared with all keys at a time
 # likewise, where the scores of so many stay in a processor's cache: three times as fast as going through memory
 CACHED = 128
-
-
 WIDEST = 112  # channels in which centered features are compared: those of EfficientNet-Lite0 at its stride 16
 FAR = 5e4  # squared distance to an object that is nowhere in reach (CFBI)
 Labeled = tuple[Float[Tensor, "batch channels height width"], Int[Tensor, "batch height width"]]  # embedding, labels

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from sstlib import weights
 from sstlib.config import ModelConfig
 from sstlib.config.networks import BACKBONES, METHODS
-from sstlib.model.backbone import build_backbone
 from sstlib.model.decoder import PresenceHead, build_decoder
 from sstlib.model.layers import Levels, upsample
 from sstlib.model.matching import FeatureMatching, ReferenceMatching
@@ -45,7 +44,7 @@ class Propagator(nn.Module):
     def __init__(self, config: ModelConfig, shared: int, features: int, maps: int):
         super().__init__()
         self.config = config
-        self.backbone = build_backbone(config)
+        self.backbone = BACKBONES[config.backbone].build(config)
         low, _, coarse = self.backbone.channels  # type: ignore[misc]  # a module as any, to the checker
         self.matching = None if config.matching == "none" else ReferenceMatching(coarse, config.matching == "centered",
                                                                                  config.landmarks > 0)

@@ -73,9 +73,7 @@ class EncoderLayer(nn.Module):
         The latter rides as further value channels, so that one pass over the keys gives it all.
         """
         config, dim = self.config, value.shape[-1]
-        objects = None
-        if memberships is not None:
-            objects = memberships.shape[1]
+        objects = None if memberships is None else memberships.shape[1]
         if memberships is not None and not config.strict:
             rider = memberships.to(value.dtype).permute(0, 2, 3, 4, 1)[:, None].expand(-1, config.heads, -1, -1, -1, -1)
             if config.warped == "features":
