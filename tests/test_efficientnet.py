@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 
 from sstlib.config import ModelConfig, RunConfig, TrainingConfig, named_model
-from sstlib.model.backbone import SmallBackbone, build_backbone
+from sstlib.config.networks import BACKBONES
+from sstlib.model.backbone import SmallBackbone
 from sstlib.model.efficientnet import EfficientNetLite
 from sstlib.training.start import first_network
 from sstlib.weights.published import load_published, published
@@ -156,7 +157,7 @@ def test_published_weights_come_from_a_wheel_or_a_file(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("height, width", [(40, 56), (37, 53)])
 def test_the_semantic_branch_keeps_the_small_network_s_cells(height, width):
-    backbone = build_backbone(named_model("sst-photo")).eval()
+    backbone = BACKBONES[(config := named_model("sst-photo")).backbone].build(config).eval()
     small = SmallBackbone(32, 96).eval()
     frame = torch.rand(1, 3, height, width)
     with torch.no_grad():

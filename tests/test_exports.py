@@ -19,7 +19,7 @@ from pycocotools.coco import COCO
 from sstlib import movies, sessions, video
 from sstlib.inference import Prediction
 from sstlib.movies import Timing
-from sstlib.sessions import exports, films
+from sstlib.sessions import exports, films, matting
 from sstlib.sessions.outlines import TOLERANCE, outlines, polygon, simplified
 from sstlib.sessions.runlength import encoded
 from sstlib.video import overlay
@@ -100,10 +100,24 @@ def test_a_polygon_is_the_mask_within_the_tolerance(mask):
     assert len(corners) < sum(len(ring) for ring in outlines(mask)) or len(corners) < 30
 
 
-def test_no_corner_that_is_left_out_is_farther_than_the_tolerance():
-    [ring] = outlines(KINDS["disk"])
+@pytest.mark.parametrize("mask", KINDS.values(), ids=KINDS)
+def test_an_outline_goes_around_each_part_and_each_hole(mask):
+    """Pixels that touch at a corner alone are two parts, and what is around them is one."""
+    opencv = pytest.importorskip("cv2", reason="counts the parts")
+    rings = [np.concatenate([ring, ring[:1]]) for ring in outlines(mask)]
+    areas = [(ring[:-1, 0] * ring[1:, 1] - ring[1:, 0] * ring[:-1, 1]).sum() for ring in rings]
+    parts = opencv.connectedComponents(mask.astype(np.uint8), connectivity=4)[0] - 1
+    beside = opencv.connectedComponents(np.pad(~mask, 1, constant_values=True).astype(np.uint8), connectivity=8)[0] - 1
+    assert (sum(area > 0 for area in areas), sum(area < 0 for area in areas)) == (parts, beside - 1)
+
+
+SPIKE = np.array([(0, 0), *((10 * n, n + 8 * (n % 2)) for n in range(1, 13)), (120, 12), (-30, -3)])  # past its start
+
+
+@pytest.mark.parametrize("ring", [*outlines(KINDS["disk"]), SPIKE], ids=["disk", "spike"])
+def test_no_corner_that_is_left_out_is_farther_than_the_tolerance(ring):
     short = simplified(ring)
-    assert 8 <= len(short) < len(ring) / 2
+    assert 8 <= len(short) < max(len(ring) / 2, 16)
     ends = np.roll(short, -1, 0)
     for corner in ring:
         along = ends - short
@@ -242,6 +256,11 @@ def test_probabilities_come_back_in_16_bits_and_as_floats(made):
             result = np.asarray(Image.open(folder / str(identity) / f"{name}.png"))
             assert result.dtype == np.uint16
             assert np.abs(result / 65535 - expected.probabilities[n]).max() <= 0.5 / 65535 + 1e-7
+
+
+def test_what_rounding_leaves_outside_of_0_and_1_does_not_turn_into_its_opposite():
+    values = np.array([[-1e-6, 0, 0.5, 1, 1 + 1e-5]], np.float32)
+    assert matting.sixteen_bits(values).tolist() == [[0, 0, 32768, 65535, 65535]]
 
 
 def test_probabilities_come_back_as_floats(made):
