@@ -528,6 +528,19 @@ def test_prompts_are_objects_by_name_and_shown_before_the_run(folder, prompted):
     np.testing.assert_array_equal(read_mask("out/00002.png") == 1, square() == 1)
 
 
+@pytest.mark.parametrize("leaks", [True, False])
+def test_a_prompts_mask_that_lies_along_the_frames_border_is_said(folder, prompted, monkeypatch, leaks):
+    mask = np.zeros(SHAPE, bool)
+    mask[2:-2, 2:-2] = True
+    mask[:14 if leaks else 0] = True
+    monkeypatch.setattr("sstlib.video.prompts.mask_from_points", lambda *given: mask)
+    status, out, _ = prompted("--points", "dog=20,20", "--preview", "first.png")
+    warned = "note: the mask of object dog lies along " in out and "--polygon" in out
+    assert status == 0 and warned == leaks and (folder / "first.png").is_file()
+    corners = ["--polygon", "0,0", "47,0", "47,31", "0,31"]
+    assert "note:" not in prompted(*corners, "--preview", "first.png")[1], "drawn by hand, it is meant"
+
+
 @pytest.mark.parametrize("options, words", [
     (["--box", "1,2,3"], "is not X,Y,WIDTH,HEIGHT"), (["--box", "a=1,2,x,4"], "is not X,Y,WIDTH,HEIGHT"),
     (["--box", "=1,2,3,4"], "has no name"), (["--points", "1,2", "!3"], "is not X,Y"),
