@@ -95,7 +95,7 @@ def test_opens_with_what_is_expected_and_ends_with_what_was_seen_of_it(path):
 def test_exercises_have_folded_answers_that_are_checked(path):
     cells = read(path).cells
     answers = [number for number, cell in enumerate(cells) if "answer" in cell.metadata.get("tags", [])]
-    assert len(answers) in ((2, 3) if path.stem[:2] in TEACHING else (0, 2, 3))
+    assert len(answers) in (2, 3)
     for number in answers:
         assert "<details><summary>Answer</summary>" in cells[number - 1].source
         assert cells[number].metadata.jupyter.source_hidden and "assert" in cells[number].source

@@ -13,14 +13,16 @@ from sstlib.video import overlay
 
 
 @styled
-def training_curve(curve: pd.DataFrame) -> Figure:
-    """Loss by step (faint: each step, strong: running median) and J on held-out clips, from a run's curve."""
+def training_curve(curve: pd.DataFrame, name: str = "") -> Figure:
+    """Loss by step (faint: each step, strong: running median) and J on held-out clips, from the curve of a run, which
+    is named where several stand together.
+    """
     drawing = figure(2.6)
     left, right = drawing.subplots(1, 2)
     left.plot(curve["step"], curve["loss"], color=FAINT, linewidth=0.8)
     smooth = curve["loss"].rolling(max(5, len(curve) // 20), center=True, min_periods=1).median()
     left.plot(curve["step"], smooth, color=ACCENT)
-    left.set(xlabel="step", title="training loss", ylim=(0, None))
+    left.set(xlabel="step", title=f"{name}: training loss".removeprefix(": "), ylim=(0, None))
     probe = curve.dropna(subset=["probe_J"])
     right.plot(probe["step"], probe["probe_J"], color=ACCENT, marker="o")
     right.set(xlabel="step", title="J on held-out clips", ylim=(0, 1), xlim=(0, None))
