@@ -184,6 +184,13 @@ def test_components_are_found_again_in_many_runs():
     assert result.of_a_difference(2.5, paired=1.0).seed == 0
 
 
+def test_a_spread_that_the_rest_explains_is_none():
+    """Means over seeds that are all equal, which chance alone would spread, speak for no spread of seeds."""
+    values = crossed(np.random.default_rng(9), 4, 20, 0.0, 0.0, 3.0)
+    assert Components.of(values - values.mean(axis=1, keepdims=True)).seed == 0
+    assert Components.of(values - values.mean(axis=0)).sequence == 0
+
+
 def test_a_plan_gives_the_fewest_seeds_and_says_where_none_are_enough():
     spread = Components(1.0, 2.0, 3.0)
     result = plan(spread, 20, 0.005)

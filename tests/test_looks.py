@@ -37,6 +37,13 @@ def test_a_first_look_is_made_when_its_runs_are_there_and_claims_without_runs_co
     assert looks.open_claims(family, PLANNED) == [], "the second look waits for every first one"
 
 
+def test_a_run_that_lacks_one_sequence_is_no_missing_run():
+    values = CLEAR.copy()
+    values[2, 7] = NAN
+    with pytest.raises(ValueError, match="run 2 has nan for sequence 7"):
+        looks.verdicts([Followed("clear", values)], PLANNED)
+
+
 def test_the_second_look_is_at_what_was_undecided_with_all_its_seeds_and_no_number_between():
     early = [Followed("clear", CLEAR), Followed("late", without(LATE, 7)), Followed("vague", without(VAGUE, 5, 6, 7))]
     first = looks.verdicts(early, PLANNED)

@@ -85,3 +85,11 @@ def test_only_like_is_compared_with_like():
         paired_comparison({"a": [0.5]}, {"b": [0.5]})
     with pytest.raises(ValueError, match="same sequences and objects"):
         paired_comparison({"a": [0.5]}, {"a": [0.5, 0.6]})
+
+
+def test_a_difference_that_vanishes_without_one_sequence_is_decided_by_that_one():
+    gains = {"a": [0.5], "b": [0.25], "c": [-0.25], "d": [0.0]}
+    result = paired_comparison({name: [0.0] for name in gains}, gains)
+    assert result.deciding == ("a",), "what is left of 0.125 is 0"
+    losses = {name: [-value for value in values] for name, values in gains.items()}
+    assert paired_comparison({name: [0.0] for name in gains}, losses).deciding == ("a",)
