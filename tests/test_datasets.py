@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from sstlib import cli, video
+from sstlib import cli, paths, video
 from sstlib.benchmarks import rendering
 from sstlib.config import DataConfig
 from sstlib.datasets import DATASETS, augmentation, open_dataset, samples, training_batch
@@ -530,3 +530,25 @@ def test_pasting_covers_and_names_what_is_pasted():
         frames, labels = augmentation.paste(np.random.default_rng(1), below, above, labeled)
         np.testing.assert_array_equal(frames[..., 0] == 200, labels == name)
         assert (labels == name).any() and not below[0].any()
+
+
+def test_a_run_learns_from_trees_of_both_formats_in_one_mix(real, tmp_path, monkeypatch, capsys):
+    """DAVIS 2017 and YouTube-VOS 2019 as their makers lay them out, with videos of both drawn."""
+    monkeypatch.setattr(paths, "DATA", tmp_path)
+    (tmp_path / "ImageSets/2017").mkdir()
+    (tmp_path / "ImageSets/2017/train.txt").write_text("bear\n")
+    videos = tmp_path / "YouTube-VOS-2019" / "train"
+    for part in ("JPEGImages", "Annotations"):
+        shutil.copytree(tmp_path / part / "480p/cows", videos / part / "0a")
+    frames = [f"{t:05d}" for t in range(9)]
+    meta = {"videos": {"0a": {"objects": {"1": {"category": "cow", "frames": frames}}}}}
+    (videos / "meta.json").write_text(json.dumps(meta))
+    mix = "davis2017*2+youtube2019"
+    odds = {sequence.name: odds for sequence, odds in samples.real_mixture(mix)}
+    assert odds == pytest.approx({"bear": 2 / 3, "0a": 1 / 3})
+    changes = {"data.real": mix, "data.real_ratio": "1", "data.frames": "3", "data.height": "48", "data.width": "64",
+               "training.steps": "2", "training.batch": "2"}
+    status = cli.main(["train", "tiny", "--out", str(tmp_path / "run"), "--workers", "0",
+                       *(word for change in changes.items() for word in ("--set", "=".join(change)))])
+    assert status == 0, capsys.readouterr().err
+    assert (tmp_path / "run" / "curve.csv").read_text().count("\n") >= 2
