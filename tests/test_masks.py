@@ -119,6 +119,7 @@ REFUSED = {  # name of the file, image, words of the error
     "P against its colors": ("m.png", indexed(TWO, [(0, 0, 0), (0, 128, 0), (128, 0, 0)]), "two ways"),
     "half transparent": ("m.png", Image.merge("LA", [Image.new("L", SHAPE[::-1], 255),
                                                      Image.fromarray(np.uint8(DISK) * 100 + 100)]), "two ways"),
+    "red on nothing, all transparent": ("m.png", transparent(painted("red"), DISK & False), "two ways"),
     "a photograph": ("m.png", Image.fromarray(NOISE), "samples of a picture"),
     "16 bit ids above 254": ("m.png", Image.fromarray(np.uint16(DISK) * 1000), "values up to 1000"),
     "float not a number": ("m.tif", Image.fromarray(np.where(DISK, np.nan, 0).astype(np.float32)), "values up to nan"),
