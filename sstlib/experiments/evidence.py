@@ -166,9 +166,10 @@ def _cells(plan: Plan, variant: str, runs: Runs) -> dict[str, str]:
     seeds = max(runs) + 1
     measured = interval(scores(runs, "J&F", seeds))
     mean = {name: np.mean([100 * run.score(name) for run in runs.values()]) for name in ("J", "F")}
-    folder = f"results/runs/{plan.base.name}/{variant}-seed*.json"
-    return {"J&F": shown(measured, ""), "J": f"{mean['J']:.1f}",
-            "F": f"{mean['F']:.1f}", "result": f"yes: {folder}" if measured.low > floor(runs) else "no: on the floor"}
+    result = f"yes: results/runs/{plan.base.name}/{variant}-seed*.json"
+    if measured.low <= floor(runs):
+        result = "no: below the floor" if measured.high < floor(runs) else "no: on the floor"
+    return {"J&F": shown(measured, ""), "J": f"{mean['J']:.1f}", "F": f"{mean['F']:.1f}", "result": result}
 
 
 def differences(plan: Plan, family: Family) -> pd.DataFrame:
