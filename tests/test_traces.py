@@ -72,6 +72,10 @@ def prompted(data, kind):
     return np.median([row["J"][kind] for row in record["rows"] if row["data"] == data])
 
 
+def whole(dataset, name):
+    return round(score(dataset, name, "J"))
+
+
 TENTHS = read("davis2016", "sst-small")[0]["frames"]
 CARD, PHOTO = "results/weights/sst-small.md", "results/weights/sst-photo.md"
 NUMBER = r"([\d.]+)"
@@ -84,6 +88,9 @@ TRACES = [  # file, what stands around the number, and the number from the recor
     ("README.md", rf"\| sst-small-davis2016 \| 4 \| {NUMBER}", lambda: release("sst-small-davis2016", "back", 4)),
     ("README.md", rf"a median J of {NUMBER}", lambda: prompted("photographs", "box")),
     ("README.md", rf"three points \.73 and {NUMBER}", lambda: prompted("davis2016 val", "three points")),
+    ("README.md", rf"follows with J {NUMBER} \(generated\)", lambda: whole("fast-objects", "sst-photo")),
+    ("README.md", rf"\(generated\) and {NUMBER} \(composed", lambda: whole("davis-fast-objects", "sst-photo")),
+    (PHOTO, rf"fast-objects 1, generated clips \| 12 \| {NUMBER}", lambda: score("fast-objects", "sst-photo")),
     (CARD, rf"\| davis2016 val 480p \| 20 \| {NUMBER}", lambda: score("davis2016", "sst-small")),
     (CARD, rf"mean J by tenth of a sequence: {NUMBER}",
      lambda: 100 * np.mean([np.mean(np.array_split(one["J"], 10)[0]) for one in TENTHS.values()])),
