@@ -49,10 +49,13 @@ def indexed(labels, colors):
 
 
 RAMP = [(n, n, n) for n in range(256)]
+COLUMNS = np.indices(SHAPE)[1]
+STRIPES = (np.array([20, 60, 100, 140, 180])[COLUMNS % 5] * (COLUMNS >= 12)).astype(np.uint8)  # no edges: most of it
 NOISE = np.random.default_rng(0).integers(1, 256, (*SHAPE, 3), np.uint8)
 READ = {  # name of the file, image, labels
     "L 0 and 255": ("m.png", Image.fromarray(np.uint8(DISK) * 255), DISK),
     "L ids": ("m.png", Image.fromarray(TWO), TWO),
+    "L ids in lines": ("m.png", Image.fromarray(STRIPES), STRIPES),
     "L one gray": ("m.png", Image.fromarray(np.uint8(DISK) * 128), DISK * 128),
     "L ids and void": ("m.png", Image.fromarray(DISK + np.uint8(BAR) * 255), DISK + np.uint8(BAR) * 255),
     "1 bit": ("m.png", Image.fromarray(DISK), DISK),

@@ -7,6 +7,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from tqdm import tqdm
 
+from sstlib import video
 from sstlib.datasets import DATASETS
 from sstlib.evaluation.folders import existing_folder
 from sstlib.evaluation.occlusion_windows import (
@@ -61,7 +62,7 @@ def segment_scenes(scenes: Iterable[Sequence[PairedClip]], segment: Callable[[Fr
     """
 
     def track(clip: PairedClip) -> Track:
-        labels = _truth(clip)
+        labels = labels_of(clip)
         frames = np.stack([clip.frame(t) for t in range(len(clip))])
         return follow(segment(frames, labels), labels, clip.amodal)
 
@@ -101,7 +102,7 @@ def evaluate_scenes(predictions: str | Path, name: str = "sst-occlusion-2", spli
     for row in tqdm(scenes, unit="scene", disable=None if progress else True):
         tracks: dict[str, list[Track]] = {source: [] for source in rows}
         for clip in row:
-            labels = read.labels(clip, truth := _truth(clip))
+            labels = read.labels(clip, truth := labels_of(clip))
             result.sequences[clip.name] = score_sequence(labels, truth, name=clip.name)
             floors = {floor: made(truth) for floor, made in FLOORS.items()}
             for source, masks in ({"predictions": labels} | floors).items():
@@ -114,8 +115,9 @@ def evaluate_scenes(predictions: str | Path, name: str = "sst-occlusion-2", spli
     return read.with_provenance(result, f"{name} {split}", known.content(split))
 
 
-def _truth(clip: PairedClip) -> Labels:
-    return np.stack([clip.label(t) for t in range(len(clip))])
+def labels_of(sequence: PairedClip | video.Sequence) -> Labels:
+    """The true labels of all frames."""
+    return np.stack([sequence.label(t) for t in range(len(sequence))])
 
 
 def _whole_scenes(scenes: list[tuple], names: Sequence[str] | None, where: str) -> list[tuple]:

@@ -8,12 +8,12 @@ import numpy as np
 
 from sstlib.config import RunConfig
 from sstlib.datasets import open_dataset, sst_occlusion_2
-from sstlib.evaluation.passages import FLOORS, Labels, segment_scenes
+from sstlib.evaluation.passages import FLOORS, Labels, labels_of, segment_scenes
 from sstlib.metrics import PROTOCOLS, Protocol, SequenceScore, score_sequence
 from sstlib.metrics.scores import averaged
 from sstlib.model import Propagator
 from sstlib.sessions import segment_sequence
-from sstlib.shapes import Float, UInt8
+from sstlib.shapes import Float
 from sstlib.video import ArraySequence, Sequence
 
 LONGEST = 480  # pixels of a frame's longer side inside the network
@@ -68,11 +68,6 @@ def measured(network: Propagator, config: RunConfig) -> tuple[dict[str, Any], fl
         "passages": {"lengths": list(LENGTHS), "scenes": [row[0].scene_name for row in rows],
                      "tables": {name: table.to_dict() for name, table in tables.items()}}}
     return metrics, clock.seconds, clock.frames
-
-
-def labels_of(sequence: Sequence) -> UInt8[np.ndarray, "time height width"]:
-    """The true labels of all frames."""
-    return np.stack([sequence.label(t) for t in range(len(sequence))])
 
 
 def floors(sequences: Iterable[Sequence], protocol: Protocol) -> dict[str, float]:
