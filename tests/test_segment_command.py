@@ -496,7 +496,7 @@ def test_some_frames_keep_their_names_and_numbers(folder, sst):
     (["--start", 5], "no frame is left"), (["--stop", 6], "has 5 frames, 0..4"),
     (["--start", 3, "--stop", 3], "no frame"),
     (["--start", 2, "--at", 1], "of which this one is not segmented"), (["--box", "1,2,3,4"], "not by both"),
-    (["--corrections", "mask.png"], "mask.png: no such folder of corrections"),
+    (["--corrections", "mask.png"], "mask.png: is a file, not a folder of corrections"),
     (["--corrections", "."], "frames has no frame 'mask'"),
     (["--corrections", "frames/../frames"], "is the video itself"),
     (["--watch"], "--corrections"), (["--corrections", "nowhere"], "no such folder of corrections"),
