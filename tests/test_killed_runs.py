@@ -2,6 +2,7 @@
 a run leaves that nobody killed.
 """
 
+import functools
 import multiprocessing
 import shutil
 import time
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import running
+import squares
 from test_movies_files import with_sound
 
 from sstlib.movies import write_video
@@ -33,10 +35,7 @@ OPTIONS = {  # what is given beside the video, of 300 frames or as many that are
 }
 
 
-def square(identity=1, column=5):
-    labels = np.zeros(SHAPE, np.uint8)
-    labels[8:40, column:column + 24] = identity
-    return labels
+square = functools.partial(squares.square, SHAPE, size=(32, 24))
 
 
 @pytest.fixture

@@ -132,16 +132,6 @@ def test_without_opencv_it_is_said_what_to_install(monkeypatch, capsys):
     assert main([]) == 2
 
 
-@pytest.mark.parametrize("rows, columns, share", [
-    (slice(0, 100), slice(0, 200), 1.0), (slice(10, 90), slice(10, 190), 0.0), (slice(0, 100), slice(0, 4), 400 / 2336),
-    (slice(0, 100), slice(0, 100), 0.5)])
-def test_how_much_of_the_border_a_mask_covers(rows, columns, share):
-    """Of a frame of 200x100 the border is 4 pixels wide: 2,336 of them."""
-    mask = np.zeros((100, 200), bool)
-    mask[rows, columns] = True
-    assert prompts.along_border(mask) == pytest.approx(share)
-
-
 def test_an_object_is_looked_for_within_what_its_clicks_span(monkeypatch):
     """Three clicks close together are on a small object: disks around them of the radius that one click has to have
     hold more of the ground than its disk, and colors of the ground were taken for the object's.

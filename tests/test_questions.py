@@ -267,10 +267,11 @@ def test_a_history_at_test_time_is_that_of_a_network_made_with_it():
 
 def test_histories_are_told_against_that_of_training(tmp_path, monkeypatch):
     monkeypatch.setattr(paths, "RUNS", tmp_path)
-    for name, gain in (("one", 0.1), ("two", -0.1)):
-        curves = {clip: {"1": [0.5 + gain + 0.001 * n], "2": [0.5], "3": [0.5], "8": [0.5 + 0.1 * (n - 1)],
-                         "32": [0.5]} for n, clip in enumerate("abc")}
-        records.RunRecord(histories.EXPERIMENT, name, 0, {"model": {"history": 3}}, {"sequences": curves}, {}).write()
+    for name, gain, trained in (("one", 0.1, 3), ("two", -0.1, 5)):
+        curves = {clip: {"1": [0.5 + gain + 0.001 * n], "2": [0.5], str(trained): [0.5],
+                         "8": [0.5 + 0.1 * (n - 1)], "32": [0.5]} for n, clip in enumerate("abc")}
+        config = {"model": {"history": trained}}
+        records.RunRecord(histories.EXPERIMENT, name, 0, config, {"sequences": curves}, {}).write()
     table = histories.swept()
     assert table["J"].tolist() == pytest.approx([60.1, *[50] * 4, 40.1, *[50] * 4])
     assert table["mean"].tolist() == pytest.approx([10.1, *[0] * 4, -9.9, *[0] * 4])

@@ -1,5 +1,6 @@
 """`sst segment`: what it says of its input before it starts, and that nothing of a user's is lost."""
 
+import functools
 import json
 import os
 import re
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import squares
 import torch
 from PIL import Image
 
@@ -32,10 +34,7 @@ def network(tmp_path_factory):
     return path
 
 
-def square(identity=1, column=5):
-    labels = np.zeros(SHAPE, np.uint8)
-    labels[8:20, column:column + 12] = identity
-    return labels
+square = functools.partial(squares.square, SHAPE)
 
 
 @pytest.fixture
@@ -526,19 +525,6 @@ def test_prompts_are_objects_by_name_and_shown_before_the_run(folder, prompted):
                               "--at", 2, "--out", "out")
     assert status == 0 and "object 1 (dog): " in out and "object 7: " in out
     np.testing.assert_array_equal(read_mask("out/00002.png") == 1, square() == 1)
-
-
-@pytest.mark.parametrize("leaks", [True, False])
-def test_a_prompts_mask_that_lies_along_the_frames_border_is_said(folder, prompted, monkeypatch, leaks):
-    mask = np.zeros(SHAPE, bool)
-    mask[2:-2, 2:-2] = True
-    mask[:14 if leaks else 0] = True
-    monkeypatch.setattr("sstlib.video.prompts.mask_from_points", lambda *given: mask)
-    status, out, _ = prompted("--points", "dog=20,20", "--preview", "first.png")
-    warned = "note: the mask of object dog lies along " in out and "--polygon" in out
-    assert status == 0 and warned == leaks and (folder / "first.png").is_file()
-    corners = ["--polygon", "0,0", "47,0", "47,31", "0,31"]
-    assert "note:" not in prompted(*corners, "--preview", "first.png")[1], "drawn by hand, it is meant"
 
 
 @pytest.mark.parametrize("options, words", [

@@ -1,5 +1,6 @@
 """`sst segment --corrections`: what a folder of masks may hold, what is said of each, and what is refused in a line."""
 
+import functools
 import os
 import re
 import shutil
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import squares
 from PIL import Image
 
 from sstlib.cli import main
@@ -21,10 +23,7 @@ FIXED = Path("fixed/00003.png")
 BLUE, GREEN = (0, 0, 255), (0, 200, 100)  # none of the palette's
 
 
-def square(identity=1, column=5):
-    labels = np.zeros(SHAPE, np.uint8)
-    labels[8:20, column:column + 12] = identity
-    return labels
+square = functools.partial(squares.square, SHAPE)
 
 
 def colored(**columns):

@@ -115,8 +115,7 @@ def read(arguments: argparse.Namespace, sequence: Sequence, frames: Sequence,
         at = at_frame(arguments.at, sequence, frames)
         labels, names = _prompts.labels_of(frames.frame(at), arguments.prompts)
         clip = Clip(frames, {at: labels}, names)
-        lines = [f"prompts: for frame {frames.frame_names[at]}, {named_areas(labels, names)}",
-                 *_prompts.doubts(labels, arguments.prompts)]
+        lines = [f"prompts: for frame {frames.frame_names[at]}, {named_areas(labels, names)}"]
     else:
         reading = reading_of(files.values(), arguments.threshold)
         clip = Clip(frames, given_masks(files, frames, reading))

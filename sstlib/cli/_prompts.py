@@ -14,7 +14,6 @@ from sstlib.config.values import Number
 
 NUMBERS = {"box": "[NAME=]X,Y,WIDTH,HEIGHT", "points": "[NAME=]X,Y", "polygon": "[NAME=]X,Y"}
 MOST = 254  # objects
-LEAKED = 0.25  # of the frame's border, which a mask from points seldom covers unless it is the scene's
 
 
 class Prompt(argparse.Action):
@@ -97,20 +96,6 @@ def labels_of(frame: np.ndarray, entries: Sequence[tuple]) -> tuple[np.ndarray, 
     if hidden:
         raise ValueError(f"object {hidden[0]} lies beneath the others altogether; the later of two lies on top")
     return labels, {i: name for (_, name, *_), i in zip(entries, ids) if name is not None and name != str(i)}
-
-
-def doubts(labels: np.ndarray, entries: Sequence[tuple]) -> list[str]:
-    """A line about each object whose mask, made from points or a box, looks as if it were its surroundings'."""
-    from sstlib.video.prompts import along_border
-
-    lines = []
-    for (kind, name, *_), identity in zip(entries, _numbered([name for _, name, *_ in entries])):
-        share = 0 if kind == "polygon" else along_border(labels == identity)
-        if share >= LEAKED:
-            lines.append(f"note: the mask of object {name or identity} lies along {share:.0%} of the frame's border, "
-                         "as one does that leaked into what is around the object; look at it by --preview, and give "
-                         "points beside the object (!X,Y) or a --polygon")
-    return list(dict.fromkeys(lines))
 
 
 def _numbered(names: list[str | None]) -> list[int]:

@@ -107,8 +107,6 @@ def _given(arguments: argparse.Namespace, first: np.ndarray) -> tuple[np.ndarray
         from sstlib.cli import _prompts
 
         labels, names = _prompts.labels_of(first, arguments.prompts)
-        for line in _prompts.doubts(labels, arguments.prompts):
-            print(line, flush=True)
         return labels, dict(names), []
     if not Path(arguments.mask).is_file():
         raise FileNotFoundError(f"{arguments.mask}: no such file; a stream takes one mask, that of its first frame")

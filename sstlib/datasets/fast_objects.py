@@ -24,7 +24,7 @@ VERSION = 1
 FRAMES, CLIPS = 16, 12
 SLOWEST, FASTEST = 0.05, 0.10  # of the width, from frame to frame
 TALLEST, WIDEST = 0.4, 0.25  # of the frame, the largest box of the object
-GENERATED, COMPOSED = "fast-objects", "davis-fast-objects"
+COMPOSED = "davis-fast-objects"
 
 
 class FastClip(NamedTuple):

@@ -19,7 +19,7 @@ from sstlib.model import Propagator
 from sstlib.video import Sequence
 
 EXPERIMENT = "histories"
-HISTORIES = (1, 2, 3, 8, 32)
+HISTORIES = (1, 2, 3, 8, 32)  # and that of training
 LONGEST, APART, MOST = 320, 2, 40  # pixels inside the network; every second frame; predicted frames a sequence
 DATA = (f"davis2016 train, {', '.join(HELD_OUT)}; every second frame, at most {MOST} predicted, longest side {LONGEST} "
         "inside the network")
@@ -35,7 +35,8 @@ def measure(network: Propagator) -> dict[str, Any]:
     if network.config.method != "sst":
         raise ValueError(f"the method {network.config.method} has no history of frames to change; give weights of sst")
     return {"sequences": {
-        sequence.name: {str(history): scores(network, sequence, history) for history in HISTORIES}
+        sequence.name: {str(history): scores(network, sequence, history)
+                        for history in sorted({*HISTORIES, network.config.history})}
         for sequence in open_dataset("davis2016", "train") if sequence.name in HELD_OUT}}
 
 
@@ -57,7 +58,8 @@ def rows(grouped: Grouped) -> pd.DataFrame:
     lines = []
     for name, runs in grouped.items():
         trained = runs[0].config["model"]["history"]
-        means = {history: means_of(runs, str(history)) for history in HISTORIES}
+        [curves, *_] = runs[0].metrics["sequences"].values()
+        means = {history: means_of(runs, str(history)) for history in sorted(map(int, curves))}
         for history, values in means.items():
             difference = spread(values - means[trained])
             lines.append({"network": f"{name} (n={len(runs)})" if len(runs) > 1 else name, "trained with": trained,

@@ -26,7 +26,6 @@ SPREAD, NEAREST = 0.5, 0.03  # of how far clicks are apart, within which the obj
 # middle of the box, this part of its sides, or more around a click is taken for the object's (by 103 photographs)
 LEAST_OF_BOX, CORE = 0.15, 0.5
 LEAST_OF_LIKELY, SURE = 0.03, 0.35
-EDGE = 0.02  # of the longer side, how wide a border is where it is asked what of it a mask covers
 FEWEST = 5  # pixels on each side of the outline, of which GrabCut learns five colors
 BACKGROUND, OBJECT, MAYBE_BACKGROUND, MAYBE_OBJECT = range(4)  # what GrabCut is told of a pixel
 EXTRA = "masks from boxes, clicks and scribbles need OpenCV: pip install 'sstlib[prompts]' (or opencv-python-headless)"
@@ -206,16 +205,6 @@ def _cut(frame: np.ndarray, known: np.ndarray) -> np.ndarray:
     cv2.grabCut(pixels, trimap, None, np.zeros((1, 65)), np.zeros((1, 65)), ROUNDS, cv2.GC_INIT_WITH_MASK)
     soft = np.isin(trimap, (OBJECT, MAYBE_OBJECT)).astype(np.float32)
     return cv2.resize(soft, frame.shape[1::-1], interpolation=cv2.INTER_LINEAR) >= 0.5
-
-
-def along_border(mask: Bool[np.ndarray, "height width"]) -> float:
-    """The share of the frame's border, where EDGE of the longer side wide, that a mask covers: little for most objects,
-    much for what leaked over the scene.
-    """
-    edge = max(1, round(EDGE * max(mask.shape)))
-    border = np.ones(mask.shape, bool)
-    border[edge:-edge, edge:-edge] = False
-    return float(mask[border].mean())
 
 
 def distance(drawn: Bool[np.ndarray, "height width"]) -> Float[np.ndarray, "height width"]:
