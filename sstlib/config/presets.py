@@ -15,7 +15,8 @@ CFBI_CLIPS = DataConfig(height=465, width=465, frames=5, objects=5, real="davis2
 # none is trained on.
 HELD_OUT = ("bus", "elephant", "kite-walk", "motorbike", "soccerball", "train")
 PHOTO = MODELS["sst-photo"]
-UNCOMPARED = PHOTO.replace(presence_compared=False, presence_gate=0.0)  # its first two legs
+UNGATED = PHOTO.replace(presence_gate=0.0)  # its third leg, after which the gate was chosen
+UNCOMPARED = UNGATED.replace(presence_compared=False)  # its first two
 REAL = DataConfig(height=224, width=384, frames=5, difficulty="mixed+small", real="davis2016", real_ratio=0.45,
                   photo_ratio=0.4, max_gap=6, held_out=HELD_OUT)
 LONG = REAL.replace(height=256, width=448, frames=8)
@@ -51,12 +52,21 @@ PRESETS: dict[str, RunConfig] = {
         # After the second leg hidden objects were found again, but something was still claimed of them while they were
         # gone. Masks are right where presence is, so that only what the head makes of the comparison learns, on clips
         # in which objects hide; the whole head, on clips with cut-outs of photographs, learned next to nothing.
-        PHOTO,
+        UNGATED,
         TrainingConfig(steps=60, batch=2, learning_rate=0.3, warmup=5, ema=0.9, precision="bfloat16",
                        own_masks_from=0.0, presence=1.0, checkpoint_every=20, start="parts:stages/sst-photo-2",
                        freeze=("backbone.", "project.", "layers.", "matching.", "decoder.", "presence.hidden",
                                "presence.out"), seed=2),
         LONG.replace(real="davis2016+davis-occlusion", real_ratio=0.7, photo_ratio=0.25, hidden=0.9)),
+    "sst-photo-4": RunConfig(
+        # The legs before saw a quarter of the DAVIS clips that sst-small-davis2016 did, at a smaller size, and lost
+        # what that keeps; the comparison goes on learning where objects hide.
+        PHOTO,
+        TrainingConfig(steps=800, batch=2, learning_rate=5e-4, warmup=30, ema=0.997, precision="bfloat16",
+                       own_masks_from=0.0, presence=0.3, checkpoint_every=40, start="parts:stages/sst-photo-3",
+                       freeze=("backbone.trunk",), seed=3),
+        LONG.replace(height=288, width=512, real="davis2016*4+davis-occlusion", real_ratio=0.75, photo_ratio=0.15,
+                     hidden=0.7)),
     # The paper's setting and its rival's, trained on DAVIS 2017 alone; both want --pretrained weights of the backbone.
     "sst-paper": RunConfig(MODELS["sst-r101-paper"], CFBI, CFBI_CLIPS),
     "cfbi": RunConfig(MODELS["cfbi-r101"], CFBI.replace(steps=50_000), CFBI_CLIPS),
