@@ -1,5 +1,7 @@
 """Video files in and out, and contact sheets."""
 
+import io
+import sys
 from fractions import Fraction
 
 import numpy as np
@@ -107,3 +109,19 @@ def test_contact_sheets_hold_all_pictures_in_rows():
     assert (sheet[-1, -1] == 255).all()
     with pytest.raises(ValueError, match="no pictures"):
         movies.contact_sheet([])
+
+
+@pytest.mark.parametrize("progress, terminal, silent", [
+    (True, True, False),
+    (False, True, True),
+    (True, False, True),
+])
+def test_reading_a_long_file_shows_how_far_it_is(tmp_path, monkeypatch, progress, terminal, silent):
+    movies.write_video(tmp_path / "clip.mp4", clip(12))
+    screen = io.StringIO()
+    screen.isatty = lambda: terminal
+    monkeypatch.setattr(sys, "stderr", screen)
+    monkeypatch.setattr(reading, "SHORT", 0)
+    assert len(movies.open_clip(tmp_path / "clip.mp4", progress=progress)) == 12
+    assert (screen.getvalue() == "") == silent
+    assert silent or "reading clip.mp4" in screen.getvalue() and "/12 " in screen.getvalue()

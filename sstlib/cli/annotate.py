@@ -89,7 +89,7 @@ def cell(arguments: argparse.Namespace) -> str:
     from sstlib.movies import open_clip
     from sstlib.weights import find
 
-    clip = open_clip(arguments.video, arguments.mask)
+    clip = open_clip(arguments.video, arguments.mask, progress=True)
     clip.frame(0), clip.label(0)
     weights = find(arguments.weights)
     options = ""

@@ -81,7 +81,7 @@ def segment(arguments: argparse.Namespace, device: str, several: bool = False) -
     """Segments one video; of several, what is done stays noted until all are."""
     from sstlib.movies import open_clip
 
-    sequence = open_clip(arguments.video)
+    sequence = open_clip(arguments.video, progress=not arguments.quiet)
     frames = _runs.chosen(sequence, arguments)
     files = _masks.named_files(arguments, sequence, frames)
     before = _runs.interrupted_state(arguments.out, arguments.resume, device) if arguments.out else None

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tqdm import tqdm
 
 from sstlib.shapes import UInt8
 from sstlib.video import FolderSequence, Sequence, read_mask
@@ -23,6 +24,7 @@ VIDEO_SUFFIXES = frozenset({
 CACHE_BYTES = 256 << 20  # of decoded frames in memory, so that going back by one does not decode from a key frame again
 RUN_ON = 32  # frames that are rather decoded one after another than jumped over
 NOWHERE = -1_000_000
+SHORT = 2.0  # seconds that reading a file may take without a line of progress
 
 
 class Incomplete(UserWarning):
@@ -42,12 +44,15 @@ class VideoSequence:
         size: height and width of all frames.
         times: when each frame is shown, in seconds after the first.
 
+    Args:
+        progress: a line of progress on a terminal while a long file is decoded.
+
     Raises:
         FileNotFoundError: no such file.
         ValueError: not a video, damaged from its start, of frames of several sizes, or a mask of another size.
     """
 
-    def __init__(self, path: Path | str, mask: Path | str | None = None) -> None:
+    def __init__(self, path: Path | str, mask: Path | str | None = None, progress: bool = False) -> None:
         self.path = Path(path)
         self.name = self.path.stem
         if not self.path.is_file():
@@ -57,7 +62,7 @@ class VideoSequence:
         self._stamps: list[int | None] = []
         self._keys: list[int] = []  # numbers of the key frames
         with naming_damage(self.path):
-            self._index()
+            self._index(progress)
         self.frame_names = [f"{t:05d}" for t in range(len(self._stamps))]
         self._numbers = {stamp: t for t, stamp in enumerate(self._stamps)}
         self._cache: OrderedDict[int, np.ndarray] = OrderedDict()
@@ -72,7 +77,7 @@ class VideoSequence:
                 f"{width}x{height}"
             )
 
-    def _index(self) -> None:
+    def _index(self, progress: bool) -> None:
         """Decodes the whole file once, and keeps when each frame is shown, whether it is a key frame, and its
         checksum.
         """
@@ -80,30 +85,34 @@ class VideoSequence:
         with self._opened() as (container, stream):
             # Before anything is read: AVI's is another one after that
             self.rate: Fraction = stream.average_rate or Fraction(25)
+            bar = tqdm(total=_declared(container, stream, self.rate) or None, desc=f"reading {self.path.name}",
+                       unit="frame", ascii=True, delay=SHORT, leave=False, disable=None if progress else True)
 
             def counted() -> Iterator[Any]:
                 nonlocal packets
                 for packet in container.demux(stream):
                     packets += packet.size > 0
+                    bar.update(packet.size > 0)
                     yield packet
 
-            try:
-                for frame in _emitted(counted(), stream):
-                    sizes.setdefault((frame.width, frame.height), len(self._stamps))
-                    spoilt |= bool(frame.is_corrupt)
-                    if frame.key_frame:
-                        self._keys.append(len(self._stamps))
-                    self._stamps.append(frame.pts)
-                    self._checksums.append(_checksum(frame))
-            except _errors() as error:
-                damage = error
+            with bar:
+                try:
+                    for frame in _emitted(counted(), stream):
+                        sizes.setdefault((frame.width, frame.height), len(self._stamps))
+                        spoilt |= bool(frame.is_corrupt)
+                        if frame.key_frame:
+                            self._keys.append(len(self._stamps))
+                        self._stamps.append(frame.pts)
+                        self._checksums.append(_checksum(frame))
+                except _errors() as error:
+                    damage = error
             self._unit: Fraction = stream.time_base
             self._pixels = stream.width * stream.height
             declared = _declared(container, stream, self.rate)
         # What comes of damage must not depend on how threads take turns
         if (damage or spoilt) and self._threads != "NONE":
             self._threads, self._stamps, self._keys, self._checksums = "NONE", [], [], []
-            return self._index()
+            return self._index(progress)
         self._check(sizes, damage, packets, declared)
 
     def _check(self, sizes: dict[tuple[int, int], int], damage: Exception | None, packets: int,
@@ -288,8 +297,11 @@ def naming_damage(path: Path | str) -> Iterator[None]:
         raise ValueError(f"{path}: not a video, or damaged ({error})") from None
 
 
-def open_clip(path: Path | str, mask: Path | str | None = None) -> Sequence:
+def open_clip(path: Path | str, mask: Path | str | None = None, progress: bool = False) -> Sequence:
     """A video file, or a folder of frames, with the mask of its first frame or a folder of masks named as frames.
+
+    Args:
+        progress: a line of progress on a terminal while a long video is decoded for the first time.
 
     Raises:
         FileNotFoundError: neither a file nor a folder.
@@ -304,4 +316,4 @@ def open_clip(path: Path | str, mask: Path | str | None = None) -> Sequence:
         raise FileNotFoundError(f"{path}: no such video file or folder of frames")
     if path.suffix.lower() not in VIDEO_SUFFIXES:
         raise ValueError(f"{path}: expected a folder of frames or a video file ({', '.join(sorted(VIDEO_SUFFIXES))})")
-    return VideoSequence(path, mask)
+    return VideoSequence(path, mask, progress)
