@@ -3,6 +3,7 @@ variant and seed.
 """
 
 import argparse
+import importlib.metadata
 import json
 import os
 import re
@@ -10,13 +11,17 @@ import shlex
 import struct
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
 import pytest
 import torch
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from sstlib import cli, experiments, native, paths
+from sstlib.cli._extras import EXTRAS
 from sstlib.experiments import SWEEPS, RunRecord
 from sstlib.reproduction import runs as sweep
 
@@ -227,3 +232,40 @@ def test_examples_of_help_can_be_read(name):
         except SystemExit:
             assert "--help" in words, line
     assert lines
+
+
+def test_whatever_an_extra_brings_is_named_with_it():
+    """By the name that is imported, of every package of every extra that commands and notebooks need."""
+    modules = {}
+    for module, distributions in importlib.metadata.packages_distributions().items():
+        for name in distributions:
+            modules.setdefault(canonicalize_name(name), set()).add(module)
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    for extra in {*extras} - {"test", "browser"}:
+        for requirement in map(Requirement, extras[extra]):
+            own = modules.get(canonicalize_name(requirement.name), set())
+            assert requirement.name == "sstlib" or not own or any(EXTRAS.get(module) == extra for module in own), \
+                requirement.name
+    for package, extra in EXTRAS.items():
+        error = ModuleNotFoundError("no", name=f"{package}.part")
+        assert cli.one_line("sst", error) == \
+            f"sst: this needs {package}, which is not installed: pip install 'sstlib[{extra}]'"
+
+
+def test_all_that_is_missing_is_named_before_a_video_is_read(tmp_path, monkeypatch, capsys):
+    (tmp_path / "clip.mp4").write_bytes(b"")
+    for package in ("av", "cv2", "jupyterlab"):
+        monkeypatch.setitem(sys.modules, package, None)
+    out = ["--out", str(tmp_path / "out")]
+    boxed = ["segment", str(tmp_path / "clip.mp4"), "--box", "1,2,3,4", *out]
+    for command, words in [
+        (boxed, "av and cv2, which are not installed: pip install 'sstlib[video,prompts]'"),
+        (["segment", str(tmp_path), "--mask", "0.png", "--export", "webm", *out], "av, which is not installed"),
+        (["annotate", str(tmp_path / "clip.mp4")],
+         "jupyterlab and av, which are not installed: pip install 'sstlib[notebooks,video]'"),
+        (["segment", str(tmp_path / "notes.txt"), "--mask", "0.png", *out], "no such video file or folder"),
+    ]:
+        assert cli.main(command) == 2
+        assert words in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

@@ -12,6 +12,7 @@ import zipfile
 import zlib
 from typing import NoReturn
 
+from sstlib.cli import _extras
 from sstlib.cli._status import BAD_INPUT, FAILED, INTERRUPTED, PIPE_CLOSED
 
 DEBUG = "SST_DEBUG"  # set to 1 it shows where an error was raised
@@ -19,8 +20,6 @@ DEBUG = "SST_DEBUG"  # set to 1 it shows where an error was raised
 # net below.
 DAMAGED = (ArithmeticError, EOFError, LookupError, MemoryError, RecursionError, TypeError, struct.error,
            zipfile.BadZipFile, zlib.error)
-EXTRAS = {"av": "video", "cv2": "prompts", "matplotlib": "notebooks", "nbformat": "reproduction",
-          "pandas": "notebooks", "papermill": "reproduction", "pycocotools": "annotations"}  # what brings a package
 # Of packages that are not imported for this
 DAMAGED_BY_NAME = {"SafetensorError", "UnpicklingError", "OutOfMemoryError"}
 
@@ -75,7 +74,7 @@ def main(argv: list[str] | None = None) -> int:
         if os.environ.get(DEBUG, "0") not in ("", "0"):
             raise
         _tell(one_line(command, error))
-        expected = isinstance(error, (ValueError, OSError, *DAMAGED)) or _named_damaged(error) or _lacks(error)
+        expected = isinstance(error, (ValueError, OSError, *DAMAGED)) or _named_damaged(error) or _extras.lacking(error)
         return BAD_INPUT if expected else FAILED
 
 
@@ -103,8 +102,8 @@ def one_line(command: str, error: Exception) -> str:
     text = "; ".join(filter(None, (line.strip() for line in str(error).splitlines()))) or type(error).__name__
     if isinstance(error, UsageError):
         return text
-    if _lacks(error):
-        return f"{command}: this needs {error.name}, which is not installed: pip install 'sstlib[{_lacks(error)}]'"
+    if package := _extras.lacking(error):
+        return f"{command}: {_extras.install([package])}"
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in text:
         return f"{command}: there is not enough memory for this ({text[:200]}); make it smaller"
     if isinstance(error, (ValueError, OSError)):
@@ -118,8 +117,3 @@ def one_line(command: str, error: Exception) -> str:
 def _named_damaged(error: Exception) -> bool:
     return type(error).__name__ in DAMAGED_BY_NAME or (isinstance(error, RuntimeError)
                                                        and "can't allocate memory" in str(error))
-
-
-def _lacks(error: Exception) -> str | None:
-    """The extra that brings the package whose absence an error is about."""
-    return EXTRAS.get((error.name or "").partition(".")[0]) if isinstance(error, ModuleNotFoundError) else None

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sstlib.cli import _runs
+from sstlib.cli import _extras, _runs
 from sstlib.cli._status import BAD_INPUT
 
 # Options that go with one video alone
@@ -64,6 +64,21 @@ def expanded(texts: Sequence[str]) -> list[str]:
             raise FileNotFoundError(f"{text}: no file or folder fits this pattern")
         videos += [path for path in matched if path not in videos]
     return videos
+
+
+def require_packages(arguments: argparse.Namespace, videos: Sequence[str]) -> None:
+    """Refuses what needs packages that are not installed before a long video is read.
+
+    Raises:
+        ValueError: it says which, and what brings them.
+    """
+    from sstlib.movies import VIDEO_SUFFIXES
+    from sstlib.sessions.exports import FORMATS
+
+    written = [FORMATS[name].where(arguments.codec) for name in arguments.export]
+    files = [Path(path) for path in [*videos, *written] if not Path(path).is_dir()]
+    movies = any(path.suffix.lower() in VIDEO_SUFFIXES for path in files)
+    _extras.require(["av"] * movies + ["cv2"] * bool(arguments.prompts))
 
 
 def by_name(arguments: argparse.Namespace) -> bool:

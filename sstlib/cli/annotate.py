@@ -1,7 +1,6 @@
 """`sst annotate VIDEO`: draws masks on a video in the browser, and carries them through it."""
 
 import argparse
-import importlib
 import json
 import os
 import secrets
@@ -18,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sstlib.cli import _arguments
+from sstlib.cli import _arguments, _extras
 from sstlib.config.values import require_place
 
 HELP = "draw masks on a video in the browser (JupyterLab), carry them through it, correct and export them"
@@ -55,8 +54,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Opens the widget on the video and waits until it is interrupted."""
-    for package in ("jupyterlab", "anywidget"):
-        importlib.import_module(package)
+    _extras.require(["jupyterlab", "anywidget"] + ["av"] * Path(arguments.video).is_file())
     code = cell(arguments)
     with tempfile.TemporaryDirectory(prefix="sst-annotate-") as folder:
         scratch = Path(folder)

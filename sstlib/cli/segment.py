@@ -70,6 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
         return _streams.run(arguments, arguments.video[0], device)
     _streams.refuse_options(arguments)
     videos = _videos.expanded(arguments.video)
+    _videos.require_packages(arguments, videos)
     with _runs.stopped_as_by_hand(), _runs.noting():
         if len(videos) == 1 and not _videos.by_name(arguments):
             arguments.video = videos[0]

@@ -1,0 +1,36 @@
+"""Packages that only some commands need, and what brings them."""
+
+from collections.abc import Iterable
+from importlib.util import find_spec
+
+# By the name that is imported
+EXTRAS = {
+    "av": "video", "cv2": "prompts", "pycocotools": "annotations", "huggingface_hub": "hub",
+    **dict.fromkeys(("matplotlib", "pandas", "seaborn", "ipykernel", "jupyter_client", "ipywidgets", "anywidget",
+                     "traitlets", "jupyterlab", "nbformat"), "notebooks"),
+    "pdoc": "docs", **dict.fromkeys(("nbconvert", "papermill", "dask", "distributed"), "reproduction"),
+}  # yapf: disable
+
+
+def lacking(error: Exception) -> str | None:
+    """The package whose absence an error is about, if an extra brings it."""
+    name = (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
+    return name if name in EXTRAS else None
+
+
+def install(packages: Iterable[str]) -> str:
+    """What is not installed, and how it is."""
+    packages = list(packages)
+    extras = ",".join(dict.fromkeys(EXTRAS[name] for name in packages))
+    verb = "is" if len(packages) == 1 else "are"
+    return f"this needs {' and '.join(packages)}, which {verb} not installed: pip install 'sstlib[{extras}]'"
+
+
+def require(packages: Iterable[str]) -> None:
+    """Refuses work that would end for want of a package, before any of it is done.
+
+    Raises:
+        ValueError: it names all that are absent, and what brings them.
+    """
+    if absent := [name for name in packages if find_spec(name) is None]:
+        raise ValueError(install(absent))
