@@ -7,6 +7,7 @@ import shutil
 import types
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from sstlib import paths, reproduction, weights
@@ -206,6 +207,16 @@ def test_implied_contour_of_the_published_tables():
     rows = findings.implied_contour(["1a", "1b", "6"]).set_index(["table", "method"])
     np.testing.assert_allclose(rows.loc[("YouTube-VOS 2018 validation", "CFBI"), "implied mean F"], 84.6)
     np.testing.assert_allclose(rows.loc[("YouTube-VOS 2019 validation", "SST (Local)"), "implied mean F"], 84.85)
+
+
+def test_masks_of_a_rival_are_no_result_of_this_project():
+    table = pd.DataFrame([["OSVOS", "tests", 90.0, 90.0, 90.0, np.nan],
+                          ["sst-small", "generated", 60.0, 60.0, 60.0, np.nan],
+                          ["CFBI", "DAVIS", np.nan, np.nan, np.nan, 50.0]],
+                         columns=["method", "training", "J&F", "J", "F", "published J&F"])
+    *rows, best = findings.standing(table).splitlines()
+    assert "published masks" in rows[0] and "published masks" not in rows[1]
+    assert "networks is sst-small, 60.0: 30.0 points below OSVOS's masks, 90.0, 10.0 points above CFBI's" in best
 
 
 @pytest.fixture

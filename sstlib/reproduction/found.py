@@ -74,15 +74,18 @@ def _speed() -> str | None:
     best = chosen.groupby("pattern")["ratio_to_dense"].max().sort_values(ascending=False)
     listed = ", ".join(f"**{times:.0f} times** as fast ({name.replace(', causal=True', '')})"
                        for name, times in best.items())
-    return ("Sparse attention beside PyTorch's dense attention, on one processor thread at 8 x 64 x 64 cells (S2): "
-            f"{listed}.") if listed else None
+    return ("Sparse attention beside PyTorch's dense attention, on one processor thread. At 8 x 64 x 64 cells (column "
+            f"S2; sizes are frames x height x width): {listed}.") if listed else None
 
 
 def _real_frames() -> str | None:
-    from sstlib.experiments import tables
+    from sstlib.experiments import findings, tables
 
     rows = tables.davis2016().dropna(subset=["J&F"]).sort_values("J&F", ascending=False)
-    listed = ", ".join(f"{row.method} **{row['J&F']:.1f}**" for _, row in rows.iterrows())
+    rivals = findings.rivals_masks()
+    listed = ", ".join(f"{row.method} **{row['J&F']:.1f}**"
+                       + (" (its published masks, scored here)" if row.method in rivals else "")
+                       for _, row in rows.iterrows())
     return (f"On real frames (DAVIS 2016 validation, J&F in percent): {listed}. The paper's own numbers are of "
             "other data and a larger network.") if listed else None
 
