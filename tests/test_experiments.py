@@ -249,6 +249,19 @@ def test_a_release_is_loaded_by_name_and_says_its_terms(finished):
     assert len(thin) <= releasing.CURVE_ROWS and thin["step"].iloc[-1] == 700 and thin["probe_J"].iloc[-1] == 0.5
 
 
+def test_a_release_works_at_the_size_that_was_chosen_for_it(finished, capsys):
+    assert main(["release", str(finished), "sst-test", "--data", "generated", "--longest", "640"]) == 0
+    assert weights.load("sst-test").longest == 640 and weights.facts("sst-test")["longest"] == 640
+    assert "frames of at most 640 pixels" in (paths.WEIGHTS / "sst-test.md").read_text()
+    again = finished.parent / "again"
+    shutil.copytree(finished, again)
+    shutil.copy(paths.WEIGHTS / "sst-test.safetensors", again / "weights.safetensors")
+    assert main(["release", str(again), "sst-other", "--data", "generated", "--longest", "512"]) == 0
+    assert weights.load("sst-other").longest == 512
+    assert main(["release", "sst-test", "--longest", "512"]) == 2
+    assert "--longest only with them" in capsys.readouterr().err
+
+
 def test_an_unfinished_run_is_not_released(finished):
     facts = weights.facts(finished / "weights.safetensors")
     weights.save(weights.load(finished / "weights.safetensors"), finished / "weights.safetensors", run=facts["run"],

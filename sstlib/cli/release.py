@@ -25,6 +25,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
                               "was; decides its terms")
     weights.add_argument("--start", metavar="FILE",
                          help="with RUN: the weights it started from, where its file does not tell of them")
+    weights.add_argument("--longest", type=_arguments.whole(64, _arguments.MOST), metavar="PIXELS",
+                         help="with RUN: work on frames of at most this long a side, as chosen on sequences held out "
+                              "(default 854)")
     weights.add_argument("--stage", action="store_true",
                          help="with RUN: only its weights as they are now, in half precision, into "
                               "results/weights/stages, for the next leg to start from")
@@ -42,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Releases, scores, draws, writes the card, pushes: what was asked for of these, in this order.
 
     Raises:
-        ValueError: RUN without --data, or the other way round; nothing to do.
+        ValueError: options that do not go together.
     """
     import torch
 
@@ -50,18 +53,15 @@ def run(arguments: argparse.Namespace) -> int:
     from sstlib.datasets import Absent
     from sstlib.experiments import card, releasing, table_files, validation
 
+    _check(arguments)
     if arguments.stage:
-        if arguments.folder is None or arguments.data or arguments.start or arguments.score or arguments.push:
-            raise ValueError("--stage goes with RUN and NAME alone")
         print(releasing.stage(arguments.folder, arguments.name))
         return 0
-    if (arguments.folder is None) != (arguments.data is None) or (arguments.start and arguments.folder is None):
-        raise ValueError("RUN and --data go together: a run to release, and what it was trained on; --start only with "
-                         "them")
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     if arguments.folder:
-        print(*releasing.release(arguments.folder, arguments.name, arguments.data, arguments.start), sep="\n")
+        print(*releasing.release(arguments.folder, arguments.name, arguments.data, arguments.start,
+                                 arguments.longest), sep="\n")
     releasing.require_name(arguments.name)
     weights.find(arguments.name)
     if arguments.score:
@@ -76,3 +76,14 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.push:
         print(releasing.push(arguments.name, arguments.push))
     return 0
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    """Raises a ValueError for RUN without --data, or the other way round, and for what goes only with them."""
+    released = arguments.data or arguments.start or arguments.longest
+    if arguments.stage:
+        if arguments.folder is None or released or arguments.score or arguments.push:
+            raise ValueError("--stage goes with RUN and NAME alone")
+    elif (arguments.folder is None) != (arguments.data is None) or (released and arguments.folder is None):
+        raise ValueError("RUN and --data go together: a run to release, and what it was trained on; --start and "
+                         "--longest only with them")

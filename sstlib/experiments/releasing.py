@@ -19,7 +19,7 @@ from sstlib.training.start import BACKBONE, PARTS
 CURVE_ROWS = 300
 
 
-def release(run: Path, name: str, data: str, start: str | None = None) -> list[Path]:
+def release(run: Path, name: str, data: str, start: str | None = None, longest: int | None = None) -> list[Path]:
     """Copies a run's averaged weights to results/weights/NAME and its curve to results/runs/releases; returns the
     files.
 
@@ -29,6 +29,8 @@ def release(run: Path, name: str, data: str, start: str | None = None) -> list[P
         data: what it was trained on (see `terms_of`); decides the terms that the file and the card state.
         start: the weights that the run started from, where its file does not tell of them (older runs) and they lie
             elsewhere by now.
+        longest: pixels of a frame's longer side that masks are computed at, chosen on sequences held out; none: what
+            the run's weights say.
 
     Raises:
         ValueError: unknown data; a run that has not finished; weights that the run cannot have started from.
@@ -46,6 +48,8 @@ def release(run: Path, name: str, data: str, start: str | None = None) -> list[P
     facts["ancestry"] = ancestry(facts, name, start)
     _name_starts([*facts["ancestry"], facts])
     facts.pop("config")
+    network.longest = longest or network.longest
+    facts.pop("longest", None)
     shutil.rmtree(paths.FIGURES / name, ignore_errors=True)  # pictures of what the weights before these did
     path = weights.save(network, target, **facts)
     thin = paths.RUNS / "releases" / f"{name}-curve.csv"
