@@ -103,10 +103,8 @@ class Lab:
         self.stage.scroll_into_view_if_needed()
 
     def settle(self):
-        """Until the frame is on the screen."""
-        self.page.wait_for_function("""() => {
-            const canvas = document.querySelector('.sst-layers canvas'), context = canvas.getContext('2d');
-            return context.getImageData(0, 0, canvas.width, canvas.height).data.some(value => value); }""")
+        """Until the frame that was gone to is on the screen, with its mask; before, strokes on it are refused."""
+        self.page.wait_for_selector('.sst-annotator .sst-stage[aria-busy="false"]')
 
     def seen(self):
         return json.loads((self.root / "seen.json").read_text())

@@ -159,8 +159,10 @@ function render({ model, el }) {
     }
     maskContext.putImageData(image, 0, 0, left, top, right - left, bottom - top);
     dirty = null;
+    drawWaiting();
   }
 
+  const drawWaiting = () => stage.setAttribute("aria-busy", shown !== frame);  // until then nothing can be drawn on it
   async function show(t) {
     const entry = cache.get(t);
     if (!entry?.jpeg) return ask([t]);
@@ -182,6 +184,7 @@ function render({ model, el }) {
     slider.setAttribute("aria-valuetext", `frame ${names[frame]}`);
     place.textContent = `${names[frame]} (${frame + 1} of ${count})`;
     drawMarks();
+    drawWaiting();
     if (tell) { model.set("frame", frame); model.save_changes(); }
     return show(frame);
   }
@@ -189,7 +192,7 @@ function render({ model, el }) {
   // ---- changes of the mask
   function begin(point) {
     following = false;
-    if (shown !== frame) return;
+    if (shown !== frame) return say("the frame is not here yet");
     if (!object && tool !== "eraser") addObject();
     stroke = { before: labels.slice(), points: [point], id: tool === "eraser" ? 0 : object, start: point };
     if (tool !== "box") { touch(capsule(labels, width, height, point, point, radius, stroke.id)); }
@@ -233,7 +236,7 @@ function render({ model, el }) {
     return change(kind, content);
   }
   function corner(point) {
-    if (shown !== frame) return;
+    if (shown !== frame) return say("the frame is not here yet");
     if (!object) addObject();
     const near = corners && Math.hypot(corners[0][0] - point[0], corners[0][1] - point[1]) * base * zoom < 12;
     if (near && corners.length > 2) return closePolygon();
