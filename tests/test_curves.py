@@ -30,13 +30,13 @@ def test_published_bars_are_ordered(score):
         "synthetic_data": [False, False, False]
     })
     axes = curves.published_bars(table).axes[0]
-    assert [bar.get_width() for bar in axes.patches] == [70, 80]
+    assert [bar.get_width() for bar in axes.patches] == [80, 70]
 
 
 def test_sequence_bars_order_by_the_first_method():
     table = pd.DataFrame({"ours": [50.0, 30.0], "theirs": [40.0, 60.0]}, index=["dog", "cow"])
     axes = curves.sequence_bars(table).axes[0]
-    assert [label.get_text() for label in axes.get_yticklabels()] == ["cow", "dog"]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["dog", "cow"]
 
 
 def test_figures_of_photographs_show_themselves_as_jpeg():
@@ -55,8 +55,8 @@ def test_a_variant_that_is_not_run_is_said_to_be_so_and_floors_and_intervals_are
     assert [text.get_text() for text in axes.texts] == ["not run yet"] and axes.lines[0].get_xdata()[0] == 25
     claims = pd.DataFrame({"claim": ["a above b"], "mean": [3.0], "low": [1.0], "high": [5.0], "verdict": ["seen"]})
     axes = differences.paired_differences(claims).axes[0]
-    [segment] = axes.collections[-1].get_segments()
-    assert segment[:, 0].tolist() == [1, 5] and axes.texts[0].get_text() == "seen"
+    assert 3.0 in axes.lines[1].get_xdata() and [1, 5] in [list(line.get_xdata()) for line in axes.lines]
+    assert axes.texts[0].get_text() == "seen"
     costs = pd.DataFrame({"what": ["net", "floor"] * 2, "hidden for": [4, 4, 16, 16], "J&F back": [10.0, 2, 5, 1],
                           "without occlusion": [60.0, 3, 50, 2]})
     assert len(differences.occlusion_costs(costs).axes) == 2

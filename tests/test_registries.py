@@ -246,9 +246,10 @@ def test_a_method_trains_by_its_name_and_has_its_row_and_its_mark(add, place, mo
     metrics = {"J": 0.5, "F": 0.7, "J&F": 0.6, "after": {"0": 0.4, "2": 0.2}, "sequences": {}}
     RunRecord(one.experiment, one.variant, one.seed, one.config.to_dict(), metrics, {"parameters": 1e6}).write()
     assert tables.measured("rivals").set_index("variant").loc["Toy", "J&F"] == 60
-    [line] = sequence_bars(pd.DataFrame({"Toy": [40.0, 20.0]}, ["a", "b"])).axes[0].lines
-    assert line.get_label() == "Toy, mean 30.0" and matplotlib.colors.to_hex(line.get_color()) == "#abcdef"
-    assert line.get_marker() == "*"
+    axes = sequence_bars(pd.DataFrame({"Toy": [40.0, 20.0]}, ["a", "b"])).axes[0]
+    assert axes.get_legend().get_texts()[0].get_text() == "Toy, mean 30.0"
+    [line] = [line for line in axes.lines if line.get_marker() == "*" and len(line.get_xdata())]
+    assert line.get_xdata().tolist() == [40, 20] and matplotlib.colors.to_hex(line.get_color()) == "#abcdef"
     picture = architecture(network.config, anatomy(network.config, 32, 48), "toy")
     assert any("Memory of one mask" in text.get_text() for text in picture.axes[0].texts)
 

@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from sstlib.plots.style import ACCENT, FAINT, INK, MUTED, SIGNAL, WIDTH, bare, figure, looks, styled
+from sstlib.plots import style
+from sstlib.plots.style import ACCENT, FAINT, INK, MUTED, SIGNAL, WIDTH, bare, bars, dots, figure, finish, looks, styled
 from sstlib.shapes import UInt8
 from sstlib.video import overlay
 
@@ -41,17 +42,12 @@ def reliability_curves(sources: Mapping[str, Mapping[str, Any]]) -> Figure:
     panels = drawing.subplots(1, 2, sharey=True)
     for axes, kind, title in zip(panels, ("doubt", "presence"), ("doubt: J below 0.5", "presence: in sight")):
         axes.plot([0, 1], [0, 1], ":", color=MUTED)
-        for (name, scores), (color, marker) in zip(sources.items(), looks(sources)):
-            bins = scores[kind]["reliability"]["bins"]
-            x, y = ([one["foretold"] for one in bins], [one["observed"]["mean"] for one in bins])
-            low, high = ([y_ if one["observed"][side] is None else one["observed"][side] for one, y_ in zip(bins, y)]
-                         for side in ("low", "high"))
-            axes.vlines(x, low, high, color=color, alpha=0.35)
-            axes.plot(x, y, color=color, marker=marker, label=name)
-        axes.set(xlabel="probability that was said", title=title, xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))
-        axes.grid()
-    panels[0].set_ylabel("share that came true")
-    panels[1].legend(loc="upper left", bbox_to_anchor=(1, 1))
+        bins = pd.DataFrame([{"data": name, **one, **one["observed"]} for name, scores in sources.items()
+                             for one in scores[kind]["reliability"]["bins"]])
+        style.lines(axes, style.spread(bins), "data", x="foretold", y="mean", err_style="bars",
+                    err_kws={"linewidth": 0.8}, legend=axes is panels[1], **style.AS_ESTIMATED)
+        finish(axes, "both", xlabel="probability that was said", ylabel="share that came true", title=title,
+               xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))
     return drawing
 
 
@@ -93,12 +89,12 @@ def published_bars(table: pd.DataFrame) -> Figure:
     accent color.
     """
     score = "J&F" if "J&F" in table else "G"
-    rows = table.dropna(subset=[score]).sort_values(score)
+    rows = table.dropna(subset=[score]).sort_values(score, ascending=False)
     plain = ~(rows["online_finetuning"] | rows["synthetic_data"]).astype(bool)
     drawing = figure(0.7 + 0.22 * len(rows))
     axes = drawing.subplots()
-    bars = axes.barh(rows["method"], rows[score], color=np.where(plain, ACCENT, FAINT), height=0.7)
-    axes.bar_label(bars, fmt="%.1f", padding=3, fontsize=8)
+    bars(axes, dict(zip(rows["method"], rows[score])), [f"{value:.1f}" for value in rows[score]],
+         np.where(plain, ACCENT, FAINT), fontsize=8)
     axes.set(xlabel=f"{score} (%), as published", title=f"{table.attrs.get('title', '')} (blue: no finetuning, no "
                                                         "synthetic pretraining)", xlim=(0, 100))
     return drawing
@@ -109,17 +105,14 @@ def sequence_bars(table: pd.DataFrame, title: str = "DAVIS 2016 validation, by s
     """Score (percent) of each sequence (rows) for each method (columns) as dots on a line, by the first column's
     order.
     """
-    rows = table.sort_values(table.columns[0])
-    drawing = figure(0.8 + 0.2 * len(rows))
+    rows = table.sort_values(table.columns[0], ascending=False)
+    means = rows.rename(columns={name: f"{name}, mean {rows[name].mean():.1f}" for name in rows})
+    drawing, (colors, markers) = figure(0.8 + 0.2 * len(rows)), zip(*looks(rows.columns))
     axes = drawing.subplots()
-    places = np.arange(len(rows))
-    axes.hlines(places, rows.min(axis=1), rows.max(axis=1), color=FAINT, linewidth=2)
-    for name, (color, marker) in zip(rows.columns, looks(rows.columns), strict=True):
-        axes.plot(rows[name], places, marker, color=color, label=f"{name}, mean {rows[name].mean():.1f}")
-    axes.set_yticks(places, rows.index)
-    axes.set(xlabel="J&F (%)", xlim=(0, 100), ylim=(-0.6, len(rows) - 0.4), title=title)
-    axes.grid(axis="x")
-    axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
+    axes.hlines(rows.index, rows.min(axis=1), rows.max(axis=1), color=FAINT, linewidth=2)
+    long = means.melt(var_name="method", value_name="J&F", ignore_index=False).rename_axis("sequence").reset_index()
+    dots(axes, long, "J&F", "sequence", "method", colors, markers=list(markers))
+    finish(axes, "x", xlabel="J&F (%)", xlim=(0, 100), title=title)
     return drawing
 
 
@@ -128,9 +121,8 @@ def step_stages(stages: Mapping[str, float]) -> Figure:
     """Seconds of a training step by stage, the costliest first, as bars that say their share."""
     drawing = figure(0.5 + 0.24 * len(stages))
     axes = drawing.subplots()
-    rows = sorted(stages.items(), key=lambda row: row[1])
-    bars = axes.barh([name for name, _ in rows], [seconds for _, seconds in rows], color=ACCENT, height=0.7)
-    axes.bar_label(bars, [f"{seconds / sum(stages.values()):.0%}" for _, seconds in rows], padding=3, fontsize=8)
+    rows = dict(sorted(stages.items(), key=lambda row: -row[1]))
+    bars(axes, rows, [f"{seconds / sum(stages.values()):.0%}" for seconds in rows.values()], fontsize=8)
     axes.set(xlabel="seconds a step")
     axes.margins(x=0.1)
     return drawing

@@ -1,10 +1,9 @@
 """Figures of what runs decide: scores above a floor, paired differences, costs of occlusions, and smallest effects."""
 
 import pandas as pd
-import seaborn
 from matplotlib.figure import Figure
 
-from sstlib.plots.style import ACCENT, FAINT, INK, MARKERS, MUTED, SERIES, SIGNAL, figure, styled
+from sstlib.plots.style import ACCENT, FAINT, INK, MUTED, SIGNAL, dots, facets, figure, finish, lines, styled
 
 
 @styled
@@ -19,17 +18,13 @@ def scores_above(rows: pd.DataFrame, floor: float, title: str = "") -> Figure:
     drawing = figure(0.8 + 0.3 * len(rows))
     axes = drawing.subplots()
     axes.axvline(floor, color=MUTED, linestyle=":", label="first mask copied")
-    seaborn.scatterplot(rows, x="mean", y="variant", color=ACCENT, s=45, label="measured, 95% interval", ax=axes)
-    axes.hlines(rows["variant"], rows["low"], rows["high"], color=ACCENT)
+    dots(axes, rows, "mean", "variant", label="measured, 95% interval")
     if rows["printed"].notna().any():
         axes.plot(rows["printed"], rows["variant"], "D", color="none", markeredgecolor=MUTED,
                   label="paper (DAVIS 2017)")
-    for place, (_, row) in enumerate(rows.iterrows()):
-        if pd.isna(row["mean"]):
-            axes.text(1, place, "not run yet", color=MUTED, va="center")
-    axes.set(xlabel="J&F (%)", ylabel="", xlim=(0, 100), ylim=(len(rows) - 0.4, -0.6), title=title)
-    axes.grid(axis="x")
-    axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
+    for variant in rows["variant"][rows["mean"].isna()]:
+        axes.text(1, variant, "not run yet", color=MUTED, va="center")
+    finish(axes, "x", xlabel="J&F (%)", xlim=(0, 100), title=title)
     return drawing
 
 
@@ -44,13 +39,11 @@ def paired_differences(rows: pd.DataFrame, title: str = "") -> Figure:
     drawing = figure(0.9 + 0.35 * len(rows))
     axes = drawing.subplots()
     axes.axvline(0, color=INK, linewidth=0.8)
-    seaborn.scatterplot(rows, x="mean", y="claim", color=ACCENT, s=45, ax=axes)
-    axes.hlines(rows["claim"], rows["low"], rows["high"], color=ACCENT)
-    for place, (_, row) in enumerate(rows.iterrows()):
-        axes.annotate(row["verdict"], (1, place), xycoords=("axes fraction", "data"), xytext=(6, 0),
+    dots(axes, rows, "mean", "claim")
+    for claim, verdict in zip(rows["claim"], rows["verdict"]):
+        axes.annotate(verdict, (1, claim), xycoords=("axes fraction", "data"), xytext=(6, 0),
                       textcoords="offset points", va="center")
-    axes.set(xlabel="difference (points)", ylabel="", ylim=(len(rows) - 0.4, -0.6), title=title)
-    axes.grid(axis="x")
+    finish(axes, "x", xlabel="difference (points)", title=title)
     return drawing
 
 
@@ -62,21 +55,13 @@ def occlusion_costs(rows: pd.DataFrame, title: str = "") -> Figure:
     Args:
         rows: as `experiments.evidence.passages`.
     """
-    lengths = sorted(rows["hidden for"].unique())
-    names = list(dict.fromkeys(rows["what"]))
-    drawing = figure(0.9 + 0.34 * len(names))
-    panels = drawing.subplots(1, len(lengths), sharey=True, squeeze=False)[0]
-    for axes, length in zip(panels, lengths, strict=True):
-        part = rows[rows["hidden for"] == length]
+    drawing = figure(0.9 + 0.34 * rows["what"].nunique())
+    for length, part, axes in facets(drawing, rows.sort_values("hidden for", kind="stable"), "hidden for"):
         axes.hlines(part["what"], part["J&F back"], part["without occlusion"], color=FAINT, linewidth=3)
         axes.plot(part["without occlusion"], part["what"], "o", color="none", markeredgecolor=ACCENT,
                   label="without occlusion")
-        seaborn.scatterplot(part, x="J&F back", y="what", color=SIGNAL, s=45, label="after it", ax=axes,
-                            legend=axes is panels[-1])
-        axes.set(xlabel="J&F of the target (%)", ylabel="", xlim=(-3, 100), ylim=(len(names) - 0.4, -0.6),
-                 title=f"{title}hidden for {length} frames")
-        axes.grid(axis="x")
-    panels[-1].legend(loc="upper left", bbox_to_anchor=(1, 1))
+        dots(axes, part, "J&F back", "what", colors=[SIGNAL], label="after it")
+        finish(axes, "x", xlabel="J&F of the target (%)", xlim=(-3, 100), title=f"{title}hidden for {length} frames")
     return drawing
 
 
@@ -89,11 +74,7 @@ def smallest_effects(rows: pd.DataFrame, title: str = "") -> Figure:
     """
     drawing = figure(2.4)
     axes = drawing.subplots()
-    count = rows["measure"].nunique()
-    seaborn.lineplot(rows, x="seeds", y="effect", hue="measure", style="measure", markers=list(MARKERS[:count]),
-                     dashes=False, palette=list(SERIES[:count]), ax=axes)
-    axes.set(xlabel="seeds", ylabel="smallest effect (points)", ylim=(0, None), xticks=sorted(rows["seeds"].unique()),
-             title=title)
-    axes.grid(axis="y")
-    axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
+    lines(axes, rows, "measure", x="seeds", y="effect")
+    finish(axes, xlabel="seeds", ylabel="smallest effect (points)", ylim=(0, None),
+           xticks=sorted(rows["seeds"].unique()), title=title)
     return drawing

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
+import seaborn
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -38,11 +40,10 @@ def sequences_in_outline(rows: Sequence[Shown]) -> Figure:
     drawing = figure(0.45 + len(rows) * (0.25 + 1.15 * WIDTH / columns * height / width))
     grid = drawing.subplots(len(rows), columns, squeeze=False, width_ratios=[1.3] + [1] * (columns - 1))
     for (curves, *places), row in zip(grid, rows):
-        frames = np.arange(1, 1 + len(row.similarity))
-        curves.plot(frames, row.similarity, color=INK, label="J")
-        curves.plot(frames, row.accuracy, color=SIGNAL, linestyle="--", label="F")
+        scores = pd.DataFrame({"J": row.similarity, "F": row.accuracy}, range(1, 1 + len(row.similarity)))
+        seaborn.lineplot(scores, palette=[INK, SIGNAL], legend=row is rows[0], ax=curves)
         curves.set_title(row.title, fontsize=8)
-        curves.set(ylim=(0, 1.05), xlim=(0, len(frames) + 1))
+        curves.set(ylim=(0, 1.05), xlim=(0, len(scores) + 1))
         for axes, (t, prediction, truth) in zip(places, row.masks):
             _boundaries(axes, prediction, truth)
             axes.set_title(f"frame {t}", fontsize=8)

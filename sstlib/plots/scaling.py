@@ -9,7 +9,7 @@ import pandas as pd
 import seaborn
 from matplotlib.figure import Figure
 
-from sstlib.plots.style import ACCENT, INK, MARKERS, MUTED, SERIES, SIGNAL, figure, lines, styled
+from sstlib.plots.style import INK, MUTED, SIGNAL, bars, dots, facets, figure, lines, logarithmic, styled
 
 Numbers = Sequence[float | int] | np.ndarray | pd.Series | pd.Index
 
@@ -31,15 +31,13 @@ def growth(tables: Mapping[str, pd.DataFrame], cost: str) -> Figure:
     drawing = figure(3.7)
     panels = np.atleast_1d(drawing.subplots(1, len(tables), sharey=True))
     for axes, (name, table) in zip(panels, tables.items(), strict=True):
-        powers = {column: f"{column}: {exponent(table.index, table[column]):.2f}" for column in table}
-        lines(axes, table.rename(columns=powers))
-        axes.set(xscale="log", yscale="log", xlabel=name)
-        axes.set_xticks(table.index, [str(size) for size in table.index])
-        axes.minorticks_off()
+        lines(axes, table.set_axis([f"{one}: {exponent(table.index, table[one]):.2f}" for one in table], axis=1))
+        axes.set(yscale="log", xlabel=name, ylabel=cost)
+        logarithmic(axes, table.index)
         axes.grid(axis="y")
         axes.legend(title="exponent", title_fontsize=8.5, loc="upper left", bbox_to_anchor=(-0.02, -0.2),
                     borderaxespad=0, alignment="left")
-    panels[0].set_ylabel(cost)
+        axes.label_outer()
     return drawing
 
 
@@ -56,10 +54,9 @@ def memory_curves(frames: Sequence[int], curves: Mapping[str, Numbers], measured
     if limit:
         axes.axhline(limit, color=MUTED, linestyle=":", linewidth=1)
         axes.text(frames[0], limit * 1.15, f"{limit / 2**30:.0f} GiB", color=MUTED, fontsize=8, va="bottom")
-    axes.set(xscale="log", yscale="log", xlabel="frames in the buffer", ylabel="memory")
-    axes.set_xticks(frames, [str(count) for count in frames])
+    axes.set(yscale="log", xlabel="frames in the buffer", ylabel="memory")
     axes.set_yticks([2.0**power for power in (20, 25, 30, 35, 40)], ["1 MiB", "32 MiB", "1 GiB", "32 GiB", "1 TiB"])
-    axes.minorticks_off()
+    logarithmic(axes, frames)
     axes.grid(axis="y")
     drawing.legend(*axes.get_legend_handles_labels(), loc="outside right center")
     axes.get_legend().remove()
@@ -87,22 +84,19 @@ def cost_dots(costs: pd.DataFrame, aims: Mapping[str, Mapping[str, float]]) -> F
 
     `costs` has (cost, size) as columns; `aims` gives the aim of a cost for an implementation, where there is one.
     """
+    rows = costs.set_axis([", ".join(name) for name in costs.index]).melt(
+        var_name=["cost", "size"], ignore_index=False).rename_axis("row").reset_index()
     drawing = figure(1.1 + 0.26 * len(costs))
-    names, sizes = list(dict.fromkeys(costs.columns.get_level_values(0))), list(
-        dict.fromkeys(costs.columns.get_level_values(1)))
-    panels = np.atleast_1d(drawing.subplots(1, len(names), sharey=True))
-    for axes, name in zip(panels, names, strict=True):
-        for size, color, marker in zip(sizes, SERIES, MARKERS, strict=False):
-            axes.plot(costs[name, size], range(len(costs)), marker, color=color, alpha=0.85, label=size,
-                      linestyle="none")
-        for row, (_, implementation) in enumerate(costs.index):
+    for name, part, axes in facets(drawing, rows, "cost"):
+        dots(axes, part, "value", "row", "size", alpha=0.85)
+        for place, (_, implementation) in enumerate(costs.index):
             if aim := aims.get(name, {}).get(implementation):
-                axes.plot([aim, aim], [row - 0.42, row + 0.42], color=INK, linewidth=1.4, solid_capstyle="butt")
-        axes.set(title=name.replace(" / ", "\n/ "), xlim=(0, 1.05 * axes.get_xlim()[1]))
+                axes.plot([aim, aim], [place - 0.42, place + 0.42], color=INK, linewidth=1.4, solid_capstyle="butt")
+        axes.set(title=name.replace(" / ", "\n/ "), xlabel="", ylabel="", xlim=(0, 1.05 * axes.get_xlim()[1]))
         axes.grid(axis="both")
-    panels[0].set_yticks(range(len(costs)), [", ".join(name) for name in costs.index])
-    panels[0].invert_yaxis()
-    drawing.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(sizes))
+        drawing.legends.clear()
+        drawing.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=rows["size"].nunique())
+        axes.get_legend().remove()
     return drawing
 
 
@@ -112,11 +106,8 @@ def limit_bars(nanoseconds: Mapping[str, float], limit: float, bound: str) -> Fi
     drawing = figure(1.0 + 0.28 * len(nanoseconds))
     axes = drawing.subplots()
     line = axes.axvline(limit, color=SIGNAL, linewidth=1.4)
-    bars = axes.barh(list(nanoseconds), list(nanoseconds.values()), color=ACCENT, height=0.62)
-    axes.bar_label(bars, [f"{value:.3g} ns, {value / limit:.1f} of the limit" for value in nanoseconds.values()],
-                   padding=4, bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5})
+    bars(axes, nanoseconds, [f"{value:.3g} ns, {value / limit:.1f} of the limit" for value in nanoseconds.values()],
+         bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5})
     axes.set(xlabel="nanoseconds a connected pair", xlim=(0, max(nanoseconds.values()) * 1.5))
     drawing.legend([line], [f"limit: {bound}, {limit:.2g} ns"], loc="outside upper left")
-    axes.invert_yaxis()
-    axes.tick_params(axis="y", length=0)
     return drawing

@@ -12,7 +12,7 @@ import inspect
 import io
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -150,11 +150,66 @@ def looks(labels: Iterable[str]) -> list[tuple[str, str]]:
     return chosen
 
 
-def lines(axes: Axes, table: pd.DataFrame, **options: Any) -> None:
-    """A line a column against the index, in the style's colors and markers; `options` are seaborn's."""
-    count = table.shape[1]
-    seaborn.lineplot(table, palette=list(SERIES[:count]), markers=list(MARKERS[:count]), dashes=False, errorbar=None,
-                     ax=axes, **options)
+def lines(axes: Axes, data: pd.DataFrame, hue: str | None = None, **options: Any) -> None:
+    """A line a column against the index, or one a `hue` of the rows, in the style's colors and markers; `options` are
+    seaborn's.
+    """
+    count = data[hue].nunique() if hue else data.shape[1]
+    seaborn.lineplot(data, hue=hue, style=hue, palette=list(SERIES[:count]), markers=list(MARKERS[:count]),
+                     dashes=False, ax=axes, **{"errorbar": None, **options})
+
+
+# Of rows that `spread` makes, seaborn draws the mean and the interval that were estimated before, and no others
+AS_ESTIMATED: dict[str, Any] = {"estimator": "median", "errorbar": ("pi", 100)}
+
+
+def spread(rows: pd.DataFrame, mean: str = "mean") -> pd.DataFrame:
+    """Each row thrice, with its mean, `low` and `high` in the column of means: see `AS_ESTIMATED`."""
+    return pd.concat([rows.assign(**{mean: rows[column].astype(float)}) for column in (mean, "low", "high")],
+                     ignore_index=True)
+
+
+def dots(axes: Axes, rows: pd.DataFrame, x: str, y: str, hue: str | None = None, colors: Sequence[str] = SERIES,
+         **options: Any) -> None:
+    """A dot a row, at one height for each `y`, with its interval where rows have `low` and `high`."""
+    count = rows[hue].nunique() if hue else 1
+    look = {"palette": list(colors[:count]), "markers": list(MARKERS[:count])} if hue else {"color": colors[0]}
+    seaborn.pointplot(spread(rows, x) if "low" in rows else rows, x=x, y=y, hue=hue, orient="y", linestyle="none",
+                      markersize=5, markeredgewidth=1, err_kws={"linewidth": 1.6}, ax=axes,
+                      **{**look, **AS_ESTIMATED, **options})
+    axes.set_ylim(rows[y].nunique() - 0.5, -0.5)  # rows without a value, too
+
+
+def bars(axes: Axes, values: Mapping[str, float], texts: Sequence[str], color: Any = ACCENT, **options: Any) -> None:
+    """A lying bar a value, from above, each with a text at its end; `options` are the texts'."""
+    drawn = axes.barh(list(values), list(values.values()), color=color, height=0.62)
+    axes.bar_label(drawn, texts, **{"padding": 4, **options})
+    axes.invert_yaxis()
+    axes.tick_params(axis="y", length=0)
+
+
+def facets(drawing: Figure, rows: pd.DataFrame, by: str) -> Iterator[tuple[str, pd.DataFrame, Axes]]:
+    """A panel beside the others for each value of a column, with its rows; the last has the legend (`finish`)."""
+    panels = drawing.subplots(1, rows[by].nunique(), sharey=True, squeeze=False)[0]
+    for axes, (name, part) in zip(panels, rows.groupby(by, sort=False), strict=True):
+        yield name, part, axes
+        if axes is not panels[-1] and axes.get_legend():
+            axes.get_legend().remove()
+
+
+def logarithmic(axes: Axes, ticks: Sequence[Any] | pd.Index) -> None:
+    """Spreads the horizontal axis by factors, with these ticks alone."""
+    axes.set_xscale("log")
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.minorticks_off()
+
+
+def finish(axes: Axes, grid: Any = "y", **options: Any) -> None:
+    """Words and limits of axes, lines along their grid, and what the series are named on their right."""
+    axes.set(**{"ylabel": "", **options})
+    axes.grid(axis=grid)
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
 
 
 def bare(axes: Axes) -> Axes:
