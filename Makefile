@@ -35,9 +35,13 @@ notebooks: $(STAMP)
 docs: $(STAMP)
 	$(BIN)/python -m sstlib.reproduction.docstrings
 
-# In a container: `make lab IP=0.0.0.0` with port 8888 published; it prints its address. A user without a home gets one
+# In a container: `make lab IP=0.0.0.0` with port 8888 published; it prints its address. A user without a home gets one.
+# Notebooks are saved when one saves them: JupyterLab's own saving, every two minutes, would change tracked files
 lab: $(STAMP)
-	[ -w "$$HOME" ] || export HOME=$$(mktemp -d); $(BIN)/jupyter lab --notebook-dir notebooks $(if $(IP),--ip $(IP)) $(if $(filter 0,$(shell id -u)),--allow-root --no-browser)
+	[ -w "$$HOME" ] || export HOME=$$(mktemp -d); settings=$$(mktemp -d); \
+	echo '{"@jupyterlab/docmanager-extension:plugin": {"autosave": false}}' > $$settings/overrides.json; \
+	$(BIN)/jupyter lab --notebook-dir notebooks --LabApp.app_settings_dir=$$settings $(if $(IP),--ip $(IP)) \
+	$(if $(filter 0,$(shell id -u)),--allow-root --no-browser)
 
 clean:
 	rm -rf $(VENV) results/executed results/report

@@ -5,7 +5,9 @@ kernel what it saw.
 import contextlib
 import json
 import os
+import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -104,6 +106,24 @@ def browser():
                                         args=["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"])
         yield opened
         opened.close()
+
+
+@pytest.mark.skipif(not shutil.which("make"), reason="needs make")
+def test_make_lab_serves_and_saves_nothing_by_itself(tmp_path):
+    """Run All and two minutes of reading would else change the notebooks, which are tracked."""
+    command = ["make", "lab", f"BIN={Path(sys.executable).parent}", "STAMP=Makefile"]
+    places = dict.fromkeys(["HOME", "TMPDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR"], str(tmp_path))
+    surroundings = os.environ | places | {"JUPYTER_TOKEN": "test", "BROWSER": "true"}
+    server = subprocess.Popen(command, cwd=paths.ROOT, env=surroundings, stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, text=True, start_new_session=True)
+    try:
+        url = next(address[0] for line in server.stdout if (address := re.search(r"http://127\.0\.0\.1:\d+", line)))
+        settings = f"{url}/lab/api/settings/@jupyterlab/docmanager-extension:plugin?token=test"
+        with wait_for(lambda: urllib.request.urlopen(settings, timeout=5), 90) as answer:
+            assert json.load(answer)["schema"]["properties"]["autosave"]["default"] is False
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.communicate(timeout=60)
 
 
 def open_and_run(page, url, name):
