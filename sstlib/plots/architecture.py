@@ -4,7 +4,7 @@ are.
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -63,10 +63,9 @@ def architecture(config: ModelConfig, rows: Sequence[Row], title: str) -> Figure
     facts = [f"{scaled(whole.parameters)} parameters", f"{scaled(whole.multiply_adds)} multiply-adds a frame"]
     axes.text(0.1, 0.44, " · ".join(facts + [f"{scaled(whole.pairs)} attention pairs"] * (whole.pairs > 0)),
               color=MUTED, va="center")
-    lines = ["In each layer: one cell of frame t (orange) and the cells that it attends to (blue), on a small buffer."
-             ] * (config.method == "sst")
-    _note(axes, 0.1, lowest + FOOT - 0.2, "\n".join([*lines, "In the boxes: what comes out, and parameters · "
-                                                             "multiply-adds a frame."]), ha="left")
+    glyphs = "In each layer: one cell of frame t (orange) and the cells that it attends to (blue), on a small buffer.\n"
+    _note(axes, 0.1, lowest + FOOT - 0.2, glyphs * (config.method == "sst") +
+          "In the boxes: what comes out, and parameters · multiply-adds a frame.", ha="left")
     _frames(axes, frames, labels, config)
     _backbone(axes, config, named)
     _encoder(axes, config, named)
@@ -74,6 +73,15 @@ def architecture(config: ModelConfig, rows: Sequence[Row], title: str) -> Figure
     _evidence(axes, config, named)
     _shares(axes, named, config.method, lowest + 0.52)
     return drawing
+
+
+def _corners(axes: Axes, *corners: tuple[float, float], **look: Any) -> None:
+    """An area between corners."""
+    axes.add_patch(Polygon(corners, **{"linewidth": 1, **look}))
+
+
+def _named(axes: Axes, x: float, y: float, title: str, **options: Any) -> None:
+    axes.text(x, y, title, weight="bold", ha="center", va="center", **options)
 
 
 def _tint(color: str, strength: float = 0.16) -> tuple[float, ...]:
@@ -89,24 +97,21 @@ def _cost(row: Row, between: str = " · ") -> str:
 
 
 def _box(axes: Axes, left: float, top: float, right: float, bottom: float, color: str) -> None:
-    axes.add_patch(
-        FancyBboxPatch((left + 0.04, top + 0.04), right - left - 0.08, bottom - top - 0.08, boxstyle="round,pad=0.04",
-                       facecolor=_tint(color), edgecolor=color, linewidth=1))
+    axes.add_patch(FancyBboxPatch((left + 0.04, top + 0.04), right - left - 0.08, bottom - top - 0.08, linewidth=1,
+                                  boxstyle="round,pad=0.04", facecolor=_tint(color), edgecolor=color))
 
 
 def _arrow(axes: Axes, *points: tuple[float, float], color: str = MUTED) -> None:
     """A line along the points, with a head at the last."""
     for start, end in zip(points[:-2], points[1:-1]):
         axes.plot(*zip(start, end), color=color, linewidth=1.1, solid_capstyle="round")
-    axes.annotate(
-        "", points[-1], points[-2], arrowprops={
-            "arrowstyle": "-|>", "color": color, "linewidth": 1.1, "shrinkA": 0, "shrinkB": 0, "mutation_scale": 9
-        })
+    axes.annotate("", points[-1], points[-2], arrowprops={
+        "arrowstyle": "-|>", "color": color, "linewidth": 1.1, "shrinkA": 0, "shrinkB": 0, "mutation_scale": 9})
 
 
 def _note(axes: Axes, x: float, y: float, text: str, **options: object) -> None:
-    axes.text(x, y, text,
-              **{"fontsize": 7.2, "color": MUTED, "ha": "center", "va": "center", "linespacing": 1.25, **options})
+    look = {"fontsize": 7.2, "color": MUTED, "ha": "center", "va": "center", "linespacing": 1.25}
+    axes.text(x, y, text, **{**look, **options})
 
 
 def _masked(frame: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -119,9 +124,8 @@ def _picture(axes: Axes, left: float, top: float, width: float, pixels: np.ndarr
     """A small frame; returns its lower edge."""
     bottom = top + width * pixels.shape[0] / pixels.shape[1]
     axes.imshow(pixels, extent=(left, left + width, bottom, top), interpolation="bilinear", zorder=3)
-    axes.add_patch(
-        Polygon([(left, top), (left + width, top), (left + width, bottom), (left, bottom)], fill=False,
-                edgecolor="white", linewidth=1.2, zorder=3))
+    _corners(axes, (left, top), (left + width, top), (left + width, bottom), (left, bottom), facecolor="none",
+             edgecolor="white", linewidth=1.2, zorder=3)
     return bottom
 
 
@@ -143,12 +147,11 @@ def _frames(axes: Axes, frames: np.ndarray, labels: np.ndarray, config: ModelCon
 def _backbone(axes: Axes, config: ModelConfig, named: dict[str, Row]) -> None:
     """A trapezoid that narrows with the resolution, and what leaves it."""
     row, left, right, middle = named["backbone"], 1.4, 2.2, (TOP + BOTTOM) / 2
-    axes.add_patch(
-        Polygon([(left, TOP), (right, TOP + 0.3), (right, BOTTOM - 0.3), (left, BOTTOM)], facecolor=_tint(BACKBONE),
-                edgecolor=BACKBONE, linewidth=1))
+    _corners(axes, (left, TOP), (right, TOP + 0.3), (right, BOTTOM - 0.3), (left, BOTTOM), facecolor=_tint(BACKBONE),
+             edgecolor=BACKBONE)
     name = BACKBONES[config.backbone].title
     neck = "\nDeepLabV3+" if config.output_stride == 4 else ""
-    axes.text((left + right) / 2, middle - 0.17, "Backbone", weight="bold", ha="center", va="center")
+    _named(axes, (left + right) / 2, middle - 0.17, "Backbone")
     _note(axes, (left + right) / 2, middle + 0.17, f"{name}{neck}\nstride {config.output_stride}\n{_cost(row)}",
           fontsize=6.8)
     embedding = named.get("backbone.smooth") or named["backbone.embed"]
@@ -164,12 +167,9 @@ def _encoder(axes: Axes, config: ModelConfig, named: dict[str, Row]) -> None:
         own = METHODS[config.method].mechanism
         _arrow(axes, (2.2, middle), (2.86, middle))
         _box(axes, 2.9, TOP + 0.1, right, BOTTOM - 0.1, ENCODER)
-        axes.text((2.9 + right) / 2, TOP + 0.35, own[0].upper() + own[1:], weight="bold", ha="center",
-                  va="center")
-        parts = [
-            row for name, row in named.items()
-            if name and "." not in name and name not in ("backbone", "decoder", "matching")
-        ]
+        _named(axes, (2.9 + right) / 2, TOP + 0.35, own[0].upper() + own[1:])
+        parts = [row for name, row in named.items()
+                 if "." not in name and name not in ("", "backbone", "decoder", "matching")]
         for place, row in enumerate(parts):
             _note(axes, (2.9 + right) / 2, TOP + 0.7 + 0.3 * place, f"{row.module.replace('_', ' ')}: "
                                                                     f"{_shape(row)}\n{_cost(row)}")
@@ -185,62 +185,53 @@ def _encoder(axes: Axes, config: ModelConfig, named: dict[str, Row]) -> None:
         _box(axes, left + 0.03, TOP, left + step - 0.06, BOTTOM, ENCODER)
         _arrow(axes, (2.77 if number == 0 else left - 0.06, middle), (left + 0.03, middle))
         _layer(axes, left + 0.03, left + step - 0.06, parse(text), config, named[f"layers.{number}"])
-        axes.text(left + step / 2 - 0.015, TOP + 0.17, f"Layer {number + 1}", weight="bold", ha="center", va="center")
+        _named(axes, left + step / 2 - 0.015, TOP + 0.17, f"Layer {number + 1}")
 
 
 def _layer(axes: Axes, left: float, right: float, pattern: Connectivity, config: ModelConfig, row: Row) -> None:
     """One layer: the cells that one cell of the current frame attends to, on a small buffer of as many frames, and
     the counts.
     """
-    center, slots = (left + right) / 2, config.history + 1 + config.keep_reference
-    shown = min(slots, 4)
-    toy = dataclasses.replace(pattern, **pattern.glyph)
-    size = (shown, *TOY)
-    keys = toy.reach((shown - 1, TOY[0] // 2, TOY[1] // 2), 1, size)
+    center, shown = (left + right) / 2, min(config.history + 1 + config.keep_reference, 4)
+    size, query = (shown, *TOY), (shown - 1, TOY[0] // 2, TOY[1] // 2)
+    keys = dataclasses.replace(pattern, **pattern.glyph).reach(query, 1, size)
     cells = cell_corners(size)
-    scale = (right - left - 0.14) / np.ptp(cells[..., 0])
-    scale = min(scale, 0.115)
-    low = cells.reshape(-1, 2).min(0)
-    cells = (cells - low) * scale
+    cells = (cells - cells.min((0, 1))) * min((right - left - 0.14) / np.ptp(cells[..., 0]), 0.115)
     cells += (center - np.ptp(cells[..., 0]) / 2, TOP + 0.68 - np.ptp(cells[..., 1]) / 2)
-    colors = np.where(keys.ravel(), HOPS[2], "#ffffff")
-    colors[(shown - 1) * TOY[0] * TOY[1] + TOY[0] // 2 * TOY[1] + TOY[1] // 2] = HOPS[0]
-    axes.add_collection(PolyCollection(list(cells), facecolors=colors, edgecolors=FAINT, linewidths=0.35, zorder=3))
-    lines = [
-        str(pattern).replace("radius=", "r = ").replace("stride=", "s = "), f"{config.heads} heads",
-        f"{scaled(row.pairs)} pairs",
-        _cost(row, " · " if len(config.layers) < 3 else "\n")
-    ]
-    _note(axes, center, TOP + 1.4, "\n".join(lines), fontsize=7.2 if len(config.layers) < 3 else 6.8)
+    colors = np.where(keys, HOPS[2], "#ffffff")
+    colors[query] = HOPS[0]
+    axes.add_collection(PolyCollection(list(cells), facecolors=colors.ravel(), edgecolors=FAINT, linewidths=0.35,
+                                       zorder=3))
+    few = len(config.layers) < 3
+    name = str(pattern).replace("radius=", "r = ").replace("stride=", "s = ")
+    _note(axes, center, TOP + 1.4, f"{name}\n{config.heads} heads\n{scaled(row.pairs)} pairs\n"
+                                   f"{_cost(row, ' · ' if few else chr(10))}", fontsize=7.2 if few else 6.8)
 
 
 def _evidence(axes: Axes, config: ModelConfig, named: dict[str, Row]) -> None:
     """What is known of each object: affinity and warped masks, or what the rival remembers; and matching with the
     given frames.
     """
-    layers = len(config.layers) if config.method == "sst" else 1
+    layers, own = len(config.layers), config.method == "sst"
     maps = f"{'both' if layers == 2 else 'all'} layers" if layers > 1 else "one layer"
-    titles = {
-        "": ("Object affinity (Eq. 4)",
-             f"warped {config.warped}; {maps}, {config.heads} heads") if config.method == "sst" else
-        ("Memory", "the past frames' features and masks"), "matching": ("Reference matching", "with the given frames"),
-        "feature_matching": ("CFBI's matching", "global and local")
-    }
-    for name, middle in (("", AFFINITY), ("matching", MATCHING), ("feature_matching", MATCHING)):
-        if name and (name not in named or config.method != "sst"):
+    first = (("Object affinity (Eq. 4)", f"warped {config.warped}; {maps}, {config.heads} heads") if own else
+             ("Memory", "the past frames' features and masks"))
+    for name, middle, (title, text) in (("", AFFINITY, first),
+                                        ("matching", MATCHING, ("Reference matching", "with the given frames")),
+                                        ("feature_matching", MATCHING, ("CFBI's matching", "global and local"))):
+        if name and not (own and name in named):
             continue
-        title, text = titles[name]
         _box(axes, 2.98, middle - 0.2, 5.2, middle + 0.2, EVIDENCE)
-        axes.text(4.09, middle - 0.08, title, weight="bold", fontsize=7.8, ha="center", va="center")
+        _named(axes, 4.09, middle - 0.08, title, fontsize=7.8)
         _note(axes, 4.09, middle + 0.08, text if not name else f"{text}: {_shape(named[name])}", fontsize=6.9)
-        if config.method != "sst":
+        if not own:
             _arrow(axes, (4.09, middle - 0.2), (4.09, BOTTOM - 0.1), color=EVIDENCE)
             continue
         _arrow(axes, (5.18, middle), (5.86, middle), (5.86, BOTTOM - 0.15), color=EVIDENCE)
         if name:
             _arrow(axes, (2.55, AFFINITY), (2.55, middle - 0.06), (2.98, middle - 0.06), color=EVIDENCE)
             _arrow(axes, (1.8, BOTTOM - 0.15), (1.8, middle + 0.06), (2.98, middle + 0.06))
-    for place in range(layers if config.method == "sst" else 0):
+    for place in range(layers * own):
         x = 2.95 + (place + 0.5) * 2.25 / layers - 0.015
         _arrow(axes, (x, BOTTOM), (x, AFFINITY - 0.2))
 
@@ -248,11 +239,10 @@ def _evidence(axes: Axes, config: ModelConfig, named: dict[str, Row]) -> None:
 def _decoder(axes: Axes, named: dict[str, Row], frame: np.ndarray, labels: np.ndarray) -> None:
     """A trapezoid that widens, and the masks that leave it."""
     row, left, right, middle = named["decoder"], 5.44, 6.3, (TOP + BOTTOM) / 2
-    axes.add_patch(
-        Polygon([(left, TOP + 0.3), (right, TOP), (right, BOTTOM), (left, BOTTOM - 0.3)], facecolor=_tint(DECODER),
-                edgecolor=DECODER, linewidth=1))
+    _corners(axes, (left, TOP + 0.3), (right, TOP), (right, BOTTOM), (left, BOTTOM - 0.3), facecolor=_tint(DECODER),
+             edgecolor=DECODER)
     _arrow(axes, (5.14, middle), (5.44, middle))
-    axes.text((left + right) / 2, middle - 0.17, "Decoder", weight="bold", ha="center", va="center")
+    _named(axes, (left + right) / 2, middle - 0.17, "Decoder")
     _note(axes, (left + right) / 2, middle + 0.17,
           f"{'small ensembler' if row.kind == 'SmallDecoder' else 'ensembler'}\n{_shape(row)}\n{_cost(row)}",
           fontsize=6.8)
@@ -266,24 +256,19 @@ def _shares(axes: Axes, named: dict[str, Row], method: str, top: float) -> None:
     own.
     """
     own = METHODS[method].mechanism
-    stages = {
-        "backbone": (BACKBONE, ["backbone"]), own: (ENCODER, []), "matching": (EVIDENCE, ["matching"]),
-        "decoder": (DECODER, ["decoder"])
-    }
-    if method == "sst":
-        stages["matching"][1].append("feature_matching")
-    for place, (label, field) in enumerate((("multiply-adds", "multiply_adds"), ("parameters", "parameters"))):
-        total, x, y = getattr(named[""], field), 1.05, top + 0.32 * place
-        claimed = {
-            stage: sum(getattr(named[name], field) for name in names if name in named)
-            for stage, (_, names) in stages.items()
-        }
+    matching = ["matching", "feature_matching"] if method == "sst" else ["matching"]
+    stages = {"backbone": (BACKBONE, ["backbone"]), own: (ENCODER, []), "matching": (EVIDENCE, matching),
+              "decoder": (DECODER, ["decoder"])}
+    for y, field in ((top, "multiply_adds"), (top + 0.32, "parameters")):
+        total, x = getattr(named[""], field), 1.05
+        claimed = {stage: sum(getattr(named[name], field) for name in names if name in named)
+                   for stage, (_, names) in stages.items()}
         claimed[own] = total - sum(claimed.values())
-        axes.text(0.1, y, label, va="center", fontsize=8)
+        axes.text(0.1, y, field.replace("_", "-"), va="center", fontsize=8)
         for stage, value in claimed.items():
             width = (WIDTH - 1.15) * value / total
-            axes.add_patch(Polygon([(x, y - 0.12), (x + width, y - 0.12), (x + width, y + 0.12), (x, y + 0.12)],
-                                   facecolor=_tint(stages[stage][0], 0.55), edgecolor="white", linewidth=1))
+            _corners(axes, (x, y - 0.12), (x + width, y - 0.12), (x + width, y + 0.12), (x, y + 0.12),
+                     facecolor=_tint(stages[stage][0], 0.55), edgecolor="white")
             text = f"{stage} {value / total:.0%}"
             if width > 0.068 * len(text):
                 axes.text(x + width / 2, y, text, ha="center", va="center", fontsize=7.6)
@@ -301,10 +286,8 @@ def stage_bars(rows: Sequence[Mapping[str, float | int | str]]) -> Figure:
     colors = {"backbone": BACKBONE, "encoder": ENCODER, "decoder": DECODER, "memory": EVIDENCE}
     drawing = figure(0.9 + 0.32 * len(rows))
     axes = drawing.subplots()
-    names = [
-        f"{row['objects']} object{'s' * (row['objects'] > 1)}, {row['threads']} thread{'s' * (row['threads'] > 1)}"
-        for row in rows
-    ]
+    names = [f"{row['objects']} object{'s' * (row['objects'] > 1)}, {row['threads']} thread{'s' * (row['threads'] > 1)}"
+             for row in rows]
     start = np.zeros(len(rows))
     for stage, color in colors.items():
         values = 1000 * np.array([row[stage] for row in rows])

@@ -3,18 +3,16 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from sstlib import video
-from sstlib.plots.style import ACCENT, FAINT, INK, SIGNAL, WIDTH, bare, figure, styled
+from sstlib.plots.style import ACCENT, FAINT, INK, SIGNAL, WIDTH, bare, figure, finish, pictures, styled
 from sstlib.shapes import Bool, UInt8
 from sstlib.synthetic import Clip, ClipSpec, render
 
 TINT = 0.45  # of what is seen of an object
-EXAMPLES: dict[
-    str, tuple[str, str, tuple[float, ...], int]
-] = {  # name of the axis, how a value is named, values, seed that shows it well
+# By axis: its name, how a value is written, values, and a seed that shows it well
+EXAMPLES: dict[str, tuple[str, str, tuple[float, ...], int]] = {
     "hidden": ("share hidden", "{:.0%}", (0.4, 0.6, 0.8, 1.0), 0),
     "likeness": ("likeness\nof occluder", "{:g}", (0.0, 0.4, 0.8, 1.0), 2),
     "camouflage": ("likeness of\nbackground", "{:g}", (0.05, 0.4, 0.7, 0.95), 4),
@@ -26,29 +24,13 @@ EXAMPLES: dict[
 }
 
 
-def examples(
-    axis: str, seed: int | None = None, height: int = 240, width: int = 432
-) -> list[tuple[str, UInt8[np.ndarray, "height width 3"]]]:
+def examples(axis: str, seed: int | None = None, height: int = 240,
+             width: int = 432) -> list[tuple[str, UInt8[np.ndarray, "height width 3"]]]:
     """One picture for each value of an axis of the generator, of the same seed, so that little else differs."""
     _, text, values, telling = EXAMPLES[axis]
     seed = telling if seed is None else seed
-    wish = dict(
-        frames=20,
-        height=height,
-        width=width,
-        objects=2,
-        distractors=1,
-        occlusion=5,
-        size=20.0,
-        camouflage=0.0,
-        deformation=0.3,
-        speed=1.5,
-        camera=0.2,
-        appearance=0.0,
-        likeness=0.2,
-        blur=0.3,
-        noise=0.0,
-    )
+    wish = dict(frames=20, height=height, width=width, objects=2, distractors=1, occlusion=5, size=20.0, speed=1.5,
+                camouflage=0.0, deformation=0.3, camera=0.2, appearance=0.0, likeness=0.2, blur=0.3, noise=0.0)
     if axis in ("hidden", "likeness"):
         wish |= dict(objects=1)
     if axis in ("objects", "camouflage", "deformation", "speed", "appearance", "blur"):
@@ -99,12 +81,9 @@ def outline(mask: Bool[np.ndarray, "height width"], thickness: int = 1) -> Bool[
     return mask & ~inner
 
 
-def with_outlines(
-    frame: UInt8[np.ndarray, "height width 3"],
-    full: Bool[np.ndarray, "height width"],
-    visible: Bool[np.ndarray, "height width"],
-    tint: float = TINT,
-) -> UInt8[np.ndarray, "height width 3"]:
+def with_outlines(frame: UInt8[np.ndarray, "height width 3"], full: Bool[np.ndarray, "height width"],
+                  visible: Bool[np.ndarray, "height width"],
+                  tint: float = TINT) -> UInt8[np.ndarray, "height width 3"]:
     """A frame with what is seen of an object tinted, and the outline of all of it drawn: white where hidden."""
     picture = video.overlay(frame, visible.astype(np.uint8), tint)
     edge = outline(full, 2)  # thinner lines are lost in small pictures
@@ -120,14 +99,8 @@ def axes_gallery(rows: Mapping[str, Sequence[tuple[str, UInt8[np.ndarray, "heigh
     columns = max(map(len, rows.values()))
     drawing = figure(len(rows) * (WIDTH / columns * height / width + 0.2), photographs=True)
     grid = drawing.subplots(len(rows), columns, squeeze=False)
-    for axes, (axis, pictures) in zip(grid, rows.items(), strict=True):
-        for n, cell in enumerate(axes):
-            bare(cell)
-            if n < len(pictures):
-                text, picture = pictures[n]
-                cell.imshow(picture)
-                cell.set_title(text, fontsize=8.5)
-        axes[0].set_ylabel(EXAMPLES[axis][0])
+    for line, (axis, examples_) in zip(grid, rows.items(), strict=True):
+        pictures(map(bare, line), [image for _, image in examples_], [text for text, _ in examples_], EXAMPLES[axis][0])
     return drawing
 
 
@@ -139,11 +112,17 @@ def hidden_object(clip: Clip, object: int = 1, times: Sequence[int] | None = Non
     height, width = clip.labels.shape[1:]
     drawing = figure(WIDTH / len(times) * height / width + 2.0, photographs=True)
     above, below = drawing.subfigures(2, 1, height_ratios=[WIDTH / len(times) * height / width + 0.25, 1.75])
-    for axes, t in zip(above.subplots(1, len(times), squeeze=False)[0], times, strict=True):
-        full = clip.full(object)[t]
-        bare(axes).imshow(with_outlines(clip.frames[t], full, clip.labels[t] == object)[view(full, least=0.45)])
-        axes.set_title(f"frame {t}: {share[t]:.0%}", fontsize=8.5)
-    _share_curve(below.subplots(), share, times)
+    full, visible = clip.full(object), clip.labels == object
+    pictures(above.subplots(1, len(times), squeeze=False)[0],
+             [with_outlines(clip.frames[t], full[t], visible[t])[view(full[t], least=0.45)] for t in times],
+             [f"frame {t}: {share[t]:.0%}" for t in times])
+    axes, frames = below.subplots(), np.arange(len(share))
+    axes.fill_between(frames, share, 1, color=FAINT, linewidth=0, label="hidden")
+    axes.plot(frames, share, color=ACCENT, marker=".", label="visible")
+    axes.plot(times, share[list(times)], "o", color="none", markeredgecolor=SIGNAL, markersize=9, clip_on=False,
+              label="shown above")
+    finish(axes, "", xlabel="frame", ylabel="visible share", ylim=(-0.04, 1.04), xlim=(0, len(share) - 1))
+    axes.tick_params(colors=INK)
     return drawing
 
 
@@ -152,14 +131,3 @@ def _telling_times(share: np.ndarray, count: int = 5) -> list[int]:
     low = np.flatnonzero(share <= np.nanmin(share) + 0.02)
     last = len(share) - 1
     return sorted({0, max(int(low[0]) - 2, 0), int(low[len(low) // 2]), min(int(low[-1]) + 2, last), last})[:count]
-
-
-def _share_curve(axes: Axes, share: np.ndarray, times: Sequence[int]) -> None:
-    frames = np.arange(len(share))
-    axes.fill_between(frames, share, 1, color=FAINT, linewidth=0, label="hidden")
-    axes.plot(frames, share, color=ACCENT, marker=".", label="visible")
-    axes.plot(times, share[list(times)], "o", color="none", markeredgecolor=SIGNAL, markersize=9, clip_on=False,
-              label="shown above")
-    axes.set(xlabel="frame", ylabel="visible share", ylim=(-0.04, 1.04), xlim=(0, len(share) - 1))
-    axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
-    axes.tick_params(colors=INK)

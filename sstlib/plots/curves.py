@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from sstlib.plots import style
-from sstlib.plots.style import ACCENT, FAINT, INK, MUTED, SIGNAL, WIDTH, bare, bars, dots, figure, finish, looks, styled
+from sstlib.plots.style import ACCENT, FAINT, INK, MUTED, SIGNAL, WIDTH, bars, dots, figure, finish, looks, styled
 from sstlib.shapes import UInt8
 from sstlib.video import overlay
 
@@ -71,15 +71,12 @@ def side_by_side(frames: UInt8[np.ndarray, "time height width 3"], rows: Mapping
     cell = (WIDTH - 0.3) / len(times)
     drawing = figure(len(rows) * (cell * height / width + (0.22 if notes else 0.03)) + 0.2, photographs=True)
     grid = drawing.subplots(len(rows), len(times), squeeze=False)
+    titles = [f"frame {t}" for t in times]
     for line, (name, labels) in zip(grid, rows.items(), strict=True):
-        for axes, t in zip(line, times, strict=True):
-            bare(axes).imshow(outlined(frames[t], labels[t]))
-            if notes and name in notes:
-                axes.set_xlabel(notes[name][t], fontsize=7.5,
-                                color=SIGNAL if notes[name][t].startswith("lost") else INK)
-        line[0].set_ylabel(name)
-    for axes, t in zip(grid[0], times, strict=True):
-        axes.set_title(f"frame {t}", fontsize=8)
+        style.pictures(line, [outlined(frames[t], labels[t]) for t in times], titles, name, fontsize=8)
+        titles = [""] * len(times)
+        for axes, note in zip(line, [notes[name][t] for t in times] if notes and name in notes else ()):
+            axes.set_xlabel(note, fontsize=7.5, color=SIGNAL if note.startswith("lost") else INK)
     return drawing
 
 

@@ -4,13 +4,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-import seaborn
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import ConnectionPatch, Rectangle
 
-from sstlib.plots.style import INK, MARKERS, MUTED, SERIES, SIGNAL, bare, figure, styled
+from sstlib.plots.style import INK, MARKERS, MUTED, SERIES, SIGNAL, bare, figure, lines, logarithmic, styled
 from sstlib.shapes import Bool, Float, Int, UInt8
 
 ROUTE_COLORS = tuple(color for color in SERIES if color != SIGNAL)
@@ -38,19 +37,16 @@ def separation_curves(series: Mapping[str, Float[np.ndarray, "speeds clips"]], s
     """
     rows = pd.concat(pd.DataFrame({"routes": name, "speed": np.repeat(speeds, values.shape[1]), "rank": values.ravel()})
                      for name, values in series.items()).reset_index()
-    drawing, count = figure(2.8), len(series)
+    drawing = figure(2.8)
     axes = drawing.subplots()
-    seaborn.lineplot(rows, x="speed", y="rank", hue="routes", style="routes", markers=list(MARKERS[:count]),
-                     dashes=False, palette=list(SERIES[:count]), errorbar=("se", 2), legend=False, ax=axes)
+    lines(axes, rows, "routes", x="speed", y="rank", errorbar=("se", 2), legend=False)
     handles = [Line2D([], [], color=color, marker=marker, label=name)
                for name, color, marker in zip(series, SERIES, MARKERS)]
     axes.axhline(0.5, color=MUTED, linestyle=":", linewidth=1)
     axes.text(speeds[0], 0.505, "chance", color=MUTED, ha="left", va="bottom", fontsize=8)
     axes.set(xlabel="motion in one frame (% of the frame's height)", ylabel="object cell ranked above\nbackground cell",
              ylim=(0.45, 1))
-    axes.set_xscale("log", base=2)
-    axes.set_xticks(speeds, [f"{speed:g}" for speed in speeds])
-    axes.minorticks_off()
+    logarithmic(axes, speeds)
     axes.yaxis.set_major_formatter("{x:.0%}")
     axes.grid(axis="y")
     drawing.legend(handles=handles, loc="outside right center")
@@ -81,7 +77,7 @@ def route_frames(frames: UInt8[np.ndarray, "time pixel_rows pixel_columns 3"],
     trails = [[tuple(map(int, np.unravel_index(number, ends.shape))) for number in numbers] for _, numbers in routes]
     query = trails[0][0] if trails else (0, 0, 0)
     heaviest = max((weight for weight, _ in routes), default=1.0)
-    for rank, ((weight, _), cells) in list(enumerate(zip(routes, trails, strict=True)))[::-1]:
+    for rank, ((weight, _), cells) in [*enumerate(zip(routes, trails, strict=True))][::-1]:
         color, thickness = ROUTE_COLORS[rank % len(ROUTE_COLORS)], 1 + 1.5 * weight / heaviest
         for start, end in zip(cells[:-1], cells[1:], strict=True):
             _connect(panels, query[0], start, end, bend(rank, len(routes), end[0] - start[0]), color, thickness)
@@ -123,7 +119,6 @@ def _connect(panels: Sequence[Axes], query: int, start: Cell, end: Cell, bow: fl
 def outline(axes: Axes, cells: Bool[np.ndarray, "height width"]) -> None:
     """The border of a set of cells, drawn along the edges between inside and outside."""
     padded = np.pad(cells, 1).astype(int)
-    for row, column in np.argwhere(np.diff(padded, axis=0)):
-        axes.plot([column - 1, column], [row, row], color=INK, linewidth=1.0)
-    for row, column in np.argwhere(np.diff(padded, axis=1)):
-        axes.plot([column, column], [row - 1, row], color=INK, linewidth=1.0)
+    for axis in (0, 1):
+        for row, column in np.argwhere(np.diff(padded, axis=axis)):
+            axes.plot([column - 1 + axis, column], [row - axis, row], color=INK, linewidth=1.0)

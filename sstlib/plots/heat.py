@@ -9,7 +9,7 @@ from matplotlib.patches import FancyArrowPatch, Rectangle
 from PIL import Image
 
 from sstlib.plots.flows import ROUTE_COLORS, bend, outline
-from sstlib.plots.style import ACCENT, INK, MUTED, SIGNAL, WIDTH, bare, figure, styled
+from sstlib.plots.style import ACCENT, INK, MUTED, SIGNAL, WIDTH, bare, bars, figure, styled
 from sstlib.routes.lookups import Lookup
 from sstlib.shapes import Bool, Float, UInt8
 
@@ -116,12 +116,10 @@ def _affinities(axes: Axes, affinity: Float[np.ndarray, "object"], objects: Sequ
         axes.set(xticks=[], yticks=[])
         axes.text(0, 0.5, "no frame\nbefore", fontsize=7.5, color=MUTED, va="center", transform=axes.transAxes)
         return
-    colors = [ACCENT if value == affinity.max() else MUTED for value in affinity]
-    bars = axes.barh(objects[:len(affinity)], affinity, color=colors, height=0.7)
-    axes.bar_label(bars, [f"{value:.2f}" for value in affinity], padding=2, fontsize=7, color=INK)
+    bars(axes, dict(zip(objects, affinity)), [f"{value:.2f}" for value in affinity],
+         np.where(affinity == affinity.max(), ACCENT, MUTED), height=0.7, padding=2, fontsize=7, color=INK)
     axes.set(xlim=(0, max(1e-9, affinity.max())), xticks=[])
-    axes.invert_yaxis()
-    axes.tick_params(axis="y", length=0, labelsize=7, pad=1)
+    axes.tick_params(axis="y", labelsize=7, pad=1)
 
 
 def _routes(axes: Axes, times: Sequence[int], routes: Sequence[Route], goal: Bool[np.ndarray, "height width"]) -> None:

@@ -5,13 +5,14 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
 from matplotlib.colors import BoundaryNorm, ListedColormap
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch
 
-from sstlib.plots.style import ACCENT, FAINT, HOPS, INK, MARKERS, MUTED, PAPER, SERIES, bare, figure, styled
+from sstlib.plots import style
+from sstlib.plots.style import ACCENT, FAINT, HOPS, INK, MUTED, PAPER, bare, bars, figure, pictures, styled, swatches
 from sstlib.shapes import Float, Int, Shaped
 
 SLANT = (0.5, 0.2)  # how far one step in width moves right and down on a sheet seen from the side
@@ -21,6 +22,11 @@ GAP = 0.6  # between two sheets
 def hop_colors(hops: int) -> list[str]:
     """Colors of never, the cell itself, 1, 2, ... hops."""
     return [PAPER, *(HOPS[min(hop, len(HOPS) - 1)] for hop in range(hops + 1))]
+
+
+def hop_labels(hops: int) -> list[str]:
+    """What those colors mean."""
+    return ["not reached", "the cell", *(f"hop {hop}" for hop in range(1, hops + 1))]
 
 
 def cell_corners(size: tuple[int, int, int]) -> Float[np.ndarray, "cells 4 2"]:
@@ -75,9 +81,7 @@ def hop_sheets(arrivals: Mapping[str, Int[np.ndarray, "time height width"]]) -> 
             axes.set_title(f"{hop} hop{'s' * (hop > 1)}: {reached} of {arrival.size} cells")
         corner = grid[row, 0].get_position(drawing)
         drawing.text(corner.x0, corner.y1 + 0.25 / drawing.get_figheight(), name, weight="bold", va="bottom")
-    labels = ["not reached", "the cell", *(f"hop {hop}" for hop in range(1, columns + 1))]
-    drawing.legend([Patch(facecolor=color, edgecolor=FAINT) for color in hop_colors(columns)], labels,
-                   loc="upper center", ncols=len(labels), handlelength=1.0, columnspacing=1.4)
+    swatches(drawing, hop_colors(columns), hop_labels(columns), "upper center")
     return drawing
 
 
@@ -102,10 +106,7 @@ def hop_frames(arrival: Int[np.ndarray, "time height width"], title: str) -> Fig
         axes.pcolormesh(arrival[frame], cmap=ListedColormap(hop_colors(hops)), norm=norm, edgecolors="white",
                         linewidth=0.4)
         axes.set(xlim=(0, width), ylim=(height, 0), aspect="equal", title=f"t = {frame + 1}")
-    labels = ["not reached", "the cell", *(f"hop {hop}" for hop in range(1, hops + 1))]
-    drawing.legend([Patch(facecolor=color, edgecolor=FAINT) for color in hop_colors(hops)], labels, loc="outside lower "
-                                                                                                        "center",
-                   ncols=len(labels), handlelength=1.0, columnspacing=1.4)
+    swatches(drawing, hop_colors(hops), hop_labels(hops), "outside lower center")
     drawing.suptitle(title, x=0.01, ha="left", fontsize=10)
     return drawing
 
@@ -115,14 +116,10 @@ def reach_curves(shares: Mapping[str, Sequence[float]]) -> Figure:
     """Share of the buffer that one cell has reached after 0, 1, 2, ... layers of each pattern."""
     drawing = figure(2.7, width=5.6)
     axes = drawing.subplots()
-    for index, (name, share) in enumerate(shares.items()):
-        axes.plot(range(len(share)), share, color=SERIES[index], marker=MARKERS[index], label=name, clip_on=False,
-                  zorder=3)
-    axes.set(xlabel="layers", ylabel="share of the buffer reached", ylim=(0, 1),
-             xticks=range(max(map(len, shares.values()))))
+    table = pd.DataFrame({name: pd.Series(list(share)) for name, share in shares.items()})
+    style.lines(axes, table, clip_on=False, zorder=3)
     axes.yaxis.set_major_formatter("{x:.0%}")
-    axes.grid(axis="y")
-    drawing.legend(loc="outside right center")
+    style.finish(axes, xlabel="layers", ylabel="share of the buffer reached", ylim=(0, 1), xticks=table.index)
     return drawing
 
 
@@ -133,14 +130,10 @@ def key_bars(keys: Mapping[str, float], dense: float | int) -> Figure:
     """
     drawing = figure(0.75 + 0.3 * (len(keys) + 1))
     axes = drawing.subplots()
-    names, values = [*keys, "Dense"], [*keys.values(), dense]
-    bars = axes.barh(names, values, color=[ACCENT] * len(keys) + [MUTED], height=0.62)
-    axes.bar_label(bars,
-                   [f"{value:,.0f}" + (f"   1/{dense / value:,.0f}" if value < dense else "") for value in values],
-                   padding=4)
+    values = {**keys, "Dense": dense}
+    texts = [f"{value:,.0f}" + (f"   1/{dense / value:,.0f}" if value < dense else "") for value in values.values()]
+    bars(axes, values, texts, [ACCENT] * len(keys) + [MUTED])
     axes.set(xscale="log", xlabel="keys a query (mean over the buffer)", xlim=(1, dense * 8))
-    axes.invert_yaxis()
-    axes.tick_params(axis="y", length=0)
     return drawing
 
 
@@ -172,8 +165,7 @@ def frame_rows(rows: Mapping[str, Shaped[np.ndarray, "time height width ..."]], 
     drawing = figure(0.35 + len(rows) * (each * first.shape[1] / first.shape[2] + 0.07))
     panels = drawing.subplots(len(rows), len(titles), squeeze=False)
     for line, (name, frames) in zip(panels, rows.items(), strict=True):
-        for axes, frame, title in zip(line, frames, titles, strict=True):
-            bare(axes).imshow(frame, cmap=cmap, vmin=0, vmax=1)
-            axes.set_title(title if axes in panels[0] else "", fontsize=8.5)
+        pictures(line, frames, titles, cmap=cmap, vmin=0, vmax=1)
+        titles = [""] * len(titles)
         line[0].set_ylabel(name, rotation=0, ha="right", va="center", color=INK)
     return drawing

@@ -24,12 +24,14 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.patches import Patch
 from PIL import Image, ImageColor
 from PIL.PngImagePlugin import PngInfo
 
 from sstlib import paths
 from sstlib.config.networks import METHODS
 from sstlib.paths import atomic_write
+from sstlib.shapes import Shaped
 
 INK = "#1f2933"  # text and axes
 MUTED = "#6b7785"  # second-rank text, reference lines
@@ -44,38 +46,14 @@ WIDTH = 7.2  # inches across the page
 DPI = 110
 
 STYLE: dict[str, Any] = {
-    "font.family": "DejaVu Sans",
-    "font.size": 9,
-    "axes.titlesize": 9.5,
-    "axes.labelsize": 9,
-    "legend.fontsize": 8.5,
-    "xtick.labelsize": 8.5,
-    "ytick.labelsize": 8.5,
-    "figure.titlesize": 11,
-    "axes.titlelocation": "left",
-    "text.color": INK,
-    "axes.labelcolor": INK,
-    "axes.edgecolor": MUTED,
-    "xtick.color": MUTED,
-    "ytick.color": MUTED,
-    "xtick.labelcolor": INK,
-    "ytick.labelcolor": INK,
-    "axes.linewidth": 0.8,
-    "lines.linewidth": 1.6,
-    "lines.markersize": 5,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": False,
-    "grid.color": FAINT,
-    "grid.linewidth": 0.6,
-    "axes.axisbelow": True,
-    "legend.frameon": False,
-    "figure.dpi": DPI,
-    "savefig.dpi": DPI,
-    "figure.facecolor": "white",
-    "axes.prop_cycle": matplotlib.cycler(color=SERIES),
-    "image.interpolation": "nearest",
-    "svg.hashsalt": "sstlib",
+    "font.family": "DejaVu Sans", "font.size": 9, "axes.titlesize": 9.5, "axes.labelsize": 9, "figure.titlesize": 11,
+    "legend.fontsize": 8.5, "xtick.labelsize": 8.5, "ytick.labelsize": 8.5, "axes.titlelocation": "left",
+    "text.color": INK, "axes.labelcolor": INK, "xtick.labelcolor": INK, "ytick.labelcolor": INK,
+    "axes.edgecolor": MUTED, "xtick.color": MUTED, "ytick.color": MUTED, "grid.color": FAINT,
+    "axes.linewidth": 0.8, "grid.linewidth": 0.6, "lines.linewidth": 1.6, "lines.markersize": 5,
+    "axes.spines.top": False, "axes.spines.right": False, "axes.grid": False, "axes.axisbelow": True,
+    "legend.frameon": False, "figure.facecolor": "white", "figure.dpi": DPI, "savefig.dpi": DPI,
+    "axes.prop_cycle": matplotlib.cycler(color=SERIES), "image.interpolation": "nearest", "svg.hashsalt": "sstlib",
 }
 
 
@@ -117,13 +95,12 @@ def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
 def described(drawing: Figure, document: str) -> str:
     """What a figure shows: a drawing function's docstring up to its first empty line, then titles, axes and series."""
     sentences = [" ".join(re.split(r"\n\s*\n", document)[0].split())]
-    titles, axes, series = [drawing.get_suptitle()], [], []
-    for part in drawing.axes:
-        titles.append(part.get_title(loc="left") or part.get_title())
-        axes += [part.get_xlabel(), part.get_ylabel()]
-        series += [] if part.get_legend() is None else [text.get_text() for text in part.get_legend().get_texts()]
-    series += [text.get_text() for legend in drawing.legends for text in legend.get_texts()]
-    for name, words in (("Titles", titles), ("Axes", axes), ("Series", series)):
+    parts = drawing.axes
+    legends = [*filter(None, (part.get_legend() for part in parts)), *drawing.legends]
+    for name, words in (
+            ("Titles", [drawing.get_suptitle(), *(part.get_title("left") or part.get_title() for part in parts)]),
+            ("Axes", [word for part in parts for word in (part.get_xlabel(), part.get_ylabel())]),
+            ("Series", [text.get_text() for legend in legends for text in legend.get_texts()])):
         words = dict.fromkeys(" ".join(word.split()) for word in words if word.strip())
         sentences += [f"{name}: {'; '.join(words)}."] if words else []
     return re.sub(r"[`$]", "", " ".join(sentences))
@@ -141,13 +118,10 @@ def figure(height: float, width: float = WIDTH, photographs: bool = False, **opt
 
 def looks(labels: Iterable[str]) -> list[tuple[str, str]]:
     """Color and marker of each line: those of the method that its label begins with, else the next in order."""
-    chosen = []
-    for place, label in enumerate(labels):
-        method = next((one for one in METHODS.values() if label == one.title or label.startswith(f"{one.title} (")),
-                      None)
-        color, marker = (method.color, method.marker) if method else ("", "")
-        chosen.append((color or SERIES[place % len(SERIES)], marker or MARKERS[place % len(MARKERS)]))
-    return chosen
+    own = [next(((one.color, one.marker) for one in METHODS.values() if f"{label} (".startswith(f"{one.title} (")),
+                ("", "")) for label in labels]
+    return [(color or SERIES[n % len(SERIES)], marker or MARKERS[n % len(MARKERS)])
+            for n, (color, marker) in enumerate(own)]
 
 
 def lines(axes: Axes, data: pd.DataFrame, hue: str | None = None, **options: Any) -> None:
@@ -180,9 +154,10 @@ def dots(axes: Axes, rows: pd.DataFrame, x: str, y: str, hue: str | None = None,
     axes.set_ylim(rows[y].nunique() - 0.5, -0.5)  # rows without a value, too
 
 
-def bars(axes: Axes, values: Mapping[str, float], texts: Sequence[str], color: Any = ACCENT, **options: Any) -> None:
+def bars(axes: Axes, values: Mapping[str, float], texts: Sequence[str], colors: Any = ACCENT,
+         height: float | int = 0.62, **options: Any) -> None:
     """A lying bar a value, from above, each with a text at its end; `options` are the texts'."""
-    drawn = axes.barh(list(values), list(values.values()), color=color, height=0.62)
+    drawn = axes.barh(list(values), list(values.values()), color=colors, height=height)
     axes.bar_label(drawn, texts, **{"padding": 4, **options})
     axes.invert_yaxis()
     axes.tick_params(axis="y", length=0)
@@ -204,10 +179,11 @@ def logarithmic(axes: Axes, ticks: Sequence[Any] | pd.Index) -> None:
     axes.minorticks_off()
 
 
-def finish(axes: Axes, grid: Any = "y", **options: Any) -> None:
+def finish(axes: Axes, grid: str = "y", **options: Any) -> None:
     """Words and limits of axes, lines along their grid, and what the series are named on their right."""
     axes.set(**{"ylabel": "", **options})
-    axes.grid(axis=grid)
+    if grid:
+        axes.grid(axis=grid)
     if axes.get_legend_handles_labels()[0]:
         axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
 
@@ -217,6 +193,24 @@ def bare(axes: Axes) -> Axes:
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set_visible(False)
     return axes
+
+
+def pictures(axes: Iterable[Axes], images: Iterable[Shaped[np.ndarray, "height width ..."]], titles: Iterable[str],
+             name: str = "", fontsize: float | int = 8.5, **options: Any) -> None:
+    """A row of pictures in as many bare axes with a title above each and, on its left, a name; `options` are
+    imshow's.
+    """
+    row = list(axes)
+    for place, image, title in zip(row, images, titles):
+        bare(place).imshow(image, **options)
+        place.set_title(title, fontsize=fontsize)
+    row[0].set_ylabel(name)
+
+
+def swatches(drawing: Figure, colors: Sequence[str], labels: Sequence[str], loc: str) -> None:
+    """A legend of colored patches, all in one line."""
+    drawing.legend([Patch(facecolor=color, edgecolor=FAINT) for color in colors], labels, loc=loc, ncols=len(labels),
+                   handlelength=1.0, columnspacing=1.4)
 
 
 def png(drawing: Figure) -> bytes:
