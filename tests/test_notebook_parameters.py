@@ -94,3 +94,14 @@ def test_numbers_out_of_range_are_refused_in_a_line(name):
             with pytest.raises(ValueError) as refused:
                 parse_parameters([f"{name}:{key}={value}"])
             assert key in str(refused.value) and "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("notebook, video, mask", [("00_quickstart", "video", "mask"),
+                                                   ("02_attention_routes", "clip_path", "clip_mask")])
+@pytest.mark.parametrize("size, expected", [((40, 30), "must have their frame's size"), ((160, 96), "no pixel")])
+def test_a_mask_that_does_not_fit_is_refused_at_once(clip, tmp_path, notebook, video, mask, size, expected):
+    Image.new("L", size).save(tmp_path / "mask.png")
+    with pytest.raises(ValueError, match=expected) as refused:
+        parse_parameters([f"{notebook}:{video}={clip[CLIP]}", f"{notebook}:{mask}={tmp_path / 'mask.png'}"])
+    assert "\n" not in str(refused.value)
+    assert parse_parameters([f"{notebook}:{video}={clip[CLIP]}", f"{notebook}:{mask}={clip[MASK]}"])

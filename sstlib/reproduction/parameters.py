@@ -89,8 +89,22 @@ def _located(value: str, comment: str, text: str) -> str:
 
 
 def _require_companions(notebook: str, values: dict[str, Any]) -> None:
-    """Raises a ValueError where a parameter lacks that its comment calls needed with one that is given."""
+    """Raises a ValueError where a parameter lacks that its comment calls needed with one that is given, or where such
+    a mask does not fit its clip.
+    """
     for name, (_, comment) in declared(choose([notebook])[notebook]).items():
         needed = re.search(r"\bneeded with (\w+)", comment)
-        if needed and values.get(needed[1]) and not values.get(name):
+        if not needed or not values.get(needed[1]):
+            continue
+        if not values.get(name):
             raise ValueError(f"{notebook}:{needed[1]} is given without {name}, {comment}; add -p {notebook}:{name}=...")
+        _require_mask(values[needed[1]], values[name])
+
+
+def _require_mask(clip: str, mask: str) -> None:
+    """Raises a ValueError where the first frame's mask is of another size, or holds no object."""
+    from sstlib.movies import open_clip
+
+    labels = open_clip(clip, mask).label(0)
+    if labels is None or not ((labels > 0) & (labels < 255)).any():
+        raise ValueError(f"{mask}: no pixel of the mask belongs to an object; ids are 1 to 254, or white on black")
