@@ -330,6 +330,27 @@ def test_what_is_not_the_objects_is_green(made):
         assert np.abs(frame[:3] - films.GREEN).max() < 6, "far from all objects nothing shines through"
 
 
+def test_green_is_exact_before_it_is_encoded(tmp_path):
+    product = films.Green(shot(), tmp_path)
+    alpha = np.zeros((HEIGHT, WIDTH), np.uint8)
+    alpha[:, 9:] = 255
+    picture = product.picture(FRAMES[0], LABELS[0], alpha)
+    np.testing.assert_array_equal(picture[:, 9:], FRAMES[0][:, 9:])
+    assert (picture[:, :9] == films.GREEN).all()
+
+
+def test_void_has_no_outline():
+    labels = np.where(LABELS[0] == 4, 255, 0).astype(np.uint8)
+    bare, around = (films.outlined(FRAMES[0], one, shot(), width=240) for one in (0 * labels, labels))
+    np.testing.assert_array_equal(bare, around)
+
+
+def test_a_sheet_has_the_first_and_the_last_frame(tmp_path):
+    names = [f"{t:05d}" for t in range(100)]
+    product = films.Sheet(shot(frame_names=names), tmp_path / "sheet.png")
+    assert len(product._times) == films.SHEET and {0, 99} <= product._times and max(product._times) == 99
+
+
 def test_the_sheet_outlines_and_names_objects(tmp_path):
     sheets = {}
     for name, names in (("sheet.png", NAMES), ("sheet.jpg", {})):

@@ -2,6 +2,9 @@
 or a late correction changes nothing of the result.
 """
 
+import itertools
+import os
+
 import numpy as np
 import pytest
 import torch
@@ -182,6 +185,50 @@ def test_a_correction_of_no_frame_is_refused(tmp_path):
         Corrections(tmp_path, ArraySequence(FRAMES), SIZE)
     with pytest.raises(FileNotFoundError, match="no such folder of corrections"):
         Corrections(tmp_path / "nowhere", ArraySequence(FRAMES), SIZE)
+
+
+@pytest.fixture
+def corrections(tmp_path):
+    """Corrections of a clip of objects 7, from a folder that is empty, and lines that they report."""
+    lines = []
+    made = Corrections(tmp_path, ArraySequence(FRAMES), SIZE, [7], report=lines.append)
+    return made, tmp_path / "00001.png", lines
+
+
+def test_a_correction_is_late_once_it_is_whole_and_again_when_it_changes(corrections, monkeypatch):
+    """Whole is a file that was not written to for a second; of one size before and after, its time tells."""
+    made, path, _ = corrections
+    monkeypatch.setattr("sstlib.sessions.corrections.time.monotonic", itertools.count(9.0, 9.0).__next__)
+    assert made.at(1) is None and made.at(2) is None and made.unseen() == []
+    write_mask(path, square())
+    assert made.unseen() == [], "it may still be written to"
+    os.utime(path, (1e9, 1e9))
+    assert made.unseen() == [1]
+    np.testing.assert_array_equal(made.at(1), square())
+    assert made.unseen() == []
+    os.utime(path, (1e9 + 1, 1e9 + 1))
+    assert made.unseen() == [1]
+    path.unlink()
+    assert made.unseen() == [1], "the frame was segmented with a mask that is gone"
+
+
+def test_a_correction_that_vanishes_while_it_is_read_is_none(corrections, monkeypatch):
+    made, path, lines = corrections
+    write_mask(path, square())
+    monkeypatch.setattr("sstlib.sessions.corrections.read_mask", lambda *_: open(path.with_name("gone")))
+    assert made.at(1) is None and made.applied == {1: None} and not lines
+    path.unlink()
+    assert made.unseen() == []
+
+
+def test_two_masks_of_one_frame_and_a_mask_of_nobody_are_spoken_of(corrections):
+    made, path, lines = corrections
+    write_mask(path, 255 * (square() > 0).astype(np.uint8))
+    made.at(1)
+    assert "nothing by it" in lines[0], "void is nobody"
+    path.with_suffix(".bmp").write_bytes(path.read_bytes())
+    with pytest.raises(ValueError, match="is of the same frame; keep one"):
+        made.at(1)
 
 
 def test_the_most_doubtful_object_counts():
