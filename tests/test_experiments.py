@@ -258,8 +258,23 @@ def test_a_release_works_at_the_size_that_was_chosen_for_it(finished, capsys):
     shutil.copy(paths.WEIGHTS / "sst-test.safetensors", again / "weights.safetensors")
     assert main(["release", str(again), "sst-other", "--data", "generated", "--longest", "512"]) == 0
     assert weights.load("sst-other").longest == 512
-    assert main(["release", "sst-test", "--longest", "512"]) == 2
-    assert "--longest only with them" in capsys.readouterr().err
+    for option in (["--longest", "512"], ["--gate", "0"]):
+        assert main(["release", "sst-test", *option]) == 2
+        assert "--longest and --gate only with them" in capsys.readouterr().err
+
+
+def test_a_release_closes_at_the_presence_that_was_chosen_for_it(finished, capsys):
+    assert main(["release", str(finished), "sst-test", "--data", "generated", "--gate", "0.1"]) == 2
+    assert "presence_gate" in capsys.readouterr().err  # of a network without a presence head
+    network = build(MODELS["sst-tiny"].replace(presence=True, presence_gate=0.4))
+    file = finished / "weights.safetensors"
+    facts = {key: value for key, value in weights.facts(file).items() if key in ("run", "step", "origin")}
+    weights.save(network, file, **facts)
+    assert main(["release", str(finished), "sst-test", "--data", "generated"]) == 0
+    assert weights.load("sst-test").config.presence_gate == 0.4
+    assert main(["release", str(finished), "sst-test", "--data", "generated", "--gate", "0.1"]) == 0
+    assert weights.load("sst-test").config == network.config.replace(presence_gate=0.1)
+    assert weights.facts("sst-test")["run"] == facts["run"], "what was trained is what it was"
 
 
 def test_an_unfinished_run_is_not_released(finished):

@@ -28,6 +28,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     weights.add_argument("--longest", type=_arguments.whole(64, _arguments.MOST), metavar="PIXELS",
                          help="with RUN: work on frames of at most this long a side, as chosen on sequences held out "
                               "(default 854)")
+    weights.add_argument("--gate", type=_arguments.number(0, 1), metavar="SHARE",
+                         help="with RUN: an object whose presence falls below this share of its usual one (0..1; 0: "
+                              "none) is not claimed, as chosen likewise (default: the run's)")
     weights.add_argument("--stage", action="store_true",
                          help="with RUN: only its weights as they are now, in half precision, into "
                               "results/weights/stages, for the next leg to start from")
@@ -61,7 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
         torch.set_num_threads(arguments.threads)
     if arguments.folder:
         print(*releasing.release(arguments.folder, arguments.name, arguments.data, arguments.start,
-                                 arguments.longest), sep="\n")
+                                 arguments.longest, arguments.gate), sep="\n")
     releasing.require_name(arguments.name)
     weights.find(arguments.name)
     if arguments.score:
@@ -80,10 +83,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _check(arguments: argparse.Namespace) -> None:
     """Raises a ValueError for RUN without --data, or the other way round, and for what goes only with them."""
-    released = arguments.data or arguments.start or arguments.longest
+    released = arguments.data or arguments.start or arguments.longest or arguments.gate is not None
     if arguments.stage:
         if arguments.folder is None or released or arguments.score or arguments.push:
             raise ValueError("--stage goes with RUN and NAME alone")
     elif (arguments.folder is None) != (arguments.data is None) or (released and arguments.folder is None):
-        raise ValueError("RUN and --data go together: a run to release, and what it was trained on; --start and "
-                         "--longest only with them")
+        raise ValueError("RUN and --data go together: a run to release, and what it was trained on; --start, "
+                         "--longest and --gate only with them")

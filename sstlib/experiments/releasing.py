@@ -19,7 +19,8 @@ from sstlib.training.start import BACKBONE, PARTS
 CURVE_ROWS = 300
 
 
-def release(run: Path, name: str, data: str, start: str | None = None, longest: int | None = None) -> list[Path]:
+def release(run: Path, name: str, data: str, start: str | None = None, longest: int | None = None,
+            gate: float | None = None) -> list[Path]:
     """Copies a run's averaged weights to results/weights/NAME and its curve to results/runs/releases; returns the
     files.
 
@@ -31,6 +32,7 @@ def release(run: Path, name: str, data: str, start: str | None = None, longest: 
             elsewhere by now.
         longest: pixels of a frame's longer side that masks are computed at, chosen on sequences held out; none: what
             the run's weights say.
+        gate: `presence_gate` of the configuration, chosen likewise: training does not know it.
 
     Raises:
         ValueError: unknown data; a run that has not finished; weights that the run cannot have started from.
@@ -49,6 +51,8 @@ def release(run: Path, name: str, data: str, start: str | None = None, longest: 
     _name_starts([*facts["ancestry"], facts])
     facts.pop("config")
     network.longest = longest or network.longest
+    if gate is not None:
+        network.config = network.config.replace(presence_gate=gate)
     facts.pop("longest", None)
     shutil.rmtree(paths.FIGURES / name, ignore_errors=True)  # pictures of what the weights before these did
     path = weights.save(network, target, **facts)
