@@ -43,9 +43,6 @@ def release(run: Path, name: str, data: str, start: str | None = None, longest: 
     terms, _ = terms_of(data)
     facts, curve = _finished(run)
     network = weights.load(run / "weights.safetensors")
-    if facts["step"] < facts["run"]["training"]["steps"]:
-        raise ValueError(f"{run} stopped at step {facts['step']} of {facts['run']['training']['steps']}; finish it "
-                         "before it is released")
     facts |= {"trained_on": data, "terms": terms, "training_seconds": float(curve["seconds"].iloc[-1])}
     facts["ancestry"] = ancestry(facts, name, start)
     _name_starts([*facts["ancestry"], facts])
@@ -75,7 +72,7 @@ def _finished(run: Path) -> tuple[dict[str, Any], pd.DataFrame]:
     """What the weights of a run's folder tell of it, and its curve.
 
     Raises:
-        ValueError: weights that tell of no run, or a curve without its columns.
+        ValueError: weights that tell of no run, a curve without its columns, or steps that are yet to come.
     """
     file, table = run / "weights.safetensors", run / "curve.csv"
     facts = weights.facts(file)
@@ -94,6 +91,9 @@ def _finished(run: Path) -> tuple[dict[str, Any], pd.DataFrame]:
             if name not in curve or not len(curve)
     ]:
         raise ValueError(f"{table} lacks {', '.join(lacking)}; expected the curve that `sst train` wrote")
+    if facts["step"] < facts["run"]["training"]["steps"]:
+        raise ValueError(f"{run} stopped at step {facts['step']} of {facts['run']['training']['steps']}; finish it "
+                         "before it is released")
     return facts, curve
 
 
