@@ -1,6 +1,9 @@
 """Video files in and out, and contact sheets."""
 
+import ctypes.util
 import io
+import os
+import subprocess
 import sys
 from fractions import Fraction
 
@@ -109,6 +112,27 @@ def test_contact_sheets_hold_all_pictures_in_rows():
     assert (sheet[-1, -1] == 255).all()
     with pytest.raises(ValueError, match="no pictures"):
         movies.contact_sheet([])
+
+
+@pytest.mark.parametrize("width", [16, 48, 62, 64])
+def test_no_encoder_writes_beyond_its_memory(tmp_path, width):
+    """x265 does where frames are narrow, and glibc's checks see it when the encoder is closed."""
+    checks = ctypes.util.find_library("c_malloc_debug") or "libc_malloc_debug.so.0"
+    environment = os.environ | {"LD_PRELOAD": checks, "MALLOC_CHECK_": "3", "MALLOC_PERTURB_": "165"}
+    if not subprocess.run([sys.executable, "-c", "pass"], env=environment, capture_output=True).stderr == b"":
+        pytest.skip("no checks of memory by glibc")
+    code = f"""
+import numpy as np
+from sstlib import movies
+for codec in ("hevc", "h264", "vp9"):
+    frames = np.random.default_rng(0).integers(0, 256, (8, 80, {width}, 3), np.uint8)
+    with movies.VideoWriter("clip" + movies.CODECS[codec].suffix, movies.Timing(), codec) as writer:
+        for frame in frames:
+            writer.write(frame)
+    print(codec)
+"""
+    ended = subprocess.run([sys.executable, "-c", code], env=environment, cwd=tmp_path, capture_output=True, text=True)
+    assert ended.returncode == 0 and ended.stdout.split() == ["hevc", "h264", "vp9"], ended.stderr[-300:]
 
 
 @pytest.mark.parametrize("progress, terminal, silent", [

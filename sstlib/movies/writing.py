@@ -19,6 +19,9 @@ from sstlib.shapes import Shaped, UInt8
 
 CLOCK = 90_000  # ticks a second where frames do not come at one rate
 SOUND_RATES = (48_000, 44_100, 32_000, 24_000, 22_050, 16_000, 12_000, 11_025, 8_000)  # that AAC has
+# Pixels of width below which x265's table of what frames inherit (cutree) is overrun: its vector code writes whole
+# vectors, and the process ends with "free(): invalid pointer" when the file is closed (x265 4.2, AVX2)
+NARROW = 64
 BT601 = 6  # the matrix by which colors are turned into brightness and two differences; said in the file
 
 
@@ -144,6 +147,8 @@ class VideoWriter:
         stream.height, stream.width = shape[:2]
         stream.pix_fmt = codec.pixels[2 if self._alpha else shape[0] % 2 or shape[1] % 2]
         stream.options = codec.options | ({} if self._crf is None else {"crf": str(self._crf)})
+        if codec.encoder == "libx265" and shape[1] < NARROW:
+            stream.options |= {"x265-params": codec.options["x265-params"] + ":cutree=0"}
         stream.codec_context.colorspace = BT601
         # With several, what is written depends on how many cores there are, and of ProRes one file in some sixty held
         # blocks of alpha where there was no object
