@@ -11,10 +11,13 @@ import time
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from PIL import Image
 
 from sstlib import cli, paths, reproduction
+from sstlib.movies import write_video
 from sstlib.reproduction import engine, notebooks, report
 from sstlib.reproduction.task import START_FAILED, execute, read_record
 
@@ -202,9 +205,10 @@ def ranged(home, tmp_path, monkeypatch):
     """
     write_notebook(paths.NOTEBOOKS, "00_one", "print(video)", parameters=RANGED)
     (tmp_path / "desk" / "clip").mkdir(parents=True)
-    for name in ("clip/00000.jpg", "mask.png", "video.mp4"):
-        (tmp_path / "desk" / name).write_bytes(name.encode())
     monkeypatch.chdir(tmp_path / "desk")
+    for name in ("clip/00000.jpg", "mask.png"):
+        Image.new("L", (16, 16), 1).save(name)
+    write_video("video.mp4", np.zeros((2, 16, 16, 3), np.uint8))
     return tmp_path / "desk"
 
 
@@ -244,7 +248,7 @@ def test_a_file_is_found_where_the_user_stands_and_its_content_is_what_counts(ra
         before = fingerprint_of(*given)
         assert fingerprint_of(*given) == before
         (ranged / file).parent.mkdir(exist_ok=True)
-        (ranged / file).write_text("another picture")
+        Image.new("L", (16, 16), 2).save(ranged / file, format="PNG")
         assert fingerprint_of(*given) != before, file
 
 
