@@ -5,13 +5,16 @@ import json
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from sstlib import paths
 from sstlib.cli import main
 from sstlib.config import ModelConfig
 from sstlib.evaluation import interventions
 from sstlib.evaluation.interventions import Neutral, parts, without
-from sstlib.experiments import attended, histories, knockouts, questions, records
+from sstlib.evaluation.passages import segment_scenes
+from sstlib.experiments import attended, choices, histories, knockouts, questions, records
+from sstlib.inference import Segmenter, sharing_weights
 from sstlib.metrics import region_similarity
 from sstlib.model import build
 from sstlib.model.memory import Features
@@ -284,6 +287,55 @@ def test_histories_are_told_against_that_of_training(tmp_path, monkeypatch):
     assert drawing.axes[0].lines[0].get_ydata() == pytest.approx([60.1, *[50] * 4])
 
 
+def test_choices_are_those_of_a_segmenter_of_that_size_and_gate(monkeypatch):
+    network = network_of(presence=True, matching="centered", presence_gate=0.4)
+    draws = np.random.default_rng(0)
+    frames, labels = draws.integers(0, 256, (4, 32, 56, 3), np.uint8), np.zeros((4, 32, 56), np.uint8)
+    labels[:, 8:20, 10:30] = 1
+    monkeypatch.setattr(choices, "ENLARGED", (112, 64))
+    large = [np.asarray(Image.fromarray(frame).resize((112, 64), Image.Resampling.BICUBIC)) for frame in frames]
+    truth = labels.repeat(2, 1).repeat(2, 2)
+    segmenter = Segmenter(network, longest=48)
+    made = [segmenter.step(frame, None if t else truth[0]).labels for t, frame in enumerate(large)]
+    expected = [region_similarity(one == 1, truth[0] == 1) for one in made[1:]]
+    assert choices.scores(network, ArraySequence(frames, labels), 48) == expected
+
+
+def test_a_gate_is_that_of_the_network_that_passes_the_scenes():
+    """Two clips of a square, which is covered in one of them; by hand and by the question, gate by gate."""
+    network = network_of(presence=True, matching="centered", presence_gate=0.4)
+    draws = np.random.default_rng(0)
+    frames, labels = draws.integers(0, 256, (12, 32, 56, 3), np.uint8), np.zeros((12, 32, 56), np.uint8)
+    labels[:, 8:20, 10:30] = 1
+    covered = labels.copy()
+    covered[5:7] = 0
+    scene = tuple(ArraySequence(frames, one) for one in (labels, covered))
+    for clip in scene:
+        clip.amodal = labels == 1
+
+    def by_hand(gate):
+        gated = sharing_weights(network, presence_gate=gate)
+
+        def segment(frames, labels):
+            segmenter = Segmenter(gated)
+            return np.stack([segmenter.step(frame, None if t else labels[0]).labels for t, frame in enumerate(frames)])
+
+        return segment_scenes([scene], segment).to_dict()
+
+    tables = [choices.passages(network, [scene], gate).to_dict() for gate in (0.0, 0.99)]
+    assert tables == [by_hand(0.0), by_hand(0.99)] and tables[0] != tables[1]
+
+
+def test_choices_are_told_with_their_differences():
+    curves = {clip: {"512": [0.5], "640": [0.6 + 0.01 * n], "854": [0.6]} for n, clip in enumerate("abc")}
+    gates = {"0.1": {"claimed": [[0.1], [0.3]], "returning": [[0.5], [np.nan]], "before": [[0.8], [0.9]]}}
+    record = records.RunRecord(choices.EXPERIMENT, "one", 0, {}, {"sequences": curves, "gates": gates}, {})
+    sizes, gate = choices.sentences(record)
+    assert "512 pixels 50.0, -10.0 (-10.0 to -10.0); 640 pixels 61.0, +1.0 (-1.5 to +3.5); 854 pixels 60.0." in sizes
+    assert "**Gate 0.1**, 2 validation scenes" in gate
+    assert "claimed 0.200, J returning 50.0, J&F before 85.0" in gate
+
+
 @pytest.mark.parametrize("source, expected", [
     ("sst-small", ("sst-small", 0)), ("w/base-seed3.safetensors", ("base", 3)),
     ("training/grid-2-seed1/weights.safetensors", ("grid-2", 1)), ("mine.safetensors", ("mine", 0))])
@@ -303,7 +355,7 @@ def test_the_command_makes_a_record_once(tmp_path, monkeypatch, tiny_weights, ca
     assert written["metrics"] == {"J": 0.5} and written["config"]["model"]["method"] == "sst"
     capsys.readouterr()
     assert main(["analyze", "nothing", str(tiny_weights)]) == 2
-    known = "known: knockouts, attention-hidden, mask-routes, histories"
+    known = "known: knockouts, attention-hidden, mask-routes, histories, choices"
     assert f"unknown question 'nothing'; {known}" in capsys.readouterr().err
 
 

@@ -103,7 +103,7 @@ def one_line(command: str, error: Exception) -> str:
     if isinstance(error, UsageError):
         return text
     if package := _extras.lacking(error):
-        return f"{command}: {_extras.install([package])}"
+        return f"{command}: {_extras.instruction([package])}"
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in text:
         return f"{command}: there is not enough memory for this ({text[:200]}); make it smaller"
     if isinstance(error, (ValueError, OSError)):

@@ -18,8 +18,8 @@ def lacking(error: Exception) -> str | None:
     return name if name in EXTRAS else None
 
 
-def install(packages: Iterable[str]) -> str:
-    """What is not installed, and how it is."""
+def instruction(packages: Iterable[str]) -> str:
+    """What is not installed, and how to install it."""
     packages = list(packages)
     extras = ",".join(dict.fromkeys(EXTRAS[name] for name in packages))
     verb = "is" if len(packages) == 1 else "are"
@@ -33,4 +33,4 @@ def require(packages: Iterable[str]) -> None:
         ValueError: it names all that are absent, and what brings them.
     """
     if absent := [name for name in packages if find_spec(name) is None]:
-        raise ValueError(install(absent))
+        raise ValueError(instruction(absent))

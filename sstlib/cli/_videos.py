@@ -72,13 +72,11 @@ def require_packages(arguments: argparse.Namespace, videos: Sequence[str]) -> No
     Raises:
         ValueError: it says which, and what brings them.
     """
-    from sstlib.movies import VIDEO_SUFFIXES
+    from sstlib.movies import is_movie
     from sstlib.sessions.exports import FORMATS
 
     written = [FORMATS[name].where(arguments.codec) for name in arguments.export]
-    files = [Path(path) for path in [*videos, *written] if not Path(path).is_dir()]
-    movies = any(path.suffix.lower() in VIDEO_SUFFIXES for path in files)
-    _extras.require(["av"] * movies + ["cv2"] * bool(arguments.prompts))
+    _extras.require(["av"] * any(map(is_movie, [*videos, *written])) + ["cv2"] * bool(arguments.prompts))
 
 
 def by_name(arguments: argparse.Namespace) -> bool:

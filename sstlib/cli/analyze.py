@@ -5,17 +5,19 @@ import argparse
 from sstlib.cli import _arguments
 
 HELP = ("ask something of trained networks: what carries their masks, where their attention goes, how long a history "
-        "they use; a run record each")
+        "they use, what to choose for a release; a run record each")
 EXAMPLES = """examples:
   sst analyze knockouts sst-small sst-small-davis2016       what is lost without each part of what a network knows
   sst analyze attention-hidden runs/base-seed0.safetensors  where it looks for an object that is hidden
   sst analyze histories sst-small                           whether it gains by more past frames than in training
+  sst analyze choices sst-photo                             at which size it works best, and behind which gate
 """
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
-    parser.add_argument("question", metavar="WHAT", help="knockouts, attention-hidden, mask-routes or histories")
+    parser.add_argument("question", metavar="WHAT",
+                        help="knockouts, attention-hidden, mask-routes, histories or choices")
     parser.add_argument("networks", metavar="NETWORK", nargs="+",
                         help="releases, or weights files of runs (VARIANT-seedN.safetensors, or "
                              "VARIANT-seedN/weights.safetensors)")

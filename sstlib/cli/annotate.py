@@ -54,7 +54,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Opens the widget on the video and waits until it is interrupted."""
-    _extras.require(["jupyterlab", "anywidget"] + ["av"] * Path(arguments.video).is_file())
+    from sstlib.movies import is_movie
+
+    _extras.require(["jupyterlab", "anywidget"] + ["av"] * is_movie(arguments.video))
     code = cell(arguments)
     with tempfile.TemporaryDirectory(prefix="sst-annotate-") as folder:
         scratch = Path(folder)

@@ -11,7 +11,7 @@ from sstlib import paths, weights
 from sstlib.config import MODELS, ModelConfig, RunConfig
 from sstlib.config.networks import METHODS
 from sstlib.evaluation import dataset_masks, passages
-from sstlib.experiments import doubt, evidence, records, validation
+from sstlib.experiments import choices, doubt, evidence, records, validation
 from sstlib.experiments.terms import terms_of
 from sstlib.metrics import region_similarity
 from sstlib.paths import atomic_write
@@ -58,7 +58,8 @@ def card(name: str) -> str:
         f"- **Last run**: {training.optimizer}, learning rate {training.learning_rate:g} ({training.schedule}), "
         f"{training.precision}, "
         f"clips of {data.frames} frames, own masks from {training.own_masks_from:.0%} of the steps, seed "
-        f"{training.seed}.", "",
+        f"{training.seed}.",
+        *_chosen(name), "",
         "## Scores", "", *_scores(scored), "", *_along(scored.get("davis2016")),
         *_withdrawn(scored.get("sst-occlusion")),
         *(line for paired in ("sst-occlusion-2", "davis-occlusion") for line in _hidden(scored.get(paired))),
@@ -173,11 +174,18 @@ def _spread(mean: float, low: float, high: float) -> str:
     return f"{mean:.1f}" if np.isnan(low) else f"{mean:.1f} ({low:.1f} to {high:.1f})"
 
 
+def _chosen(name: str) -> list[str]:
+    """What was seen of the choices that were made after training, of these very weights."""
+    record = validation.record_of(name, choices.EXPERIMENT)
+    return choices.sentences(record) if record else []
+
+
 def _withdrawn(record: records.RunRecord | None) -> list[str]:
-    """Why the curve over the length of an occlusion that cards had is gone."""
-    return ["The curve of SST-Occlusion 1 over the length of an occlusion that stood here is withdrawn: each length "
-            "had scenes of its own, half of each score was the object that nobody hides, and hidden frames counted as "
-            "right where nothing is predicted. Pairs of scenes say what an occlusion costs.", ""] if record else []
+    """Why there is no curve over the length of an occlusion, which cards had."""
+    return ["No curve of SST-Occlusion 1 over the length of an occlusion stands here, and those that did are "
+            "withdrawn: each length had scenes of its own, half of each score was the object that nobody hides, and "
+            "hidden frames counted as right where nothing is predicted. Pairs of scenes say what an occlusion costs.",
+            ""] if record else []
 
 
 def _along(record: records.RunRecord | None) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from sstlib import weights
 from sstlib.config.entries import Registry
-from sstlib.experiments import attended, histories, knockouts, records
+from sstlib.experiments import attended, choices, histories, knockouts, records
 from sstlib.experiments.validation import fingerprint
 from sstlib.model import Propagator
 from sstlib.provenance import provenance
@@ -41,6 +41,8 @@ QUESTIONS: Registry[Question] = Registry(
              attended.traveled),
     Question(histories.EXPERIMENT, "how many past frames a network can use: J with other histories than it was trained "
              "with", histories.DATA, histories.measure),
+    Question(choices.EXPERIMENT, "at which size a network works best, and what its gate on presence costs and saves",
+             choices.DATA, choices.measure),
 )
 
 

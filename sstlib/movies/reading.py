@@ -27,6 +27,11 @@ NOWHERE = -1_000_000
 SHORT = 2.0  # seconds that reading a file may take without a line of progress
 
 
+def is_movie(path: Path | str) -> bool:
+    """Whether this is, or would be, a video file by its name, and not a folder of frames."""
+    return Path(path).suffix.lower() in VIDEO_SUFFIXES and not Path(path).is_dir()
+
+
 class Incomplete(UserWarning):
     """A file that is used as far as it goes."""
 
@@ -314,6 +319,6 @@ def open_clip(path: Path | str, mask: Path | str | None = None, progress: bool =
         return sequence
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such video file or folder of frames")
-    if path.suffix.lower() not in VIDEO_SUFFIXES:
+    if not is_movie(path):
         raise ValueError(f"{path}: expected a folder of frames or a video file ({', '.join(sorted(VIDEO_SUFFIXES))})")
     return VideoSequence(path, mask, progress)

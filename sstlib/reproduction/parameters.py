@@ -105,6 +105,6 @@ def _require_mask(clip: str, mask: str) -> None:
     """Raises a ValueError where the first frame's mask is of another size, or holds no object."""
     from sstlib.movies import open_clip
 
-    labels = open_clip(clip, mask).label(0)
+    labels = open_clip(clip, mask, progress=True).label(0)
     if labels is None or not ((labels > 0) & (labels < 255)).any():
         raise ValueError(f"{mask}: no pixel of the mask belongs to an object; ids are 1 to 254, or white on black")

@@ -1,0 +1,90 @@
+"""What is chosen for a release once it is trained: the size at which it works, and the gate on presence.
+
+On data that are kept from training to choose by: sequences of DAVIS 2016, and the validation scenes of DAVIS-Occlusion.
+"""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from sstlib.config.presets import HELD_OUT
+from sstlib.datasets import DATASETS, open_dataset
+from sstlib.evaluation.occlusion_windows import PassageTable
+from sstlib.evaluation.passages import segment_scenes
+from sstlib.experiments import records
+from sstlib.experiments.knockouts import means_of, spoken, spread
+from sstlib.inference import Segmenter, sharing_weights
+from sstlib.metrics import region_similarity
+from sstlib.model import Propagator
+from sstlib.shapes import UInt8
+from sstlib.video import Sequence
+
+EXPERIMENT = "choices"
+ENLARGED = (854, 480)  # as frames come: DAVIS's training sequences are had at 360p, too
+SIZES = (512, 640, 854)  # pixels of the longer side inside the network
+GATES = (0.0, 0.1, 0.4)
+LENGTH = 16  # frames for which the object is hidden
+DATA = (f"davis2016 train, {', '.join(HELD_OUT)}, enlarged to {'x'.join(map(str, ENLARGED))}; davis-occlusion val, "
+        f"{LENGTH} frames hidden")
+
+
+def measure(network: Propagator) -> dict[str, Any]:
+    """J of every predicted frame by sequence and working size; with a presence head, what the occlusions cost by gate.
+
+    Raises:
+        FileNotFoundError: DAVIS is not there.
+    """
+    held_out = [sequence for sequence in open_dataset("davis2016", "train") if sequence.name in HELD_OUT]
+    result: dict[str, Any] = {"sequences": {
+        sequence.name: {str(size): scores(network, sequence, size) for size in SIZES} for sequence in held_out}}
+    if network.config.presence:
+        scenes = [tuple(clip for clip in scene if clip.length in (0, LENGTH))
+                  for scene in DATASETS.find("davis-occlusion").scenes("val", None)]
+        result["gates"] = {str(gate): passages(network, scenes, gate).to_dict() for gate in GATES}
+    return result
+
+
+def scores(network: Propagator, sequence: Sequence, size: int) -> list[float]:
+    """J of the object in each predicted frame, all frames enlarged."""
+    segmenter, result = Segmenter(network, longest=size), []
+    for t in range(len(sequence)):
+        frame = np.asarray(Image.fromarray(sequence.frame(t)).resize(ENLARGED, Image.Resampling.BICUBIC))
+        truth = np.asarray(Image.fromarray((sequence.label(t) > 0).astype(np.uint8)).resize(
+            ENLARGED, Image.Resampling.NEAREST))
+        labels = segmenter.step(frame, None if t else truth).labels
+        if t:
+            result.append(float(region_similarity(labels == 1, truth == 1)))
+    return result
+
+
+def passages(network: Propagator, scenes: list[tuple], gate: float) -> PassageTable:
+    """What the occlusions of the scenes cost with a gate."""
+    gated = sharing_weights(network, presence_gate=gate)
+
+    def segment(frames: UInt8[np.ndarray, "time height width 3"], labels: UInt8[np.ndarray, "time height width"]
+                ) -> UInt8[np.ndarray, "time height width"]:
+        segmenter = Segmenter(gated)
+        return np.stack([segmenter.step(frame, None if t else labels[0]).labels for t, frame in enumerate(frames)])
+
+    return segment_scenes(scenes, segment)
+
+
+def sentences(record: records.RunRecord) -> list[str]:
+    """What was seen of each choice, a Markdown line each; differences are to the largest size."""
+    largest = str(max(SIZES))
+    whole, texts = means_of([record], largest), []
+    for size in map(str, SIZES):
+        values = means_of([record], size)
+        difference = pd.Series(spread(values - whole).to_dict())
+        texts.append(f"{size} pixels {values.mean():.1f}" + (f", {spoken(difference)}" if size != largest else ""))
+    lines = [f"- **Working size**, J on {whole.shape[1]} sequences held out, enlarged to "
+             f"{'x'.join(map(str, ENLARGED))} (which favors the smaller), with the difference from {largest}: "
+             f"{'; '.join(texts)}."]
+    for gate, table in record.metrics.get("gates", {}).items():
+        means = {name: np.nanmean(table[name]) for name in ("claimed", "returning", "before")}
+        lines.append(f"- **Gate {gate}**, {len(table['claimed'])} validation scenes, {LENGTH} frames hidden: claimed "
+                     f"{means['claimed']:.3f}, J returning {100 * means['returning']:.1f}, J&F before "
+                     f"{100 * means['before']:.1f}.")
+    return lines
