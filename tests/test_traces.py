@@ -77,6 +77,7 @@ def whole(dataset, name):
 
 
 TENTHS = read("davis2016", "sst-small")[0]["frames"]
+HIDDEN = read("davis-occlusion", "sst-photo")[0]
 CARD, PHOTO = "results/weights/sst-small.md", "results/weights/sst-photo.md"
 NUMBER = r"([\d.]+)"
 TRACES = [  # file, what stands around the number, and the number from the records
@@ -90,6 +91,11 @@ TRACES = [  # file, what stands around the number, and the number from the recor
     ("README.md", rf"three points \.73 and {NUMBER}", lambda: prompted("davis2016 val", "three points")),
     ("README.md", rf"follows with J {NUMBER} \(generated\)", lambda: whole("fast-objects", "sst-photo")),
     ("README.md", rf"\(generated\) and {NUMBER} \(composed", lambda: whole("davis-fast-objects", "sst-photo")),
+    ("README.md", rf"finds again with J {NUMBER} and", lambda: round(passage(HIDDEN, "returning", 4))),
+    ("README.md", rf"with J \d+ and {NUMBER}, claiming", lambda: round(passage(HIDDEN, "returning", 16))),
+    ("README.md", rf"claiming {NUMBER} and", lambda: passage(HIDDEN, "claimed", 4) / 100),
+    ("README.md", rf"claiming [\d.]+ and {NUMBER} of", lambda: passage(HIDDEN, "claimed", 16) / 100),
+    (PHOTO, rf"\| this network \| 16 \| 52.*?\| {NUMBER} \(", lambda: passage(HIDDEN, "claimed", 16) / 100),
     (PHOTO, rf"fast-objects 1, generated clips \| 12 \| {NUMBER}", lambda: score("fast-objects", "sst-photo")),
     ("README.md", rf"local attention is {NUMBER} points",
      lambda: score("evidence", "base") - score("evidence", "grid-2")),

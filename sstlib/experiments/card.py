@@ -18,6 +18,7 @@ from sstlib.paths import atomic_write
 from sstlib.plots import jpeg, png
 from sstlib.plots.curves import reliability_curves, side_by_side
 from sstlib.plots.extremes import Shown, sequences_in_outline
+from sstlib.shapes import Float
 from sstlib.statistics.uncertainty import bootstrap
 from sstlib.training.start import BACKBONE
 from sstlib.video import read_mask
@@ -169,9 +170,9 @@ def _scores(scored: dict[str, records.RunRecord]) -> list[str]:
     return [*rows, *(["", f"A copied first mask scores J&F {', '.join(floors)}."] if floors else [])]
 
 
-def _spread(mean: float, low: float, high: float) -> str:
+def _spread(mean: float, low: float, high: float, digits: int = 1) -> str:
     """A mean with its interval, where more than one sequence gives one."""
-    return f"{mean:.1f}" if np.isnan(low) else f"{mean:.1f} ({low:.1f} to {high:.1f})"
+    return f"{mean:.{digits}f}" if np.isnan(low) else f"{mean:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
 
 
 def _chosen(name: str) -> list[str]:
@@ -204,19 +205,28 @@ def _hidden(record: records.RunRecord | None) -> list[str]:
     if not known:
         return []
     lines = [f"### Hidden and seen again: {record.provenance['data']}", "", f"{len(known['scenes'])} scenes, each the "
-             "same at every length. J of the target in the first five frames in which it is seen again (95% interval "
-             "over scenes) and in the same frames of the clip without an occlusion; area claimed while it is gone, in "
-             "areas of the target; J&F before, in the first eight whole frames after, and in the last eight.", "",
-             "| what | hidden for | J returning | J without | claimed | before | after | end |", "| --- " * 8 + "|"]
+             "same at every length, with the 95% interval over scenes. J of the target in the first five frames in "
+             "which it is seen again and in the same frames of the clip without an occlusion; area claimed while it is "
+             "gone, in areas of the target, and its median, which a scene in which all goes wrong does not move; J&F "
+             "before, in the first eight whole frames after, and in the last eight.", "",
+             "| what | hidden for | J returning | J without | claimed | median | before | after | end |",
+             "| --- " * 9 + "|"]
     for source, table in passages.tables(known).items():
         subject = "this network" if source == "predictions" else source
-        for row, column in zip(passages.rows(known, source), table["returning"].T, strict=True):
-            again = bootstrap({scene: [value] for scene, value in zip(known["scenes"], column) if not np.isnan(value)})
+        for at, row in enumerate(passages.rows(known, source)):
+            returning, claimed = (_over(known["scenes"], values[:, at]) for values in (table["returning"],
+                                                                                      table["claimed"]))
             others = "".join(f" {100 * row[key]:.1f} |" for key in ("before", "back", "end"))
-            lines.append(f"| {subject} | {row['hidden for']} | "
-                         f"{_spread(*(100 * value for value in (again.mean, again.low, again.high)))} | "
-                         f"{100 * row['J control']:.1f} | {row['claimed']:.2f} |{others}")
+            lines.append(f"| {subject} | {row['hidden for']} | {_spread(*(100 * value for value in returning))} | "
+                         f"{100 * row['J control']:.1f} | {_spread(*claimed, digits=2)} | "
+                         f"{np.nanmedian(table['claimed'][:, at]):.2f} |{others}")
     return [*lines, ""]
+
+
+def _over(scenes: list[str], values: Float[np.ndarray, "scene"]) -> tuple[float, float, float]:
+    """The mean over scenes that have a value, and its 95% interval."""
+    again = bootstrap({scene: [value] for scene, value in zip(scenes, values) if not np.isnan(value)})
+    return again.mean, again.low, again.high
 
 
 def _doubt(name: str) -> list[str]:
