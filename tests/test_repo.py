@@ -105,3 +105,13 @@ def test_the_model_side_imports_neither_notebooks_nor_plots():
             f"print(*[name for name in {RARE!r} if name in sys.modules])")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert done.stdout.split() == []
+
+
+def test_what_is_shipped_of_data_stands_in_its_readme_with_its_terms():
+    shipped = subprocess.run(["git", "ls-files", "data"], cwd=ROOT, capture_output=True, text=True)
+    if shipped.returncode:
+        pytest.skip("needs a clone of the repository")
+    readme = (ROOT / "data" / "README.md").read_text()
+    for name in {Path(line).name for line in shipped.stdout.splitlines()} - {"README.md"}:
+        assert f"`{name}`" in readme, name
+    assert sum((ROOT / name).stat().st_size for name in shipped.stdout.splitlines()) < 100_000
