@@ -108,7 +108,9 @@ def test_whole_numbers_are_meant_where_any_number_is():
                           ("training.start=5", "training", "start", "5"),
                           ("training.start=a=b", "training", "start", "a=b"),
                           ("training.ema=0", "training", "ema", 0.0),
-                          ("training.learning_rate=1e-2", "training", "learning_rate", 0.01)])
+                          ("training.learning_rate=1e-2", "training", "learning_rate", 0.01),
+                          ("training.learning_rate=.5", "training", "learning_rate", 0.5),
+                          ("training.steps=1_000", "training", "steps", 1000)])
 def test_a_text_means_what_its_field_takes(text, part, name, value):
     result = getattr(getattr(RunConfig().with_changes([text]), part), name)
     assert result == value and type(result) is type(value)
@@ -167,6 +169,7 @@ CHANGES = {
     "model.history.x=3": "ModelConfig has no key 'history.x'",
     "training.steps=": "training.steps is ''",
     "model.layers=[]": "model.layers is []",
+    "training.steps={[]:1}": "training.steps is '{[]:1}'",
     "training.steps=" + "9" * 5000: "training.steps is",
     "training.steps=" + "[" * 9000: "training.steps is '[[[[",
     "model.layers=gird": "unknown connectivity 'gird'",

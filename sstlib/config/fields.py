@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from sstlib.config.entries import Registry
-from sstlib.config.values import LARGEST, Flag, Kind, Number, OneOf, Text, Texts, Whole, shown
+from sstlib.config.values import LARGEST, Flag, Kind, Number, OneOf, Text, Texts, Whole, assigned, shown
 
 C = TypeVar("C", bound="Config")
 
@@ -106,12 +106,9 @@ class Config:
         """
         values, known = self.to_dict(), kinds(type(self))
         parts = {name: kind for name, kind in known.items() if isinstance(kind, Part)}
+        form = f"PART.KEY=VALUE with PART one of {', '.join(parts)}" if parts else "KEY=VALUE"
         for change in changes:
-            key, separator, text = change.partition("=")
-            part, _, name = key.partition(".") if parts else ("", "", key)
-            if not separator or not name or (parts and part not in parts):
-                form = f"PART.KEY=VALUE with PART one of {', '.join(parts)}" if parts else "KEY=VALUE"
-                raise ValueError(f"{option} {change}: expected {form}")
+            part, name, text = assigned(change, option, form, "." if parts else "", parts)
             inner = kinds(parts[part].config) if parts else known
             target = values[part] if parts else values
             target[name] = inner[name].read(text) if name in inner else text

@@ -2,6 +2,7 @@
 code.
 """
 
+import ast
 import json
 import math
 import numbers
@@ -51,11 +52,13 @@ class Kind:
         return value
 
     def read(self, text: str) -> Any:
-        """The value that a text on the command line means: JSON, or else the text itself."""
-        try:
-            return json.loads(text)
-        except (ValueError, RecursionError):
-            return text
+        """The value that a text on the command line means: JSON, or what Python writes, or else the text itself."""
+        for reader in (json.loads, ast.literal_eval):
+            try:
+                return reader(text)
+            except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+                pass
+        return text
 
     def check(self, value: Any, name: str) -> Any:
         """The value in its normal form.
@@ -199,6 +202,19 @@ class Fields(Kind):
 
     def fits(self, value: Any) -> bool:
         return isinstance(value, dict)
+
+
+def assigned(text: str, option: str, form: str, sign: str = "", parts: Collection[str] = ()) -> tuple[str, str, str]:
+    """The part, the key and the value that a text KEY=VALUE names; where there are parts, `sign` stands before the key.
+
+    Raises:
+        ValueError: not of that `form`, or none of the parts where they are listed.
+    """
+    key, equals, value = text.partition("=")
+    part, _, name = key.partition(sign) if sign else ("", "", key)
+    if not (equals and name) or sign and not (part and (not parts or part in parts)):
+        raise ValueError(f"{option} {text}: expected {form}")
+    return part, name, value
 
 
 def parse_json(text: str | bytes, source: str) -> Any:

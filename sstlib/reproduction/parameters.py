@@ -6,16 +6,16 @@ or 8", "needed with video"; one that speaks of a file or a folder means a path, 
 means their names, too.
 """
 
-import ast
 import re
 from pathlib import Path
 from typing import Any
 
-from sstlib.config.values import Number
+from sstlib.config.values import LARGEST, Flag, Kind, Number, OneOf, Text, Whole, assigned
 from sstlib.reproduction.notebooks import choose, declared, require_known
 
-TYPES = {"int": int, "float": (int, float), "bool": bool, "list": (list, tuple), "tuple": (list, tuple), "dict": dict}
+KINDS: dict[str, Kind] = {"int": Whole(-LARGEST), "float": Number(), "bool": Flag(), "str": Text()}
 NUMBER = r"(-?\d+(?:\.\d+)?)"
+FORM = "NOTEBOOK:NAME=VALUE, as 03_training:steps=200"
 
 
 def parse_parameters(given: list[str]) -> dict[str, dict[str, Any]]:
@@ -27,48 +27,30 @@ def parse_parameters(given: list[str]) -> dict[str, dict[str, Any]]:
     """
     values: dict[str, dict[str, Any]] = {}
     for text in given:
-        match = re.fullmatch(r"([^:=]+):([^:=]+)=(.*)", text, re.DOTALL)
-        if not match:
-            raise ValueError(f"parameter {text!r} is not of the form NOTEBOOK:NAME=VALUE, as 03_training:steps=200 is")
-        [(notebook, path)] = choose([match[1]]).items()
+        name, key, value = assigned(text, "--parameter", FORM, ":")
+        [(notebook, path)] = choose([name]).items()
         known = declared(path)
-        require_known(match[2], known, f"notebook {notebook} has no parameter {match[2]!r}")
-        kind, comment = known[match[2]]
-        value = _typed(match[3], kind, text)
-        _require_range(value, comment, text)
-        values.setdefault(notebook, {})[match[2]] = _located(value, comment, text) if kind == "str" else value
+        require_known(key, known, f"notebook {notebook} has no parameter {key!r}")
+        values.setdefault(notebook, {})[key] = _read(value, *known[key], f"parameter {text!r}")
     for notebook, chosen in values.items():
         _require_companions(notebook, chosen)
     return values
 
 
-def _typed(value: str, kind: str, text: str) -> Any:
-    """The value as the declared type; a bare word stays a string where the type allows it."""
-    if kind == "str":
-        return value
-    try:
-        parsed = ast.literal_eval({"true": "True", "false": "False", "none": "None"}.get(value.lower(), value))
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
-        parsed = value
-    fits = isinstance(parsed, TYPES.get(kind.split("[")[0], object))
-    if not fits or isinstance(parsed, bool) and kind in ("int", "float"):
-        raise ValueError(f"parameter {text!r}: {value!r} is not of type {kind}, which the notebook declares")
-    return parsed
-
-
-def _require_range(value: Any, comment: str, text: str) -> None:
-    """Raises a ValueError for a value outside of what the comment says."""
+def _read(text: str, declared_type: str, comment: str, name: str) -> Any:
+    """The value that a text means to a parameter of that type and comment."""
+    kind = KINDS.get(declared_type, Kind())
+    value = kind.check(kind.read(text), f"{name}: it")
     if listed := re.search(r"\bone of (.+? or [^,;:]+)", comment):
-        names = re.split(r", | or ", listed[1].strip())
-        if str(value) not in names:
-            raise ValueError(f"parameter {text!r}: {value!r} is not one of {', '.join(names)}")
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        low, above, high = (re.search(rf"\b{words} {NUMBER}", comment) for words in ("at least", "above", "at most"))
-        ends = {name: float(match[1]) for name, match in (("least", low or above), ("most", high)) if match}
-        Number(**ends, above=bool(above)).check(value, f"parameter {text!r}: it")
+        OneOf(names=re.split(r", | or ", listed[1].strip())).check(str(value), f"{name}: it")
+    low, above, high = (re.search(rf"\b{words} {NUMBER}", comment) for words in ("at least", "above", "at most"))
+    if isinstance(kind, Whole | Number):
+        ends = {end: float(match[1]) for end, match in (("least", low or above), ("most", high)) if match}
+        Number(**ends, above=bool(above)).check(value, f"{name}: it")
+    return _located(value, comment, name) if declared_type == "str" else value
 
 
-def _located(value: str, comment: str, text: str) -> str:
+def _located(value: str, comment: str, name: str) -> str:
     """A path from where the user stands as an absolute one; any other text as it is.
 
     Raises:
@@ -84,7 +66,7 @@ def _located(value: str, comment: str, text: str) -> str:
 
         weights.find(value)
         return value
-    raise FileNotFoundError(f"parameter {text!r}: there is no {path.absolute()}; paths are taken from the folder in "
+    raise FileNotFoundError(f"{name}: there is no {path.absolute()}; paths are taken from the folder in "
                             "which the command runs")
 
 
