@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from sstlib.movies.container import Extent, declared_frames, ends_at, errors, has_end, naming_damage, opened, upright
 from sstlib.shapes import UInt8
 from sstlib.video import FolderSequence, Sequence, read_mask
 
@@ -86,43 +87,38 @@ class VideoSequence:
         """Decodes the whole file once, and keeps when each frame is shown, whether it is a key frame, and its
         checksum.
         """
-        sizes, packets, damage, spoilt = {}, 0, None, False
+        sizes, extent, damage, spoilt = {}, Extent(), None, False
         with self._opened() as (container, stream):
             # Before anything is read: AVI's is another one after that
             self.rate: Fraction = stream.average_rate or Fraction(25)
-            bar = tqdm(total=_declared(container, stream, self.rate) or None, desc=f"reading {self.path.name}",
+            bar = tqdm(total=declared_frames(container, stream, self.rate) or None, desc=f"reading {self.path.name}",
                        unit="frame", ascii=True, delay=SHORT, leave=False, disable=None if progress else True)
-
-            def counted() -> Iterator[Any]:
-                nonlocal packets
-                for packet in container.demux(stream):
-                    packets += packet.size > 0
-                    bar.update(packet.size > 0)
-                    yield packet
 
             with bar:
                 try:
-                    for frame in _emitted(counted(), stream):
+                    for frame in _emitted(extent.measured(container, stream, 1 / self.rate, bar), stream):
                         sizes.setdefault((frame.width, frame.height), len(self._stamps))
                         spoilt |= bool(frame.is_corrupt)
                         if frame.key_frame:
                             self._keys.append(len(self._stamps))
                         self._stamps.append(frame.pts)
                         self._checksums.append(_checksum(frame))
-                except _errors() as error:
+                except errors() as error:
                     damage = error
             self._unit: Fraction = stream.time_base
             self._pixels = stream.width * stream.height
-            declared = _declared(container, stream, self.rate)
+            declared = declared_frames(container, stream, self.rate)
+            early = extent.packets < 0.98 * declared - 1 if stream.frames else extent.ends_before(
+                ends_at(container, stream), 1 / self.rate)
+            early |= not has_end(container, self.path)
         # What comes of damage must not depend on how threads take turns
         if (damage or spoilt) and self._threads != "NONE":
             self._threads, self._stamps, self._keys, self._checksums = "NONE", [], [], []
             return self._index(progress)
-        self._check(sizes, damage, packets, declared)
+        self._check(sizes, damage, damage is not None or early, max(declared, extent.packets))
 
-    def _check(self, sizes: dict[tuple[int, int], int], damage: Exception | None, packets: int,
-               declared: int) -> None:
-        """Refuses a file without frames, or with frames of several sizes, and warns of one that is cut off."""
+    def _check(self, sizes: dict[tuple[int, int], int], damage: Exception | None, early: bool, declared: int) -> None:
+        """Refuses a file without frames, or with frames of several sizes, and warns of one that ends early."""
         if not self._stamps:
             raise ValueError(f"{self.path}: " + (f"not a video, or damaged ({damage})" if damage
                                                  else "has no video frames"))
@@ -130,16 +126,16 @@ class VideoSequence:
             (width, height), t = list(sizes.items())[1]
             raise ValueError(f"{self.path}: from frame {t} on frames are {width}x{height}, those before are "
                              f"{'x'.join(map(str, next(iter(sizes))))}; a clip has one size")
-        if damage or packets < 0.98 * declared - 1:
-            warnings.warn(f"{self.path}: the header tells of {max(declared, packets)} frames, {len(self._stamps)} are "
-                          "there; the file may be cut off", Incomplete, stacklevel=5)
+        if early:
+            warnings.warn(f"{self.path}: the header tells of {declared} frames, {len(self._stamps)} are there; the "
+                          "file may be cut off", Incomplete, stacklevel=5)
 
     @contextmanager
     def _opened(self) -> Iterator[tuple[Any, Any]]:
         """The file and its video stream."""
         import av
 
-        with av.open(str(self.path), metadata_errors="ignore") as container:
+        with opened(self.path) as container:
             streams = [
                 one for one in container.streams.video if not one.disposition & av.stream.Disposition.attached_pic
             ]
@@ -191,7 +187,7 @@ class VideoSequence:
 
     def _emitted(self, stamp: int | None = None) -> Iterator[tuple[int, Any]]:
         """Frames with their numbers, from the start or from the key frame that a jump to `stamp` leads to."""
-        errors = _errors()
+        damaging = errors()
         with self._opened() as (container, stream):
             if stamp is None:
                 yield from enumerate(_emitted(container.demux(stream), stream))
@@ -201,7 +197,7 @@ class VideoSequence:
                 for frame in _emitted(container.demux(stream), stream):
                     if frame.pts in self._numbers:
                         yield self._numbers[frame.pts], frame
-            except errors:
+            except damaging:
                 return
 
     def _decoded_to(self, t: int) -> bool:
@@ -231,7 +227,7 @@ def _emitted(packets: Iterator[Any], stream: Any) -> Iterator[Any]:
     """
     import av
 
-    started, errors = False, _errors()  # looked up before: a generator may be closed when the interpreter ends
+    started, damaging = False, errors()  # looked up before: a generator may be closed when the interpreter ends
     try:
         for packet, following in itertools.pairwise(itertools.chain(packets, [None])):
             if not packet.size and packet.pts is not None:  # AVI: the same picture for longer
@@ -247,31 +243,10 @@ def _emitted(packets: Iterator[Any], stream: Any) -> Iterator[Any]:
             for frame in frames:
                 started = True
                 yield frame
-    except errors:
+    except damaging:
         if started:
             yield from stream.decode(None)
         raise
-
-
-def upright(frame: Any) -> UInt8[np.ndarray, "height width 3"]:
-    """A decoded frame in RGB, turned as its file says."""
-    picture = frame.to_ndarray(format="rgb24")
-    turns = round(getattr(frame, "rotation", 0) / 90) % 4
-    return np.ascontiguousarray(np.rot90(picture, turns)) if turns else picture
-
-
-def _errors() -> tuple[type[Exception], ...]:
-    import av
-
-    return av.error.FFmpegError, IndexError
-
-
-def _declared(container: Any, stream: Any, rate: Fraction) -> int:
-    """How many frames a file's header tells of: some containers (AVI, MKV) can be read up to where they were cut
-    off.
-    """
-    seconds = ((container.duration or 0) - max(0, container.start_time or 0) * (stream.duration is None)) / 1_000_000
-    return stream.frames or round(seconds * rate)
 
 
 def _checksum(frame: Any) -> int:
@@ -282,24 +257,6 @@ def _checksum(frame: Any) -> int:
     wide = plane.width * (1 if frame.format.components[0].bits <= 8 else 2)
     return zlib.crc32(
         np.ascontiguousarray(np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[:plane.height, :wide]))
-
-
-@contextmanager
-def naming_damage(path: Path | str) -> Iterator[None]:
-    """Turns FFmpeg's errors into one that names the file.
-
-    Raises:
-        FileNotFoundError, PermissionError: instead of what FFmpeg raises, the file is there no more, or not to be read.
-        ValueError: it is damaged.
-    """
-    try:
-        yield
-    except _errors() as error:
-        if isinstance(error, FileNotFoundError):
-            raise FileNotFoundError(f"{path}: there is no such file any more; was it moved or removed?") from None
-        if isinstance(error, PermissionError):
-            raise PermissionError(f"{path}: the file may not be read") from None
-        raise ValueError(f"{path}: not a video, or damaged ({error})") from None
 
 
 def open_clip(path: Path | str, mask: Path | str | None = None, progress: bool = False) -> Sequence:

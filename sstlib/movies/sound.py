@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sstlib.movies.reading import Incomplete, naming_damage
+from sstlib.movies.container import naming_damage, opened
+from sstlib.movies.reading import Incomplete
 
 
 class Extract(NamedTuple):
@@ -51,7 +52,7 @@ def _whole(extract: Extract, encoder: str) -> bool:
     if extract.end is not None:
         return False
     try:
-        with av.open(str(extract.path), metadata_errors="ignore") as source:
+        with opened(extract.path) as source:
             stream = source.streams.audio[0] if source.streams.audio else None
             if stream is None or stream.codec.canonical_name != av.Codec(encoder, "w").canonical_name:
                 return False
@@ -62,9 +63,7 @@ def _whole(extract: Extract, encoder: str) -> bool:
 
 
 def _copied(container: Any, extract: Extract) -> Iterator[None]:
-    import av
-
-    with av.open(str(extract.path), metadata_errors="ignore") as source:
+    with opened(extract.path) as source:
         stream = source.streams.audio[0]
         copy = container.add_stream_from_template(stream)
         until = yield
@@ -115,7 +114,7 @@ def _pieces(extract: Extract, rates: tuple[int, ...]) -> Iterator[Any]:
     """The sound that goes with the frames, in pieces cut to the sample, their times counted in samples."""
     import av
 
-    with av.open(str(extract.path), metadata_errors="ignore") as container:
+    with opened(extract.path) as container:
         if not container.streams.audio:
             return
         stream = container.streams.audio[0]

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from sstlib.movies.reading import naming_damage, upright
+from sstlib.movies.container import naming_damage, upright
 from sstlib.shapes import UInt8
 
 Frame = UInt8[np.ndarray, "height width 3"]

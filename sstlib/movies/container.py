@@ -1,0 +1,104 @@
+"""Video files in FFmpeg's hands: how they are opened, how long they say they are, how much of them is there, and how
+their frames are shown. PyAV is imported only when one is opened.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sstlib.shapes import UInt8
+
+
+def opened(path: Path | str) -> Any:
+    """A file in FFmpeg's hands, by its whole path: of 12:30.mp4 alone it takes 12 for a protocol, and of concat:a|b
+    other files.
+    """
+    import av
+
+    return av.open(str(Path(path).absolute()), metadata_errors="ignore")
+
+
+@dataclass
+class Extent:
+    """How much of a file was read: packets of its frames, and the second at which the last of all that is in it ends,
+    sound too.
+    """
+
+    packets: int = 0
+    end: Fraction = Fraction(0)
+
+    def measured(self, container: Any, stream: Any, each: Fraction, bar: Any) -> Iterator[Any]:
+        """The packets of a stream, while all are measured; `each` is how long what does not say so lasts."""
+        for packet in container.demux():
+            time = packet.dts if packet.pts is None else packet.pts
+            if time is not None and packet.time_base:
+                self.end = max(self.end, time * packet.time_base + ((packet.duration or 0) * packet.time_base or each))
+            if packet.stream.index == stream.index:
+                self.packets += packet.size > 0
+                bar.update(packet.size > 0)
+                yield packet
+
+    def ends_before(self, until: Fraction, each: Fraction) -> bool:
+        """Whether what was read ends early: by a frame, or by more where that is less than headers are exact."""
+        return until - self.end > max(each * 3 / 4, until / 100)
+
+
+def declared_frames(container: Any, stream: Any, rate: Fraction) -> int:
+    """How many frames a file's header tells of: some containers (AVI, MKV) can be read up to where they were cut
+    off.
+    """
+    start = Fraction(max(0, container.start_time or 0), 1_000_000)
+    return stream.frames or max(0, round((ends_at(container, stream) - start) * rate))
+
+
+def ends_at(container: Any, stream: Any) -> Fraction:
+    """The second on its own clock at which a file's header says that it ends, 0 where it says nothing."""
+    start = max(0, container.start_time or 0) if stream.duration is not None else 0
+    return Fraction((container.duration or -start) + start, 1_000_000)
+
+
+def has_end(container: Any, path: Path) -> bool:
+    """Whether a file ends as its kind does, where FFmpeg does not ask: a GIF with a semicolon."""
+    return container.format.name != "gif" or path.read_bytes().rstrip(b"\0").endswith(b";")
+
+
+def upright(frame: Any) -> UInt8[np.ndarray, "height width 3"]:
+    """A decoded frame in RGB, turned and mirrored as its file says."""
+    picture = frame.to_ndarray(format="rgb24")
+    placed = frame.side_data.get("DISPLAYMATRIX")
+    if placed is None:
+        return picture
+    # A pixel (x, y) is shown at (a x + c y, b x + d y)
+    a, b, _, c, d = np.frombuffer(placed, np.int32)[:5].tolist()
+    if abs(b) + abs(c) > abs(a) + abs(d):
+        picture, a, d = picture.swapaxes(0, 1), c, b
+    return np.ascontiguousarray(picture[::-1 if d < 0 else 1, ::-1 if a < 0 else 1])
+
+
+def errors() -> tuple[type[Exception], ...]:
+    import av
+
+    return av.error.FFmpegError, IndexError
+
+
+@contextmanager
+def naming_damage(path: Path | str) -> Iterator[None]:
+    """Turns FFmpeg's errors into one that names the file.
+
+    Raises:
+        FileNotFoundError, PermissionError: instead of what FFmpeg raises, the file is there no more, or not to be read.
+        ValueError: it is damaged.
+    """
+    try:
+        yield
+    except errors() as error:
+        if isinstance(error, FileNotFoundError):
+            raise FileNotFoundError(f"{path}: there is no such file any more; was it moved or removed?") from None
+        if isinstance(error, PermissionError):
+            raise PermissionError(f"{path}: the file may not be read") from None
+        raise ValueError(f"{path}: not a video, or damaged ({error})") from None
