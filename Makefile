@@ -38,7 +38,8 @@ docs: $(STAMP)
 # In a container: `make lab IP=0.0.0.0` with port 8888 published; it prints its address. A user without a home gets one.
 # Notebooks are saved when one saves them: JupyterLab's own saving, every two minutes, would change tracked files
 lab: $(STAMP)
-	[ -w "$$HOME" ] || export HOME=$$(mktemp -d); settings=$$(mktemp -d); \
+	settings=$$(mktemp -d); trap 'rm -rf "$$settings"' EXIT; trap 'exit 143' INT TERM HUP; \
+	[ -w "$$HOME" ] || { export HOME="$$settings/home"; mkdir "$$HOME"; }; \
 	echo '{"@jupyterlab/docmanager-extension:plugin": {"autosave": false}}' > $$settings/overrides.json; \
 	$(BIN)/jupyter lab --notebook-dir notebooks --LabApp.app_settings_dir=$$settings $(if $(IP),--ip $(IP)) \
 	$(if $(filter 0,$(shell id -u)),--allow-root --no-browser)

@@ -109,7 +109,7 @@ def browser():
 
 
 @pytest.mark.skipif(not shutil.which("make"), reason="needs make")
-def test_make_lab_serves_and_saves_nothing_by_itself(tmp_path):
+def test_make_lab_serves_saves_nothing_by_itself_and_leaves_nothing_behind(tmp_path):
     """Run All and two minutes of reading would else change the notebooks, which are tracked."""
     command = ["make", "lab", f"BIN={Path(sys.executable).parent}", "STAMP=Makefile"]
     places = dict.fromkeys(["HOME", "TMPDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR"], str(tmp_path))
@@ -124,6 +124,7 @@ def test_make_lab_serves_and_saves_nothing_by_itself(tmp_path):
     finally:
         os.killpg(server.pid, signal.SIGTERM)
         server.communicate(timeout=60)
+    assert not list(tmp_path.glob("tmp.*")), "its settings"
 
 
 def open_and_run(page, url, name):

@@ -47,6 +47,7 @@ DRAWING = """
 clip = render(ClipSpec(frames=4, height=480, width=854, objects=2), 3)
 annotator = Annotator(ArraySequence(clip.frames, name="clip"))
 """
+KEEPING = DRAWING.replace('"))\n', '"), drawn="drawn")\n')
 SEGMENTING = """
 import torch
 from sstlib import movies, weights
@@ -90,10 +91,16 @@ class Lab:
     def __init__(self, page, url, root, size):
         self.page, self.root, self.size, self.errors = page, root, size, []
         page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.on("dialog", lambda dialog: dialog.accept())  # that what is not saved would be lost
         page.goto(f"{url}/copy.ipynb?token=test&reset")
+        self.run("notebook:run-all-cells")
+
+    def run(self, command):
+        """Runs cells, until the widget can be drawn on."""
+        page = self.page
         page.wait_for_selector(".jp-Notebook .jp-CodeCell")
         page.evaluate(READY)
-        page.evaluate("void window.jupyterapp.commands.execute('notebook:run-all-cells')")
+        page.evaluate("command => void window.jupyterapp.commands.execute(command)", command)
         failed = '[data-mime-type="application/vnd.jupyter.stderr"], [data-mime-type="application/vnd.jupyter.error"]'
         page.wait_for_selector(f".sst-annotator .sst-stage, {failed}")
         assert not page.locator(failed).count(), page.locator(failed).first.inner_text()
@@ -105,6 +112,22 @@ class Lab:
     def settle(self):
         """Until the frame that was gone to is on the screen, with its mask; before, strokes on it are refused."""
         self.page.wait_for_selector('.sst-annotator .sst-stage[aria-busy="false"]')
+
+    def reload(self):
+        """The page anew, with the notebook as it is saved: without what its cells gave."""
+        self.page.reload()
+        self.page.wait_for_selector(".jp-Notebook .jp-CodeCell")
+        self.page.evaluate(READY)
+        assert not self.page.locator(".sst-annotator").count()
+
+    def tinted(self):
+        """Where the mask that is on the screen has an object."""
+        alpha = self.page.evaluate("""() => { const { width, height } = document.querySelector('.sst-mask');
+            const { data } = document.querySelector('.sst-mask').getContext('2d').getImageData(0, 0, width, height);
+            let text = '';
+            for (let n = 3; n < data.length; n += 4) text += data[n] ? '#' : '.';
+            return text; }""")
+        return np.reshape(np.frombuffer(alpha.encode(), np.uint8) == ord("#"), self.size[::-1])
 
     def seen(self):
         return json.loads((self.root / "seen.json").read_text())
@@ -323,6 +346,31 @@ def test_objects_files_and_a_second_view(lab, tmp_path):
         return canvas.getContext('2d').getImageData(350, 150, 1, 1).data[3] === 0; }""")
 
 
+def test_what_was_drawn_outlives_a_reload_of_the_page(lab):
+    """Nothing was saved: the kernel has it, with all that can be undone, and the cell that shows the widget does."""
+    lab.stroke((200, 100), (400, 300))
+    lab.until(lambda seen: seen["frames"] == [0])
+    lab.reload()
+    lab.page.evaluate("() => { window.jupyterapp.shell.currentWidget.content.activeCellIndex = 1; }")
+    lab.run("notebook:run-cell")
+    wait_for(lambda: (lab.tinted() == (lab.mask() == 1)).all())
+    assert overlap(lab.tinted(), brushed((200, 100), (400, 300))) > 0.97
+    lab.click("Undo")
+    lab.until(lambda seen: seen["frames"] == [])
+    wait_for(lambda: not lab.tinted().any())
+
+
+@pytest.mark.parametrize("lab", [(KEEPING, (854, 480))], indirect=True)
+def test_what_is_kept_in_a_folder_outlives_the_kernel(lab):
+    lab.stroke((200, 100), (400, 300))
+    lab.until(lambda seen: seen["frames"] == [0])
+    lab.page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart()")
+    lab.reload()
+    lab.run("notebook:run-all-cells")
+    wait_for(lambda: lab.tinted().any())
+    assert overlap(lab.tinted(), brushed((200, 100), (400, 300))) > 0.97
+
+
 def bare(lab):
     """The same strokes on a page of nothing but a canvas: the gaps that a browser has on this machine, now."""
     other = copy.copy(lab)
@@ -402,9 +450,7 @@ def test_segments_scrubs_corrects_and_exports(lab, tmp_path):
         slider.press(key)
     lab.until(lambda seen: seen["frame"] == 4)
     lab.settle()
-    shown = """() => { const canvas = document.querySelector('.sst-mask'), context = canvas.getContext('2d');
-        return [...context.getImageData(0, 0, canvas.width, canvas.height).data].filter((_, n) => n % 4 === 3); }"""
-    assert 0.5 < overlap(np.reshape(lab.page.evaluate(shown), (240, 432)) > 0, truth[4] > 0)
+    assert 0.5 < overlap(lab.tinted(), truth[4] > 0)
     lab.page.keyboard.press("2")
     lab.stroke((40, 40), (80, 40))
     lab.until(lambda seen: seen["frames"] == [0, 4] and seen["progress"]["done"] == 4)
