@@ -6,6 +6,8 @@ import functools
 import re
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "sstlib"
 SOURCES = sorted(PACKAGE.rglob("*.py"))
@@ -133,6 +135,15 @@ def test_the_core_is_small_enough_to_be_read():
 def test_no_file_name_occurs_twice():
     names = collections.Counter(path.stem for path in SOURCES if path.stem not in ENTRANCES)
     assert not [name for name, number in names.items() if number > 1]
+
+
+@pytest.mark.parametrize("pattern, place", [
+    (r"\bhashlib\b", "paths/digests.py"), (r'"Range"', "paths/downloads.py"),
+    (r"\bimport flex_attention\b", "attention/flex.py"), (r"\bimport create_block_mask\b", "native/pytorch.py"),
+    (r"load_state_dict\(.*strict=False", "weights/published.py"), (r"/proc/self/", "benchmarks/clocks.py")])
+def test_what_has_one_place_is_done_nowhere_else(pattern, place):
+    places = [str(path.relative_to(PACKAGE)) for path in SOURCES if re.search(pattern, path.read_text())]
+    assert places == [place]
 
 
 def test_the_walks_of_the_guide_lead_through_files_that_are_there():

@@ -25,7 +25,7 @@ from sstlib.connectivity import Local
 from sstlib.datasets import DATASETS, DataSet, samples, sst_occlusion
 from sstlib.datasets.registry import tree
 from sstlib.evaluation import folders
-from sstlib.experiments import SWEEPS, RunRecord, evidence, findings, plans, records, run, tables
+from sstlib.experiments import SWEEPS, RunRecord, evidence, findings, plans, real_frames, records, run, tables
 from sstlib.experiments.sweeps import SEEDS, VARIANTS, Variant
 from sstlib.metrics import METRICS, Metric
 from sstlib.model import Propagator, build
@@ -137,6 +137,19 @@ def test_a_data_set_s_terms_are_in_the_card_and_its_scores_in_table_and_figure(t
     assert (paths.TABLES / "toy-squares.csv").exists(), "write_tables asks the registry"
     bars = sequence_bars(findings.sequences_on("toy-squares"))
     assert sorted(labels_of(bars.axes[0])) == ["left", "right"]
+
+
+def test_masks_made_elsewhere_are_a_row_of_a_data_set_s_table_and_figure(toy_data, place, capsys):
+    call = ["evaluate", str(place / "toys" / "val" / "Annotations"), "--dataset", "toy-squares", "--processes", "1"]
+    assert main([*call, "--row", "copies", "--trained-on", "nothing"]) == 0
+    assert "| copies | nothing | 100.0 | 100.0 | 100.0 | – |" in (paths.TABLES / "toy-squares.md").read_text()
+    bars = sequence_bars(findings.sequences_on("toy-squares"))
+    assert bars.axes[0].get_legend().get_texts()[0].get_text() == "copies, mean 100.0"
+    assert main([*call, "--row", "copies", "--protocol", "davis2017"]) == 2
+    assert "were scored as davis2017; use --dataset toy-squares" in capsys.readouterr().err
+    result = folders.evaluate(call[1], call[1], protocol="davis2016", processes=1)
+    with pytest.raises(ValueError, match="no table of sst-occlusion, but of davis2016.*, toy-squares"):
+        real_frames.published_masks_row("copies", result, "", "sst-occlusion")
 
 
 def test_weights_of_several_data_state_all_of_their_terms():

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from sstlib.shapes import UInt8
 from sstlib.video import VOID
 
 FRAMES = re.compile(r"(\d{1,9})(?:-(\d{1,9}))?")
@@ -39,7 +40,8 @@ def absences(text: str) -> list[Absence]:
     return result
 
 
-def resolved(typed: Iterable[Absence], given: Iterable[np.ndarray], names: Mapping[int, str]) -> list[Absence]:
+def resolved(typed: Iterable[Absence], given: Iterable[UInt8[np.ndarray, "height width"]],
+             names: Mapping[int, str]) -> list[Absence]:
     """Absences by id.
 
     Args:
@@ -63,7 +65,8 @@ def at(absences: Iterable[Absence], number: int) -> frozenset[int]:
     return frozenset(absence.identity for absence in absences if absence.first <= number <= absence.last)
 
 
-def by_frame(absences: list[Absence], given: Mapping[int, np.ndarray], numbers: range) -> dict[int, frozenset[int]]:
+def by_frame(absences: list[Absence], given: Mapping[int, UInt8[np.ndarray, "height width"]],
+             numbers: range) -> dict[int, frozenset[int]]:
     """Ids that are nowhere, by the place of a frame among those that are segmented.
 
     Args:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from sstlib.cli import _absent, _arguments, _prompts
+from sstlib.shapes import UInt8
 from sstlib.video import VOID, FolderSequence, Reading, Sequence, areas, images, is_picture, read_mask, reading_of
 
 LISTED = 6  # masks that are named one by one
@@ -171,7 +172,7 @@ def opening(path: str, sequence: Sequence, frames: Sequence, size: tuple[int, in
     return lines
 
 
-def named_areas(labels: np.ndarray, names: Mapping[int, str]) -> str:
+def named_areas(labels: UInt8[np.ndarray, "height width"], names: Mapping[int, str]) -> str:
     """What labels hold, objects by number and name."""
     counts = np.bincount(labels.ravel(), minlength=256)
     ids = [n for n in np.flatnonzero(counts).tolist() if n not in (0, 255)]

@@ -11,6 +11,7 @@ import numpy as np
 
 from sstlib.cli import _arguments
 from sstlib.config.values import Number
+from sstlib.shapes import UInt8
 
 NUMBERS = {"box": "[NAME=]X,Y,WIDTH,HEIGHT", "points": "[NAME=]X,Y", "polygon": "[NAME=]X,Y"}
 MOST = 254  # objects
@@ -72,7 +73,8 @@ def read(kind: str, texts: Sequence[str]) -> tuple[str | None, list[tuple[float,
     return name, wanted, excluded
 
 
-def labels_of(frame: np.ndarray, entries: Sequence[tuple]) -> tuple[np.ndarray, dict[int, str]]:
+def labels_of(frame: UInt8[np.ndarray, "height width 3"],
+              entries: Sequence[tuple]) -> tuple[UInt8[np.ndarray, "height width"], dict[int, str]]:
     """Labels of a frame, uint8 (height, width), and the names of the objects.
 
     Raises:
@@ -117,7 +119,8 @@ def _numbered(names: list[str | None]) -> list[int]:
     return ids
 
 
-def write_preview(path: Path, frame: np.ndarray, labels: np.ndarray, names: dict[int, str]) -> None:
+def write_preview(path: Path, frame: UInt8[np.ndarray, "height width 3"], labels: UInt8[np.ndarray, "height width"],
+                  names: dict[int, str]) -> None:
     """A frame tinted with its objects, each called by its name, or its number, in its middle."""
     from PIL import Image, ImageDraw
 

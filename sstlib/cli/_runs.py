@@ -3,7 +3,6 @@ end.
 """
 
 import argparse
-import hashlib
 import re
 import shutil
 import signal
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from sstlib.cli import _arguments, _outputs
+from sstlib.paths.digests import sha256
 from sstlib.video import FolderSequence, Sequence
 
 STATE = ".sst-segment.safetensors"  # in the folder of masks, while a run is not finished
@@ -82,12 +82,10 @@ def chosen(sequence: Sequence, arguments: argparse.Namespace) -> Sequence:
 def facts(arguments: argparse.Namespace, clip: Any, network_file: Path, rest: Mapping[str, Any]) -> dict[str, Any]:
     """What must be equal for an interrupted run to go on: options, and the content of all that is read."""
     options = {name: repr(value) for name, value in sorted(vars(arguments).items()) if name not in FREE}
-    masks = hashlib.sha256()
-    for t, labels in sorted(clip.given.items()):
-        masks.update(f"{t} {labels.shape} ".encode() + labels.tobytes())
+    masks = (f"{t} {labels.shape} {sha256(labels.tobytes())} " for t, labels in sorted(clip.given.items()))
     frames = getattr(clip.frames, "sequence", clip.frames)
     return {"options": options | {name: repr(value) for name, value in rest.items()},
-            "given masks": masks.hexdigest(), "frames": _content(frames), "weights": _digest([network_file]),
+            "given masks": sha256(*masks), "frames": _content(frames), "weights": _digest([network_file]),
             "names": {str(identity): name for identity, name in clip.names.items()}}
 
 
@@ -97,11 +95,7 @@ def _content(sequence: Sequence) -> str:
 
 
 def _digest(paths: list[Path]) -> str:
-    content = hashlib.sha256()
-    for path in paths:
-        with open(path, "rb") as file:
-            content.update(path.name.encode() + b"\0" + hashlib.file_digest(file, "sha256").digest())
-    return content.hexdigest()
+    return sha256(*(f"{path.name}\0{sha256(path)}" for path in paths))
 
 
 def interrupted_state(out: Path, resume: bool, device: str) -> dict[str, Any] | None:

@@ -50,8 +50,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     results.add_argument("--csv", type=_arguments.new_file, metavar="FILE", help="write the table, a row an object")
     results.add_argument("--against", metavar="B", help="compare with another result: its folder, or its JSON record")
     results.add_argument("--row", metavar="METHOD",
-                         help="davis2016: also keep the result as a row of the table of real frames, beside the "
-                              "releases")
+                         help="also keep the result as a row of the data set's table in results/tables, beside the "
+                              "releases (data sets of real frames; by default davis2016)")
     results.add_argument("--trained-on", metavar="TEXT", default="",
                          help="with --row: what the method was trained on, as the table says it")
     run = parser.add_argument_group("run")
@@ -83,7 +83,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.row:
         from sstlib.experiments.real_frames import published_masks_row
 
-        print(f"row {arguments.row}: {published_masks_row(arguments.row, result, arguments.trained_on)}")
+        written = published_masks_row(arguments.row, result, arguments.trained_on, arguments.dataset or "davis2016")
+        print(f"row {arguments.row}:", *written)
     if arguments.against:
         other = Path(arguments.against)
         report_comparison(result, Evaluation.read(other) if other.is_file() else scored(other, None))

@@ -1,10 +1,11 @@
-"""The rows on real frames: the released weights on DAVIS-2016 validation, and masks that others published."""
+"""The rows on real frames: the released weights on DAVIS-2016 validation, and masks that others made."""
 
 from pathlib import Path
 
 from sstlib import paths, weights
+from sstlib.datasets import DATASETS
 from sstlib.evaluation import Evaluation
-from sstlib.experiments import records, validation
+from sstlib.experiments import records, table_files, tables, validation
 from sstlib.provenance import provenance
 
 EXPERIMENT = "davis2016"
@@ -23,16 +24,21 @@ def davis_rows() -> list[Path]:
             ] if paths.davis() else []
 
 
-def published_masks_row(name: str, result: Evaluation, trained_on: str) -> Path:
-    """The record of masks that others published, from what `sst evaluate` scored.
+def published_masks_row(name: str, result: Evaluation, trained_on: str, dataset: str = EXPERIMENT) -> list[Path]:
+    """A row of a data set's table for masks that others made, from what `sst evaluate` scored: its record, and the
+    table anew.
 
     Raises:
-        ValueError: it was not scored as DAVIS 2016.
+        ValueError: there is no such table, or it was scored otherwise than its rows are.
     """
-    if result.protocol.name != EXPERIMENT:
-        raise ValueError(f"the table holds rows of {EXPERIMENT}, these masks were scored as {result.protocol.name}; "
-                         f"use --dataset {EXPERIMENT}")
+    known = table_files.of_datasets()
+    if dataset not in known:
+        raise ValueError(f"there is no table of {dataset}, but of {', '.join(known)}; score these masks on one of them")
+    if result.protocol.name != DATASETS[dataset].protocol:
+        raise ValueError(f"the table holds rows of {dataset}, these masks were scored as {result.protocol.name}; "
+                         f"use --dataset {dataset}")
     metrics = validation.measured(result) | {"trained_on": trained_on}
     masks = {"masks": result.provenance["predictions"]["fingerprint"]}
-    return records.RunRecord(EXPERIMENT, name, 0, masks, metrics, {},
-                             provenance(validation.benchmarks()[EXPERIMENT].title)).write()
+    record = records.RunRecord(dataset, name, 0, masks, metrics, {},
+                               provenance(validation.benchmarks()[dataset].title)).write()
+    return [record, *table_files.write(dataset, tables.on_dataset(dataset))]

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pandas as pd
+
 from sstlib import paths
 from sstlib.datasets import DATASETS
 from sstlib.experiments import attended, evidence, histories, knockouts, plans, records, tables
@@ -11,14 +13,17 @@ from sstlib.paths import atomic_write
 PRINTED = ("1a", "1b", "2", "6")  # published tables of which nothing here is a row
 
 
+def of_datasets() -> list[str]:
+    """Names of the data sets of real frames that have a table: a row a method."""
+    return [name for name, one in DATASETS.items() if one.benchmark and one.content is None]
+
+
 def write_tables(folder: Path = paths.TABLES) -> list[Path]:
     """Writes every table as CSV (full precision) and Markdown (rounded), and returns the files."""
     plan = plans.read()
     frames = {sweep: evidence.table(plan, sweep) for sweep in SWEEPS}
     frames |= {f"claims-{family.name}": evidence.decisions(plan, family) for family in plan.families}
-    frames |= {
-        name: tables.on_dataset(name) for name, one in DATASETS.items() if one.benchmark and one.content is None
-    }
+    frames |= {name: tables.on_dataset(name) for name in of_datasets()}
     if len(scored := evidence.releases()):
         frames["releases"] = scored
     if len(pilots := plan.records()["base"]) > 1:
@@ -28,16 +33,14 @@ def write_tables(folder: Path = paths.TABLES) -> list[Path]:
         (attended.HIDDEN, attended.looks()), (attended.ROUTES, attended.distances()),
         (histories.EXPERIMENT, histories.swept())) if len(frame)}
     frames |= {f"published-{table}": tables.published(table) for table in PRINTED}
-    written = []
-    for name, frame in frames.items():
-        written += [
-            _write(folder / f"{name}.csv", frame.to_csv(index=False)),
-            _write(folder / f"{name}.md", tables.markdown(frame))
-        ]
-    return written
+    return [path for name, frame in frames.items() for path in write(name, frame, folder)]
 
 
-def _write(path: Path, text: str) -> Path:
-    with atomic_write(path, "w") as file:
-        file.write(text)
-    return path
+def write(name: str, frame: pd.DataFrame, folder: Path | None = None) -> list[Path]:
+    """Writes one table as CSV and Markdown, and returns the files."""
+    texts = {".csv": frame.to_csv(index=False), ".md": tables.markdown(frame)}
+    files = [(folder or paths.TABLES) / f"{name}{ending}" for ending in texts]
+    for path, text in zip(files, texts.values(), strict=True):
+        with atomic_write(path, "w") as file:
+            file.write(text)
+    return files
