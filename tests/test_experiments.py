@@ -331,7 +331,8 @@ def test_a_release_is_not_made_from_itself(finished, capsys):
     assert "which is read" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name, made", [("davis2016", tables.davis2016), ("releases", evidence.releases)])
+@pytest.mark.parametrize("name, made", [("davis2016", tables.davis2016), ("releases", evidence.releases),
+                                        ("networks", tables.networks)])
 def test_the_tables_of_the_readme_are_those_made_from_records(name, made):
     table = made()
     if not len(table):

@@ -24,8 +24,11 @@ def write_tables(folder: Path = paths.TABLES) -> list[Path]:
     frames = {sweep: evidence.table(plan, sweep) for sweep in SWEEPS}
     frames |= {f"claims-{family.name}": evidence.decisions(plan, family) for family in plan.families}
     frames |= {name: tables.on_dataset(name) for name in of_datasets()}
-    if len(scored := evidence.releases()):
-        frames["releases"] = scored
+    for name, dataset in (("releases", "sst-occlusion-2"), ("releases-davis-occlusion", "davis-occlusion")):
+        if len(scored := evidence.releases(dataset)):
+            frames[name] = scored
+    if len(networks := tables.networks()):
+        frames["networks"] = networks
     if len(pilots := plan.records()["base"]) > 1:
         frames["power"] = evidence.power(pilots)
     frames |= {name: frame for name, frame in (

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sstlib import paths
-from sstlib.experiments import records
+from sstlib import paths, weights
+from sstlib.evaluation import passages
+from sstlib.experiments import records, validation
 from sstlib.experiments.sweeps import EXPERIMENT, SWEEPS
 from sstlib.metrics import METRICS
 
@@ -89,6 +90,31 @@ def on_dataset(name: str) -> pd.DataFrame:
         rows += [{"method": row["method"], "training": row["training"], "published J&F": row["J&F"]}
                  for row in published(name).to_dict("records")]
     return pd.DataFrame(rows, columns=["method", "training", *columns, "published J&F"])
+
+
+def networks() -> pd.DataFrame:
+    """What each released network learned from, its size, and what it scored: J&F on DAVIS 2016, J on objects that move
+    by 5 to 10% of the width a frame, J in the first frames in which a hidden object is seen again, and the area that is
+    claimed of it meanwhile (mean over scenes, and median), in percent; without those that have no record on DAVIS 2016.
+    """
+    rows = []
+    for name in weights.released():
+        if not (followed := validation.record_of(name, "davis2016")):
+            continue
+        row = {"weights": name, "learned from": followed.metrics["trained_on"],
+               "MB": weights.find(name).stat().st_size / 1e6, "DAVIS 2016, J&F": _score(followed, "J&F")}
+        for title, benchmark in (("generated", "fast-objects"), ("composed", "davis-fast-objects")):
+            moving = validation.record_of(name, benchmark)
+            row[f"fast, {title}, J"] = _score(moving, "J") if moving else np.nan
+        if hidden := validation.record_of(name, "davis-occlusion"):
+            known = hidden.metrics["occlusion"]["passages"]
+            table = passages.tables(known)["predictions"]
+            for at, length in enumerate(known["lengths"]):
+                row[f"back after {length}, J"] = 100 * np.nanmean(table["returning"][:, at])
+                claimed = 100 * table["claimed"][:, at]
+                row[f"claimed in {length}"] = f"{np.nanmean(claimed):.0f} ({np.nanmedian(claimed):.0f})"
+        rows.append(row)
+    return pd.DataFrame(rows)
 
 
 def markdown(frame: pd.DataFrame) -> str:
