@@ -448,7 +448,7 @@ def test_a_stopped_scoring_goes_on_and_its_record_makes_the_card(finished, tmp_p
     copied = evaluate_clips(tmp_path / "copied", "mini", sequences=[first.name, second.name]).overall()["J&F"].mean
     assert record.metrics["floors"]["first mask copied"] == pytest.approx(copied, rel=1e-6)
     text = (paths.WEIGHTS / "sst-test.md").read_text()
-    assert "over the length of an occlusion that stood here is withdrawn" in text and "| 0 | 1 |" not in text
+    assert "over the length of an occlusion stands here" in text and "| 0 | 1 |" not in text
     assert f"A copied first mask scores J&F {100 * copied:.1f} on mini." in text
     assert "../figures/sst-test/failure-2.jpg" in text and not list((tmp_path / "runs").glob("sst-occlusion/.*"))
     weights.save(build(MODELS["sst-tiny"]), paths.WEIGHTS / "sst-test.safetensors", step=1)

@@ -148,8 +148,20 @@ def test_a_card_tells_what_an_occlusion_costs(toy):
     area = toy[0][0].amodal[0].sum()
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text if line.startswith("| this network")]
     for row, length in zip(rows, ("2", "5"), strict=True):
-        assert row[:5] == ["this network", length, "80.0 (80.0 to 80.0)", "100.0", f"{1 / area:.2f}"]
-        assert row[5] == "100.0"
+        claimed = f"{1 / area:.2f}"
+        assert row[:4] == ["this network", length, "80.0 (80.0 to 80.0)", "100.0"]
+        assert row[4:6] == [f"{claimed} ({claimed} to {claimed})", claimed]
+        assert row[6] == "100.0"
+
+
+def test_a_card_tells_a_scene_that_claims_much_from_many_that_claim_something(toy):
+    table = {name: [*rows, rows[0]] for name, rows in segment_scenes(toy, lambda _, labels: labels).to_dict().items()}
+    table["claimed"] = [[0.0, 0.5], [0.0, 0.5], [3.0, 0.5]]
+    passages = {"lengths": [2, 5], "scenes": ["0", "1", "2"], "tables": {"predictions": table}}
+    record = RunRecord("davis-occlusion", "sst-new", 0, {}, {"occlusion": {"passages": passages}}, {}, {"data": "toys"})
+    rows = [line.split("|") for line in card._hidden(record) if line.startswith("| this network")]
+    assert [[cell.strip() for cell in row[5:7]] for row in rows] == [["1.00 (0.00 to 3.00)", "0.00"],
+                                                                    ["0.50 (0.50 to 0.50)", "0.50"]]
 
 
 def test_a_folder_of_masks_is_scored_in_pairs_with_floors_beside_it(toy, tmp_path, capsys):
