@@ -12,7 +12,7 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from sstlib import synthetic, weights
-from sstlib.cli import _runs, main
+from sstlib.cli import _arguments, _runs, main
 from sstlib.config import named_model
 from sstlib.inference import Segmenter
 from sstlib.model.sst import EncoderLayer
@@ -84,6 +84,16 @@ def test_what_is_not_there_is_refused_in_a_line_before_anything_is_read(sst, mon
     status, out, error = sst(*options)
     assert status == 2 and words in error and error.count("\n") == 1 and not out
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_every_gpu_that_is_there_is_taken_and_no_other(monkeypatch, count):
+    has(monkeypatch, "cuda")
+    monkeypatch.setattr("torch.cuda.device_count", lambda: count)
+    names = ["cuda", *(f"cuda:{number}" for number in range(count))]
+    assert [_arguments.usable_device(name) for name in names] == names
+    with pytest.raises(ValueError, match=f"no device 'cuda:{count}' here"):
+        _arguments.usable_device(f"cuda:{count}")
 
 
 @pytest.mark.parametrize("device", ["cuda:1", "mps"])

@@ -304,6 +304,14 @@ def test_videos_with_alpha_have_the_mask_as_alpha(made, name, decoder, colors):
         check_cut_out(frame.to_ndarray(format="rgba"), t, colors)
 
 
+@pytest.mark.parametrize("name", ["webm", "prores"])
+def test_cut_outs_have_one_quality_whichever_videos_for_viewing_have(made, name):
+    path = made(name)
+    usual = path.stat().st_size
+    path.unlink()
+    assert made(name, codec="hevc", crf=51).stat().st_size == usual
+
+
 CODECS = {"h264": ("overlay.mp4", "h264"), "hevc": ("overlay.mp4", "hevc"), "vp9": ("overlay.webm", "vp9")}
 
 
