@@ -93,5 +93,25 @@ def test_a_process_whose_output_and_errors_nobody_reads_has_its_exit_status_all_
     assert ended.returncode == status
 
 
+@pytest.mark.parametrize("closing", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_streams_that_were_closed_are_no_fault_and_no_file_takes_their_numbers(folder, closing):
+    """What a library prints would be written into such a file."""
+    tried = ("import sys; from sstlib import cli; status = cli.main(['model', 'sst-tiny']); "
+             "file = open('written', 'w'); file.write(f'{status} {file.fileno() > 2}')")
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    subprocess.run(["sh", "-c", f'"$0" -c "$1" {closing}', sys.executable, tried], env=environment, check=True,
+                   capture_output=True)
+    assert (folder / "written").read_text() == "0 True"
+
+
+@pytest.mark.parametrize("encoding", ["ascii:strict", "latin-1:strict", "utf-8:strict"])
+def test_what_an_output_cannot_encode_is_escaped(encoding):
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1]), "PYTHONIOENCODING": encoding}
+    tried = r"from sstlib import cli; cli.build_parser = lambda: print('\u2603 \udce9'); cli.main([])"
+    printed = subprocess.run([sys.executable, "-c", tried], env=environment, capture_output=True)
+    snowman = "\u2603".encode() if encoding.startswith("utf") else rb"\u2603"
+    assert printed.stdout.strip() == snowman + rb" \udce9"
+
+
 def test_every_command_that_prints_was_tried():
     assert {words[0] for words in PRINTING.values()} == {*cli.commands()} - {"annotate", "reproduce"}  # which serve

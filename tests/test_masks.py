@@ -67,6 +67,13 @@ READ = {  # name of the file, image, labels
     "P ids and void": ("m.png", indexed(DISK + np.uint8(BAR) * 255, None), DISK + np.uint8(BAR) * 255),
     "P ids, colors of one's own": ("m.png", indexed(TWO, [(0, 0, 0), (10, 200, 30), (90, 7, 240)]), TWO),
     "P, white first": ("m.png", indexed(~DISK, [(255, 255, 255), (0, 0, 0)]), DISK),
+    "P, a gray image made smaller": ("m.png", indexed(TWO, [(0, 0, 0), (2, 2, 2), (5, 5, 5)]),
+                                     np.array([0, 2, 5])[TWO]),
+    "P, likewise in another order": ("m.png", indexed(2 - TWO, [(1, 1, 1), (7, 7, 7), (0, 0, 0)]),
+                                     np.array([0, 7, 1])[TWO]),
+    "P, likewise with void": ("m.png", indexed(TWO, [(0, 0, 0), (1, 1, 1), (255, 255, 255)]),
+                              np.array([0, 1, 255])[TWO]),
+    "P, two shades": ("m.png", indexed(TWO, [(0, 0, 0), (128, 128, 128), (255, 255, 255)]), TWO),
     "P GIF": ("m.gif", indexed(TWO, None), TWO),
     "P, black not first": ("m.png", indexed(np.where(TWO == 0, 2, TWO - 1), [(255, 0, 0), (0, 0, 255), (0, 0, 0)]),
                            (TWO > 0) * (3 - TWO)),
@@ -217,6 +224,8 @@ def test_a_frame_of_void_alone_stays_void_in_a_clip_of_ids(tmp_path):
     for make in (Image.fromarray, lambda labels: indexed(labels, None)):
         paths = saved(tmp_path / make.__name__.strip("<>"), make(TWO), make(void))
         np.testing.assert_array_equal(read_clip(paths)[1][1], void)
+    paths = saved(tmp_path / "smaller", Image.fromarray(TWO), indexed(BAR, [(0, 0, 0), (255, 255, 255)]))
+    np.testing.assert_array_equal(read_clip(paths)[1][1], void)
     paths = saved(tmp_path / "void first", indexed(void, None), indexed(TWO, None))
     np.testing.assert_array_equal(read_clip(paths)[1][0], void)
 

@@ -4,6 +4,7 @@ status`.
 
 import argparse
 import importlib
+import io
 import os
 import pkgutil
 import struct
@@ -58,6 +59,7 @@ def main(argv: list[str] | None = None) -> int:
     an interrupt with 130, a reader of the output that is there no more with 141.
     """
     command = "sst"
+    _take_streams()
     try:
         arguments = build_parser().parse_args(argv)
         command = f"sst {arguments.command}"
@@ -76,6 +78,22 @@ def main(argv: list[str] | None = None) -> int:
         _tell(one_line(command, error))
         expected = isinstance(error, (ValueError, OSError, *DAMAGED)) or _named_damaged(error) or _extras.lacking(error)
         return BAD_INPUT if expected else FAILED
+
+
+def _take_streams() -> None:
+    """Standard streams that were closed lead nowhere, and keep their numbers: the next file to be opened would have
+    one, and what FFmpeg prints would be in it. What the encoding of an output lacks is escaped.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "r+"))  # noqa: SIM115 - open as long as the program runs
+        elif number and isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _tell(line: str) -> None:

@@ -118,7 +118,8 @@ def atomic_write(path: Path | str, mode: str = "wb") -> Iterator[IO]:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, scratch = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     try:
-        with naming_place(path), os.fdopen(descriptor, mode) as file:
+        text = {} if "b" in mode else {"encoding": "utf-8", "errors": "surrogateescape"}  # names as they are on disk
+        with naming_place(path), os.fdopen(descriptor, mode, **text) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())

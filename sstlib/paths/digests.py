@@ -17,5 +17,5 @@ def sha256(*parts: bytes | str | Path) -> str:
                 while chunk := file.read(1 << 20):
                     total.update(chunk)
         else:
-            total.update(part.encode() if isinstance(part, str) else part)
+            total.update(part.encode(errors="surrogateescape") if isinstance(part, str) else part)
     return total.hexdigest()

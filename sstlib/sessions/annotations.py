@@ -77,7 +77,7 @@ class Yolo(FolderProduct):
     def close(self) -> None:
         with atomic_write(self.scratch / "data.yaml", "w") as file:
             file.write("train: images/train\nval: images/train\nnames:\n")
-            file.writelines(f"  {n}: {json.dumps(kind)}\n" for kind, n in self._classes.items())
+            file.writelines(f"  {n}: {json.dumps(kind, ensure_ascii=False)}\n" for kind, n in self._classes.items())
         super().close()
 
 

@@ -148,14 +148,25 @@ def _indexed(image: Image.Image) -> Content | None:
     colors = np.array(image.getpalette() or [0] * 3, np.uint8).reshape(-1, 3)
     if np.array_equal(colors, np.repeat(np.arange(len(colors))[:, None], 3, 1)) and len(colors) > 2:
         return Content("gray", values, "P")
+    used = [index for index in present(values) if index < len(colors)]
+    if _gray_levels(colors[used]) and values.max() < len(colors) and not image.has_transparency_data:
+        return Content("gray", colors[values][..., 0], "P")
     if colors[0].any():
         return _layered(image.convert("RGBA"), "RGBA")
-    used = [index for index in present(values) if index < len(colors)]
     codes = [_code(colors[index]) for index in used]
     contradicted = len({*codes}) == len(codes) > 1 and {*codes} <= PALETTE_IDS.keys() and [
         PALETTE_IDS[code] for code in codes
     ] != used
     return None if contradicted else Content("index", values, image.mode)
+
+
+def _gray_levels(colors: UInt8[np.ndarray, "color 3"]) -> bool:
+    """Whether the colors of a palette are grays that nobody tells apart, so ids, or none but black and white: programs
+    that make files smaller turn a gray image into its few levels and indices of these.
+    """
+    levels = np.sort(colors[:, 0])
+    gray = (colors == colors[:, :1]).all() and (np.diff(levels) > 0).all()
+    return bool(gray and (((levels > 0) & (levels < LEAST_LEVEL)).any() or levels.tolist() == [0, VOID]))
 
 
 def _layered(image: Image.Image, mode: str) -> Content | None:
