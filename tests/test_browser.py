@@ -170,6 +170,11 @@ def test_explorer_in_jupyterlab(browser, tmp_path, name):
         clicked = wait_for(lambda: seen() if seen() != moved else None)
         page.wait_for_timeout(300)
         page.screenshot(path=str(shots / f"{name}_click.png"))
+        page.set_viewport_size({"width": 390, "height": 1500})
+        page.wait_for_timeout(500)
+        assert 600 < picture.bounding_box()["width"] < 700, "its words can be read, and it scrolls"
+        assert picture.evaluate("image => image.parentElement.scrollWidth > image.parentElement.clientWidth")
+        page.screenshot(path=str(shots / f"{name}_phone.png"))
         page.close()
     assert not errors
     assert not [address for address in outside if address.startswith("http") and not address.startswith(url)]

@@ -358,7 +358,7 @@ function render({ model, el }) {
     if (list.contains(document.activeElement) && document.activeElement.tagName === "INPUT") document.activeElement.blur();
     const choice = (id, text) => make("button", { type: "button", class: "sst-swatch", style: `background:${css(id)}`, "aria-pressed": id === object, "aria-label": `draw ${text}`, title: `draw ${text}`, "data-id": id, onclick: () => choose(id) });
     list.replaceChildren(...objects.map(({ id, name }) => make("div", { class: "sst-object" }, choice(id, name),
-      make("input", { type: "text", value: name, "aria-label": `name of object ${id}`, onfocus: () => choose(id), onchange: (event) => post("rename", { id, name: event.target.value }) }),
+      make("input", { type: "text", value: name, title: name, "aria-label": `name of object ${id}`, onfocus: () => choose(id), onchange: (event) => post("rename", { id, name: event.target.value }) }),
       button("×", `Remove ${name}`, () => change("remove", { id })))),
       make("div", { class: "sst-object" }, choice(VOID, "background scribble"), make("span", {}, "background scribble")),
       button("+ Object", "Add an object (N)", addObject));

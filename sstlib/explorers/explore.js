@@ -6,7 +6,8 @@ export function render({ model, el }) {
   const image = document.createElement("img");
   image.className = "sst-picker";
   image.draggable = false;
-  image.style.cssText = "max-width:100%;cursor:crosshair;touch-action:none;user-select:none";
+  // On a narrow screen the picture scrolls: shrunk, its words could not be read
+  image.style.cssText = "display:block;max-width:max(100%,620px);cursor:crosshair;touch-action:manipulation;user-select:none";
   let address = null;
   function show() {
     if (address) URL.revokeObjectURL(address);
@@ -29,8 +30,10 @@ export function render({ model, el }) {
     model.save_changes();
     stroke = null;
   });
+  image.addEventListener("pointercancel", () => { stroke = null; });  // it scrolls
   model.on("change:picture", show);
   show();
+  el.style.overflowX = "auto";
   el.appendChild(image);
   return () => { model.off("change:picture", show); if (address) URL.revokeObjectURL(address); };
 }
