@@ -1,4 +1,12 @@
-"""A segmenter: a frame in, its masks out; bounded memory, objects that join, are corrected or leave at any frame."""
+"""A segmenter: a frame in, its masks out; bounded memory, objects that join, are corrected or leave at any frame.
+
+>>> from sstlib import synthetic, weights
+>>> clip = synthetic.render(synthetic.random_spec("easy", 1, frames=4), 1)
+>>> segmenter = Segmenter(weights.load("sst-small"))
+>>> predictions = [segmenter.step(frame, clip.labels[0] if t == 0 else None) for t, frame in enumerate(clip.frames)]
+>>> predictions[-1].labels.shape == clip.labels[0].shape, predictions[-1].ids
+(True, (0, 1, 2))
+"""
 
 import copy
 import dataclasses

@@ -1,12 +1,20 @@
 """The API reference has a page for every module, made of its docstrings, and its pages share one style."""
 
+import doctest
+import importlib
 import importlib.util
 import re
+from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 from sstlib import connectivity
 from sstlib.reproduction import docstrings
+
+PACKAGE = Path(connectivity.__file__).parents[1]
+EXAMPLES = sorted(path for path in PACKAGE.rglob("*.py") if ">>> " in path.read_text())
 
 
 def test_every_module_that_is_an_interface_has_a_page():
@@ -41,3 +49,16 @@ def test_pages_say_what_docstrings_say_in_one_shared_style(tmp_path):
     sheets = {(page.parent / re.search(r'stylesheet" href="([^"]+)"', page.read_text())[1]).resolve() for page in pages}
     [sheet] = sheets
     assert sheet.parent == (tmp_path / "api").resolve() and len(sheet.read_text()) > 1000
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.relative_to(PACKAGE).as_posix())
+def test_examples_of_the_reference_give_what_they_say(path):
+    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    module = importlib.import_module(".".join(part for part in parts if part != "__init__"))
+    done = doctest.testmod(module, extraglobs={"np": np, "torch": torch})
+    assert done.attempted and not done.failed
+
+
+def test_the_rooms_of_the_core_and_those_beside_it_have_an_example():
+    assert len(EXAMPLES) > 10 and {"attention", "connectivity", "inference", "metrics", "model", "weights"} <= {
+        path.parent.name if path.stem == "__init__" else path.stem for path in EXAMPLES}

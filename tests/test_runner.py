@@ -106,6 +106,8 @@ def test_a_failure_keeps_what_was_made_apart_and_shows_its_error(task):
     outcome = execute(job := task("import sys; open(sys.argv[1], 'w').write('half'); sys.exit('no such luck')"))
     assert outcome.status == "failed" and outcome.error == "no such luck" and outcome.attempts == 1
     assert not job.done() and [path.name for path in job.output.parent.iterdir()] == ["result.failed.txt"]
+    assert execute(task("import sys; open(sys.argv[1], 'w').write('whole')")).status == "ran"
+    assert sorted(path.name for path in job.output.parent.iterdir()) == ["result.json", "result.txt"]
 
 
 def test_a_killed_process_failed_whatever_it_wrote(task):

@@ -5,6 +5,10 @@ before there was the field, so that records, weights and checkpoints that lack i
 
 Beside it: kinds of fields (`fields`) and of values from outside (`values`), registries of what there is of a kind
 (`entries`), those of methods and backbones (`networks`), and whole runs by name (`presets`).
+
+>>> config = RunConfig().with_changes(["model.layers=grid", "training.steps=100"])
+>>> config.differences(RunConfig())
+{'model.layers': (('grid',), ('local(radius=7)', 'local(radius=7)')), 'training.steps': (100, 1000)}
 """
 
 from dataclasses import dataclass, field

@@ -8,6 +8,12 @@ matrices; masks, neighbors, hops and pair counts all follow from it. Axes are (t
 A subclass is a pattern by itself: its name in lower case is its text in configurations, and what computes attention
 takes a general path for it (attention/general.py). Files of patterns named in the environment variable SST_PATTERNS
 are read before a text is, so that commands know them, too.
+
+>>> pattern = parse("local(radius=1)")
+>>> pattern.pairs((2, 3, 5)), int(pattern.mask(2, 3, 5).sum())
+(364, 364)
+>>> pattern.neighbors((1, 0, 0), (2, 3, 5))
+[(0, 0, 0), (0, 0, 1), (0, 1, 0), (0, 1, 1), (1, 0, 0), (1, 0, 1), (1, 1, 0), (1, 1, 1)]
 """
 
 import ast

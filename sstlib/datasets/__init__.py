@@ -1,5 +1,9 @@
 """Data sets as lists of sequences: `open_dataset("davis2016", "val")`, or a folder of one's own; and clips to learn
 from.
+
+>>> sequence = open_dataset("sst-occlusion", "mini")[0]
+>>> sequence.name, sequence.frame(0).shape, sequence.label(0).shape
+('mini-length-0-0', (120, 216, 3), (120, 216))
 """
 
 from typing import Any

@@ -4,6 +4,10 @@ trained model.
 A route is a walk of one cell a layer, from a query to the cell whose value it reads; its weight is the product of the
 attention it passes. Cells are counted in raster order over (time, height, width). Everything here is dense and in
 float64: for small buffers; `lookups` asks what one query of a network at work looks up, however large its frames.
+
+>>> features = np.random.default_rng(0).normal(size=(2, 3, 4, 8))
+>>> sorted(axis_routes(features, (1, 0, 0), (0, 2, 3)))  # weights of the ways through the grid, by their order of axes
+['txy', 'tyx', 'xty', 'xyt', 'ytx', 'yxt']
 """
 
 from collections.abc import Sequence

@@ -1,6 +1,11 @@
 """Frames and masks in and out: pictures listed and opened, masks read by one rule a clip, clips as sequences.
 
 Frames are uint8 RGB, labels uint8 with 0 background, 1..n objects (not necessarily contiguous) and 255 void.
+
+>>> labels = np.zeros((30, 40), np.uint8)
+>>> labels[10:20, 10:20] = 7
+>>> areas(labels), overlay(np.zeros((30, 40, 3), np.uint8), labels).shape
+('1 object: 7 = 100 pixels', (30, 40, 3))
 """
 
 from sstlib.video.masks import (
