@@ -41,6 +41,7 @@ from sstlib.video import write_mask
 @pytest.fixture
 def runs(tmp_path, monkeypatch):
     monkeypatch.setattr(paths, "RUNS", tmp_path)
+    monkeypatch.setattr(paths, "TABLES", tmp_path / "tables")
     return tmp_path
 
 
@@ -477,6 +478,7 @@ def test_masks_of_others_become_a_row(runs, tmp_path):
     assert main([*call, "davis2016"]) == 0
     row = tables.davis2016().set_index("method").loc["OTHERS"]
     assert (row["J&F"], row["training"]) == (100, "ImageNet")
+    assert "| OTHERS | ImageNet | 100.0 |" in (paths.TABLES / "davis2016.md").read_text()
 
 
 def test_a_release_goes_to_the_hub_with_its_card(finished, monkeypatch, tmp_path):
