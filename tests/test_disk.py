@@ -284,3 +284,14 @@ def test_sound_that_is_damaged_is_a_note_and_the_picture_is_whole(tmp_path, recw
             for frame in FRAMES:
                 writer.write(frame)
     assert len(open_clip(tmp_path / "b.mp4")) == COUNT
+
+
+def test_a_folder_that_a_variable_names_need_not_be_there_yet(tmp_path, monkeypatch):
+    monkeypatch.setenv("SST_CACHE", str(tmp_path / "later"))
+    assert paths._named("SST_CACHE", tmp_path) == tmp_path / "later" and not list(tmp_path.iterdir())
+    monkeypatch.setenv("SST_CACHE", "")
+    assert paths._named("SST_CACHE", tmp_path) == tmp_path
+    (tmp_path / "later").touch()
+    monkeypatch.setenv("SST_CACHE", str(tmp_path / "later"))
+    with pytest.raises(ValueError, match="SST_CACHE names .*later, which is a file; name a folder"):
+        paths._named("SST_CACHE", tmp_path)
