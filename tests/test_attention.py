@@ -128,6 +128,24 @@ def test_bfloat16_stays_within_its_rounding(pattern):
         assert_close(a.double(), b, atol=1e-2, rtol=1e-2)
 
 
+@pytest.mark.parametrize("kind", ["weight", "distance", "cosine"])  # dot is the score itself, and may be infinite
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf"), 1e38])
+@pytest.mark.parametrize("pattern", ONE_EACH, ids=str)
+def test_where_a_score_is_no_number_no_result_is_one(pattern, number, kind):
+    """The affinity of such a query was whatever its bits meant."""
+    query, key, value, labels = inputs((3, 5, 7), dtype=torch.float32)
+    key[0, 0, 0, 2, 3] = number
+    for implementation in ("auto", "torch"):
+        result = sparse_attention(query, key, value, pattern, labels=labels * 0, objects=1, affinity=kind,
+                                  implementation=implementation)
+        undefined = ~result.output.isfinite().all(-1)
+        assert undefined.any() or number == 1e38
+        assert result.logsumexp[undefined].isnan().all()
+        assert result.affinity[:, :, 0, 1:][undefined[:, :, 1:]].isnan().all()  # the first frame has none before it
+        if kind == "weight":
+            assert not (result.affinity > 1).any()
+
+
 BAD = {
     "query and key differ": lambda q, k, v, n: (q[..., :2], k, v, "grid"),
     "key and value differ": lambda q, k, v, n: (q, k, v[:, :, :1], "grid"),
@@ -143,7 +161,14 @@ BAD = {
     "affinity is": lambda q, k, v, n: (q, k, v, "grid", dict(labels=n, objects=3, affinity="angle")),
     "implementation is": lambda q, k, v, n: (q, k, v, "grid", dict(implementation="fastest")),
     "scale is": lambda q, k, v, n: (q, k, v, "grid", dict(scale=0.0)),
-    "affinity_bias": lambda q, k, v, n: (q, k, v, "grid", dict(labels=n, objects=3, affinity_bias=torch.zeros(5))),
+    "scale is inf": lambda q, k, v, n: (q, k, v, "grid", dict(scale=float("inf"))),
+    "labels are torch.bool": lambda q, k, v, n: (q, k, v, "grid", dict(labels=n > 0, objects=2)),
+    "labels are torch.complex64": lambda q, k, v, n: (q, k, v, "grid", dict(labels=n + 1j, objects=2)),
+    "objects is True": lambda q, k, v, n: (q, k, v, "grid", dict(labels=n, objects=True)),
+    "affinity_bias is nan": lambda q, k, v, n: (q, k, v, "grid", dict(labels=n, objects=3, affinity_bias=float("nan"))),
+    "one of these is a ndarray": lambda q, k, v, n: (q.numpy(), k, v, "grid"),
+    "one of these is a list": lambda q, k, v, n: (q, k, v, "grid", dict(labels=n.tolist(), objects=3)),
+    "affinity_bias has": lambda q, k, v, n: (q, k, v, "grid", dict(labels=n, objects=3, affinity_bias=torch.zeros(5))),
 }
 
 

@@ -93,7 +93,7 @@ class Wanted(NamedTuple):
     def affinity(self, query: Query, logsumexp: PerQuery, best: Ranked, scale: float) -> Tensor:
         """The affinity (batch, head, object, time_q, height, width) of the best ranking scores, 0 for none (Eq. 4)."""
         if self.kind == "weight":
-            value = (best - logsumexp[:, :, None]).exp()
+            value = (best - logsumexp[:, :, None]).clamp_max(0).exp()  # of large scores the difference is rounding
         elif self.kind == "distance" and not self.soft:
             squared = query.to(best.dtype).square().sum(-1)[:, :, None] - 2 / scale * best
             value = 2 * torch.sigmoid(-(squared.clamp_min(0) + self.bias[:, :, None]))

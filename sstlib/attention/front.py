@@ -55,7 +55,7 @@ def sparse_attention(query: Float[Tensor, "batch head time_q height width dim"],
         ValueError: shapes, labels, kinds, precisions or implementations that do not go together.
     """
     scale = 1.0 if scale is None else float(scale)
-    query, key, value = ops.one_precision(query, key, value)
+    query, key, value = _in_one_precision(query, key, value, labels)
     _check_tensors(query, key, value, scale)
     labels, objects = _check_labels(labels, objects, key, affinity)
     choice.check(implementation)
@@ -155,6 +155,13 @@ def _check_hash(pattern: Connectivity) -> None:
                          "numbers, texts or tuples") from None
 
 
+def _in_one_precision(query: Any, key: Any, value: Any, labels: Any) -> tuple[Tensor, ...]:
+    if other := [type(t).__name__ for t in (query, key, value, key if labels is None else labels)
+                 if not isinstance(t, Tensor)]:
+        raise ValueError(f"query, key, value and labels are tensors of PyTorch; one of these is a {other[0]}")
+    return ops.one_precision(query, key, value)
+
+
 def _check_tensors(query: Tensor, key: Tensor, value: Tensor, scale: float) -> None:
     """Says what is wrong, if anything; nothing is written before, since a call may be shorter than its message."""
     shape, keys, values = query.shape, key.shape, value.shape
@@ -171,7 +178,7 @@ def _check_tensors(query: Tensor, key: Tensor, value: Tensor, scale: float) -> N
                          "value")
     if not query.device == key.device == value.device:
         raise ValueError(f"devices {query.device}, {key.device}, {value.device}: query, key and value must share one")
-    if not scale > 0:
+    if not 0 < scale < float("inf"):
         raise ValueError(f"scale is {scale}; expected a positive number, or None for 1")
 
 
@@ -191,10 +198,13 @@ def _check_labels(labels: Tensor | None, objects: int | None, key: Tensor, kind:
         if objects not in (None, labels.shape[1]):
             raise ValueError(f"objects is {objects} but the memberships are of {labels.shape[1]}; leave objects out")
         return labels, labels.shape[1]
+    if labels.dtype == torch.bool or labels.dtype.is_complex:  # of a mask's True and False, which would be object 0?
+        raise ValueError(f"labels are {labels.dtype}; expected whole numbers, of which 0 is the first object, or "
+                         "memberships as floating-point numbers, (batch, object, time, height, width)")
     if list(labels.shape) != [batch, *size]:
         raise ValueError(f"labels have shape {tuple(labels.shape)}; expected (batch, time, height, width) = "
                          f"{(batch, *size)}, as the keys have")
-    if not objects or objects < 1:
+    if not isinstance(objects, int | torch.SymInt) or isinstance(objects, bool) or objects < 1:
         raise ValueError(f"objects is {objects}; say how many there are (numbers 0..objects-1 in labels count)")
     return labels.long(), objects
 
@@ -203,6 +213,8 @@ def _bias(bias: float | Tensor, query: Tensor) -> Tensor:
     """(batch, head, 1), from a number, a tensor with one, or one a head."""
     batch, heads = query.shape[:2]
     if not isinstance(bias, Tensor):
+        if not abs(float(bias)) < float("inf"):
+            raise ValueError(f"affinity_bias is {bias}; expected a finite number")
         return torch.full((batch, heads, 1), float(bias), device=query.device,
                           dtype=torch.promote_types(query.dtype, torch.float32))
     if bias.numel() not in (1, heads):

@@ -133,7 +133,7 @@ static inline Vector affinity(const Tile<TALL>& tile, int row, int64_t group, Ve
     const Problem& p = tile.problem;
     if (p.ranking == SIGMOID || !any(best > NEVER)) return larger(best, Vector{});
     Vector found = best * LN2;
-    if (p.kind == WEIGHT) found = exp2(best - lse * LOG2E);
+    if (p.kind == WEIGHT) found = exp2(-larger(lse * LOG2E - best, Vector{}));
     if (p.kind == COSINE) {
         Vector length = squared(tile, row);
         for (int i = 0; i < LANES; i++) length[i] = std::max(std::sqrt(length[i]), TINY);
@@ -155,7 +155,7 @@ static inline void write_found(const Tile<TALL>& tile, int row, int64_t group, P
     put(p.lse + group * p.query_cells(), lse);
     for (int64_t o = 0; o < p.objects; o++) {
         int64_t to = (group * p.objects + o) * p.query_cells();
-        put(p.affinity + to, affinity(tile, row, group, tile.best[o * TALL + row], lse));
+        put(p.affinity + to, affinity(tile, row, group, tile.best[o * TALL + row], lse) + (lse - lse));  // nor there
         if (p.argmax) put((float*)p.argmax + to, (Vector)tile.argmax[o * TALL + row]);
     }
 }

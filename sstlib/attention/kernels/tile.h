@@ -151,7 +151,7 @@ struct Tile {
         total[row] *= keep, top[row] = high;
     }
 
-    Vector logsumexp(int row) const { return top[row] * LN2 + log(total[row]); }
+    Vector logsumexp(int row) const { return top[row] * LN2 + log(total[row]) + (total[row] - total[row]); }  // no number where the sum is none
 
     template <int MODE>
     static Vector ranked(Vector s, Vector t) { return MODE == ADD ? s + t : s * t; }
