@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 from sstlib.evaluation.occlusion import score_occlusion, summarize_occlusion
+from sstlib.evaluation.predicted import PredictedClips
+from sstlib.video import ArraySequence, write_mask
 
 HEIGHT, WIDTH = 11, 23
 
@@ -79,3 +81,20 @@ def test_pooling_clips_weighs_every_frame_alike():
     best = summarize_occlusion([one, three])["by_visible_share"][-1]
     assert best == {"low": 0.75, "high": 1.0, "J": 0.25, "frames": 4}
     assert summarize_occlusion([])["identity"] == {"swaps": 0, "share": None}
+
+
+def test_masks_of_clips_are_asked_for_where_they_count_and_make_the_fingerprint(tmp_path):
+    clip = ArraySequence(np.zeros((4, 20, 30, 3), np.uint8))
+    truth = np.zeros((4, 20, 30), np.uint8)
+    contents = []
+    for side in (5, 6):
+        for t in (1, 2):  # the first is given, the last is not scored
+            truth[t, :side, :side] = 1
+            write_mask(tmp_path / clip.name / f"{t:05d}.png", truth[t])
+        read = PredictedClips(tmp_path, [clip], "error")
+        np.testing.assert_array_equal(read.labels(clip, truth), truth)
+        contents.append(tuple(read.content))
+    assert len(contents[0]) == 5 and contents[0] != contents[1]
+    (tmp_path / clip.name / "00002.png").unlink()
+    with pytest.raises(FileNotFoundError, match="00002"):
+        PredictedClips(tmp_path, [clip], "error")

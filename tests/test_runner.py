@@ -18,6 +18,7 @@ from PIL import Image
 
 from sstlib import cli, paths, reproduction
 from sstlib.movies import write_video
+from sstlib.provenance import tree_digest
 from sstlib.reproduction import engine, notebooks, report
 from sstlib.reproduction.task import START_FAILED, execute, read_record
 
@@ -255,6 +256,16 @@ def test_a_file_is_found_where_the_user_stands_and_its_content_is_what_counts(ra
         (ranged / file).parent.mkdir(exist_ok=True)
         Image.new("L", (16, 16), 2).save(ranged / file, format="PNG")
         assert fingerprint_of(*given) != before, file
+
+
+def test_a_digest_is_of_the_files_of_all_patterns_and_no_others(tmp_path):
+    def digest_after(name, text):
+        (tmp_path / name).write_text(text)
+        return tree_digest(tmp_path, "*.py", "*.cpp")
+
+    digests = [digest_after(name, "") for name in ("a.py", "b.cpp", "c.txt")]
+    digests += [digest_after(name, "1") for name in ("c.txt", "a.py", "b.cpp")]
+    assert digests[1] == digests[2] == digests[3] and len(set(digests)) == 4
 
 
 def test_figures_of_a_run_with_parameters_stand_beside_its_executed_copy(tmp_path, monkeypatch):
