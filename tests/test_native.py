@@ -37,3 +37,13 @@ def test_what_does_not_compile_is_told_by_its_first_error(tmp_path, monkeypatch,
     assert native.load(source) is None and not list((tmp_path / "cache").rglob("*.so"))
     [notice] = capsys.readouterr().err.splitlines()
     assert notice.startswith("sstlib: broken.cpp did not compile") and "broken.cpp:2" in notice and "nowhere" in notice
+
+
+@pytest.mark.skipif(native.compiler() is None, reason="no C++ compiler")
+def test_a_header_that_changes_is_compiled_anew(tmp_path, monkeypatch):
+    monkeypatch.setattr("sstlib.paths.CACHE", tmp_path / "cache")
+    source = tmp_path / "number.cpp"
+    source.write_text('#include "number.h"\nextern "C" int number() { return NUMBER; }\n')
+    for number in (3, 5):
+        (tmp_path / "number.h").write_text(f"#define NUMBER {number}\n")
+        assert native.load.__wrapped__(source).number() == number
