@@ -41,8 +41,8 @@ class Disk:
         self.room, self._opened = room, os.fdopen
         monkeypatch.setattr(paths.os, "fdopen", self.fdopen)
 
-    def fdopen(self, descriptor, mode):
-        file = self._opened(descriptor, mode)
+    def fdopen(self, descriptor, mode, **text):
+        file = self._opened(descriptor, mode, **text)
         return Limited(self, file) if mode in ("w", "wb") else file
 
 
