@@ -12,14 +12,15 @@ from PIL import Image
 from sstlib.config.presets import HELD_OUT
 from sstlib.datasets import DATASETS, open_dataset
 from sstlib.evaluation.occlusion_windows import PassageTable
-from sstlib.evaluation.passages import segment_scenes
+from sstlib.evaluation.passages import Frames, Labels, labels_of, segment_scenes
 from sstlib.experiments import records
 from sstlib.experiments.knockouts import means_of, spoken, spread
-from sstlib.inference import Segmenter, sharing_weights
+from sstlib.inference import sharing_weights
 from sstlib.metrics import region_similarity
 from sstlib.model import Propagator
+from sstlib.sessions import segment_sequence
 from sstlib.shapes import UInt8
-from sstlib.video import Sequence
+from sstlib.video import ArraySequence, Sequence
 
 EXPERIMENT = "choices"
 ENLARGED = (854, 480)  # as frames come: DAVIS's training sequences are had at 360p, too
@@ -48,27 +49,28 @@ def measure(network: Propagator) -> dict[str, Any]:
 
 def scores(network: Propagator, sequence: Sequence, size: int) -> list[float]:
     """J of the object in each predicted frame, all frames enlarged."""
-    segmenter, result = Segmenter(network, longest=size), []
-    for t in range(len(sequence)):
-        frame = np.asarray(Image.fromarray(sequence.frame(t)).resize(ENLARGED, Image.Resampling.BICUBIC))
-        truth = np.asarray(Image.fromarray((sequence.label(t) > 0).astype(np.uint8)).resize(
-            ENLARGED, Image.Resampling.NEAREST))
-        labels = segmenter.step(frame, None if t else truth).labels
-        if t:
-            result.append(float(region_similarity(labels == 1, truth == 1)))
-    return result
+    frames = np.stack([_enlarged(sequence.frame(t), Image.Resampling.BICUBIC) for t in range(len(sequence))])
+    truth = np.stack([_enlarged((labels > 0).astype(np.uint8), Image.Resampling.NEAREST)
+                      for labels in labels_of(sequence)])
+    predicted = _segmented(network, frames, truth, longest=size)
+    return [float(region_similarity(*pair)) for pair in zip(predicted[1:] == 1, truth[1:] == 1, strict=True)]
 
 
 def passages(network: Propagator, scenes: list[tuple], gate: float) -> PassageTable:
     """What the occlusions of the scenes cost with a gate."""
     gated = sharing_weights(network, presence_gate=gate)
+    return segment_scenes(scenes, lambda frames, labels: _segmented(gated, frames, labels))
 
-    def segment(frames: UInt8[np.ndarray, "time height width 3"], labels: UInt8[np.ndarray, "time height width"]
-                ) -> UInt8[np.ndarray, "time height width"]:
-        segmenter = Segmenter(gated)
-        return np.stack([segmenter.step(frame, None if t else labels[0]).labels for t, frame in enumerate(frames)])
 
-    return segment_scenes(scenes, segment)
+def _enlarged(picture: UInt8[np.ndarray, "height width *channels"],
+              by: Image.Resampling) -> UInt8[np.ndarray, "enlarged_height enlarged_width *channels"]:
+    return np.asarray(Image.fromarray(picture).resize(ENLARGED, by))
+
+
+def _segmented(network: Propagator, frames: Frames, labels: Labels, **options: object) -> Labels:
+    """Labels of all frames from those of the first."""
+    steps = segment_sequence(network, ArraySequence(frames, labels[0]), **options)
+    return np.stack([prediction.labels for _, prediction in steps])
 
 
 def sentences(record: records.RunRecord) -> list[str]:

@@ -18,7 +18,7 @@ def of_datasets() -> list[str]:
     return [name for name, one in DATASETS.items() if one.benchmark and one.content is None]
 
 
-def write_tables(folder: Path = paths.TABLES) -> list[Path]:
+def write_tables(folder: Path | None = None) -> list[Path]:
     """Writes every table as CSV (full precision) and Markdown (rounded), and returns the files."""
     plan = plans.read()
     frames = {sweep: evidence.table(plan, sweep) for sweep in SWEEPS}
