@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
-from sstlib import cli, paths
+from sstlib import cli, paths, weights
 from sstlib.attention import KINDS, explain, general, implementations, plan, sparse_attention
 from sstlib.benchmarks import attention
 from sstlib.benchmarks.anatomy import anatomy
@@ -468,8 +468,14 @@ def test_the_class_of_the_readme_goes_everywhere_by_its_text(tmp_path, monkeypat
     with pytest.raises(ValueError, match="unknown connectivity 'funnel'.*grid"):
         parse("funnel")
     monkeypatch.setenv("SST_PATTERNS", str(tmp_path / "none.py"))
-    with pytest.raises(ValueError, match="SST_PATTERNS names .*none.py', which is no file"):
-        parse("funnel")
+    with pytest.raises(FileNotFoundError, match="^SST_PATTERNS names .*none.py', which is no file"):
+        weights.load("sst-small")  # whose configuration has patterns, and no part in it
+    broken_files = ("class Funnel(", "SyntaxError"), ("import nowhere", "ModuleNotFoundError")
+    for number, (broken, error) in enumerate(broken_files):
+        (tmp_path / f"broken{number}.py").write_text(broken)
+        monkeypatch.setenv("SST_PATTERNS", str(tmp_path / f"broken{number}.py"))
+        with pytest.raises(OSError, match=f"^SST_PATTERNS names .*{number}.py', which does not run: {error}"):
+            parse("funnel")
     monkeypatch.setenv("SST_PATTERNS", str(tmp_path / "cone.py"))
     pattern = parse("funnel(speed=2)")
     assert hold(pattern, (3, 5, 7), 3, "auto") and str(pattern) == "funnel(speed=2)" and parse(str(pattern)) == pattern

@@ -233,7 +233,7 @@ def registered() -> dict[str, type[Connectivity]]:
     SST_PATTERNS.
 
     Raises:
-        ValueError: a file that is not there.
+        OSError: a file that is not there, or does not run; no ValueError, which a configuration would take for its own.
     """
     _read(os.environ.get("SST_PATTERNS", ""))
     return PATTERNS
@@ -243,11 +243,15 @@ def registered() -> dict[str, type[Connectivity]]:
 def _read(files: str) -> None:
     for file in filter(None, files.split(os.pathsep)):
         if not os.path.isfile(file):
-            raise ValueError(f"SST_PATTERNS names {file!r}, which is no file; name Python files that define patterns, "
-                             f"with {os.pathsep!r} between")
+            raise FileNotFoundError(f"SST_PATTERNS names {file!r}, which is no file; name Python files that define "
+                                    f"patterns, with {os.pathsep!r} between")
         spec = importlib.util.spec_from_file_location(f"patterns_of_{Path(file).stem}", file)
         sys.modules[spec.name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[spec.name])
+        try:
+            spec.loader.exec_module(sys.modules[spec.name])
+        except Exception as error:
+            kind = type(error).__name__
+            raise OSError(f"SST_PATTERNS names {file!r}, which does not run: {kind}: {error}") from error
 
 
 def _with_defaults(pattern: type[Connectivity]) -> str:
