@@ -10,6 +10,7 @@ from PIL import Image
 
 from sstlib import video
 from sstlib.video import png
+from sstlib.video.contents import content_of
 
 SHAPE = (48, 64)
 DISK = np.hypot(*np.indices(SHAPE) - np.array([20, 24])[:, None, None]) < 11
@@ -280,6 +281,27 @@ def test_a_header_with_a_wrong_checksum_is_refused(tmp_path):
         assert png.decode(content) is None
         with pytest.raises(ValueError, match="m.png: "):
             video.read_mask(tmp_path / "m.png")
+
+
+@pytest.mark.parametrize("channels, kind", [(3, 2), (2, 4), (4, 6)])
+def test_sixteen_bits_of_which_the_lower_hold_the_ids_are_refused(tmp_path, channels, kind):
+    """Pillow keeps the upper eight: ids from 1 on were read as an empty mask, in an evaluation without a word."""
+    def written(ids, name):
+        samples = np.repeat(ids[..., None], channels, 2).astype(">u2")
+        if kind > 3:
+            samples[..., -1] = 0xFFFF
+        pixels = zlib.compress(b"".join(b"\0" + row.tobytes() for row in samples))
+        header = struct.pack(">IIBBBBB", ids.shape[1], ids.shape[0], 16, kind, 0, 0, 0)
+        (tmp_path / name).write_bytes(png.SIGNATURE + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) +
+                                      chunk(b"IEND", b""))
+        return tmp_path / name
+
+    ids = np.uint16(DISK) + 2 * np.uint16(BAR)
+    with pytest.raises(ValueError, match="low.png: mask has 16 bits a sample, of which the upper 8 are read"):
+        content_of(written(ids, "low.png"))
+    np.testing.assert_array_equal(content_of(written(257 * ids, "both.png")).values & 0xFF, ids)
+    if kind == 2:
+        assert not content_of(written(0 * ids, "empty.png")).values.any(), "an object may be out of sight"
 
 
 @pytest.mark.parametrize("side", [12_000, 40_000])

@@ -121,6 +121,9 @@ def content_of(path: Path) -> Content:
         raise ValueError(f"{path}: mask of mode {image.mode} can be read in two ways; its background must be black or "
                          "transparent, "
                          "and its indices ids. Save it as palette PNG in DAVIS's colors, or gray by id")
+    if not content.values.any() and png.lower_bytes_alone(path.read_bytes()):
+        raise ValueError(f"{path}: mask has 16 bits a sample, of which the upper 8 are read, and these are 0 all over; "
+                         "save it with 8 bits a sample, or gray by id")
     lossy = image.format in ("JPEG", "MPO") or image.format == "WEBP" and b"VP8L" not in path.read_bytes()[:64]
     if lossy and len(np.unique(content.values)) > 2:
         return content._replace(kind="samples")

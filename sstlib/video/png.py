@@ -84,6 +84,22 @@ def damage(content: bytes) -> str:
     return "" if last == b"IEND" else "cut off"
 
 
+def lower_bytes_alone(content: bytes) -> bool:
+    """Whether a PNG of several samples of 16 bits a pixel, whose upper bytes are 0, may hold something in the others:
+    general readers drop these. With transparency nothing is known of it; False of what is no such PNG.
+    """
+    if not content.startswith(SIGNATURE):
+        return False
+    parts = [(name, data) for name, data, _ in _split(content)]
+    width, height, depth, kind, _, _, interlaced = struct.unpack(">IIBBBBB", dict(parts)[b"IHDR"])
+    if depth != 16 or kind not in (2, 4, 6):
+        return False
+    if kind != 2 or interlaced:
+        return True
+    rows = zlib.decompress(b"".join(data for name, data in parts if name == b"IDAT"))
+    return bool(np.frombuffer(rows, np.uint8).reshape(height, 1 + 6 * width)[:, 1:].any())  # filters leave zeros zeros
+
+
 def _split(content: bytes) -> Iterator[tuple[bytes, bytes, int]]:
     """The chunks of a PNG: name, data and checksum; what is cut off has less data and another checksum."""
     at = len(SIGNATURE)
