@@ -55,7 +55,8 @@ def sparse_attention(query: Float[Tensor, "batch head time_q height width dim"],
         ValueError: shapes, labels, kinds, precisions or implementations that do not go together.
     """
     scale = 1.0 if scale is None else float(scale)
-    query, key, value = _in_one_precision(query, key, value, labels)
+    _require_tensors(query, key, value, *([] if labels is None else [labels]))
+    query, key, value = ops.one_precision(query, key, value)
     _check_tensors(query, key, value, scale)
     labels, objects = _check_labels(labels, objects, key, affinity)
     choice.check(implementation)
@@ -155,11 +156,9 @@ def _check_hash(pattern: Connectivity) -> None:
                          "numbers, texts or tuples") from None
 
 
-def _in_one_precision(query: Any, key: Any, value: Any, labels: Any) -> tuple[Tensor, ...]:
-    if other := [type(t).__name__ for t in (query, key, value, key if labels is None else labels)
-                 if not isinstance(t, Tensor)]:
+def _require_tensors(*values: Any) -> None:
+    if other := [type(value).__name__ for value in values if not isinstance(value, Tensor)]:
         raise ValueError(f"query, key, value and labels are tensors of PyTorch; one of these is a {other[0]}")
-    return ops.one_precision(query, key, value)
 
 
 def _check_tensors(query: Tensor, key: Tensor, value: Tensor, scale: float) -> None:

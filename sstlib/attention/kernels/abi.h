@@ -155,7 +155,8 @@ static inline void write_found(const Tile<TALL>& tile, int row, int64_t group, P
     put(p.lse + group * p.query_cells(), lse);
     for (int64_t o = 0; o < p.objects; o++) {
         int64_t to = (group * p.objects + o) * p.query_cells();
-        put(p.affinity + to, affinity(tile, row, group, tile.best[o * TALL + row], lse) + (lse - lse));  // nor there
+        // The difference is 0, or no number where the log-sum-exp is none
+        put(p.affinity + to, affinity(tile, row, group, tile.best[o * TALL + row], lse) + (lse - lse));
         if (p.argmax) put((float*)p.argmax + to, (Vector)tile.argmax[o * TALL + row]);
     }
 }

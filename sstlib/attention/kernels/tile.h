@@ -151,7 +151,8 @@ struct Tile {
         total[row] *= keep, top[row] = high;
     }
 
-    Vector logsumexp(int row) const { return top[row] * LN2 + log(total[row]) + (total[row] - total[row]); }  // no number where the sum is none
+    // `log` takes any bits for a number: what is none stays none by the difference, which is 0 otherwise
+    Vector logsumexp(int row) const { return top[row] * LN2 + log(total[row]) + (total[row] - total[row]); }
 
     template <int MODE>
     static Vector ranked(Vector s, Vector t) { return MODE == ADD ? s + t : s * t; }
