@@ -101,18 +101,18 @@ def networks() -> pd.DataFrame:
     for name in weights.released():
         if not (followed := validation.record_of(name, "davis2016")):
             continue
-        row = {"weights": name, "learned from": followed.metrics["trained_on"],
-               "MB": weights.find(name).stat().st_size / 1e6, "DAVIS 2016, J&F": _score(followed, "J&F")}
+        row = {"weights": name, "learned from": followed.metrics["trained_on"].replace("+", ", "),
+               "MB": weights.find(name).stat().st_size / 1e6, "J&F": _score(followed, "J&F")}
         for title, benchmark in (("generated", "fast-objects"), ("composed", "davis-fast-objects")):
             moving = validation.record_of(name, benchmark)
-            row[f"fast, {title}, J"] = _score(moving, "J") if moving else np.nan
+            row[f"fast, {title}"] = _score(moving, "J") if moving else np.nan
         if hidden := validation.record_of(name, "davis-occlusion"):
             known = hidden.metrics["occlusion"]["passages"]
             table = passages.tables(known)["predictions"]
             for at, length in enumerate(known["lengths"]):
-                row[f"back after {length}, J"] = 100 * np.nanmean(table["returning"][:, at])
+                row[f"back, {length}"] = 100 * np.nanmean(table["returning"][:, at])
                 claimed = 100 * table["claimed"][:, at]
-                row[f"claimed in {length}"] = f"{np.nanmean(claimed):.0f} ({np.nanmedian(claimed):.0f})"
+                row[f"claimed, {length}"] = f"{np.nanmean(claimed):.0f} ({np.nanmedian(claimed):.0f})"
         rows.append(row)
     return pd.DataFrame(rows)
 
