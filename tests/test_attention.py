@@ -167,6 +167,7 @@ BAD = {
     "objects is True": lambda q, k, v, n: (q, k, v, "grid", dict(labels=n, objects=True)),
     "affinity_bias is nan": lambda q, k, v, n: (q, k, v, "grid", dict(labels=n, objects=3, affinity_bias=float("nan"))),
     "one of these is a ndarray": lambda q, k, v, n: (q.numpy(), k, v, "grid"),
+    "one of these is a NoneType": lambda q, k, v, n: (q, None, v, "grid"),
     "one of these is a list": lambda q, k, v, n: (q, k, v, "grid", dict(labels=n.tolist(), objects=3)),
     "affinity_bias has": lambda q, k, v, n: (q, k, v, "grid", dict(labels=n, objects=3, affinity_bias=torch.zeros(5))),
 }

@@ -55,8 +55,7 @@ def sparse_attention(query: Float[Tensor, "batch head time_q height width dim"],
         ValueError: shapes, labels, kinds, precisions or implementations that do not go together.
     """
     scale = 1.0 if scale is None else float(scale)
-    _require_tensors(query, key, value, *([] if labels is None else [labels]))
-    query, key, value = ops.one_precision(query, key, value)
+    query, key, value = ops.one_precision(*_tensors(query, key, value, labels))
     _check_tensors(query, key, value, scale)
     labels, objects = _check_labels(labels, objects, key, affinity)
     choice.check(implementation)
@@ -156,9 +155,13 @@ def _check_hash(pattern: Connectivity) -> None:
                          "numbers, texts or tuples") from None
 
 
-def _require_tensors(*values: Any) -> None:
-    if other := [type(value).__name__ for value in values if not isinstance(value, Tensor)]:
-        raise ValueError(f"query, key, value and labels are tensors of PyTorch; one of these is a {other[0]}")
+def _tensors(query: Any, key: Any, value: Any, labels: Any) -> tuple[Tensor, Tensor, Tensor]:
+    """Query, key and value, once all that is there is a tensor."""
+    for each in (query, key, value, *([] if labels is None else [labels])):
+        if not isinstance(each, Tensor):
+            raise ValueError("query, key, value and labels are tensors of PyTorch; one of these is a "
+                             f"{type(each).__name__}")
+    return query, key, value
 
 
 def _check_tensors(query: Tensor, key: Tensor, value: Tensor, scale: float) -> None:
