@@ -3,6 +3,7 @@ status is the documented one.
 """
 
 import io
+import json
 import os
 import subprocess
 import sys
@@ -102,6 +103,16 @@ def test_streams_that_were_closed_are_no_fault_and_no_file_takes_their_numbers(f
     subprocess.run(["sh", "-c", f'"$0" -c "$1" {closing}', sys.executable, tried], env=environment, check=True,
                    capture_output=True)
     assert (folder / "written").read_text() == "0 True"
+
+
+@pytest.mark.parametrize("into", ["> result", "| cat > result"])
+def test_a_record_on_standard_output_is_there_beside_what_is_printed(folder, into):
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    subprocess.run(["sh", "-c", f'"$0" -m sstlib evaluate masks masks --json /dev/stdout {into}', sys.executable],
+                   env=environment, check=True, capture_output=True)
+    text = (folder / "result").read_text()
+    record, end = json.JSONDecoder().raw_decode(text)
+    assert record["global"]["J&F"]["mean"] == 1 and "all objects" in text[end:]
 
 
 @pytest.mark.parametrize("encoding", ["ascii:strict", "latin-1:strict", "utf-8:strict"])

@@ -6,6 +6,7 @@ import errno
 import os
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 from fractions import Fraction
@@ -133,6 +134,44 @@ def test_a_file_system_without_inodes_is_full_as_well(mounted):
     with pytest.raises(paths.NotWritten, match="cannot be written: .*make room, for bytes and for files"):
         made(out, FORMATS["objects"])
     assert set(files(out)) <= {f"{t:05d}.png" for t in range(COUNT)}
+
+
+def test_a_device_stays_one_and_a_full_one_is_named(tmp_path):
+    device = tmp_path / "full"
+    try:
+        os.mknod(device, stat.S_IFCHR | 0o666, os.makedev(1, 7))
+        device.open("wb").close()
+    except OSError:
+        pytest.skip("devices can be made by root alone")
+    with pytest.raises(paths.NotWritten, match=f"{device} cannot be written: No space left"):
+        with paths.atomic_write(device, "w") as file:
+            file.write("whole")
+    assert device.is_char_device() and files(tmp_path) == ["full"]
+
+
+def test_a_pipe_gets_the_whole_or_nothing(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reading = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    with pytest.raises(RuntimeError), paths.atomic_write(pipe, "w") as file:
+        file.write("half")
+        raise RuntimeError
+    with paths.atomic_write(pipe, "w") as file:
+        file.write("whole")
+    assert os.read(reading, 100) == b"whole" and pipe.is_fifo()
+    os.close(reading)
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_link_stays_one_and_what_it_leads_to_is_written(tmp_path, there):
+    target, link = tmp_path / "elsewhere" / "target", tmp_path / "link"
+    if there:
+        target.parent.mkdir()
+        target.write_text("before")
+    link.symlink_to(target)
+    with paths.atomic_write(link, "w") as file:
+        file.write("after")
+    assert link.is_symlink() and target.read_text() == "after"
 
 
 def test_what_is_read_meanwhile_has_errors_of_its_own(tmp_path):

@@ -39,7 +39,7 @@ def attention(options: Namespace, keep: Callable[[Record], None]) -> Record:
     if unknown:
         raise ValueError(f"no size {unknown[0]!r}; known sizes: {', '.join(attentions.PARTS)}")
     patterns = attentions.PUBLISHED if options.patterns is None else tuple(map(parse, options.patterns))
-    earlier = _read_earlier(options.json) if options.merge and options.json.exists() else None
+    earlier = _read_earlier(options.json) if options.merge and options.json.is_file() else None
     return attentions.measure(options.sizes, options.quick, options.flex, options.report, options.device, options.dtype,
                               earlier, keep, patterns)
 

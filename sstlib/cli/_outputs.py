@@ -128,7 +128,7 @@ def _single(arguments: argparse.Namespace, inputs: Iterable[Path | str | None]) 
         if arguments.out and files[option] and files[option].resolve().parent == arguments.out.resolve():
             raise ValueError(f"{option} would put {files[option]} among the masks; give another folder")
     for option, path in files.items():
-        if path and path.exists() and not (arguments.overwrite or option == "--preview" and _is_preview(path)):
+        if path and path.is_file() and not (arguments.overwrite or option == "--preview" and _is_preview(path)):
             raise ValueError(f"{option} would replace {path}; give another name, or --overwrite")
     return files
 

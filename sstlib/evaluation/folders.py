@@ -78,7 +78,7 @@ def evaluate(predictions: str | Path, annotations: str | Path | Masks, *, protoc
     notes += absent_noted({name: (paths, len(pairs[name]) - 1) for name, paths in gone.items()}, predictions, missing)
     provenance = _provenance(pairs, predictions=predictions, annotations=origin)
     result = Evaluation(protocol, {}, tuple(notes), provenance, {k: frozenset(v) for k, v in (groups or {}).items()})
-    if record and (known := _reusable(Path(record), result, list(pairs))):
+    if record and Path(record).is_file() and (known := _reusable(Path(record), result, list(pairs))):
         return known.noted(f"read from {record}: files, settings and code are unchanged since it was written")
     result.sequences.update(_score(clips, protocol, processes, progress))
     result = result.noted(*(note for score in result.sequences.values() for note in score.notes))

@@ -5,6 +5,7 @@ that are whole or absent, told apart by their digests, and fetched from elsewher
 import errno
 import mimetypes
 import os
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -106,19 +107,33 @@ BEFORE = {errno.EACCES: "name another place", errno.EPERM: "name another place",
           errno.ENAMETOOLONG: "give it a shorter name"}
 
 
+# By number: by name a stream that goes into a file is a second opening of it, whose text the first writes over
+STREAMS = {Path("/dev/stdout"): 1, Path("/dev/stderr"): 2}
+
+
 @contextmanager
 def atomic_write(path: Path | str, mode: str = "wb") -> Iterator[IO]:
-    """A file that appears under `path` only when it is whole; on an error, or an interrupt, nothing is left.
+    """A file that appears under `path` only when it is whole; on an error, or an interrupt, nothing is left. Of a link
+    the file that it leads to; a device or a pipe (`/dev/stdout`) stays one, and gets the whole at once.
 
     Raises:
         NotWritten: it cannot be made, written, or named; its `errno` is the system's.
     """
     path = Path(path)
+    text = {} if "b" in mode else {"encoding": "utf-8", "errors": "surrogateescape"}  # names as they are on disk
+    if path in STREAMS or path.exists() and not path.is_file() and not path.is_dir():
+        with tempfile.TemporaryFile(mode.replace("w", "w+"), **text) as whole:
+            yield whole
+            whole.seek(0)
+            stream = STREAMS.get(path, path)
+            with naming_place(path, ADVICE | BEFORE), open(stream, mode, closefd=stream is path, **text) as device:
+                shutil.copyfileobj(whole, device)
+        return
     with naming_place(path, ADVICE | BEFORE):
+        path = path.resolve()
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, scratch = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     try:
-        text = {} if "b" in mode else {"encoding": "utf-8", "errors": "surrogateescape"}  # names as they are on disk
         with naming_place(path), os.fdopen(descriptor, mode, **text) as file:
             yield file
             file.flush()
