@@ -3,7 +3,7 @@
 import pandas as pd
 from matplotlib.figure import Figure
 
-from sstlib.plots.style import INK, MARKERS, MUTED, SERIES, dots, facets, figure, finish, lines, logarithmic, styled
+from sstlib.plots.style import INK, MARKERS, MUTED, SERIES, dots, facets, finish, lines, logarithmic, panels, styled
 
 
 @styled
@@ -13,8 +13,7 @@ def taken_away(rows: pd.DataFrame, title: str = "") -> Figure:
     Args:
         rows: as `experiments.knockouts.differences`.
     """
-    drawing = figure(0.9 + 0.5 * rows["taken away"].nunique())
-    axes = drawing.subplots()
+    drawing, [axes] = panels(0.9 + 0.5 * rows["taken away"].nunique())
     axes.axvline(0, color=INK, linewidth=0.8)
     dots(axes, rows, "mean", "taken away", hue="network", dodge=0.4)
     finish(axes, "x", xlabel="difference of J (points)", title=title)
@@ -28,8 +27,8 @@ def drifts(rows: pd.DataFrame) -> Figure:
     Args:
         rows: as `experiments.knockouts.drift`.
     """
-    drawing = figure(2.4)
-    for name, part, axes in facets(drawing, rows, "network"):
+    drawing, parts = facets(2.4, rows, "network")
+    for name, part, axes in parts:
         lines(axes, part, "memory", x="part", y="J")
         finish(axes, xlabel="part of the sequence", ylabel="J (%)", ylim=(0, 100), title=name)
     return drawing
@@ -44,8 +43,8 @@ def looked_at(rows: pd.DataFrame, place: str = "the object") -> Figure:
         rows: as `experiments.attended.looks`.
         place: which one.
     """
-    drawing = figure(0.9 + 0.3 * rows["moment"].nunique())
-    for name, part, axes in facets(drawing, rows[rows["place"] == place], "network"):
+    drawing, parts = facets(0.9 + 0.3 * rows["moment"].nunique(), rows[rows["place"] == place], "network")
+    for name, part, axes in parts:
         dots(axes, part, "share", "moment", label="attention, 95% interval")
         axes.plot(part["even"], part["moment"], "D", color="none", markeredgecolor=MUTED, label="even attention")
         finish(axes, "x", xlabel=f"to {place} (%)", title=name, xlim=(-2, None))
@@ -60,8 +59,7 @@ def travels(rows: pd.DataFrame) -> Figure:
     Args:
         rows: as `experiments.attended.distances`.
     """
-    drawing = figure(2.6)
-    axes = drawing.subplots()
+    drawing, [axes] = panels(2.6)
     axes.axhline(50, color=MUTED, linestyle=":", label="chance")
     lines(axes, rows, "network", x="frames back", y="attention")
     for (_, part), color, marker in zip(rows.groupby("network", sort=False), SERIES, MARKERS):
@@ -78,8 +76,7 @@ def swept(rows: pd.DataFrame) -> Figure:
     Args:
         rows: as `experiments.histories.rows`.
     """
-    drawing = figure(2.6)
-    axes = drawing.subplots()
+    drawing, [axes] = panels(2.6)
     lines(axes, rows, "network", x="history", y="J")
     trained = rows[rows["history"] == rows["trained with"]]
     axes.plot(trained["history"], trained["J"], "o", markersize=12, color="none", markeredgecolor=INK,

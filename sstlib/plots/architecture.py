@@ -18,7 +18,7 @@ from sstlib.config.networks import BACKBONES, METHODS
 from sstlib.config.values import scaled
 from sstlib.connectivity import Connectivity, parse
 from sstlib.plots.reach import cell_corners
-from sstlib.plots.style import ACCENT, FAINT, HOPS, INK, MUTED, SERIES, WIDTH, bare, figure, styled
+from sstlib.plots.style import ACCENT, FAINT, HOPS, INK, MUTED, SERIES, WIDTH, bare, figure, panels, styled
 from sstlib.synthetic import ClipSpec, render
 
 BACKBONE, ENCODER, EVIDENCE, DECODER = ACCENT, SERIES[2], SERIES[4], SERIES[3]
@@ -284,8 +284,7 @@ def stage_bars(rows: Sequence[Mapping[str, float | int | str]]) -> Figure:
             `step` each.
     """
     colors = {"backbone": BACKBONE, "encoder": ENCODER, "decoder": DECODER, "memory": EVIDENCE}
-    drawing = figure(0.9 + 0.32 * len(rows))
-    axes = drawing.subplots()
+    drawing, [axes] = panels(0.9 + 0.32 * len(rows))
     names = [f"{row['objects']} object{'s' * (row['objects'] > 1)}, {row['threads']} thread{'s' * (row['threads'] > 1)}"
              for row in rows]
     start = np.zeros(len(rows))

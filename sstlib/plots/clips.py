@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from sstlib import video
-from sstlib.plots.style import ACCENT, FAINT, INK, SIGNAL, WIDTH, bare, figure, finish, pictures, styled
+from sstlib.plots.style import ACCENT, FAINT, INK, SIGNAL, WIDTH, figure, finish, pictures, styled
 from sstlib.shapes import Bool, UInt8
 from sstlib.synthetic import Clip, ClipSpec, render
 
@@ -98,9 +98,11 @@ def axes_gallery(rows: Mapping[str, Sequence[tuple[str, UInt8[np.ndarray, "heigh
     height, width = next(iter(rows.values()))[0][1].shape[:2]
     columns = max(map(len, rows.values()))
     drawing = figure(len(rows) * (WIDTH / columns * height / width + 0.2), photographs=True)
-    grid = drawing.subplots(len(rows), columns, squeeze=False)
-    for line, (axis, examples_) in zip(grid, rows.items(), strict=True):
-        pictures(map(bare, line), [image for _, image in examples_], [text for text, _ in examples_], EXAMPLES[axis][0])
+    grid = pictures(drawing, {EXAMPLES[axis][0]: [image for _, image in row] for axis, row in rows.items()},
+                    [""] * columns)
+    for line, row in zip(grid, rows.values()):
+        for axes, (text, _) in zip(line, row):
+            axes.set_title(text, fontsize=8.5)
     return drawing
 
 
@@ -113,9 +115,8 @@ def hidden_object(clip: Clip, object: int = 1, times: Sequence[int] | None = Non
     drawing = figure(WIDTH / len(times) * height / width + 2.0, photographs=True)
     above, below = drawing.subfigures(2, 1, height_ratios=[WIDTH / len(times) * height / width + 0.25, 1.75])
     full, visible = clip.full(object), clip.labels == object
-    pictures(above.subplots(1, len(times), squeeze=False)[0],
-             [with_outlines(clip.frames[t], full[t], visible[t])[view(full[t], least=0.45)] for t in times],
-             [f"frame {t}: {share[t]:.0%}" for t in times])
+    followed = [with_outlines(clip.frames[t], full[t], visible[t])[view(full[t], least=0.45)] for t in times]
+    pictures(above, {"": followed}, [f"frame {t}: {share[t]:.0%}" for t in times])
     axes, frames = below.subplots(), np.arange(len(share))
     axes.fill_between(frames, share, 1, color=FAINT, linewidth=0, label="hidden")
     axes.plot(frames, share, color=ACCENT, marker=".", label="visible")

@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from sstlib.plots import style
-from sstlib.plots.style import ACCENT, FAINT, INK, MUTED, SIGNAL, WIDTH, bars, dots, figure, finish, looks, styled
+from sstlib.plots.style import ACCENT, FAINT, INK, MUTED, SIGNAL, WIDTH, bars, dots, figure, finish, panels, styled
 from sstlib.shapes import UInt8
 from sstlib.video import overlay
 
@@ -18,8 +18,7 @@ def training_curve(curve: pd.DataFrame, name: str = "") -> Figure:
     """Loss by step (faint: each step, strong: running median) and J on held-out clips, from the curve of a run, which
     is named where several stand together.
     """
-    drawing = figure(2.6)
-    left, right = drawing.subplots(1, 2)
+    drawing, (left, right) = panels(2.6, 2)
     left.plot(curve["step"], curve["loss"], color=FAINT, linewidth=0.8)
     smooth = curve["loss"].rolling(max(5, len(curve) // 20), center=True, min_periods=1).median()
     left.plot(curve["step"], smooth, color=ACCENT)
@@ -38,14 +37,13 @@ def reliability_curves(sources: Mapping[str, Mapping[str, Any]]) -> Figure:
     Args:
         sources: by data, scores of `doubt` and `presence` with their `reliability` (`statistics.calibration`).
     """
-    drawing = figure(2.9)
-    panels = drawing.subplots(1, 2, sharey=True)
-    for axes, kind, title in zip(panels, ("doubt", "presence"), ("doubt: J below 0.5", "presence: in sight")):
+    drawing, row = panels(2.9, 2, sharey=True)
+    for axes, kind, title in zip(row, ("doubt", "presence"), ("doubt: J below 0.5", "presence: in sight")):
         axes.plot([0, 1], [0, 1], ":", color=MUTED)
         bins = pd.DataFrame([{"data": name, **one, **one["observed"]} for name, scores in sources.items()
                              for one in scores[kind]["reliability"]["bins"]])
         style.lines(axes, style.spread(bins), "data", x="foretold", y="mean", err_style="bars",
-                    err_kws={"linewidth": 0.8}, legend=axes is panels[1], **style.AS_ESTIMATED)
+                    err_kws={"linewidth": 0.8}, **style.AS_ESTIMATED)
         finish(axes, "both", xlabel="probability that was said", ylabel="share that came true", title=title,
                xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))
     return drawing
@@ -70,11 +68,9 @@ def side_by_side(frames: UInt8[np.ndarray, "time height width 3"], rows: Mapping
     height, width = frames.shape[1:3]
     cell = (WIDTH - 0.3) / len(times)
     drawing = figure(len(rows) * (cell * height / width + (0.22 if notes else 0.03)) + 0.2, photographs=True)
-    grid = drawing.subplots(len(rows), len(times), squeeze=False)
-    titles = [f"frame {t}" for t in times]
-    for line, (name, labels) in zip(grid, rows.items(), strict=True):
-        style.pictures(line, [outlined(frames[t], labels[t]) for t in times], titles, name, fontsize=8)
-        titles = [""] * len(times)
+    masked = {name: [outlined(frames[t], labels[t]) for t in times] for name, labels in rows.items()}
+    grid = style.pictures(drawing, masked, [f"frame {t}" for t in times], fontsize=8)
+    for line, name in zip(grid, rows):
         for axes, note in zip(line, [notes[name][t] for t in times] if notes and name in notes else ()):
             axes.set_xlabel(note, fontsize=7.5, color=SIGNAL if note.startswith("lost") else INK)
     return drawing
@@ -88,8 +84,7 @@ def published_bars(table: pd.DataFrame) -> Figure:
     score = "J&F" if "J&F" in table else "G"
     rows = table.dropna(subset=[score]).sort_values(score, ascending=False)
     plain = ~(rows["online_finetuning"] | rows["synthetic_data"]).astype(bool)
-    drawing = figure(0.7 + 0.22 * len(rows))
-    axes = drawing.subplots()
+    drawing, [axes] = panels(0.7 + 0.22 * len(rows))
     bars(axes, dict(zip(rows["method"], rows[score])), [f"{value:.1f}" for value in rows[score]],
          np.where(plain, ACCENT, FAINT), fontsize=8)
     axes.set(xlabel=f"{score} (%), as published", title=f"{table.attrs.get('title', '')} (blue: no finetuning, no "
@@ -104,8 +99,8 @@ def sequence_bars(table: pd.DataFrame, title: str = "DAVIS 2016 validation, by s
     """
     rows = table.sort_values(table.columns[0], ascending=False)
     means = rows.rename(columns={name: f"{name}, mean {rows[name].mean():.1f}" for name in rows})
-    drawing, (colors, markers) = figure(0.8 + 0.2 * len(rows)), zip(*looks(rows.columns))
-    axes = drawing.subplots()
+    drawing, [axes] = panels(0.8 + 0.2 * len(rows))
+    colors, markers = zip(*style.looks(rows.columns))
     axes.hlines(rows.index, rows.min(axis=1), rows.max(axis=1), color=FAINT, linewidth=2)
     long = means.melt(var_name="method", value_name="J&F", ignore_index=False).rename_axis("sequence").reset_index()
     dots(axes, long, "J&F", "sequence", "method", colors, markers=list(markers))
@@ -116,8 +111,7 @@ def sequence_bars(table: pd.DataFrame, title: str = "DAVIS 2016 validation, by s
 @styled
 def step_stages(stages: Mapping[str, float]) -> Figure:
     """Seconds of a training step by stage, the costliest first, as bars that say their share."""
-    drawing = figure(0.5 + 0.24 * len(stages))
-    axes = drawing.subplots()
+    drawing, [axes] = panels(0.5 + 0.24 * len(stages))
     rows = dict(sorted(stages.items(), key=lambda row: -row[1]))
     bars(axes, rows, [f"{seconds / sum(stages.values()):.0%}" for seconds in rows.values()], fontsize=8)
     axes.set(xlabel="seconds a step")

@@ -3,7 +3,7 @@
 import pandas as pd
 from matplotlib.figure import Figure
 
-from sstlib.plots.style import ACCENT, FAINT, INK, MUTED, SIGNAL, dots, facets, figure, finish, lines, styled
+from sstlib.plots.style import ACCENT, FAINT, INK, MUTED, SIGNAL, dots, facets, finish, lines, panels, styled
 
 
 @styled
@@ -15,8 +15,7 @@ def scores_above(rows: pd.DataFrame, floor: float, title: str = "") -> Figure:
         rows: variant, mean, low, high and printed, NaN where there is none.
         floor: of the copied mask.
     """
-    drawing = figure(0.8 + 0.3 * len(rows))
-    axes = drawing.subplots()
+    drawing, [axes] = panels(0.8 + 0.3 * len(rows))
     axes.axvline(floor, color=MUTED, linestyle=":", label="first mask copied")
     dots(axes, rows, "mean", "variant", label="measured, 95% interval")
     if rows["printed"].notna().any():
@@ -36,8 +35,7 @@ def paired_differences(rows: pd.DataFrame, title: str = "") -> Figure:
     Args:
         rows: claim, mean, low, high and verdict; NaN where runs are missing.
     """
-    drawing = figure(0.9 + 0.35 * len(rows))
-    axes = drawing.subplots()
+    drawing, [axes] = panels(0.9 + 0.35 * len(rows))
     axes.axvline(0, color=INK, linewidth=0.8)
     dots(axes, rows, "mean", "claim")
     for claim, verdict in zip(rows["claim"], rows["verdict"]):
@@ -55,8 +53,9 @@ def occlusion_costs(rows: pd.DataFrame, title: str = "") -> Figure:
     Args:
         rows: as `experiments.evidence.passages`.
     """
-    drawing = figure(0.9 + 0.34 * rows["what"].nunique())
-    for length, part, axes in facets(drawing, rows.sort_values("hidden for", kind="stable"), "hidden for"):
+    ordered = rows.sort_values("hidden for", kind="stable")
+    drawing, parts = facets(0.9 + 0.34 * rows["what"].nunique(), ordered, "hidden for")
+    for length, part, axes in parts:
         axes.hlines(part["what"], part["J&F back"], part["without occlusion"], color=FAINT, linewidth=3)
         axes.plot(part["without occlusion"], part["what"], "o", color="none", markeredgecolor=ACCENT,
                   label="without occlusion")
@@ -72,8 +71,7 @@ def smallest_effects(rows: pd.DataFrame, title: str = "") -> Figure:
     Args:
         rows: seeds, effect and measure.
     """
-    drawing = figure(2.4)
-    axes = drawing.subplots()
+    drawing, [axes] = panels(2.4)
     lines(axes, rows, "measure", x="seeds", y="effect")
     finish(axes, xlabel="seeds", ylabel="smallest effect (points)", ylim=(0, None),
            xticks=sorted(rows["seeds"].unique()), title=title)

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import ConnectionPatch, Rectangle
 
-from sstlib.plots.style import INK, MARKERS, MUTED, SERIES, SIGNAL, bare, figure, lines, logarithmic, styled
+from sstlib.plots.style import INK, MARKERS, MUTED, SERIES, SIGNAL, bare, lines, logarithmic, panels, styled
 from sstlib.shapes import Bool, Float, Int, UInt8
 
 ROUTE_COLORS = tuple(color for color in SERIES if color != SIGNAL)
@@ -20,8 +20,8 @@ Cell = tuple[int, int, int]
 def route_counts(counts: Int[np.ndarray, "time height width"], title: str) -> Figure:
     """How many routes of a given length lead from one cell to every cell, written into the cells of each frame."""
     time, height, width = counts.shape
-    drawing = figure(0.6 + 7.0 / time * height / width + 0.2)
-    for frame, axes in enumerate(np.atleast_1d(drawing.subplots(1, time))):
+    drawing, frames = panels(0.6 + 7.0 / time * height / width + 0.2, time)
+    for frame, axes in enumerate(frames):
         bare(axes).imshow(np.log(counts[frame].clip(1)), cmap="Blues", vmin=0, vmax=1.6 * np.log(counts.max()))
         for (row, column), count in np.ndenumerate(counts[frame]):
             axes.text(column, row, str(count), ha="center", va="center", fontsize=8, color=INK)
@@ -37,8 +37,7 @@ def separation_curves(series: Mapping[str, Float[np.ndarray, "speeds clips"]], s
     """
     rows = pd.concat(pd.DataFrame({"routes": name, "speed": np.repeat(speeds, values.shape[1]), "rank": values.ravel()})
                      for name, values in series.items()).reset_index()
-    drawing = figure(2.8)
-    axes = drawing.subplots()
+    drawing, [axes] = panels(2.8)
     lines(axes, rows, "routes", x="speed", y="rank", errorbar=("se", 2), legend=False)
     handles = [Line2D([], [], color=color, marker=marker, label=name)
                for name, color, marker in zip(series, SERIES, MARKERS)]
@@ -68,9 +67,8 @@ def route_frames(frames: UInt8[np.ndarray, "time pixel_rows pixel_columns 3"],
         title: said above.
     """
     time, height, width = ends.shape
-    drawing = figure(0.85 + 7.0 / time * height / width)
-    panels = list(np.atleast_1d(drawing.subplots(1, time)))
-    for frame, axes in enumerate(panels):
+    drawing, places = panels(0.85 + 7.0 / time * height / width, time)
+    for frame, axes in enumerate(places):
         bare(axes).imshow(frames[frame] // 2 + 127, extent=(0, width, height, 0), interpolation="antialiased")
         outline(axes, ends[frame])
         axes.set(xlim=(0, width), ylim=(height, 0), title=f"t = {frame + 1}", label=str(frame))
@@ -80,12 +78,12 @@ def route_frames(frames: UInt8[np.ndarray, "time pixel_rows pixel_columns 3"],
     for rank, ((weight, _), cells) in [*enumerate(zip(routes, trails, strict=True))][::-1]:
         color, thickness = ROUTE_COLORS[rank % len(ROUTE_COLORS)], 1 + 1.5 * weight / heaviest
         for start, end in zip(cells[:-1], cells[1:], strict=True):
-            _connect(panels, query[0], start, end, bend(rank, len(routes), end[0] - start[0]), color, thickness)
+            _connect(places, query[0], start, end, bend(rank, len(routes), end[0] - start[0]), color, thickness)
         for frame, row, column in cells[1:]:
-            panels[frame].plot(column + 0.5, row + 0.5, "o", color=color, markersize=3.5, markeredgecolor="white",
+            places[frame].plot(column + 0.5, row + 0.5, "o", color=color, markersize=3.5, markeredgecolor="white",
                                markeredgewidth=0.5)
     if routes:
-        panels[query[0]].add_patch(
+        places[query[0]].add_patch(
             Rectangle(query[:0:-1], 1, 1, facecolor=SIGNAL, edgecolor="white", linewidth=0.8, zorder=5))
     handles = [Line2D([], [], color=ROUTE_COLORS[rank % len(ROUTE_COLORS)], label=f"{weight:.2g}")
                for rank, (weight, _) in enumerate(routes)]

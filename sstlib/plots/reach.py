@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
+import seaborn
 from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
-from matplotlib.colors import BoundaryNorm, ListedColormap
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
 from sstlib.plots import style
-from sstlib.plots.style import ACCENT, FAINT, HOPS, INK, MUTED, PAPER, bare, bars, figure, pictures, styled, swatches
+from sstlib.plots.style import ACCENT, FAINT, HOPS, MUTED, PAPER, bare, bars, figure, panels, pictures, styled
 from sstlib.shapes import Float, Int, Shaped
 
 SLANT = (0.5, 0.2)  # how far one step in width moves right and down on a sheet seen from the side
@@ -24,9 +25,11 @@ def hop_colors(hops: int) -> list[str]:
     return [PAPER, *(HOPS[min(hop, len(HOPS) - 1)] for hop in range(hops + 1))]
 
 
-def hop_labels(hops: int) -> list[str]:
-    """What those colors mean."""
-    return ["not reached", "the cell", *(f"hop {hop}" for hop in range(1, hops + 1))]
+def _key(drawing: Figure, hops: int, loc: str) -> None:
+    """What those colors mean, all in one line."""
+    names = ["not reached", "the cell", *(f"hop {hop}" for hop in range(1, hops + 1))]
+    drawing.legend([Patch(facecolor=color, edgecolor=FAINT) for color in hop_colors(hops)], names, loc=loc,
+                   ncols=len(names), handlelength=1.0, columnspacing=1.4)
 
 
 def cell_corners(size: tuple[int, int, int]) -> Float[np.ndarray, "cells 4 2"]:
@@ -81,7 +84,7 @@ def hop_sheets(arrivals: Mapping[str, Int[np.ndarray, "time height width"]]) -> 
             axes.set_title(f"{hop} hop{'s' * (hop > 1)}: {reached} of {arrival.size} cells")
         corner = grid[row, 0].get_position(drawing)
         drawing.text(corner.x0, corner.y1 + 0.25 / drawing.get_figheight(), name, weight="bold", va="bottom")
-    swatches(drawing, hop_colors(columns), hop_labels(columns), "upper center")
+    _key(drawing, columns, "upper center")
     return drawing
 
 
@@ -97,16 +100,12 @@ def hop_frames(arrival: Int[np.ndarray, "time height width"], title: str) -> Fig
     rows = -(-time // columns)
     drawing = figure(0.75 + rows * (0.3 + height / width * 7 / columns), layout="constrained")
     hops = max(int(arrival.max()), 1)
-    norm = BoundaryNorm(np.arange(-1.5, hops + 1), hops + 2)
-    for frame, axes in enumerate(drawing.subplots(rows, columns, squeeze=False).flat):
-        bare(axes)
-        if frame >= time:
-            continue
-        axes.set_label(str(frame))
-        axes.pcolormesh(arrival[frame], cmap=ListedColormap(hop_colors(hops)), norm=norm, edgecolors="white",
-                        linewidth=0.4)
-        axes.set(xlim=(0, width), ylim=(height, 0), aspect="equal", title=f"t = {frame + 1}")
-    swatches(drawing, hop_colors(hops), hop_labels(hops), "outside lower center")
+    grid = [bare(axes) for axes in drawing.subplots(rows, columns, squeeze=False).flat]
+    for frame, axes in enumerate(grid[:time]):
+        seaborn.heatmap(arrival[frame], cmap=hop_colors(hops), vmin=-1.5, vmax=hops + 0.5, cbar=False, square=True,
+                        linewidths=0.4, linecolor="white", xticklabels=False, yticklabels=False, ax=axes)
+        axes.set(title=f"t = {frame + 1}", label=str(frame))
+    _key(drawing, hops, "outside lower center")
     drawing.suptitle(title, x=0.01, ha="left", fontsize=10)
     return drawing
 
@@ -114,8 +113,7 @@ def hop_frames(arrival: Int[np.ndarray, "time height width"], title: str) -> Fig
 @styled
 def reach_curves(shares: Mapping[str, Sequence[float]]) -> Figure:
     """Share of the buffer that one cell has reached after 0, 1, 2, ... layers of each pattern."""
-    drawing = figure(2.7, width=5.6)
-    axes = drawing.subplots()
+    drawing, [axes] = panels(2.7, width=5.6)
     table = pd.DataFrame({name: pd.Series(list(share)) for name, share in shares.items()})
     style.lines(axes, table, clip_on=False, zorder=3)
     axes.yaxis.set_major_formatter("{x:.0%}")
@@ -128,8 +126,7 @@ def key_bars(keys: Mapping[str, float], dense: float | int) -> Figure:
     """Mean number of keys a query has under each pattern, on a logarithmic axis, beside the number that dense
     attention has.
     """
-    drawing = figure(0.75 + 0.3 * (len(keys) + 1))
-    axes = drawing.subplots()
+    drawing, [axes] = panels(0.75 + 0.3 * (len(keys) + 1))
     values = {**keys, "Dense": dense}
     texts = [f"{value:,.0f}" + (f"   1/{dense / value:,.0f}" if value < dense else "") for value in values.values()]
     bars(axes, values, texts, [ACCENT] * len(keys) + [MUTED])
@@ -142,13 +139,12 @@ def border_gap(shares: Mapping[str, Float[np.ndarray, "height width"]]) -> Figur
     """For each query cell of a frame the share of the frame that two layers reach; one panel a reading of the
     window.
     """
-    drawing = figure(2.5)
-    panels = drawing.subplots(1, len(shares))
-    for axes, (name, share) in zip(np.atleast_1d(panels), shares.items(), strict=True):
+    drawing, row = panels(2.5, len(shares))
+    for axes, (name, share) in zip(row, shares.items(), strict=True):
         image = axes.imshow(share, cmap="cividis", vmin=min(map(np.min, shares.values())), vmax=1)
         axes.set_title(f"{name}\nmean {share.mean():.1%}, worst {share.min():.1%}")
         bare(axes)
-    bar = drawing.colorbar(image, ax=panels, shrink=0.85, format="{x:.0%}")
+    bar = drawing.colorbar(image, ax=row, shrink=0.85, format="{x:.0%}")
     bar.set_label("share of the frame reached")
     bar.outline.set_visible(False)
     return drawing
@@ -163,9 +159,6 @@ def frame_rows(rows: Mapping[str, Shaped[np.ndarray, "time height width ..."]], 
     first = next(iter(rows.values()))
     each = (7.2 - 0.9) / len(titles)
     drawing = figure(0.35 + len(rows) * (each * first.shape[1] / first.shape[2] + 0.07))
-    panels = drawing.subplots(len(rows), len(titles), squeeze=False)
-    for line, (name, frames) in zip(panels, rows.items(), strict=True):
-        pictures(line, frames, titles, cmap=cmap, vmin=0, vmax=1)
-        titles = [""] * len(titles)
-        line[0].set_ylabel(name, rotation=0, ha="right", va="center", color=INK)
+    for line in pictures(drawing, rows, titles, cmap=cmap, vmin=0, vmax=1):
+        line[0].yaxis.label.set(rotation=0, ha="right", va="center")
     return drawing

@@ -9,7 +9,7 @@ import pandas as pd
 import seaborn
 from matplotlib.figure import Figure
 
-from sstlib.plots.style import INK, MUTED, SIGNAL, bars, dots, facets, figure, lines, logarithmic, styled
+from sstlib.plots.style import INK, MUTED, SIGNAL, bars, dots, facets, key_outside, lines, logarithmic, panels, styled
 
 Numbers = Sequence[float | int] | np.ndarray | pd.Series | pd.Index
 
@@ -28,9 +28,8 @@ def growth(tables: Mapping[str, pd.DataFrame], cost: str) -> Figure:
         tables: by the name of the growing axis, costs with one column a pattern and the axis' length as index.
         cost: what is drawn, with its unit.
     """
-    drawing = figure(3.7)
-    panels = np.atleast_1d(drawing.subplots(1, len(tables), sharey=True))
-    for axes, (name, table) in zip(panels, tables.items(), strict=True):
+    drawing, row = panels(3.7, len(tables), sharey=True)
+    for axes, (name, table) in zip(row, tables.items(), strict=True):
         lines(axes, table.set_axis([f"{one}: {exponent(table.index, table[one]):.2f}" for one in table], axis=1))
         axes.set(yscale="log", xlabel=name, ylabel=cost)
         logarithmic(axes, table.index)
@@ -45,8 +44,7 @@ def growth(tables: Mapping[str, pd.DataFrame], cost: str) -> Figure:
 def memory_curves(frames: Sequence[int], curves: Mapping[str, Numbers], measured: Mapping[int, float] | None = None,
                   limit: float | None = None) -> Figure:
     """Memory in bytes against the frames in the buffer; dots where it was measured; a line at what a machine has."""
-    drawing = figure(3.0)
-    axes = drawing.subplots()
+    drawing, [axes] = panels(3.0)
     lines(axes, pd.DataFrame(curves, index=frames))
     if measured:
         axes.plot(list(measured), list(measured.values()), "D", color=INK, markersize=6, label="streamed, measured",
@@ -58,8 +56,7 @@ def memory_curves(frames: Sequence[int], curves: Mapping[str, Numbers], measured
     axes.set_yticks([2.0**power for power in (20, 25, 30, 35, 40)], ["1 MiB", "32 MiB", "1 GiB", "32 GiB", "1 TiB"])
     logarithmic(axes, frames)
     axes.grid(axis="y")
-    drawing.legend(*axes.get_legend_handles_labels(), loc="outside right center")
-    axes.get_legend().remove()
+    key_outside(drawing, axes)
     return drawing
 
 
@@ -68,10 +65,10 @@ def speedups(ratios: pd.DataFrame) -> Figure:
     """How many times faster than dense attention: a column a size, a row a pattern and implementation, darker where
     faster; empty where it was not measured.
     """
-    drawing = figure(0.7 + 0.26 * len(ratios))
+    drawing, [axes] = panels(0.7 + 0.26 * len(ratios))
     texts = ratios.map(lambda value: "" if np.isnan(value) else f"{value:.3g}x")
-    axes = seaborn.heatmap(np.log10(ratios.astype(float)), annot=texts, fmt="", cmap="Blues", cbar=False, vmin=-0.3,
-                           linewidths=1, yticklabels=[", ".join(name) for name in ratios.index], ax=drawing.subplots())
+    seaborn.heatmap(np.log10(ratios.astype(float)), annot=texts, fmt="", cmap="Blues", cbar=False, vmin=-0.3,
+                    linewidths=1, yticklabels=[", ".join(name) for name in ratios.index], ax=axes)
     axes.set(xlabel="", ylabel="", title="times faster than dense attention")
     axes.tick_params(length=0)
     return drawing
@@ -86,25 +83,22 @@ def cost_dots(costs: pd.DataFrame, aims: Mapping[str, Mapping[str, float]]) -> F
     """
     rows = costs.set_axis([", ".join(name) for name in costs.index]).melt(
         var_name=["cost", "size"], ignore_index=False).rename_axis("row").reset_index()
-    drawing = figure(1.1 + 0.26 * len(costs))
-    for name, part, axes in facets(drawing, rows, "cost"):
+    drawing, parts = facets(1.1 + 0.26 * len(costs), rows, "cost")
+    for name, part, axes in parts:
         dots(axes, part, "value", "row", "size", alpha=0.85)
         for place, (_, implementation) in enumerate(costs.index):
             if aim := aims.get(name, {}).get(implementation):
                 axes.plot([aim, aim], [place - 0.42, place + 0.42], color=INK, linewidth=1.4, solid_capstyle="butt")
         axes.set(title=name.replace(" / ", "\n/ "), xlabel="", ylabel="", xlim=(0, 1.05 * axes.get_xlim()[1]))
         axes.grid(axis="both")
-        drawing.legends.clear()
-        drawing.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=rows["size"].nunique())
-        axes.get_legend().remove()
+        key_outside(drawing, axes, "outside lower center", ncols=rows["size"].nunique())
     return drawing
 
 
 @styled
 def limit_bars(nanoseconds: Mapping[str, float], limit: float, bound: str) -> Figure:
     """Nanoseconds that one connected pair takes, beside a limit of the machine, which `bound` names."""
-    drawing = figure(1.0 + 0.28 * len(nanoseconds))
-    axes = drawing.subplots()
+    drawing, [axes] = panels(1.0 + 0.28 * len(nanoseconds))
     line = axes.axvline(limit, color=SIGNAL, linewidth=1.4)
     bars(axes, nanoseconds, [f"{value:.3g} ns, {value / limit:.1f} of the limit" for value in nanoseconds.values()],
          bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5})

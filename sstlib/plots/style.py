@@ -12,9 +12,9 @@ import inspect
 import io
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -24,7 +24,6 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.patches import Patch
 from PIL import Image, ImageColor
 from PIL.PngImagePlugin import PngInfo
 
@@ -70,13 +69,6 @@ class Drawing(Figure):
         return (jpeg(self), {"alt": self.description}) if self.photographs else None
 
 
-@runtime_checkable
-class Moving(Protocol):
-    """What has frames of its own, and a file of them (`animations.Animation`)."""
-
-    avif: bytes
-
-
 def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
     """Runs a drawing function under the project's style and leaves matplotlib's global settings as they were; the
     figure's description is the function's first sentences and what is written in the figure.
@@ -114,6 +106,12 @@ def figure(height: float, width: float = WIDTH, photographs: bool = False, **opt
     made.photographs = photographs
     FigureCanvasAgg(made)
     return made
+
+
+def panels(height: float, columns: int = 1, sharey: bool = False, **options: Any) -> tuple[Drawing, list[Axes]]:
+    """A figure (see `figure`) and its axes, side by side."""
+    drawing = figure(height, **options)
+    return drawing, list(drawing.subplots(1, columns, sharey=sharey, squeeze=False)[0])
 
 
 def looks(labels: Iterable[str]) -> list[tuple[str, str]]:
@@ -163,13 +161,10 @@ def bars(axes: Axes, values: Mapping[str, float], texts: Sequence[str], colors: 
     axes.tick_params(axis="y", length=0)
 
 
-def facets(drawing: Figure, rows: pd.DataFrame, by: str) -> Iterator[tuple[str, pd.DataFrame, Axes]]:
-    """A panel beside the others for each value of a column, with its rows; the last has the legend (`finish`)."""
-    panels = drawing.subplots(1, rows[by].nunique(), sharey=True, squeeze=False)[0]
-    for axes, (name, part) in zip(panels, rows.groupby(by, sort=False), strict=True):
-        yield name, part, axes
-        if axes is not panels[-1] and axes.get_legend():
-            axes.get_legend().remove()
+def facets(height: float, rows: pd.DataFrame, by: str) -> tuple[Drawing, list[tuple[str, pd.DataFrame, Axes]]]:
+    """A figure and, for each value of a column, that value, its rows and axes beside the others."""
+    drawing, row = panels(height, rows[by].nunique(), sharey=True)
+    return drawing, [(name, part, axes) for axes, (name, part) in zip(row, rows.groupby(by, sort=False), strict=True)]
 
 
 def logarithmic(axes: Axes, ticks: Sequence[Any] | pd.Index) -> None:
@@ -180,12 +175,21 @@ def logarithmic(axes: Axes, ticks: Sequence[Any] | pd.Index) -> None:
 
 
 def finish(axes: Axes, grid: str = "y", **options: Any) -> None:
-    """Words and limits of axes, lines along their grid, and what the series are named on their right."""
+    """Words and limits of axes, lines along their grid, and what the series are named, on the right of the last."""
     axes.set(**{"ylabel": "", **options})
     if grid:
         axes.grid(axis=grid)
-    if axes.get_legend_handles_labels()[0]:
+    if not axes.get_subplotspec().is_last_col():
+        axes.legend().remove()
+    elif axes.get_legend_handles_labels()[0]:
         axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
+
+
+def key_outside(drawing: Figure, axes: Axes, loc: str = "outside right center", **options: Any) -> None:
+    """What the series of the axes are named, beside the figure in place of their own legend."""
+    drawing.legends.clear()
+    drawing.legend(*axes.get_legend_handles_labels(), loc=loc, **options)
+    axes.get_legend().remove()
 
 
 def bare(axes: Axes) -> Axes:
@@ -195,22 +199,18 @@ def bare(axes: Axes) -> Axes:
     return axes
 
 
-def pictures(axes: Iterable[Axes], images: Iterable[Shaped[np.ndarray, "height width ..."]], titles: Iterable[str],
-             name: str = "", fontsize: float | int = 8.5, **options: Any) -> None:
-    """A row of pictures in as many bare axes with a title above each and, on its left, a name; `options` are
-    imshow's.
+def pictures(drawing: Figure, rows: Mapping[str, Iterable[Shaped[np.ndarray, "height width ..."]]],
+             titles: Sequence[str], fontsize: float | int = 8.5, **options: Any) -> np.ndarray:
+    """Rows of pictures in bare axes, which are returned: titles above the first row, on the left of each its name;
+    `options` are imshow's.
     """
-    row = list(axes)
-    for place, image, title in zip(row, images, titles):
-        bare(place).imshow(image, **options)
-        place.set_title(title, fontsize=fontsize)
-    row[0].set_ylabel(name)
-
-
-def swatches(drawing: Figure, colors: Sequence[str], labels: Sequence[str], loc: str) -> None:
-    """A legend of colored patches, all in one line."""
-    drawing.legend([Patch(facecolor=color, edgecolor=FAINT) for color in colors], labels, loc=loc, ncols=len(labels),
-                   handlelength=1.0, columnspacing=1.4)
+    grid = drawing.subplots(len(rows), len(titles), squeeze=False)
+    for number, (name, images) in enumerate(rows.items()):
+        for axes, image, title in zip(map(bare, grid[number]), images, titles):
+            axes.imshow(image, **options)
+            axes.set_title("" if number else title, fontsize=fontsize)
+        grid[number, 0].set_ylabel(name)
+    return grid
 
 
 def png(drawing: Figure) -> bytes:
@@ -251,8 +251,8 @@ def _rendered(drawing: Figure) -> Image.Image:
     return Image.open(raw).convert("RGB")
 
 
-def save(drawing: Figure | Moving, name: str, folder: Path | None = None) -> Path | None:
-    """Writes NAME.png, an animation as NAME.avif, whole or not at all, with the description inside; returns its path.
+def save(drawing: Any, name: str, folder: Path | None = None) -> Path | None:
+    """Writes NAME.png, an `Animation` as NAME.avif, whole or not at all, with the description inside; returns its path.
 
     Without a folder it goes where the environment variable SST_FIGURES says, which `sst reproduce` sets for its
     notebooks; where nothing says so, as in a notebook that someone opens and runs, nothing is written: None.
@@ -264,7 +264,7 @@ def save(drawing: Figure | Moving, name: str, folder: Path | None = None) -> Pat
         raise ValueError(f"a figure is named without folder and ending, like 'reach'; given {name!r}")
     if folder is None and not os.environ.get("SST_FIGURES"):
         return None
-    moves = isinstance(drawing, Moving)
+    moves = hasattr(drawing, "avif")
     path = (folder or paths.FIGURES) / f"{name}.{'avif' if moves else 'png'}"
     with atomic_write(path) as file:
         file.write(drawing.avif if moves else png(drawing))
