@@ -133,7 +133,8 @@ static inline Vector affinity(const Tile<TALL>& tile, int row, int64_t group, Ve
     const Problem& p = tile.problem;
     if (p.ranking == SIGMOID || !any(best > NEVER)) return larger(best, Vector{});
     Vector found = best * LN2;
-    if (p.kind == WEIGHT) found = exp2(-larger(lse * LOG2E - best, Vector{}));
+    // Of large scores the difference is rounding, and of 0 the exponential may be 1.0000001
+    if (p.kind == WEIGHT) found = -larger(-exp2(-larger(lse * LOG2E - best, Vector{})), all(-1.f));
     if (p.kind == COSINE) {
         Vector length = squared(tile, row);
         for (int i = 0; i < LANES; i++) length[i] = std::max(std::sqrt(length[i]), TINY);

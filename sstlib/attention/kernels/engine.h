@@ -118,7 +118,7 @@ INLINE Vector exp2(Vector x) {
     p = (((p * f + 5.5826318e-2f) * f + 2.4015361e-1f) * f + 6.9315308e-1f) * f + 9.9999994e-1f;
     return (Vector)_mm512_scalef_ps((__m512)p, (__m512)x);
 #else
-    x = larger(x, all(-126.f));
+    x = larger(all(-126.f), x);  // in this order, since the second is taken where one is no number
     Vector shifted = x + 12582912.f;  // rounds to the nearest whole number in the low bits
     Vector f = x - (shifted - 12582912.f);
     Vector p = 1.3276472e-3f * f + 9.6755410e-3f;
