@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from sstlib.benchmarks.anatomy import anatomy
-from sstlib.benchmarks.clocks import resident_megabytes
 from sstlib.benchmarks.frames import stage_seconds, streamed
 from sstlib.cli import main
+from sstlib.clocks import resident_megabytes
 from sstlib.config import MODELS, named_model
 from sstlib.config.values import scaled
 from sstlib.connectivity import parse

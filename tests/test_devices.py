@@ -11,7 +11,7 @@ from PIL import Image
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from sstlib import synthetic, weights
+from sstlib import clocks, synthetic, weights
 from sstlib.cli import _arguments, _runs, main
 from sstlib.config import named_model
 from sstlib.inference import Segmenter
@@ -179,7 +179,7 @@ class Clock:
 
     def __init__(self, monkeypatch, **seconds):
         self.now, self.seconds, self.order = 0.0, seconds, []
-        monkeypatch.setattr(precision, "time", SimpleNamespace(perf_counter=lambda: self.now))
+        monkeypatch.setitem(clocks.CLOCKS, "wall", lambda: self.now)
         monkeypatch.setattr(precision, "Segmenter", lambda network, **options: self)
 
     def step(self, frame, labels):

@@ -12,8 +12,8 @@ from PIL import Image
 from torch import nn
 
 from sstlib import weights
-from sstlib.benchmarks.clocks import resident_megabytes
 from sstlib.cli import main
+from sstlib.clocks import resident_megabytes
 from sstlib.config import named_model
 from sstlib.inference import Segmenter, enlarged, winners
 from sstlib.model import build

@@ -19,8 +19,9 @@ from typing import Any
 
 import torch
 
+from sstlib import clocks
 from sstlib.attention import sparse_attention
-from sstlib.benchmarks import clocks, machine
+from sstlib.benchmarks import machine
 from sstlib.benchmarks.contenders import (
     BOTH,
     FORWARD,

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import numpy as np
 import torch
 
-from sstlib.benchmarks import clocks
+from sstlib import clocks
 from sstlib.benchmarks.anatomy import full_memory
 from sstlib.inference import Segmenter
 from sstlib.model import Propagator

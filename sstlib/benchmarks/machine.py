@@ -6,9 +6,8 @@ from typing import Any
 
 import torch
 
-from sstlib import native
+from sstlib import clocks, native
 from sstlib.attention.kernels import FOLDER
-from sstlib.benchmarks import clocks
 from sstlib.provenance import processor
 
 

@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
-from sstlib.benchmarks import clocks
+from sstlib import clocks
 from sstlib.inference import Segmenter
 from sstlib.metrics import region_similarity
 from sstlib.model import Propagator

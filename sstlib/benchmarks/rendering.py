@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from sstlib.benchmarks import clocks
+from sstlib import clocks
 from sstlib.config import RunConfig
 from sstlib.datasets import training_batch
 from sstlib.provenance import provenance

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from sstlib.benchmarks import clocks
+from sstlib import clocks
 from sstlib.evaluation.folders import evaluate, folder_masks
 from sstlib.metrics import boundary, frame_counts, tolerance_radius
 from sstlib.metrics.counts import numpy_counts

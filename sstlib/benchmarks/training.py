@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 from torch.profiler import ProfilerActivity, profile, record_function
 
-from sstlib.benchmarks import clocks
+from sstlib import clocks
 from sstlib.config import RunConfig
 from sstlib.model.matching import ReferenceMatching
 from sstlib.model.sst import EncoderLayer

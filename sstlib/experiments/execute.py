@@ -1,8 +1,6 @@
 """Carries out one run: train, segment the test clips from its own masks, score them, write the record."""
 
-import resource
 import shutil
-import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -10,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from sstlib import paths
+from sstlib import clocks, paths
 from sstlib.evaluation.occlusion import score_occlusion, summarize_occlusion
 from sstlib.experiments import records, trials
 from sstlib.experiments.sweeps import BASE, EXPERIMENT, Run
@@ -48,7 +46,7 @@ def execute(run: Run, *, quiet: bool = False) -> records.RunRecord:
     scored = score_occlusions(network, test_clips()) if short else trials.measured(network, run.config)
     metrics, seconds, frames = scored
     cost = {"training_seconds": float(curve["seconds"][-1]), "frames_per_second": frames / seconds,
-            "parameters": sum(p.numel() for p in network.parameters()), "peak_megabytes": peak_megabytes()}
+            "parameters": sum(p.numel() for p in network.parameters()), "peak_megabytes": clocks.peak_megabytes()}
     made_by = provenance(TEST if short else trials.data_summary(run.config)) | {"computed_by": computed_by()}
     record = records.RunRecord(run.experiment, run.variant, run.seed, run.config.to_dict(), metrics, cost, made_by)
     record.write(run.record_path)
@@ -80,9 +78,9 @@ def score_occlusions(network: Propagator, clips: Iterable[tuple[int, Clip]]) -> 
     """
     scores, occlusions, after, seconds, frames = [], [], defaultdict(list), 0.0, 0
     for length, clip in clips:
-        started = time.perf_counter()
+        started = clocks.now()
         labels = segmented(network, clip.frames, clip.labels[0])
-        seconds, frames = seconds + time.perf_counter() - started, frames + len(labels) - 1
+        seconds, frames = seconds + clocks.now() - started, frames + len(labels) - 1
         scores.append(score_sequence(labels, clip.labels, name=f"occlusion-{length}-{len(after[str(length)])}"))
         occlusions.append(score_occlusion(labels, clip.labels, clip.visible_share))
         after[str(length)].append(float(occlusions[-1].similarity[0, -AFTER:].mean()))
@@ -96,8 +94,3 @@ def segmented(network: Propagator, frames: UInt8[np.ndarray, "time height width 
               first: UInt8[np.ndarray, "height width"]) -> UInt8[np.ndarray, "time height width"]:
     """Labels of every frame of a clip in memory, from those of its first frame."""
     return np.stack([prediction.labels for _, prediction in segment_sequence(network, ArraySequence(frames, first))])
-
-
-def peak_megabytes() -> float:
-    """Largest resident size of this process so far."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -1,11 +1,11 @@
 """What a trained network of a base is tried on: real sequences and paired scenes, in memory, floors beside them."""
 
-import time
 from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
+from sstlib import clocks
 from sstlib.config import RunConfig
 from sstlib.datasets import open_dataset, sst_occlusion_2
 from sstlib.evaluation.passages import FLOORS, Labels, labels_of, segment_scenes
@@ -111,8 +111,8 @@ class _Clock:
 
     def segment(self, sequence: Sequence, length: int, longest: int | None) -> Labels:
         """Label maps of every frame from those of the first."""
-        started = time.perf_counter()
+        started = clocks.now()
         labels = [one.labels for _, one in segment_sequence(self.network, sequence, longest=longest or 0,
                                                             aggregation=self.aggregation)]
-        self.seconds, self.frames = self.seconds + time.perf_counter() - started, self.frames + length - 1
+        self.seconds, self.frames = self.seconds + clocks.now() - started, self.frames + length - 1
         return np.stack(labels)

@@ -4,19 +4,18 @@ project's evaluator.
 
 import json
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
-from sstlib import paths, weights
+from sstlib import clocks, paths, weights
 from sstlib.config.values import Number, Whole, read_json
 from sstlib.datasets import DATASETS, Benchmark, open_dataset
 from sstlib.evaluation import Evaluation, evaluate_on
 from sstlib.experiments import records, trials
-from sstlib.experiments.execute import peak_megabytes, summary
+from sstlib.experiments.execute import summary
 from sstlib.metrics import PROTOCOLS
 from sstlib.model import Propagator
 from sstlib.paths import atomic_write
@@ -72,7 +71,7 @@ def score(name: str, benchmark: str) -> Path:
     seconds, frames = predict(weights.load(name), sequences, folder)
     evaluation = evaluate_on(benchmark, folder, chosen.split, sequences=[sequence.name for sequence in sequences])
     facts = weights.facts(name)
-    cost = {"frames_per_second": frames / seconds, "peak_megabytes": peak_megabytes()}
+    cost = {"frames_per_second": frames / seconds, "peak_megabytes": clocks.peak_megabytes()}
     config = {"weights": fingerprint(name), "model": facts["config"]}
     metrics = measured(evaluation) | {"trained_on": facts.get("trained_on", "")}
     if "passages" not in evaluation.occlusion:  # which hold floors of their own
@@ -163,11 +162,11 @@ def _spent(path: Path) -> dict[str, float | int]:
 
 def _segment(network: Propagator, sequence: Sequence, folder: Path) -> float:
     """Writes the masks of one sequence; the seconds that segmenting alone took."""
-    seconds, started = 0.0, time.perf_counter()
+    seconds, started = 0.0, clocks.now()
     for t, prediction in segment_sequence(network, sequence):
-        seconds += time.perf_counter() - started
+        seconds += clocks.now() - started
         write_mask(folder / f"{sequence.frame_names[t]}.png", prediction.labels)
-        started = time.perf_counter()
+        started = clocks.now()
     return seconds
 
 

@@ -2,7 +2,6 @@
 faster.
 """
 
-import time
 import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -11,6 +10,7 @@ from typing import Any
 
 import torch
 
+from sstlib import clocks
 from sstlib.inference import Segmenter
 from sstlib.model import Propagator
 from sstlib.sessions.clip import Clip
@@ -69,11 +69,11 @@ def faster(network: Propagator, device: str, clip: Clip, options: dict[str, Any]
     frame, seconds = clip.frames.frame(clip.first), dict.fromkeys(contexts, float("inf"))
     for turn in range(1 + TURNS):  # the given mask needs less work, and counts for nothing
         for precision, segmenter in segmenters.items():
-            started = time.perf_counter()
+            started = clocks.now()
             with contexts[precision]():
                 segmenter.step(frame, None if turn else clip.given[clip.first])
             if turn:
-                seconds[precision] = min(seconds[precision], time.perf_counter() - started)
+                seconds[precision] = min(seconds[precision], clocks.now() - started)
     choice = "bfloat16" if seconds["float32"] >= FASTER * seconds["bfloat16"] else "float32"
     return choice, (f"a step takes {seconds['float32']:.3g} s in float32, {seconds['bfloat16']:.3g} s in bfloat16, "
                     f"which is taken where {FASTER:g} times as fast")

@@ -4,7 +4,6 @@ import contextlib
 import copy
 import importlib.util
 import math
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from sstlib import weights
+from sstlib import clocks, weights
 from sstlib.config import DataConfig, RunConfig
 from sstlib.config.values import require_place
 from sstlib.datasets import training_sample
@@ -173,10 +172,10 @@ class _Run:
                    mininterval=2, desc=self.folder.name, unit="step")
         with bar, self._naming_dead_workers():
             while self.step < until:
-                started = time.perf_counter()
+                started = clocks.now()
                 row = self._learn(clips)
                 self.step += 1
-                self.seconds += time.perf_counter() - started
+                self.seconds += clocks.now() - started
                 if self.step % training.checkpoint_every == 0 or self.step == until:
                     row["probe_J"] = self.probe()
                 self.curve.append({"step": self.step, **row, "seconds": self.seconds})

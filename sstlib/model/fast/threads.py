@@ -5,11 +5,12 @@ is not running: two threads on two cores, one of them busy, took 0.8 to 3.2 s fo
 """
 
 import os
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+
+from sstlib import clocks
 
 WINDOW = 0.2  # seconds over which use is averaged: the kernel counts in hundredths
 NEGLIGIBLE = 0.25  # of a core in use by others does not keep a thread from it
@@ -43,11 +44,11 @@ class Load:
 
     @staticmethod
     def _counters() -> tuple[float, float | None, float]:
-        return time.perf_counter(), busy_seconds(), time.process_time()
+        return clocks.now(), busy_seconds(), clocks.now("processor")
 
     def update(self) -> None:
         """Looks at the counters again where the last look is long enough ago."""
-        if time.perf_counter() - self._last[0] < WINDOW:
+        if clocks.now() - self._last[0] < WINDOW:
             return
         last, self._last = self._last, self._counters()
         elapsed, busy, own = (None if now is None else now - before for now, before in zip(self._last, last))

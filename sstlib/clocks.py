@@ -1,4 +1,4 @@
-"""The one timer and the one reader of memory of every measurement here.
+"""The one timer and the one reader of memory of every measurement, of benchmarks as of runs.
 
 Times are the wall's, the processor's (all threads of this process, which leaves out what other programs take), or a
 GPU's own.
@@ -110,6 +110,13 @@ def resident_megabytes(field: str = "VmRSS") -> float:
     """
     with open("/proc/self/status") as file:
         return next(float(line.split()[1]) * 1024 / 1e6 for line in file if line.startswith(field))
+
+
+def peak_megabytes() -> float:
+    """Largest resident size of this process so far, in units of 2^20 bytes, as run records have it."""
+    import resource  # of Unix alone
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def forget_peak() -> None:
