@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sstlib import cli, video
-from sstlib.datasets import open_dataset, sst_occlusion
+from sstlib.datasets import manifests, open_dataset, sst_occlusion
 from sstlib.synthetic import ClipSpec
 
 
@@ -54,7 +54,7 @@ def test_other_content_is_refused_but_other_rounding_is_not(monkeypatch):
     clip = sequence.clip
     changed = sst_occlusion.fingerprint(clip) | {"sha256": "0" * 32}
     sst_occlusion._rendered.cache_clear()
-    monkeypatch.setattr(sst_occlusion, "_manifest", lambda: {str(sequence.seed): changed})
+    monkeypatch.setattr(manifests, "stated", lambda path, kind: {str(sequence.seed): changed})
     np.testing.assert_array_equal(sequence.clip.frames, clip.frames)
     sst_occlusion._rendered.cache_clear()
     changed["thumbnail"] = [value + 9 for value in changed["thumbnail"]]
@@ -73,9 +73,9 @@ def small(monkeypatch):
     ]
     monkeypatch.setattr(sst_occlusion, "clips", lambda split: iter(some))
     monkeypatch.setattr(
-        sst_occlusion,
-        "_manifest",
-        lambda: {
+        manifests,
+        "stated",
+        lambda path, kind: {
             str(s.seed): {"sha256": "x", "thumbnail": sst_occlusion.fingerprint(_render(s))["thumbnail"]} for s in some
         },
     )

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from sstlib.cli import main
-from sstlib.datasets import davis_compositions, davis_occlusion, open_dataset
+from sstlib.datasets import davis_compositions, davis_occlusion, manifests, open_dataset
 from sstlib.datasets.davis_compositions import BYSTANDER, FRAMES, LENGTHS, RAMP, TARGET
 from sstlib.evaluation.occlusion_windows import first_copied, follow, nothing_predicted, passage
 from sstlib.video import write_mask
@@ -56,7 +56,7 @@ def forget():
     for name in ("material", "covers", "shown", "beneath"):
         getattr(davis_compositions, name).cache_clear()
     davis_occlusion._held.cache_clear()
-    davis_occlusion._manifest.cache_clear()
+    manifests.stated.cache_clear()
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +72,7 @@ def stated(manifest, tmp_path, monkeypatch):
     path = tmp_path / "manifest.json"
     path.write_text(manifest)
     monkeypatch.setattr(davis_occlusion, "MANIFEST", path)
-    davis_occlusion._manifest.cache_clear()
+    manifests.stated.cache_clear()
     davis_occlusion._held.cache_clear()
     return path
 

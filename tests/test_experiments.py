@@ -425,6 +425,19 @@ def small_benchmark():
                                benchmark=Benchmark("mini", "mini", lambda clip: clip.value in (0, 2)))
 
 
+def test_a_scoring_makes_each_clip_once(tmp_path, monkeypatch):
+    """More of them than are held at a time."""
+    entry = small_benchmark()
+    some = dataclasses.replace(entry.benchmark, chosen=lambda clip: clip.axis == "length" and clip.value < 4)
+    monkeypatch.setitem(DATASETS, "sst-occlusion", dataclasses.replace(entry, benchmark=some))
+    rendered, render = [], sst_occlusion.render
+    monkeypatch.setattr(sst_occlusion, "render", lambda *given: rendered.append(given) or render(*given))
+    sst_occlusion._rendered.cache_clear()
+    _, floors, seconds, frames = validation._scored(build(MODELS["sst-tiny"]), "sst-occlusion", tmp_path)
+    assert len(rendered) == len(set(rendered)) == len(floors.scores["first mask copied"]) == 3
+    assert frames == 22 + 23 + 24 - 3 and seconds > 0
+
+
 def test_a_stopped_scoring_goes_on_and_its_record_makes_the_card(finished, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(paths, "RESULTS", tmp_path)
     monkeypatch.setattr(paths, "FIGURES", tmp_path / "figures")

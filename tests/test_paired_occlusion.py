@@ -8,7 +8,7 @@ import pytest
 
 from sstlib import video
 from sstlib.cli import main
-from sstlib.datasets import DATASETS, open_dataset, sst_occlusion, sst_occlusion_2
+from sstlib.datasets import DATASETS, manifests, open_dataset, sst_occlusion, sst_occlusion_2
 from sstlib.evaluation import Evaluation
 from sstlib.evaluation import passages as scored
 from sstlib.evaluation.occlusion_windows import Windows, first_copied, nothing_predicted
@@ -55,8 +55,8 @@ def test_a_clip_is_what_the_manifest_states():
 
 def test_other_content_is_refused(monkeypatch):
     row = next(sst_occlusion_2.scenes("val"))
-    known = json.loads(json.dumps(sst_occlusion_2._manifest()))
-    monkeypatch.setattr(sst_occlusion_2, "_manifest", lambda: known)
+    known = json.loads(json.dumps(manifests.stated(sst_occlusion_2.MANIFEST, "scenes")))
+    monkeypatch.setattr(manifests, "stated", lambda path, kind: known)
     monkeypatch.setattr(type(row[0].scene), "clip", lambda self, length: made)
     made = sst_occlusion.render(replace(row[0].scene.spec, frames=16, height=48, width=64, occlusion=1), 3)
     sst_occlusion_2._rendered.cache_clear()

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from sstlib.datasets import davis
+from sstlib.datasets import davis, manifests
 from sstlib.datasets.davis_compositions import (
     BYSTANDER,
     FRAMES,
@@ -35,7 +35,7 @@ from sstlib.datasets.davis_occlusion_scenes import find_scenes
 from sstlib.paths import atomic_write
 from sstlib.paths.digests import sha256
 from sstlib.shapes import Bool
-from sstlib.video import LazySequence, Sequence, mask_image
+from sstlib.video import Sequence, mask_image
 
 TITLE = "DAVIS-Occlusion"
 VERSION = 1
@@ -52,7 +52,7 @@ class Fingerprint(NamedTuple):
 
 
 @dataclass(frozen=True)
-class DavisOcclusionSequence(LazySequence):
+class DavisOcclusionSequence(manifests.SceneClip):
     """One clip: a scene at one length of the occlusion. Reads as any sequence; `amodal`: the target's full masks."""
 
     scene: Scene
@@ -61,10 +61,6 @@ class DavisOcclusionSequence(LazySequence):
     split: str
     folder: Path  # of DAVIS 2016
     stated: Fingerprint
-
-    @property
-    def name(self) -> str:
-        return f"{self.scene_name}-{self.length:02d}"
 
     @property
     def clip(self) -> Composed:
@@ -96,7 +92,7 @@ def scenes(split: str, folder: Path | None = None) -> Iterator[tuple[DavisOcclus
     """
     folder = davis.located("davis2016", folder)
     material(split, folder)
-    for name, stated in _manifest().items():
+    for name, stated in manifests.stated(MANIFEST, "scenes").items():
         if stated["split"] == split:
             scene = Scene.from_dict(stated["scene"])
             known = {length: stated["clips"][str(length)] for length in LENGTHS}
@@ -124,14 +120,9 @@ def _held(sequence: DavisOcclusionSequence) -> Composed:
     return clip
 
 
-@functools.cache
-def _manifest() -> dict[str, Any]:
-    return json.loads(MANIFEST.read_text())["scenes"]
-
-
 def content_hash(split: str) -> str:
     """The hash of a split's content as its manifest states it: what a run record names as its data."""
-    scenes = [stated["clips"] for stated in _manifest().values() if stated["split"] == split]
+    scenes = [stated["clips"] for stated in manifests.stated(MANIFEST, "scenes").values() if stated["split"] == split]
     return sha256(" ".join(clips[str(length)]["sha256"] for clips in scenes for length in LENGTHS))[:16]
 
 
@@ -172,14 +163,8 @@ def state(scene: Scene, split: str, folder: Path) -> dict[str, Any]:
 
 
 def write_manifest(path: Path, folder: Path | None = None) -> None:
-    """Finds all scenes and states them with their content, for whoever makes a new version; a released one never
-    changes.
-    """
+    """Finds all scenes and states them with their content (see `manifests.write`)."""
     folder = davis.located("davis2016", folder)
-    stated = {}
-    for at, (split, count) in enumerate(SCENES.items()):
-        for number, scene in enumerate(find_scenes(split, folder, count, (VERSION, at))):
-            stated[f"{split}-{number:02d}"] = state(scene, split, folder)
-    lines = ",\n".join(f"{json.dumps(name)}: {json.dumps(value)}" for name, value in stated.items())
-    with atomic_write(path, "w") as file:
-        file.write(f'{{"version": {VERSION}, "scenes": {{\n{lines}\n}}}}\n')
+    manifests.write(path, VERSION, "scenes", {
+        f"{split}-{number:02d}": state(scene, split, folder) for at, (split, count) in enumerate(SCENES.items())
+        for number, scene in enumerate(find_scenes(split, folder, count, (VERSION, at)))})

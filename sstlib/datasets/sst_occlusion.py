@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from sstlib.datasets import davis
+from sstlib.datasets import davis, manifests
 from sstlib.paths import atomic_write
 from sstlib.paths.digests import sha256
 from sstlib.synthetic import Clip, ClipSpec, render
@@ -100,13 +100,8 @@ def clips(split: str) -> Iterator[OcclusionSequence]:
 @functools.lru_cache(maxsize=2)
 def _rendered(sequence: OcclusionSequence) -> Clip:
     clip = render(sequence.spec, sequence.seed)
-    expected = _manifest().get(f"{sequence.seed}")
+    expected = manifests.stated(MANIFEST, "clips").get(f"{sequence.seed}")
     return clip if expected is None else held_to(expected, clip, sequence.name, VERSION)
-
-
-@functools.cache
-def _manifest() -> dict[str, Any]:
-    return json.loads(MANIFEST.read_text())["clips"] if MANIFEST.is_file() else {}
 
 
 def fingerprint(clip: Clip) -> dict[str, Any]:
@@ -143,18 +138,15 @@ def held_to(expected: dict[str, Any], clip: Clip, name: str, version: int) -> Cl
 
 def content_hash(split: str) -> str:
     """The hash of a split's content as its manifest states it: what a run record names as its data."""
-    parts = [_manifest()[f"{sequence.seed}"]["sha256"] for sequence in clips(split)]
+    parts = [manifests.stated(MANIFEST, "clips")[f"{sequence.seed}"]["sha256"] for sequence in clips(split)]
     return sha256(" ".join(parts))[:16]
 
 
 def write_manifest(path: Path) -> None:
-    """States the content of every clip, for whoever makes a new version; that of a released one never changes."""
+    """States the content of every clip (see `manifests.write`)."""
     everything = [sequence for split in CLIPS for sequence in clips(split)]
-    stated = [
-        f"{json.dumps(str(one.seed))}: {json.dumps(fingerprint(render(one.spec, one.seed)))}" for one in everything
-    ]
-    with atomic_write(path, "w") as file:
-        file.write(f'{{"version": {VERSION}, "clips": {{\n' + ",\n".join(stated) + "\n}}\n")
+    manifests.write(path, VERSION, "clips",
+                    {str(one.seed): fingerprint(render(one.spec, one.seed)) for one in everything})
 
 
 def write(folder: Path, sequence: OcclusionSequence) -> None:

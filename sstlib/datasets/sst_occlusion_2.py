@@ -7,7 +7,6 @@ Clips are rendered when asked for and held to the content that the manifest stat
 """
 
 import functools
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +14,13 @@ from typing import Any
 
 import numpy as np
 
+from sstlib.datasets import manifests
 from sstlib.datasets.sst_occlusion import fingerprint, held_to
-from sstlib.paths import atomic_write
 from sstlib.paths.digests import sha256
 from sstlib.shapes import Bool
 from sstlib.synthetic import Clip, ClipSpec
 from sstlib.synthetic.paired import FRAMES, LENGTHS, PairedScene, find_scene
-from sstlib.video import LazySequence, Sequence
+from sstlib.video import Sequence
 
 VERSION = 2
 MANIFEST = Path(__file__).with_name("sst_occlusion_2.json")
@@ -30,16 +29,12 @@ TARGET = 1  # label of the object that is hidden
 
 
 @dataclass(frozen=True)
-class PairedSequence(LazySequence):
+class PairedSequence(manifests.SceneClip):
     """One clip: a scene of the benchmark at one length of the occlusion."""
 
     scene: PairedScene
     scene_name: str
     length: int
-
-    @property
-    def name(self) -> str:
-        return f"{self.scene_name}-{self.length:02d}"
 
     @property
     def clip(self) -> Clip:
@@ -71,9 +66,9 @@ def scenes(split: str, folder: Path | None = None) -> Iterator[tuple[PairedSeque
     """
     if folder is not None:
         raise ValueError(f"SST-Occlusion 2 is rendered and read from no folder, not {folder}; leave the folder out")
-    for name, stated in _manifest().items():
-        if stated["split"] == split:
-            scene = PairedScene(_spec(tuple(stated["seed"])), tuple(stated["seed"]), stated["attempt"])
+    for name, one in manifests.stated(MANIFEST, "scenes").items():
+        if one["split"] == split:
+            scene = PairedScene(_spec(tuple(one["seed"])), tuple(one["seed"]), one["attempt"])
             yield tuple(PairedSequence(scene, name, length) for length in LENGTHS)
 
 
@@ -102,12 +97,7 @@ def _rendered(sequence: PairedSequence) -> Clip:
 
 
 def _stated(sequence: PairedSequence) -> dict[str, Any]:
-    return _manifest()[sequence.scene_name]["clips"][str(sequence.length)]
-
-
-@functools.cache
-def _manifest() -> dict[str, Any]:
-    return json.loads(MANIFEST.read_text())["scenes"]
+    return manifests.stated(MANIFEST, "scenes")[sequence.scene_name]["clips"][str(sequence.length)]
 
 
 def content_hash(split: str) -> str:
@@ -124,12 +114,7 @@ def state(split: str, seed: tuple[int, ...]) -> dict[str, Any]:
 
 
 def write_manifest(path: Path) -> None:
-    """Finds all scenes and states their content, for whoever makes a new version; a released one never changes."""
-    stated = {}
-    for at, (split, count) in enumerate(SCENES.items()):
-        for number in range(count):
-            name = f"{split}-{number:02d}"
-            stated[name] = state(split, (VERSION, at, number))
-    with atomic_write(path, "w") as file:
-        lines = ",\n".join(f"{json.dumps(name)}: {json.dumps(value)}" for name, value in stated.items())
-        file.write(f'{{"version": {VERSION}, "scenes": {{\n{lines}\n}}}}\n')
+    """Finds all scenes and states their content (see `manifests.write`)."""
+    manifests.write(path, VERSION, "scenes", {
+        f"{split}-{number:02d}": state(split, (VERSION, at, number))
+        for at, (split, count) in enumerate(SCENES.items()) for number in range(count)})

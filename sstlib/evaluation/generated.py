@@ -1,7 +1,7 @@
 """Predicted masks of generated clips, such as SST-Occlusion's: J and F, and what happens at their occlusions."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from sstlib.evaluation.occlusion import score_occlusion, summarize_occlusion
 from sstlib.evaluation.predicted import PredictedClips
 from sstlib.evaluation.result import Evaluation
 from sstlib.metrics import PROTOCOLS, score_sequence
+from sstlib.video import Sequence as Clip
 
 
 def evaluate_on(dataset: str, predictions: str | Path, split: str | None = None, *, protocol: str | None = None,
@@ -40,7 +41,7 @@ def evaluate_on(dataset: str, predictions: str | Path, split: str | None = None,
     if known.content is None:
         return evaluate(predictions, dataset_masks(dataset, split), protocol=protocol or known.protocol, record=record,
                         **settings)
-    own = {name: settings[name] for name in ("sequences", "missing", "progress") if name in settings}
+    own = {name: settings[name] for name in ("sequences", "missing", "progress", "predict") if name in settings}
     if known.scenes is None:
         result = evaluate_clips(predictions, split, dataset=dataset, **own)
     else:
@@ -53,11 +54,12 @@ def evaluate_on(dataset: str, predictions: str | Path, split: str | None = None,
 
 
 def evaluate_clips(predictions: str | Path, split: str = "test", *, sequences: Sequence[str] | None = None,
-                   missing: str = "error", progress: bool = False, dataset: str = "sst-occlusion") -> Evaluation:
+                   missing: str = "error", progress: bool = False, dataset: str = "sst-occlusion",
+                   predict: Callable[[Clip], None] | None = None) -> Evaluation:
     """Scores a folder of SEQUENCE/FRAME.png against the clips of a split, which are rendered for it.
 
     The result's `occlusion` holds `summarize_occlusion` over `all` clips and those of each value of an axis,
-    where they lie on one.
+    where they lie on one. `predict` writes the masks of a clip that are about to be scored (see `PredictedClips`).
 
     Raises:
         FileNotFoundError: the folder or a predicted frame is missing.
@@ -69,7 +71,7 @@ def evaluate_clips(predictions: str | Path, split: str = "test", *, sequences: S
     if unknown := set(sequences or ()) - set(clips):
         raise ValueError(f"{dataset} {split} has no {', '.join(sorted(unknown))}; it has {', '.join(clips)}")
     chosen = [clips[name] for name in sequences or clips]
-    read = PredictedClips(predictions, chosen, missing)
+    read = PredictedClips(predictions, chosen, missing, predict)
     result = Evaluation(PROTOCOLS[known.protocol], {}, tuple(read.notes), {}, {})
     scores = defaultdict(list)
     for clip in tqdm(chosen, unit="clip", disable=None if progress else True):

@@ -75,7 +75,7 @@ def segment_scenes(scenes: Iterable[Sequence[PairedClip]], segment: Callable[[Fr
 
 def evaluate_scenes(predictions: str | Path, name: str = "sst-occlusion-2", split: str = "test", *,
                     folder: Path | None = None, sequences: Sequence[str] | None = None, missing: str = "error",
-                    progress: bool = False) -> Evaluation:
+                    progress: bool = False, predict: Callable[[PairedClip], None] | None = None) -> Evaluation:
     """Scores a folder of CLIP/FRAME.png against the paired scenes of a data set, which are made for it.
 
     The result's `occlusion` holds `passages`: lengths, names of scenes, and a `PassageTable` of the predictions and of
@@ -86,7 +86,7 @@ def evaluate_scenes(predictions: str | Path, name: str = "sst-occlusion-2", spli
         name, split: a data set of paired scenes, and its split.
         folder: where the data are that it is made of, if of any.
         sequences: names of clips, each scene's control among them, and the same lengths of every scene.
-        missing, progress: as `evaluate_clips`; a bar on the screen.
+        missing, progress, predict: as `evaluate_clips`; a bar on the screen.
 
     Raises:
         FileNotFoundError: the folder or a predicted frame is missing, or the data are.
@@ -96,7 +96,7 @@ def evaluate_scenes(predictions: str | Path, name: str = "sst-occlusion-2", spli
     if split not in known.splits:
         raise ValueError(f"{name} has no split {split!r}; expected one of {', '.join(known.splits)}")
     scenes = _whole_scenes(list(known.scenes(split, folder)), sequences, f"{name} {split}")
-    read = PredictedClips(predictions, [clip for row in scenes for clip in row], missing)
+    read = PredictedClips(predictions, [clip for row in scenes for clip in row], missing, predict)
     result = Evaluation(PROTOCOLS["davis2017"], {}, tuple(read.notes), {}, {})
     rows: dict[str, list] = {source: [] for source in ("predictions", *FLOORS)}
     for row in tqdm(scenes, unit="scene", disable=None if progress else True):

@@ -1,6 +1,6 @@
 """Folders of predicted masks of clips whose truth is made, not read."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,15 +16,22 @@ from sstlib.video import Sequence as Clip
 class PredictedClips:
     """The masks of clips in a folder of CLIP/FRAME.png, read when asked for and then part of the fingerprint.
 
+    Args:
+        predict: what writes the masks of a clip into the folder, called before they are read: then whoever predicts and
+            scores has a clip made once for both. Without it all masks have to be there.
+
     Attributes:
         notes: what is missing, if that is allowed.
     """
 
-    def __init__(self, folder: Path, clips: Sequence[Clip], missing: str) -> None:
-        self.folder, self.content = folder, []
+    def __init__(self, folder: Path, clips: Sequence[Clip], missing: str,
+                 predict: Callable[[Clip], None] | None = None) -> None:
+        self.folder, self.content, self.predict, self.notes = folder, [], predict, []
         self.files = {clip.name: [folder / clip.name / f"{frame}.png" for frame in clip.frame_names] for clip in clips}
-        self.there = {name: predicted_masks(folder / name, paths) for name, paths in self.files.items()}
-        gone = {name: [path for path in paths[1:-1] if path.stem not in self.there[name]]
+        if predict is not None:
+            return
+        there = {name: predicted_masks(folder / name, paths) for name, paths in self.files.items()}
+        gone = {name: [path for path in paths[1:-1] if path.stem not in there[name]]
                 for name, paths in self.files.items()}
         self.notes = absent_noted({name: (paths, len(self.files[name]) - 2) for name, paths in gone.items()}, folder,
                                   missing)
@@ -32,7 +39,9 @@ class PredictedClips:
     def labels(self, clip: Clip, truth: UInt8[np.ndarray, "time height width"]
                ) -> UInt8[np.ndarray, "time height width"]:
         """The label maps of one clip, the first as given."""
-        there = self.there[clip.name]
+        if self.predict is not None:
+            self.predict(clip)
+        there = predicted_masks(self.folder / clip.name, self.files[clip.name])
         reading = reading_of([mask for name, mask in there.items() if name != clip.frame_names[0]])
         later = [_labels(there.get(path.stem), path, label, reading, self.content)
                  for path, label in zip(self.files[clip.name][1:], truth[1:])]

@@ -53,10 +53,11 @@ def measured(network: Propagator, config: RunConfig) -> tuple[dict[str, Any], fl
     """
     clock = _Clock(network, "hard" if config.training.feedback == "hard" else "naive")
     protocol = PROTOCOLS[data_of(config)]
-    scores, sequences = [], open_dataset(data_of(config), "val")
-    for sequence in sequences:
+    scores, floors = [], Floors(protocol)
+    for sequence in open_dataset(data_of(config), "val"):
         truth = labels_of(sequence)
         scores.append(score_sequence(clock.segment(sequence, len(truth), LONGEST), truth, protocol, sequence.name))
+        floors.add(truth, sequence.name)
     rows = [[clip for clip in row if clip.length in (0, *LENGTHS)] for row in _scenes()]
     tables = {"predictions": segment_scenes(rows, lambda frames, labels: clock.segment(
         ArraySequence(frames, labels[0]), len(labels), None))}
@@ -64,21 +65,28 @@ def measured(network: Propagator, config: RunConfig) -> tuple[dict[str, Any], fl
                for name, made in FLOORS.items()}
     metrics = summary(scores) | {
         "tenths": tenths(np.nanmean(score.similarity, axis=0) for score in scores),
-        "floors": floors(sequences, protocol),
+        "floors": floors.means(),
         "passages": {"lengths": list(LENGTHS), "scenes": [row[0].scene_name for row in rows],
                      "tables": {name: table.to_dict() for name, table in tables.items()}}}
     return metrics, clock.seconds, clock.frames
 
 
-def floors(sequences: Iterable[Sequence], protocol: Protocol) -> dict[str, float]:
-    """J&F (0..1) of each floor, mean over the objects of all sequences."""
-    scores: dict[str, list[SequenceScore]] = {name: [] for name in FLOORS}
-    for sequence in sequences:
-        truth = labels_of(sequence)
-        for name, made in FLOORS.items():
-            scores[name].append(score_sequence(made(truth), truth, protocol, sequence.name))
-    return {name: averaged(row for one in each for row in one.per_object().values())["J&F"].mean
-            for name, each in scores.items()}
+class Floors:
+    """What following nothing scores, over sequences that are added one by one."""
+
+    def __init__(self, protocol: Protocol) -> None:
+        self.protocol = protocol
+        self.scores: dict[str, list[SequenceScore]] = {name: [] for name in FLOORS}
+
+    def add(self, truth: Labels, name: str) -> None:
+        """Scores each floor on one more sequence."""
+        for floor, made in FLOORS.items():
+            self.scores[floor].append(score_sequence(made(truth), truth, self.protocol, name))
+
+    def means(self) -> dict[str, float]:
+        """J&F (0..1) of each floor, mean over the objects of all sequences."""
+        return {name: averaged(row for one in each for row in one.per_object().values())["J&F"].mean
+                for name, each in self.scores.items()}
 
 
 def summary(scores: list[SequenceScore]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from sstlib import clocks, paths, weights
 from sstlib.config.values import Number, Whole, read_json
 from sstlib.datasets import DATASETS, Benchmark, open_dataset
 from sstlib.evaluation import Evaluation, evaluate_on
+from sstlib.evaluation.passages import labels_of
 from sstlib.experiments import records, trials
 from sstlib.experiments.execute import summary
 from sstlib.metrics import PROTOCOLS
@@ -67,17 +68,37 @@ def score(name: str, benchmark: str) -> Path:
     if record_of(name, benchmark):
         return records.record_path(benchmark, name, 0)
     chosen, folder = benchmarks()[benchmark], predictions(name, benchmark)
-    sequences = sequences_of(benchmark)
-    seconds, frames = predict(weights.load(name), sequences, folder)
-    evaluation = evaluate_on(benchmark, folder, chosen.split, sequences=[sequence.name for sequence in sequences])
+    evaluation, floors, seconds, frames = _scored(weights.load(name), benchmark, folder)
     facts = weights.facts(name)
     cost = {"frames_per_second": frames / seconds, "peak_megabytes": clocks.peak_megabytes()}
     config = {"weights": fingerprint(name), "model": facts["config"]}
     metrics = measured(evaluation) | {"trained_on": facts.get("trained_on", "")}
     if "passages" not in evaluation.occlusion:  # which hold floors of their own
-        metrics["floors"] = trials.floors(sequences, PROTOCOLS[DATASETS.find(benchmark).protocol])
+        metrics["floors"] = floors.means()
     _keep_earlier(name, benchmark)
     return records.RunRecord(benchmark, name, 0, config, metrics, cost, provenance(chosen.title)).write()
+
+
+def _scored(network: Propagator, benchmark: str, folder: Path) -> tuple[Evaluation, trials.Floors, float, int]:
+    """A benchmark segmented and scored: the evaluation, that of the floors, and seconds and frames of segmentation.
+
+    A clip that is made when asked for is segmented, scored and given to the floors before the next one is made.
+    """
+    sequences, entry = sequences_of(benchmark), DATASETS.find(benchmark)
+    floors, spent = trials.Floors(PROTOCOLS[entry.protocol]), []
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def segment(sequence: Sequence) -> None:
+        spent.append(predict(network, [sequence], folder))
+        if entry.scenes is None:
+            floors.add(labels_of(sequence), sequence.name)
+
+    made = {"predict": segment} if entry.content else {}
+    for sequence in () if made else sequences:
+        segment(sequence)
+    evaluation = evaluate_on(benchmark, folder, benchmarks()[benchmark].split,
+                             sequences=[sequence.name for sequence in sequences], **made)
+    return evaluation, floors, sum(seconds for seconds, _ in spent), sum(frames for _, frames in spent)
 
 
 def earlier(name: str, benchmark: str) -> list[dict[str, Any]]:
