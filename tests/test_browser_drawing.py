@@ -481,7 +481,8 @@ def test_the_command_opens_the_widget_and_keeps_what_is_drawn(browser, tmp_path)
         write_picture(tmp_path / "frames" / f"{t}.png", Image.fromarray(frame))
     command = [sys.executable, "-m", "sstlib", "annotate", str(tmp_path / "frames"), "--out", str(tmp_path / "out"),
                "--no-browser"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as running:
+    heard = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # ignored by what a shell runs in the background
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, preexec_fn=heard) as running:
         try:
             address = running.stdout.readline().removeprefix("draw at ").strip()
             assert address.startswith("http://127.0.0.1:") and "Ctrl+C" in running.stdout.readline()
