@@ -38,6 +38,20 @@ def test_a_box_gives_the_object_that_fills_it():
     np.testing.assert_array_equal(mask, prompts.mask_from_box(FRAME, (20, 30, 51, 61)))
 
 
+@pytest.mark.parametrize("hole, stays", [(5, False), (30, True)], ids=["an eye", "a ring"])
+def test_small_holes_are_filled_and_large_ones_stay(hole, stays):
+    rows, columns = np.mgrid[:120, :160]
+    away = np.hypot(rows - 60, columns - 80)
+    noise = np.random.default_rng(0).integers(0, 20, (120, 160, 3))
+    frame = (np.where((away <= 45) & (away > hole), 180, 40)[..., None] + noise).astype(np.uint8)
+    scribbles = np.zeros((120, 160), np.uint8)
+    scribbles[58:62, 80 - 40:80 - 34] = 1
+    for mask in (prompts.mask_from_box(frame, (30, 10, 100, 100)), prompts.mask_from_scribbles(frame, scribbles) == 1):
+        assert mask[60, 80] != stays and mask[60, 42]
+    scribbles[59:62, 79:82] = 255  # what was said to be beside the object is no hole in it
+    assert not prompts.mask_from_scribbles(frame, scribbles)[60, 80]
+
+
 def test_nothing_outside_of_the_box_is_of_the_object():
     mask = prompts.mask_from_box(FRAME, (20, 30, 45, 61))
     assert mask[:, 20:65].sum() > 0.9 * RED[:, 20:65].sum() and not mask[:, 65:].any() and not mask[:, :20].any()

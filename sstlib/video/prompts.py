@@ -1,8 +1,8 @@
 """Masks of objects from what is quickly drawn: a box, clicks, scribbles, a polygon.
 
 OpenCV's GrabCut (Rother, Kolmogorov and Blake, 2004) separates the colors of an object from those around it, from what
-is known to be inside and outside. Coordinates are pixels, (x, y) from the upper left corner. Equal input gives equal
-masks.
+is known to be inside and outside; small holes that it leaves are filled (`SMALL_HOLE`). Coordinates are pixels, (x, y)
+from the upper left corner. Equal input gives equal masks.
 """
 
 import math
@@ -26,6 +26,7 @@ SPREAD, NEAREST = 0.5, 0.03  # of how far clicks are apart, within which the obj
 # middle of the box, this part of its sides, or more around a click is taken for the object's (by 103 photographs)
 LEAST_OF_BOX, CORE = 0.15, 0.5
 LEAST_OF_LIKELY, SURE = 0.03, 0.35
+SMALL_HOLE = 0.02  # of an object's area: holes up to so large are filled, such as eyes that are darker than a face
 FEWEST = 5  # pixels on each side of the outline, of which GrabCut learns five colors
 BACKGROUND, OBJECT, MAYBE_BACKGROUND, MAYBE_OBJECT = range(4)  # what GrabCut is told of a pixel
 EXTRA = "masks from boxes, clicks and scribbles need OpenCV: pip install 'sstlib[prompts]' (or opencv-python-headless)"
@@ -60,7 +61,7 @@ def mask_from_box(frame: Shaped[np.ndarray, "..."], box: Box) -> Bool[np.ndarray
         y, x = np.ogrid[:height, :width]
         known[np.hypot((x + 0.5 - left) / across - 0.5, (y + 0.5 - top) / down - 0.5) <= CORE / 2] = OBJECT
         mask[rows, columns] = _cut(frame[rows, columns], known[rows, columns])
-    return mask & inside
+    return _filled(mask & inside, ~inside)
 
 
 def mask_from_points(frame: Shaped[np.ndarray, "..."], foreground: Sequence[Point],
@@ -178,12 +179,21 @@ def _grown(frame: np.ndarray, own: np.ndarray, others: np.ndarray, likely: float
     if mask.sum() < LEAST_OF_LIKELY * (away <= likely).sum():  # colors do not tell it from its surroundings
         known[(away <= SURE * likely) & ~others] = OBJECT
         mask = _joined(_cut(frame, known) & ~others | own, own)
-    return mask
+    return _filled(mask, others)
 
 
 def _joined(mask: np.ndarray, own: np.ndarray) -> np.ndarray:
     numbers = parts(mask)
     return np.isin(numbers, np.unique(numbers[own]))
+
+
+def _filled(mask: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """A mask with those of its holes that are small against it and hold nothing that is known to be beside it."""
+    numbers = _opencv().connectedComponents((~mask).astype(np.uint8), connectivity=4)[1]
+    filled = np.bincount(numbers.ravel()) <= SMALL_HOLE * mask.sum()
+    for outside in (numbers[[0, -1]], numbers[:, [0, -1]], numbers[others]):
+        filled[outside] = False
+    return mask | filled[numbers]
 
 
 def parts(mask: Bool[np.ndarray, "height width"]) -> Shaped[np.ndarray, "height width"]:
