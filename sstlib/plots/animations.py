@@ -3,6 +3,7 @@
 import base64
 import html
 import io
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from matplotlib.font_manager import FontProperties, findfont
 from PIL import Image, ImageDraw, ImageFont, features
+from tqdm import tqdm
 
 from sstlib.plots.curves import outlined
 from sstlib.plots.style import ACCENT, FAINT, INK, SIGNAL
@@ -18,7 +20,7 @@ from sstlib.shapes import Shaped, UInt8
 ACROSS = 720  # pixels of a page, over which the pictures of a row are spread
 LINE, GAP, BAR = 17, 6, 5  # pixels: a line of text, between pictures, the strip that says how far it is
 DAVIS = 24.0  # frames a second of its videos; generated clips move as these do
-SMALLEST = 0.4  # of the size that was begun with, where the file has to be small
+SCALES = (1.0, 0.8, 0.64, 0.512, 0.4096)  # of the size, where the file has to be small
 # AVIF predicts a frame from the last one, and has a quarter of a WebP's bytes; browsers show it since 2023
 QUALITIES, SPEED = (40, 30), 8  # of its encoder: a tenth of the time of speed 6, for as many bytes
 
@@ -42,7 +44,7 @@ class Animation:
 
 def animated(rows: Mapping[str, tuple[UInt8[np.ndarray, "time height width 3"], Shaped[np.ndarray, "..."]]],
              notes: Mapping[str, Sequence[str]] | None = None, stride: int = 1, rate: float = DAVIS / 3,
-             limit: int = 150_000) -> Animation:
+             limit: int = 150_000, progress: bool = False) -> Animation:
     """What `side_by_side` shows of some frames, of all: a picture a method, with its name, and a strip that says how
     far the clip is. By default at a third of DAVIS's rate.
 
@@ -52,6 +54,7 @@ def animated(rows: Mapping[str, tuple[UInt8[np.ndarray, "time height width 3"], 
         stride: Of every so many frames one is shown, the first among them; the rest is as fast as with all.
         rate: Frames of the clip a second.
         limit: Bytes that the file may have at most; quality gives way first, then size.
+        progress: Whether bars say how far it is.
 
     Raises:
         ValueError: clips, masks and notes are not of the same frames, the limit cannot be kept, or the installed
@@ -66,10 +69,11 @@ def animated(rows: Mapping[str, tuple[UInt8[np.ndarray, "time height width 3"], 
                              f"{shape[0]} frames of {shape[1]} x {shape[2]} are expected, as of the first, and one of "
                              "each for each frame")
     pages = [_page({name: outlined(frames[t], labels[t]) for name, (frames, labels) in rows.items()},
-                   {name: lines[t] for name, lines in notes.items()}, t, shape[0]) for t in range(0, shape[0], stride)]
+                   {name: lines[t] for name, lines in notes.items()}, t, shape[0])
+             for t in tqdm(range(0, shape[0], stride), unit="frame", ascii=True, disable=not progress)]
     description = (f"Animation of {len(pages)} frames, for each the masks of {', '.join(rows)} over the picture, "
                    "tinted and outlined.")
-    avif, size = _within(pages, rate / stride, limit, description)
+    avif, size = _within(pages, rate / stride, limit, description, progress)
     return Animation(avif, description, size)
 
 
@@ -95,24 +99,24 @@ def _page(pictures: Mapping[str, np.ndarray], notes: Mapping[str, str], t: int, 
     return page
 
 
-def _within(pages: Sequence[Image.Image], rate: float, limit: int, description: str) -> tuple[bytes, tuple[int, int]]:
+def _within(pages: Sequence[Image.Image], rate: float, limit: int, description: str,
+            progress: bool) -> tuple[bytes, tuple[int, int]]:
     """The animation as a file that keeps the limit, at the best quality and then size that do."""
     if not features.check("avif"):
         raise ValueError("this Pillow was built without AVIF, of which animations are; its wheels from 11.3 have it: "
                          "pip install --force-reinstall --only-binary :all: pillow")
-    exif, scale = Image.Exif(), 1.0
+    exif = Image.Exif()
     exif[0x010E] = description  # ImageDescription
-    while scale >= SMALLEST:
+    pauses = [round(1000 / rate)] * (len(pages) - 1) + [1500]  # it ends visibly before it begins again
+    for scale, quality in tqdm([*itertools.product(SCALES, QUALITIES)], desc="encoding, smaller and smaller",
+                               unit="try", ascii=True, disable=not progress):
         size = round(scale * pages[0].width), round(scale * pages[0].height)
         scaled = pages if scale == 1 else [page.resize(size, Image.Resampling.LANCZOS) for page in pages]
-        pauses = [round(1000 / rate)] * (len(pages) - 1) + [1500]  # it ends visibly before it begins again
-        for quality in QUALITIES:
-            file = io.BytesIO()
-            scaled[0].save(file, "AVIF", save_all=True, append_images=scaled[1:], duration=pauses,
-                           quality=quality, speed=SPEED, max_threads=1, exif=exif)
-            if file.tell() <= limit:
-                return _timeless(file.getvalue()), size
-        scale *= 0.8
+        file = io.BytesIO()
+        scaled[0].save(file, "AVIF", save_all=True, append_images=scaled[1:], duration=pauses, quality=quality,
+                       speed=SPEED, max_threads=1, exif=exif)
+        if file.tell() <= limit:
+            return _timeless(file.getvalue()), size
     raise ValueError(f"{len(pages)} frames of {pages[0].width} x {pages[0].height} do not fit into {limit:,} bytes; "
                      "show fewer frames or methods, or raise the limit")
 
