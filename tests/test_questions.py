@@ -215,9 +215,7 @@ def test_tables_are_differences_over_sequences_and_seeds(tmp_path, monkeypatch):
     assert rows.loc[("base (n=3)", "affinity"), "J whole"] == pytest.approx(61.1)
     parts_of = knockouts.drift(records.by_variant(knockouts.EXPERIMENT))
     assert len(parts_of) == 2 * 3 * 5 and parts_of["J"].between(60, 63).all()
-    [first, _] = knockouts.sentences(rows.reset_index())
-    assert first.startswith("- **base (n=3)**, J 61.1: a difference is made by affinity -30.0 (-30.0 to -30.0); none")
-    assert "none is seen of nothing; by true masks instead of own masks in memory +0.0 (+0.0 to +0.0)" in first
+    assert "-30.0 (-30.0 to -30.0)" in knockouts.shown(rows.reset_index())["difference of J (95%)"].tolist()
     drawing = answers.taken_away(rows.reset_index())
     assert [text.get_text() for text in drawing.axes[0].get_legend().get_texts()] == ["base (n=3)", "one"]
     np.testing.assert_allclose(drawing.axes[0].lines[1].get_xdata(), rows.loc["base (n=3)", "mean"])
@@ -248,9 +246,7 @@ def test_where_attention_goes_is_told_by_moments_and_distances(tmp_path, monkeyp
     [far] = attended.distances().to_dict("records")
     assert far["attention"] == pytest.approx(80) and far["mean"] == pytest.approx(20) and far["frames back"] == 1
     assert far["high"] - far["mean"] == pytest.approx(4.303 * 10 / 3**0.5, abs=0.01), "t of two degrees of freedom"
-    lines = attended.sentences(attended.looks(), attended.distances())
-    assert "in sight, before 60.0% (60.0 to 60.0; even 10.0) to the object; hidden, in memory 40.0%" in lines[0]
-    assert "1 back 80.0, +20.0 (-4.8 to +44.8) against even attention" in lines[1]
+    assert attended.spoken(rows.loc[("in sight, before", "the object")]) == "60.0% (60.0 to 60.0; even 10.0)"
     assert answers.travels(attended.distances()).axes[0].lines[1].get_ydata() == pytest.approx([80])
 
 
@@ -279,10 +275,7 @@ def test_histories_are_told_against_that_of_training(tmp_path, monkeypatch):
     assert table["J"].tolist() == pytest.approx([60.1, *[50] * 4, 40.1, *[50] * 4])
     assert table["mean"].tolist() == pytest.approx([10.1, *[0] * 4, -9.9, *[0] * 4])
     assert histories.shown(table).iloc[2, 3] == "as trained"
-    first, second = histories.sentences(table)
-    assert first.startswith("- **one**, trained with a history of 3: better with 1 +10.1 (+9.9 to +10.3); no "
-                            "difference seen with 2 +0.0 (")
-    assert "worse with 1 -9.9" in second and "8 +0.0 (-24.8 to +24.8)" in second
+    assert histories.shown(table).iloc[0, 3] == "+10.1 (+9.9 to +10.3)"
     drawing = answers.swept(table)
     assert drawing.axes[0].lines[0].get_ydata() == pytest.approx([60.1, *[50] * 4])
 

@@ -238,24 +238,6 @@ def distances() -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def sentences(shares: pd.DataFrame, far: pd.DataFrame) -> list[str]:
-    """What `looks` and `distances` show, a Markdown line a network, each share with its 95% interval and with that of
-    even attention.
-    """
-    lines = []
-    for name, part in shares[shares["scenes"] > 1].groupby("network", sort=False):
-        cells = part.set_index(["moment", "place"])
-        places = [f"{moment} {_percent(cells.loc[(moment, place)])} to {place}" for moment, place in (
-            ("in sight, before", "the object"), ("hidden, in memory", "the object"),
-            ("hidden, in memory", "what hides it"), ("back, in memory again", "the object"))
-            if (moment, place) in cells.index]
-        lines.append(f"- **{name}**, attention from the object's place: {'; '.join(places)}.")
-    for name, part in far.groupby("network", sort=False):
-        steps = [f"{row['frames back']:.0f} back {row['attention']:.1f}, {row['mean']:+.1f} ({row['low']:+.1f} to "
-                 f"{row['high']:+.1f}) against even attention" for _, row in part.iterrows()]
-        lines.append(f"- **{name}**, a mask along its routes, area under the curve: {'; '.join(steps)}.")
-    return lines
-
-
-def _percent(row: pd.Series) -> str:
+def spoken(row: pd.Series) -> str:
+    """A share of `looks` with its interval, and that of even attention, as text."""
     return f"{row['share']:.1f}% ({row['low']:.1f} to {row['high']:.1f}; even {row['even']:.1f})"

@@ -76,20 +76,6 @@ def shown(table: pd.DataFrame) -> pd.DataFrame:
             "as trained" if row["history"] == row["trained with"] else spoken(row) for _, row in table.iterrows()]})
 
 
-def sentences(table: pd.DataFrame) -> list[str]:
-    """What the rows of `rows` show, a Markdown line a network; what is called better or worse has an interval without
-    0.
-    """
-    lines = []
-    for name, part in table[table["history"] != table["trained with"]].groupby("network", sort=False):
-        kinds = {"better": part["low"] > 0, "worse": part["high"] < 0}
-        kinds["no difference seen"] = ~(kinds["better"] | kinds["worse"])
-        texts = [f"{kind} with " + ", ".join(f"{row['history']} {spoken(row)}" for _, row in part[which].iterrows())
-                 for kind, which in kinds.items() if which.any()]
-        lines.append(f"- **{name}**, trained with a history of {part['trained with'].iloc[0]}: {'; '.join(texts)}.")
-    return lines
-
-
 def swept() -> pd.DataFrame:
     """The rows of all records; empty where there are none."""
     return rows(records.by_variant(EXPERIMENT))

@@ -119,22 +119,6 @@ def shown(rows: pd.DataFrame) -> pd.DataFrame:
                          "difference of J (95%)": [spoken(row) for _, row in rows.iterrows()]})
 
 
-def sentences(rows: pd.DataFrame) -> list[str]:
-    """What the rows of `differences` show, a Markdown line a network; what is called a difference has an interval
-    without 0.
-    """
-    lines = []
-    for name, part in rows.groupby("network", sort=False):
-        true = part[part["taken away"] == TRUE]
-        inputs = part[~part["taken away"].isin([TRUE, COPIED])].sort_values("mean")
-        seen = (inputs["low"] > 0) | (inputs["high"] < 0)
-        texts = [", ".join(f"{row['taken away']} {spoken(row)}" for _, row in chosen.iterrows()) or "nothing"
-                 for chosen in (inputs[seen], inputs[~seen], true)]
-        lines.append(f"- **{name}**, J {part['J whole'].iloc[0]:.1f}: a difference is made by {texts[0]}; none is seen "
-                     f"of {texts[1]}; by true masks instead of {texts[2]}.")
-    return lines
-
-
 def spoken(row: pd.Series) -> str:
     """A difference with its interval, as text."""
     return f"{row['mean']:+.1f} ({row['low']:+.1f} to {row['high']:+.1f})"
