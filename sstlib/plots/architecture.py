@@ -42,8 +42,8 @@ class Row(Protocol):
 
 @styled
 def architecture(config: ModelConfig, rows: Sequence[Row], title: str) -> Figure:
-    """The network as a picture: boxes with the shapes, parameters and multiply-adds of `anatomy`, connectivity as
-    glyphs.
+    """The network as a picture: a box for each module with its shapes, parameters and multiply-adds, and beside
+    each attention layer which cells a cell attends to.
 
     Args:
         config: of the network.

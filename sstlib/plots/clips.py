@@ -94,7 +94,11 @@ def with_outlines(frame: UInt8[np.ndarray, "height width 3"], full: Bool[np.ndar
 
 @styled
 def axes_gallery(rows: Mapping[str, Sequence[tuple[str, UInt8[np.ndarray, "height width 3"]]]]) -> Figure:
-    """One row an axis, one column a value, from `examples`; each row is one seed."""
+    """Generated pictures: in each row one property grows from left to right, all else being the same.
+
+    Args:
+        rows: by the property's name its values and pictures, as of `examples`.
+    """
     height, width = next(iter(rows.values()))[0][1].shape[:2]
     columns = max(map(len, rows.values()))
     drawing = figure(len(rows) * (WIDTH / columns * height / width + 0.2), photographs=True)

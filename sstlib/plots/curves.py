@@ -15,8 +15,11 @@ from sstlib.video import overlay
 
 @styled
 def training_curve(curve: pd.DataFrame, name: str = "") -> Figure:
-    """Loss by step (faint: each step, strong: running median) and J on held-out clips, from the curve of a run, which
-    is named where several stand together.
+    """Loss by step (faint: each step, strong: running median) and J on held-out clips of one training run.
+
+    Args:
+        curve: of the run's record.
+        name: of the run, where several stand together.
     """
     drawing, (left, right) = panels(2.6, 2)
     left.plot(curve["step"], curve["loss"], color=FAINT, linewidth=0.8)
@@ -64,7 +67,15 @@ def outlined(frame: UInt8[np.ndarray, "height width 3"],
 def side_by_side(frames: UInt8[np.ndarray, "time height width 3"], rows: Mapping[str, UInt8[np.ndarray,
                                                                                             "time height width"]],
                  times: Sequence[int], notes: Mapping[str, Sequence[str]] | None = None) -> Figure:
-    """A row a method, a column a frame: what each says is where (Fig. 3-5). `notes` print a line under each picture."""
+    """Frames of a clip from left to right, and in each row the masks of one source over them, tinted and outlined in
+    white (Fig. 3-5).
+
+    Args:
+        frames: the clip.
+        rows: labels by the name of what they are from.
+        times: which frames are shown.
+        notes: a line under each picture, by the same names and frame.
+    """
     height, width = frames.shape[1:3]
     cell = (WIDTH - 0.3) / len(times)
     drawing = figure(len(rows) * (cell * height / width + (0.22 if notes else 0.03)) + 0.2, photographs=True)

@@ -56,7 +56,8 @@ def separation_curves(series: Mapping[str, Float[np.ndarray, "speeds clips"]], s
 def route_frames(frames: UInt8[np.ndarray, "time pixel_rows pixel_columns 3"],
                  routes: Sequence[tuple[float, Sequence[int]]], ends: Bool[np.ndarray, "time height width"],
                  title: str) -> Figure:
-    """Routes from a query (orange) over a buffer's frames, dots where each stops, and the cells it may end in.
+    """Routes from a query (orange) over a buffer's frames, dots where each stops, the cells it may end in, and the
+    weight of each.
 
     The axes of frame t carry the label "t"; their coordinates are feature cells.
 

@@ -32,11 +32,10 @@ def lookup_rows(frames: UInt8[np.ndarray, "time pixel_rows pixel_columns 3"], ti
                 extent: tuple[float, float, float, float], title: str, routed: str) -> Figure:
     """One row a pattern: the weights of one query over the buffer's frames as heat, each row to its own largest weight,
     and the object affinities that come of them (Eq. 4). The last row has the routes, a numbered dot a hop.
-    The axes of a row carry its name as label; their coordinates are cells, frames side by side (`frame_under`).
 
     Args:
         frames, times: the pictures of the buffer, the query's last, and their numbers in the clip.
-        lookups, query: by the row's name; row and column of the query.
+        lookups, query: by the row's name, which its axes carry; row and column. Axes count cells (`frame_under`).
         objects: names of the objects, the background first.
         routes: weight and cells (frame of the clip, row, column) from the query on; the strongest first.
         goal, extent: where routes were to end in the oldest frame, outlined; a picture's sides in cells, as imshow's.

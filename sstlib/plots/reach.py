@@ -65,7 +65,7 @@ def draw_sheets(axes: Axes, arrival: Int[np.ndarray, "time height width"], hops:
 
 @styled
 def hop_sheets(arrivals: Mapping[str, Int[np.ndarray, "time height width"]]) -> Figure:
-    """The analogue of Fig. 1: one row a pattern, one column a hop, and in each the cells that one cell has reached by
+    """As Fig. 1 of the paper: one row a pattern, one column a hop, and in each the cells that one cell has reached by
     then.
 
     Args:
@@ -153,8 +153,12 @@ def border_gap(shares: Mapping[str, Float[np.ndarray, "height width"]]) -> Figur
 @styled
 def frame_rows(rows: Mapping[str, Shaped[np.ndarray, "time height width ..."]], titles: Sequence[str],
                cmap: str = "magma") -> Figure:
-    """Rows of frames: each row an array (time, height, width) of numbers in [0, 1] or (time, height, width, 3) of
-    colors.
+    """Frames side by side, the earliest on the left, a row for each thing that is shown of them.
+
+    Args:
+        rows: by name (time, height, width) of numbers in [0, 1], or (time, height, width, 3) of colors.
+        titles: above the frames.
+        cmap: the color map of numbers.
     """
     first = next(iter(rows.values()))
     each = (7.2 - 0.9) / len(titles)

@@ -97,7 +97,13 @@ def cost_dots(costs: pd.DataFrame, aims: Mapping[str, Mapping[str, float]]) -> F
 
 @styled
 def limit_bars(nanoseconds: Mapping[str, float], limit: float, bound: str) -> Figure:
-    """Nanoseconds that one connected pair takes, beside a limit of the machine, which `bound` names."""
+    """Nanoseconds that one connected pair takes with each pattern and kernel, beside a limit of the machine.
+
+    Args:
+        nanoseconds: by pattern and kernel.
+        limit: nanoseconds of the machine's limit.
+        bound: what that limit is of.
+    """
     drawing, [axes] = panels(1.0 + 0.28 * len(nanoseconds))
     line = axes.axvline(limit, color=SIGNAL, linewidth=1.4)
     bars(axes, nanoseconds, [f"{value:.3g} ns, {value / limit:.1f} of the limit" for value in nanoseconds.values()],

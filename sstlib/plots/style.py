@@ -85,13 +85,17 @@ def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
 
 
 def described(drawing: Figure, document: str) -> str:
-    """What a figure shows: a drawing function's docstring up to its first empty line, then titles, axes and series."""
+    """What a figure shows: a drawing function's docstring up to its first empty line, then titles, axes (of pictures
+    the names of their rows) and series.
+    """
     sentences = [" ".join(re.split(r"\n\s*\n", document)[0].split())]
     parts = drawing.axes
     legends = [*filter(None, (part.get_legend() for part in parts)), *drawing.legends]
+    named = [(word, "Rows" if part.images else "Axes") for part in parts
+             for word in (part.get_xlabel(), part.get_ylabel())]
     for name, words in (
             ("Titles", [drawing.get_suptitle(), *(part.get_title("left") or part.get_title() for part in parts)]),
-            ("Axes", [word for part in parts for word in (part.get_xlabel(), part.get_ylabel())]),
+            *((kind, [word for word, of in named if of == kind]) for kind in ("Rows", "Axes")),
             ("Series", [text.get_text() for legend in legends for text in legend.get_texts()])):
         words = dict.fromkeys(" ".join(word.split()) for word in words if word.strip())
         sentences += [f"{name}: {'; '.join(words)}."] if words else []
