@@ -9,7 +9,7 @@ import patterns
 import pytest
 
 from sstlib.connectivity import PATTERNS, Connectivity, Dense, Grid, Local, Strided, parse, reach
-from sstlib.connectivity.unions import fits
+from sstlib.connectivity.unions import count, disjoint, fits
 
 EVERY = [
     Dense(),
@@ -56,6 +56,16 @@ def test_mask_pairs_and_neighbors_follow_the_definition(pattern, size):
     assert pattern.pairs(size) == expected.sum()
     for row in {0, len(cells) // 2, len(cells) - 1}:
         assert pattern.neighbors(cells[row], size) == [c for c, on in zip(cells, expected[row]) if on]
+
+
+def test_products_that_differ_in_time_alone_are_counted_as_one_union():
+    """Pairs of frames that either has, or both, have the same rows and columns."""
+    rows, columns = numpy.eye(3, dtype=bool), numpy.ones((2, 2), bool)
+    times = [numpy.tri(5, dtype=bool), numpy.tri(5, k=2, dtype=bool).T]
+    together = disjoint([(time, rows, columns) for time in times])
+    assert len(together) == 1
+    numpy.testing.assert_array_equal(together[0][0], times[0] | times[1])
+    assert count(together) == (times[0] | times[1]).sum() * 3 * 4
 
 
 @pytest.mark.parametrize(

@@ -281,3 +281,10 @@ def test_the_first_frame_that_shows_anything_says_what_255_is(side, values, obje
     assert result == expected == [float(value == 1) for value in objects[1:4]]
     scorer = SequenceScorer(PROTOCOLS["davis2016"])
     assert [scorer.update(*frames).get(1, (None,))[0] for frames in zip(*pairs[0])][1:4] == expected
+
+
+def test_contours_that_nowhere_agree_score_nothing():
+    """Both precision and recall are 0, of which there is no harmonic mean."""
+    near, far = np.zeros((2, 31, 47), bool)
+    near[2:5, 2:6], far[24:29, 38:44] = True, True
+    assert contour_accuracy(near, far) == 0
