@@ -287,4 +287,4 @@ def test_contours_that_nowhere_agree_score_nothing():
     """Both precision and recall are 0, of which there is no harmonic mean."""
     near, far = np.zeros((2, 31, 47), bool)
     near[2:5, 2:6], far[24:29, 38:44] = True, True
-    assert contour_accuracy(near, far) == 0
+    assert metrics.contour_accuracy(near, far) == 0
