@@ -247,7 +247,7 @@ def test_a_release_is_loaded_by_name_and_says_its_terms(finished):
     assert "Non-commercial" in text and "No record of these weights yet" in text
     assert "Random weights to begin with" in text
     thin = tables.pd.read_csv(written[1])
-    assert len(thin) <= releasing.CURVE_ROWS and thin["step"].iloc[-1] == 700 and thin["probe_J"].iloc[-1] == 0.5
+    assert len(thin) <= records.CURVE_ROWS and thin["step"].iloc[-1] == 700 and thin["probe_J"].iloc[-1] == 0.5
 
 
 def test_a_release_works_at_the_size_that_was_chosen_for_it(finished, capsys):

@@ -15,6 +15,7 @@ from sstlib.experiments import RunRecord, bases, evidence, following, plans, rec
 from sstlib.experiments.sweeps import SWEEPS
 from sstlib.statistics.comparison import compare
 from sstlib.statistics.verdicts import LOOKS
+from sstlib.training.checkpoint import write_curve
 
 NAMES = [f"sequence-{n}" for n in range(20)]
 PLAN = plans.read()
@@ -89,6 +90,8 @@ def test_runs_are_made_by_the_plan_s_code_in_its_order_and_come_back(place, monk
         for seed in range(5):
             path = keep(variant, seed, varied(0.5, seed))
             path.rename(place / "there/results/runs/evidence" / path.name)
+        steps = [{"step": 1, "loss": 0.5, "gradient_norm": 1.0, "learning_rate": 0.1, "seconds": 2.0}]
+        write_curve(place / f"there/results/training/evidence/{variant}-seed4/curve.csv", steps)
         return types.SimpleNamespace(returncode=3 if variant == "recurrent" else 0)
 
     monkeypatch.setattr(following, "_worktree", lambda commit: place / "there")
@@ -97,6 +100,8 @@ def test_runs_are_made_by_the_plan_s_code_in_its_order_and_come_back(place, monk
     assert [command[command.index("--only") + 1] for command in commands] == ["base", "grid-2", "recurrent"]
     assert all(command[-2:] == ["--jobs", "2"] for command in commands)
     assert {run.variant for run in PLAN.runs() if run.done} == {"base", "recurrent", "grid-2"}
+    assert [path.name for path in sorted((paths.RUNS / "evidence").glob("*.csv"))] == [
+        f"{variant}-seed4-curve.csv" for variant in ("base", "grid-2", "recurrent")]
     assert following.follow(PLAN, only="stm") == 0 and commands[-1][-2:] == ["--seeds", "5"]
     assert [command[command.index("--only") + 1] for command in commands[3:]] == ["stm"]
     with pytest.raises(ValueError, match="--only is 'nothing'"):

@@ -1,4 +1,6 @@
-"""Carries out one run: train, segment the test clips from its own masks, score them, write the record."""
+"""Carries out one run: train, segment the test clips from its own masks, score them, write the record and the
+curve.
+"""
 
 import shutil
 from collections import defaultdict
@@ -6,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 
 from sstlib import clocks, paths
@@ -32,7 +35,7 @@ AFTER = 4  # last frames of a clip, in which the target is whole again
 
 
 def execute(run: Run, *, quiet: bool = False) -> records.RunRecord:
-    """Trains and scores one run and writes its record; stopped, it goes on from its last checkpoint.
+    """Trains and scores one run and writes its record and curve; stopped, it goes on from its last checkpoint.
 
     The working folder (checkpoint, curve, weights) is results/training/EXPERIMENT/VARIANT-seedN, which git ignores;
     only the checkpoint is removed when the record is written.
@@ -42,14 +45,15 @@ def execute(run: Run, *, quiet: bool = False) -> records.RunRecord:
         trials.require_data(run.config)
     folder = paths.RESULTS / "training" / run.experiment / f"{run.variant}-seed{run.seed}"
     network = train(run.config, folder, quiet=quiet, workers=WORKERS if torch.cuda.is_available() else 0)
-    curve = np.genfromtxt(folder / "curve.csv", delimiter=",", names=True)
+    curve = pd.read_csv(folder / "curve.csv")
     scored = score_occlusions(network, test_clips()) if short else trials.measured(network, run.config)
     metrics, seconds, frames = scored
-    cost = {"training_seconds": float(curve["seconds"][-1]), "frames_per_second": frames / seconds,
+    cost = {"training_seconds": float(curve["seconds"].iloc[-1]), "frames_per_second": frames / seconds,
             "parameters": sum(p.numel() for p in network.parameters()), "peak_megabytes": clocks.peak_megabytes()}
     made_by = provenance(TEST if short else trials.data_summary(run.config)) | {"computed_by": computed_by()}
     record = records.RunRecord(run.experiment, run.variant, run.seed, run.config.to_dict(), metrics, cost, made_by)
     record.write(run.record_path)
+    records.write_curve(curve, run.record_path)
     shutil.rmtree(folder / "checkpoint", ignore_errors=True)
     return record
 

@@ -10,6 +10,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
+
 from sstlib import paths
 from sstlib.config.fields import require
 from sstlib.experiments import bases, evidence, records
@@ -80,7 +82,9 @@ def follow(plan: Plan, jobs: int | None = None, only: str | None = None) -> int:
 
 
 def _made(plan: Plan, home: Path, variant: str, seeds: int, jobs: int | None) -> int:
-    """The exit status of the sweep that makes a variant's missing runs in another folder, whose records come back."""
+    """The exit status of the sweep that makes a variant's missing runs in another folder, whose records and curves come
+    back.
+    """
     environment = os.environ | {"PYTHONPATH": str(home), "SSTVOS_HOME": str(home)}
     if davis := paths.davis():
         environment["SST_DAVIS"] = str(Path(davis).absolute())
@@ -89,7 +93,10 @@ def _made(plan: Plan, home: Path, variant: str, seeds: int, jobs: int | None) ->
     status = subprocess.run(command, cwd=home, env=environment, check=False).returncode
     for path in (home / "results" / "runs" / plan.base.name).glob(f"{variant}-seed*.json"):
         if path != records.record_path(plan.base.name, variant, 0).with_name(path.name):
-            records.read(path).write()
+            place = records.read(path).write()
+            curve = home / "results" / "training" / plan.base.name / path.stem / "curve.csv"
+            if curve.is_file():  # of a run that was made elsewhere there is none
+                records.write_curve(pd.read_csv(curve), place)
     return status
 
 

@@ -5,11 +5,14 @@ from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from sstlib import paths
 from sstlib.config.fields import require
 from sstlib.config.values import Fields, Number, Text, Whole, read_json
 from sstlib.paths import atomic_write
 
+CURVE_ROWS = 300
 KINDS = {"experiment": Text(), "variant": Text(), "seed": Whole()}  # the others are objects
 
 
@@ -81,6 +84,22 @@ def by_variant(experiment: str) -> dict[str, list[RunRecord]]:
     for record in read_all(experiment):
         grouped.setdefault(record.variant, []).append(record)
     return grouped
+
+
+def write_curve(curve: pd.DataFrame, record: Path) -> Path:
+    """The curve of a run beside its record, as NAME-curve.csv: at most CURVE_ROWS rows, means over equal windows of
+    steps, every probe kept.
+    """
+    window = -(-len(curve) // CURVE_ROWS)
+    groups = curve.groupby((curve["step"] - 1) // window)
+    rows = groups.agg(
+        {"step": "last", "loss": "mean", "gradient_norm": "mean", "learning_rate": "last", "seconds": "last"})
+    if "probe_J" in curve:
+        rows["probe_J"] = groups["probe_J"].last()
+    path = record.with_name(f"{record.name.removesuffix('.json')}-curve.csv")
+    with atomic_write(path, "w") as file:
+        rows.round(6).to_csv(file, index=False)
+    return path
 
 
 def _rounded(value: Any) -> Any:

@@ -11,12 +11,11 @@ import pandas as pd
 from sstlib import paths, weights
 from sstlib.config import RunConfig
 from sstlib.config.values import Fields, Number, Text, Whole, shown
+from sstlib.experiments import records
 from sstlib.experiments.card import write_card
 from sstlib.experiments.terms import terms_of, trained_on
-from sstlib.paths import atomic_write, refuse_inputs
+from sstlib.paths import refuse_inputs
 from sstlib.training.start import BACKBONE, PARTS
-
-CURVE_ROWS = 300
 
 
 def release(run: Path, name: str, data: str, start: str | None = None, longest: int | None = None,
@@ -53,9 +52,7 @@ def release(run: Path, name: str, data: str, start: str | None = None, longest: 
     facts.pop("longest", None)
     shutil.rmtree(paths.FIGURES / name, ignore_errors=True)  # pictures of what the weights before these did
     path = weights.save(network, target, **facts)
-    thin = paths.RUNS / "releases" / f"{name}-curve.csv"
-    with atomic_write(thin, "w") as file:
-        thinned(curve).to_csv(file, index=False)
+    thin = records.write_curve(curve, paths.RUNS / "releases" / name)
     return [path, thin, write_card(name)]
 
 
@@ -160,17 +157,6 @@ def _name_starts(chain: list[dict[str, Any]]) -> None:
     for before, run in zip(chain, chain[1:]):
         if not run["run"]["training"]["start"].startswith(PARTS):  # which names them beside other parts
             run["run"]["training"]["start"] = before["name"]
-
-
-def thinned(curve: pd.DataFrame) -> pd.DataFrame:
-    """At most CURVE_ROWS rows: means over equal windows of steps, every probe kept."""
-    window = -(-len(curve) // CURVE_ROWS)
-    groups = curve.groupby((curve["step"] - 1) // window)
-    rows = groups.agg(
-        {"step": "last", "loss": "mean", "gradient_norm": "mean", "learning_rate": "last", "seconds": "last"})
-    if "probe_J" in curve:
-        rows["probe_J"] = groups["probe_J"].last()
-    return rows.round(6)
 
 
 def push(name: str, repository: str, **options: Any) -> str:
