@@ -24,7 +24,7 @@ from sstlib.config.fields import require
 from sstlib.config.values import Number, Whole
 from sstlib.model import Features, Memory, Propagator
 from sstlib.model.fast.threads import shared_cores
-from sstlib.model.presence import presence_and_doubt
+from sstlib.model.presence import INERTIA, evidence, presence_and_doubt
 from sstlib.shapes import Float, Shaped, UInt8
 
 LARGEST_ID = 254  # 255 is void
@@ -92,6 +92,7 @@ class Segmenter:
         self.views = [(scale, mirrored) for scale in scales for mirrored in ((False, True) if flip else (False,))]
         self.memories: list[Memory | None] = [None] * len(self.views)
         self.ids: list[int] = [0]
+        self.evidence: dict[int, list[float]] = {}  # running means of each object's since its mask was given
         self.size: tuple[int, int] | None = None
 
     @property
@@ -160,6 +161,7 @@ class Segmenter:
         with torch.inference_mode():
             self.memories = [memory.select(others) for memory in self.memories]
         self.ids = [self.ids[channel] for channel in others]
+        self.evidence.pop(identity, None)
 
     def _check(self, frame: np.ndarray, labels: np.ndarray | None, absent: set[int]) -> None:
         if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3 or not frame.size:
@@ -255,7 +257,13 @@ class Segmenter:
     def _judged(self, features: Features, confidence: list[float], first: bool, changed: set[int],
                 absent: set[int]) -> tuple[dict[int, float], dict[int, float]]:
         """Presence and doubt of each object; what the user said is beyond doubt."""
-        rows = [] if first else presence_and_doubt(features, self.memories[0], confidence).tolist()
+        rows = []
+        if not first:
+            numbers = evidence(self.memories[0], confidence)
+            before = numbers.new_tensor([self.evidence.get(i, own) for i, own in zip(self.ids[1:], numbers.tolist())])
+            usual = INERTIA * before + (1 - INERTIA) * numbers
+            rows = presence_and_doubt(features, numbers, usual).tolist()
+            self.evidence = {i: own for i, own in zip(self.ids[1:], usual.tolist()) if i not in changed}
         presence, doubt = [dict(zip(self.ids[1:], row)) for row in rows] or ({}, {})
         return presence | {i: float(i not in absent) for i in changed}, doubt | dict.fromkeys(changed, 0.0)
 

@@ -14,6 +14,7 @@ from sstlib.experiments import doubt, records
 from sstlib.inference import Segmenter
 from sstlib.model import Memory, build, presence
 from sstlib.plots.curves import reliability_curves
+from sstlib.sessions import state
 from sstlib.sessions.sentences import sentence, sentences
 
 HEIGHT, WIDTH = 41, 67
@@ -53,7 +54,7 @@ def test_every_method_tells_and_what_the_user_said_is_beyond_doubt(name):
     assert joined.presence[7] == 1.0 and joined.doubt[7] == 0.0 and 0 < joined.doubt[9] < 1
 
 
-def test_a_network_with_a_presence_head_says_it_itself():
+def test_a_network_with_a_presence_head_says_what_is_in_sight_itself():
     torch.manual_seed(0)
     segmenter = Segmenter(build(named_model("sst-tiny").replace(presence=True)))
     segmenter.step(FRAMES[0], GIVEN)
@@ -67,7 +68,39 @@ def test_a_network_with_a_presence_head_says_it_itself():
     segmenter.network.segment = certain
     prediction = segmenter.step(FRAMES[1])
     assert prediction.presence == pytest.approx({4: 0.75, 9: 0.2})
-    assert prediction.doubt == pytest.approx({4: 0.2, 9: 0.1})
+    assert prediction.doubt == pytest.approx(doubts({i: [segmenter.evidence[i]] for i in (4, 9)}))
+
+
+def doubts(evidence):
+    """Doubt by object from the evidence of each frame since its mask was given."""
+    means = {i: rows[0] for i, rows in evidence.items()}
+    for i, rows in evidence.items():
+        for row in rows[1:]:
+            means[i] = [0.85 * a + 0.15 * b for a, b in zip(means[i], row)]
+    a, b, c = presence.DOUBT_COMPARED
+    return {i: 1 / (1 + math.exp(-(a * alike + b * sure + c))) for i, (alike, sure) in means.items()}
+
+
+def test_doubt_of_a_network_with_a_head_is_of_running_means_since_the_mask_was_given(tmp_path):
+    """Through a stop, a correction and a removal; what it is computed from is read off beside the segmenter."""
+    torch.manual_seed(0)
+    network = build(named_model("sst-tiny").replace(presence=True))
+    segmenter, rows, predicted = Segmenter(network), {4: [], 9: []}, []
+    for t, labels in enumerate([GIVEN, None, None, np.where(GIVEN == 4, 4, 0), None, None]):
+        if t == 2:
+            state.write(tmp_path / "state", state.of_segmenter(segmenter))
+            segmenter = Segmenter(network)
+            state.into_segmenter(segmenter, state.read(tmp_path / "state"))
+        prediction = segmenter.step(FRAMES[t % 5], labels)
+        alike = presence.likeness(segmenter.memories[0])
+        for channel, i in enumerate(prediction.ids[1:], 1):
+            given = labels is not None and (labels == i).any()
+            rows[i] = [] if given else rows[i] + [[float(alike[channel]), prediction.confidence[i]]]
+        predicted.append((prediction.doubt, doubts({i: own for i, own in rows.items() if own})))
+    for stated, expected in predicted[1:]:
+        assert stated == pytest.approx({4: 0.0} | expected, rel=1e-4)
+    segmenter.remove(9)
+    assert set(segmenter.evidence) == {4} and set(segmenter.step(FRAMES[1]).doubt) == {4}
 
 
 def test_what_the_gate_takes_out_of_sight_is_not_called_in_sight():
@@ -92,6 +125,25 @@ def test_the_coefficients_are_those_of_the_record():
     areas = [part["doubt"]["area_under_curve"] for sources in record.metrics.values() for part in sources.values()]
     assert all(0.8 < area["mean"] for area in areas)
     assert all(set(doubt.scores_of(name)) == set(doubt.SOURCES) for name in record.config["weights"])
+
+
+def test_the_coefficients_of_networks_with_a_head_are_those_of_the_record():
+    record = records.read(records.record_path(doubt.EXPERIMENT, "sst-photo", 0))
+    assert tuple(record.config["evidence"]) == presence.EVIDENCE and record.config["inertia"] == presence.INERTIA
+    assert presence.DOUBT_COMPARED == pytest.approx(record.config["doubt"], abs=0.005)
+    assert record.config["weights"] == doubt.fingerprint("sst-photo") and set(record.metrics) == set(doubt.SOURCES)
+
+
+def test_each_half_is_judged_by_what_the_other_half_taught():
+    """Evidence that means the opposite in the two halves ranks everything wrongly."""
+    rows = {name: [{"usual": [like, 0.5], "evidence": [like, 0.5], "J": 0.9 if (like > 0.5) == (name in "ac") else 0.1,
+                    "visible": True, "presence": 1.0} for like in np.linspace(0, 1, 20)] for name in "abcd"}
+    first, second = doubt.halves(rows)
+    taught = [doubt.doubt_of({"made": half}) for half in (first, second)]
+    crossed = doubt.judged(first, taught[1]) | doubt.judged(second, taught[0])
+    assert doubt.scored(crossed)["doubt"]["area_under_curve"]["mean"] == 0
+    own = doubt.judged(first, taught[0])
+    assert doubt.scored(own)["doubt"]["area_under_curve"]["mean"] == 1
 
 
 def test_a_fit_finds_the_odds_and_an_area_counts_pairs():

@@ -241,7 +241,9 @@ def _doubt(name: str) -> list[str]:
              "Doubt is the probability that a mask overlaps with the truth by less than half, presence that the object "
              "is in sight. The area under the curve says how they rank (1 is perfect, 0.5 is chance), the error how "
              "far they are from the share that came true. "
-             + ("Both come from the network's own head." if weights.load(name).config.presence else
+             + ("Presence comes from the network's own head. Doubt is a fitted function of running means of likeness "
+                "and confidence; each half of the clips is scored by what was fitted on the other."
+                if weights.load(name).config.presence else
                 "Both are a fitted function of likeness and confidence, scored on the clips it was not fitted on.")
              + " The network was trained on these sequences of DAVIS, so that row flatters it." * (
                  "davis2016" in facts["trained_on"] and not facts["run"]["data"].get("held_out")), "",

@@ -1,11 +1,12 @@
 """How far presence and doubt can be believed: areas under their curves and how often what was said came true.
 
-Of a network with a presence head, all clips are scored; for the others, coefficients are fitted on half of the clips
-and scored on the other half.
+A network with a presence head says itself what is in sight; its doubt has coefficients fitted on all clips, whose worth
+is told by those of each half on the other. For other networks, both have coefficients that were fitted on half of the
+clips, and are scored on the other half.
 """
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,7 @@ def looks(network: torch.nn.Module, sequence: Sequence) -> list[dict[str, Any]]:
             true = truth == identity
             rows.append({
                 "evidence": [float(alike[channel]), prediction.confidence[identity]],
+                "usual": segmenter.evidence[identity],
                 "J": float(region_similarity(prediction.labels == identity, true)), "visible": bool(true.any()),
                 "presence": prediction.presence[identity], "doubt": prediction.doubt[identity]
             })
@@ -136,7 +138,8 @@ def scored(clips: dict[str, list[dict[str, Any]]],
 
 
 def judge(name: str) -> Path:
-    """The record of what a network's own presence head is worth, over all clips of both sources.
+    """The record of what a network's own presence head and its doubt are worth, over all clips of both sources, with
+    the coefficients of doubt; they are copied to `presence` by hand.
 
     Raises:
         ValueError: it has none.
@@ -144,9 +147,24 @@ def judge(name: str) -> Path:
     if not weights.load(name).config.presence:
         raise ValueError(f"{name} has no presence head; `calibrate` fits a statistic for it")
     clips = {source: gather(name, source) for source in SOURCES}
-    config = {"weights": fingerprint(name), "clips": {source: sorted(rows) for source, rows in clips.items()}}
-    metrics = {source: scored(rows) for source, rows in clips.items()}
+    first, second = ({source: halves(rows)[half] for source, rows in clips.items()} for half in (0, 1))
+    metrics = {source: scored(judged(first[source], doubt_of(second)) | judged(second[source], doubt_of(first)))
+               for source in clips}
+    config = {"weights": fingerprint(name), "clips": {source: sorted(rows) for source, rows in clips.items()},
+              "evidence": presence.EVIDENCE, "inertia": presence.INERTIA, "doubt": doubt_of(clips)}
     return records.RunRecord(EXPERIMENT, name, 0, config, metrics, {}, provenance(DATA)).write()
+
+
+def doubt_of(clips: Mapping[str, dict[str, list[dict[str, Any]]]]) -> list[float]:
+    """Coefficients of doubt for running means of the evidence, fitted on the clips of all sources."""
+    rows = [row for source in clips.values() for one in source.values() for row in one]
+    return fit(np.array([row["usual"] for row in rows]), columns(rows)[1])
+
+
+def judged(clips: dict[str, list[dict[str, Any]]], doubt: list[float]) -> dict[str, list[dict[str, Any]]]:
+    """The rows of clips with the doubt that coefficients give."""
+    return {name: [row | {"doubt": float(presence.logistic(torch.tensor([row["usual"]]), doubt))} for row in rows]
+            for name, rows in clips.items()}
 
 
 def calibrate(names: Iterable[str] = ("sst-small", "sst-small-davis2016")) -> Path:

@@ -119,4 +119,5 @@ def twin(segmenter: Segmenter) -> Segmenter:
     """The segmenter as it is now, which goes on by itself: what is remembered is never changed in place."""
     other = copy.copy(segmenter)
     other.memories, other.ids = list(segmenter.memories), list(segmenter.ids)
+    other.evidence = dict(segmenter.evidence)
     return other

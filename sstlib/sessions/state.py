@@ -87,9 +87,11 @@ def _laid_out(tensor: torch.Tensor, order: list[int]) -> torch.Tensor:
 
 def of_segmenter(segmenter: Segmenter) -> dict[str, Any]:
     """All that a segmenter knows of the frames that it has seen."""
-    return {"ids": list(segmenter.ids), "size": segmenter.size, "memories": list(segmenter.memories)}
+    return {"ids": list(segmenter.ids), "size": segmenter.size, "memories": list(segmenter.memories),
+            "evidence": [[identity, *numbers] for identity, numbers in segmenter.evidence.items()]}
 
 
 def into_segmenter(segmenter: Segmenter, known: dict[str, Any]) -> None:
     """Makes a new segmenter of the same options know it."""
     segmenter.ids, segmenter.size, segmenter.memories = list(known["ids"]), known["size"], list(known["memories"])
+    segmenter.evidence = {identity: numbers for identity, *numbers in known.get("evidence", [])}
