@@ -75,7 +75,7 @@ def logistic(numbers: Float[Tensor, "object 2"], coefficients: Sequence[float]) 
 
 
 def evidence(memory: Memory, confidence: Sequence[float]) -> Float[Tensor, "object 2"]:
-    """The EVIDENCE of each object by a memory that holds the frame and `Prediction.confidence`; none of the background."""
+    """The EVIDENCE of each object by a memory that holds the frame and `Prediction.confidence`, background aside."""
     alike = likeness(memory)[1:].float()
     return torch.stack([alike, alike.new_tensor(confidence)], 1)
 
