@@ -162,6 +162,14 @@ def test_a_pipe_gets_the_whole_or_nothing(tmp_path):
     os.close(reading)
 
 
+def test_a_link_that_leads_to_itself_is_no_fault(tmp_path):
+    (tmp_path / "loop").symlink_to("loop")
+    paths.refuse_inputs({"--csv": tmp_path / "loop"}, [tmp_path])
+    with paths.atomic_write(tmp_path / "loop", "w") as file:
+        file.write("whole")
+    assert (tmp_path / "loop").read_text() == "whole" and files(tmp_path) == ["loop"]
+
+
 @pytest.mark.parametrize("there", [True, False])
 def test_a_link_stays_one_and_what_it_leads_to_is_written(tmp_path, there):
     target, link = tmp_path / "elsewhere" / "target", tmp_path / "link"

@@ -52,19 +52,20 @@ def carried(name, taken):
 
 
 def looked(name, place):
-    """Share of the last layer's attention before the object is hidden, mean over scenes."""
+    """Share of the last layer's attention while the object is hidden and a past frame shows it, mean over scenes."""
     [metrics] = read("attention-hidden", name)
     means = []
     for rows in metrics["scenes"].values():
-        gone, last = min(row["frame"] for row in rows if not row["visible"]), max(row["layer"] for row in rows)
+        last = max(row["layer"] for row in rows)
         means.append(np.mean([row["attention"][place] for row in rows
-                              if row["layer"] == last and row["visible"] and row["frame"] < gone]))
+                              if row["layer"] == last and not row["visible"] and row["object in memory"]]))
     return 100 * np.mean(means)
 
 
 def area(name, distance):
+    """By how much attention's area under the curve is above that of even attention."""
     [metrics] = read("mask-routes", name)
-    return 100 * np.mean([one[distance]["attention"] for one in metrics["sequences"].values()])
+    return 100 * np.mean([one[distance]["attention"] - one[distance]["even"] for one in metrics["sequences"].values()])
 
 
 def prompted(data, kind):
@@ -118,17 +119,17 @@ TRACES = [  # file, what stands around the number, and the number from the recor
     (CARD, rf"\| this network \| 16 \| {NUMBER}", lambda: release("sst-small", "returning")),
     (PHOTO, rf"\| davis2016 val 480p \| 20 \| {NUMBER}", lambda: score("davis2016", "sst-photo")),
     ("notebooks/04_ablations.ipynb", rf"\| Local, 2 layers \| \d of \d \| {NUMBER}", lambda: score("evidence", "base")),
-    ("notebooks/04_ablations.ipynb", rf"copying the first mask scores {NUMBER}\. ",
+    ("notebooks/04_ablations.ipynb", rf"\| floor: first mask copied \| – \| {NUMBER}",
      lambda: 100 * read("evidence", "base")[0]["floors"]["first mask copied"]),
     ("notebooks/04_ablations.ipynb", rf"\| sst-small \| affinity \| [\d.]+ \| -{NUMBER}",
      lambda: carried("sst-small", "nothing") - carried("sst-small", "affinity")),
     ("notebooks/04_ablations.ipynb", rf"\| sst-photo \| affinity \| {NUMBER}", lambda: carried("sst-photo", "nothing")),
     ("notebooks/04_ablations.ipynb", rf"\| base \(n=\d\) \| own masks in memory \| [\d.]+ \| \+{NUMBER}",
      lambda: carried("base", "own masks in memory") - carried("base", "nothing")),
-    ("notebooks/04_ablations.ipynb", rf"sst-small\*\*, attention from the object's place: in sight, before {NUMBER}%",
+    ("notebooks/04_ablations.ipynb", rf"attention to the object, hidden, in memory \|[^|]*\|[^|]*\| {NUMBER}%",
      lambda: looked("sst-small", 0)),
-    ("notebooks/04_ablations.ipynb", rf"sst-small\*\*, a mask along its routes, area under the curve: 1 back {NUMBER},",
-     lambda: area("sst-small", "1")),
+    ("notebooks/04_ablations.ipynb", rf"three frames back, against even attention \|[^|]*\|[^|]*\| \+{NUMBER}",
+     lambda: area("sst-small", "3")),
     ("notebooks/05_occlusion.ipynb", rf"\| SST, base \(n=\d\) \| 4 \| {NUMBER}", lambda: base("back", 4)),
     ("notebooks/05_occlusion.ipynb", rf"where it would be {NUMBER} without", lambda: base("back_control", 16)),
     ("notebooks/06_benchmarks.ipynb", rf"\| sst-small \| 4 \| [\d.]+ \| [\d.]+ \| \+{NUMBER}",

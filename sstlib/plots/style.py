@@ -22,7 +22,7 @@ import pandas as pd
 import seaborn
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, FigureBase
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from PIL import Image, ImageColor
 from PIL.PngImagePlugin import PngInfo
@@ -165,7 +165,7 @@ def bars(axes: Axes, values: Mapping[str, float], texts: Sequence[str], colors: 
     axes.tick_params(axis="y", length=0)
 
 
-def facets(height: float, rows: pd.DataFrame, by: str) -> tuple[Drawing, list[tuple[str, pd.DataFrame, Axes]]]:
+def facets(height: float, rows: pd.DataFrame, by: str) -> tuple[Drawing, list[tuple[Any, pd.DataFrame, Axes]]]:
     """A figure and, for each value of a column, that value, its rows and axes beside the others."""
     drawing, row = panels(height, rows[by].nunique(), sharey=True)
     return drawing, [(name, part, axes) for axes, (name, part) in zip(row, rows.groupby(by, sort=False), strict=True)]
@@ -203,7 +203,7 @@ def bare(axes: Axes) -> Axes:
     return axes
 
 
-def pictures(drawing: Figure, rows: Mapping[str, Iterable[Shaped[np.ndarray, "height width ..."]]],
+def pictures(drawing: FigureBase, rows: Mapping[str, Iterable[Shaped[np.ndarray, "height width ..."]]],
              titles: Sequence[str], fontsize: float | int = 8.5, **options: Any) -> np.ndarray:
     """Rows of pictures in bare axes, which are returned: titles above the first row, on the left of each its name;
     `options` are imshow's.
