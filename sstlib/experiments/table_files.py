@@ -41,7 +41,8 @@ def write_tables(folder: Path | None = None) -> list[Path]:
 
 def write(name: str, frame: pd.DataFrame, folder: Path | None = None) -> list[Path]:
     """Writes one table as CSV and Markdown, and returns the files."""
-    texts = {".csv": frame.to_csv(index=False), ".md": tables.markdown(frame)}
+    # Ten digits: the last bits of a mean differ from processor to processor, and tables should not
+    texts = {".csv": frame.to_csv(index=False, float_format="%.10g"), ".md": tables.markdown(frame)}
     files = [(folder or paths.TABLES) / f"{name}{ending}" for ending in texts]
     for path, text in zip(files, texts.values(), strict=True):
         with atomic_write(path, "w") as file:
