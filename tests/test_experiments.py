@@ -4,6 +4,7 @@ import dataclasses
 import json
 import re
 import shutil
+import sys
 import types
 
 import numpy as np
@@ -515,3 +516,10 @@ def test_a_release_goes_to_the_hub_with_its_card(finished, monkeypatch, tmp_path
     assert (pushed / "README.md").read_text().startswith("---\nlicense: cc-by-nc-4.0\n")
     assert (pushed / "model.safetensors").read_bytes() == (paths.WEIGHTS / "sst-test.safetensors").read_bytes()
     assert weights.load(pushed).config == MODELS["sst-tiny"]
+
+
+def test_a_push_without_its_package_is_refused_before_anything_is_written(finished, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    assert main(["release", str(finished), "sst-test", "--data", "davis2016", "--push", "someone/sst-test"]) == 2
+    assert "pip install 'sstlib[hub]'" in capsys.readouterr().err
+    assert not list(paths.WEIGHTS.glob("sst-test*"))

@@ -62,6 +62,8 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
+    if arguments.push:
+        releasing.hub_mixin()  # Raises before anything is written
     if arguments.folder:
         print(*releasing.release(arguments.folder, arguments.name, arguments.data, arguments.start,
                                  arguments.longest, arguments.gate), sep="\n")

@@ -159,6 +159,20 @@ def _name_starts(chain: list[dict[str, Any]]) -> None:
             run["run"]["training"]["start"] = before["name"]
 
 
+def hub_mixin() -> type:
+    """The class by which the Hugging Face hub is written to; asked for before other work is done.
+
+    Raises:
+        ValueError: huggingface_hub is not installed.
+    """
+    try:
+        from huggingface_hub import ModelHubMixin
+    except ImportError as error:
+        raise ValueError("pushing to the Hugging Face hub needs a package that is not installed: pip install "
+                         "'sstlib[hub]'") from error
+    return ModelHubMixin
+
+
 def push(name: str, repository: str, **options: Any) -> str:
     """Puts a release on the Hugging Face hub through its mixin: weights, the card and its pictures. Returns the
     address.
@@ -169,16 +183,10 @@ def push(name: str, repository: str, **options: Any) -> str:
         **options: of the mixin's `push_to_hub` (`token`, `private`, `commit_message`, ...).
 
     Raises:
-        ValueError: huggingface_hub is not installed.
+        ValueError: as `hub_mixin`.
         FileNotFoundError: no such release.
     """
-    try:
-        from huggingface_hub import ModelHubMixin
-    except ImportError as error:
-        raise ValueError("pushing to the Hugging Face hub needs a package that is not installed: pip install "
-                         "'sstlib[hub]'") from error
-
-    class Release(ModelHubMixin):
+    class Release(hub_mixin()):
         """What the mixin uploads: the files of `hub_folder`."""
 
         def _save_pretrained(self, save_directory: Path) -> None:
