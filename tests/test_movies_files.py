@@ -240,6 +240,17 @@ def test_only_a_file_that_ends_early_is_said_to_be_cut_off(tmp_path, suffix):
         np.testing.assert_array_equal(video.frame(t), expected)
 
 
+def test_what_cannot_be_decoded_at_all_is_said_in_a_line(tmp_path):
+    whole = encoded(tmp_path / "whole.mp4").read_bytes()
+    (tmp_path / "unknown.mp4").write_bytes(whole.replace(b"avc1", b"zzzz"))
+    with pytest.raises(ValueError, match="unknown.mp4: not a video that can be decoded, or damaged"):
+        movies.VideoSequence(tmp_path / "unknown.mp4")
+    whole = encoded(tmp_path / "whole.mkv").read_bytes()
+    (tmp_path / "none.mkv").write_bytes(whole[:whole.index(b"\x1f\x43\xb6\x75") + 12])  # where its first cluster begins
+    with pytest.raises(ValueError, match="none.mkv: of 50 frames none is there in full; the file may be cut off"):
+        movies.VideoSequence(tmp_path / "none.mkv")
+
+
 SOUND = {
     "AAC": (".mp4", "libx264", "aac", 48_000, "stereo"), "Opus": (".mkv", "libx264", "libopus", 48_000, "stereo"),
     "PCM": (".mov", "libx264", "pcm_s16le", 44_100, "mono"), "MP3": (".avi", "mpeg4", "mp3", 44_100, "stereo"),

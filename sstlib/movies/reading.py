@@ -120,8 +120,10 @@ class VideoSequence:
     def _check(self, sizes: dict[tuple[int, int], int], damage: Exception | None, early: bool, declared: int) -> None:
         """Refuses a file without frames, or with frames of several sizes, and warns of one that ends early."""
         if not self._stamps:
-            raise ValueError(f"{self.path}: " + (f"not a video, or damaged ({damage})" if damage
-                                                 else "has no video frames"))
+            raise ValueError(f"{self.path}: " + (
+                f"not a video, or damaged ({damage})" if damage else
+                f"of {declared} frames none is there in full; the file may be cut off" if early else
+                "has no video frames"))
         if len(sizes) > 1:
             (width, height), t = list(sizes.items())[1]
             raise ValueError(f"{self.path}: from frame {t} on frames are {width}x{height}, those before are "
@@ -141,6 +143,8 @@ class VideoSequence:
             ]
             if not streams:
                 raise ValueError(f"{self.path}: has no video stream")
+            if streams[0].codec_context is None:
+                raise ValueError(f"{self.path}: not a video that can be decoded, or damaged (its kind is unknown)")
             streams[0].thread_type = self._threads
             yield container, streams[0]
 
