@@ -199,3 +199,5 @@ def test_what_has_no_attention_or_no_mask_is_refused():
     sequence = clip()
     with pytest.raises(ValueError, match="no mask of its first frame"):
         explorers.Watched(watched().network, ArraySequence(sequence.frames, None, "bare"))
+    with pytest.raises(ValueError, match="at least two"):
+        explorers.Watched(watched().network, clip(1))

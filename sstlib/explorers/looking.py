@@ -36,7 +36,7 @@ class Watched:
         **options: of `Segmenter`.
 
     Raises:
-        ValueError: a network without attention, a clip without a mask of its first frame.
+        ValueError: a network without attention, a clip without a mask of its first frame or with no frame after it.
     """
 
     def __init__(self, network: Propagator, sequence: video.Sequence, frames: int | None = None,
@@ -46,6 +46,9 @@ class Watched:
                              "into; give an SST")
         if sequence.label(0) is None:
             raise ValueError(f"{sequence.name} has no mask of its first frame; give one, as `sst segment` needs it")
+        if len(sequence) < 2:
+            raise ValueError(f"{sequence.name} has one frame, and attention leads from later frames to earlier ones; "
+                             "give at least two")
         segmenter = Segmenter(network, **options)
         self.network, self.name = segmenter.network, sequence.name
         self.seen, pictures, labels = [], [], []
@@ -103,8 +106,8 @@ class Watched:
         return lookups.strongest(row, (frame, *cell), len(current), count)
 
     def owners(self, frame: int) -> Int[np.ndarray, "time height width"]:
-        """Which object, counted from 0, each cell of the buffer's earlier frames carries; -1 nobody, and the frame
-        itself.
+        """What each cell of the buffer's earlier frames carries: 0 the background, 1 the first object and so on; -1 in
+        the frame itself, which carries nothing yet.
         """
         inputs = self.inputs(frame)[0]
         return np.full(inputs.size, -1) if inputs.labels is None else inputs.labels.numpy()

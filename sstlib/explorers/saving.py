@@ -58,7 +58,7 @@ class DrawnFolder:
             labels = read_mask(path, Reading("ids"))
             if path.stem not in times or labels.shape != size:
                 raise ValueError(f"{path}: {labels.shape[1]}x{labels.shape[0]} pixels, no mask of {self.clip}, whose "
-                                 f"{len(times)} frames are {size[1]}x{size[0]}; name another folder")
+                                 f"{len(times)} frames are {size[1]}x{size[0]}; move it, or name another folder")
             frames[times[path.stem]] = Annotation(labels, frozenset(known.get("absent", {}).get(path.stem, ())))
         ids = set().union(*(annotation.ids for annotation in frames.values()))
         names = {int(identity): name for identity, name in known.get("names", {}).items()}
