@@ -59,7 +59,7 @@ def occlusion_costs(rows: pd.DataFrame, title: str = "") -> Figure:
         axes.hlines(part["what"], part["J&F back"], part["without occlusion"], color=FAINT, linewidth=3)
         axes.plot(part["without occlusion"], part["what"], "o", color="none", markeredgecolor=ACCENT,
                   label="without occlusion")
-        dots(axes, part, "J&F back", "what", colors=[SIGNAL], label="after it")
+        dots(axes, part, "J&F back", "what", color=SIGNAL, label="after it")
         finish(axes, "x", xlabel="J&F of the target (%)", xlim=(-3, 100), title=f"{title}hidden for {length} frames")
     return drawing
 

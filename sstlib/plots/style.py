@@ -88,18 +88,17 @@ def described(drawing: Figure, document: str) -> str:
     """What a figure shows: a drawing function's docstring up to its first empty line, then titles, axes (of pictures
     the names of their rows) and series.
     """
-    sentences = [" ".join(re.split(r"\n\s*\n", document)[0].split())]
     parts = drawing.axes
-    legends = [*filter(None, (part.get_legend() for part in parts)), *drawing.legends]
-    named = [(word, "Rows" if part.images else "Axes") for part in parts
-             for word in (part.get_xlabel(), part.get_ylabel())]
-    for name, words in (
-            ("Titles", [drawing.get_suptitle(), *(part.get_title("left") or part.get_title() for part in parts)]),
-            *((kind, [word for word, of in named if of == kind]) for kind in ("Rows", "Axes")),
-            ("Series", [text.get_text() for legend in legends for text in legend.get_texts()])):
+    legends = filter(None, [*(part.get_legend() for part in parts), *drawing.legends])
+    written = {"Titles": [drawing.get_suptitle(), *(part.get_title("left") or part.get_title() for part in parts)],
+               "Rows": [], "Axes": [], "Series": [text.get_text() for legend in legends for text in legend.get_texts()]}
+    for part in parts:
+        written["Rows" if part.images else "Axes"] += part.get_xlabel(), part.get_ylabel()
+    sentences = document.split("\n\n")[:1]
+    for name, words in written.items():
         words = dict.fromkeys(" ".join(word.split()) for word in words if word.strip())
         sentences += [f"{name}: {'; '.join(words)}."] if words else []
-    return re.sub(r"[`$]", "", " ".join(sentences))
+    return re.sub(r"[`$]", "", " ".join(" ".join(sentences).split()))
 
 
 def figure(height: float, width: float = WIDTH, photographs: bool = False, **options: Any) -> Drawing:
@@ -131,8 +130,8 @@ def lines(axes: Axes, data: pd.DataFrame, hue: str | None = None, **options: Any
     seaborn's.
     """
     count = data[hue].nunique() if hue else data.shape[1]
-    seaborn.lineplot(data, hue=hue, style=hue, palette=list(SERIES[:count]), markers=list(MARKERS[:count]),
-                     dashes=False, ax=axes, **{"errorbar": None, **options})
+    seaborn.lineplot(data, hue=hue, style=hue, markers=list(MARKERS[:count]), dashes=False, ax=axes,
+                     **{"errorbar": None, **options})
 
 
 # Of rows that `spread` makes, seaborn draws the mean and the interval that were estimated before, and no others
@@ -145,11 +144,9 @@ def spread(rows: pd.DataFrame, mean: str = "mean") -> pd.DataFrame:
                      ignore_index=True)
 
 
-def dots(axes: Axes, rows: pd.DataFrame, x: str, y: str, hue: str | None = None, colors: Sequence[str] = SERIES,
-         **options: Any) -> None:
+def dots(axes: Axes, rows: pd.DataFrame, x: str, y: str, hue: str | None = None, **options: Any) -> None:
     """A dot a row, at one height for each `y`, with its interval where rows have `low` and `high`."""
-    count = rows[hue].nunique() if hue else 1
-    look = {"palette": list(colors[:count]), "markers": list(MARKERS[:count])} if hue else {"color": colors[0]}
+    look = {"markers": list(MARKERS)} if hue else {"color": ACCENT}
     seaborn.pointplot(spread(rows, x) if "low" in rows else rows, x=x, y=y, hue=hue, orient="y", linestyle="none",
                       markersize=5, markeredgewidth=1, err_kws={"linewidth": 1.6}, ax=axes,
                       **{**look, **AS_ESTIMATED, **options})
@@ -245,14 +242,13 @@ def jpeg(drawing: Figure, quality: int = 72) -> bytes:
 
 
 def _rendered(drawing: Figure) -> Image.Image:
-    raw = io.BytesIO()
     with matplotlib.rc_context(STYLE):
         # Would move things a little at every drawing
         if isinstance(drawing.get_layout_engine(), ConstrainedLayoutEngine):
             drawing.draw_without_rendering()
             drawing.set_layout_engine("none")
-        drawing.savefig(raw, format="png", metadata={"Software": None})
-    return Image.open(raw).convert("RGB")
+        drawing.canvas.draw()
+    return Image.fromarray(np.asarray(drawing.canvas.buffer_rgba())).convert("RGB")
 
 
 def save(drawing: Any, name: str, folder: Path | None = None) -> Path | None:
