@@ -31,6 +31,9 @@ EVIDENCE = RunConfig(
 
 PRESETS: dict[str, RunConfig] = {
     "evidence": EVIDENCE,
+    # Previous masks stay the true ones (teacher forcing): with their own from half of so few steps on, rivals learn
+    # nothing, by sequences that were held out.
+    "evidence-forced": EVIDENCE.replace(training=EVIDENCE.training.replace(own_masks_from=1.0)),
     "tiny": RunConfig(MODELS["sst-tiny"], TrainingConfig(steps=300, batch=2, checkpoint_every=100),
                       DataConfig(height=64, width=112)),
     "small": RunConfig(MODELS["sst-small"], TrainingConfig(steps=20_000, batch=4, checkpoint_every=200, warmup=200),
