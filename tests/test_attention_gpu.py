@@ -2,6 +2,7 @@
 there is one.
 """
 
+import importlib.metadata
 import importlib.util
 import json
 import os
@@ -53,16 +54,27 @@ def check(result, exact, tolerance):
         assert_close(a, b, atol=limit * max(1.0, float(b.abs().max())), rtol=0)
 
 
-@pytest.fixture
-def interpreter(monkeypatch):
-    """Triton's interpreter; what Triton compiled before for a GPU in this process stays compiled."""
-    monkeypatch.setenv("TRITON_INTERPRET", "1")
+interpreted = pytest.mark.skipif(os.environ.get("TRITON_INTERPRET") != "1",
+                                 reason="for Triton's interpreter, TRITON_INTERPRET=1, in a process of its own")
 
 
 @needs_triton
+@pytest.mark.slow
+def test_the_triton_kernels_are_right_under_the_interpreter():
+    """In a process of its own: Triton's own functions are interpreted or not from its import on, and PyTorch's import
+    is that.
+    """
+    if importlib.metadata.version("triton").startswith("3.5."):
+        pytest.skip("the interpreter of Triton 3.5, that of PyTorch 2.9, does not work with NumPy 2.4")
+    run = subprocess.run([sys.executable, "-m", "pytest", "-q", "-k", "interpreted", __file__], capture_output=True,
+                         text=True, env=os.environ | {"TRITON_INTERPRET": "1"})
+    assert run.returncode == 0 and "skipped" not in run.stdout, run.stdout[-2000:]
+
+
+@interpreted
 @pytest.mark.parametrize("number", range(len(PROBLEMS)), ids=lambda number: str(PROBLEMS[number]))
 @pytest.mark.filterwarnings("ignore:.*encountered in:RuntimeWarning")  # cells beyond the border, which nobody reads
-def test_the_triton_kernels_match_the_reference(number, interpreter):
+def test_the_interpreted_kernels_match_the_reference(number):
     kind, soft = KINDS[number % len(KINDS)]
     how = dict(zip(
         ("pattern", "size", "queried"), PROBLEMS[number])) | dict(kind=kind, soft=soft, groups=[(1, 2), (2, 1),
@@ -71,20 +83,20 @@ def test_the_triton_kernels_match_the_reference(number, interpreter):
           solve(implementation="reference", dtype=torch.float64, **how), None)
 
 
-@needs_triton
+@interpreted
 @pytest.mark.parametrize("pattern, size", [(Local(2), (2, 11, 9)), (Local((1, 9), causal=True), (3, 5, 20))], ids=str)
 @pytest.mark.filterwarnings("ignore:.*encountered in:RuntimeWarning")
-def test_the_triton_kernels_mask_windows_by_a_matrix_product(pattern, size, interpreter, monkeypatch):
+def test_the_interpreted_kernels_mask_windows_by_a_matrix_product(pattern, size, monkeypatch):
     monkeypatch.setattr("sstlib.attention.triton.tiles.MARKED", (torch.float32,))
     how = dict(pattern=pattern, size=size, queried=2, soft=True)
     check(solve(implementation="triton", dtype=torch.float32, **how),
           solve(implementation="reference", dtype=torch.float64, **how), None)
 
 
-@needs_triton
+@interpreted
 @pytest.mark.parametrize("longest", [2, 128])
 @pytest.mark.filterwarnings("ignore:.*encountered in:RuntimeWarning")
-def test_the_triton_kernels_take_long_rows_and_histories(longest, interpreter, monkeypatch):
+def test_the_interpreted_kernels_take_long_rows_and_histories(longest, monkeypatch):
     """Rows that one program cannot hold, and more frames than a time line's program holds at a time."""
     monkeypatch.setattr("sstlib.attention.triton.tiles.ROW", longest)
     how = dict(pattern=Grid(causal=longest == 2), size=(6, 2, 3), queried=5, kind="cosine")
@@ -92,9 +104,9 @@ def test_the_triton_kernels_take_long_rows_and_histories(longest, interpreter, m
           solve(implementation="reference", dtype=torch.float64, **how), None)
 
 
-@needs_triton
+@interpreted
 @pytest.mark.filterwarnings("ignore:.*encountered in:RuntimeWarning")
-def test_the_triton_kernels_take_half_precision(interpreter, monkeypatch):
+def test_the_interpreted_kernels_take_half_precision(monkeypatch):
     """float16: the interpreter multiplies bfloat16 as whole numbers, which leaves that to the test on a GPU."""
     monkeypatch.setattr("sstlib.attention.triton.tiles.MARKED", ())
     how = dict(pattern=Local(1), size=(2, 3, 4), queried=2, source=torch.float16)
@@ -105,7 +117,7 @@ def test_the_triton_kernels_take_half_precision(interpreter, monkeypatch):
 COMPILED = """
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource, compile
-from sstlib.attention import tile_kernels
+from sstlib.attention.triton import tile_kernels
 constants = dict(ROWS=8, COLUMNS=8, CELLS=64, OWN_FRAME=False, WINDOW=True, SELF=True, EVEN=False, MARKED=True,
                  PRECISION="ieee", D=16, DP=16, V=16, VP=16, CAUSAL=True, CONTINUE=False, OBJECTS=3, OBJECTS_P=4,
                  MODE="add", REMEMBER=True)

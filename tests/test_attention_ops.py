@@ -28,7 +28,7 @@ leaves = [torch.randn(1, 2, 3, 5, 7, dim, requires_grad=True) for dim in (4, 4, 
 labels = torch.randint(0, 2, (1, 3, 5, 7))
 for name in ("auto", "torch"):
     def loss(query, key, value):
-        found = sparse_attention(query, key, value, Local(2), labels=labels, objects=2, affinity="distance",
+        found = sparse_attention(query, key, value, Local(radius=2), labels=labels, objects=2, affinity="distance",
                                  implementation=name)
         return found.output.square().sum() + found.affinity.sum() + found.logsumexp.sum()
     plain = torch.autograd.grad(loss(*leaves), leaves)

@@ -141,7 +141,7 @@ def _pattern(connectivity: Any) -> Connectivity | str:
     if not isinstance(connectivity, Connectivity):
         raise ValueError(f"connectivity is {connectivity!r}; expected a pattern or its text, such as "
                          "'local(radius=7)', or a list of one a head")
-    if type(connectivity) not in portable.PATHS:
+    if type(connectivity) not in portable.PATHS and not torch.compiler.is_dynamo_compiling():
         _check_hash(connectivity)
     return connectivity
 
@@ -206,7 +206,7 @@ def _check_labels(labels: Tensor | None, objects: int | None, key: Tensor, kind:
     if list(labels.shape) != [batch, *size]:
         raise ValueError(f"labels have shape {tuple(labels.shape)}; expected (batch, time, height, width) = "
                          f"{(batch, *size)}, as the keys have")
-    if not isinstance(objects, int | torch.SymInt) or isinstance(objects, bool) or objects < 1:
+    if not isinstance(objects, (int, torch.SymInt)) or isinstance(objects, bool) or objects < 1:
         raise ValueError(f"objects is {objects}; say how many there are (numbers 0..objects-1 in labels count)")
     return labels.long(), objects
 
