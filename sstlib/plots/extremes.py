@@ -15,7 +15,6 @@ from sstlib.metrics import boundary_agreement
 from sstlib.plots.style import ACCENT, INK, SERIES, SIGNAL, WIDTH, bare, figure, styled
 from sstlib.shapes import Bool
 
-MATCHED, FALSE, MISSED = SERIES[2], SIGNAL, ACCENT
 Mask = Bool[np.ndarray, "height width"]
 
 
@@ -61,9 +60,9 @@ def _boundaries(axes: Axes, prediction: Mask, truth: Mask) -> None:
     height, width = truth.shape
     bare(axes).imshow(np.where(truth, 0.86, 0.97), cmap="gray", vmin=0, vmax=1)
     agreement = boundary_agreement(prediction, truth)
-    for pixels, color, label in ((agreement.matched, MATCHED, "predicted, right"),
-                                 (agreement.false, FALSE, "predicted, wrong"), (agreement.missed, MISSED,
-                                                                                "true, missed")):
+    for pixels, color, label in ((agreement.matched, SERIES[2], "predicted, right"),
+                                 (agreement.false, SIGNAL, "predicted, wrong"),
+                                 (agreement.missed, ACCENT, "true, missed")):
         y, x = np.nonzero(pixels)
         axes.scatter(x, y, s=2, color=color, linewidths=0, marker="s", label=label)
     axes.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))

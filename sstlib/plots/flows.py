@@ -119,5 +119,5 @@ def outline(axes: Axes, cells: Bool[np.ndarray, "height width"]) -> None:
     """The border of a set of cells, drawn along the edges between inside and outside."""
     padded = np.pad(cells, 1).astype(int)
     for axis in (0, 1):
-        for row, column in np.argwhere(np.diff(padded, axis=axis)):
-            axes.plot([column - 1 + axis, column], [row - axis, row], color=INK, linewidth=1.0)
+        row, column = np.nonzero(np.diff(padded, axis=axis))
+        axes.plot([column - 1 + axis, column], [row - axis, row], color=INK, linewidth=1.0)

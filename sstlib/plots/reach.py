@@ -42,22 +42,22 @@ def cell_corners(size: tuple[int, int, int]) -> Float[np.ndarray, "cells 4 2"]:
     return np.stack([frame * (width * right + GAP) + across * right, below + across * down], axis=-1)
 
 
-def draw_sheets(axes: Axes, arrival: Int[np.ndarray, "time height width"], hops: int) -> None:
+def draw_sheets(axes: Axes, arrival: Int[np.ndarray, "time height width"], hops: int, numbered: bool = True) -> None:
     """The frames of one buffer, each cell in the color of the hop that reaches it, cells reached later than `hops`
     left empty.
     """
-    time, height, width = arrival.shape
+    _, height, width = arrival.shape
     shown = np.where(arrival > hops, -1, arrival).ravel()
     colors = hop_colors(max(hops, 1))
     axes.add_collection(PolyCollection(list(cell_corners(arrival.shape)), facecolors=[colors[hop + 1] for hop in shown],
                                        edgecolors=[FAINT if hop < 0 else "white" for hop in shown], linewidths=0.5))
     right, down = width * SLANT[0], width * SLANT[1]
-    sheet = np.array([[0, 0], [right, down], [right, height + down], [0, height]])
-    for frame in range(time):
-        start = np.array([frame * (right + GAP), 0.0])
-        axes.add_collection(PolyCollection([start + sheet], facecolors="none", edgecolors=MUTED, linewidths=0.7))
-        axes.text(start[0] + 0.5 * right, height + 0.5 * down + 0.6, f"t = {frame + 1}", color=MUTED, fontsize=7.5,
-                  va="top", ha="right")
+    starts = [frame * (right + GAP) for frame in range(len(arrival))]
+    sheets = [[(x, 0), (x + right, down), (x + right, height + down), (x, height)] for x in starts]
+    axes.add_collection(PolyCollection(sheets, facecolors="none", edgecolors=MUTED, linewidths=0.7))
+    for frame, x in enumerate(starts if numbered else ()):
+        axes.text(x + 0.5 * right, height + 0.5 * down + 0.6, f"t = {frame + 1}", color=MUTED, fontsize=7.5, va="top",
+                  ha="right")
     axes.set_aspect("equal")
     axes.autoscale_view()
     bare(axes).invert_yaxis()
