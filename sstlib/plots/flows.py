@@ -9,11 +9,12 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import ConnectionPatch, Rectangle
 
-from sstlib.plots.style import INK, MARKERS, MUTED, SERIES, SIGNAL, bare, lines, logarithmic, panels, styled
+from sstlib.plots.style import INK, MUTED, SERIES, SIGNAL, bare, key_outside, lines, logarithmic, panels, styled
 from sstlib.shapes import Bool, Float, Int, UInt8
 
 ROUTE_COLORS = tuple(color for color in SERIES if color != SIGNAL)
-Cell = tuple[int, int, int]
+Cell = tuple[int, float | int, float | int]  # frame, row, column
+Route = tuple[float, Sequence[Cell]]  # its weight, and its cells from the query on
 
 
 @styled
@@ -38,9 +39,7 @@ def separation_curves(series: Mapping[str, Float[np.ndarray, "speeds clips"]], s
     rows = pd.concat(pd.DataFrame({"routes": name, "speed": np.repeat(speeds, values.shape[1]), "rank": values.ravel()})
                      for name, values in series.items()).reset_index()
     drawing, [axes] = panels(2.8)
-    lines(axes, rows, "routes", x="speed", y="rank", errorbar=("se", 2), legend=False)
-    handles = [Line2D([], [], color=color, marker=marker, label=name)
-               for name, color, marker in zip(series, SERIES, MARKERS)]
+    lines(axes, rows, "routes", x="speed", y="rank", errorbar=("se", 2))
     axes.axhline(0.5, color=MUTED, linestyle=":", linewidth=1)
     axes.text(speeds[0], 0.505, "chance", color=MUTED, ha="left", va="bottom", fontsize=8)
     axes.set(xlabel="motion in one frame (% of the frame's height)", ylabel="object cell ranked above\nbackground cell",
@@ -48,7 +47,7 @@ def separation_curves(series: Mapping[str, Float[np.ndarray, "speeds clips"]], s
     logarithmic(axes, speeds)
     axes.yaxis.set_major_formatter("{x:.0%}")
     axes.grid(axis="y")
-    drawing.legend(handles=handles, loc="outside right center")
+    key_outside(drawing, axes)
     return drawing
 
 
@@ -75,14 +74,7 @@ def route_frames(frames: UInt8[np.ndarray, "time pixel_rows pixel_columns 3"],
         axes.set(xlim=(0, width), ylim=(height, 0), title=f"t = {frame + 1}", label=str(frame))
     trails = [[tuple(map(int, np.unravel_index(number, ends.shape))) for number in numbers] for _, numbers in routes]
     query = trails[0][0] if trails else (0, 0, 0)
-    heaviest = max((weight for weight, _ in routes), default=1.0)
-    for rank, ((weight, _), cells) in [*enumerate(zip(routes, trails, strict=True))][::-1]:
-        color, thickness = ROUTE_COLORS[rank % len(ROUTE_COLORS)], 1 + 1.5 * weight / heaviest
-        for start, end in zip(cells[:-1], cells[1:], strict=True):
-            _connect(places, query[0], start, end, bend(rank, len(routes), end[0] - start[0]), color, thickness)
-        for frame, row, column in cells[1:]:
-            places[frame].plot(column + 0.5, row + 0.5, "o", color=color, markersize=3.5, markeredgecolor="white",
-                               markeredgewidth=0.5)
+    draw_routes(places, [(weight, cells) for (weight, _), cells in zip(routes, trails, strict=True)])
     if routes:
         places[query[0]].add_patch(
             Rectangle(query[:0:-1], 1, 1, facecolor=SIGNAL, edgecolor="white", linewidth=0.8, zorder=5))
@@ -94,25 +86,35 @@ def route_frames(frames: UInt8[np.ndarray, "time pixel_rows pixel_columns 3"],
     return drawing
 
 
-def bend(rank: int, count: int, jump: int) -> float:
-    """How far a route's line is bowed, in shares of its length: each of several through the same cells otherwise, and
-    longer jumps between frames less, so that all stay near their row of pictures.
-    """
-    return (0.06 + 0.3 * rank / max(count - 1, 1)) / max(abs(jump), 1)
+def draw_routes(places: Sequence[Axes], routes: Sequence[Route], numbered: bool = False) -> None:
+    """Lines from cell to cell, the strongest route's on top, and dots where each stops, with the number of the hop."""
+    heaviest = max((weight for weight, _ in routes), default=1.0)
+    for rank, (weight, cells) in [*enumerate(routes)][::-1]:
+        color = ROUTE_COLORS[rank % len(ROUTE_COLORS)]
+        for start, end in zip(cells[:-1], cells[1:], strict=True):
+            # Several routes through the same cells bow apart, long jumps less, so that all stay near their pictures
+            bow = (0.06 + 0.3 * rank / max(len(routes) - 1, 1)) / max(abs(end[0] - start[0]), 1)
+            _connect(places, cells[0][0], start, end, bow, color, 1 + 1.5 * weight / heaviest)
+        for hop, (frame, row, column) in enumerate(cells[1:], start=1):
+            places[frame].plot(column + 0.5, row + 0.5, "o", color=color, markersize=6.5 if numbered else 3.5,
+                               markeredgecolor="white", markeredgewidth=0.5)
+            if numbered:
+                places[frame].text(column + 0.5, row + 0.5, str(hop), color="white", fontsize=5, ha="center",
+                                   va="center_baseline", zorder=2)
 
 
-def _connect(panels: Sequence[Axes], query: int, start: Cell, end: Cell, bow: float, color: str,
+def _connect(places: Sequence[Axes], query: int, start: Cell, end: Cell, bow: float, color: str,
              thickness: float) -> None:
     """A line between two cells, drawn by the query's panel above all others."""
     ends = [(cell[2] + 0.5, cell[1] + 0.5) for cell in (start, end)]
     # Towards the middle, away from what is written above and below
-    upper = start[1] + end[1] < panels[0].get_ylim()[0]
+    upper = start[1] + end[1] < places[0].get_ylim()[0]
     side = (-1 if upper else 1) * (np.sign(start[0] - end[0]) or 1)
-    line = ConnectionPatch(*ends, "data", "data", axesA=panels[start[0]], axesB=panels[end[0]], color=color,
+    line = ConnectionPatch(*ends, "data", "data", axesA=places[start[0]], axesB=places[end[0]], color=color,
                            linewidth=thickness, connectionstyle=f"arc3,rad={bow * side}", alpha=0.9)
     line.set_in_layout(False)
-    panels[query].add_artist(line)
-    panels[query].set_zorder(1)
+    places[query].add_artist(line)
+    places[query].set_zorder(1)
 
 
 def outline(axes: Axes, cells: Bool[np.ndarray, "height width"]) -> None:

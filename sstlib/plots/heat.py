@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import FancyArrowPatch, Rectangle
+from matplotlib.patches import Rectangle
 from PIL import Image
 
-from sstlib.plots.flows import ROUTE_COLORS, bend, outline
+from sstlib.plots.flows import Route, draw_routes, outline
 from sstlib.plots.style import ACCENT, INK, MUTED, SIGNAL, WIDTH, bare, bars, figure, styled
 from sstlib.routes.lookups import Lookup
 from sstlib.shapes import Bool, Float, UInt8
@@ -16,7 +16,6 @@ from sstlib.shapes import Bool, Float, UInt8
 LEFT, RIGHT, TOP, FOOT, BETWEEN = 1.0, 1.32, 0.5, 0.45, 0.08  # inches: names, affinities, title, legend, rows
 PICTURE, GRAYS = 96, 12  # pixels of a picture's longer side, and its shades: six rows of photographs are large
 GAP = 0.8  # cells between two frames of a row
-Route = tuple[float, Sequence[tuple[int, int, int]]]
 
 
 def frame_under(x: float, width: int) -> tuple[int, float] | None:
@@ -46,32 +45,26 @@ def lookup_rows(frames: UInt8[np.ndarray, "time pixel_rows pixel_columns 3"], ti
     total = TOP + FOOT + (len(lookups) + 1) * (cell * height + BETWEEN)
     drawing = figure(total, layout="none")
     drawing.suptitle(title, x=0.01, y=1 - 0.05 / total, ha="left", va="top", fontsize=9)
-
-    def panel(line: int, left: float, wide: float) -> Axes:
-        bottom = total - TOP - (line + 1) * (cell * height + BETWEEN) + BETWEEN
-        return drawing.add_axes((left / WIDTH, bottom / total, wide / WIDTH, cell * height / total))
-
     length = len(times) * (width + GAP) - GAP
-    for line, name in enumerate([*lookups, routed]):
-        axes = _titled(panel(line, LEFT, cell * length), name)
-        _pictures(axes, frames, extent, width, times if line == 0 else ())
-        axes.set(xlim=(0, length), ylim=(height, 0))
+    shares = [cell * length, RIGHT - 0.96]
+    grid = drawing.subplots(len(lookups) + 1, 2, width_ratios=shares, gridspec_kw={
+        "left": LEFT / WIDTH, "right": (LEFT + cell * length + 0.66 + RIGHT - 0.96) / WIDTH, "top": 1 - TOP / total,
+        "bottom": (FOOT + BETWEEN) / total, "wspace": 2 * 0.66 / sum(shares), "hspace": BETWEEN / (cell * height)})
+    for line, (name, (axes, beside)) in enumerate(zip([*lookups, routed], grid)):
+        bare(axes).set(label=name, xlim=(0, length), ylim=(height, 0))
+        axes.text(-0.01, 0.5, name, ha="right", va="center", transform=axes.transAxes, fontsize=7.5)
+        _pictures(axes, frames, extent, width, () if line else times)
         if name in lookups:
             _heat(axes, lookups[name].weights)
-            _affinities(panel(line, WIDTH - RIGHT + 0.66, RIGHT - 0.96), lookups[name].affinity, objects, line == 0)
-        else:
-            _routes(axes, times, routes, goal)
-        place = (query[1] + (len(times) - 1) * (width + GAP), query[0])
-        axes.add_patch(Rectangle(place, 1, 1, facecolor="none", edgecolor=SIGNAL, linewidth=1.4, zorder=5))
+            _affinities(beside, lookups[name].affinity, objects, line == 0)
+        axes.add_patch(Rectangle((query[1] + length - width, query[0]), 1, 1, fill=False, color=SIGNAL, zorder=5))
+    beside.remove()
+    outline(axes, goal)
+    slots = {time: slot for slot, time in enumerate(times)}
+    draw_routes([axes] * len(times), [(weight, [(slots[time], row, slots[time] * (width + GAP) + column)
+                                                for time, row, column in cells]) for weight, cells in routes], True)
     drawing.text(LEFT / WIDTH, 0.22 / total, _explained(lookups, routes), fontsize=7.5, color=MUTED, va="center")
     return drawing
-
-
-def _titled(axes: Axes, name: str) -> Axes:
-    """Bare axes with their name to the left."""
-    bare(axes).set_label(name)
-    axes.text(-0.01, 0.5, name, ha="right", va="center", transform=axes.transAxes, fontsize=7.5)
-    return axes
 
 
 def _explained(lookups: Mapping[str, Lookup], routes: Sequence[Route]) -> str:
@@ -119,21 +112,3 @@ def _affinities(axes: Axes, affinity: Float[np.ndarray, "object"], objects: Sequ
          np.where(affinity == affinity.max(), ACCENT, MUTED), height=0.7, padding=2, fontsize=7, color=INK)
     axes.set(xlim=(0, max(1e-9, affinity.max())), xticks=[])
     axes.tick_params(axis="y", labelsize=7, pad=1)
-
-
-def _routes(axes: Axes, times: Sequence[int], routes: Sequence[Route], goal: Bool[np.ndarray, "height width"]) -> None:
-    """Every route as a line with a numbered dot at each hop, the strongest on top."""
-    slots, width = {time: slot for slot, time in enumerate(times)}, goal.shape[1]
-    outline(axes, goal)
-    heaviest = max((weight for weight, _ in routes), default=1.0)
-    for rank, (weight, cells) in list(enumerate(routes))[::-1]:
-        color = ROUTE_COLORS[rank % len(ROUTE_COLORS)]
-        stops = [(slots[time] * (width + GAP) + column + 0.5, row + 0.5) for time, row, column in cells]
-        for start, end in zip(stops[:-1], stops[1:], strict=True):
-            bow = bend(rank, len(routes), round((start[0] - end[0]) / (width + GAP)))
-            bow *= 1 if start[1] > goal.shape[0] / 2 else -1
-            axes.add_patch(FancyArrowPatch(start, end, arrowstyle="-", connectionstyle=f"arc3,rad={bow}", color=color,
-                                           linewidth=1 + 1.3 * weight / heaviest, shrinkA=0, shrinkB=0, zorder=6))
-        for hop, stop in enumerate(stops[1:], start=1):
-            axes.plot(*stop, "o", color=color, markersize=6.5, markeredgecolor="white", markeredgewidth=0.5, zorder=7)
-            axes.text(*stop, str(hop), color="white", fontsize=5, ha="center", va="center_baseline", zorder=8)
