@@ -8,7 +8,7 @@ import numpy
 import patterns
 import pytest
 
-from sstlib.connectivity import PATTERNS, Connectivity, Dense, Grid, Local, Strided, parse, reach
+from sstlib.connectivity import PATTERNS, Connectivity, Dense, Grid, Local, Strided, pairs_of_last, parse, reach
 from sstlib.connectivity.unions import count, disjoint, fits
 
 EVERY = [
@@ -54,6 +54,8 @@ def test_mask_pairs_and_neighbors_follow_the_definition(pattern, size):
     expected = numpy.array([[connected(pattern, q, k, size) for k in cells] for q in cells])
     numpy.testing.assert_array_equal(pattern.mask(*size).numpy(), expected)
     assert pattern.pairs(size) == expected.sum()
+    queried = size[0] // 2 + 1  # which frames these are decides how many keys a causal pattern has
+    assert pairs_of_last(queried, pattern, size) == expected[-queried * size[1] * size[2]:].sum()
     for row in {0, len(cells) // 2, len(cells) - 1}:
         assert pattern.neighbors(cells[row], size) == [c for c, on in zip(cells, expected[row]) if on]
 
