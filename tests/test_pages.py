@@ -104,6 +104,11 @@ def test_the_page_works_offline_in_a_browser(browser, tmp_path, width, scheme, h
         box = canvas.bounding_box()
         canvas.click(position={"x": (x + 0.5) / size[1] * box["width"], "y": (y + 0.5) / size[0] * box["height"]})
 
+    def press(which, frame, *keys):
+        page.locator(f'[data-explorer="{which}"] canvas[data-frame="{frame}"]').focus()
+        for key in keys:
+            page.keyboard.press(key)
+
     patterns = page.locator('[data-explorer="patterns"]')
     patterns.locator('select[name="stack"]').select_option("Local, then strided")
     patterns.locator('input[name="radius"]').fill("1")
@@ -114,6 +119,8 @@ def test_the_page_works_offline_in_a_browser(browser, tmp_path, width, scheme, h
     layers = [Local(1, causal=True), Strided(3, causal=True)]
     assert_array_equal(message["reached"], routes.arrival(layers, (2, 6, 0), (4, 7, 9)).ravel())
     assert message["cost"] == sum(layer.pairs((4, 7, 9)) for layer in layers)
+    press("patterns", 1, "ArrowRight", "ArrowRight", "ArrowDown")
+    assert state("patterns")["cell"] == [1, 6, 2], "the keyboard moves the cell, within the frame"
     attention = page.locator('[data-explorer="attention"]')
     for name, place in (("layer", 1), ("head", int(head) + 1), ("pattern", 2), ("object", 2)):
         attention.locator(f'select[name="{name}"]').select_option(index=place)
@@ -133,6 +140,8 @@ def test_the_page_works_offline_in_a_browser(browser, tmp_path, width, scheme, h
     expected = look.routes(3, (4, 6), chosen, 2, 3)
     again = state("attention")["routes"]
     assert [tuple(map(tuple, stops)) for _, stops in again] == [cells for _, cells in expected]
+    press("attention", 1, "ArrowUp", "ArrowLeft")  # to frame 3 of frames 2 to 4; from there on its own buffer's last
+    assert state("attention")["cell"] == [3, 5] and state("attention")["query"] == 2
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert not errors and outside == [file.as_uri()]
     context.close()

@@ -117,21 +117,34 @@ function controls(specification, changed) {
   return { row, values, set };
 }
 
-// A canvas of frames side by side that wrap to the page's width; `clicked` is called with the cell under a click.
-function frames(size, draw, clicked, titles) {
+const ARROWS = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1], Enter: [0, 0] };
+
+// Frames side by side that wrap to the page's width; `clicked` is called with the cell under a click, or, by arrow keys
+// on a frame, beside the chosen one.
+function frames(size, draw, clicked, titles, chosen) {
   const [time, height, width] = size, box = element("div", { className: "sst-frames" });
   for (let t = 0; t < time; t++) {
     const scale = Math.max(6, Math.floor(280 / width));
     const canvas = element("canvas", { width: width * scale, height: height * scale });
     canvas.dataset.frame = t;
-    canvas.setAttribute("role", "img");
-    canvas.setAttribute("aria-label", titles[t]);
+    canvas.tabIndex = 0;
+    canvas.setAttribute("role", "application");
+    canvas.setAttribute("aria-label", `${titles[t]}; arrow keys move the cell`);
+    canvas.toggleAttribute("data-chosen", t === chosen[0]);
     draw(canvas.getContext("2d"), t, scale);
     canvas.addEventListener("click", (event) => {
       const shown = canvas.getBoundingClientRect();
       const inside = (share, length) => Math.min(length - 1, Math.max(0, Math.floor(share * length)));
       clicked([t, inside((event.clientY - shown.top) / shown.height, height),
         inside((event.clientX - shown.left) / shown.width, width)]);
+    });
+    canvas.addEventListener("keydown", (event) => {
+      const step = ARROWS[event.key], place = box.parentElement;
+      if (!step || event.ctrlKey || event.altKey || event.metaKey) return;
+      event.preventDefault();
+      const beside = (position, by, length) => Math.min(length - 1, Math.max(0, position + by));
+      clicked([t, beside(chosen[1], step[0], height), beside(chosen[2], step[1], width)]);
+      if (!canvas.isConnected) place.querySelector("[data-chosen]").focus();  // what is drawn anew has lost it
     });
     box.append(element("figure", {}, [element("figcaption", { textContent: titles[t] }), canvas]));
   }
@@ -174,11 +187,11 @@ export function mountPatterns(el, start = {}) {
           pen.fillText(hop, x * scale + scale / 2 - 3, y * scale + scale / 2 + 4);
         }
       }
-    }, (clicked) => { cell = clicked; show(); }, Array.from({ length: size[0] }, (_, t) => `frame ${t + 1}`)));
+    }, (clicked) => { cell = clicked; show(); }, Array.from({ length: size[0] }, (_, t) => `frame ${t + 1}`), cell));
   }
   el.classList.add("sst-explorer");
   el.replaceChildren(panel.row, said, place, element("p", { className: "sst-note",
-    textContent: "Orange: the cell that you clicked. Numbers: the hop after which its content arrives; gray: never." }));
+    textContent: "Orange: the chosen cell; click another, or move it by arrow keys on a frame. Numbers: the hop after which its content arrives; gray: never." }));
   show();
 }
 
@@ -336,7 +349,7 @@ export function mountAttention(el, record) {
     }, ([slot, y, x]) => {
       const clicked = record.queries.findIndex((other) => other.frame === times[slot]);
       if (clicked >= 0) { cell = [y, x]; panel.set("query", String(clicked)); show(); }
-    }, times.map((time) => `frame ${time + 1}${time === asking.frame ? " (asks)" : ""}`)));
+    }, times.map((time) => `frame ${time + 1}${time === asking.frame ? " (asks)" : ""}`), at));
     const row = (tag, words) => element("tr", {}, words.map((word) => element(tag, { textContent: word })));
     const table = element("table", {}, [element("caption", { textContent: "Affinity (Eq. 4) under each pattern" }), row("th", ["", ...record.objects]),
       ...looks.map((look, index) => row("td", [record.patterns[index], ...look.affinity.map((value) => value.toFixed(2))]))]);
@@ -352,7 +365,7 @@ export function mountAttention(el, record) {
   }
   el.classList.add("sst-explorer");
   el.replaceChildren(panel.row, summary, place, beside, element("p", { className: "sst-note",
-    textContent: "Orange frame: the query; click any cell to make it the query. Darkest: the query's largest weight. "
+    textContent: "Orange frame: the query; click any cell to make it the query, or move it by arrow keys on a frame. Darkest: the query's largest weight. "
       + "Dots: the stops of the strongest routes, by their hop, in the colors of the list." }));
   show();
 }
