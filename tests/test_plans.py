@@ -18,7 +18,7 @@ from sstlib.statistics.verdicts import LOOKS
 from sstlib.training.checkpoint import write_curve
 
 NAMES = [f"sequence-{n}" for n in range(20)]
-PLAN = plans.read()
+PLAN, RIVALS = plans.read(), plans.read("rivals")
 
 
 @pytest.fixture
@@ -27,9 +27,9 @@ def place(tmp_path, monkeypatch):
     return tmp_path
 
 
-def keep(variant, seed, scores, losses=(0.5,) * 24, code=PLAN.computed_by):
+def keep(variant, seed, scores, losses=(0.5,) * 24, code=None, plan=PLAN):
     """A record with a J&F (0..1) for each sequence, and a loss (0..1) for each scene at two lengths."""
-    run = PLAN.base.run(variant, seed)
+    run = plan.base.run(variant, seed)
     back = [[0.9 - loss] * 2 for loss in losses]
     table = {"back": back, "back_control": [[0.9] * 2] * len(losses), "claimed": [[0.1] * 2] * len(losses)}
     metrics = {"J": float(np.mean(scores)), "F": float(np.mean(scores)), "J&F": float(np.mean(scores)),
@@ -38,24 +38,27 @@ def keep(variant, seed, scores, losses=(0.5,) * 24, code=PLAN.computed_by):
                "passages": {"lengths": [4, 16], "scenes": [], "tables": {"predictions": table}}}
     cost = {"training_seconds": 1800.0, "frames_per_second": following.TRIED / 1800}
     return RunRecord(run.experiment, variant, seed, run.config.to_dict(), metrics, cost,
-                     {"computed_by": code, "commit": "abc"}).write()
+                     {"computed_by": code or plan.computed_by, "commit": "abc"}).write()
 
 
 def varied(mean, seed):
     return np.clip(mean + 0.02 * np.random.default_rng(seed).standard_normal(20), 0, 1)
 
 
-def test_the_committed_plan_has_every_variant_the_levels_of_verdicts_and_small_families():
-    assert len(PLAN.order) == 16 and len(set(PLAN.order)) == 16
-    assert PLAN.order[:3] == ("base", "grid-2", "recurrent"), "local against grid, then the occlusion claim"
-    assert {family.name for family in PLAN.families} >= {"occlusion", "pattern", "layers", "rivals", *SWEEPS}
-    assert all(1 <= len(family.claims) <= 4 for family in PLAN.families)
-    assert PLAN.seeds == (5, 8) and len(PLAN.runs()) == 80 and [run.seed for run in PLAN.runs()[:5]] == [*range(5)]
+def test_the_committed_plans_have_every_variant_the_levels_of_verdicts_and_small_families():
+    assert len({*PLAN.order, *RIVALS.order}) == 16 and {*PLAN.order} & {*RIVALS.order} == {"base"}
+    assert PLAN.order[:2] == ("base", "grid-2"), "local against grid, the paper's largest effect"
+    families = [family.name for plan in (PLAN, RIVALS) for family in plan.families]
+    assert len(set(families)) == len(families), "a file of claims each"
+    assert {*families} >= {"occlusion", "pattern", "layers", "rivals", *SWEEPS}
+    assert all(1 <= len(family.claims) <= 4 for plan in (PLAN, RIVALS) for family in plan.families)
+    assert PLAN.seeds == RIVALS.seeds == (5, 8) and [run.seed for run in PLAN.runs()[:5]] == [*range(5)]
+    assert len(PLAN.runs()) == 65 and len(RIVALS.runs()) == 20
 
 
 @pytest.mark.parametrize("change, says", [
     ({"looks": [{"seeds": 5, "level": 0.05}]}, "levels"), ({"order": ["base", "nothing"]}, "unknown variant 'nothing'"),
-    ({"order": ["base"]}, "a variant of occlusion"), ({"base": "nothing"}, "neither a preset"),
+    ({"order": ["base"]}, "a variant of history-occlusion"), ({"base": "nothing"}, "neither a preset"),
 ])
 def test_a_plan_that_cannot_be_followed_is_said_in_a_line(tmp_path, change, says, capsys):
     content = json.loads((paths.ROOT / "results" / "plans" / "evidence.json").read_text()) | change
@@ -73,7 +76,7 @@ def test_the_list_says_what_is_done_what_is_next_and_for_how_long(place, capsys)
     lines = capsys.readouterr().out.splitlines()
     assert re.match(r"done +base +5 of 5 seeds$", lines[0])
     assert re.match(r"partly +grid-2 +1 of 5 seeds +sst sweep --plan --only grid-2$", lines[1])
-    assert "6 runs took 6.0 hours; 74 are left of the looks that are due: 74 hours" in lines[-3]
+    assert "6 runs took 6.0 hours; 59 are left of the looks that are due: 59 hours" in lines[-3]
     assert lines[-2] == "next: grid-2" and PLAN.commit in lines[-1]
     assert main(["sweep", "rivals", "--plan", "--list"]) == 2 and "NAME cannot go with it" in capsys.readouterr().err
 
@@ -92,18 +95,18 @@ def test_runs_are_made_by_the_plan_s_code_in_its_order_and_come_back(place, monk
             path.rename(place / "there/results/runs/evidence" / path.name)
         steps = [{"step": 1, "loss": 0.5, "gradient_norm": 1.0, "learning_rate": 0.1, "seconds": 2.0}]
         write_curve(place / f"there/results/training/evidence/{variant}-seed4/curve.csv", steps)
-        return types.SimpleNamespace(returncode=3 if variant == "recurrent" else 0)
+        return types.SimpleNamespace(returncode=3 if variant == "grid-1" else 0)
 
     monkeypatch.setattr(following, "_worktree", lambda commit: place / "there")
     monkeypatch.setattr(following.subprocess, "run", started)
     assert following.follow(PLAN, 2) == 3
-    assert [command[command.index("--only") + 1] for command in commands] == ["base", "grid-2", "recurrent"]
+    assert [command[command.index("--only") + 1] for command in commands] == ["base", "grid-2", "grid-1"]
     assert all(command[-2:] == ["--jobs", "2"] for command in commands)
-    assert {run.variant for run in PLAN.runs() if run.done} == {"base", "recurrent", "grid-2"}
+    assert {run.variant for run in PLAN.runs() if run.done} == {"base", "grid-1", "grid-2"}
     assert [path.name for path in sorted((paths.RUNS / "evidence").glob("*.csv"))] == [
-        f"{variant}-seed4-curve.csv" for variant in ("base", "grid-2", "recurrent")]
-    assert following.follow(PLAN, only="stm") == 0 and commands[-1][-2:] == ["--seeds", "5"]
-    assert [command[command.index("--only") + 1] for command in commands[3:]] == ["stm"]
+        f"{variant}-seed4-curve.csv" for variant in ("base", "grid-1", "grid-2")]
+    assert following.follow(PLAN, only="dense-2") == 0 and commands[-1][-2:] == ["--seeds", "5"]
+    assert [command[command.index("--only") + 1] for command in commands[3:]] == ["dense-2"]
     with pytest.raises(ValueError, match="--only is 'nothing'"):
         following.follow(PLAN, only="nothing")
 
@@ -143,7 +146,7 @@ def test_the_second_look_is_due_where_the_first_left_a_claim_open_and_is_made_wi
     monkeypatch.setattr(following.subprocess, "run", started)
     assert following.follow(PLAN) == 0
     assert [one for one in orders if one[1] == 8] == [("base", 8), ("localstrided-2", 8)]
-    assert orders[:12] == [(variant, 5) for variant in PLAN.order if variant not in means], "every first look before"
+    assert orders[:9] == [(variant, 5) for variant in PLAN.order if variant not in means], "every first look before"
     second = evidence.verdicts(PLAN, pattern)
     [name] = [name for name, one in first.items() if not one.decided]
     assert second[name].look == 2 and second[name].claim.difference.seeds == 8
@@ -171,13 +174,13 @@ def test_claims_are_decided_by_their_own_differences_at_the_level_of_all_of_the_
     made = PLAN.records()
     own = compare(evidence.scores(made["grid-2"], "J&F", 5), evidence.scores(made["base"], "J&F", 5))
     assert first.claim.difference == own and own.mean == pytest.approx(30, abs=2)
-    [occlusion] = [family for family in PLAN.families if family.name == "occlusion"]
+    [occlusion] = [family for family in RIVALS.families if family.name == "occlusion"]
     for seed in range(5):
         noise = 0.01 * np.random.default_rng(seed).standard_normal(24)
-        keep("base", seed, varied(0.6, seed), 0.2 + noise)
-        keep("recurrent", seed, varied(0.6, seed), 0.6 - noise)
-    [name] = [name for name in evidence.verdicts(PLAN, occlusion) if "Recurrent" in name]
-    decided = evidence.verdicts(PLAN, occlusion)[name]
+        keep("base", seed, varied(0.6, seed), 0.2 + noise, plan=RIVALS)
+        keep("recurrent", seed, varied(0.6, seed), 0.6 - noise, plan=RIVALS)
+    [name] = [name for name in evidence.verdicts(RIVALS, occlusion) if "Recurrent" in name]
+    decided = evidence.verdicts(RIVALS, occlusion)[name]
     assert "SST (Local) loses less than Recurrent" == name and decided.kind == "seen"
     assert decided.claim.difference.mean == pytest.approx(40, abs=1)
 
@@ -189,18 +192,21 @@ def test_a_row_is_a_result_only_above_the_floor(place):
     rows = evidence.table(PLAN, "pattern").set_index("variant")
     assert rows.loc["Local, 2 layers", "result"].startswith("yes: results/runs/evidence/base-seed")
     assert rows.loc["Grid, 2 layers", "result"] == "no: on the floor"
-    keep("recurrent", 0, varied(0.1, 0))
-    assert evidence.table(PLAN, "rivals").set_index("variant").loc["Recurrent", "result"] == "no: below the floor"
+    keep("recurrent", 0, varied(0.1, 0), plan=RIVALS)
+    listed = evidence.table(RIVALS, "rivals").set_index("variant")["result"]
+    assert listed["Recurrent"] == "no: below the floor"
+    assert listed["STM"] == "not run yet: `sst sweep --plan rivals --only stm`"
     assert rows.loc["Grid, 1 layer", "result"] == "not run yet: `sst sweep --plan --only grid-1`"
     assert rows.loc["floor: first mask copied", "J&F"] == "25.0" and (rows != "").all().all()
 
 
 @pytest.mark.parametrize("sweep", SWEEPS)
 def test_committed_tables_are_those_of_the_records_and_call_no_floor_a_result(sweep):
-    rows = evidence.table(PLAN, sweep)
+    plan = RIVALS if sweep == "rivals" else PLAN
+    rows = evidence.table(plan, sweep)
     assert (paths.TABLES / f"{sweep}.md").read_text() == evidence.tables.markdown(rows)
     named = rows.set_index("variant")["result"]
-    for variant, runs in PLAN.records().items():
+    for variant, runs in plan.records().items():
         if runs and (name := bases.labels(sweep).get(variant)) in named:
             ahead = np.mean([run.score("J&F") - run.metrics["floors"]["first mask copied"] for run in runs.values()])
             assert ahead > 0.05 or named[name].startswith("no: "), f"{variant} stands on the floor"

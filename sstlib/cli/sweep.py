@@ -12,6 +12,7 @@ EXAMPLES = """examples:
   sst sweep --list                                                       which runs there are, and which are done
   sst sweep --plan --list                                                what the plan comes to next, in hours
   sst sweep --plan --only grid-2                                         runs of one variant of the plan
+  sst sweep --plan rivals --list                                         the plan of SST against its rivals
   sst sweep pattern rivals --base my.json --seeds 5 --jobs 4             tables of one's own base, four runs at a time
   sst sweep --scheduler tcp://HOST:8786                                  on a Dask cluster that shares this folder
 """
@@ -36,10 +37,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     which.add_argument("--seed", type=_arguments.whole(), metavar="K",
                        help="this seed alone; with --only and one NAME the run is made in this process")
     which.add_argument("--list", action="store_true", help="list the runs and which are done; run nothing")
-    which.add_argument("--plan", nargs="?", const="", metavar="FILE",
-                       help="make the runs of a plan in its order, or of one variant by --only, by its commit's code "
-                            "(default results/plans/evidence.json); with --list: what is done, what comes next and "
-                            "how long it takes")
+    which.add_argument("--plan", nargs="?", const="evidence", metavar="FILE",
+                       help="make the runs of a plan in its order, or of one variant by --only, by its commit's code: "
+                            "a file, or evidence (default) or rivals of results/plans; with --list: what is done, "
+                            "what comes next and how long it takes")
     which.add_argument("--fresh", action="store_true", help="make runs again whose record is there")
     where = add_cluster_arguments(parser)
     where.add_argument("--device", metavar="D", help="cpu, cuda or cuda:NUMBER (default: a GPU where there is one)")
@@ -82,7 +83,7 @@ def _planned(arguments: argparse.Namespace) -> int:
     if given := [name for name, value in others.items() if value not in (None, [], False)]:
         raise ValueError(f"--plan says what is run, so {', '.join(given)} cannot go with it; --list, or "
                          "--only and --jobs, can")
-    plan = plans.read(arguments.plan or None)
+    plan = plans.read(arguments.plan)
     if arguments.list:
         print(following.summary(plan))
         return 0

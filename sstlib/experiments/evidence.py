@@ -119,7 +119,7 @@ def words(family: Family, claim: Expected) -> str:
 
 def label(family: str, variant: str) -> str:
     """The name of a variant in a family's table: its sweep's, else that of the first sweep that has it."""
-    for sweep in (family, *(["rivals", "history"] if family == "occlusion" else ["pattern"])):
+    for sweep in (family, *family.split("-"), "rivals" if family == "occlusion" else "pattern"):
         if sweep in SWEEPS and variant in bases.labels(sweep):
             name = bases.labels(sweep)[variant]
             return f"history {name}" if sweep == "history" else name

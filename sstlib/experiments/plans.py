@@ -13,7 +13,7 @@ from sstlib.experiments.bases import Base
 from sstlib.experiments.sweeps import Run
 from sstlib.statistics.verdicts import LOOKS
 
-EVIDENCE = "evidence"
+EVIDENCE, RIVALS = "evidence", "rivals"  # the committed plans
 MEASURES = {"J&F": "J&F on DAVIS-2016 validation", "loss": "J&F that the target loses by an occlusion"}
 MOST_CLAIMS = 4
 
@@ -49,7 +49,7 @@ class Plan:
         choices: what was chosen on which data.
         order: variants, the most important first.
         families: of claims.
-        source: its file, empty for the committed one.
+        source: its file or name, empty for evidence.
     """
 
     base: Base
@@ -85,22 +85,22 @@ class Plan:
         return made
 
 
-def read(given: Path | str | None = None) -> Plan:
-    """A plan from its file; by default the committed one, results/plans/evidence.json, of the folder that holds the
-    results or else of the one that holds this code.
+def read(given: Path | str = EVIDENCE) -> Plan:
+    """A plan from its file, or a committed one by name: results/plans/NAME.json of the folder that holds the results or
+    else of the one that holds this code.
 
     Raises:
         FileNotFoundError: there is none.
         ValueError: unknown variants or measures, families of too many claims, or other levels than verdicts have.
     """
-    committed = [root / "results" / "plans" / f"{EVIDENCE}.json" for root in (paths.ROOT, Path(__file__).parents[2])]
-    path = Path(given or next((place for place in committed if place.is_file()), committed[0]))
+    committed = [root / "results" / "plans" / f"{given}.json" for root in (paths.ROOT, Path(__file__).parents[2])]
+    path = next((place for place in (Path(given), *committed) if place.is_file()), Path(given))
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such plan; the committed one is results/plans/{EVIDENCE}.json of a clone "
-                                "of the repository")
+        raise FileNotFoundError(f"{path}: no such plan; give a file, or {EVIDENCE} or {RIVALS} in a clone of the "
+                                "repository")
     content = read_json(path)
     try:
-        return dataclasses.replace(_plan(content), source=str(given or ""))
+        return dataclasses.replace(_plan(content), source=str(given) if str(given) != EVIDENCE else "")
     except KeyError as error:
         raise ValueError(f"{path} is no plan: {error} is missing") from error
     except (TypeError, ValueError) as error:

@@ -20,9 +20,10 @@ def of_datasets() -> list[str]:
 
 def write_tables(folder: Path | None = None) -> list[Path]:
     """Writes every table as CSV (full precision) and Markdown (rounded), and returns the files."""
-    plan = plans.read()
-    frames = {sweep: evidence.table(plan, sweep) for sweep in SWEEPS}
-    frames |= {f"claims-{family.name}": evidence.decisions(plan, family) for family in plan.families}
+    plan, rivals = plans.read(), plans.read(plans.RIVALS)
+    frames = {sweep: evidence.table(rivals if sweep == plans.RIVALS else plan, sweep) for sweep in SWEEPS}
+    frames |= {f"claims-{family.name}": evidence.decisions(one, family) for one in (plan, rivals)
+               for family in one.families}
     frames |= {name: tables.on_dataset(name) for name in of_datasets()}
     for name, dataset in (("releases", "sst-occlusion-2"), ("releases-davis-occlusion", "davis-occlusion")):
         if len(scored := evidence.releases(dataset)):
