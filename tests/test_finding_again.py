@@ -10,6 +10,7 @@ from sstlib import weights
 from sstlib.config import DataConfig, ModelConfig, RunConfig, TrainingConfig, named_model
 from sstlib.model import build, unroll
 from sstlib.model.matching import ReferenceMatching
+from sstlib.model.memory import Remembered
 from sstlib.model.presence import FADE, RETURN, UPDATE, followed, unlikeness
 from sstlib.model.propagator import unroll_all
 from sstlib.training import train
@@ -259,3 +260,14 @@ def test_frozen_parameters_stay_and_the_others_learn(tmp_path):
     assert {"decoder.evidence.weight", "presence.out.weight", "matching.key.weight"} <= changed
     with pytest.raises(ValueError, match="freeze names 'trunk', with which no parameter's name begins"):
         freeze(build(run.model), ("trunk",))
+
+
+def test_a_cell_half_somebody_s_keeps_its_key_and_one_that_is_less_does_not():
+    """Of the four cells of each coarse one object 0 covers one and two, object 1 two and one, object 2 one each."""
+    memberships = torch.zeros(1, 3, 2, 4)
+    memberships[0, 0, 0, 0] = memberships[0, 1, 1, :2] = memberships[0, 2, 0, 1] = 1
+    memberships[0, 0, :, 2] = memberships[0, 1, 0, 3] = memberships[0, 2, 1, 3] = 1
+    frame = Remembered(0, memberships, {"match": torch.ones(1, 5, 1, 2)}, {})
+    assert frame.only([0]).content["match"][0, 0, 0].tolist() == [0, 1], "a quarter, and half"
+    assert frame.only([0, 1]).content["match"][0, 0, 0].tolist() == [1, 1]
+    assert frame.only([2]).content["match"][0, 0, 0].tolist() == [0, 0]

@@ -179,6 +179,9 @@ def test_color_features_compare_colors():
     similar = features @ features.T
     assert_allclose(np.diag(similar), 1)
     assert similar[:3, :3].min() > 0.999 and similar[:3, 3:].max() < 1e-6 and features.min() >= 0
+    colors[0, 1] = (0.3, 0, 0)  # of two colors one standard deviation apart each is the other's anchor at exp(-1/2)
+    one, two = routes.color_features(colors, spread=0.3, anchors=2).reshape(6, 2)[[0, 5]]
+    assert one @ two == pytest.approx(2 * np.exp(-0.5) / (1 + np.exp(-1)))
 
 
 def test_routed_share_and_separation():
@@ -195,3 +198,4 @@ def test_middle_cell_is_covered():
     assert routes.middle_cell(ring) == (3, 4)
     ring[2:5, 3:6] = 0
     assert ring[routes.middle_cell(ring)] == 1
+    assert routes.middle_cell(np.array([[0.5, 0.95, 0.95, 1.0]])) == (0, 2), "covered about as well as any"
