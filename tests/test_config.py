@@ -12,7 +12,7 @@ from sstlib import weights
 from sstlib.cli import main
 from sstlib.config import MODELS, DataConfig, ModelConfig, RunConfig, TrainingConfig
 from sstlib.config.fields import kinds
-from sstlib.config.values import Flag, Kind, Number, OneOf, Text, Texts, Whole
+from sstlib.config.values import LARGEST, Flag, Kind, Number, OneOf, Text, Texts, Whole
 from sstlib.model import build
 from sstlib.training import checkpoint
 
@@ -297,4 +297,5 @@ def test_a_record_that_cannot_be_merged_with_is_refused_before_anything_is_measu
 
 def test_kinds_say_what_they_expect():
     assert Number().says == "a finite number" and Number(0, 1).says == "a number of at least 0 and at most 1"
-    assert Whole(2).says == "a whole number of at least 2" and Text().says == "a text"
+    assert Whole(2).says == "a whole number of at least 2" and Whole(-LARGEST).says == "a whole number"
+    assert Text().says == "a text"

@@ -235,3 +235,14 @@ def test_descriptions_of_committed_figures_are_what_the_code_writes():
         with Image.open(path) as picture:
             description = picture.info.get("Description", "")
         assert description.startswith(tuple(openings)), f"{path.name}, run `sst reproduce`: {description[:100]}"
+
+
+@pytest.mark.parametrize("number", [1, 5, 30])
+def test_the_weights_of_many_routes_stay_within_their_figure(number):
+    routes = [(1 / (rank + 1), [230, 100 + rank, 25]) for rank in range(number)]
+    drawing = flows.route_frames(np.zeros((4, 60, 100, 3), np.uint8), routes, np.zeros((4, 6, 10), bool), "routes")
+    drawing.draw_without_rendering()
+    [legend] = drawing.legends
+    assert len(legend.texts) == number
+    assert drawing.bbox.contains(*legend.get_window_extent().min) and drawing.bbox.contains(
+        *legend.get_window_extent().max)

@@ -83,7 +83,8 @@ class Whole(Kind):
 
     @property
     def says(self) -> str:
-        return f"a whole number of at least {self.least}" + (f" and at most {self.most}" if self.most < LARGEST else "")
+        bounds = [f"at least {self.least}"] * (self.least > -LARGEST) + [f"at most {self.most}"] * (self.most < LARGEST)
+        return "a whole number" + " of " * bool(bounds) + " and ".join(bounds)
 
     def fits(self, value: Any) -> bool:
         return isinstance(value, numbers.Integral) and not isinstance(value, bool) and self.least <= value <= self.most

@@ -1,5 +1,6 @@
 """Routes through attention: how many there are, which are the strongest, and what they carry (section 7)."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -13,6 +14,7 @@ from sstlib.plots.style import INK, MUTED, SERIES, SIGNAL, bare, key_outside, li
 from sstlib.shapes import Bool, Float, Int, UInt8
 
 ROUTE_COLORS = tuple(color for color in SERIES if color != SIGNAL)
+LEGEND = 8  # routes in a row of the legend
 Cell = tuple[int, float | int, float | int]  # frame, row, column
 Route = tuple[float, Sequence[Cell]]  # its weight, and its cells from the query on
 
@@ -67,7 +69,8 @@ def route_frames(frames: UInt8[np.ndarray, "time pixel_rows pixel_columns 3"],
         title: said above.
     """
     time, height, width = ends.shape
-    drawing, places = panels(0.85 + 7.0 / time * height / width, time)
+    legend = max(math.ceil(len(routes) / LEGEND), 1)
+    drawing, places = panels(0.65 + 0.2 * legend + 7.0 / time * height / width, time)
     for frame, axes in enumerate(places):
         bare(axes).imshow(frames[frame] // 2 + 127, extent=(0, width, height, 0), interpolation="antialiased")
         outline(axes, ends[frame])
@@ -80,8 +83,8 @@ def route_frames(frames: UInt8[np.ndarray, "time pixel_rows pixel_columns 3"],
             Rectangle(query[:0:-1], 1, 1, facecolor=SIGNAL, edgecolor="white", linewidth=0.8, zorder=5))
     handles = [Line2D([], [], color=ROUTE_COLORS[rank % len(ROUTE_COLORS)], label=f"{weight:.2g}")
                for rank, (weight, _) in enumerate(routes)]
-    drawing.legend(handles=handles, loc="outside lower left", ncols=max(len(handles), 1), title="weight of each route",
-                   alignment="left", title_fontsize=8.5, handlelength=1.2)
+    drawing.legend(handles=handles, loc="outside lower left", ncols=min(max(len(handles), 1), LEGEND),
+                   title="weight of each route", alignment="left", title_fontsize=8.5, handlelength=1.2)
     drawing.suptitle(title, x=0.01, ha="left", fontsize=10)
     return drawing
 
