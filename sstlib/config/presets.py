@@ -31,8 +31,8 @@ EVIDENCE = RunConfig(
 
 PRESETS: dict[str, RunConfig] = {
     "evidence": EVIDENCE,
-    # Previous masks stay the true ones (teacher forcing): with their own from half of so few steps on, rivals learn
-    # nothing, by sequences that were held out.
+    # Previous masks stay the true ones (teacher forcing): with its own from half of so few steps on, the recurrent
+    # rival learns nothing, by sequences that were held out.
     "evidence-forced": EVIDENCE.replace(training=EVIDENCE.training.replace(own_masks_from=1.0)),
     "tiny": RunConfig(MODELS["sst-tiny"], TrainingConfig(steps=300, batch=2, checkpoint_every=100),
                       DataConfig(height=64, width=112)),
