@@ -116,6 +116,14 @@ def only_draws(cell):
                                for text in texts)
 
 
+@EACH
+def test_progress_bars_stand_in_cells_whose_output_nobody_compares(path):
+    """A bar's text depends on the machine."""
+    for cell in code_of(path):
+        if "tqdm(" in cell.source or "progress=True" in cell.source:
+            assert "nbval-ignore-output" in cell.metadata.get("tags", []), cell.source
+
+
 def test_formulas_are_drawn_in_the_report_and_numbered_as_in_the_paper():
     numbers = set()
     for path in NOTEBOOKS:
