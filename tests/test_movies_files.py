@@ -355,3 +355,15 @@ def test_equal_frames_give_equal_files_whatever_cores_there_are_and_memory_held(
                 fill(-6, 0)
         written.append((tmp_path / "out").read_bytes())
     assert written[0] == written[1] == written[2]
+
+
+def test_sound_of_an_unknown_kind_is_left_out_and_said(tmp_path):
+    whole = with_sound(tmp_path / "whole.mp4", "libx264", "aac", 48_000, "stereo")
+    (tmp_path / "apac.mp4").write_bytes(whole.read_bytes().replace(b"mp4a", b"apac").replace(b"esds", b"zzzz"))
+    source = movies.VideoSequence(tmp_path / "apac.mp4")
+    with pytest.warns(movies.Incomplete, match="apac.mp4: its sound is of a kind that cannot be decoded"):
+        with movies.VideoWriter(tmp_path / "out.mp4", movies.Timing.of(source)) as writer:
+            for t in range(len(source)):
+                writer.write(source.frame(t))
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        assert not container.streams.audio and container.streams.video[0].frames == COUNT

@@ -45,6 +45,11 @@ def _silence() -> Iterator[None]:
         yield
 
 
+def _sound(container: Any) -> Any:
+    """The first stream of sound that can be decoded, None where there is none: phones write some that cannot."""
+    return next((stream for stream in container.streams.audio if stream.codec_context is not None), None)
+
+
 def _whole(extract: Extract, encoder: str) -> bool:
     """Whether the sound can go as it is: it is what the encoder makes, and starts with the frames or later."""
     import av
@@ -53,7 +58,7 @@ def _whole(extract: Extract, encoder: str) -> bool:
         return False
     try:
         with opened(extract.path) as source:
-            stream = source.streams.audio[0] if source.streams.audio else None
+            stream = _sound(source)
             if stream is None or stream.codec.canonical_name != av.Codec(encoder, "w").canonical_name:
                 return False
             first = next(source.decode(stream), None)
@@ -64,7 +69,7 @@ def _whole(extract: Extract, encoder: str) -> bool:
 
 def _copied(container: Any, extract: Extract) -> Iterator[None]:
     with opened(extract.path) as source:
-        stream = source.streams.audio[0]
+        stream = _sound(source)
         copy = container.add_stream_from_template(stream)
         until = yield
         for packet in _undamaged(extract.path, source.demux(stream)):
@@ -115,9 +120,12 @@ def _pieces(extract: Extract, rates: tuple[int, ...]) -> Iterator[Any]:
     import av
 
     with opened(extract.path) as container:
-        if not container.streams.audio:
+        stream = _sound(container)
+        if stream is None:
+            if container.streams.audio:
+                warnings.warn(f"{extract.path}: its sound is of a kind that cannot be decoded, and left out",
+                              Incomplete, stacklevel=5)
             return
-        stream = container.streams.audio[0]
         rate = next((rate for rate in rates if rate == stream.rate), rates[0])
         last = None if extract.end is None else round((extract.end - extract.start) * rate)
         layout = "mono" if stream.layout.nb_channels == 1 else "stereo"
