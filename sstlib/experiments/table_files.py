@@ -21,9 +21,10 @@ def of_datasets() -> list[str]:
 def write_tables(folder: Path | None = None) -> list[Path]:
     """Writes every table as CSV (full precision) and Markdown (rounded), and returns the files."""
     plan, rivals = plans.read(), plans.read(plans.RIVALS)
-    frames = {sweep: evidence.table(rivals if sweep == plans.RIVALS else plan, sweep) for sweep in SWEEPS}
-    frames |= {f"claims-{family.name}": evidence.decisions(one, family) for one in (plan, rivals)
-               for family in one.families}
+    claimed = {family.name: (one, family) for one in (plan, rivals) for family in one.families}
+    # A sweep of which nothing is claimed yet is the evidence plan's
+    frames = {sweep: evidence.table(claimed.get(sweep, (plan,))[0], sweep) for sweep in SWEEPS}
+    frames |= {f"claims-{name}": evidence.decisions(one, family) for name, (one, family) in claimed.items()}
     frames |= {name: tables.on_dataset(name) for name in of_datasets()}
     for name, dataset in (("releases", "sst-occlusion-2"), ("releases-davis-occlusion", "davis-occlusion")):
         if len(scored := evidence.releases(dataset)):
