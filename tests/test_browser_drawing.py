@@ -16,6 +16,7 @@ import pytest
 import torch
 from PIL import Image
 from test_browser import READY, browser, jupyterlab, wait_for  # noqa: F401 - browser is a fixture
+from test_browser_looks import faults
 
 from sstlib.cli import main
 from sstlib.explorers import annotator
@@ -176,7 +177,7 @@ class Lab:
                 self.stroke((columns[0], row), (columns[-1], row))
 
     def looks(self, name):
-        """Screenshots wide and narrow, light and dark, to be looked at."""
+        """Screenshots wide and narrow, light and dark, to be looked at, and without what needs no eye to be wrong."""
         for theme in ("Light", "Dark"):
             self.page.evaluate("theme => window.jupyterapp.commands.execute('apputils:change-theme', { theme })",
                                f"JupyterLab {theme}")
@@ -185,6 +186,7 @@ class Lab:
                 self.page.wait_for_timeout(700)
                 self.root_node.scroll_into_view_if_needed()
                 self.shot(f"{name}_{theme.lower()}_{width}")
+                assert not faults(self.page)
 
     def shot(self, name):
         folder = Path(os.environ.get("SST_SCREENSHOTS", self.root.parent))

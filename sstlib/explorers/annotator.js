@@ -7,7 +7,7 @@ const SIGNATURE = [137, 80, 78, 71, 13, 10, 26, 10];
 const TOOLS = [["brush", "Brush", "b"], ["eraser", "Eraser", "e"], ["polygon", "Polygon", "p"], ["box", "Box", "x"], ["pan", "Move", "h"]];
 const SHORTCUTS = [["B E P X H", "brush, eraser, polygon, box, move the picture"], ["[ ]", "smaller, larger brush"],
   ["1 … 9, 0", "object 1 … 9, background scribble"], ["N", "new object"], ["Z, Shift+Z", "undo, redo"], ["+ − F", "zoom in, out, fit"],
-  ["Enter, Esc, Backspace", "close the polygon, give it up, take back its last corner"], [", .", "previous, next frame"], ["K", "play, pause"],
+  ["Enter, Esc, Backspace", "close the polygon, give it up, take back its last corner"], [", .", "previous, next frame"], ["← →", "beside Play and on the slider: previous, next frame"], ["K", "play, pause"],
   ["Arrows (Shift: 10)", "move the pointer over the picture"], ["Space", "press and release the pointer: draws, sets corners"]];
 const STATES = { given: ["drawn", 1, "#0072b2"], seen: ["in sight", 0.8, "#009e73"], doubtful: ["doubtful", 0.5, "#e69f00"], lost: ["lost", 0.25, "#d55e00"] };
 const LETTERS = { g: "given", s: "seen", d: "doubtful", l: "lost" };
@@ -112,7 +112,7 @@ function render({ model, el }) {
   const me = Math.random().toString(36).slice(2), edited = new Map();  // by frame, the number of this view's last change
   let frame = model.get("frame"), shown = -1, edits = 0, sending = Promise.resolve();
   let tool = "brush", object = model.get("objects")[0]?.id ?? 0, radius = Math.max(2, Math.round(width / 60)), opacity = 0.5, fit = true;
-  let stroke = null, corners = null, dirty = null, drawing = 0, playing = 0, following = false;
+  let stroke = null, corners = null, dirty = null, drawing = 0, playing = null, following = false;
   let zoom = 1, panX = 0, panY = 0, base = 1, pointer = [width / 2, height / 2], pressed = false, ringed = false;
   const fingers = new Map();
   let pinch = null;
@@ -182,7 +182,7 @@ function render({ model, el }) {
     frame = clamp(t, 0, count - 1);
     slider.value = frame;
     slider.setAttribute("aria-valuetext", `frame ${names[frame]}`);
-    place.textContent = `${names[frame]} (${frame + 1} of ${count})`;
+    tellPlace();
     drawMarks();
     drawWaiting();
     if (tell) { model.set("frame", frame); model.save_changes(); }
@@ -345,8 +345,8 @@ function render({ model, el }) {
   const group = (label, ...children) => make("div", { class: "sst-group", role: "group", "aria-label": label }, ...children);
   const toolbar = make("div", { class: "sst-bar" }, group("tools", ...tools), group("undo", undo, redo),
     group("zoom", button("−", "Zoom out (−)", () => zoomBy(0.8)), button("Fit", "Fit (F)", fitAll), button("+", "Zoom in (+)", () => zoomBy(1.25))),
-    make("label", {}, "size ", size), make("label", {}, "opacity ", range("opacity of the mask", 0, 1, opacity, setOpacity)), fitting, closing);
-  const actions = make("div", { class: "sst-bar" },
+    make("label", {}, "size ", size), make("label", {}, "opacity ", range("opacity of the mask", 0, 1, opacity, setOpacity)));
+  const actions = make("div", { class: "sst-bar" }, fitting, closing,  // which come and go, and so stand below the picture: it stays where it is
     button("Scribbles → masks", "Strokes of the objects and of the background become masks", () => prompt("scribbles")),
     button("Clear frame", "Take away what was drawn on this frame", () => change("clear")),
     button("Load mask", "Load a mask for this frame from a file", () => file.click()), button("Save mask", "Save this frame's mask as a palette PNG", saveMask), file);
@@ -381,59 +381,69 @@ function render({ model, el }) {
   const slider = make("input", { type: "range", min: 0, max: count - 1, step: 1, value: frame, "aria-label": "frame", class: "sst-slider" });
   slider.addEventListener("input", () => { following = false; stop(); go(Number(slider.value)); });
   const place = make("span", { class: "sst-place" });
-  const play = button("Play", "Play (K)", () => (playing ? stop() : start()));
+  function tellPlace() {  // read aloud, but for what the slider says by itself, and for each frame of those that play
+    place.setAttribute("aria-live", (playing && place.textContent.endsWith("playing")) || slider.matches(":focus") ? "off" : "polite");
+    place.textContent = `${names[frame]} (${frame + 1} of ${count})${playing ? ", playing" : ""}`;
+  }
+  const play = button("Play", "Play (K)", () => (playing ? stop() : start()), { class: "sst-play" });
+  function namePlay(text) {
+    play.textContent = text;
+    play.title = `${text} (K)`;
+    play.setAttribute("aria-label", play.title);
+    tellPlace();
+  }
   const step = (by) => { following = false; stop(); go(frame + by); };
-  const strip = make("div", { class: "sst-strip" }), legend = make("div", { class: "sst-legend" });
+  const strip = make("div", { class: "sst-strip" }), legend = make("div", { class: "sst-legend" },
+    ...Object.values(STATES).map(([text, share, color]) => make("span", {}, make("i", { style: `background:${color};height:${share}em` }), text)));
   const timeline = make("div", { class: "sst-time", style: `--count:${count}`, hidden: count < 2 },
     make("div", { class: "sst-bar" }, button("‹", "Previous frame (,)", () => step(-1)), play, button("›", "Next frame (.)", () => step(1)), place), slider, strip, legend);
   function start() {
-    const first = frame === count - 1 ? 0 : frame, began = performance.now();
+    const first = frame === count - 1 ? 0 : frame, began = performance.now(), mine = {};
     let at = first, wait = 0;
     following = false;
-    play.textContent = "Pause";
+    playing = mine;
     const tick = async (now) => {
-      if (!playing) return;
+      if (playing !== mine) return;
       const due = first + Math.floor(((now - began - wait) * rate) / 1000);
       if (due > at && at < count - 1) {
         if (cache.get(at + 1)?.jpeg) await go(++at, false);
         else wait += 1000 / rate;
         ask(Array.from({ length: 12 }, (_, n) => at + 1 + n));
       }
+      if (playing !== mine) return;  // paused while that frame was decoded
       if (at >= count - 1) return stop();
-      playing = requestAnimationFrame(tick);
+      requestAnimationFrame(tick);
     };
-    if (first !== frame) go(first, false);
     ask(Array.from({ length: 12 }, (_, n) => at + n));
-    playing = requestAnimationFrame(tick);
+    requestAnimationFrame(tick);
+    if (first !== frame) go(first, false);
+    namePlay("Pause");
   }
   function stop() {
     if (!playing) return;
-    cancelAnimationFrame(playing);
-    playing = 0;
-    play.textContent = "Play";
+    playing = null;
+    namePlay("Play");
     model.set("frame", frame);
     model.save_changes();
   }
   function drawStrip() {
-    const rows = model.get("strip"), dark = getComputedStyle(el).color;
-    const named = model.get("objects").filter(({ id }) => rows[id]);
-    legend.replaceChildren(...(named.length ? Object.values(STATES).map(([text, share, color]) => make("span", {}, make("i", { style: `background:${color};height:${share}em` }), text)) : []));
+    const rows = model.get("strip"), named = model.get("objects").filter(({ id }) => rows[id]);
+    strip.hidden = legend.hidden = !named.length;
     strip.replaceChildren(...named.map(({ id, name }) => {
-      const wide = Math.max(2, Math.floor(1200 / count)), row = make("canvas", { width: wide * count, height: 12, role: "img", class: "sst-row" }), context = row.getContext("2d");
-      const told = [];
+      const cells = {}, told = [];
       [...rows[id]].forEach((letter, t) => {
         const state = LETTERS[letter.toLowerCase()];
         if (!state) return;
-        const [text, share, color] = STATES[state];
-        context.globalAlpha = letter === letter.toLowerCase() ? 1 : 0.35;  // a capital: to be computed again
-        context.fillStyle = color;
-        context.fillRect(t * wide, 12 - 12 * share, wide - (wide > 4 ? 1 : 0), 12 * share);
+        const [text, share] = STATES[state];
+        cells[letter] = `${cells[letter] ?? ""}M${t} 1v${-share}h1V1z`;
         if (told.length && told[told.length - 1][0] === text && told[told.length - 1][2] === t - 1) told[told.length - 1][2] = t; else told.push([text, t, t]);
       });
-      row.setAttribute("aria-label", `${name}: ${told.map(([text, a, b]) => `${text} ${names[a]}${a < b ? `–${names[b]}` : ""}`).join(", ")}`);
-      row.title = name;
-      row.addEventListener("click", (event) => step(Math.floor((event.offsetX / row.clientWidth) * count) - frame));
-      return make("div", { class: "sst-track" }, make("span", { class: "sst-dot", style: `background:${css(id)}` }), row);
+      const paths = Object.entries(cells).map(([letter, d]) => make("path", { d, fill: STATES[LETTERS[letter.toLowerCase()]][2], opacity: letter === letter.toLowerCase() ? 1 : 0.35 }));  // a capital: to be computed again
+      const borders = make("path", { class: "sst-borders", d: count > 60 ? "" : Array.from({ length: count }, (_, t) => `M${t} 0v1`).join("") });
+      const label = `${name}: ${told.map(([text, a, b]) => `${text} ${names[a]}${a < b ? `–${names[b]}` : ""}`).join(", ")}`;
+      const row = make("svg", { viewBox: `0 0 ${count} 1`, preserveAspectRatio: "none", role: "img", class: "sst-row", "aria-label": label }, ...paths, borders);
+      row.addEventListener("click", (event) => { const box = row.getBoundingClientRect(); step(Math.floor(((event.clientX - box.left) / box.width) * count) - frame); });
+      return make("div", { class: "sst-track", title: name }, make("span", { class: "sst-dot", style: `background:${css(id)}` }), row);
     }));
     drawMarks();
   }
@@ -474,7 +484,8 @@ function render({ model, el }) {
       if (stroke) { stroke.points.push(pointer); drawing ||= requestAnimationFrame(paint); }
       drawLine();
       drawRing();
-    } else if (key === " " && !native) {
+    } else if (moves?.[0] && timeline.contains(event.target) && event.target !== slider) step(moves[0]);  // which moves by itself
+    else if (key === " " && !native) {
       if (tool === "polygon") corner(pointer);
       else if (pressed) finish();
       else if (tool !== "pan") { begin(pointer); pressed = true; }
