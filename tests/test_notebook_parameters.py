@@ -5,13 +5,16 @@ line.
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 
+import nbformat
 import pytest
 from PIL import Image
 
 from sstlib import paths
+from sstlib.paths.digests import distinct_name
 from sstlib.reproduction.notebooks import declared
 from sstlib.reproduction.parameters import parse_parameters
 from sstlib.synthetic import random_spec, render
@@ -105,3 +108,23 @@ def test_a_mask_that_does_not_fit_is_refused_at_once(clip, tmp_path, notebook, v
         parse_parameters([f"{notebook}:{video}={clip[CLIP]}", f"{notebook}:{mask}={tmp_path / 'mask.png'}"])
     assert "\n" not in str(refused.value)
     assert parse_parameters([f"{notebook}:{video}={clip[CLIP]}", f"{notebook}:{mask}={clip[MASK]}"])
+
+
+def test_clips_of_one_name_have_results_of_their_own(clip, tmp_path):
+    """Two folders `frames` in folders of one name, and one of the two by another way."""
+    for home in ("one", "two"):
+        shutil.copytree(clip[CLIP], tmp_path / home / "holiday" / "frames")
+    (tmp_path / "link").symlink_to(tmp_path / "one")
+    parameters, opening = nbformat.read(paths.NOTEBOOKS / "00_quickstart.ipynb", 4).cells[1:3]
+
+    def results(home):
+        names = {}
+        exec(parameters.source, names)
+        names |= {"video": str(tmp_path / home / "holiday" / "frames"), "mask": clip[MASK]}
+        exec(opening.source, names)
+        return names["out"]
+
+    one, two = results("one"), results("two")
+    assert one != two and one == results("link") and one.parent == two.parent == paths.RESULTS / "quickstart"
+    assert one.name.startswith("holiday frames ")
+    assert len(f"{distinct_name('/ä' * 9 + 'ä' * 200)} drawn".encode()) < 255

@@ -19,3 +19,11 @@ def sha256(*parts: bytes | str | Path) -> str:
         else:
             total.update(part.encode(errors="surrogateescape") if isinstance(part, str) else part)
     return total.hexdigest()
+
+
+def distinct_name(path: Path | str) -> str:
+    """A name for what is made of a file or folder: its folder's, its own, and digits of its whole path, since many
+    are called `frames`. It is the same every time, and no longer than a file system's names may be.
+    """
+    whole = Path(path).expanduser().resolve()
+    return f"{whole.parent.name[:20]} {whole.stem[:36]} {sha256(str(whole))[:6]}".strip()
