@@ -173,10 +173,10 @@ def test_nothing_overflows_and_all_can_be_read_and_hit(bench, request):
 def test_plays_pauses_and_steps_and_says_so(bench):
     """By keyboard alone; a frame is read aloud when one steps to it, and not while the clip plays."""
     page, keyboard, name = bench.page, bench.page.keyboard, "a_frame_of_a_long_name_{:05d} ({} of 10)".format
-    page.evaluate("""() => { const place = document.querySelector('.sst-place'); window.said = [];
-        new MutationObserver(() => { if (place.ariaLive === 'polite') said.push(place.textContent); })
+    page.evaluate("""() => { const place = document.querySelector('.sst-place'); window.spoken = [];
+        new MutationObserver(() => { if (place.ariaLive === 'polite') spoken.push(place.textContent); })
             .observe(place, { childList: true }); }""")
-    said = lambda: page.evaluate("said.splice(0)")
+    spoken = lambda: page.evaluate("spoken.splice(0)")
     page.get_by_role("button", name="Play").focus()
     keyboard.press("Enter")
     page.wait_for_selector('[aria-label="Pause (K)"]')
@@ -184,16 +184,16 @@ def test_plays_pauses_and_steps_and_says_so(bench):
     keyboard.press("k")
     page.wait_for_selector('[aria-label="Play (K)"]')
     t = int(page.locator(".sst-slider").input_value())
-    assert 2 <= t < 9 and said() == [f"{name(0, 1)}, playing", name(t, t + 1)]
+    assert 2 <= t < 9 and spoken() == [f"{name(0, 1)}, playing", name(t, t + 1)]
     page.wait_for_timeout(600)
     assert page.locator(".sst-slider").input_value() == str(t), "it stands still"
     for key, to in (("ArrowRight", t + 1), ("ArrowLeft", t), ("ArrowLeft", t - 1)):
         keyboard.press(key)
-        assert said() == [name(to, to + 1)]
+        assert spoken() == [name(to, to + 1)]
     page.locator(".sst-slider").focus()
     keyboard.press("End")
     assert page.locator(".sst-slider").get_attribute("aria-valuetext") == f"frame {name(9, 10).split()[0]}"
-    assert said() == [], "the slider says it"
+    assert spoken() == [], "the slider says it"
     keyboard.press("k")
     page.wait_for_selector('[aria-label="Pause (K)"]')
     page.wait_for_selector('[aria-label="Play (K)"]')
