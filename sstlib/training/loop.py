@@ -312,8 +312,8 @@ class _Run:
                 self.checkpoint_path, {
                     "config": self.config.to_dict(), "step": self.step, "curve": self.curve, "seconds": self.seconds,
                     "network": self.network.state_dict(), "average": self.average.state_dict(),
-                    "optimizer": self.optimizer.state_dict(), "random": torch.get_rng_state(), "ancestry": self.ancestry
-                })
+                    "optimizer": self.optimizer.state_dict(), "random": torch.get_rng_state(),
+                    "ancestry": self.ancestry, "longest": self.network.longest})
         except OSError as error:
             raise self._stopped(f"cannot write into {self.folder}", "when there is space on the disk", error) from error
 
@@ -332,6 +332,7 @@ class _Run:
         self.network.load_state_dict(state["network"])
         self.average.load_state_dict(state["average"])
         checkpoint.restore_optimizer(self.optimizer, state["optimizer"])
+        self.network.longest = self.average.longest = state.get("longest")
         self.step, self.curve, self.seconds = state["step"], state["curve"], state["seconds"]
         self.ancestry = state.get("ancestry", [])
         torch.set_rng_state(state["random"])
