@@ -86,7 +86,9 @@ PRESETS: dict[str, RunConfig] = {
 
 
 STILL = 512  # pixels of the longer side of the clips that an adaptation learns from
-ADAPTATION = TrainingConfig(steps=40, batch=1, learning_rate=2e-4, warmup=10, weight_decay=0.0, clip_norm=1.0, ema=0.0,
+# On two held-out sequences (elephant, kite-walk) this rate won 4.7 and 3.7 points of J, a third of it 3.9 and 3.4; no
+# other number here was tried in another way.
+ADAPTATION = TrainingConfig(steps=40, batch=1, learning_rate=6e-4, warmup=10, weight_decay=0.0, clip_norm=1.0, ema=0.0,
                             jaccard=1.0, presence=0.0, own_masks_from=0.0, checkpoint_every=20)
 
 
