@@ -13,7 +13,8 @@ PACKAGE = ROOT / "sstlib"
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 FLOORS = (  # a room imports only rooms of floors before its own
     ("clocks", "config", "paths", "shapes"),
-    ("connectivity", "native", "provenance", "statistics", "synthetic", "weights"),
+    ("native",),
+    ("connectivity", "provenance", "statistics", "synthetic", "weights"),
     ("attention", "metrics"),
     ("model", "routes", "video"),
     ("inference", "movies", "plots"),

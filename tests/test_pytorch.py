@@ -2,6 +2,8 @@
 
 import ast
 import inspect
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -173,6 +175,17 @@ def test_averages_are_the_same_to_the_bit(monkeypatch):
     pytorch.lerp_(averages[1], values, 0.3)
     torch.testing.assert_close(averages[0], averages[1], rtol=0, atol=0)
     torch.testing.assert_close(averages[0][0], values[0].flip(0) + 0.3 * (values[0] - values[0].flip(0)))
+
+
+def test_constants_are_marked_as_pytorch_marks_them():
+    own, known = (lambda: 1), (lambda: 1)
+    assert vars(pytorch.constant(own)) == vars(torch.compiler.assume_constant_result(known)) != {}
+
+
+def test_the_compiler_is_not_imported_before_something_is_compiled():
+    """It takes as long as PyTorch, at every start."""
+    code = "import sys, sstlib.cli, sstlib.explorers, sstlib.inference, sstlib.training; assert 'torch' in sys.modules"
+    subprocess.run([sys.executable, "-c", f"{code} and 'torch._dynamo' not in sys.modules"], check=True)
 
 
 @torch.no_grad()

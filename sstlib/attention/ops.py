@@ -62,7 +62,7 @@ def _text_of(pattern: Connectivity) -> str:
     return text
 
 
-@torch.compiler.assume_constant_result
+@pytorch.constant
 def _marked(text: str, kind: type[Connectivity]) -> str:
     if kind.__module__ == connectivity.__name__:
         return text

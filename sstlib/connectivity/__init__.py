@@ -29,13 +29,13 @@ from typing import Any, ClassVar
 
 import numpy
 import torch
-from torch import Tensor
 
 from sstlib.connectivity.unions import Cell, Product, Size, checked, count, disjoint, fits, inside, served, spread
+from sstlib.native import pytorch
 from sstlib.shapes import Bool
 
 PATTERNS: dict[str, type["Connectivity"]] = {}
-_fits = torch.compiler.assume_constant_result(fits)  # types are not for torch.compile to trace
+_fits = pytorch.constant(fits)  # types are not for torch.compile to trace
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Connectivity:
         """How many (query, key) pairs a buffer of this size has, one that several products hold counted once."""
         return pairs_of_last(size[0], self, size)
 
-    def mask(self, time: int, height: int, width: int) -> Bool[Tensor, "queries keys"]:
+    def mask(self, time: int, height: int, width: int) -> Bool[torch.Tensor, "queries keys"]:
         """Which keys each query has, in raster order: the definition, for small sizes (its size is cells squared)."""
         joined = numpy.zeros((time * height * width,) * 2, dtype=bool)
         for along_time, along_y, along_x in products(self, (time, height, width)):

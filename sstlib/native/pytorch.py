@@ -110,6 +110,15 @@ def version(tensor: Some) -> int | None:
     return None if tensor.is_inference() else getattr(tensor, "_version", None)
 
 
+def constant(function: Callable) -> Callable:
+    """The function, marked so that torch.compile takes its results for constants and does not trace it.
+
+    PyTorch's own decorator does no more, and imports the whole compiler first, for as long as all of PyTorch.
+    """
+    function._dynamo_marked_constant = True  # type: ignore[attr-defined]
+    return function
+
+
 def recompilations(limit: int) -> contextlib.AbstractContextManager:
     """Within, torch.compile makes so many variants of a function before it gives up and runs it as it is."""
     config = _private("_dynamo.config")
