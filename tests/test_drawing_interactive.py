@@ -160,6 +160,16 @@ def test_the_browser_is_told_as_masks_come_and_of_what_is_missing(network, clip)
     assert "7 of 9 frames are not segmented yet" in session.status
 
 
+def test_waiting_shows_how_far_it_is_where_it_is_to(session, capsys):
+    session.segment()
+    session.wait(60, progress=True)
+    assert f"{LENGTH}/{LENGTH}" in capsys.readouterr().err
+    session.draw(5, session.labels(4))
+    session.segment()
+    session.wait(60)
+    assert not capsys.readouterr().err
+
+
 def test_what_goes_wrong_is_told_and_raised_where_one_waits(session, monkeypatch):
     def broken(t):
         raise ValueError(f"frame {t} is damaged")

@@ -181,12 +181,14 @@ def test_every_control_redraws():
     assert "layer 2 of 2, head 1" in explorer.figure.get_suptitle()
 
 
-def test_a_video_of_ones_own_larger_than_the_cap(tmp_path):
+def test_a_video_of_ones_own_larger_than_the_cap(tmp_path, capsys):
     sequence = clip(3, 64, 120)
     for t in range(3):
         Image.fromarray(sequence.frame(t)).save(tmp_path / f"{t}.png")
     write_mask(tmp_path / "mask" / "0.png", sequence.label(0))
-    look = explorers.Watched(watched().network, open_clip(tmp_path, tmp_path / "mask" / "0.png"), longest=64)
+    video = open_clip(tmp_path, tmp_path / "mask" / "0.png")
+    look = explorers.Watched(watched().network, video, progress=True, longest=64)
+    assert "3/3" in capsys.readouterr().err
     assert look.frames.shape[1:3] == (34, 64) and look.labels.shape == (3, 64, 120)
     left, right, bottom, top = look.extent()
     assert (left, top) == (0, 0) and right == 8 and bottom == 34 / 8

@@ -1,13 +1,16 @@
 """Interactive segmentation: masks drawn on some frames are carried through a clip while one looks, and corrected."""
 
 import io
+import math
 import threading
+import time
 from collections.abc import Mapping, Set
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tqdm import tqdm
 
 from sstlib.config.values import require_place
 from sstlib.explorers.annotator import Annotator
@@ -21,6 +24,8 @@ from sstlib.sessions.films import Overlay
 from sstlib.sessions.sentences import sentences
 from sstlib.shapes import Shaped, UInt8
 from sstlib.video import Sequence
+
+POLL = 0.2  # seconds between two looks at what goes on in the background
 
 
 class InteractiveSegmentation(Annotator):
@@ -88,15 +93,20 @@ class InteractiveSegmentation(Annotator):
         """Stops after the frame in work; masks that are there stay, and `segment` goes on from them."""
         self._canceled.set()
 
-    def wait(self, seconds: float | int | None = None) -> None:
-        """Until what was begun has ended.
+    def wait(self, seconds: float | int | None = None, progress: bool = False) -> None:
+        """Until what was begun has ended, with a bar of its progress where the widget may be out of sight.
 
         Raises:
             TimeoutError: it goes on after so many seconds.
             ValueError: what stopped it.
         """
         if (worker := self._worker) is not None:
-            worker.join(seconds)
+            end = math.inf if seconds is None else time.monotonic() + seconds
+            with tqdm(total=len(self.sequence), desc=self.sequence.name, unit="frame", ascii=True,
+                      initial=self.propagation.done, disable=not progress) as bar:
+                while worker.is_alive() and (rest := end - time.monotonic()) > 0:
+                    worker.join(min(rest, POLL))
+                    bar.update(self.propagation.done - bar.n)
             if worker.is_alive():
                 raise TimeoutError(f"after {seconds:g} s {self.propagation.done} of {len(self.sequence)} frames are "
                                    "segmented; wait longer, or cancel")

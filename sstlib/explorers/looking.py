@@ -23,7 +23,6 @@ from sstlib.shapes import Int, UInt8
 
 PATTERNS = (Grid(), Local(2), Strided(7), Dense())
 OWN = "(the layer's own)"
-SLOW = 8  # frames from which on progress is shown
 
 
 class Watched:
@@ -33,6 +32,7 @@ class Watched:
         network: a trained SST.
         sequence: the clip; its first frame has a mask.
         frames: how many of its frames, from the first on; None: all.
+        progress: whether to show it in a bar.
         **options: of `Segmenter`.
 
     Raises:
@@ -40,7 +40,7 @@ class Watched:
     """
 
     def __init__(self, network: Propagator, sequence: video.Sequence, frames: int | None = None,
-                 **options: object) -> None:
+                 progress: bool = False, **options: object) -> None:
         if network.config.method != "sst":
             raise ValueError(f"a network of the method {network.config.method!r} has no layers of attention to look "
                              "into; give an SST")
@@ -55,7 +55,7 @@ class Watched:
         extract, taken = self.network.extract, []
         self.network.extract = lambda frame: taken.append(extract(frame)) or taken[-1]
         numbers = range(min(frames or len(sequence), len(sequence)))
-        for t in tqdm(numbers, desc=sequence.name, unit="frame", ascii=True, disable=len(numbers) < SLOW):
+        for t in tqdm(numbers, desc=sequence.name, unit="frame", ascii=True, disable=not progress):
             memory = segmenter.memories[0]
             labels.append(segmenter.step(sequence.frame(t), sequence.label(t) if t == 0 else None).labels)
             pictures.append(_at_size(sequence.frame(t), segmenter.working_size))
