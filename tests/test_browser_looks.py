@@ -125,6 +125,13 @@ class Bench:
         sent, self.sent = self.sent, []
         return {"traits": self.traits(), "sent": sent}
 
+    def listen(self, selector):
+        """A function that gives what a screen reader has been told of an element since it was last asked."""
+        self.page.evaluate("""(selector) => { const node = document.querySelector(selector); window.spoken = [];
+            new MutationObserver(() => { if (node.ariaLive === 'polite') spoken.push(node.textContent); })
+                .observe(node, { childList: true }); }""", selector)
+        return lambda: self.page.evaluate("spoken.splice(0)")
+
     def settle(self):
         self.page.wait_for_selector('.sst-stage[aria-busy="false"]')
 
@@ -173,10 +180,7 @@ def test_nothing_overflows_and_all_can_be_read_and_hit(bench, request):
 def test_plays_pauses_and_steps_and_says_so(bench):
     """By keyboard alone; a frame is read aloud when one steps to it, and not while the clip plays."""
     page, keyboard, name = bench.page, bench.page.keyboard, "a_frame_of_a_long_name_{:05d} ({} of 10)".format
-    page.evaluate("""() => { const place = document.querySelector('.sst-place'); window.spoken = [];
-        new MutationObserver(() => { if (place.ariaLive === 'polite') spoken.push(place.textContent); })
-            .observe(place, { childList: true }); }""")
-    spoken = lambda: page.evaluate("spoken.splice(0)")
+    spoken = bench.listen(".sst-place")
     page.get_by_role("button", name="Play").focus()
     keyboard.press("Enter")
     page.wait_for_selector('[aria-label="Pause (K)"]')
@@ -198,3 +202,13 @@ def test_plays_pauses_and_steps_and_says_so(bench):
     page.wait_for_selector('[aria-label="Pause (K)"]')
     page.wait_for_selector('[aria-label="Play (K)"]')
     assert page.locator(".sst-slider").input_value() == "9", "from the first to the last"
+
+
+@pytest.mark.parametrize("bench", [(1400, "light")], indirect=True)
+def test_segmenting_is_read_aloud_when_it_is_done(bench):
+    """And not frame by frame."""
+    spoken = bench.listen(".sst-status")
+    bench.page.get_by_role("button", name="Carry the masks").click()
+    bench.page.wait_for_function("document.querySelector('.sst-status').textContent.startsWith('object 1')")
+    texts = spoken()
+    assert texts[-1] == bench.widget.status and len(texts) <= 2, texts

@@ -462,6 +462,7 @@ function render({ model, el }) {
     segment.disabled = running;
     cancel.disabled = !running;
     bar.value = done;
+    status.setAttribute("aria-live", running ? "off" : "polite");  // a line a frame is not read aloud
     say(model.get("status"));
   }
   const keys = make("details", { id: "sst-keys" }, make("summary", {}, "Keyboard and touch"), make("dl", {}, ...SHORTCUTS.flatMap(([key, what]) => [make("dt", {}, key), make("dd", {}, what)])),
