@@ -348,7 +348,7 @@ def test_the_command_makes_a_record_once(tmp_path, monkeypatch, tiny_weights, ca
     assert written["metrics"] == {"J": 0.5} and written["config"]["model"]["method"] == "sst"
     capsys.readouterr()
     assert main(["analyze", "nothing", str(tiny_weights)]) == 2
-    known = "known: knockouts, attention-hidden, mask-routes, histories, choices, adapting"
+    known = "known: knockouts, attention-hidden, mask-routes, histories, choices"
     assert f"unknown question 'nothing'; {known}" in capsys.readouterr().err
 
 

@@ -400,6 +400,16 @@ def test_command_line_changes_fields_and_refuses_unknown_ones():
         read_config("medium")
 
 
+def test_a_resumed_run_keeps_the_size_that_its_first_weights_are_for(undisturbed, tmp_path):
+    first = weights.load(undisturbed / "weights.safetensors")
+    first.longest = 48
+    start = str(weights.save(first, tmp_path / "first.safetensors"))
+    config = CONFIG.replace(training=CONFIG.training.replace(start=start, steps=2, warmup=0))
+    for until in (1, 2):
+        train(config, tmp_path / "run", until=until, quiet=True)
+        assert weights.load(tmp_path / "run" / "weights.safetensors").longest == 48
+
+
 def test_a_run_starts_from_the_weights_that_it_names(undisturbed, tmp_path):
     start = str(undisturbed / "weights.safetensors")
     config = CONFIG.replace(training=CONFIG.training.replace(start=start, learning_rate=1e-12, steps=1, warmup=0))

@@ -11,14 +11,13 @@ EXAMPLES = """examples:
   sst analyze attention-hidden runs/base-seed0.safetensors  where it looks for an object that is hidden
   sst analyze histories sst-small                           whether it gains by more past frames than in training
   sst analyze choices sst-photo                             at which size it works best, and behind which gate
-  sst analyze adapting sst-photo                            what adapting it to each video wins: an hour or more
 """
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     parser.add_argument("question", metavar="WHAT",
-                        help="knockouts, attention-hidden, mask-routes, histories, choices or adapting")
+                        help="knockouts, attention-hidden, mask-routes, histories or choices")
     parser.add_argument("networks", metavar="NETWORK", nargs="+",
                         help="releases, or weights files of runs (VARIANT-seedN.safetensors, or "
                              "VARIANT-seedN/weights.safetensors)")

@@ -85,33 +85,6 @@ PRESETS: dict[str, RunConfig] = {
 }
 
 
-STILL = 512  # pixels of the longer side of the clips that an adaptation learns from
-# On two held-out sequences (elephant, kite-walk) this rate won 4.7 and 3.7 points of J, a third of it 3.9 and 3.4; no
-# other number here was tried in another way.
-ADAPTATION = TrainingConfig(steps=40, batch=1, learning_rate=6e-4, warmup=10, weight_decay=0.0, clip_norm=1.0, ema=0.0,
-                            jaccard=1.0, presence=0.0, own_masks_from=0.0, checkpoint_every=20)
-
-
-def adaptation(model: ModelConfig, start: str, stills: Path, size: tuple[int, int], objects: int,
-               training: TrainingConfig = ADAPTATION) -> RunConfig:
-    """The run that adapts weights to one video: on clips made of its frames with masks (`datasets.stills`), everything
-    learns but features that others trained and the presence head, whose probabilities were calibrated.
-
-    Args:
-        model: of the weights.
-        start: their name or file.
-        stills: the folder of the frames and masks (`stills.write`).
-        size: height and width of the frames.
-        objects: how many there are.
-        training: how long, from which seed.
-    """
-    frozen = {"backbone.trunk": "lite" in model.backbone, "presence.": model.presence}
-    height, width = (max(16, round(side * min(1, STILL / max(size)) / 16) * 16) for side in size)
-    return RunConfig(
-        model, training.replace(start=start, freeze=tuple(name for name, there in frozen.items() if there)),
-        DataConfig(height=height, width=width, objects=objects, real=str(stills), real_ratio=1.0, pasted=0.0))
-
-
 def read_config(name_or_file: str) -> RunConfig:
     """A preset by name, or a configuration from a JSON file.
 

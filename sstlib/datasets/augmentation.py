@@ -8,7 +8,6 @@ gives for a 465-pixel crop are shares of the crop here.
 import numpy as np
 from PIL import Image
 
-from sstlib.datasets import stills
 from sstlib.metrics.counts import present
 from sstlib.shapes import UInt8
 from sstlib.video import VOID, Sequence
@@ -50,13 +49,8 @@ def cut_clip(
     anywhere: bool = False,
     as_cfbi: bool = False,
 ) -> tuple[Frames, Labels]:
-    """A training clip of one sequence: frames drawn, cropped, scaled and mirrored alike; `as_cfbi` is whose crop. Of a
-    sequence with one mask it is made of that frame alone (`stills.moving_clip`).
-    """
+    """A training clip of one sequence: frames drawn, cropped, scaled and mirrored alike; `as_cfbi` is whose crop."""
     labeled = labeled_frames(sequence)
-    if len(labeled) == 1:
-        return stills.moving_clip(rng, sequence.frame(labeled[0]), np.asarray(sequence.label(labeled[0])), frames,
-                                  height, width)
     for _ in range(TRIES):
         indices = [labeled[i] for i in frame_indices(rng, len(labeled), frames, max_gap, anywhere)]
         labels = [np.asarray(sequence.label(t)) for t in indices]

@@ -11,7 +11,7 @@ from sstlib import paths, weights
 from sstlib.config import MODELS, ModelConfig, RunConfig
 from sstlib.config.networks import METHODS
 from sstlib.evaluation import dataset_masks, passages
-from sstlib.experiments import adapting, choices, doubt, evidence, records, validation
+from sstlib.experiments import choices, doubt, evidence, records, validation
 from sstlib.experiments.terms import terms_of
 from sstlib.metrics import region_similarity
 from sstlib.paths import atomic_write
@@ -176,9 +176,9 @@ def _spread(mean: float, low: float, high: float, digits: int = 1) -> str:
 
 
 def _chosen(name: str) -> list[str]:
-    """What was seen of the choices that are made after training, of these very weights."""
-    answers = ((one, validation.record_of(name, one.EXPERIMENT)) for one in (choices, adapting))
-    return [line for one, record in answers if record for line in one.sentences(record)]
+    """What was seen of the choices that were made after training, of these very weights."""
+    record = validation.record_of(name, choices.EXPERIMENT)
+    return choices.sentences(record) if record else []
 
 
 def _withdrawn(record: records.RunRecord | None) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from sstlib import weights
 from sstlib.config.entries import Registry
-from sstlib.experiments import adapting, attended, choices, histories, knockouts, records
+from sstlib.experiments import attended, choices, histories, knockouts, records
 from sstlib.experiments.validation import fingerprint
 from sstlib.model import Propagator
 from sstlib.provenance import provenance
@@ -43,8 +43,6 @@ QUESTIONS: Registry[Question] = Registry(
              "with", histories.DATA, histories.measure),
     Question(choices.EXPERIMENT, "at which size a network works best, and what its gate on presence costs and saves",
              choices.DATA, choices.measure),
-    Question(adapting.EXPERIMENT, "what is won by adapting a network to each video from the mask of its first frame",
-             adapting.DATA, adapting.measure),
 )
 
 
