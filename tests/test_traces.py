@@ -119,6 +119,7 @@ TRACES = [  # file, what stands around the number, and the number from the recor
      lambda: score("evidence", "base") - score("evidence", "grid-2")),
     ("README.md", rf"Grid itself\s+scores {NUMBER} and", lambda: score("evidence", "grid-2")),
     ("README.md", rf"its first seed has {NUMBER} with them", lambda: first("evidence-forced", "recurrent")),
+    ("README.md", rf"and CFBI's {NUMBER}, above it", lambda: first("evidence-forced", "cfbi")),
     ("README.md", rf"with them \({NUMBER} without", lambda: first("evidence", "recurrent")),
     ("README.md", rf"STM's {NUMBER} \(", lambda: first("evidence-forced", "stm")),
     (CARD, rf"\| davis2016 val 480p \| 20 \| {NUMBER}", lambda: score("davis2016", "sst-small")),
