@@ -367,3 +367,23 @@ def test_sound_of_an_unknown_kind_is_left_out_and_said(tmp_path):
                 writer.write(source.frame(t))
     with av.open(str(tmp_path / "out.mp4")) as container:
         assert not container.streams.audio and container.streams.video[0].frames == COUNT
+
+
+@pytest.mark.parametrize("order", [("thumbnail", "film"), ("film", "thumbnail")])
+def test_a_thumbnail_beside_the_film_is_not_taken_for_it(tmp_path, order):
+    """From a file and from a pipe."""
+    kinds = {"thumbnail": ("mjpeg", "yuvj420p", 64, 36, 1), "film": ("libx264", "yuv420p", 160, 96, 12)}
+    with av.open(str(tmp_path / "clip.mkv"), "w") as container:
+        streams = {name: container.add_stream(kinds[name][0], rate=10) for name in order}
+        for name, stream in streams.items():
+            _, stream.pix_fmt, stream.width, stream.height, _ = kinds[name]
+        for name, stream in streams.items():
+            _, _, width, height, count = kinds[name]
+            black = np.zeros((height, width, 3), np.uint8)
+            for _ in range(count):
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(black, "rgb24")))
+            container.mux(stream.encode())
+    source = movies.VideoSequence(tmp_path / "clip.mkv")
+    assert (len(source), source.size) == (12, (96, 160))
+    with open(tmp_path / "clip.mkv", "rb") as piped:
+        assert [frame.shape[:2] for frame in movies.Stream("-", piped)] == [(96, 160)] * 12

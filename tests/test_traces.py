@@ -131,6 +131,7 @@ TRACES = [  # file, what stands around the number, and the number from the recor
      lambda: score("evidence-forced", "base")),
     ("notebooks/05_occlusion.ipynb", rf"\| Recurrent \| \d of \d \| {NUMBER}",
      lambda: score("evidence-forced", "recurrent")),
+    ("notebooks/05_occlusion.ipynb", rf"\| CFBI \| \d of \d \| {NUMBER}", lambda: score("evidence-forced", "cfbi")),
     ("notebooks/05_occlusion.ipynb", rf"\| STM \| \d of \d \| {NUMBER}", lambda: score("evidence-forced", "stm")),
     ("notebooks/04_ablations.ipynb", rf"\| Local, 2 layers \| \d of \d \| {NUMBER}", lambda: score("evidence", "base")),
     ("notebooks/04_ablations.ipynb", rf"\| floor: first mask copied \| – \| {NUMBER}",

@@ -23,6 +23,25 @@ def opened(path: Path | str) -> Any:
     return av.open(str(Path(path).absolute()), metadata_errors="ignore")
 
 
+def moving_stream(container: Any, name: Path | str) -> Any:
+    """The video stream that players show of an open file, as FFmpeg ranks them: neither a cover nor a thumbnail of one
+    frame, wherever these stand.
+
+    Raises:
+        ValueError: there is none, or none that can be decoded.
+    """
+    import av
+
+    streams = [one for one in container.streams.video if not one.disposition & av.stream.Disposition.attached_pic]
+    if not streams:
+        raise ValueError(f"{name}: has no video stream")
+    decoded = [one for one in streams if one.codec_context is not None]
+    if not decoded:
+        raise ValueError(f"{name}: not a video that can be decoded, or damaged (its kind is unknown)")
+    best = container.streams.best("video")
+    return next((one for one in decoded if best is not None and one.index == best.index), decoded[0])
+
+
 @dataclass
 class Extent:
     """How much of a file was read: packets of its frames, and the second at which the last of all that is in it ends,

@@ -14,7 +14,17 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from sstlib.movies.container import Extent, declared_frames, ends_at, errors, has_end, naming_damage, opened, upright
+from sstlib.movies.container import (
+    Extent,
+    declared_frames,
+    ends_at,
+    errors,
+    has_end,
+    moving_stream,
+    naming_damage,
+    opened,
+    upright,
+)
 from sstlib.shapes import UInt8
 from sstlib.video import FolderSequence, Sequence, read_mask
 
@@ -135,18 +145,10 @@ class VideoSequence:
     @contextmanager
     def _opened(self) -> Iterator[tuple[Any, Any]]:
         """The file and its video stream."""
-        import av
-
         with opened(self.path) as container:
-            streams = [
-                one for one in container.streams.video if not one.disposition & av.stream.Disposition.attached_pic
-            ]
-            if not streams:
-                raise ValueError(f"{self.path}: has no video stream")
-            if streams[0].codec_context is None:
-                raise ValueError(f"{self.path}: not a video that can be decoded, or damaged (its kind is unknown)")
-            streams[0].thread_type = self._threads
-            yield container, streams[0]
+            stream = moving_stream(container, self.path)
+            stream.thread_type = self._threads
+            yield container, stream
 
     @functools.cached_property
     def times(self) -> list[Fraction]:

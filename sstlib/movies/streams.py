@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from sstlib.movies.container import naming_damage, upright
+from sstlib.movies.container import moving_stream, naming_damage, upright
 from sstlib.shapes import UInt8
 
 Frame = UInt8[np.ndarray, "height width 3"]
@@ -64,9 +64,7 @@ class Stream:
         import av
 
         with naming_damage(self.name), av.open(_Readable(piped), metadata_errors="ignore") as container:
-            if not container.streams.video:
-                raise ValueError(f"{self.name} has no video stream")
-            stream = container.streams.video[0]
+            stream = moving_stream(container, self.name)
             if asks and stream.average_rate:
                 self.rate = stream.average_rate
             for frame in container.decode(stream):
