@@ -200,3 +200,13 @@ def test_is_small_and_free_of_errors_and_of_one_machine(path):
             data = output.get("data", {})
             assert len(data.get("image/png", "")) * 3 / 4 < 100_000
             assert not ABSOLUTE.search(output.get("text", "") + data.get("text/plain", "") + data.get("text/html", ""))
+
+
+def test_every_figure_is_made_by_a_notebook():
+    """One that no notebook makes any more shows what was withdrawn."""
+    code = "\n".join(cell.source for path in NOTEBOOKS for cell in code_of(path))
+    names = re.findall(r'\bsave\((?:[^()]|\([^()]*\))*?, f?"([^"]+)"', code)
+    assert len(names) > 30
+    patterns = [re.sub(r"\{[^}]*\}", "[^/]+", name) for name in names]
+    figures = [path.stem for path in paths.FIGURES.iterdir() if path.is_file()]
+    assert [name for name in figures if not any(re.fullmatch(one, name) for one in patterns)] == []
