@@ -25,6 +25,12 @@ def first(experiment, variant):
     return 100 * read(experiment, variant)[0]["J&F"]
 
 
+def adapted(way):
+    """On validation, of a network adapted to each video, or as released: J&F, and J in the last tenth."""
+    scores = read("adapting", "sst-photo")[0]["val"][way]
+    return 100 * np.mean([one["J&F"] for one in scores["sequences"].values()]), scores["tenths"][-1]
+
+
 def passage(metrics, field, length):
     known = metrics.get("passages") or metrics["occlusion"]["passages"]
     column = known["lengths"].index(length)
@@ -127,6 +133,10 @@ TRACES = [  # file, what stands around the number, and the number from the recor
      lambda: 100 * np.mean([np.mean(np.array_split(one["J"], 10)[0]) for one in TENTHS.values()])),
     (CARD, rf"\| this network \| 16 \| {NUMBER}", lambda: release("sst-small", "returning")),
     (PHOTO, rf"\| davis2016 val 480p \| 20 \| {NUMBER}", lambda: score("davis2016", "sst-photo")),
+    ("CHANGELOG.md", rf"validation is {NUMBER} with it", lambda: adapted("adapted")[0]),
+    ("CHANGELOG.md", rf"with it and {NUMBER} without", lambda: adapted("as released")[0]),
+    ("CHANGELOG.md", rf"of a sequence {NUMBER} and", lambda: adapted("adapted")[1]),
+    ("CHANGELOG.md", rf"of a sequence 56.8 and {NUMBER}\.", lambda: adapted("as released")[1]),
     ("notebooks/05_occlusion.ipynb", rf"\| SST \(Local\) \| \d of \d \| {NUMBER}",
      lambda: score("evidence-forced", "base")),
     ("notebooks/05_occlusion.ipynb", rf"\| Recurrent \| \d of \d \| {NUMBER}",
