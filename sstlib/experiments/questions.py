@@ -8,7 +8,7 @@ from typing import Any
 
 from sstlib import weights
 from sstlib.config.entries import Registry
-from sstlib.experiments import attended, choices, histories, knockouts, records
+from sstlib.experiments import attended, choices, histories, knockouts, plans, records
 from sstlib.experiments.validation import fingerprint
 from sstlib.model import Propagator
 from sstlib.provenance import provenance
@@ -48,12 +48,14 @@ QUESTIONS: Registry[Question] = Registry(
 
 def named(source: str) -> tuple[str, int]:
     """Variant and seed that a record of a weights file has: those of its run (VARIANT-seedN), else a release's name
-    and 0.
+    and 0. Networks of other experiments than the plan's own are named with it, as theirs has variants of these names.
     """
     path = Path(source)
-    for name in (path.stem, path.parent.name):
+    _, training, experiment, folder = ("", "", "", "", *path.parts[:-1])[-4:]
+    for name in (path.stem, folder):
         if run := re.fullmatch(r"(.+)-seed(\d+)", name):
-            return run[1], int(run[2])
+            other = training == "training" and experiment != plans.EVIDENCE
+            return (f"{experiment}-{run[1]}" if other else run[1]), int(run[2])
     return path.stem if path.suffix == ".safetensors" else source, 0
 
 
