@@ -73,3 +73,15 @@ def test_an_explorer_is_written_beside_the_report(tmp_path, monkeypatch):
     explorer = (page.parent / "explorer.html").read_text()
     assert 'data-explorer="patterns"' in explorer and "explorer.html" in page.read_text()
     assert re.search(r"; 0\.\d MB\. To explore", page.read_text()), "its size is said"
+
+
+def test_tables_are_folded_and_link_to_their_files(tmp_path, monkeypatch):
+    """Open, they were a seventh of the page, beneath all that one reads."""
+    for name in ("NOTEBOOKS", "TABLES", "FIGURES", "EXECUTED", "REPORT"):
+        monkeypatch.setattr(paths, name, tmp_path / name)
+    monkeypatch.setattr("sstlib.weights.released", list)
+    paths.TABLES.mkdir()
+    (paths.TABLES / "scores.md").write_text("| method | J |\n| --- | --- |\n| SST | 81.5 |\n")
+    page = report.write([], []).read_text()
+    folded = re.search(r"<details><summary>scores</summary>(.*?)</details>", page, re.DOTALL)[1]
+    assert "<td>81.5</td>" in folded and "../tables/scores.csv" in folded

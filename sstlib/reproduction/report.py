@@ -155,9 +155,10 @@ def _tables() -> list[dict[str, str]]:
     tables = sorted(paths.TABLES.glob("*.md"))
     if not tables:
         return []
-    parts = [f"<h3>{html.escape(path.stem)}</h3>\n<div class='output_html'>{markdown_html(path.read_text())}</div>"
-             f"<p class='facts'><a href='../tables/{path.stem}.csv'>{path.stem}.csv</a></p>" for path in tables]
-    body = "<h1>Tables</h1><p>Made from run records and published numbers alone.</p>" + "\n".join(parts)
+    parts = [f"<details><summary>{html.escape(path.stem)}</summary>\n"
+             f"<div class='output_html'>{markdown_html(path.read_text())}</div><p class='facts'>"
+             f"<a href='../tables/{path.stem}.csv'>{path.stem}.csv</a></p></details>" for path in tables]
+    body = "<h1>Tables</h1><p>Made from run records and published numbers alone; each opens.</p>" + "\n".join(parts)
     return [{"name": "tables", "title": "Tables: as files", "state": "", "facts": "", "body": body}]
 
 
