@@ -9,7 +9,6 @@ import signal
 import stat
 import subprocess
 import sys
-from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -75,7 +74,7 @@ def made(out, kind, live=False):
     """One form of a clip's masks, beside them."""
     shutil.rmtree(out, ignore_errors=True)
     clip = Clip(ArraySequence(FRAMES), {0: PREDICTION.labels})
-    exports = LiveExports(out, [kind], "clip", SHAPE, Fraction(24), {}, {1}) if live else Exports(clip, out, [kind])
+    exports = LiveExports(out, [kind], "clip", SHAPE, Timing(), {}, {1}) if live else Exports(clip, out, [kind])
     for _ in carry(((t, PREDICTION, FRAMES[t]) for t in range(COUNT)), [MaskFolder(clip, out, []), exports]):
         pass
 

@@ -479,7 +479,7 @@ def test_products_of_a_stream_are_those_of_the_clip(tmp_path):
     """Frames that come once, their number unknown."""
     kinds = [exports.FORMATS[name] for name in ("coco", "mots", "boxes", "objects", "soft", "npz", "cutout", "yolo")]
     carried(tmp_path / "clip", kinds)
-    live = exports.LiveExports(tmp_path / "live", kinds, "clip", (HEIGHT, WIDTH), Fraction(24), NAMES, {1, 4})
+    live = exports.LiveExports(tmp_path / "live", kinds, "clip", (HEIGHT, WIDTH), Timing(Fraction(24)), NAMES, {1, 4})
     for _ in sessions.carry(((t, prediction(t), FRAMES[t]) for t in range(COUNT)), [live]):
         pass
     expected, result = ({path.relative_to(folder): path.read_bytes() for path in sorted(folder.rglob("*"))

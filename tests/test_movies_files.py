@@ -371,7 +371,7 @@ def test_sound_of_an_unknown_kind_is_left_out_and_said(tmp_path):
 
 @pytest.mark.parametrize("order", [("thumbnail", "film"), ("film", "thumbnail")])
 def test_a_thumbnail_beside_the_film_is_not_taken_for_it(tmp_path, order):
-    """From a file and from a pipe."""
+    """From a file and from a pipe; what is not read is said."""
     kinds = {"thumbnail": ("mjpeg", "yuvj420p", 64, 36, 1), "film": ("libx264", "yuv420p", 160, 96, 12)}
     with av.open(str(tmp_path / "clip.mkv"), "w") as container:
         streams = {name: container.add_stream(kinds[name][0], rate=10) for name in order}
@@ -383,7 +383,57 @@ def test_a_thumbnail_beside_the_film_is_not_taken_for_it(tmp_path, order):
             for _ in range(count):
                 container.mux(stream.encode(av.VideoFrame.from_ndarray(black, "rgb24")))
             container.mux(stream.encode())
-    source = movies.VideoSequence(tmp_path / "clip.mkv")
+    place, other = order.index("film"), order.index("thumbnail")
+    said = rf"holds 2 videos, .* is read, stream {place} \(160x96\), and not {other} \(64x36\)"
+    with pytest.warns(movies.Incomplete, match=rf"clip.mkv: {said}"):
+        source = movies.VideoSequence(tmp_path / "clip.mkv")
     assert (len(source), source.size) == (12, (96, 160))
-    with open(tmp_path / "clip.mkv", "rb") as piped:
+    with open(tmp_path / "clip.mkv", "rb") as piped, pytest.warns(movies.Incomplete, match=f"standard input: {said}"):
         assert [frame.shape[:2] for frame in movies.Stream("-", piped)] == [(96, 160)] * 12
+
+
+ALPHA = {"BGRA": (".mkv", "ffv1", "bgra"), "ProRes 4444": (".mkv", "prores_ks", "yuva444p10le"),
+         "in a channel that VP9's decoder leaves out": (".webm", "libvpx-vp9", "yuva420p")}
+
+
+@pytest.mark.parametrize("suffix, codec, pixels", ALPHA.values(), ids=ALPHA)
+def test_transparent_videos_are_refused_as_transparent_pictures_are(tmp_path, suffix, codec, pixels):
+    """Beneath what is transparent a file may hold anything, which no player shows."""
+    path = tmp_path / f"clip{suffix}"
+    layers = [np.dstack([picture, picture[..., 0]]) for picture in pictures(4)]
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=25, width=WIDTH, height=HEIGHT, pix_fmt=pixels)
+        for layer in layers:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(layer, format="rgba")))
+        container.mux(stream.encode())
+    with pytest.raises(ValueError, match=f"clip{suffix}: the video has transparency"):
+        movies.VideoSequence(path)
+    with open(path, "rb") as piped, pytest.raises(ValueError, match="standard input: the video has transparency"):
+        list(movies.Stream("-", piped))
+
+
+def test_what_could_be_transparent_and_is_not_is_read(tmp_path):
+    frames = pictures(4)
+    clip = movies.VideoSequence(encoded(tmp_path / "clip.mov", "png", "rgba", frames=frames))
+    for t, frame in enumerate(frames):
+        np.testing.assert_array_equal(clip.frame(t), frame)
+
+
+@pytest.mark.parametrize("matrix, aspect", [((1, 0, 0, 1), Fraction(4, 3)), ((0, 1, -1, 0), Fraction(3, 4))])
+def test_pixels_that_are_not_square_stay_so(tmp_path, matrix, aspect):
+    """Also of a film that a player turns, whose pixels lie on their side."""
+    path = tmp_path / "wide.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25, width=WIDTH, height=HEIGHT, pix_fmt="yuv420p")
+        stream.codec_context.sample_aspect_ratio = Fraction(4, 3)
+        for picture in pictures(4):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode())
+    turned(path, matrix)
+    source = movies.VideoSequence(path)
+    movies.write_video(tmp_path / "copy.mp4", map(source.frame, range(4)), source=source)
+    assert source.aspect == movies.VideoSequence(tmp_path / "copy.mp4").aspect == aspect
+    with open(path, "rb") as piped:
+        stream = movies.Stream("-", piped)
+        next(iter(stream))
+        assert stream.aspect == aspect

@@ -6,6 +6,7 @@ import os
 import signal
 import types
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -68,6 +69,19 @@ def test_an_object_of_a_stream_is_absent_where_it_is_said_to_be(sst, tmp_path, m
     assert not shown[2].any() and not shown[3].any()
 
 
+def test_which_of_two_videos_is_followed_is_a_line(sst, tmp_path):
+    with av.open(str(tmp_path / "two.mkv"), "w") as container:
+        streams = [container.add_stream("ffv1", rate=25, width=WIDTH, height=HEIGHT, pix_fmt="bgr0") for _ in range(2)]
+        for stream in streams:
+            for frame in FRAMES:
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+            container.mux(stream.encode())
+    content = (tmp_path / "two.mkv").read_bytes()
+    for video in ("two.mkv", "-"):
+        status, _, error = sst(video, "--out", "out", "--overwrite", piped=content)
+        assert status == 0 and "holds 2 videos" in error and error.startswith("note: ") and ".py" not in error
+
+
 def test_masks_go_out_again_and_nothing_else_does(sst, tmp_path, masks):
     status, out, error = sst("-", "--size", "48x32", "--out", "-")
     assert status == 0 and out == np.stack(masks).tobytes() and "6 masks were written" in error
@@ -107,7 +121,7 @@ WRONG = {
     "a size of nothing": (["-", "--size", "0x32"], {}, "expected WIDTHxHEIGHT"),
     "a size of a camera": (["camera:0", "--size", "48x32"], {}, "a size goes with raw frames"),
     "no frame": (["-", "--size", "48x32"], {"piped": b""}, "standard input ended before a frame came"),
-    "no video": (["-"], {"piped": b"text" * 99}, "standard input: not a video, or damaged"),
+    "no video": (["-"], {"piped": b"text" * 99}, "-f matroska -"),
     "a terminal": (["-", "--size", "48x32"], {"terminal": True}, "pipe frames into it"),
     "no mask": (["-", "--size", "48x32"], {"mask": "none.png"}, "none.png: no such file"),
     "a mask of another size": (["-", "--size", "32x48"], {}, "the mask is 48x32"),

@@ -40,7 +40,7 @@ def size(text: str) -> tuple[int, int]:
 def run(arguments: argparse.Namespace, name: str, device: str) -> int:
     """Follows a stream to its end, or until Ctrl-C, and says where the masks are."""
     raw = sys.stdout.buffer if str(arguments.out) == "-" else None
-    with redirect_stdout(sys.stderr) if raw else nullcontext():
+    with redirect_stdout(sys.stderr) if raw else nullcontext(), _runs.noting():
         return _followed(arguments, name, device, raw)
 
 
@@ -57,7 +57,7 @@ def refuse_options(arguments: argparse.Namespace) -> None:
 def _followed(arguments: argparse.Namespace, name: str, device: str, raw: Any) -> int:
     from sstlib import weights
     from sstlib.inference import Segmenter
-    from sstlib.movies import Stream
+    from sstlib.movies import Stream, Timing
     from sstlib.sessions import Clip, carry, precision
 
     _check(arguments, name, raw)
@@ -71,7 +71,8 @@ def _followed(arguments: argparse.Namespace, name: str, device: str, raw: Any) -
         absences = _absent.resolved(arguments.absent, [labels], names)
         _absent.by_frame([absence for absence in absences if not absence.first], {0: labels}, range(1))
         sequence = ArraySequence(first[None], name=stream.name)
-        sinks = _sinks(arguments, sequence, labels, names, stream.rate, sources, raw)
+        timing = Timing(stream.rate, aspect=stream.aspect)
+        sinks = _sinks(arguments, sequence, labels, names, timing, sources, raw)
         print(f"{stream.name}: frames of {first.shape[1]}x{first.shape[0]}, {float(stream.rate):g} a second; "
               f"the first has {areas(labels)}", flush=True)
         network = weights.load(arguments.weights, device)
@@ -115,8 +116,8 @@ def _given(arguments: argparse.Namespace, first: np.ndarray) -> tuple[np.ndarray
     return _masks.given_masks({0: path}, ArraySequence(first[None], name="the stream"), reading)[0], {}, [path]
 
 
-def _sinks(arguments: argparse.Namespace, sequence: ArraySequence, labels: np.ndarray, names: dict[int, str], rate: Any,
-           sources: list[Path], raw: Any) -> list[Any]:
+def _sinks(arguments: argparse.Namespace, sequence: ArraySequence, labels: np.ndarray, names: dict[int, str],
+           timing: Any, sources: list[Path], raw: Any) -> list[Any]:
     from sstlib.sessions import Clip, MaskFolder
     from sstlib.sessions.exports import FORMATS, LiveExports
 
@@ -129,7 +130,7 @@ def _sinks(arguments: argparse.Namespace, sequence: ArraySequence, labels: np.nd
     ids = {int(n) for n in np.unique(labels)} - {0, 255}
     kinds = [FORMATS[name] for name in dict.fromkeys(arguments.export)]
     return [MaskFolder(clip, arguments.out, stale),
-            LiveExports(arguments.out, kinds, sequence.name, labels.shape, rate, names, ids, arguments.codec,
+            LiveExports(arguments.out, kinds, sequence.name, labels.shape, timing, names, ids, arguments.codec,
                         arguments.crf)]
 
 

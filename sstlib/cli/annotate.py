@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sstlib.cli import _arguments, _extras
+from sstlib.cli import _arguments, _extras, _runs
 from sstlib.config.values import require_place
 
 HELP = "draw masks on a video in the browser (JupyterLab), carry them through it, correct and export them"
@@ -89,7 +89,8 @@ def cell(arguments: argparse.Namespace) -> str:
     from sstlib.movies import open_clip
     from sstlib.weights import find
 
-    clip = open_clip(arguments.video, arguments.mask, progress=True)
+    with _runs.noting():
+        clip = open_clip(arguments.video, arguments.mask, progress=True)
     clip.frame(0), clip.label(0)
     weights = find(arguments.weights)
     options = ""

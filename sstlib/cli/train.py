@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from sstlib import paths
-from sstlib.cli import _arguments
+from sstlib.cli import _arguments, _runs
 from sstlib.cli._status import FAILED
 from sstlib.config import RunConfig
 from sstlib.paths import refuse_inputs
@@ -76,7 +76,8 @@ def run(arguments: argparse.Namespace) -> int:
         raise ValueError("--json is where the record of --profile goes; leave it out, or add --profile STEPS")
     folder = arguments.out or paths.RESULTS / "training" / Path(arguments.config).stem
     try:
-        train(config, folder, workers=arguments.workers)
+        with _runs.noting():
+            train(config, folder, workers=arguments.workers)
     except (Diverged, Stopped) as error:
         print(f"sst train: {error}", file=sys.stderr)
         return FAILED

@@ -13,6 +13,8 @@ import numpy as np
 
 from sstlib.shapes import UInt8
 
+TRANSPARENT = "the video has transparency, and what shows through it is not known; save it opaque"
+
 
 def opened(path: Path | str) -> Any:
     """A file in FFmpeg's hands, by its whole path: of 12:30.mp4 alone it takes 12 for a protocol, and of concat:a|b
@@ -28,7 +30,7 @@ def moving_stream(container: Any, name: Path | str) -> Any:
     frame, wherever these stand.
 
     Raises:
-        ValueError: there is none, or none that can be decoded.
+        ValueError: there is none, none that can be decoded, or it is transparent.
     """
     import av
 
@@ -39,7 +41,24 @@ def moving_stream(container: Any, name: Path | str) -> Any:
     if not decoded:
         raise ValueError(f"{name}: not a video that can be decoded, or damaged (its kind is unknown)")
     best = container.streams.best("video")
-    return next((one for one in decoded if best is not None and one.index == best.index), decoded[0])
+    stream = next((one for one in decoded if best is not None and one.index == best.index), decoded[0])
+    if stream.metadata.get("alpha_mode") == "1":  # VP8 and VP9, whose decoders leave it out
+        raise ValueError(f"{name}: {TRANSPARENT}")
+    return stream
+
+
+def unread_streams(container: Any, stream: Any, name: Path | str) -> str:
+    """What is to be said of a file with other video streams than the one that is read, "" where there are none."""
+    import av
+
+    others = [one for one in container.streams.video if one.index != stream.index and one.codec_context is not None
+              and not one.disposition & av.stream.Disposition.attached_pic]
+    if not others:
+        return ""
+    listed = ", ".join(f"{one.index} ({one.width}x{one.height})" for one in others)
+    return (f"{name}: holds {len(others) + 1} videos, of which the one that players show is read, stream "
+            f"{stream.index} ({stream.width}x{stream.height}), and not {listed}; for another give a file of it alone "
+            f"(ffmpeg -i FILE -map 0:{others[0].index} -c copy NEW)")
 
 
 @dataclass
@@ -89,14 +108,34 @@ def has_end(container: Any, path: Path) -> bool:
 def upright(frame: Any) -> UInt8[np.ndarray, "height width 3"]:
     """A decoded frame in RGB, turned and mirrored as its file says."""
     picture = frame.to_ndarray(format="rgb24")
+    lying, across, down = _placed(frame)
+    picture = picture.swapaxes(0, 1) if lying else picture
+    return np.ascontiguousarray(picture[::-1 if down < 0 else 1, ::-1 if across < 0 else 1])
+
+
+def _placed(frame: Any) -> tuple[bool, int, int]:
+    """Whether a frame is shown with rows for columns, and signs of the directions in which it then goes."""
     placed = frame.side_data.get("DISPLAYMATRIX")
     if placed is None:
-        return picture
+        return False, 1, 1
     # A pixel (x, y) is shown at (a x + c y, b x + d y)
     a, b, _, c, d = np.frombuffer(placed, np.int32)[:5].tolist()
-    if abs(b) + abs(c) > abs(a) + abs(d):
-        picture, a, d = picture.swapaxes(0, 1), c, b
-    return np.ascontiguousarray(picture[::-1 if d < 0 else 1, ::-1 if a < 0 else 1])
+    lying = abs(b) + abs(c) > abs(a) + abs(d)
+    return lying, *((c, b) if lying else (a, d))
+
+
+def pixel_aspect(stream: Any, frame: Any) -> Fraction:
+    """Width of a pixel by its height as players show an upright frame: not 1 of DVD, DV and some cameras."""
+    aspect = stream.sample_aspect_ratio or Fraction(1)
+    return 1 / aspect if _placed(frame)[0] else aspect
+
+
+def require_opaque(frame: Any, name: Path | str) -> None:
+    """Raises a ValueError where a decoded frame has transparent pixels."""
+    if not (frame.format.has_palette or any(component.is_alpha for component in frame.format.components)):
+        return
+    if frame.to_ndarray(format="rgba")[..., 3].min() < 255:
+        raise ValueError(f"{name}: {TRANSPARENT}")
 
 
 def errors() -> tuple[type[Exception], ...]:
@@ -106,8 +145,8 @@ def errors() -> tuple[type[Exception], ...]:
 
 
 @contextmanager
-def naming_damage(path: Path | str) -> Iterator[None]:
-    """Turns FFmpeg's errors into one that names the file.
+def naming_damage(path: Path | str, advice: str = "") -> Iterator[None]:
+    """Turns FFmpeg's errors into one that names the file, and ends with advice.
 
     Raises:
         FileNotFoundError, PermissionError: instead of what FFmpeg raises, the file is there no more, or not to be read.
@@ -120,4 +159,4 @@ def naming_damage(path: Path | str) -> Iterator[None]:
             raise FileNotFoundError(f"{path}: there is no such file any more; was it moved or removed?") from None
         if isinstance(error, PermissionError):
             raise PermissionError(f"{path}: the file may not be read") from None
-        raise ValueError(f"{path}: not a video, or damaged ({error})") from None
+        raise ValueError(f"{path}: not a video, or damaged ({error}){advice}") from None

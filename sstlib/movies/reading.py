@@ -23,6 +23,9 @@ from sstlib.movies.container import (
     moving_stream,
     naming_damage,
     opened,
+    pixel_aspect,
+    require_opaque,
+    unread_streams,
     upright,
 )
 from sstlib.shapes import UInt8
@@ -44,7 +47,7 @@ def is_movie(path: Path | str) -> bool:
 
 
 class Incomplete(UserWarning):
-    """A file that is used as far as it goes."""
+    """A file of which not all is used."""
 
 
 class VideoSequence:
@@ -59,13 +62,15 @@ class VideoSequence:
         rate: frames a second, on average.
         size: height and width of all frames.
         times: when each frame is shown, in seconds after the first.
+        aspect: width of a pixel by its height, as players show it.
 
     Args:
         progress: a line of progress on a terminal while a long file is decoded.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: not a video, damaged from its start, of frames of several sizes, or a mask of another size.
+        ValueError: not a video, damaged from its start, transparent, of frames of several sizes, or a mask of another
+            size.
     """
 
     def __init__(self, path: Path | str, mask: Path | str | None = None, progress: bool = False) -> None:
@@ -107,6 +112,9 @@ class VideoSequence:
             with bar:
                 try:
                     for frame in _emitted(extent.measured(container, stream, 1 / self.rate, bar), stream):
+                        if not self._stamps:
+                            self.aspect: Fraction = pixel_aspect(stream, frame)
+                        require_opaque(frame, self.path)
                         sizes.setdefault((frame.width, frame.height), len(self._stamps))
                         spoilt |= bool(frame.is_corrupt)
                         if frame.key_frame:
@@ -121,11 +129,14 @@ class VideoSequence:
             early = extent.packets < 0.98 * declared - 1 if stream.frames else extent.ends_before(
                 ends_at(container, stream), 1 / self.rate)
             early |= not has_end(container, self.path)
+            others = unread_streams(container, stream, self.path)
         # What comes of damage must not depend on how threads take turns
         if (damage or spoilt) and self._threads != "NONE":
             self._threads, self._stamps, self._keys, self._checksums = "NONE", [], [], []
             return self._index(progress)
         self._check(sizes, damage, damage is not None or early, max(declared, extent.packets))
+        if others:
+            warnings.warn(others, Incomplete, stacklevel=4)
 
     def _check(self, sizes: dict[tuple[int, int], int], damage: Exception | None, early: bool, declared: int) -> None:
         """Refuses a file without frames, or with frames of several sizes, and warns of one that ends early."""
@@ -139,8 +150,9 @@ class VideoSequence:
             raise ValueError(f"{self.path}: from frame {t} on frames are {width}x{height}, those before are "
                              f"{'x'.join(map(str, next(iter(sizes))))}; a clip has one size")
         if early:
-            warnings.warn(f"{self.path}: the header tells of {declared} frames, {len(self._stamps)} are there; the "
-                          "file may be cut off", Incomplete, stacklevel=5)
+            counted = f"the header tells of {declared} frames, {len(self._stamps)} are there" \
+                if declared > len(self._stamps) else f"it has no end after its {declared} frames"
+            warnings.warn(f"{self.path}: {counted}; the file may be cut off", Incomplete, stacklevel=5)
 
     @contextmanager
     def _opened(self) -> Iterator[tuple[Any, Any]]:

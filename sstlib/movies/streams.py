@@ -1,6 +1,7 @@
 """Frames that come once, one after another, and nobody knows how many: piped in, or from a camera."""
 
 import re
+import warnings
 from collections.abc import Iterator
 from fractions import Fraction
 from io import BufferedIOBase
@@ -8,15 +9,27 @@ from typing import Any
 
 import numpy as np
 
-from sstlib.movies.container import moving_stream, naming_damage, upright
+from sstlib.movies.container import (
+    moving_stream,
+    naming_damage,
+    pixel_aspect,
+    require_opaque,
+    unread_streams,
+    upright,
+)
+from sstlib.movies.reading import Incomplete
 from sstlib.shapes import UInt8
 
 Frame = UInt8[np.ndarray, "height width 3"]
+PIPEABLE = "; of MP4 and MOV the end is needed first: give the file, or pipe it by ffmpeg -i FILE -c copy -f matroska -"
 CAMERA = re.compile(r"camera:(\d{1,4})")
 
 
 class Stream:
     """Frames by iteration, RGB, once.
+
+    Attributes:
+        rate, aspect: frames a second, and width of a pixel by its height, as far as the first frame tells.
 
     Args:
         name: "-" for what is piped in, camera:N for a camera by its number.
@@ -26,7 +39,7 @@ class Stream:
         rate: frames a second, of raw frames and cameras that do not say.
 
     Raises:
-        ValueError: no such source, or a size that goes with another one.
+        ValueError: no such source, a size that goes with another one, or, by iteration, a video that is transparent.
     """
 
     def __init__(self, name: str, piped: BufferedIOBase | None = None, size: tuple[int, int] | None = None,
@@ -36,6 +49,7 @@ class Stream:
         if name != "-" and size is not None:
             raise ValueError(f"a size goes with raw frames from standard input; {name} has its own")
         self.name = "standard input" if name == "-" else name
+        self.aspect = Fraction(1)
         self.rate = Fraction(24 if rate is None else rate).limit_denominator(1001)
         if name != "-":
             self._frames = self._filmed(int(CAMERA.fullmatch(name)[1]), rate is None)
@@ -63,11 +77,15 @@ class Stream:
     def _decoded(self, piped: BufferedIOBase, asks: bool) -> Iterator[Frame]:
         import av
 
-        with naming_damage(self.name), av.open(_Readable(piped), metadata_errors="ignore") as container:
+        with naming_damage(self.name, PIPEABLE), av.open(_Readable(piped), metadata_errors="ignore") as container:
             stream = moving_stream(container, self.name)
             if asks and stream.average_rate:
                 self.rate = stream.average_rate
+            if others := unread_streams(container, stream, self.name):
+                warnings.warn(others, Incomplete, stacklevel=3)
             for frame in container.decode(stream):
+                require_opaque(frame, self.name)
+                self.aspect = pixel_aspect(stream, frame)
                 yield upright(frame)
 
     def _filmed(self, number: int, asks: bool) -> Iterator[Frame]:

@@ -65,6 +65,7 @@ class Timing(NamedTuple):
         times: of each frame in seconds after the first; empty: one after another at the rate.
         sound: the file that it is taken from.
         start, end: what of it, in seconds on that file's own clock; without end, all that is left.
+        aspect: width of a pixel by its height.
     """
 
     rate: Fraction = Fraction(24)
@@ -72,6 +73,7 @@ class Timing(NamedTuple):
     sound: Path | None = None
     start: Fraction = Fraction(0)
     end: Fraction | None = None
+    aspect: Fraction = Fraction(1)
 
     @classmethod
     def of(cls, source: VideoSequence, frames: range | None = None) -> "Timing":
@@ -81,7 +83,7 @@ class Timing(NamedTuple):
         times = tuple(abs(source.times[t] - first) for t in frames)
         uneven = any(abs(time * rate - t) > Fraction(1, 2) for t, time in enumerate(times))
         end = None if frames[-1] + frames.step >= len(source) else source.start + first + times[-1] + 1 / rate
-        return cls(rate, times if uneven else (), source.path, source.start + first, end)
+        return cls(rate, times if uneven else (), source.path, source.start + first, end, source.aspect)
 
 
 class VideoWriter:
@@ -150,6 +152,7 @@ class VideoWriter:
         if codec.encoder == "libx265" and shape[1] < NARROW:
             stream.options |= {"x265-params": codec.options["x265-params"] + ":cutree=0"}
         stream.codec_context.colorspace = BT601
+        stream.codec_context.sample_aspect_ratio = self._timing.aspect
         # With several, what is written depends on how many cores there are, and of ProRes one file in some sixty held
         # blocks of alpha where there was no object
         stream.codec_context.thread_count = 1

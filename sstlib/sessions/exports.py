@@ -93,13 +93,13 @@ class LiveExports(Sink):
     Args:
         name: of the stream.
         size: height and width of its frames.
-        rate: frames a second.
+        timing: when they are shown.
         names, ids: of its objects.
     """
 
-    def __init__(self, out: Path, kinds: Iterable[type[Product]], name: str, size: tuple[int, int], rate: Fraction,
+    def __init__(self, out: Path, kinds: Iterable[type[Product]], name: str, size: tuple[int, int], timing: Timing,
                  names: Mapping[int, str], ids: set[int], codec: str = "h264", crf: int | None = None) -> None:
-        self.shot = Shot(name, [], size, Timing(rate), names, ids, [], codec, crf)
+        self.shot = Shot(name, [], size, timing, names, ids, [], codec, crf)
         self.products = [kind(self.shot, out) for kind in kinds]
 
     def write(self, t: int, frame: Frame, prediction: Prediction) -> None:
