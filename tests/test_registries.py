@@ -14,7 +14,7 @@ from test_attention_patterns import hold
 
 from sstlib import datasets, paths, weights
 from sstlib.attention import choice, explain, implementations, portable, sparse_attention
-from sstlib.benchmarks import BENCHMARKS, Benchmark, attention, costs
+from sstlib.benchmarks import BENCHMARKS, Benchmark, against_dense, attention, costs, training
 from sstlib.benchmarks.anatomy import anatomy
 from sstlib.cli import main
 from sstlib.config import MODELS, RunConfig, TrainingConfig
@@ -31,8 +31,9 @@ from sstlib.metrics import METRICS, Metric
 from sstlib.model import Propagator, build
 from sstlib.model.layers import Levels
 from sstlib.plots.architecture import architecture
-from sstlib.plots.curves import sequence_bars
+from sstlib.plots.curves import sequence_bars, step_stages
 from sstlib.plots.differences import scores_above
+from sstlib.plots.scaling import cost_dots
 from sstlib.provenance import provenance
 from sstlib.training import loop
 from sstlib.training.checkpoint import write_curve
@@ -267,19 +268,24 @@ def test_a_method_trains_by_its_name_and_has_its_row_and_its_mark(add, place, mo
     assert any("Memory of one mask" in text.get_text() for text in picture.axes[0].texts)
 
 
-def test_a_benchmark_is_measured_by_its_name_and_leaves_a_record(add, place, capsys):
+def test_a_benchmark_is_measured_by_its_name_and_its_record_is_a_table_and_a_figure(add, place, capsys):
     add(BENCHMARKS, Benchmark("toy", "how fast nothing is", lambda options, keep: {
-        "kind": "benchmark", "name": "toy", "seconds": 0.25 * options.rounds}, lambda record: f"{record['seconds']} s",
-        {"--rounds": {"kind": Whole(1, 9), "default": 2}}))
+        "kind": "benchmark", "name": "toy", "stages": {"asleep": 0.125, "awake": 0.25 * options.rounds}},
+        lambda record: tables.markdown(training.table(record)), {"--rounds": {"kind": Whole(1, 9), "default": 2}}))
     call = ["bench", "toy", "--json", str(place / "toy.json")]
-    assert main(call) == 0 and capsys.readouterr().out.startswith("0.5 s\n")
-    assert json.loads((place / "toy.json").read_text()) == {"kind": "benchmark", "name": "toy", "seconds": 0.5}
-    assert main([*call, "--rounds", "4"]) == 0 and json.loads((place / "toy.json").read_text())["seconds"] == 1
+    assert main(call) == 0 and "| awake | 0.5 | 80.0 |" in capsys.readouterr().out
+    record = json.loads((place / "toy.json").read_text())
+    assert record == {"kind": "benchmark", "name": "toy", "stages": {"asleep": 0.125, "awake": 0.5}}
+    axes = step_stages(record["stages"]).axes[0]
+    assert labels_of(axes) == ["awake", "asleep"] and [bar.get_width() for bar in axes.patches] == [0.5, 0.125]
+    assert [text.get_text() for text in axes.texts] == ["80%", "20%"]
+    assert main([*call, "--rounds", "4"]) == 0
+    assert json.loads((place / "toy.json").read_text())["stages"]["awake"] == 1
     assert main([*call, "--rounds", "10"]) == 2 and "at most 9" in capsys.readouterr().err
     assert main(["bench", "toys", "--json", "x"]) == 2 and "toy" in capsys.readouterr().err
 
 
-def test_an_implementation_is_chosen_explained_held_to_the_oracle_and_measured(add, place, monkeypatch):
+def test_an_implementation_is_chosen_held_to_the_oracle_and_measured_for_table_and_figure(add, place, monkeypatch):
     calls = []
 
     def forward(query, *more):
@@ -302,7 +308,15 @@ def test_an_implementation_is_chosen_explained_held_to_the_oracle_and_measured(a
     rows = json.loads((place / "own.json").read_text())["rows"]
     assert {(row["pattern"], row["direction"]) for row in rows if row["implementation"] == "toy"} == {
         ("local(radius=1)", attention.FORWARD), ("local(radius=1)", attention.BOTH)}
-    assert "toy" in {name for _, name in costs(pd.DataFrame(rows)).index}
+    rows = pd.DataFrame(rows)
+    [forward, both] = rows[rows["implementation"] == "toy"].to_dict("records")
+    table = against_dense(rows).loc["local(radius=1)", "toy"]
+    assert table["ms"].to_list() == [forward["milliseconds"], both["milliseconds"]]
+    assert table["x dense"].to_list() == [forward["ratio_to_dense"], both["ratio_to_dense"]]
+    axes = cost_dots(costs(rows), {}).axes[0]
+    assert labels_of(axes)[-1] == "local(radius=1), toy"
+    places = [point for line in axes.lines for point in line.get_xydata().tolist()]
+    assert [both["times_forward"], labels_of(axes).index("local(radius=1), toy")] in places
 
 
 def test_frames_are_measured_by_name(place, capsys):
@@ -315,7 +329,7 @@ def test_frames_are_measured_by_name(place, capsys):
 
 
 @pytest.mark.parametrize("made_of", ["counts", "masks"])
-def test_a_metric_is_in_screen_record_comparison_and_table(add, place, capsys, monkeypatch, made_of):
+def test_a_metric_is_in_screen_record_comparison_table_and_figure(add, place, capsys, monkeypatch, made_of):
     of_counts = lambda n: 2 * n[..., 0] / np.maximum(n[..., 0] + n[..., 1], 1)
     film(place / "truth")
     for path in (place / "truth" / "Annotations" / "left").iterdir():
@@ -345,5 +359,10 @@ def test_a_metric_is_in_screen_record_comparison_and_table(add, place, capsys, m
     assert "toy +0.0" in capsys.readouterr().out
     assert "toy" not in tables.measured("history"), "no record of these has it"
     assert tables.davis2016().set_index("method").loc["moved", "toy"] == pytest.approx(100 * expected)
-    RunRecord("davis2016", "older", 0, {}, {"J": 0.5, "F": 0.5, "J&F": 0.5}, {}).write()
+    RunRecord("davis2016", "older", 0, {}, {"J": 0.5, "F": 0.5, "J&F": 0.5, "sequences": {"left": {"J&F": 0.5}}},
+              {}).write()
     assert np.isnan(tables.davis2016().set_index("method").loc["older", "toy"])
+    axes = sequence_bars(findings.sequences_on("davis2016", "toy")).axes[0]
+    assert axes.get_xlabel() == "toy (%)" and labels_of(axes) == ["left"]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == [f"moved, mean {100 * expected:.1f}"]
+    assert pytest.approx([100 * expected, 0]) in [point for line in axes.lines for point in line.get_xydata().tolist()]

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+import numpy as np
 import pandas as pd
 
 from sstlib.experiments import records, tables
@@ -27,11 +28,14 @@ def davis2016_sequences() -> pd.DataFrame:
     return sequences_on("davis2016")
 
 
-def sequences_on(dataset: str) -> pd.DataFrame:
-    """J&F in percent a sequence of a data set (rows), a column a method that was scored on it."""
-    columns = {record.variant: {name: 100 * values["J&F"] for name, values in record.metrics["sequences"].items()}
+def sequences_on(dataset: str, score: str = "J&F") -> pd.DataFrame:
+    """A score in percent, by which the columns are named, a sequence of a data set (rows), a column a method that was
+    scored on it, unless its record is older than the metric.
+    """
+    columns = {record.variant: {name: 100 * values.get(score, np.nan)
+                                for name, values in record.metrics["sequences"].items()}
                for record in records.read_all(dataset)}
-    return pd.DataFrame(columns)
+    return pd.DataFrame(columns).dropna(axis="columns", how="all").rename_axis(columns=score)
 
 
 def standing(real: pd.DataFrame) -> str:

@@ -107,15 +107,20 @@ def published_bars(table: pd.DataFrame) -> Figure:
 def sequence_bars(table: pd.DataFrame, title: str = "DAVIS 2016 validation, by sequence") -> Figure:
     """Score (percent) of each sequence (rows) for each method (columns) as dots on a line, by the first column's
     order.
+
+    Args:
+        table: as `experiments.findings.sequences_on`; what its columns are named by is the score.
+        title: shown above.
     """
+    score = table.columns.name or "J&F"
     rows = table.sort_values(table.columns[0], ascending=False)
     means = rows.rename(columns={name: f"{name}, mean {rows[name].mean():.1f}" for name in rows})
     drawing, [axes] = panels(0.8 + 0.2 * len(rows))
     colors, markers = map(list, zip(*style.looks(rows.columns)))
     axes.hlines(rows.index, rows.min(axis=1), rows.max(axis=1), color=FAINT, linewidth=2)
-    long = means.melt(var_name="method", value_name="J&F", ignore_index=False).rename_axis("sequence").reset_index()
-    dots(axes, long, "J&F", "sequence", "method", palette=colors, markers=markers)
-    finish(axes, "x", xlabel="J&F (%)", xlim=(0, 100), title=title)
+    long = means.melt(var_name="method", value_name=score, ignore_index=False).rename_axis("sequence").reset_index()
+    dots(axes, long, score, "sequence", "method", palette=colors, markers=markers)
+    finish(axes, "x", xlabel=f"{score} (%)", xlim=(0, 100), title=title)
     return drawing
 
 
