@@ -2,6 +2,7 @@
 result.
 """
 
+import dataclasses
 import json
 import re
 import types
@@ -11,8 +12,9 @@ import pytest
 
 from sstlib import paths
 from sstlib.cli import main
-from sstlib.experiments import RunRecord, bases, evidence, following, plans, records
+from sstlib.experiments import RunRecord, bases, costs, evidence, following, plans, records
 from sstlib.experiments.sweeps import SWEEPS
+from sstlib.plots.differences import cost_and_quality
 from sstlib.statistics.comparison import compare
 from sstlib.statistics.verdicts import LOOKS
 from sstlib.training.checkpoint import write_curve
@@ -225,3 +227,33 @@ def test_power_is_that_of_the_spread_over_seeds(place):
         record.path.unlink()
     with pytest.raises(ValueError, match="two"):
         evidence.power(PLAN.records()["base"])
+
+
+def test_cost_stands_beside_quality(place):
+    """Ratios are of one round each: a round in which the machine was slow for all says nothing."""
+    seconds = {"base": [1.0, 2.0, 4.0], "grid-2": [0.5, 1.0, 2.4], "grid-1": [0.2, 0.6, 1.2], "history-1": [1.0] * 3}
+    RunRecord(costs.EXPERIMENT, PLAN.base.name, 0, {}, {"seconds": seconds}, {}).write()
+    for seed in range(2):
+        keep("base", seed, varied(0.5, seed))
+        keep("grid-2", seed, varied(0.3, seed))
+    rows = costs.table(PLAN, "pattern")
+    assert list(rows["variant"]) == ["Grid, 1 layer", "Grid, 2 layers", "Local, 2 layers"]
+    np.testing.assert_allclose(rows["times"], [0.3, 0.5, 1.0])
+    np.testing.assert_allclose(rows.loc[1, ["least", "most"]].astype(float), [0.5, 0.6])
+    np.testing.assert_allclose(rows["mean"], [np.nan, 100 * np.mean([varied(0.3, n) for n in range(2)]),
+                                              100 * np.mean([varied(0.5, n) for n in range(2)])])
+    assert costs.shown(rows).iloc[0].tolist() == ["Grid, 1 layer", "0.30 (0.20 to 0.30)", 0, evidence.NOT_RUN]
+    floor, *points = cost_and_quality(rows, 25.0).axes[0].get_lines()
+    assert floor.get_ydata()[0] == 25 and {float(line.get_xdata()[0]) for line in points} == {0.5, 1.0}
+    assert costs.table(RIVALS, "rivals").empty, "nothing was timed"
+
+
+def test_steps_of_a_plan_s_networks_are_timed_in_turns(place, monkeypatch, capsys):
+    monkeypatch.setattr(costs, "SIZE", (64, 96))
+    small = dataclasses.replace(PLAN, order=("base", "history-1"))
+    record = costs.measure(small, rounds=3)
+    assert {name: len(rounds) for name, rounds in record.metrics["seconds"].items()} == {"base": 3, "history-1": 3}
+    assert min(min(rounds) for rounds in record.metrics["seconds"].values()) > 0
+    assert record.path.name == "evidence-seed0.json" and record.config["size"] == [64, 96]
+    assert main(["sweep", "--time"]) == 2 and "--plan" in capsys.readouterr().err
+    assert main(["sweep", "--plan", "--time", "--jobs", "2"]) == 2 and "--jobs cannot" in capsys.readouterr().err

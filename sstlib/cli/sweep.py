@@ -13,6 +13,7 @@ EXAMPLES = """examples:
   sst sweep --plan --list                                                what the plan comes to next, in hours
   sst sweep --plan --only grid-2                                         runs of one variant of the plan
   sst sweep --plan rivals --list                                         the plan of SST against its rivals
+  sst sweep --plan rivals --time                                         what a step of each of them costs
   sst sweep pattern rivals --base my.json --seeds 5 --jobs 4             tables of one's own base, four runs at a time
   sst sweep --scheduler tcp://HOST:8786                                  on a Dask cluster that shares this folder
 """
@@ -36,7 +37,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     which.add_argument("--only", metavar="VARIANT", help="this variant alone")
     which.add_argument("--seed", type=_arguments.whole(), metavar="K",
                        help="this seed alone; with --only and one NAME the run is made in this process")
-    which.add_argument("--list", action="store_true", help="list the runs and which are done; run nothing")
+    instead = which.add_mutually_exclusive_group()
+    instead.add_argument("--list", action="store_true", help="list the runs and which are done; run nothing")
+    instead.add_argument("--time", action="store_true",
+                         help="with --plan: train nothing, time a step of each of its networks, in turns, on one "
+                              "thread")
     which.add_argument("--plan", nargs="?", const="evidence", metavar="FILE",
                        help="make the runs of a plan in its order, or of one variant by --only, by its commit's code: "
                             "a file, or evidence (default) or rivals of results/plans; with --list: what is done, "
@@ -52,6 +57,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     if arguments.plan is not None:
         return _planned(arguments)
+    if arguments.time:
+        raise ValueError("--time is of the networks of a plan; name it by --plan")
     if arguments.base is None and (arguments.seeds or arguments.steps):
         raise ValueError("--seeds and --steps are of a base; name it by --base")
     os.environ |= visible(_arguments.usable_device(arguments.device) if arguments.device else "")
@@ -79,13 +86,19 @@ def _planned(arguments: argparse.Namespace) -> int:
     others = {"NAME": arguments.names, "--base": arguments.base, "--seeds": arguments.seeds, "--steps": arguments.steps,
               "--seed": arguments.seed, "--fresh": arguments.fresh,
               "--device": arguments.device, "--scheduler": arguments.scheduler,
-              "--only": arguments.only if arguments.list else None}
+              "--only": arguments.only if arguments.list or arguments.time else None,
+              "--jobs": arguments.workers if arguments.list or arguments.time else None}
     if given := [name for name, value in others.items() if value not in (None, [], False)]:
-        raise ValueError(f"--plan says what is run, so {', '.join(given)} cannot go with it; --list, or "
-                         "--only and --jobs, can")
+        raise ValueError(f"--plan says what is run, so {', '.join(given)} cannot go with it; --list, "
+                         "--time, or --only and --jobs, can")
     plan = plans.read(arguments.plan)
     if arguments.list:
         print(following.summary(plan))
+        return 0
+    if arguments.time:
+        from sstlib.experiments import costs
+
+        print(costs.measure(plan).write())
         return 0
     return following.follow(plan, arguments.workers, arguments.only)
 

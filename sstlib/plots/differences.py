@@ -159,3 +159,23 @@ def swept(rows: pd.DataFrame) -> Figure:
     style.logarithmic(axes, sorted(rows["history"].unique()))
     finish(axes, xlabel="past frames at test time", ylabel="J (%)")
     return drawing
+
+
+@styled
+def cost_and_quality(rows: pd.DataFrame, floor: float) -> Figure:
+    """J&F (percent) of each network with its interval, against how long its step takes, in multiples of the base's; the
+    line is the floor of a copied first mask. What is not run yet is left out.
+
+    Args:
+        rows: as `experiments.costs.table`.
+        floor: of the copied mask.
+    """
+    drawing, [axes] = panels(3.0)
+    axes.axhline(floor, color=MUTED, linestyle=":", label="first mask copied")
+    there = rows[rows["seeds"] > 0]
+    for (_, row), color, marker in zip(there.iterrows(), style.SERIES, style.MARKERS, strict=False):
+        axes.errorbar(row["times"], row["mean"], [[row["mean"] - row["low"]], [row["high"] - row["mean"]]], fmt=marker,
+                      color=color, label=f"{row['variant']} (n={row['seeds']})")
+    finish(axes, "both", xlabel="time of a step, in multiples of the base's", ylabel="J&F (%)", xlim=(0, None),
+           ylim=(0, 100))
+    return drawing

@@ -1,0 +1,56 @@
+"""Cost against quality: how long a step takes with each network of a plan, beside what its runs score."""
+
+import math
+import statistics
+
+import pandas as pd
+import torch
+
+from sstlib.benchmarks.frames import steps_in_turns
+from sstlib.experiments import bases, evidence, records, trials
+from sstlib.experiments.plans import Plan
+from sstlib.model import build
+from sstlib.provenance import provenance
+from sstlib.statistics.uncertainty import Interval
+
+EXPERIMENT = "costs"
+SIZE = (trials.LONGEST * 9 // 16, trials.LONGEST)  # height and width of DAVIS's frames in the trials
+
+
+def measure(plan: Plan, rounds: int = 15) -> records.RunRecord:
+    """Times a segmenter's step with every network of a plan in turns: one thread, one object, random weights, memory
+    full.
+    """
+    torch.set_num_threads(1)
+    networks = [build(plan.base.run(variant, 0).config.model).eval() for variant in plan.order]
+    seconds = steps_in_turns(networks, 1, rounds, *SIZE)
+    metrics = {"seconds": dict(zip(plan.order, map(list, zip(*seconds, strict=True)), strict=True))}
+    return records.RunRecord(EXPERIMENT, plan.base.name, 0, {"size": list(SIZE), "base": plan.base.config.to_dict()},
+                             metrics, {}, provenance("generated"))
+
+
+def table(plan: Plan, sweep: str) -> pd.DataFrame:
+    """A row a variant of a sweep, the cheapest first: its step's time in multiples of the base's (median over rounds,
+    `least` and `most` their quartiles), and mean, low and high of its J&F (percent), NaN where it is not run; no row
+    where nothing was timed.
+    """
+    path, rows = records.record_path(EXPERIMENT, plan.base.name, 0), []
+    seconds = records.read(path).metrics["seconds"] if path.exists() else {}
+    for variant, runs in plan.records().items():
+        if variant not in seconds or variant not in bases.labels(sweep):
+            continue
+        least, times, most = statistics.quantiles(
+            [own / base for own, base in zip(seconds[variant], seconds["base"], strict=True)], n=4)
+        score = evidence.interval(evidence.scores(runs, "J&F", max(runs) + 1)) if runs else Interval(*[math.nan] * 4)
+        rows.append({"variant": bases.labels(sweep)[variant], "seeds": len(runs), "times": times, "least": least,
+                     "most": most, "mean": score.mean, "low": score.low, "high": score.high})
+    return pd.DataFrame(rows).sort_values("times", ignore_index=True) if rows else pd.DataFrame()
+
+
+def shown(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows of `table` as a table for readers."""
+    return pd.DataFrame([{
+        "variant": row["variant"], "step, times the base's (quartiles)":
+        f"{row['times']:.2f} ({row['least']:.2f} to {row['most']:.2f})", "seeds": row["seeds"], "J&F (95%)":
+        evidence.shown(Interval(row["mean"], row["low"], row["high"], 0.95), "") if row["seeds"] else evidence.NOT_RUN}
+        for _, row in rows.iterrows()])
