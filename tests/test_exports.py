@@ -392,6 +392,7 @@ def test_a_product_that_is_not_to_be_leaves_nothing(tmp_path, name):
 @pytest.mark.parametrize("name", exports.FORMATS)
 def test_what_was_not_written_here_is_not_replaced(made, name):
     path, kind = made(name), exports.FORMATS[name]
+    video.write_mask(path.parent / "00000.png", LABELS[0])
     kind.check(path)
     if path.is_dir():
         Image.fromarray(FRAMES[0]).save(path / "photo.png")

@@ -287,6 +287,22 @@ def test_exports_of_an_earlier_run_are_not_left_beside_other_masks(folder, sst):
     assert (folder / "out" / "objects" / "photo.png").exists() and (folder / "out" / "boxes.csv").exists()
 
 
+@pytest.mark.parametrize("place", [*filter(lambda place: "." in place, (kind.place for kind in FORMATS.values())),
+                                   "yolo/notes.txt", "yolo/images/train/photo.jpg", "npz/a.npz", "objects/photo.png"])
+def test_what_is_called_as_an_export_and_is_none_is_kept(folder, sst, place):
+    """By its name alone a user's overlay.mp4, or a folder yolo, was taken for what an earlier run had left."""
+    path = folder / "out" / place
+    path.parent.mkdir(parents=True)
+    path.write_text("mine")
+    status, out, _ = sst("frames", "mask.png", "out", "--overwrite")
+    assert status == 0 and path.read_text() == "mine" and f"left in out: {place.partition('/')[0]}" in out
+    if "/" in place:
+        for mask in (folder / "out").glob("*.png"):
+            mask.unlink()
+        status, _, error = sst("frames", "mask.png", "out", "--overwrite", "--export", place.partition("/")[0])
+        assert status == 2 and f"{path.name} was not written by this command" in error and path.read_text() == "mine"
+
+
 def test_frames_within_an_export_are_not_replaced_with_it(folder, sst):
     assert sst("frames", "mask.png", "out", "--export", "yolo")[0] == 0
     before = content(folder)

@@ -36,7 +36,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("outputs", "what is written, beside a palette PNG of ids for each frame")
     group.add_argument("--out", type=Path, metavar="DIR", help="folder for FRAME.png, written as they come")
     group.add_argument("--overwrite", action="store_true",
-                       help="replace what an earlier run left in the folder, and remove its other masks and exports")
+                       help="replace masks and exports of the names that are written, and remove others that this "
+                            "command left in the folder")
     group.add_argument("--export", type=exports, action="extend", default=[], metavar="NAME[,NAME...]",
                        help="also write into the folder, when all masks are there, what is listed below, such as "
                             "--export coco,boxes, or --export webm --export overlay --codec hevc --crf 24")
@@ -142,12 +143,14 @@ def _is_preview(path: Path) -> bool:
 
 
 def _ours(path: Path, kind: Any) -> bool:
-    """Whether what stands at the place of an export is one."""
+    """Whether what stands at the place of an export is one of this command."""
+    from sstlib.sessions.product import lies_beside_masks
+
     try:
         kind.check(path)
     except (OSError, ValueError):
         return False
-    return True
+    return not kind.unsigned or lies_beside_masks(path)
 
 
 def sinks(arguments: argparse.Namespace, clip: Any, stale: list[Path]) -> list[Any]:

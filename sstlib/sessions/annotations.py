@@ -58,7 +58,7 @@ class Yolo(FolderProduct):
     """A data set of Ultralytics: data.yaml, images and, a line an object, its class and its outline."""
 
     place = "yolo"
-    suffixes = (".txt", ".jpg", ".yaml")
+    unsigned = ("data.yaml", "labels/train/*.txt", "images/train/*.jpg")
 
     def __init__(self, shot: Shot, folder: Path) -> None:
         super().__init__(shot, folder)

@@ -45,7 +45,7 @@ class Floats(FolderProduct):
     """npz/FRAME.npz: `ids`, 0 the background, and `probabilities`, float32 (id, height, width)."""
 
     place, soft = "npz", "all"
-    suffixes = (".npz",)
+    unsigned = ("*.npz", )
 
     def take(self, t: int, prediction: Prediction) -> None:
         with atomic_write(self.scratch / f"{self.shot.frame_names[t]}.npz") as file:

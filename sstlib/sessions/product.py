@@ -71,6 +71,7 @@ class Product:
     place: ClassVar[str]  # beneath the folder of masks
     soft: ClassVar[str] = ""  # "alpha": is given the objects' alpha; "all": is given predictions
     pictures: ClassVar[bool] = True  # whether it shows anything of the frames
+    unsigned: ClassVar[tuple[str, ...]] = ("*",)  # files of it that do not say who wrote them
 
     def __init__(self, shot: Shot, folder: Path) -> None:
         self.shot, self.path = shot, folder / self.where(shot.codec)
@@ -122,7 +123,7 @@ class FileProduct(Product):
 class FolderProduct(Product):
     """A folder of files, made beside its place and moved there when all are written."""
 
-    suffixes: ClassVar[tuple[str, ...]] = (".png",)  # of the files in it
+    unsigned = ()  # pictures of `put` all say it
 
     def __init__(self, shot: Shot, folder: Path) -> None:
         super().__init__(shot, folder)
@@ -138,8 +139,10 @@ class FolderProduct(Product):
         require_place(path, folder=True)
         if path.is_symlink():
             raise ValueError(f"{path} is a link, and would be replaced; remove it, or give another folder")
+        beside = lies_beside_masks(path)
         for file in sorted(file for file in path.rglob("*") if not file.is_dir()):
-            if file.suffix not in cls.suffixes or file.suffix == ".png" and not is_signed(file):
+            known = beside and any(file.relative_to(path).match(pattern) for pattern in cls.unsigned)
+            if not (known or is_signed(file)):
                 raise ValueError(f"{file} was not written by this command, and {path} would be replaced; move it "
                                  "elsewhere")
 
@@ -160,6 +163,11 @@ class FolderProduct(Product):
         """The folder of one object within."""
         name = re.sub(r"[^\w.-]+", "_", self.shot.names.get(identity) or "").strip("._")
         return f"{identity}-{name}" if name else str(identity)
+
+
+def lies_beside_masks(path: Path) -> bool:
+    """Whether masks of this command lie in a file's folder: of what does not say who wrote it, these tell."""
+    return any(map(is_signed, path.parent.glob("*.png")))
 
 
 def objects(labels: Labels) -> Iterator[tuple[int, Shaped[np.ndarray, "height width"]]]:
