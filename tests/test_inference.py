@@ -230,7 +230,7 @@ def test_the_command_writes_masks_and_an_overlay(network, tmp_path, capsys):
     ({"VIDEO": "nowhere"}, "nowhere"),
     ({"--at": "9"}, "frames 0..3"),
     ({"--mask": "empty.png"}, "hold no object"),
-    ({"--mask": "small.png"}, "labels have shape"),
+    ({"--mask": "small.png"}, "draw it on a frame"),
     ({"--mask": "color.png"}, "color"),
     ({"--mask": "large.png"}, "values up to 300"),
     ({"--weights": "other.safetensors"}, "does not fit the network"),

@@ -236,7 +236,16 @@ def test_what_was_understood_is_said():
     labels[0, :5] = 255
     assert video.areas(labels) == f"2 objects: 1 = {DISK.sum()} pixels, 2 = {BAR.sum()} pixels; void (255): 5 pixels"
     assert video.areas(0 * labels) == "no object"
-    assert video.areas(np.ones((200, 200), np.uint8)) == "1 object: 1 = 40,000 pixels"
+    assert video.areas(np.pad(np.ones((200, 200), np.uint8), 1)) == "1 object: 1 = 40,000 pixels"
+
+
+@pytest.mark.parametrize("labels, around", [(1 - DISK.astype(np.uint8), "1 is"), (np.where(TWO, TWO, 5), "5 is"),
+                                            (np.where(TWO, TWO, 255), "255 is"), (np.pad(TWO[1:, 1:], 1)[1:, 1:], ""),
+                                            (np.full((1, 1), 3, np.uint8), "3 is")])
+def test_an_object_all_around_is_asked_about(labels, around):
+    """A mask painted black on white is read as what is around the object."""
+    said = video.areas(labels.astype(np.uint8))
+    assert ("corners" in said) == bool(around) and around in said
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

@@ -166,13 +166,16 @@ def test_a_mask_that_lies_in_the_folder_is_not_removed(folder, sst):
 
 
 BAD = {  # what is done to the last mask, or the frames; words of the error
-    "another size": (lambda: write_mask("masks/00004.png", square()[:-2]),
-                     "00004.png: the mask is 48x30 pixels .*48x32"),
+    "another shape": (lambda: write_mask("masks/00004.png", square()[:-2]),
+                      "00004.png: the mask is 48x30 pixels, .*48x32; it is of another shape"),
+    "another size": (lambda: write_mask("masks/00004.png", square()[::2, ::2]),
+                     "00004.png: the mask is 24x16 pixels, .*48x32; resize the mask by nearest neighbor"),
     "cut off": (lambda: cut("masks/00004.png"), "00004.png: cannot be decoded"),
     "soft": (lambda: Image.fromarray(FRAMES[0, :, :, 0]).save("masks/00004.png"), "00004.png: mask holds the samples"),
     "of another kind": (lambda: Image.fromarray(square()).convert("RGB").save("masks/00004.png"), "00004.png: mask is "
                                                                                                   "a color image"),
-    "of no frame": (lambda: write_mask("masks/00009.png", square()), "00009.png: frames has no frame '00009'"),
+    "of no frame": (lambda: write_mask("masks/00009.png", square()),
+                    "00009.png: frames has no frame '00009'.* from 00000 to 00004"),
     "a frame of another size": (lambda: Image.fromarray(FRAMES[0, :-2]).save("frames/00004.png"), "00004.png: the "
                                                                                                   "frame is 48x30, the "
                                                                                                   "first.*48x32"),

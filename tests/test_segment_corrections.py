@@ -95,6 +95,8 @@ REACHED = {  # what is done, the mask of the first frame, words of the line; kno
                                       "colors.png", "color #00C864, which the clip's reading does not know"),
     "white on black for one of two": (saved(Image.fromarray(square() * 255)), "two.png",
                                       "there are objects 1, 2; save the id"),
+    "white all over": (saved(Image.fromarray(0 * square() + 255)), "two.png", "has no background"),
+    "white all over for the only one": (saved(Image.fromarray(0 * square() + 255)), "one.png", "has no background"),
     "one bit for one of two": (saved(Image.fromarray(square() > 0)), "two.png", "there are objects 1, 2; save the id"),
 }
 

@@ -1,5 +1,7 @@
 """Frames and masks in and out."""
 
+import contextlib
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -7,6 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from sstlib import paths, video
+from sstlib.movies import Incomplete, open_clip
 
 
 def labels_of(shape=(7, 11), ids=(0, 1, 2, 5, 254, 255), seed=0):
@@ -211,6 +214,45 @@ def test_a_listing_holds_pictures_alone_in_the_order_of_their_numbers(tmp_path):
     assert list(video.images(tmp_path)) == ["9", "10", "100", "a7"]
 
 
+SEVERAL = {  # names of frames, and what is said of them
+    "two cameras": (["a1", "a2", "b1", "b2"], "2 kinds of names .*: a1 to a2 \\(2\\), b1 to b2 \\(2\\); give"),
+    "a mask among them": (["1", "2", "10", "mask"], "2 kinds of names .*: 1 to 10 \\(3\\), mask; give"),
+    "many": (["1", "2", "a", "b", "c", "d"], "5 kinds of names .*: 1 to 2 \\(2\\), a, b, c, ...; give"),
+    "dates": (["2024-01-09 10.59", "2024-01-10 11.00"], ""), "names alone": (["a", "b", "c"], ""), "one": (["a"], ""),
+}
+
+
+@pytest.mark.parametrize("names, said", SEVERAL.values(), ids=SEVERAL)
+def test_a_folder_that_may_be_more_than_a_clip_says_so(tmp_path, names, said):
+    for name in names:
+        Image.new("RGB", (4, 3)).save(tmp_path / f"{name}.png")
+    with pytest.warns(Incomplete, match=said) if said else contextlib.nullcontext():
+        assert len(open_clip(tmp_path)) == len(names)
+
+
+def test_pictures_that_are_not_read_are_named(tmp_path):
+    folder = tmp_path / "clip"
+    folder.mkdir()
+    for name in ("3.heic", "10.HEIC", ".4.heic", "notes.txt"):
+        (folder / name).write_bytes(b"x")
+    with pytest.raises(FileNotFoundError, match=r"no images .*; 2 pictures .* not read \(3.heic, 10.HEIC\): save them"):
+        open_clip(folder)
+    Image.new("RGB", (4, 3)).save(folder / "1.png")
+    with pytest.warns(Incomplete, match=r"2 pictures of a kind that is not read \(3.heic, 10.HEIC\): save them"):
+        assert len(open_clip(folder)) == 1
+    with pytest.raises(FileNotFoundError, match="there are some in its folder clip: name that"):
+        open_clip(tmp_path)
+
+
+@pytest.mark.parametrize("name, content, words", [
+    ("a.npz", b"PK\3\4", ".npz is not read as an image; expected .bmp, "), ("mask", b"ids", "its kind is not read"),
+    ("a.jpg", b"\0\0\0\x18ftypheic", "HEIC, AVIF or a video by its content"), ("a.png", b"x", "not an image, or dam")])
+def test_what_is_no_image_that_is_read_is_told_as_what_it_is(tmp_path, name, content, words):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=f"{name}: {words}"):
+        video.read_mask(tmp_path / name)
+
+
 @pytest.mark.parametrize("names, word", [(("1.jpg", "1.png"), "name"), (("1.png", "01.png"), "number"),
                                          (("f2-1.png", "f02-1.jpg"), "number"), (("1.PNG", "1.png"), "name")])
 def test_two_pictures_of_one_number_are_refused(tmp_path, names, word):
@@ -221,8 +263,6 @@ def test_two_pictures_of_one_number_are_refused(tmp_path, names, word):
 
 
 def test_frames_of_several_sizes_are_named_when_a_folder_is_opened(tmp_path):
-    from sstlib.movies import open_clip
-
     frames = tree(tmp_path)
     Image.fromarray(np.zeros((10, 6, 3), np.uint8)).save(frames / "f11.png")
     with pytest.raises(ValueError, match="f11.png: the frame is 6x10, the first one, f1.png, is 10x6"):

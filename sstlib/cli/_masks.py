@@ -11,9 +11,21 @@ import numpy as np
 
 from sstlib.cli import _absent, _arguments, _prompts
 from sstlib.shapes import UInt8
-from sstlib.video import VOID, FolderSequence, Reading, Sequence, areas, images, is_picture, read_mask, reading_of
+from sstlib.video import (
+    VOID,
+    FolderSequence,
+    Reading,
+    Sequence,
+    areas,
+    images,
+    is_picture,
+    read_mask,
+    reading_of,
+    require_background,
+)
 
 LISTED = 6  # masks that are named one by one
+ALIKE = 0.02  # that the shapes of a mask and its frame may differ where one is a resized other
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -200,7 +212,7 @@ def mask_files(path: Path, at: int | None, first: int, sequence: Sequence, frame
     stray = [name for name in listed if name not in names]
     if stray:
         raise ValueError(f"{listed[stray[0]]}: {sequence.name} has no frame {stray[0]!r}; masks are named as their "
-                         "frames")
+                         f"frames, which go from {sequence.frame_names[0]} to {sequence.frame_names[-1]}")
     numbers = {name: t for t, name in enumerate(frames.frame_names)}
     files = {numbers[name]: file for name, file in listed.items() if name in numbers}
     if not files:
@@ -225,12 +237,12 @@ def given_masks(files: Mapping[int, Path], sequence: Sequence, reading: Reading)
     for t, path in sorted(files.items()):
         masks[t] = read_mask(path, reading)
         if masks[t].shape != (height, width):
-            raise ValueError(f"{path}: the mask is {masks[t].shape[1]}x{masks[t].shape[0]} pixels (labels have shape "
-                             f"{masks[t].shape}), the "
-                             f"frames of {sequence.name} are {width}x{height}; resize the mask by nearest neighbor")
-        if reading.kind not in ("ids", "palette", "colors") and masks[t].all():
-            raise ValueError(f"{path}: the mask is one object throughout and has no background; give one that tells "
-                             "them apart")
+            rows, columns = masks[t].shape
+            alike = abs(columns * height / (rows * width) - 1) < ALIKE
+            raise ValueError(f"{path}: the mask is {columns}x{rows} pixels, the frames of {sequence.name} are "
+                             f"{width}x{height}; " + ("resize the mask by nearest neighbor" if alike else
+                             "it is of another shape, so cut off, turned or of another video: draw it on a frame"))
+        require_background(path, masks[t], reading)
     if first_object(masks) > max(masks):
         void = " and void (255)" if any(labels.any() for labels in masks.values()) else ""
         raise ValueError(f"{next(iter(files.values()))}: the given masks hold no object, only background{void}; mark "

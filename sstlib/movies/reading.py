@@ -30,6 +30,7 @@ from sstlib.movies.container import (
 )
 from sstlib.shapes import UInt8
 from sstlib.video import FolderSequence, Sequence, read_mask
+from sstlib.video.pictures import passed_over, several_series
 
 VIDEO_SUFFIXES = frozenset({
     ".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".gif", ".ts", ".mts", ".m2ts", ".vob", ".3gp",
@@ -47,7 +48,7 @@ def is_movie(path: Path | str) -> bool:
 
 
 class Incomplete(UserWarning):
-    """A file of which not all is used."""
+    """A file or folder of which not all is used, or that may be more than one clip."""
 
 
 class VideoSequence:
@@ -291,6 +292,8 @@ def open_clip(path: Path | str, mask: Path | str | None = None, progress: bool =
     if path.is_dir():
         sequence = FolderSequence(path, mask)
         sequence.size  # noqa: B018 - refuses frames of several sizes before anything is done with the first
+        for note in filter(None, (passed_over(path), several_series(sequence.frame_names))):
+            warnings.warn(f"{path}: {note}", Incomplete, stacklevel=2)
         return sequence
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such video file or folder of frames")

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from sstlib.shapes import UInt8
-from sstlib.video import VOID, Reading, Sequence, areas, is_picture, read_mask, reading_of
+from sstlib.video import VOID, Reading, Sequence, areas, is_picture, read_mask, reading_of, require_background
 
-NAMELESS = ("bit", "binary", "indices", "alpha")  # readings of masks that show an object and not which
+NAMELESS = ("bit", "binary", "indices", "alpha", "empty")  # readings of masks that show an object and not which
 SETTLED = 1.0  # seconds since a file was last written to, after which it is taken to be whole
 
 
@@ -109,7 +109,8 @@ class Corrections:
         if labels.shape != self.size:
             raise ValueError(f"{path}: the mask is {labels.shape[1]}x{labels.shape[0]} pixels, the frame is "
                              f"{self.size[1]}x{self.size[0]}; draw it on a picture of the frame's size")
-        if reading.kind in NAMELESS and self.ids:
+        require_background(path, labels, reading)
+        if reading.kind in NAMELESS and labels.any() and self.ids:
             if len(self.ids) > 1:
                 raise ValueError(f"{path}: mask is read {reading}, and there are objects "
                                  f"{', '.join(map(str, self.ids))}; save the id of the one that it shows")

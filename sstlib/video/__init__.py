@@ -16,6 +16,7 @@ from sstlib.video.masks import (
     palette,
     read_mask,
     reading_of,
+    require_background,
     write_mask,
     write_picture,
 )
@@ -25,5 +26,5 @@ from sstlib.video.sequences import VOID, ArraySequence, FolderSequence, LazySequ
 __all__ = [
     "FRAME_SUFFIXES", "VOID", "ArraySequence", "FolderSequence", "LazySequence", "Reading", "Sequence", "areas",
     "images", "is_picture", "is_signed", "mask_image", "name_order", "overlay", "palette", "picture_size",
-    "read_frame", "read_mask", "reading_of", "write_mask", "write_picture",
+    "read_frame", "read_mask", "reading_of", "require_background", "write_mask", "write_picture",
 ]

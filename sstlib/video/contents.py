@@ -20,9 +20,8 @@ FEW_BETWEEN = 3  # levels between darkest and brightest that ids may have whatev
 MANY_BETWEEN = 40  # more of them that fill no area are samples even where they cover most of the image
 SPREAD = 32  # levels that samples span; ids are close to each other
 COLOR_MODES = frozenset({"RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr", "HSV", "LAB"})
-ADVICE = ("save it without soft edges as PNG, by nearest neighbor where it is resized, or give the level from which on "
-          "it is "
-          "the one object (--threshold 128)")
+THRESHOLD = "sst segment --threshold 128 takes what is at least so bright for the one object"
+ADVICE = f"save it without soft edges as PNG, by nearest neighbor where it is resized; {THRESHOLD}"
 
 
 class Content(NamedTuple):
@@ -58,8 +57,7 @@ def refuse_samples(path: Path, content: Content) -> None:
         _refuse(path, len(levels), "level")
     if len(levels) > 1 and levels[-1] == VOID and levels[0] >= LEAST_LEVEL:
         raise ValueError(f"{path}: mask has gray levels {', '.join(map(str, levels))}, and 255 may be void or an "
-                         "object among them. "
-                         "Number the objects 1, 2, ..., save it with a palette, or give a threshold (--threshold 128)")
+                         f"object among them; number the objects 1, 2, ..., or save it with a palette; {THRESHOLD}")
 
 
 def _refuse(path: Path, count: int, noun: str) -> None:

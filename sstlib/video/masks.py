@@ -194,7 +194,17 @@ def areas(labels: UInt8[np.ndarray, "height width"]) -> str:
     ids = [n for n in np.flatnonzero(counts).tolist() if n not in (0, VOID)]
     void = f"; void (255): {counts[VOID]:,} pixels" if counts[VOID] else ""
     sizes = ", ".join(f"{n} = {counts[n]:,} pixels" for n in ids)
-    return (f"{len(ids)} object{'s' if len(ids) > 1 else ''}: {sizes}" if ids else "no object") + void
+    corners = set(labels[::max(1, labels.shape[0] - 1), ::max(1, labels.shape[1] - 1)].ravel().tolist())
+    around = f"; {min(corners)} is at all four corners: if it is the background, make it 0 (black)"
+    return (f"{len(ids)} object{'s' if len(ids) > 1 else ''}: {sizes}" if ids else "no object") + void + around * (
+        len(corners) == 1 and corners != {0})
+
+
+def require_background(path: Path, labels: UInt8[np.ndarray, "height width"], reading: Reading) -> None:
+    """Raises a ValueError where a mask that tells one object from the background alone shows no background."""
+    if reading.kind not in ("ids", "palette", "colors") and labels.all():
+        raise ValueError(f"{path}: the mask is one object throughout and has no background; give one that tells them "
+                         "apart")
 
 
 def write_mask(path: Path | str, labels: Shaped[np.ndarray, "height width"]) -> None:

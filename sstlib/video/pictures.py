@@ -14,6 +14,9 @@ from sstlib.shapes import UInt8
 from sstlib.video import png
 
 FRAME_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm"})
+UNREAD = frozenset({".heic", ".heif", ".avif", ".jxl", ".jp2", ".gif", ".jfif", ".pgm", ".pnm", ".tga", ".exr", ".hdr",
+                    ".dpx", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2", ".psd", ".svg"})  # pictures
+LISTED = 4  # names, or kinds of names, that are given one by one
 ORIENTATION = 0x0112  # the tag of EXIF
 UPRIGHT = {2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
            5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
@@ -66,10 +69,40 @@ def images(folder: Path, content: str = "frames", within: Path | None = None) ->
             )
         listed[path.stem] = path
     if not listed:
+        within = next((place.name for place in sorted(folder.iterdir())
+                       if place.is_dir() and any(map(is_picture, place.iterdir()))), None)
+        instead = passed_over(folder) or (f"there are some in its folder {within}: name that" if within else "")
         raise FileNotFoundError(
             f"{folder}: no images in this folder of {content} (looked for {', '.join(sorted(FRAME_SUFFIXES))})"
+            + f"; {instead}" * bool(instead)
         )
     return listed
+
+
+def passed_over(folder: Path) -> str:
+    """What is to be said of pictures in a folder whose kind is not read, "" where there are none."""
+    names = sorted((path.name for path in folder.iterdir()
+                    if path.suffix.lower() in UNREAD and not path.name.startswith(".")), key=name_order)
+    if not names:
+        return ""
+    more = ", ..." * (len(names) > LISTED)
+    return (f"{len(names)} picture{'s' * (len(names) > 1)} of a kind that is not read "
+            f"({', '.join(names[:LISTED])}{more}): save them as PNG or JPEG")
+
+
+def several_series(names: list[str]) -> str:
+    """What is to be said of the frames of a clip whose names differ in more than numbers, "" where they do not, or no
+    two are alike: two cameras in one folder, or masks among the frames.
+    """
+    series: dict[str, list[str]] = {}
+    for name in names:
+        series.setdefault(re.sub(r"\d+", "0", name), []).append(name)
+    if len(series) in (1, len(names)):
+        return ""
+    listed = ", ".join(f"{alike[0]} to {alike[-1]} ({len(alike)})" if len(alike) > 1 else alike[0]
+                       for alike in [*series.values()][:LISTED]) + ", ..." * (len(series) > LISTED)
+    return (f"its frames have {len(series)} kinds of names and are taken for one clip in this order: {listed}; give "
+            "what is a clip of its own, or no frame, a folder of its own")
 
 
 @contextmanager
@@ -90,13 +123,22 @@ def naming_damage(path: Path) -> Iterator[None]:
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: no such image") from None
     except UnidentifiedImageError:
-        raise ValueError(f"{path}: not an image, or damaged at its start; copy or extract it again") from None
+        raise ValueError(f"{path}: {_unidentified(path)}") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise ValueError(f"{path}: claims to hold more than {Image.MAX_IMAGE_PIXELS / 1e6:.0f} million pixels; "
                          "make it smaller, or copy it again if it is not that large") from None
     except Exception as error:
         raise ValueError(
             f"{path}: cannot be decoded ({error or type(error).__name__}); copy or extract it again") from None
+
+
+def _unidentified(path: Path) -> str:
+    """What is to be said of a file that Pillow does not know."""
+    if path.read_bytes()[4:8] == b"ftyp":  # phones' pictures, often renamed .jpg
+        return "HEIC, AVIF or a video by its content, which is not read as an image; save it as PNG or JPEG"
+    if path.suffix.lower() not in FRAME_SUFFIXES:
+        return f"{path.suffix or 'its kind'} is not read as an image; expected {', '.join(sorted(FRAME_SUFFIXES))}"
+    return "not an image, or damaged at its start; copy or extract it again"
 
 
 def load_picture(path: Path) -> Image.Image:
