@@ -70,6 +70,14 @@ def test_the_readme_lists_every_command():
     assert sorted(listed.split(", ")) == cli.commands()
 
 
+@pytest.mark.parametrize("argv, before", [
+    (["segment", "frames", "--mask", "m.png", "--out", ""], "--out"), (["segment", "frames", "--out=", "x"], "--out"),
+    (["segment", ""], "segment"), (["evaluate", "masks", ""], "masks"), ([""], "the command")])
+def test_a_value_that_is_nothing_is_refused_and_is_not_the_current_folder(argv, before, capsys):
+    assert cli.main(argv) == 2
+    assert capsys.readouterr().err == f"sst: what follows {before} is empty; give a value, or leave it out\n"
+
+
 ENVIRONMENT = {
     "SSTVOS_HOME": ("file", ["model"], "SSTVOS_HOME names .*file, which is a file; name a folder"),
     "SST_CACHE": ("file", ["model"], "SST_CACHE names .*file"),

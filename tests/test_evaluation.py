@@ -216,6 +216,37 @@ def test_missing_predictions_are_listed_or_count_as_empty(folders, capsys):
     assert "2 missing" in result.notes[0]
 
 
+def test_predictions_that_are_compared_with_nothing_are_noted(folders):
+    """An extra last frame is what names that are off by one lead to."""
+    predictions, annotations = folders
+    assert not any("not scored" in note for note in evaluate(predictions, annotations).notes)
+    shutil.copytree(predictions / "vanish", predictions / "bear")
+    shutil.copy(predictions / "vanish" / "00001.png", predictions / "vanish" / "00099.png")
+    notes = "\n".join(evaluate(predictions, annotations).notes)
+    assert "predictions of bear are not scored" in notes and "vanish: predictions of 00099 are not scored" in notes
+    notes = "\n".join(evaluate(predictions, annotations, sequences=["vanish"]).notes)
+    assert "bear" not in notes and "vanish: predictions of 00099 are not scored" in notes
+
+
+@pytest.mark.parametrize("missing", ["error", "zeros"])
+def test_predictions_that_are_named_otherwise_are_not_missing(folders, missing):
+    """They must not count as empty masks."""
+    predictions, annotations = folders
+    for mask in (predictions / "vanish").iterdir():
+        mask.rename(mask.with_name(f"frame_{mask.name}"))
+    with pytest.raises(ValueError, match=r"vanish: none of its masks \(frame_00000, .* and \d+ more\) is named"):
+        evaluate(predictions, annotations, missing=missing)
+
+
+@pytest.mark.parametrize("more, words", [
+    (["--against", "nowhere"], "nowhere, does not exist"), (["--split", "val"], "--split goes with --dataset"),
+    (["--trained-on", "x"], "--trained-on goes with --row")])
+def test_options_are_refused_before_anything_is_scored(folders, capsys, monkeypatch, more, words):
+    monkeypatch.setattr("sstlib.evaluation.folders._score", lambda *rest: pytest.fail("was scored"))
+    assert main(["evaluate", *map(str, folders), *more]) == 2
+    assert words in capsys.readouterr().err
+
+
 def test_bad_input_ends_in_one_line_that_names_it(folders, tmp_path):
     predictions, annotations = folders
     with pytest.raises(FileNotFoundError, match="nowhere"):

@@ -398,8 +398,6 @@ MANY = {  # videos, a mask, and words of the error
     "two cameras": (["camera:0", "camera:1"], "masks", "camera:0 is a stream, which goes alone"),
     "a camera by name": (["camera:front"], "mask.png", "'camera:front' is no video; .* camera:NUMBER"),
     "a camera without a number": (["camera:"], "mask.png", "'camera:' is no video"),
-    "no name": ([""], "mask.png", "'' is no video"),
-    "one of two without a name": (["a.mp4", ""], "masks", "'' is no video"),
 }
 
 

@@ -61,6 +61,7 @@ def main(argv: list[str] | None = None) -> int:
     command = "sst"
     _take_streams()
     try:
+        _refuse_empty(sys.argv[1:] if argv is None else argv)
         arguments = build_parser().parse_args(argv)
         command = f"sst {arguments.command}"
         status = arguments.run(arguments) or 0
@@ -78,6 +79,15 @@ def main(argv: list[str] | None = None) -> int:
         _tell(one_line(command, error))
         expected = isinstance(error, (ValueError, OSError, *DAMAGED)) or _named_damaged(error) or _extras.lacking(error)
         return BAD_INPUT if expected else FAILED
+
+
+def _refuse_empty(argv: list[str]) -> None:
+    """Raises a UsageError for what is nothing, as a variable of the shell is that was not set: as a path it would be
+    the current folder.
+    """
+    for before, text in zip(["the command", *argv], argv):
+        if not text or text.startswith("--") and text.endswith("=") and text.count("=") == 1:
+            raise UsageError(f"sst: what follows {text.rstrip('=') or before} is empty; give a value, or leave it out")
 
 
 def _take_streams() -> None:

@@ -49,7 +49,7 @@ def expanded(texts: Sequence[str]) -> list[str]:
 
     Raises:
         FileNotFoundError: a pattern that fits nothing.
-        ValueError: a stream among videos, a camera without its number, or no name at all.
+        ValueError: a stream among videos, or a camera without its number.
     """
     from sstlib.movies import is_stream
 
@@ -57,7 +57,7 @@ def expanded(texts: Sequence[str]) -> list[str]:
     for text in texts:
         if is_stream(text):
             raise ValueError(f"{text} is a stream, which goes alone; there are {len(texts)} videos")
-        if not text or text.startswith("camera:") and not Path(text).exists():
+        if text.startswith("camera:") and not Path(text).exists():
             raise ValueError(f"{text!r} is no video; give a file, a folder of frames, or camera:NUMBER")
         matched = sorted(glob.glob(text)) if glob.has_magic(text) and not Path(text).exists() else [text]
         if not matched:

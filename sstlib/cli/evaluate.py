@@ -9,6 +9,7 @@ from pathlib import Path
 from sstlib.cli import _arguments
 from sstlib.datasets import DATASETS
 from sstlib.evaluation import MISSING, Evaluation, compare, evaluate, evaluate_on, youtube_groups
+from sstlib.evaluation.folders import existing_folder
 from sstlib.metrics import METRICS, PROTOCOLS
 from sstlib.paths import refuse_inputs
 from sstlib.statistics.uncertainty import Interval
@@ -74,8 +75,12 @@ def run(arguments: argparse.Namespace) -> int:
         raise ValueError("give either the folder of ANNOTATIONS or --dataset")
     if (arguments.meta is None) != (arguments.seen is None):
         raise ValueError("--meta and --seen go together: seen and unseen objects are told apart by both")
+    for option, needed in (("split", "dataset"), ("trained_on", "row")):
+        if getattr(arguments, option) and not getattr(arguments, needed):
+            raise ValueError(f"--{option.replace('_', '-')} goes with --{needed}; add that, or leave it out")
     _refuse_inputs(arguments)
     scored = _scorer(arguments)
+    other = _other(arguments.against)
     result = scored(arguments.predictions, arguments.json)
     report(result)
     if arguments.csv:
@@ -85,10 +90,16 @@ def run(arguments: argparse.Namespace) -> int:
 
         written = published_masks_row(arguments.row, result, arguments.trained_on, arguments.dataset or "davis2016")
         print(f"row {arguments.row}:", *written)
-    if arguments.against:
-        other = Path(arguments.against)
-        report_comparison(result, Evaluation.read(other) if other.is_file() else scored(other, None))
+    if other is not None:
+        report_comparison(result, scored(other, None) if isinstance(other, Path) else other)
     return 0
+
+
+def _other(against: str | None) -> Evaluation | Path | None:
+    """What a result is to be compared with: a record, or a folder that is yet to be scored."""
+    if against is None:
+        return None
+    return Evaluation.read(Path(against)) if Path(against).is_file() else existing_folder(against, "predictions")
 
 
 def _refuse_inputs(arguments: argparse.Namespace) -> None:

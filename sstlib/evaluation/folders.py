@@ -12,15 +12,13 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
+from sstlib.evaluation.pairing import absent_noted, names_of, predicted_masks, uncompared_noted
 from sstlib.evaluation.result import Evaluation
 from sstlib.metrics import METRICS, PROTOCOLS, Metric, Protocol, SequenceScore, SequenceScorer, counts, scores
 from sstlib.metrics.scores import FrameCounts, count_frame, object_ids, one_object, present
 from sstlib.paths.digests import sha256
 from sstlib.video import Reading, contents, images, is_picture, masks, png, read_mask, reading_of
-from sstlib.video.pictures import same_number
 
-MISSING = ("error", "zeros")
-LISTED = 12
 WORTHWHILE = 100  # frames: fewer are scored sooner than a process has started
 SHARES = 8  # tasks a process: few ways to and fro, and none waits long for the others' last
 UNSCORED = FrameCounts((), (), {})
@@ -53,8 +51,7 @@ def evaluate(predictions: str | Path, annotations: str | Path | Masks, *, protoc
 
     Args:
         predictions: folder of SEQUENCE/FRAME.png, label maps (palette or gray) or 1-bit masks.
-        annotations: folder of the true masks in the same layout, or the mask files of each sequence (`dataset_masks`);
-            these decide which frames are scored.
+        annotations: likewise true masks, or the files of each sequence (`dataset_masks`), which say what is scored.
         protocol: a name of metrics.PROTOCOLS or a Protocol; by default davis2016 where the first annotation of every
             sequence is binary (1-bit, or of no values but 0 and 255), else davis2017.
         sequences: names to score; by default all of the annotations.
@@ -76,6 +73,7 @@ def evaluate(predictions: str | Path, annotations: str | Path | Masks, *, protoc
     pairs = {name: clip.pairs for name, clip in clips.items()}
     gone = {name: [pair.truth for pair in scored if pair.prediction is None] for name, (_, *scored) in pairs.items()}
     notes += absent_noted({name: (paths, len(pairs[name]) - 1) for name, paths in gone.items()}, predictions, missing)
+    notes += uncompared_noted(predictions, annotations, alone=sequences is not None)
     provenance = _provenance(pairs, predictions=predictions, annotations=origin)
     result = Evaluation(protocol, {}, tuple(notes), provenance, {k: frozenset(v) for k, v in (groups or {}).items()})
     if record and Path(record).is_file() and (known := _reusable(Path(record), result, list(pairs))):
@@ -123,26 +121,6 @@ def folder_masks(folder: Path) -> dict[str, list[Path]]:
     if not places:
         raise FileNotFoundError(f"{folder} holds no SEQUENCE/FRAME.png; give the folder of the sequences' folders")
     return {place.name: list(images(place, "masks").values()) for place in places}
-
-
-def predicted_masks(folder: Path, frames: Iterable[Path]) -> dict[str, Path]:
-    """The predicted masks of a sequence by the names of the frames that are annotated, in their order.
-
-    Raises:
-        ValueError: a mask is named by the number of a frame, but otherwise (8 for 00008).
-    """
-    listed = images(folder, "predicted masks") if folder.is_dir() and any(map(is_picture, folder.iterdir())) else {}
-    numbers = {same_number(name): path for name, path in listed.items()}
-    masks = {}
-    for frame in frames:
-        twin = listed.get(frame.stem, numbers.get(same_number(frame.stem)))
-        if twin is not None and twin.stem != frame.stem:
-            raise ValueError(f"{twin}: its annotation is named {frame.name}; predictions take the names of the "
-                             "annotations' "
-                             f"frames, so rename it {frame.stem}{twin.suffix}")
-        if twin is not None:
-            masks[frame.stem] = twin
-    return masks
 
 
 def _first_object(files: Sequence[Path], reading: Reading) -> int:
@@ -211,13 +189,9 @@ def existing_folder(folder: str | Path, content: str) -> Path:
 def _chosen(annotations: Masks, sequences: Sequence[str] | None) -> Masks:
     unknown = [name for name in sequences or () if name not in annotations]
     if unknown:
-        raise FileNotFoundError(f"there are no annotations of {_listed(unknown)}; there are of "
-                                f"{_listed(list(annotations))}")
+        raise FileNotFoundError(f"there are no annotations of {names_of(unknown)}; there are of "
+                                f"{names_of(list(annotations))}")
     return {name: annotations[name] for name in sequences or annotations}
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names[:LISTED]) + (f" and {len(names) - LISTED} more" if len(names) > LISTED else "")
 
 
 def _protocol(protocol: str | Protocol | None, annotations: Masks, truths: Mapping[str, Reading],
@@ -236,25 +210,6 @@ def _protocol(protocol: str | Protocol | None, annotations: Masks, truths: Mappi
             set(present(read_mask(files[0], truths[name]))) <= {0, 1} for name, files in annotations.items()):
         return PROTOCOLS["davis2016"], ["the predictions are binary: whatever is not 0 is the one object (davis2016)"]
     return PROTOCOLS["davis2017"], []
-
-
-def absent_noted(gone: Mapping[str, tuple[Sequence[Path], int]], predictions: Path, missing: str) -> list[str]:
-    """What to note of predictions that are not there: the frames gone and the number scored, by sequence.
-
-    Raises:
-        FileNotFoundError: some are gone, and `missing` does not say that they count as empty.
-        ValueError: `missing` is none of MISSING.
-    """
-    if missing not in MISSING:
-        raise ValueError(f"missing is {missing!r}; it is one of {', '.join(MISSING)}")
-    absent = []
-    for name, (frames, scored) in gone.items():
-        whole = len(frames) == scored > 1
-        absent += [f"{name}/ (all {scored} frames)"] if whole else [f"{name}/{path.name}" for path in frames]
-    if absent and missing == "error":
-        raise FileNotFoundError(f"{len(absent)} predictions are missing in {predictions}: {_listed(absent)}; "
-                                "add them, or let them count as empty masks (missing=\"zeros\", --missing zeros)")
-    return [f"{len(absent)} missing predictions counted as empty masks: {_listed(absent)}"] if absent else []
 
 
 def _provenance(pairs: Mapping[str, list[Pair]], **folders: Path | str) -> dict:

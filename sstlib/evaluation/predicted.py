@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from sstlib.evaluation.folders import absent_noted, predicted_masks, scorer_code
+from sstlib.evaluation.folders import scorer_code
+from sstlib.evaluation.pairing import absent_noted, predicted_masks
 from sstlib.evaluation.result import Evaluation
 from sstlib.paths.digests import sha256
 from sstlib.shapes import UInt8

@@ -1,0 +1,73 @@
+"""Which predicted masks belong to which annotations, and what of them is missing or left over."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from sstlib.video import images, is_picture
+from sstlib.video.pictures import same_number
+
+MISSING = ("error", "zeros")
+LISTED = 12
+
+
+def predicted_masks(folder: Path, frames: Iterable[Path]) -> dict[str, Path]:
+    """The predicted masks of a sequence by the names of the frames that are annotated, in their order.
+
+    Raises:
+        ValueError: a mask is named by the number of a frame, but otherwise (8 for 00008), or all are of other frames.
+    """
+    listed = images(folder, "predicted masks") if _holds_masks(folder) else {}
+    numbers = {same_number(name): path for name, path in listed.items()}
+    masks = {}
+    for frame in frames:
+        twin = listed.get(frame.stem, numbers.get(same_number(frame.stem)))
+        if twin is not None and twin.stem != frame.stem:
+            raise ValueError(f"{twin}: its annotation is named {frame.name}; predictions take the names of the "
+                             f"annotations' frames, so rename it {frame.stem}{twin.suffix}")
+        if twin is not None:
+            masks[frame.stem] = twin
+    if listed and not masks:
+        raise ValueError(f"{folder}: none of its masks ({names_of([*listed])}) is named as a frame that is annotated; "
+                         "rename them")
+    return masks
+
+
+def _holds_masks(folder: Path) -> bool:
+    return folder.is_dir() and any(map(is_picture, folder.iterdir()))
+
+
+def names_of(names: Sequence[str]) -> str:
+    """Names in a sentence, those beyond a dozen by their number."""
+    return ", ".join(names[:LISTED]) + (f" and {len(names) - LISTED} more" if len(names) > LISTED else "")
+
+
+def absent_noted(gone: Mapping[str, tuple[Sequence[Path], int]], predictions: Path, missing: str) -> list[str]:
+    """What to note of predictions that are not there: the frames gone and the number scored, by sequence.
+
+    Raises:
+        FileNotFoundError: some are gone, and `missing` does not say that they count as empty.
+        ValueError: `missing` is none of MISSING.
+    """
+    if missing not in MISSING:
+        raise ValueError(f"missing is {missing!r}; it is one of {', '.join(MISSING)}")
+    absent = []
+    for name, (frames, scored) in gone.items():
+        whole = len(frames) == scored > 1
+        absent += [f"{name}/ (all {scored} frames)"] if whole else [f"{name}/{path.name}" for path in frames]
+    if absent and missing == "error":
+        raise FileNotFoundError(f"{len(absent)} predictions are missing in {predictions}: {names_of(absent)}; "
+                                "add them, or let them count as empty masks (missing=\"zeros\", --missing zeros)")
+    return [f"{len(absent)} missing predictions counted as empty masks: {names_of(absent)}"] if absent else []
+
+
+def uncompared_noted(predictions: Path, annotations: Mapping[str, Sequence[Path]], alone: bool) -> list[str]:
+    """What to note of predictions without an annotation: sequences, unless these `alone` are wanted, and frames."""
+    there = [] if alone else [path.name for path in sorted(predictions.iterdir())
+                              if path.name not in annotations and _holds_masks(path)]
+    notes = [f"predictions of {names_of(there)} are not scored, as there are no such annotations"] if there else []
+    for name, files in annotations.items():
+        listed = images(predictions / name, "predicted masks") if _holds_masks(predictions / name) else {}
+        more = [frame for frame in listed if frame not in {path.stem for path in files}]
+        notes += [f"sequence {name}: predictions of {names_of(more)} are not scored, as there are no such annotations"
+                  ] if more else []
+    return notes
