@@ -117,6 +117,15 @@ def test_the_command_draws_a_png(tmp_path, capsys):
     assert "ends with .png" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("more, words", [
+    (["--figure", "tiny.jpg"], "ends with .png"), (["--beside", "heads=2"], "--beside goes with --time"),
+    (["--time", "--beside", "heads"], "--beside heads"), (["--time", "--beside", "heads=0"], "heads is 0; expected")])
+def test_what_the_command_cannot_do_is_refused_before_it_measures(capsys, monkeypatch, more, words):
+    monkeypatch.setattr("sstlib.benchmarks.anatomy.anatomy", lambda *rest: pytest.fail("was computed"))
+    assert main(["model", "sst-tiny", *more]) == 2
+    assert words in capsys.readouterr().err
+
+
 def test_the_command_writes_what_a_stream_took(tmp_path, capsys):
     path = tmp_path / "stream.json"
     assert main(["model", "sst-tiny", "--size", "48x80", "--stream", "3", "--threads", "1", "--json", str(path)]) == 0

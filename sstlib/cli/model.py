@@ -62,16 +62,11 @@ def run(arguments: argparse.Namespace) -> int:
         print(*_listed(), sep="\n")
         return 0
     from sstlib.benchmarks.anatomy import anatomy
-    from sstlib.config.values import require_place
-    from sstlib.paths import refuse_inputs
     from sstlib.provenance import processor, provenance
 
-    if arguments.json not in (None, "-"):
-        require_place(arguments.json)
-    if arguments.figure:
-        require_place(arguments.figure)
-    refuse_inputs({"--json": None if arguments.json == "-" else arguments.json, "--figure": arguments.figure}, [])
+    _check(arguments)
     config = named_model(arguments.name).with_changes(arguments.changes)
+    beside = {change: config.with_changes([change], "--beside") for change in arguments.beside}
     height, width = parse_size(arguments.size)
     rows = anatomy(config, height, width, arguments.objects[0], arguments.depth)
     record = {
@@ -85,7 +80,7 @@ def run(arguments: argparse.Namespace) -> int:
         draw(arguments.figure, config, f"{arguments.name}, {width} × {height} pixels", height, width,
              arguments.objects[0])
     if arguments.time:
-        record["seconds"] = timed(config, height, width, arguments)
+        record["seconds"] = timed({"": config} | beside, height, width, arguments)
     if arguments.stream:
         # hours, perhaps: what is known so far is written at every look
         for record["stream"] in watched(config, arguments):
@@ -94,6 +89,22 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json == "-":
         print(json.dumps(record))
     return 0
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    """Refuses what cannot be written, or goes with nothing, before anything is computed."""
+    from sstlib.config.values import require_place
+    from sstlib.paths import refuse_inputs
+
+    if arguments.json not in (None, "-"):
+        require_place(arguments.json)
+    if arguments.figure:
+        require_place(arguments.figure)
+        if not arguments.figure.endswith(".png"):
+            raise ValueError(f"--figure is {arguments.figure!r}; expected a name that ends with .png")
+    refuse_inputs({"--json": None if arguments.json == "-" else arguments.json, "--figure": arguments.figure}, [])
+    if arguments.beside and not arguments.time:
+        raise ValueError("--beside goes with --time; add that, or leave it out")
 
 
 def _listed() -> Iterator[str]:
@@ -105,8 +116,9 @@ def _listed() -> Iterator[str]:
         yield f"{name:<28}{config.method} on {config.backbone}{own}"
 
 
-def timed(config: ModelConfig, height: int, width: int, arguments: argparse.Namespace) -> list[dict[str, Any]]:
-    """Seconds of each stage for each number of objects and of threads."""
+def timed(configs: dict[str, ModelConfig], height: int, width: int,
+          arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    """Seconds of each stage for each number of objects and of threads; of a changed network for the first of both."""
     import torch
 
     from sstlib.benchmarks.frames import stage_seconds
@@ -115,9 +127,9 @@ def timed(config: ModelConfig, height: int, width: int, arguments: argparse.Name
     before, rows = torch.get_num_threads(), []
     numbers = arguments.threads or [before]
     cases = [(number, count, "") for number in numbers for count in arguments.objects]
-    for number, count, change in cases + [(numbers[0], arguments.objects[0], change) for change in arguments.beside]:
+    for number, count, change in cases + [(numbers[0], arguments.objects[0], change) for change in configs if change]:
         torch.set_num_threads(number)
-        network = build(config.with_changes([change] if change else [], "--beside")).eval()
+        network = build(configs[change]).eval()
         seconds = stage_seconds(network, height, width, count, clock=arguments.clock)
         rows.append({"threads": number, "objects": count, "changed": change, "clock": arguments.clock, **seconds})
         stages = ", ".join(f"{stage} {value * 1000:.1f} ms" for stage, value in seconds.items())
@@ -167,13 +179,7 @@ def show(record: dict[str, Any]) -> None:
 
 
 def draw(path: str, config: ModelConfig, title: str, height: int, width: int, objects: int) -> None:
-    """The architecture as a figure.
-
-    Raises:
-        ValueError: another kind of file than PNG.
-    """
-    if not path.endswith(".png"):
-        raise ValueError(f"--figure is {path!r}; expected a name that ends with .png")
+    """The architecture as a figure."""
     from sstlib.benchmarks.anatomy import anatomy
     from sstlib.paths import atomic_write
     from sstlib.plots import png
