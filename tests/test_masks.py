@@ -244,8 +244,8 @@ def test_what_was_understood_is_said():
                                             (np.full((1, 1), 3, np.uint8), "3 is")])
 def test_an_object_all_around_is_asked_about(labels, around):
     """A mask painted black on white is read as what is around the object."""
-    said = video.areas(labels.astype(np.uint8))
-    assert ("corners" in said) == bool(around) and around in said
+    described = video.areas(labels.astype(np.uint8))
+    assert ("corners" in described) == bool(around) and around in described
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

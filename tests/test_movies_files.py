@@ -384,11 +384,11 @@ def test_a_thumbnail_beside_the_film_is_not_taken_for_it(tmp_path, order):
                 container.mux(stream.encode(av.VideoFrame.from_ndarray(black, "rgb24")))
             container.mux(stream.encode())
     place, other = order.index("film"), order.index("thumbnail")
-    said = rf"holds 2 videos, .* is read, stream {place} \(160x96\), and not {other} \(64x36\)"
-    with pytest.warns(movies.Incomplete, match=rf"clip.mkv: {said}"):
+    shown = rf"holds 2 videos, .* is read, stream {place} \(160x96\), and not {other} \(64x36\)"
+    with pytest.warns(movies.Incomplete, match=rf"clip.mkv: {shown}"):
         source = movies.VideoSequence(tmp_path / "clip.mkv")
     assert (len(source), source.size) == (12, (96, 160))
-    with open(tmp_path / "clip.mkv", "rb") as piped, pytest.warns(movies.Incomplete, match=f"standard input: {said}"):
+    with open(tmp_path / "clip.mkv", "rb") as piped, pytest.warns(movies.Incomplete, match=f"standard input: {shown}"):
         assert [frame.shape[:2] for frame in movies.Stream("-", piped)] == [(96, 160)] * 12
 
 

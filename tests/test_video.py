@@ -214,7 +214,7 @@ def test_a_listing_holds_pictures_alone_in_the_order_of_their_numbers(tmp_path):
     assert list(video.images(tmp_path)) == ["9", "10", "100", "a7"]
 
 
-SEVERAL = {  # names of frames, and what is said of them
+SEVERAL = {  # names of frames, and the warning about them
     "two cameras": (["a1", "a2", "b1", "b2"], "2 kinds of names .*: a1 to a2 \\(2\\), b1 to b2 \\(2\\); give"),
     "a mask among them": (["1", "2", "10", "mask"], "2 kinds of names .*: 1 to 10 \\(3\\), mask; give"),
     "many": (["1", "2", "a", "b", "c", "d"], "5 kinds of names .*: 1 to 2 \\(2\\), a, b, c, ...; give"),
@@ -222,11 +222,11 @@ SEVERAL = {  # names of frames, and what is said of them
 }
 
 
-@pytest.mark.parametrize("names, said", SEVERAL.values(), ids=SEVERAL)
-def test_a_folder_that_may_be_more_than_a_clip_says_so(tmp_path, names, said):
+@pytest.mark.parametrize("names, warning", SEVERAL.values(), ids=SEVERAL)
+def test_a_folder_that_may_be_more_than_a_clip_says_so(tmp_path, names, warning):
     for name in names:
         Image.new("RGB", (4, 3)).save(tmp_path / f"{name}.png")
-    with pytest.warns(Incomplete, match=said) if said else contextlib.nullcontext():
+    with pytest.warns(Incomplete, match=warning) if warning else contextlib.nullcontext():
         assert len(open_clip(tmp_path)) == len(names)
 
 
