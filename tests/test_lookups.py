@@ -19,7 +19,7 @@ from sstlib.inference import Segmenter
 from sstlib.model import build
 from sstlib.movies import open_clip
 from sstlib.plots import png
-from sstlib.plots.heat import GAP, frame_under
+from sstlib.plots.flows import GAP, frame_under
 from sstlib.routes import lookups
 from sstlib.video import ArraySequence, write_mask
 

@@ -79,9 +79,10 @@ def test_save_refuses_folders_and_endings(tmp_path, name):
         plots.save(_line([1]), name, tmp_path)
 
 
-def shades(collection):
+def shades(axes):
     """How many cells have each color."""
-    colors, counts = np.unique(collection.get_facecolor()[:, :3], axis=0, return_counts=True)
+    colors, counts = np.unique(np.concatenate([sheet.get_facecolor()[:, :3] for sheet in axes.collections]), axis=0,
+                               return_counts=True)
     return {matplotlib.colors.to_hex(color): int(count) for color, count in zip(colors, counts)}
 
 
@@ -89,16 +90,18 @@ def test_hop_sheets_color_each_cell_once_reached():
     arrival = np.full((2, 3, 5), -1)
     arrival[0, 1, 2], arrival[0, 1, :2], arrival[1] = 0, 1, 2
     drawing = reach.hop_sheets({"A": arrival})
+    drawing.canvas.draw()
     first, second = drawing.axes
     assert first.get_title(loc="left") == "1 hop: 3 of 30 cells"
-    assert shades(first.collections[0]) == {style.SIGNAL: 1, style.HOPS[1]: 2, style.PAPER: 27}
-    assert shades(second.collections[0]) == {style.SIGNAL: 1, style.HOPS[1]: 2, style.HOPS[2]: 15, style.PAPER: 12}
+    assert shades(first) == {style.SIGNAL: 1, style.HOPS[1]: 2, style.PAPER: 27}
+    assert shades(second) == {style.SIGNAL: 1, style.HOPS[1]: 2, style.HOPS[2]: 15, style.PAPER: 12}
 
 
 def test_sheets_do_not_overlap():
-    size = (3, 4, 5)
-    frames = reach.cell_corners(size).reshape(3, 20 * 4, 2)
-    assert (frames[1:, :, 0].min(axis=1) > frames[:-1, :, 0].max(axis=1)).all()
+    axes = plots.figure(2.0).subplots()
+    reach.draw_sheets(axes, np.zeros((3, 4, 5), int), 1)
+    x = np.array([sheet.get_coordinates()[..., 0] for sheet in axes.collections])
+    assert x.shape == (3, 5, 6) and (x[1:].min(axis=(1, 2)) > x[:-1].max(axis=(1, 2))).all()
 
 
 def test_hop_frames_label_their_axes_with_the_frame():

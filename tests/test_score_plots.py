@@ -4,7 +4,7 @@ import numpy as np
 
 from sstlib.metrics import boundary_agreement, score_sequence
 from sstlib.plots import png
-from sstlib.plots.extremes import Shown, sequences_in_outline
+from sstlib.plots.curves import Shown, sequences_in_outline
 
 
 def test_a_sequence_is_shown_by_its_scores_and_where_its_boundaries_agree():

@@ -16,8 +16,7 @@ from sstlib.experiments.terms import terms_of
 from sstlib.metrics import region_similarity
 from sstlib.paths import atomic_write
 from sstlib.plots import jpeg, png
-from sstlib.plots.curves import reliability_curves, side_by_side
-from sstlib.plots.extremes import Shown, sequences_in_outline
+from sstlib.plots.curves import Shown, reliability_curves, sequences_in_outline, side_by_side
 from sstlib.shapes import Float
 from sstlib.statistics.uncertainty import bootstrap
 from sstlib.training.start import BACKBONE

@@ -4,21 +4,20 @@ import base64
 import html
 import io
 import itertools
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from matplotlib.font_manager import FontProperties, findfont
-from PIL import Image, ImageDraw, ImageFont, features
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from PIL import Image, features
 from tqdm import tqdm
 
-from sstlib.plots.curves import outlined
-from sstlib.plots.style import ACCENT, FAINT, INK, SIGNAL
+from sstlib.plots.style import ACCENT, DPI, FAINT, figure, pictures, rendered, styled
 from sstlib.shapes import Shaped, UInt8
+from sstlib.video import overlay
 
-ACROSS = 720  # pixels of a page, over which the pictures of a row are spread
-LINE, GAP, BAR = 17, 6, 5  # pixels: a line of text, between pictures, the strip that says how far it is
+ACROSS = 6.55  # inches of a page, 720 pixels
 DAVIS = 24.0  # frames a second of its videos; generated clips move as these do
 SCALES = (1.0, 0.8, 0.64, 0.512, 0.4096)  # of the size, where the file has to be small
 # AVIF predicts a frame from the last one, and has a quarter of a WebP's bytes; browsers show it since 2023
@@ -43,60 +42,56 @@ class Animation:
 
 
 def animated(rows: Mapping[str, tuple[UInt8[np.ndarray, "time height width 3"], Shaped[np.ndarray, "..."]]],
-             notes: Mapping[str, Sequence[str]] | None = None, stride: int = 1, rate: float = DAVIS / 3,
-             limit: int = 150_000, progress: bool = False) -> Animation:
+             stride: int = 1, limit: int = 150_000, progress: bool = False) -> Animation:
     """What `side_by_side` shows of some frames, of all: a picture a method, with its name, and a strip that says how
-    far the clip is. By default at a third of DAVIS's rate.
+    far the clip is, at a third of DAVIS's rate.
 
     Args:
         rows: A clip and its labels by method; clips of one size and length, such as one with an occlusion and without.
-        notes: A line under each picture, by method and frame; signal-colored where it begins with "lost".
         stride: Of every so many frames one is shown, the first among them; the rest is as fast as with all.
-        rate: Frames of the clip a second.
         limit: Bytes that the file may have at most; quality gives way first, then size.
         progress: Whether bars say how far it is.
 
     Raises:
-        ValueError: clips, masks and notes are not of the same frames, the limit cannot be kept, or the installed
-            Pillow writes no AVIF.
+        ValueError: clips and masks are not of the same frames, the limit cannot be kept, or the installed Pillow
+            writes no AVIF.
     """
-    notes = notes or {}
     shape = next(iter(rows.values()))[0].shape
     for name, (frames, labels) in rows.items():
-        if frames.shape != shape or labels.shape != shape[:3] or len(notes.get(name, frames)) != len(frames):
-            lines = f" and {len(notes[name])} notes" if name in notes else ""
-            raise ValueError(f"{name}: frames of shape {frames.shape} with labels of shape {labels.shape}{lines}; "
-                             f"{shape[0]} frames of {shape[1]} x {shape[2]} are expected, as of the first, and one of "
-                             "each for each frame")
-    pages = [_page({name: outlined(frames[t], labels[t]) for name, (frames, labels) in rows.items()},
-                   {name: lines[t] for name, lines in notes.items()}, t, shape[0])
+        if frames.shape != shape or labels.shape != shape[:3]:
+            raise ValueError(f"{name}: frames of shape {frames.shape} with labels of shape {labels.shape}; {shape[0]} "
+                             f"frames of {shape[1]} x {shape[2]} are expected, as of the first, and labels of each")
+    drawing = page(rows)
+    pages = [_turned(drawing, rows, t)
              for t in tqdm(range(0, shape[0], stride), unit="frame", ascii=True, disable=not progress)]
     description = (f"Animation of {len(pages)} frames, for each the masks of {', '.join(rows)} over the picture, "
                    "tinted and outlined.")
-    avif, size = _within(pages, rate / stride, limit, description, progress)
+    avif, size = _within(pages, DAVIS / 3 / stride, limit, description, progress)
     return Animation(avif, description, size)
 
 
-def _page(pictures: Mapping[str, np.ndarray], notes: Mapping[str, str], t: int, count: int) -> Image.Image:
-    """All pictures of one moment, in rows of three or four, names above and notes beneath."""
-    columns = min(len(pictures), 4 if len(pictures) % 3 == 1 else 3)
-    height, width = next(iter(pictures.values())).shape[:2]
-    across = min((ACROSS - GAP * (columns - 1)) // columns, 4 * width)
-    down, text = round(across * height / width), LINE * (2 if notes else 1)
-    lines = math.ceil(len(pictures) / columns)
-    page = Image.new("RGB", (columns * (across + GAP) - GAP, lines * (down + text + GAP) + LINE + BAR), "white")
-    pen, font = ImageDraw.Draw(page), ImageFont.truetype(findfont(FontProperties(family="DejaVu Sans")), 12)
-    for number, (name, picture) in enumerate(pictures.items()):
-        left, top = number % columns * (across + GAP), number // columns * (down + text + GAP)
-        pen.text((left, top + 1), name, INK, font)
-        page.paste(Image.fromarray(picture).resize((across, down), Image.Resampling.BICUBIC), (left, top + LINE))
-        if name in notes:
-            color = SIGNAL if notes[name].startswith("lost") else INK
-            pen.text((left, top + LINE + down + 1), notes[name], color, font)
-    pen.text((0, page.height - LINE - BAR), f"frame {t} of {count - 1}", INK, font)
-    pen.rectangle((0, page.height - BAR, page.width, page.height), FAINT)
-    pen.rectangle((0, page.height - BAR, page.width * t // max(count - 1, 1), page.height), ACCENT)
-    return page
+@styled
+def page(rows: Mapping[str, tuple[UInt8[np.ndarray, "time height width 3"], Shaped[np.ndarray, "..."]]]) -> Figure:
+    """What stays while the frames change: a picture a method under its name, and a strip along the lower edge."""
+    height, width = next(iter(rows.values()))[0].shape[1:3]
+    across = min(ACROSS, 4 * len(rows) * width / DPI)
+    drawing = figure(0.5 + across / len(rows) * height / width, across)
+    pictures(drawing, {"": [frames[0] for frames, _ in rows.values()]}, list(rows), interpolation="antialiased")
+    drawing.axes[0].set_xlabel("frame 0", loc="left")
+    drawing.get_layout_engine().set(rect=(0, 0.05, 1, 0.95))
+    for width, color in ((1, FAINT), (0, ACCENT)):
+        drawing.add_artist(Rectangle((0, 0), width, 0.04, color=color))
+    return drawing
+
+
+def _turned(drawing: Figure, rows: Mapping[str, tuple[np.ndarray, np.ndarray]], t: int) -> Image.Image:
+    """The page at a moment."""
+    for axes, (frames, labels) in zip(drawing.axes, rows.values()):
+        axes.images[0].set_data(overlay(frames[t], labels[t], white=True))
+    last = len(frames) - 1
+    drawing.axes[0].set_xlabel(f"frame {t} of {last}", loc="left")
+    drawing.artists[-1].set_width(t / max(last, 1))
+    return rendered(drawing)
 
 
 def _within(pages: Sequence[Image.Image], rate: float, limit: int, description: str,

@@ -4,7 +4,7 @@ are.
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -31,27 +31,17 @@ LEFT, RIGHT = 2.98, 5.2  # edges of what stands between backbone and decoder
 TOY = (9, 7)  # cells of a glyph's frame
 EXAMPLE = ClipSpec(frames=24, height=120, width=214, objects=1, distractors=0, size=34.0, speed=3.0, camera=0.3,
                    camouflage=0.0, likeness=0.0)
-
-
-@runtime_checkable
-class Row(Protocol):
-    """What is drawn of a module: `benchmarks.anatomy`, which counts it, stands above the figures."""
-
-    module: str
-    output: tuple[int, ...]
-    parameters: int
-    multiply_adds: int
-    pairs: int
+Named = dict[str, Any]  # by a module's name its row of `benchmarks.anatomy`, which stands above the figures
 
 
 @styled
-def architecture(config: ModelConfig, rows: Sequence[Row], title: str) -> Figure:
+def architecture(config: ModelConfig, rows: Sequence[Any], title: str) -> Figure:
     """The network as a picture: a box for each module with its shapes, parameters and multiply-adds, and beside
     each attention layer which cells a cell attends to.
 
     Args:
         config: of the network.
-        rows: its anatomy, two levels deep.
+        rows: its modules, two levels deep, as `benchmarks.anatomy.anatomy` counts them.
         title: shown above.
     """
     own, named = config.method == "sst", {row.module: row for row in rows}
@@ -70,7 +60,8 @@ def architecture(config: ModelConfig, rows: Sequence[Row], title: str) -> Figure
     _ends(axes, config, named)
     _pictures(axes, config, named)
     (_layers if own else _rival)(axes, config, named)
-    _evidence(axes, config, named)
+    if own:
+        _evidence(axes, config, named)
     _shares(axes, named, config.method, lowest)
     return drawing
 
@@ -79,11 +70,11 @@ def _tint(color: str, strength: float = 0.16) -> tuple[float, ...]:
     return tuple(1 - strength * (1 - part) for part in to_rgb(color))
 
 
-def _shape(row: Row) -> str:
+def _shape(row: Any) -> str:
     return " × ".join(map(str, row.output[1:] if row.output[0] == 1 else row.output))
 
 
-def _cost(row: Row, between: str = " · ") -> str:
+def _cost(row: Any, between: str = " · ") -> str:
     return f"{scaled(row.parameters)}{between}{scaled(row.multiply_adds)}"
 
 
@@ -110,7 +101,7 @@ def _arrow(axes: Axes, *points: tuple[float, float], color: str = MUTED) -> None
     axes.add_patch(FancyArrowPatch(path=Path(points), arrowstyle="-|>", mutation_scale=9, linewidth=1.1, color=color))
 
 
-def _ends(axes: Axes, config: ModelConfig, named: dict[str, Row]) -> None:
+def _ends(axes: Axes, config: ModelConfig, named: Named) -> None:
     """The backbone, which narrows with the resolution, the decoder, which widens, and what goes past all between."""
     row, decoder = named["backbone"], named["decoder"]
     neck = "\nDeepLabV3+" if config.output_stride == 4 else ""
@@ -125,7 +116,7 @@ def _ends(axes: Axes, config: ModelConfig, named: dict[str, Row]) -> None:
     _note(axes, 3.9, TOP - 0.38, f"embedding of frame t, and its finer features ({_shape(row)})")
 
 
-def _pictures(axes: Axes, config: ModelConfig, named: dict[str, Row]) -> None:
+def _pictures(axes: Axes, config: ModelConfig, named: Named) -> None:
     """The past frames with their masks, one behind the other, the current frame, and the mask that leaves."""
     past = min(config.history, 3) if config.method == "sst" else 3
     clip = render(EXAMPLE, seed=11)
@@ -142,19 +133,24 @@ def _pictures(axes: Axes, config: ModelConfig, named: dict[str, Row]) -> None:
     _arrow(axes, (1.02, TOP + 1.4), (1.2, TOP + 1.4), (1.2, MIDDLE), (1.4, MIDDLE))
     _arrow(axes, (RIGHT - 0.04, MIDDLE), (5.44, MIDDLE))
     _arrow(axes, (6.3, MIDDLE), (6.46, MIDDLE))
+    _arrow(axes, (0.17, TOP + 0.43), (0.17, AFFINITY), (LEFT, AFFINITY), color=EVIDENCE)
+    _note(axes, 1.05, AFFINITY - 0.15, "masks of the past frames", color=INK)
 
 
-def _rival(axes: Axes, config: ModelConfig, named: dict[str, Row]) -> None:
-    """What a rival has in the encoder's place."""
+def _rival(axes: Axes, config: ModelConfig, named: Named) -> None:
+    """What a rival has in the encoder's place, and what it remembers."""
     own = METHODS[config.method].mechanism
     parts = [row for name, row in named.items() if "." not in name and name not in ("", "backbone", "decoder",
                                                                                     "matching")]
     _part(axes, ENCODER, _box(2.95, TOP + 0.1, RIGHT - 0.04, BOTTOM - 0.1), own[0].upper() + own[1:], TOP + 0.42,
           "\n".join(f"{row.module.replace('_', ' ')}: {_shape(row)}\n{_cost(row)}" for row in parts))
     _arrow(axes, (2.2, MIDDLE), (2.95, MIDDLE))
+    _part(axes, EVIDENCE, _box(LEFT, AFFINITY - 0.2, RIGHT - 0.04, AFFINITY + 0.2), "Memory", AFFINITY,
+          "the past frames' features and masks")
+    _arrow(axes, (4.09, AFFINITY - 0.2), (4.09, BOTTOM - 0.1), color=EVIDENCE)
 
 
-def _layers(axes: Axes, config: ModelConfig, named: dict[str, Row]) -> None:
+def _layers(axes: Axes, config: ModelConfig, named: Named) -> None:
     """The attention layers: of each the cells that one cell of the current frame attends to, on a small buffer of as
     many frames, and the counts.
     """
@@ -180,56 +176,46 @@ def _layers(axes: Axes, config: ModelConfig, named: dict[str, Row]) -> None:
         draw_sheets(axes.figure.add_axes(place, facecolor="none"), arrival, 1, numbered=False)
 
 
-def _evidence(axes: Axes, config: ModelConfig, named: dict[str, Row]) -> None:
-    """What is known of each object: affinity and warped masks, or what the rival remembers; and matching with the
-    given frames.
-    """
-    layers, own = len(config.layers), config.method == "sst"
+def _evidence(axes: Axes, config: ModelConfig, named: Named) -> None:
+    """What is known of each object: affinity and warped masks, and matching with the given frames."""
+    layers = len(config.layers)
     maps = f"{'both' if layers == 2 else 'all'} layers" if layers > 1 else "one layer"
-    boxes = [(AFFINITY, "Object affinity (Eq. 4)", f"warped {config.warped}; {maps}, {config.heads} heads") if own else
-             (AFFINITY, "Memory", "the past frames' features and masks")]
+    boxes = [(AFFINITY, "Object affinity (Eq. 4)", f"warped {config.warped}; {maps}, {config.heads} heads")]
     for name, title, text in (("matching", "Reference matching", "with the given frames"),
                               ("feature_matching", "CFBI's matching", "global and local")):
-        if own and name in named:
+        if name in named:
             boxes.append((MATCHING, title, f"{text}: {_shape(named[name])}"))
+            _arrow(axes, (2.55, AFFINITY), (2.55, MATCHING - 0.06), (LEFT, MATCHING - 0.06), color=EVIDENCE)
+            _arrow(axes, (1.8, BOTTOM - 0.15), (1.8, MATCHING + 0.06), (LEFT, MATCHING + 0.06))
     for middle, title, text in boxes:
         _part(axes, EVIDENCE, _box(LEFT, middle - 0.2, RIGHT - 0.04, middle + 0.2), title, middle, text)
-        if not own:
-            _arrow(axes, (4.09, middle - 0.2), (4.09, BOTTOM - 0.1), color=EVIDENCE)
-            continue
         _arrow(axes, (RIGHT - 0.04, middle), (5.86, middle), (5.86, BOTTOM - 0.15), color=EVIDENCE)
-        if middle == MATCHING:
-            _arrow(axes, (2.55, AFFINITY), (2.55, middle - 0.06), (LEFT, middle - 0.06), color=EVIDENCE)
-            _arrow(axes, (1.8, BOTTOM - 0.15), (1.8, middle + 0.06), (LEFT, middle + 0.06))
-    _arrow(axes, (0.17, TOP + 0.43), (0.17, AFFINITY), (LEFT, AFFINITY), color=EVIDENCE)
-    _note(axes, 1.05, AFFINITY - 0.15, "masks of the past frames", color=INK)
 
 
-def _shares(axes: Axes, named: dict[str, Row], method: str, lowest: float) -> None:
+def _shares(axes: Axes, named: Named, method: str, lowest: float) -> None:
     """Which part does the work, and which holds the parameters, as two bars; what no part claims is the method's
     own.
     """
-    parts = {"backbone": ["backbone"], "matching": ["matching", "feature_matching"][:1 + (method == "sst")],
-             "decoder": ["decoder"]}
-    own = METHODS[method].mechanism
-    shares = pd.DataFrame({field.replace("_", "-"): {stage: sum(getattr(named[name], field) for name in names
-                                                                if name in named) / getattr(named[""], field)
-                                                     for stage, names in parts.items()}
-                           for field in ("multiply_adds", "parameters")}).T
-    shares.insert(1, own, 1 - shares.sum(axis=1))
+    counts = pd.DataFrame({name: (row.multiply_adds, row.parameters) for name, row in named.items()},
+                          ["multiply-adds", "parameters"])
+    shares = counts.reindex(columns=["backbone", "matching", "decoder"], fill_value=0)
+    if method == "sst":
+        shares["matching"] += counts.get("feature_matching", 0)
+    shares = shares.div(counts[""], axis=0)
+    shares.insert(1, METHODS[method].mechanism, 1 - shares.sum(axis=1))
     down = lowest + FOOT
     below = bare(axes.figure.add_axes((1.0 / WIDTH, 0.42 / down, 1 - 1.1 / WIDTH, 0.64 / down)))
     _stacked(below, shares, [BACKBONE, ENCODER, EVIDENCE, DECODER], 0.55)
-    for bars, stage in zip(below.containers, shares):
-        texts = [f"{stage} {share:.0%}" for share in shares[stage]]
-        below.bar_label(bars, [text * (share > 0.0113 * len(text)) for text, share in zip(texts, shares[stage])],
+    for bars in below.containers:
+        texts = [(f"{bars.get_label()} {share:.0%}", share) for share in bars.datavalues]
+        below.bar_label(bars, [text if share > 0.0113 * len(text) else "" for text, share in texts],
                         label_type="center", fontsize=7.6)
     below.set(xlim=(0, 1), yticks=[0, 1], yticklabels=shares.index)
 
 
 def _stacked(axes: Axes, rows: pd.DataFrame, colors: Sequence[str], strength: float) -> None:
     """Lying bars, a row each from above, of a part a column."""
-    ends = rows.cumsum(axis=1)
+    ends = rows.cumsum(axis=1)  # DataFrame.plot would have a notebook show figures by pyplot from then on
     for (name, values), color in zip(rows.items(), colors, strict=True):
         axes.barh(rows.index, values, left=ends[name] - values, color=_tint(color, strength), label=name, height=0.7,
                   edgecolor="white")

@@ -15,26 +15,19 @@ TINT = 0.45  # of what is seen of an object
 EXAMPLES: dict[str, tuple[str, str, tuple[float, ...], int]] = {
     "hidden": ("share hidden", "{:.0%}", (0.4, 0.6, 0.8, 1.0), 0),
     "likeness": ("likeness\nof occluder", "{:g}", (0.0, 0.4, 0.8, 1.0), 2),
-    "camouflage": ("likeness of\nbackground", "{:g}", (0.05, 0.4, 0.7, 0.95), 4),
     "objects": ("objects", "{:g}", (1, 2, 4, 6), 0),
-    "deformation": ("deformation", "{:g}", (0.0, 0.5, 1.0, 1.5), 3),
     "speed": ("speed", "{:g}% a frame", (0.5, 2.0, 4.0, 8.0), 2),
-    "appearance": ("change\nof light", "{:g}", (0.0, 0.4, 0.8, 1.2), 2),
-    "blur": ("blur", "{:g} px", (0.0, 1.0, 2.0, 3.0), 7),
 }
 
 
-def examples(axis: str, seed: int | None = None, height: int = 240,
+def examples(axis: str, height: int = 240,
              width: int = 432) -> list[tuple[str, UInt8[np.ndarray, "height width 3"]]]:
     """One picture for each value of an axis of the generator, of the same seed, so that little else differs."""
-    _, text, values, telling = EXAMPLES[axis]
-    seed = telling if seed is None else seed
-    wish = dict(frames=20, height=height, width=width, objects=2, distractors=1, occlusion=5, size=20.0, speed=1.5,
+    _, text, values, seed = EXAMPLES[axis]
+    wish = dict(frames=20, height=height, width=width, size=24.0 if axis == "speed" else 20.0, speed=1.5,
                 camouflage=0.0, deformation=0.3, camera=0.2, appearance=0.0, likeness=0.2, blur=0.3, noise=0.0)
-    if axis in ("hidden", "likeness"):
-        wish |= dict(objects=1)
-    if axis in ("objects", "camouflage", "deformation", "speed", "appearance", "blur"):
-        wish |= dict(occlusion=None, distractors=0, size=20.0 if axis == "objects" else 24.0)
+    wish |= (dict(objects=1, distractors=1, occlusion=5) if axis in ("hidden", "likeness") else
+             dict(objects=2, distractors=0, occlusion=None))
     return [(text.format(value), _picture(render(ClipSpec(**wish | {axis: value}), seed), axis)) for value in values]
 
 
@@ -46,11 +39,8 @@ def _picture(clip: Clip, axis: str) -> UInt8[np.ndarray, "height width 3"]:
         full = clip.full(1)[t]
         tint = 0.0 if axis == "likeness" else TINT  # which would hide just what is to be compared
         return with_outlines(clip.frames[t], full, clip.labels[t] == 1, tint)[view(full)]
-    t = int(np.argmax(np.abs(np.log(clip.scene.gain.mean(1))))) if axis == "appearance" else len(share) // 2
-    if axis in ("objects", "speed"):
-        picture = video.overlay(clip.frames[t], clip.labels[t], TINT)
-    else:
-        picture = clip.frames[t].copy()
+    t = len(share) // 2
+    picture = video.overlay(clip.frames[t], clip.labels[t], TINT)
     for earlier in range(t - 6, t, 2) if axis == "speed" else ():
         picture[outline(clip.labels[earlier] == 1, 2)] = (255, 255, 255)
     for n in range(1, clip.spec.objects + 1):
@@ -111,28 +101,28 @@ def axes_gallery(rows: Mapping[str, Sequence[tuple[str, UInt8[np.ndarray, "heigh
 
 
 @styled
-def hidden_object(clip: Clip, object: int = 1, times: Sequence[int] | None = None) -> Figure:
+def hidden_object(clip: Clip) -> Figure:
     """One object over time: pictures that follow it, what is seen tinted and all outlined, above its visible share."""
-    share = clip.visible_share[:, object - 1]
-    times = _telling_times(share) if times is None else times
+    share = clip.visible_share[:, 0]
+    times = _telling_times(share)
     height, width = clip.labels.shape[1:]
     drawing = figure(WIDTH / len(times) * height / width + 2.0, photographs=True)
     above, below = drawing.subfigures(2, 1, height_ratios=[WIDTH / len(times) * height / width + 0.25, 1.75])
-    full, visible = clip.full(object), clip.labels == object
+    full, visible = clip.full(1), clip.labels == 1
     followed = [with_outlines(clip.frames[t], full[t], visible[t])[view(full[t], least=0.45)] for t in times]
     pictures(above, {"": followed}, [f"frame {t}: {share[t]:.0%}" for t in times])
     axes, frames = below.subplots(), np.arange(len(share))
     axes.fill_between(frames, share, 1, color=FAINT, linewidth=0, label="hidden")
     axes.plot(frames, share, color=ACCENT, marker=".", label="visible")
-    axes.plot(times, share[list(times)], "o", color="none", markeredgecolor=SIGNAL, markersize=9, clip_on=False,
+    axes.plot(times, share[times], "o", color="none", markeredgecolor=SIGNAL, markersize=9, clip_on=False,
               label="shown above")
     finish(axes, "", xlabel="frame", ylabel="visible share", ylim=(-0.04, 1.04), xlim=(0, len(share) - 1))
     axes.tick_params(colors=INK)
     return drawing
 
 
-def _telling_times(share: np.ndarray, count: int = 5) -> list[int]:
+def _telling_times(share: np.ndarray) -> list[int]:
     """Frames before, in, and after the strongest occlusion."""
     low = np.flatnonzero(share <= np.nanmin(share) + 0.02)
     last = len(share) - 1
-    return sorted({0, max(int(low[0]) - 2, 0), int(low[len(low) // 2]), min(int(low[-1]) + 2, last), last})[:count]
+    return sorted({0, max(int(low[0]) - 2, 0), int(low[len(low) // 2]), min(int(low[-1]) + 2, last), last})

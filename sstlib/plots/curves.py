@@ -1,16 +1,21 @@
-"""Figures of training and of comparisons: curves, reliability, scores, and masks side by side."""
+"""Figures of training and of comparisons: curves, reliability, scores, masks side by side and in outline."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+import seaborn
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from sstlib.metrics import boundary_agreement
 from sstlib.plots import style
 from sstlib.plots.style import ACCENT, FAINT, INK, MUTED, SIGNAL, WIDTH, bars, dots, figure, finish, panels, styled
-from sstlib.shapes import UInt8
+from sstlib.shapes import Bool, UInt8
 from sstlib.video import overlay
+
+Mask = Bool[np.ndarray, "height width"]
 
 
 @styled
@@ -52,17 +57,6 @@ def reliability_curves(sources: Mapping[str, Mapping[str, Any]]) -> Figure:
     return drawing
 
 
-def outlined(frame: UInt8[np.ndarray, "height width 3"],
-             labels: UInt8[np.ndarray, "height width"]) -> UInt8[np.ndarray, "height width 3"]:
-    """The frame with its objects tinted, and a white line around each that shows on any color."""
-    mixed = overlay(frame, labels)
-    edge = np.zeros(labels.shape, bool)
-    edge[:, 1:] |= labels[:, 1:] != labels[:, :-1]
-    edge[1:] |= labels[1:] != labels[:-1]
-    mixed[edge] = 255
-    return mixed
-
-
 @styled
 def side_by_side(frames: UInt8[np.ndarray, "time height width 3"], rows: Mapping[str, UInt8[np.ndarray,
                                                                                             "time height width"]],
@@ -79,11 +73,11 @@ def side_by_side(frames: UInt8[np.ndarray, "time height width 3"], rows: Mapping
     height, width = frames.shape[1:3]
     cell = (WIDTH - 0.3) / len(times)
     drawing = figure(len(rows) * (cell * height / width + (0.22 if notes else 0.03)) + 0.2, photographs=True)
-    masked = {name: [outlined(frames[t], labels[t]) for t in times] for name, labels in rows.items()}
+    masked = {name: [overlay(frames[t], labels[t], white=True) for t in times] for name, labels in rows.items()}
     grid = style.pictures(drawing, masked, [f"frame {t}" for t in times], fontsize=8)
     for line, name in zip(grid, rows):
         for axes, note in zip(line, [notes[name][t] for t in times] if notes and name in notes else ()):
-            axes.set_xlabel(note, fontsize=7.5, color=SIGNAL if note.startswith("lost") else INK)
+            axes.set_xlabel(note, fontsize=7.5)
     return drawing
 
 
@@ -133,3 +127,53 @@ def step_stages(stages: Mapping[str, float]) -> Figure:
     axes.set(xlabel="seconds a step")
     axes.margins(x=0.1)
     return drawing
+
+
+class Shown(NamedTuple):
+    """One sequence of `sequences_in_outline`: its title, J and F of its scored frames, and (frame, predicted, true
+    mask) to draw.
+    """
+
+    title: str
+    similarity: Sequence[float]
+    accuracy: Sequence[float]
+    masks: Sequence[tuple[int, Mask, Mask]]
+
+
+@styled
+def sequences_in_outline(rows: Sequence[Shown]) -> Figure:
+    """A row a sequence: J and F over its frames, and boundaries at some of them, without the photographs, which may
+    not be copied.
+    """
+    columns = 1 + max(len(row.masks) for row in rows)
+    height, width = rows[0].masks[0][1].shape
+    drawing = figure(0.45 + len(rows) * (0.25 + 1.15 * WIDTH / columns * height / width))
+    grid = drawing.subplots(len(rows), columns, squeeze=False, width_ratios=[1.3] + [1] * (columns - 1))
+    for (curves, *places), row in zip(grid, rows):
+        scores = pd.DataFrame({"J": row.similarity, "F": row.accuracy}, range(1, 1 + len(row.similarity)))
+        seaborn.lineplot(scores, palette=[INK, SIGNAL], legend=row is rows[0], ax=curves)
+        curves.set_title(row.title, fontsize=8)
+        curves.set(ylim=(0, 1.05), xlim=(0, len(scores) + 1))
+        for axes, (t, prediction, truth) in zip(places, row.masks):
+            _boundaries(axes, prediction, truth)
+            axes.set_title(f"frame {t}", fontsize=8)
+    grid[-1][0].set(xlabel="frame")
+    grid[0][0].legend(loc="lower left", ncols=2, fontsize=7)
+    drawing.legend(*grid[0][1].get_legend_handles_labels(), loc="outside lower right", ncols=3, markerscale=3,
+                   fontsize=8)
+    return drawing
+
+
+def _boundaries(axes: Axes, prediction: Mask, truth: Mask) -> None:
+    """The boundaries that F compares, over the area of the true mask: predicted and right, predicted and wrong,
+    missed.
+    """
+    height, width = truth.shape
+    style.bare(axes).imshow(np.where(truth, 0.86, 0.97), cmap="gray", vmin=0, vmax=1)
+    agreement = boundary_agreement(prediction, truth)
+    for pixels, color, label in ((agreement.matched, style.SERIES[2], "predicted, right"),
+                                 (agreement.false, SIGNAL, "predicted, wrong"),
+                                 (agreement.missed, ACCENT, "true, missed")):
+        y, x = np.nonzero(pixels)
+        axes.scatter(x, y, s=2, color=color, linewidths=0, marker="s", label=label)
+    axes.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))

@@ -49,7 +49,7 @@ def paired_differences(rows: pd.DataFrame, title: str = "") -> Figure:
 
 
 @styled
-def occlusion_costs(rows: pd.DataFrame, title: str = "") -> Figure:
+def occlusion_costs(rows: pd.DataFrame) -> Figure:
     """J&F (percent) of the target after an occlusion (filled) and in the same frames without it (hollow), by network
     and frames hidden; the floors are networks, too.
 
@@ -63,7 +63,7 @@ def occlusion_costs(rows: pd.DataFrame, title: str = "") -> Figure:
         axes.plot(part["without occlusion"], part["what"], "o", color="none", markeredgecolor=ACCENT,
                   label="without occlusion")
         dots(axes, part, "J&F back", "what", color=SIGNAL, label="after it")
-        finish(axes, "x", xlabel="J&F of the target (%)", xlim=(-3, 100), title=f"{title}hidden for {length} frames")
+        finish(axes, "x", xlabel="J&F of the target (%)", xlim=(-3, 100), title=f"hidden for {length} frames")
     return drawing
 
 
@@ -82,7 +82,7 @@ def smallest_effects(rows: pd.DataFrame, title: str = "") -> Figure:
 
 
 @styled
-def taken_away(rows: pd.DataFrame, title: str = "") -> Figure:
+def taken_away(rows: pd.DataFrame) -> Figure:
     """Difference of J (points) that taking something away makes, with its interval, by network; the line is none.
 
     Args:
@@ -91,7 +91,7 @@ def taken_away(rows: pd.DataFrame, title: str = "") -> Figure:
     drawing, [axes] = panels(0.9 + 0.5 * rows["taken away"].nunique())
     axes.axvline(0, color=INK, linewidth=0.8)
     dots(axes, rows, "mean", "taken away", hue="network", dodge=0.4)
-    finish(axes, "x", xlabel="difference of J (points)", title=title)
+    finish(axes, "x", xlabel="difference of J (points)")
     return drawing
 
 
@@ -110,19 +110,18 @@ def drifts(rows: pd.DataFrame) -> Figure:
 
 
 @styled
-def looked_at(rows: pd.DataFrame, place: str = "the object") -> Figure:
+def looked_at(rows: pd.DataFrame) -> Figure:
     """Share of attention (percent) that goes to one place, with its interval, and of even attention (hollow), by
     moment, a panel a network.
 
     Args:
-        rows: as `experiments.attended.looks`.
-        place: which one.
+        rows: as `experiments.attended.looks`, of which those of the object are drawn.
     """
-    drawing, parts = facets(0.9 + 0.3 * rows["moment"].nunique(), rows[rows["place"] == place], "network")
+    drawing, parts = facets(0.9 + 0.3 * rows["moment"].nunique(), rows[rows["place"] == "the object"], "network")
     for name, part, axes in parts:
         dots(axes, part, "share", "moment", label="attention, 95% interval")
         axes.plot(part["even"], part["moment"], "D", color="none", markeredgecolor=MUTED, label="even attention")
-        finish(axes, "x", xlabel=f"to {place} (%)", title=name, xlim=(-2, None))
+        finish(axes, "x", xlabel="to the object (%)", title=name, xlim=(-2, None))
     return drawing
 
 

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 import seaborn
 from matplotlib.axes import Axes
-from matplotlib.collections import PolyCollection
+from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch
+from matplotlib.patches import Patch, Polygon
 
 from sstlib.plots import style
 from sstlib.plots.style import ACCENT, FAINT, HOPS, MUTED, PAPER, bare, bars, figure, panels, pictures, styled
@@ -32,33 +32,25 @@ def _key(drawing: Figure, hops: int, loc: str) -> None:
                    ncols=len(names), handlelength=1.0, columnspacing=1.4)
 
 
-def cell_corners(size: tuple[int, int, int]) -> Float[np.ndarray, "cells 4 2"]:
-    """Corners of every cell, in raster order, of frames that stand one behind the other and are seen from the side."""
-    time, height, width = size
-    frame, row, column = (axis.reshape(-1, 1) for axis in np.indices(size))
-    right, down = SLANT
-    across = np.array([0.0, 1.0, 1.0, 0.0]) + column
-    below = np.array([0.0, 0.0, 1.0, 1.0]) + row
-    return np.stack([frame * (width * right + GAP) + across * right, below + across * down], axis=-1)
-
-
 def draw_sheets(axes: Axes, arrival: Int[np.ndarray, "time height width"], hops: int, numbered: bool = True) -> None:
-    """The frames of one buffer, each cell in the color of the hop that reaches it, cells reached later than `hops`
-    left empty.
+    """The frames of one buffer, one behind the other and seen from the side, each cell in the color of the hop that
+    reaches it, cells reached later than `hops` left empty.
     """
     _, height, width = arrival.shape
-    shown = np.where(arrival > hops, -1, arrival).ravel()
-    colors = hop_colors(max(hops, 1))
-    axes.add_collection(PolyCollection(list(cell_corners(arrival.shape)), facecolors=[colors[hop + 1] for hop in shown],
-                                       edgecolors=[FAINT if hop < 0 else "white" for hop in shown], linewidths=0.5))
-    right, down = width * SLANT[0], width * SLANT[1]
-    starts = [frame * (right + GAP) for frame in range(len(arrival))]
-    sheets = [[(x, 0), (x + right, down), (x + right, height + down), (x, height)] for x in starts]
-    axes.add_collection(PolyCollection(sheets, facecolors="none", edgecolors=MUTED, linewidths=0.7))
-    for frame, x in enumerate(starts if numbered else ()):
-        axes.text(x + 0.5 * right, height + 0.5 * down + 0.6, f"t = {frame + 1}", color=MUTED, fontsize=7.5, va="top",
-                  ha="right")
+    last, (right, down) = max(hops, 1), SLANT
+    y, x = np.mgrid[:height + 1.0, :width + 1.0]
+    x, y = x * right, y + x * down
+    for frame, cells in enumerate(np.where(arrival > hops, -1, arrival)):
+        left = x + frame * (x.max() + GAP)
+        axes.pcolormesh(left, y, cells, cmap=ListedColormap(hop_colors(last)), vmin=-1.5, vmax=last + 0.5,
+                        edgecolors=np.where(cells < 0, FAINT, "white").ravel(), linewidth=0.5, antialiased=True)
+        corners = [(left[corner], y[corner]) for corner in ((0, 0), (0, -1), (-1, -1), (-1, 0))]
+        axes.add_patch(Polygon(corners, fill=False, edgecolor=MUTED, linewidth=0.7))
+        if numbered:
+            axes.text(left.mean(), y[-1].mean() + 0.6, f"t = {frame + 1}", color=MUTED, fontsize=7.5, va="top",
+                      ha="right")
     axes.set_aspect("equal")
+    axes.use_sticky_edges = False  # room for the outermost lines
     axes.autoscale_view()
     bare(axes).invert_yaxis()
 
@@ -72,19 +64,17 @@ def hop_sheets(arrivals: Mapping[str, Int[np.ndarray, "time height width"]]) -> 
         arrivals: by pattern, the hop at which each cell is first reached: 0 the cell itself, -1 never.
     """
     columns = max(int(arrival.max()) for arrival in arrivals.values())
-    drawing = figure(0.3 + 1.75 * len(arrivals), layout="none")
-    top = 1 - 0.75 / drawing.get_figheight()
-    grid = drawing.add_gridspec(len(arrivals), columns, left=0.01, right=0.99, top=top, bottom=0.01, wspace=0.06,
-                                hspace=0.42)
-    for row, (name, arrival) in enumerate(arrivals.items()):
-        for hop in range(1, int(arrival.max()) + 1):
-            axes = drawing.add_subplot(grid[row, hop - 1])
+    drawing = figure(0.3 + 1.75 * len(arrivals))
+    for part, (name, arrival) in zip(drawing.subfigures(len(arrivals), squeeze=False)[:, 0], arrivals.items()):
+        part.suptitle(name, x=0.01, ha="left", weight="bold", fontsize=9)
+        for hop, axes in enumerate(part.subplots(1, columns, squeeze=False)[0], start=1):
+            if hop > arrival.max():
+                axes.remove()
+                continue
             draw_sheets(axes, arrival, hop)
             reached = int(((arrival >= 0) & (arrival <= hop)).sum())
             axes.set_title(f"{hop} hop{'s' * (hop > 1)}: {reached} of {arrival.size} cells")
-        corner = grid[row, 0].get_position(drawing)
-        drawing.text(corner.x0, corner.y1 + 0.25 / drawing.get_figheight(), name, weight="bold", va="bottom")
-    _key(drawing, columns, "upper center")
+    _key(drawing, columns, "outside upper center")
     return drawing
 
 
@@ -95,18 +85,12 @@ def hop_frames(arrival: Int[np.ndarray, "time height width"], title: str) -> Fig
 
     The axes of frame t carry the label "t", so that a click on the picture can be traced back to a cell.
     """
-    time, height, width = arrival.shape
-    columns = min(time, 4)
-    rows = -(-time // columns)
-    drawing = figure(0.75 + rows * (0.3 + height / width * 7 / columns), layout="constrained")
+    drawing, places = style.frame_panels(0.75, arrival.shape, title)
     hops = max(int(arrival.max()), 1)
-    grid = [bare(axes) for axes in drawing.subplots(rows, columns, squeeze=False).flat]
-    for frame, axes in enumerate(grid[:time]):
-        seaborn.heatmap(arrival[frame], cmap=hop_colors(hops), vmin=-1.5, vmax=hops + 0.5, cbar=False, square=True,
+    for cells, axes in zip(arrival, places, strict=True):
+        seaborn.heatmap(cells, cmap=hop_colors(hops), vmin=-1.5, vmax=hops + 0.5, cbar=False, square=True,
                         linewidths=0.4, linecolor="white", xticklabels=False, yticklabels=False, ax=axes)
-        axes.set(title=f"t = {frame + 1}", label=str(frame))
     _key(drawing, hops, "outside lower center")
-    drawing.suptitle(title, x=0.01, ha="left", fontsize=10)
     return drawing
 
 

@@ -162,6 +162,20 @@ def bars(axes: Axes, values: Mapping[str, float], texts: Sequence[str], colors: 
     axes.tick_params(axis="y", length=0)
 
 
+def frame_panels(height: float, shape: tuple[int, ...], title: str) -> tuple[Drawing, list[Axes]]:
+    """A figure and bare axes for each frame of a buffer (time, height, width), which carry its number as their label;
+    `height` is what stands beside the frames in inches.
+    """
+    columns = min(shape[0], 4)
+    rows = -(-shape[0] // columns)
+    drawing = figure(height + rows * (0.3 + 7 / columns * shape[1] / shape[2]))
+    drawing.suptitle(title, x=0.01, ha="left", fontsize=10)
+    places = [bare(axes) for axes in drawing.subplots(rows, columns, squeeze=False).flat][:shape[0]]
+    for frame, axes in enumerate(places):
+        axes.set(title=f"t = {frame + 1}", label=str(frame))
+    return drawing, places
+
+
 def facets(height: float, rows: pd.DataFrame, by: str) -> tuple[Drawing, list[tuple[Any, pd.DataFrame, Axes]]]:
     """A figure and, for each value of a column, that value, its rows and axes beside the others."""
     drawing, row = panels(height, rows[by].nunique(), sharey=True)
@@ -216,7 +230,7 @@ def pictures(drawing: FigureBase, rows: Mapping[str, Iterable[Shaped[np.ndarray,
 
 def png(drawing: Figure) -> bytes:
     """The figure as a small PNG, the same bytes each time: in 256 colors, the style's own among them."""
-    full = _rendered(drawing)
+    full = rendered(drawing)
     # Rare colors, those of thin lines over a photograph, would be lost in a palette made from the picture alone.
     own = sorted({ImageColor.getrgb(color) for color in ("white", INK, MUTED, FAINT, PAPER, *SERIES, *HOPS)})
     few = full.quantize(256 - len(own), method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
@@ -237,11 +251,12 @@ def png(drawing: Figure) -> bytes:
 def jpeg(drawing: Figure, quality: int = 72) -> bytes:
     """The figure as a JPEG, for pictures of video frames."""
     small = io.BytesIO()
-    _rendered(drawing).save(small, format="JPEG", quality=quality, optimize=True)
+    rendered(drawing).save(small, format="JPEG", quality=quality, optimize=True)
     return small.getvalue()
 
 
-def _rendered(drawing: Figure) -> Image.Image:
+def rendered(drawing: Figure) -> Image.Image:
+    """The figure as a picture; what is changed in it later is drawn in the same layout."""
     with matplotlib.rc_context(STYLE):
         # Would move things a little at every drawing
         if isinstance(drawing.get_layout_engine(), ConstrainedLayoutEngine):

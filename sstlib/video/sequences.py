@@ -182,9 +182,12 @@ class FolderSequence:
 
 
 def overlay(
-    frame: UInt8[np.ndarray, "height width 3"], labels: Shaped[np.ndarray, "height width"], opacity: float = 0.5
+    frame: UInt8[np.ndarray, "height width 3"], labels: Shaped[np.ndarray, "height width"], opacity: float = 0.5,
+    white: bool = False
 ) -> UInt8[np.ndarray, "height width 3"]:
-    """A frame with its objects tinted in the palette's colors and outlined; void is left as it is."""
+    """A frame with its objects tinted in the palette's colors and outlined, `white` on any color; void is left as it
+    is.
+    """
     shown = (labels > 0) & (labels != VOID)
     colors = palette()[labels.astype(np.uint8)]
     mixed = frame.copy()
@@ -192,5 +195,8 @@ def overlay(
     edge = np.zeros_like(shown)
     edge[:, 1:] |= labels[:, 1:] != labels[:, :-1]
     edge[1:] |= labels[1:] != labels[:-1]
-    mixed[edge & shown] = colors[edge & shown]
+    if white:
+        mixed[edge] = 255
+    else:
+        mixed[edge & shown] = colors[edge & shown]
     return mixed
