@@ -21,7 +21,7 @@ from torch import Tensor
 from sstlib import video
 from sstlib.config import ModelConfig
 from sstlib.config.fields import require
-from sstlib.config.values import Number, Whole
+from sstlib.config.values import Flag, Number, Whole
 from sstlib.model import Features, Memory, Propagator
 from sstlib.model.fast.threads import shared_cores
 from sstlib.model.presence import INERTIA, evidence, presence_and_doubt
@@ -77,7 +77,12 @@ class Segmenter:
     def __init__(self, network: Propagator, *, longest: int | None = None, flip: bool = False,
                  scales: tuple[float, ...] = (1.0,), aggregation: str = "naive", keep_reference: bool | None = None,
                  history: int | None = None):
+        if not isinstance(network, Propagator) or (parameter := next(network.parameters())).dtype != torch.float32:
+            given = f"of {parameter.dtype}" if isinstance(network, Propagator) else f"a {type(network).__name__}"
+            raise ValueError(f"the network is {given}; give one of torch.float32, as weights.load(NAME), for half "
+                             "precision under torch.autocast")
         require(aggregation, "aggregation", AGGREGATIONS)
+        Flag().check(flip, "flip")
         longest = Whole().check(longest, "longest") if longest is not None else network.longest or 0
         if 0 < longest < SHORTEST:
             raise ValueError(f"longest is {longest} pixels; make it at least {SHORTEST}, or 0 for no cap")
@@ -87,7 +92,7 @@ class Segmenter:
         options = {"keep_reference": keep_reference, "history": history}
         options = {name: value for name, value in options.items() if value is not None}
         self.network = sharing_weights(network, **options).eval()
-        self.device = next(network.parameters()).device
+        self.device = parameter.device
         self.longest, self.aggregation = longest or None, aggregation
         self.views = [(scale, mirrored) for scale in scales for mirrored in ((False, True) if flip else (False,))]
         self.memories: list[Memory | None] = [None] * len(self.views)
@@ -164,6 +169,9 @@ class Segmenter:
         self.evidence.pop(identity, None)
 
     def _check(self, frame: np.ndarray, labels: np.ndarray | None, absent: set[int]) -> None:
+        if not isinstance(frame, np.ndarray) or not isinstance(labels, np.ndarray | None):
+            raise ValueError(f"frame and labels are arrays of NumPy; these are {type(frame).__name__} and "
+                             f"{type(labels).__name__}")
         if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3 or not frame.size:
             raise ValueError(f"the frame is {frame.dtype} of shape {frame.shape}; give RGB as uint8 of shape (height, "
                              "width, 3), values 0..255")
@@ -172,8 +180,7 @@ class Segmenter:
             raise ValueError(f"this frame is {size[1]}x{size[0]} pixels, the ones before were {self.size[1]}x"
                              f"{self.size[0]}; a video has one size: resize the frame, or start a new Segmenter")
         if (side := round(max(size) * min(scale for scale, _ in self.views) * shrinking(size, self.longest))) < LEAST:
-            raise ValueError(f"the frame is {size[1]}x{size[0]} pixels, {side} in the network; its longer side must be "
-                             f"at least {LEAST} there")
+            raise ValueError(f"the frame is {size[1]}x{size[0]} pixels, {side} in the network; it needs {LEAST}")
         if unknown := sorted(absent - set(self.ids[1:])):
             raise ValueError(f"object {unknown[0]} is said to be absent; the objects are {self.ids[1:]}")
         if labels is not None:
@@ -185,12 +192,10 @@ class Segmenter:
         if labels.shape != size:
             raise ValueError(f"labels have shape {labels.shape}, the frame {size}; resize masks by nearest neighbor")
         if not np.issubdtype(labels.dtype, np.integer) and labels.dtype != bool:
-            raise ValueError(f"labels are {labels.dtype}; give whole numbers, 0 for the background and an id for each "
-                             "object")
+            raise ValueError(f"labels are {labels.dtype}; give whole numbers, 0 for the background and an id an object")
         largest, least = int(labels.max(initial=0, where=labels != video.VOID)), int(labels.min(initial=0))
         if largest > LARGEST_ID or least < 0:
-            raise ValueError(f"labels go from {least} to {largest}; ids are 0..{LARGEST_ID}, 255 is void: renumber the "
-                             "objects")
+            raise ValueError(f"labels go from {least} to {largest}; ids are 0..{LARGEST_ID}, 255 is void")
         if self.size is None and largest == 0:
             raise ValueError("the labels of the first frame hold no object; give the mask of at least one to follow")
         if both := [identity for identity in sorted(absent) if (labels == identity).any()]:

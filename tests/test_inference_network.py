@@ -2,6 +2,7 @@
 it works at.
 """
 
+import inspect
 import time
 from pathlib import Path
 
@@ -107,6 +108,30 @@ def test_a_network_that_has_computed_may_be_shared(network):
 def test_options_out_of_range_are_refused(network, options, message):
     with pytest.raises(ValueError, match=message):
         Segmenter(network, **options)
+
+
+@pytest.mark.parametrize("change, words", [
+    (lambda network: network.half(), "is of torch.float16; "),
+    (lambda network: network.double(), "is of torch.float64; .* half precision under torch.autocast")])
+def test_a_network_of_another_precision_is_refused(network, change, words):
+    with pytest.raises(ValueError, match=f"the network {words}"):
+        Segmenter(change(network))
+
+
+@pytest.mark.parametrize("given, options, words", [
+    (None, {}, "the network is a NoneType"), ("sst-small", {}, "the network is a str; give one .* weights.load"),
+    (torch.nn.Linear(2, 2), {}, "the network is a Linear"), (..., {"flip": "no"}, "flip is 'no'; expected true or")])
+def test_what_is_of_another_type_is_refused_also_where_types_are_not_checked(network, given, options, words):
+    create = inspect.unwrap(Segmenter.__init__)
+    with pytest.raises(ValueError, match=words):
+        create(object.__new__(Segmenter), network if given is ... else given, **options)
+
+
+@pytest.mark.parametrize("frame, labels, words", [
+    (None, GIVEN, "NoneType and ndarray"), ("0.png", None, "str and None"), (FRAMES[0], [[1]], "ndarray and list")])
+def test_what_are_no_arrays_is_refused(network, frame, labels, words):
+    with pytest.raises(ValueError, match=f"frame and labels are arrays of NumPy; these are {words}"):
+        inspect.unwrap(Segmenter._check)(Segmenter(network), frame, labels, set())
 
 
 def test_the_working_size_is_what_the_weights_are_for(network, tmp_path):

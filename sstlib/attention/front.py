@@ -195,8 +195,7 @@ def _check_labels(labels: Tensor | None, objects: int | None, key: Tensor, kind:
     if labels.dtype.is_floating_point:
         if labels.ndim != 5 or labels.shape[0] != batch or list(labels.shape[2:]) != size or not labels.shape[1]:
             raise ValueError(f"memberships have shape {tuple(labels.shape)}; expected (batch, object, time, height, "
-                             "width) = "
-                             f"({batch}, objects, {', '.join(map(str, size))}), as the keys have")
+                             f"width) = ({batch}, objects, {', '.join(map(str, size))}), as the keys have")
         if objects not in (None, labels.shape[1]):
             raise ValueError(f"objects is {objects} but the memberships are of {labels.shape[1]}; leave objects out")
         return labels, labels.shape[1]

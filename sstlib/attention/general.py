@@ -155,8 +155,6 @@ def _each(compute: Callable[[Chunk], tuple[Tensor, ...]], some: list[Chunk], q: 
     back[index] = torch.arange(len(index), device=index.device)
     columns = zip(*(compute(chunk) for chunk in some), strict=True)
     joined = [torch.cat([part.flatten(1, 2) for part in column], 1) for column in columns]
-    padded = [
-        torch.cat([t, t.new_full((len(t), 1, *t.shape[2:]), number)], 1)
-        for t, number in zip(joined, missing, strict=True)
-    ]
+    padded = [torch.cat([t, t.new_full((len(t), 1, *t.shape[2:]), number)], 1)
+              for t, number in zip(joined, missing, strict=True)]
     return [t.index_select(1, back) for t in padded]

@@ -222,10 +222,12 @@ def parse(text: str, kind: type[Connectivity] | None = None) -> Connectivity:
         defaults = ", ".join(map(_with_defaults, known.values()))
         raise ValueError(f"unknown connectivity {text!r}; known patterns, with their defaults: {defaults}") from None
     try:
+        if len(named) < len(keywords):
+            raise TypeError("a field twice")
         return pattern(*arguments, **named)
     except TypeError:
         fields = ", ".join(f.name for f in dataclasses.fields(pattern))
-        raise ValueError(f"{text!r}: {word} takes {fields}") from None
+        raise ValueError(f"{text!r}: {word} takes {fields}, each once") from None
 
 
 def registered() -> dict[str, type[Connectivity]]:
@@ -286,8 +288,7 @@ def attended(queried: int, pattern: Connectivity, size: Size) -> list[Product]:
     if len(lonely):
         cell = (size[0] - queried + int(lonely[0, 0]), *lonely[0, 1:].tolist())
         raise ValueError(f"{pattern.name} connects cell {cell} of a buffer of {tuple(size)} to no key, and softmax "
-                         "over nothing is undefined; "
-                         "relate every cell to one key at least, such as itself")
+                         "over nothing is undefined; relate every cell to one key at least, such as itself")
     return last
 
 

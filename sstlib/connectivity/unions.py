@@ -29,8 +29,7 @@ def checked(name: str, relations: Any, size: Size) -> list[Product]:
     for number, product in enumerate(relations if isinstance(relations, Sequence | Iterator) else [relations], start=1):
         if not isinstance(product, Sequence) or len(product) != len(AXES):
             raise ValueError(f"{name}: relations gives {type(product).__name__} as product {number}; expected a list "
-                             "of products, "
-                             "each of three boolean matrices (over time, height, width)")
+                             "of products, each of three boolean matrices (over time, height, width)")
         try:
             matrices = [numpy.asarray(relation) for relation in product]
         except (TypeError, ValueError) as error:  # rows of several lengths, or tensors of a GPU
@@ -38,8 +37,7 @@ def checked(name: str, relations: Any, size: Size) -> list[Product]:
         for axis, relation, length in zip(AXES, matrices, size):
             if relation.dtype != bool or relation.shape != (length, length):
                 raise ValueError(f"{name}: the relation over {axis} of product {number} is {relation.dtype} of shape "
-                                 f"{relation.shape}; "
-                                 f"expected bool (query, key) of shape {(length, length)}")
+                                 f"{relation.shape}; expected bool (query, key) of shape {(length, length)}")
         along_time, along_y, along_x = matrices
         products.append((along_time, along_y, along_x))
     return products

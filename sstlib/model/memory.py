@@ -30,10 +30,9 @@ class Features:
     def split(self, frames: int) -> list["Features"]:
         """Features of the first so many frames, the next, and so on; slices would each fill a gradient with zeros."""
         derived = {name: value.split(frames) for name, value in self.derived.items()}
-        return [
-            Features(low, embedding, {name: parts[t] for name, parts in derived.items()}, self.size)
-            for t, (low, embedding) in enumerate(zip(self.low.split(frames), self.embedding.split(frames), strict=True))
-        ]
+        pairs = enumerate(zip(self.low.split(frames), self.embedding.split(frames), strict=True))
+        return [Features(low, embedding, {name: parts[t] for name, parts in derived.items()}, self.size)
+                for t, (low, embedding) in pairs]
 
 
 @dataclass(frozen=True)
