@@ -72,7 +72,6 @@ def test_the_device_is_the_one_asked_for_or_the_best(sst, monkeypatch, there, wa
     (["mps"], ["--device", "cuda"], "no device 'cuda' here"), (["cuda"], ["--device", "mps"], "no device 'mps' here"),
     (["cuda"], ["--device", "cuda:2"], "no device 'cuda:2' here"),
     ([], ["--device", "mps:0"], "expected auto, cpu, cuda, cuda:NUMBER or mps"),
-    ([], ["--device", ""], "expected auto, cpu, cuda, cuda:NUMBER or mps"),
     (["cuda"], ["--device", "cpu", "--precision", "float16"], "precision is 'float16', in which cpu does not compute"),
     ([], ["--device", "auto", "--precision", "float16"], "take float32 or bfloat16"),
     ([], ["--precision", "float64"], "argument --precision: invalid choice: 'float64'"),
