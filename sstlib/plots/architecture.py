@@ -66,10 +66,6 @@ def architecture(config: ModelConfig, rows: Sequence[Any], title: str) -> Figure
     return drawing
 
 
-def _tint(color: str, strength: float = 0.16) -> tuple[float, ...]:
-    return tuple(1 - strength * (1 - part) for part in to_rgb(color))
-
-
 def _shape(row: Any) -> str:
     return " × ".join(map(str, row.output[1:] if row.output[0] == 1 else row.output))
 
@@ -86,7 +82,7 @@ def _note(axes: Axes, x: float, y: float, text: str, **options: object) -> None:
 
 def _part(axes: Axes, color: str, corners: Sequence[tuple[float, float]], name: str, y: float, text: str = "") -> None:
     """An area of the network with its name, and under it what is said of it."""
-    axes.add_patch(Polygon(corners, linewidth=1, joinstyle="round", facecolor=_tint(color), edgecolor=color))
+    axes.add_patch(Polygon(corners, linewidth=1, joinstyle="round", facecolor=(color, 0.16), edgecolor=color))
     x = float(np.mean([x for x, _ in corners]))
     axes.text(x, y, name, weight="bold", fontsize=8.5, ha="center", va="bottom")
     _note(axes, x, y + 0.03, text)
@@ -217,7 +213,7 @@ def _stacked(axes: Axes, rows: pd.DataFrame, colors: Sequence[str], strength: fl
     """Lying bars, a row each from above, of a part a column."""
     ends = rows.cumsum(axis=1)  # DataFrame.plot would have a notebook show figures by pyplot from then on
     for (name, values), color in zip(rows.items(), colors, strict=True):
-        axes.barh(rows.index, values, left=ends[name] - values, color=_tint(color, strength), label=name, height=0.7,
+        axes.barh(rows.index, values, left=ends[name] - values, color=(color, strength), label=name, height=0.7,
                   edgecolor="white")
     axes.invert_yaxis()
     axes.tick_params(axis="y", length=0)
