@@ -8,7 +8,7 @@ from loops import numbers
 from test_rival_oracles import near
 
 from sstlib.config import named_model
-from sstlib.model.decoder import Ensembler, build_decoder
+from sstlib.model.decoder import Ensembler, PresenceHead, build_decoder
 
 
 def gated(x, gate, instance, background):
@@ -136,3 +136,22 @@ def test_the_ensembler_is_what_its_layers_make_of_each_object(size):
         near(result[0, o], each[o][0])
     near(decoder(low, shared, evidence[:, :1], instance[:, :1], known[:, :1])[0, 0], each[0][0])
     near(decoder(low, shared, evidence[:, [0, 2]], instance[:, [0, 2]], known[:, [0, 2]])[0, 0], each[0][0])
+
+
+@torch.no_grad()
+def test_presence_is_told_from_what_the_decoder_saw_and_made_of_each_object():
+    torch.manual_seed(0)
+    head = PresenceHead(3, compared=2, hidden=5).double()
+    for parameter in head.parameters():
+        parameter.add_(torch.randn_like(parameter))
+    around, share, compared = (torch.randn(6, 3, 4, 5).double(), torch.rand(2, 3, 8, 10).double(),
+                               torch.randn(2, 3, 2).double())
+    result, without = head(around, share, compared), head(around, share)
+    linear = lambda layer, x: numbers(layer.weight) @ x + numbers(layer.bias)
+    for clip in range(2):
+        for o in range(3):
+            seen, shown = numbers(around[3 * clip + o]), numbers(share[clip, o])
+            x = [*seen.mean((1, 2)), *seen.max((1, 2)), np.sqrt(shown.mean()), shown.max()]
+            expected = linear(head.out, np.maximum(linear(head.hidden, x), 0))
+            near(without[clip, o], expected)
+            near(result[clip, o], expected + linear(head.compared, numbers(compared[clip, o])))

@@ -2,6 +2,7 @@
 afterwards.
 """
 
+import loops
 import numpy as np
 import pytest
 import torch
@@ -47,6 +48,10 @@ def test_steps_equal_the_unrolled_network(network):
     for t in range(1, len(FRAMES)):
         np.testing.assert_allclose(stepped[t].probabilities, expected[t - 1], atol=1e-5)
         assert np.array_equal(stepped[t].labels, stepped[t].probabilities.argmax(0))
+        for i in (1, 2):  # the mean over the mask, and of an empty one, that the object is nowhere
+            inside, own = stepped[t].labels == i, expected[t - 1][i]
+            confidence = own[inside].mean() if inside.any() else 1 - own.max()
+            assert stepped[t].confidence[i] == pytest.approx(confidence, abs=1e-5)
 
 
 def test_ids_are_the_callers_and_need_not_be_contiguous(network):
@@ -72,7 +77,11 @@ def test_objects_join_are_corrected_and_leave(network):
     before = segmenter.step(FRAMES[3]).labels
     corrected = segmenter.step(FRAMES[4], void)
     assert np.array_equal(corrected.labels[:, :60] == 3, void[:, :60] == 3)
+    before_it_left = segmenter.memories[0].recent[-1].memberships
     segmenter.remove(8)
+    left = segmenter.memories[0].recent[-1].memberships  # where it was is background from now on
+    torch.testing.assert_close(left[:, 0], before_it_left[:, 0] + before_it_left[:, 2])
+    assert before_it_left[:, 2].any() and torch.equal(left[:, 1], before_it_left[:, 1])
     after = segmenter.step(FRAMES[5])
     assert after.ids == (0, 3) and not (after.labels == 8).any()
     assert before.shape == after.labels.shape == (HEIGHT, WIDTH)
@@ -115,6 +124,23 @@ def test_flip_makes_the_prediction_mirror_with_the_frame(network):
         a = ahead.step(frame, given if t == 0 else None)
         b = mirrored.step(frame[:, ::-1], given[:, ::-1] if t == 0 else None)
         np.testing.assert_allclose(a.probabilities, b.probabilities[..., ::-1], atol=1e-5)
+
+
+def test_several_scales_are_the_mean_of_what_each_size_of_the_frame_gives(network):
+    """What the network says of the enlarged frame is read at the places of the frame's own pixels."""
+    given, scale = labels(id1=(3, 5), id2=(20, 40)), 1.3
+    plain, large, both = (Segmenter(network, scales=scales) for scales in ((1.0,), (scale,), (1.0, scale)))
+    segment, logits_of = large.network.segment, []
+    large.network.segment = lambda *seen: logits_of.append(segment(*seen)) or logits_of[-1]
+    for t in (0, 1):
+        one, other, mean = (s.step(FRAMES[t], given if t == 0 else None).memberships for s in (plain, large, both))
+    np.testing.assert_allclose(mean, (one + other) / 2, atol=1e-6)
+    [logits] = logits_of[0].numpy()
+    assert logits.shape[1:] == (round(scale * HEIGHT), round(scale * WIDTH))
+    tall, wide = logits.shape[1] / HEIGHT, logits.shape[2] / WIDTH
+    for row, column in ((0, 0), (7, 50), (20, 33), (HEIGHT - 1, WIDTH - 1)):
+        at = loops.between(logits, (row + 0.5) * tall - 0.5, (column + 0.5) * wide - 0.5)
+        np.testing.assert_allclose(other[:, row, column], loops.softmax(at), atol=1e-5)
 
 
 def test_soft_aggregation_is_cutie_s_formula(network):

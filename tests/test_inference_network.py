@@ -6,6 +6,7 @@ import inspect
 import time
 from pathlib import Path
 
+import loops
 import numpy as np
 import pytest
 import torch
@@ -177,6 +178,8 @@ def test_winners_at_another_size_are_those_of_the_enlarged_logits():
     labels, _ = winners(memberships, ids, size)
     expected = torch.tensor(ids, dtype=torch.uint8)[enlarged(memberships, size).argmax(0)]
     assert torch.equal(labels, expected)
+    logarithms = memberships.clamp_min(torch.finfo(torch.float32).tiny).log().numpy()
+    np.testing.assert_allclose(enlarged(memberships, (21, 27)), loops.enlarged(logarithms, (21, 27), 3), atol=1e-3)
     memberships[:, 3, 3] = 0.25
     labels, best = winners(memberships, ids)
     assert labels[3, 3] == 0 == labels[0, 0] and torch.equal(best, memberships.amax(0))

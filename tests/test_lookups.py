@@ -83,7 +83,7 @@ def watched(causal=True, layers=("local(radius=2)", "grid"), **options):
 
 @pytest.mark.parametrize("causal", [True, False])
 def test_a_watched_clip_is_segmented_as_ever_and_its_layers_read_what_they_read(causal):
-    look = watched(causal)
+    look = watched(causal, scaled=causal)
     segmenter, read = Segmenter(look.network), []
     for layer in look.network.layers:
         layer.out.register_forward_pre_hook(lambda _, given: read.append(given[0][0, -1]))

@@ -35,8 +35,9 @@ def test_bootstrapping_keeps_the_hardest_pixels_of_each_image(scene):
 def test_soft_jaccard_of_certain_masks_is_one_minus_jaccard():
     labels = torch.tensor([[[0, 1, 1, 1], [0, 0, 2, 255]]])
     predicted = torch.tensor([[[0, 0, 1, 1], [0, 0, 2, 1]]])
-    logits = 1000.0 * torch.nn.functional.one_hot(predicted, 3).permute(0, 3, 1, 2).double()
-    expected = ((1 - 2 / 3) + (1 - 1)) / 2  # object 1: 2 of 3 pixels, the void one aside; object 2: perfect
+    logits = 1000.0 * torch.nn.functional.one_hot(predicted, 4).permute(0, 3, 1, 2).double()
+    # object 1: 2 of 3 pixels, the void one aside; object 2: perfect; object 3 is not in the frame and does not count
+    expected = ((1 - 2 / 3) + (1 - 1)) / 2
     torch.testing.assert_close(losses.segmentation_loss(logits, labels, jaccard=1.0).item(), expected)
 
 

@@ -58,9 +58,10 @@ def test_a_swap_is_counted_when_it_begins_and_not_when_it_ends():
 
 def test_an_object_that_hardly_any_label_covers_is_lost_and_not_swapped():
     truth = clip(*[{1: (0, 3), 2: (8, 11)}] * 2)
-    score = score_occlusion(clip({}, {2: (3, 11)}), truth, np.ones((2, 2)))
-    assert score.carrier.tolist() == [[0], [2]]
-    assert score.swaps() == 0
+    for first, carrier, swaps in ((3, 0, 0), (2, 2, 1)):  # a quarter of its columns, and half, which is enough
+        score = score_occlusion(clip({}, {2: (first, 11)}), truth, np.ones((2, 2)))
+        assert score.carrier.tolist() == [[carrier], [2]]
+        assert score.swaps() == swaps
 
 
 def test_relabeling_clip_and_prediction_alike_changes_nothing():

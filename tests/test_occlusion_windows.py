@@ -124,6 +124,10 @@ def test_a_target_under_another_label_is_swapped():
     swapped[10:] = np.array([0, 2, 1], np.uint8)[swapped[10:]]
     result = passage(follow(swapped, labels, amodal), follow(control, control, amodal))
     assert result.swapped == 1 and result.swapped_control == 0 and result.back == 0
+    for rows, expected in ((2, False), (3, True)):  # of six: half of them is enough
+        partly = labels.copy()
+        partly[20, 3:3 + rows][partly[20, 3:3 + rows] == 1] = 2
+        assert follow(partly, labels, amodal).swapped[20] == expected
 
 
 def test_relabeling_everything_changes_nothing():

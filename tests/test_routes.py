@@ -119,9 +119,11 @@ def test_strongest_routes_are_those_of_exhaustive_search(hops, count):
     assert_allclose([weight for weight, _ in result], [weight for weight, _ in every[:count]])
 
 
-def test_attention_maps_are_the_layers_own():
+@pytest.mark.parametrize("scaled", [False, True])
+def test_attention_maps_are_the_layers_own(scaled):
     torch.manual_seed(0)
-    network = build(ModelConfig(layers=("local(radius=1)", "grid"), heads=1, width=8, history=2)).eval()
+    config = ModelConfig(layers=("local(radius=1)", "grid"), heads=1, width=8, history=2, scaled=scaled)
+    network = build(config).eval()
     values, outputs = [], []
     for layer in network.layers:
         layer.register_forward_pre_hook(lambda _, given: values.append(given[2][0, 0].flatten(0, 2)))

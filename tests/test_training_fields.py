@@ -153,6 +153,7 @@ def test_clips_begin_at_frame_numbers_that_only_an_absolute_time_code_tells_apar
     drawn_numbers = [schedule.first_frame(config, step) for step in range(200)]
     assert set(drawn_numbers) == set(range(7)) and drawn_numbers[5:] == [
         schedule.first_frame(config, step) for step in range(5, 200)]
+    assert drawn_numbers != [schedule.first_frame(config.replace(seed=config.seed + 1), step) for step in range(200)]
     assert {schedule.first_frame(TRAINING, step) for step in range(9)} == {0}
 
 
