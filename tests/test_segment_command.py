@@ -1,5 +1,6 @@
 """`sst segment`: what it says of its input before it starts, and that nothing of a user's is lost."""
 
+import contextlib
 import functools
 import json
 import os
@@ -15,6 +16,7 @@ from PIL import Image
 from sstlib import weights
 from sstlib.cli import main
 from sstlib.cli._outputs import EXPORTS
+from sstlib.cli._runs import alone
 from sstlib.config import named_model
 from sstlib.model import build
 from sstlib.movies import VideoSequence, write_video
@@ -127,6 +129,26 @@ def test_nothing_that_is_read_is_written_over(folder, sst, network, given, more)
     assert status == 2 and error.count("\n") == 1
     assert re.search("(which is|are) read|would both write|leads through|among the masks", error)
     assert content(folder) == before and "masks are in" not in out
+
+
+def test_two_runs_are_not_at_work_in_one_folder(folder, sst, monkeypatch):
+    """The second would go on with the first as if that had been interrupted, or mix other masks with its own."""
+    os.mkdir("out")
+    with alone(Path("out")):
+        status, _, error = sst("frames", "mask.png", "out", "--overwrite")
+        assert status == 2 and "out: another run is at work in this folder" in error and not os.listdir("out")
+    assert sst()[0] == 0
+    load, runs = weights.load, contextlib.ExitStack()
+
+    def load_while_another_begins(*given):
+        os.mkdir("new")
+        runs.enter_context(alone(Path("new")))
+        return load(*given)
+
+    monkeypatch.setattr(weights, "load", load_while_another_begins)
+    with runs:
+        status, _, error = sst("frames", "mask.png", "new")
+        assert status == 2 and "new: another run is at work in this folder" in error and not os.listdir("new")
 
 
 def test_what_an_earlier_run_left_is_named_and_kept(folder, sst):
@@ -376,7 +398,7 @@ def test_a_preview_alone_replaces_previews_and_nothing_else(folder, prompted):
 
 WRONG = {
     "an unknown name": (["--export", "coco,gif"], "there is no 'gif'; expected some of overlay"),
-    "no name": (["--export", ""], "there is no ''"),
+    "no name": (["--export", ","], "there is no ''"),
     "a quality that the codec has not": (["--overlay", "--crf", "60"], "crf of h264 is 60; expected"),
     "a codec without such a quality": (["--codec", "prores"], "invalid choice: 'prores'"),
     "a sheet among the masks": (["--sheet", "out/../out/sheet.png"], "among the masks; give another folder"),

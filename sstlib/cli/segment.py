@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from sstlib.cli import _arguments, _devices, _masks, _outputs, _prompts, _runs, _streams, _videos
@@ -79,7 +80,13 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def segment(arguments: argparse.Namespace, device: str, several: bool = False) -> _videos.Outcome:
-    """Segments one video; of several, what is done stays noted until all are."""
+    """Segments one video, alone in its folder; of several, what is done stays noted until all are."""
+    with _runs.alone(arguments.out) as keep:
+        return followed(arguments, device, several, keep)
+
+
+def followed(arguments: argparse.Namespace, device: str, several: bool, keep: Callable[[], None]) -> _videos.Outcome:
+    """Reads all that is given, checks it, and follows it; `keep` keeps the folder to this run once it is there."""
     from sstlib.movies import open_clip
 
     sequence = open_clip(arguments.video, progress=not arguments.quiet)
@@ -98,7 +105,7 @@ def segment(arguments: argparse.Namespace, device: str, several: bool = False) -
         return _videos.Outcome(clip, {})
     sinks = _outputs.sinks(arguments, clip, stale)
     corrections = _masks.corrections(arguments, clip, files)
-    session = prepared(arguments, clip, corrections, device, before, any(sink.needs_all for sink in sinks))
+    session = prepared(arguments, clip, corrections, device, before, any(sink.needs_all for sink in sinks), keep)
     if session.ended:
         sinks[0].close()  # says where the masks are, or that some are there no more
     else:
@@ -112,9 +119,10 @@ def segment(arguments: argparse.Namespace, device: str, several: bool = False) -
 
 
 def prepared(arguments: argparse.Namespace, clip: Any, corrections: Any, device: str, before: dict[str, Any] | None,
-             anew: bool) -> Any:
+             anew: bool, keep: Callable[[], None]) -> Any:
     """The session, where an interrupted one was if there is one and it need not start anew."""
     from sstlib import weights
+    from sstlib.paths import ADVICE, BEFORE, naming_place
     from sstlib.sessions import Session, precision
 
     network = weights.load(arguments.weights, device)
@@ -130,6 +138,9 @@ def prepared(arguments: argparse.Namespace, clip: Any, corrections: Any, device:
         why = ", whose soft masks must be computed anew" if anew and not session.ended else ""
         how = "was done before" if session.ended else "goes on with the run that was interrupted"
         print(f"{how} in {arguments.out}: {session.finished} of {len(clip.frames)} frames are done{why}", flush=True)
+    with naming_place(arguments.out, ADVICE | BEFORE):
+        arguments.out.mkdir(parents=True, exist_ok=True)
+    keep()
     _runs.clear_parts(arguments)
     session.keep_state(arguments.out / _runs.STATE, facts)
     return session
