@@ -221,13 +221,13 @@ def parse(text: str, kind: type[Connectivity] | None = None) -> Connectivity:
     except (SyntaxError, AttributeError, KeyError, ValueError):
         defaults = ", ".join(map(_with_defaults, known.values()))
         raise ValueError(f"unknown connectivity {text!r}; known patterns, with their defaults: {defaults}") from None
+    refused = ValueError(f"{text!r}: {word} takes {', '.join(f.name for f in dataclasses.fields(pattern))}, each once")
+    if len(named) < len(keywords):
+        raise refused
     try:
-        if len(named) < len(keywords):
-            raise TypeError("a field twice")
         return pattern(*arguments, **named)
     except TypeError:
-        fields = ", ".join(f.name for f in dataclasses.fields(pattern))
-        raise ValueError(f"{text!r}: {word} takes {fields}, each once") from None
+        raise refused from None
 
 
 def registered() -> dict[str, type[Connectivity]]:
