@@ -9,6 +9,7 @@ from sstlib.config import named_model
 from sstlib.inference import Segmenter
 from sstlib.metrics import region_similarity
 from sstlib.model import build
+from sstlib.model.memory import Remembered
 from sstlib.sessions import segment_sequence
 from sstlib.synthetic import random_spec, render
 from sstlib.video import ArraySequence
@@ -169,6 +170,30 @@ def test_an_object_said_to_be_absent_is_nowhere_and_may_return(trained, clip):
         segmenter.step(clip.frames[3], absent=[7])
     with pytest.raises(ValueError, match="object 2 is said to be absent and has a mask"):
         segmenter.step(clip.frames[3], clip.labels[3], absent=[2])
+
+
+def test_landmarks_from_before_an_object_was_said_to_be_absent_go(clip):
+    torch.manual_seed(0)
+    segmenter = Segmenter(build(named_model("sst-tiny").replace(matching="centered", landmarks=3, landmark_every=1)))
+    segmenter.step(clip.frames[0], clip.labels[0])
+    segmenter.step(clip.frames[1])
+    assert [mark.time for mark in segmenter.memories[0].landmarks] == [1]
+    segmenter.step(clip.frames[2], absent=[1])
+    [mark] = segmenter.memories[0].landmarks
+    assert mark.time == 2 and not mark.memberships[:, 1].any()
+
+
+def test_a_key_of_a_given_frame_stays_where_half_of_it_is_the_given_objects():
+    memberships = torch.zeros(1, 3, 4, 6)
+    memberships[0, 1, :2, 0], memberships[0, 1, 0, 2] = 1, 1  # two cells of the first key, one of its neighbor
+    memberships[0, 2] = 1 - memberships[0, 1]
+    match = torch.rand(1, 5, 2, 3)
+    shown = Remembered(0, memberships, {"match": match}, {}).only([1])
+    expected = torch.zeros_like(match)
+    expected[..., 0, 0] = match[..., 0, 0]
+    assert torch.equal(shown.content["match"], expected)
+    assert torch.equal(shown.memberships, memberships * torch.tensor([0, 1, 0])[:, None, None])
+    assert torch.equal(shown.labels, torch.where(memberships[:, 1] > 0, 1, -1))  # the rest is nobody's
 
 
 def test_every_object_keeps_a_given_frame_and_no_more_than_needed():

@@ -85,21 +85,21 @@ def watched(causal=True, layers=("local(radius=2)", "grid"), **options):
 def test_a_watched_clip_is_segmented_as_ever_and_its_layers_read_what_they_read(causal):
     look = watched(causal, scaled=causal)
     segmenter, read = Segmenter(look.network), []
-    for layer in look.network.layers:
+    for layer in segmenter.network.layers:  # its own, as the modules of a segmenter are
         layer.out.register_forward_pre_hook(lambda _, given: read.append(given[0][0, -1]))
     sequence = clip()
     for t in range(len(sequence)):
         read.clear()
         labels = segmenter.step(sequence.frame(t), sequence.label(t) if t == 0 else None).labels
         assert_array_equal(look.labels[t], labels)
+        assert not t or len(read) >= 2
         for number, outputs in enumerate(read[:2] if t else []):
             inputs = look.inputs(t)[number]
+            assert inputs.scale == (6**-0.5 if causal else 1)  # 12 channels in two heads
             for head in (0, 1):
                 weights = look.look(t, number, head, (3, 4)).weights
                 carried = np.tensordot(weights, inputs.value[head].numpy(), 3)
                 assert_allclose(carried, outputs[3, 4].unflatten(-1, (2, -1))[head].numpy(), rtol=1e-4, atol=1e-5)
-    for layer in look.network.layers:
-        layer.out._forward_pre_hooks.clear()
 
 
 @pytest.mark.parametrize("causal", [True, False])
