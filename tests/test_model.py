@@ -8,6 +8,7 @@ import torch
 from sstlib import weights
 from sstlib.config import MODELS, ModelConfig, named_model
 from sstlib.model import build, own_memberships, unroll
+from sstlib.model.memory import pool_instances
 from sstlib.model.propagator import ABSENT
 
 METHODS = {name: config for name, config in MODELS.items() if name.endswith("-tiny")}
@@ -231,3 +232,14 @@ def test_sizes_that_differ_are_refused():
     frames, truth = clip(batch=1, time=2)
     with pytest.raises(ValueError, match=r"\(20, 53\) pixels, the frame \(37, 53\)"):
         network.remember(None, network.extract(frames[:, 0]), truth[:, 0, :, :20])
+
+
+def test_embeddings_are_summed_in_and_outside_of_objects_and_not_at_all_of_absent_ones():
+    embedding, memberships = torch.rand(2, 3, 2, 5), torch.rand(2, 3, 2, 5)
+    memberships[1, 2] = 0  # absent from the second clip
+    expected = torch.zeros(2, 3, 2, 4)  # the last is the area
+    for b, o, y, x in torch.cartesian_prod(*map(torch.arange, (2, 3, 2, 5))).tolist():
+        inside, cell = memberships[b, o, y, x], torch.cat([embedding[b, :, y, x], torch.ones(1)])
+        if (b, o) != (1, 2):
+            expected[b, o] += torch.stack([inside * cell, (1 - inside) * cell])
+    torch.testing.assert_close(pool_instances(embedding, memberships), expected)
