@@ -41,6 +41,16 @@ def base(field, length):
     return np.mean([passage(one, field, length) for one in read("evidence", "base")])
 
 
+def rival(name, field, length):
+    return np.mean([passage(one, field, length) for one in read("evidence-forced", name)])
+
+
+def costs(plan, variant):
+    """Median over rounds of a step's time, in multiples of the base's."""
+    [metrics] = read("costs", plan)
+    return np.median(np.array(metrics["seconds"][variant]) / metrics["seconds"]["base"])
+
+
 def release(name, field, length=16):
     return passage(read("sst-occlusion-2", name)[0], field, length)
 
@@ -157,6 +167,14 @@ TRACES = [  # file, what stands around the number, and the number from the recor
      lambda: area("sst-small", "3")),
     ("notebooks/05_occlusion.ipynb", rf"\| SST, base \(n=\d\) \| 4 \| {NUMBER}", lambda: base("back", 4)),
     ("notebooks/05_occlusion.ipynb", rf"where it would be {NUMBER} without", lambda: base("back_control", 16)),
+    ("notebooks/05_occlusion.ipynb", rf"\| Recurrent \(n=\d\) \| 16 \| {NUMBER}",
+     lambda: rival("recurrent", "back", 16)),
+    ("notebooks/05_occlusion.ipynb", rf"\| CFBI \(n=\d\) \| 4 \| [\d.]+ \| {NUMBER}",
+     lambda: rival("cfbi", "back_control", 4)),
+    ("notebooks/05_occlusion.ipynb", rf"\| CFBI[^|]*\| latest embedding \| [\d.]+ \| -{NUMBER}",
+     lambda: carried("evidence-forced-cfbi", "nothing") - carried("evidence-forced-cfbi", "latest embedding")),
+    ("notebooks/05_occlusion.ipynb", rf"\| CFBI \| {NUMBER} \(", lambda: costs("evidence-forced", "cfbi")),
+    ("CHANGELOG.md", rf"two grid layers take {NUMBER} of", lambda: costs("evidence", "grid-2")),
     ("notebooks/06_benchmarks.ipynb", rf"\| sst-small \| 4 \| [\d.]+ \| [\d.]+ \| \+{NUMBER}",
      lambda: release("sst-small", "back_control", 4) - release("sst-small", "back", 4)),
 ]
