@@ -45,6 +45,11 @@ def rival(name, field, length):
     return np.mean([passage(one, field, length) for one in read("evidence-forced", name)])
 
 
+def loss(name):
+    """What an occlusion costs, mean over its lengths."""
+    return np.mean([rival(name, "back_control", length) - rival(name, "back", length) for length in (4, 16)])
+
+
 def costs(plan, variant):
     """Median over rounds of a step's time, in multiples of the base's."""
     [metrics] = read("costs", plan)
@@ -134,10 +139,17 @@ TRACES = [  # file, what stands around the number, and the number from the recor
     ("README.md", rf"local attention is {NUMBER} points",
      lambda: score("evidence", "base") - score("evidence", "grid-2")),
     ("README.md", rf"Grid itself\s+scores {NUMBER} and", lambda: score("evidence", "grid-2")),
-    ("README.md", rf"its first seed has {NUMBER} with them", lambda: first("evidence-forced", "recurrent")),
-    ("README.md", rf"and CFBI's {NUMBER}, above it", lambda: first("evidence-forced", "cfbi")),
-    ("README.md", rf"with them \({NUMBER} without", lambda: first("evidence", "recurrent")),
-    ("README.md", rf"STM's {NUMBER} \(", lambda: first("evidence-forced", "stm")),
+    ("README.md", rf"its first seed has {NUMBER} so", lambda: first("evidence", "recurrent")),
+    ("README.md", rf"so, and {NUMBER} with them", lambda: first("evidence-forced", "recurrent")),
+    ("README.md", rf"STM's [\d.]+ and {NUMBER}\)", lambda: first("evidence-forced", "stm")),
+    ("README.md", rf"SST is {NUMBER} points",
+     lambda: score("evidence-forced", "base") - score("evidence-forced", "recurrent")),
+    ("README.md", rf"against {NUMBER}, which is on the floor", lambda: score("evidence-forced", "recurrent")),
+    ("README.md", rf"it loses {NUMBER} points more", lambda: loss("base") - loss("recurrent")),
+    ("README.md", rf"target has [\d.]+ and {NUMBER}, without", lambda: rival("recurrent", "back", 16)),
+    ("README.md", rf"without the\s+occlusion {NUMBER} and", lambda: rival("base", "back_control", 16)),
+    ("README.md", rf"CFBI's first seed has {NUMBER}, above", lambda: first("evidence-forced", "cfbi")),
+    ("README.md", rf"and {NUMBER} after the occlusion", lambda: rival("cfbi", "back", 16)),
     (CARD, rf"\| davis2016 val 480p \| 20 \| {NUMBER}", lambda: score("davis2016", "sst-small")),
     (CARD, rf"mean J by tenth of a sequence: {NUMBER}",
      lambda: 100 * np.mean([np.mean(np.array_split(one["J"], 10)[0]) for one in TENTHS.values()])),

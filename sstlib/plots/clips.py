@@ -15,7 +15,6 @@ TINT = 0.45  # of what is seen of an object
 EXAMPLES: dict[str, tuple[str, str, tuple[float, ...], int]] = {
     "hidden": ("share hidden", "{:.0%}", (0.4, 0.6, 0.8, 1.0), 0),
     "likeness": ("likeness\nof occluder", "{:g}", (0.0, 0.4, 0.8, 1.0), 2),
-    "objects": ("objects", "{:g}", (1, 2, 4, 6), 0),
     "speed": ("speed", "{:g}% a frame", (0.5, 2.0, 4.0, 8.0), 2),
 }
 
