@@ -163,7 +163,7 @@ CHANGES = {
     "expected",
     "a=b=c": "--set a=b=c: expected",
     "model": "--set model: expected",
-    "": "--set : expected",
+    "": "what follows --set is empty",
     "modle.history=3": "expected PART.KEY=VALUE with PART "
     "one of model, training, data",
     "model.history.x=3": "ModelConfig has no key 'history.x'",
