@@ -180,7 +180,8 @@ class Segmenter:
             raise ValueError(f"this frame is {size[1]}x{size[0]} pixels, the ones before were {self.size[1]}x"
                              f"{self.size[0]}; a video has one size: resize the frame, or start a new Segmenter")
         if (side := round(max(size) * min(scale for scale, _ in self.views) * shrinking(size, self.longest))) < LEAST:
-            raise ValueError(f"the frame is {size[1]}x{size[0]} pixels, {side} in the network; it needs {LEAST}")
+            raise ValueError(f"the frame is {size[1]}x{size[0]} pixels, {side} in the network; its longer side must be "
+                             f"at least {LEAST} there")
         if unknown := sorted(absent - set(self.ids[1:])):
             raise ValueError(f"object {unknown[0]} is said to be absent; the objects are {self.ids[1:]}")
         if labels is not None:
@@ -192,10 +193,12 @@ class Segmenter:
         if labels.shape != size:
             raise ValueError(f"labels have shape {labels.shape}, the frame {size}; resize masks by nearest neighbor")
         if not np.issubdtype(labels.dtype, np.integer) and labels.dtype != bool:
-            raise ValueError(f"labels are {labels.dtype}; give whole numbers, 0 for the background and an id an object")
+            raise ValueError(f"labels are {labels.dtype}; give whole numbers, 0 for the background and an id for each "
+                             "object")
         largest, least = int(labels.max(initial=0, where=labels != video.VOID)), int(labels.min(initial=0))
         if largest > LARGEST_ID or least < 0:
-            raise ValueError(f"labels go from {least} to {largest}; ids are 0..{LARGEST_ID}, 255 is void")
+            raise ValueError(f"labels go from {least} to {largest}; ids are 0..{LARGEST_ID}, 255 is void: renumber the "
+                             "objects")
         if self.size is None and largest == 0:
             raise ValueError("the labels of the first frame hold no object; give the mask of at least one to follow")
         if both := [identity for identity in sorted(absent) if (labels == identity).any()]:

@@ -121,10 +121,8 @@ def attention(query: Query, key: Key, value: Value, pattern: Connectivity, scale
         bias = None if bias is None else bias.expand(*shape[:2], 1, 1, 1).flatten(0, 1)
         members = memberships(labels, objects, q.dtype)[:, None].expand(-1, shape[1], -1, -1).flatten(0, 1)
         ranked = lambda chunk: (_best(q, k, lse, chunk, scale, kind, bias, members),)
-        bests = [
-            _each(ranked, those, q, (0.0,))[0] for product in products
-            if (those := [c for c in product if c.earlier is not None])
-        ]
+        bests = [_each(ranked, those, q, (0.0,))[0] for product in products
+                 if (those := [c for c in product if c.earlier is not None])]
         affinity = functools.reduce(torch.maximum, bests, q.new_zeros(*q.shape[:2], objects))
         affinity = affinity.mT.clamp_min(0).to(dtype).reshape(*shape[:2], objects, *shape[2:])
     return output.to(dtype).view(*shape, v.shape[-1]), affinity, lse.view(shape)

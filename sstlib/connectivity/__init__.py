@@ -96,11 +96,9 @@ class Connectivity:
         return reach([self] * hops, cell, size)
 
     def _text(self, title: str) -> str:
-        given = [
-            f"{f.name}={getattr(self, f.name)!r}"
-            for f in sorted(dataclasses.fields(self), key=lambda f: f.kw_only is True)
-            if f.name in self.shown or getattr(self, f.name) != f.default
-        ]
+        given = [f"{f.name}={getattr(self, f.name)!r}"
+                 for f in sorted(dataclasses.fields(self), key=lambda f: f.kw_only is True)
+                 if f.name in self.shown or getattr(self, f.name) != f.default]
         return f"{title}({', '.join(given)})" if given else title
 
     @property
