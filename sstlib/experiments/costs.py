@@ -1,6 +1,5 @@
 """Cost against quality: how long a step takes with each network of a plan, beside what its runs score."""
 
-import math
 import statistics
 
 import pandas as pd
@@ -41,7 +40,7 @@ def table(plan: Plan, sweep: str) -> pd.DataFrame:
             continue
         least, times, most = statistics.quantiles(
             [own / base for own, base in zip(seconds[variant], seconds["base"], strict=True)], n=4)
-        score = evidence.interval(evidence.scores(runs, "J&F", max(runs) + 1)) if runs else Interval(*[math.nan] * 4)
+        score = evidence.score(runs)
         rows.append({"variant": bases.labels(sweep)[variant], "seeds": len(runs), "times": times, "least": least,
                      "most": most, "mean": score.mean, "low": score.low, "high": score.high})
     return pd.DataFrame(rows).sort_values("times", ignore_index=True) if rows else pd.DataFrame()

@@ -61,6 +61,11 @@ def interval(values: Float[np.ndarray, "seed sequence"], level: float = 0.95) ->
     return bootstrap({str(n): [value] for n, value in enumerate(there[0])}, level)
 
 
+def score(runs: Runs) -> Interval:
+    """J&F of a variant over all of its runs, NaN where there is none."""
+    return interval(scores(runs, "J&F", max(runs) + 1)) if runs else Interval(*[np.nan] * 4)
+
+
 def floor(runs: Runs, name: str = COPIED) -> float:
     """J&F of a floor on the sequences that the runs were tried on."""
     return 100 * next(iter(runs.values())).metrics["floors"][name]
@@ -163,8 +168,7 @@ def table(plan: Plan, sweep: str) -> pd.DataFrame:
 def _cells(plan: Plan, variant: str, runs: Runs) -> dict[str, str]:
     if not runs:
         return {"J&F": "–", "J": "–", "F": "–", "result": f"{NOT_RUN}: `{plan.command(variant)}`"}
-    seeds = max(runs) + 1
-    measured = interval(scores(runs, "J&F", seeds))
+    measured = score(runs)
     mean = {name: np.mean([100 * run.score(name) for run in runs.values()]) for name in ("J", "F")}
     result = f"yes: results/runs/{plan.base.name}/{variant}-seed*.json"
     if measured.low <= floor(runs):
@@ -237,7 +241,7 @@ def bars(plan: Plan, sweep: str) -> pd.DataFrame:
     names = {name: variant for variant, name in bases.labels(sweep).items()}
     for _, row in shown_rows[shown_rows["variant"].isin(names)].iterrows():
         runs = plan.records()[names[row["variant"]]]
-        measured = interval(scores(runs, "J&F", max(runs) + 1)) if runs else Interval(*[np.nan] * 4)
+        measured = score(runs)
         rows.append({"variant": f"{row['variant']} (n={len(runs)})", "mean": measured.mean, "low": measured.low,
                      "high": measured.high, "printed": np.nan if row[PAPER] == "–" else float(row[PAPER])})
     return pd.DataFrame(rows)
