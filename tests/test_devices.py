@@ -11,7 +11,8 @@ from PIL import Image
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from sstlib import clocks, synthetic, weights
+from sstlib import clocks, synthetic, training, weights
+from sstlib.benchmarks import machine
 from sstlib.cli import _arguments, _runs, main
 from sstlib.config import named_model
 from sstlib.inference import Segmenter
@@ -254,3 +255,20 @@ def test_history_is_of_how_many_frames_there_is_attention_to(sst, tmp_path, tiny
         carried.append(np.stack(labels))
     np.testing.assert_array_equal(masks(tmp_path / "out"), carried[0])
     assert (carried[0] != carried[1]).any()
+
+
+@pytest.mark.parametrize("times, name, noted", [(24.0, "bfloat16", True), (1.1, "bfloat16", False),
+                                                (24.0, "float32", False)])
+def test_a_recipe_in_a_precision_that_the_processor_emulates_is_noted(tmp_path, capsys, monkeypatch, times, name,
+                                                                      noted):
+    monkeypatch.setattr(machine, "convolution_in_bfloat16", lambda: times)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(training, "train", lambda *run, **options: None)
+    assert main(["train", "tiny", "--out", str(tmp_path), "--set", f"training.precision={name}"]) == 0
+    assert ("24 times as long as in float32" in capsys.readouterr().err) == noted
+
+
+def test_float32_and_bfloat16_are_timed_on_one_convolution(monkeypatch):
+    seconds = iter([0.5, 2.0])
+    monkeypatch.setattr(machine.clocks, "least", lambda run, rounds: (run(), next(seconds))[1])
+    assert machine.convolution_in_bfloat16() == 4

@@ -35,6 +35,16 @@ def _of_processor() -> dict[str, Any]:
                     "shared the machine"}
 
 
+def convolution_in_bfloat16() -> float:
+    """How many times as long a convolution takes in bfloat16 as in float32 on this processor: on one that has no
+    instructions for it, PyTorch's takes tens of times as long.
+    """
+    image, weight = torch.randn(1, 32, 48, 64), torch.randn(32, 32, 3, 3)
+    wide, half = (clocks.least(lambda dtype=dtype: torch.conv2d(image.to(dtype), weight.to(dtype), padding=1), rounds=3)
+                  for dtype in (torch.float32, torch.bfloat16))
+    return half / wide
+
+
 def _of_gpu(device: str) -> dict[str, Any]:
     from sstlib.attention.triton.tiles import exponentials
 

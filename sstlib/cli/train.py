@@ -12,6 +12,7 @@ from sstlib.cli._status import FAILED
 from sstlib.config import RunConfig
 from sstlib.paths import refuse_inputs
 
+SLOWER = 1.5  # times as long as float32 is more than chance
 HELP = "train a network from a preset or a JSON configuration; started again it goes on where it stopped"
 EXAMPLES = """examples:
   sst train tiny --out run                                               minutes on one core, generated clips
@@ -75,6 +76,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         raise ValueError("--json is where the record of --profile goes; leave it out, or add --profile STEPS")
     folder = arguments.out or paths.RESULTS / "training" / Path(arguments.config).stem
+    _note_emulated(config.training.precision)
     try:
         with _runs.noting():
             train(config, folder, workers=arguments.workers)
@@ -83,6 +85,18 @@ def run(arguments: argparse.Namespace) -> int:
         return FAILED
     print(f"weights and curve are in {folder}")
     return 0
+
+
+def _note_emulated(precision: str) -> None:
+    """Says so where the precision of a recipe, made on another processor, makes steps slower."""
+    import torch
+
+    from sstlib.benchmarks.machine import convolution_in_bfloat16
+
+    if precision == "bfloat16" and not torch.cuda.is_available() and (times := convolution_in_bfloat16()) > SLOWER:
+        print(f"note: training.precision is bfloat16, in which a convolution takes {times:.0f} times as long as in "
+              "float32 on this processor; --set training.precision=float32 is faster, and another configuration",
+              file=sys.stderr)
 
 
 def _profile(config: RunConfig, arguments: argparse.Namespace) -> int:
