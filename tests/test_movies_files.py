@@ -32,6 +32,11 @@ KINDS = {  # suffix, codec, pixel format, options of the encoder
     "VP9": (".webm", "libvpx-vp9", "yuv420p", {"g": "12", "lag-in-frames": "8", "auto-alt-ref": "1",
                                                "deadline": "realtime", "cpu-used": "8"}),
     "GIF": (".gif", "gif", "rgb8", {}),
+    "raw H.264": (".h264", "libx264", "yuv420p", {"bf": "2", "g": "12"}),
+    "raw H.265": (".hevc", "libx265", "yuv420p", {"x265-params": "keyint=15:bframes=3:log-level=none:pools=1"}),
+    "Y4M": (".y4m", "rawvideo", "yuv420p", {}),
+    "Motion JPEG alone": (".mjpeg", "mjpeg", "yuvj420p", {}),
+    "MXF": (".mxf", "mpeg2video", "yuv420p", {"g": "12"}),
 }
 COUNT = 50
 
@@ -101,7 +106,9 @@ def check(path, monkeypatch, seed=0):
 
 @pytest.mark.parametrize("suffix, codec, pixels, options", KINDS.values(), ids=KINDS)
 def test_any_order_gives_the_frames_that_the_decoder_emits(tmp_path, monkeypatch, suffix, codec, pixels, options):
-    check(encoded(tmp_path / f"clip{suffix}", codec, pixels, options), monkeypatch)
+    path = encoded(tmp_path / f"clip{suffix}", codec, pixels, options)
+    assert movies.is_movie(path)
+    check(path, monkeypatch)
 
 
 MATRICES = {  # of a track's header, as phones write them, and what a player does

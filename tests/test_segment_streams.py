@@ -1,5 +1,6 @@
 """`sst segment -` and `sst segment camera:0`: masks as frames come, into a folder or out again."""
 
+import contextlib
 import io
 import json
 import os
@@ -14,6 +15,7 @@ from test_streams import FakeCamera
 
 from sstlib import weights
 from sstlib.cli import main
+from sstlib.cli._runs import alone
 from sstlib.inference import Segmenter
 from sstlib.video import Reading, read_mask, write_mask
 
@@ -59,6 +61,28 @@ def test_masks_of_piped_frames_lie_in_a_folder_and_so_do_exports(sst, tmp_path, 
     assert sorted(path.name for path in (tmp_path / "out").iterdir())[6:] == ["coco.json", "overlay.mp4"]
     status, _, error = sst("-", "--size", "48x32", "--out", "out")
     assert status == 2 and "--overwrite" in error
+
+
+@pytest.mark.parametrize("there", [True, False], ids=["a folder that is there", "a new folder"])
+def test_a_stream_and_another_run_are_not_at_work_in_one_folder(sst, tmp_path, monkeypatch, there):
+    """The second would mix its masks with those of the first, and take its half-written files for left ones."""
+    out, load, runs = tmp_path / "out", weights.load, contextlib.ExitStack()
+
+    def another_begins(*given):
+        out.mkdir(exist_ok=True)
+        (out / ".00000.png.abcdefgh.part").touch()
+        runs.enter_context(alone(out))
+        return load(*given) if given else None
+
+    with runs:
+        another_begins() if there else monkeypatch.setattr(weights, "load", another_begins)
+        status, _, error = sst("-", "--size", "48x32", "--out", "out")
+    assert status == 2 and "out: another run is at work in this folder" in error
+    assert os.listdir(out) == [".00000.png.abcdefgh.part"]
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    assert sst("-", "--size", "48x32", "--out", "out")[0] == 0
+    assert sorted(os.listdir(out)) == [f"{t:05d}.png" for t in range(len(FRAMES))]
 
 
 def test_an_object_of_a_stream_is_absent_where_it_is_said_to_be(sst, tmp_path, masks):

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from sstlib.cli import _arguments, _outputs
+from sstlib.paths import ADVICE, BEFORE, naming_place
 from sstlib.paths.digests import sha256
 from sstlib.video import FolderSequence, Sequence
 
@@ -154,6 +155,14 @@ def alone(folder: Path | None) -> Iterator[Callable[[], None]]:
     finally:
         for descriptor in held:
             os.close(descriptor)
+
+
+def claim(arguments: argparse.Namespace, keep: Callable[[], None]) -> None:
+    """Makes the folder of masks, keeps it to this run, and clears it of what another left half-written."""
+    with naming_place(arguments.out, ADVICE | BEFORE):
+        arguments.out.mkdir(parents=True, exist_ok=True)
+    keep()
+    clear_parts(arguments)
 
 
 def clear_parts(arguments: argparse.Namespace) -> None:

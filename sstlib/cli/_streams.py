@@ -4,7 +4,7 @@ import argparse
 import itertools
 import signal
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager, nullcontext, redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -40,8 +40,9 @@ def size(text: str) -> tuple[int, int]:
 def run(arguments: argparse.Namespace, name: str, device: str) -> int:
     """Follows a stream to its end, or until Ctrl-C, and says where the masks are."""
     raw = sys.stdout.buffer if str(arguments.out) == "-" else None
-    with redirect_stdout(sys.stderr) if raw else nullcontext(), _runs.noting():
-        return _followed(arguments, name, device, raw)
+    with (redirect_stdout(sys.stderr) if raw else nullcontext(), _runs.noting(),
+          _runs.alone(None if raw else arguments.out) as keep):
+        return _followed(arguments, name, device, raw, keep)
 
 
 def refuse_options(arguments: argparse.Namespace) -> None:
@@ -54,7 +55,7 @@ def refuse_options(arguments: argparse.Namespace) -> None:
         raise ValueError("--out - goes with frames from standard input (-) or a camera; name a folder")
 
 
-def _followed(arguments: argparse.Namespace, name: str, device: str, raw: Any) -> int:
+def _followed(arguments: argparse.Namespace, name: str, device: str, raw: Any, keep: Callable[[], None]) -> int:
     from sstlib import weights
     from sstlib.inference import Segmenter
     from sstlib.movies import Stream, Timing
@@ -81,6 +82,8 @@ def _followed(arguments: argparse.Namespace, name: str, device: str, raw: Any) -
         segmenter, within = Segmenter(network, **options), precision.within(chosen, device)
         arriving = itertools.islice(itertools.chain([first], frames), getattr(arguments, "stop", None))
         steps = _steps(segmenter, within, arriving, labels, absences, stream.name, interrupted)
+        if not raw:
+            _runs.claim(arguments, keep)
         count = sum(1 for _ in carry(steps, sinks))
     if raw:
         print(f"{count} masks were written, a byte a pixel")
@@ -124,7 +127,6 @@ def _sinks(arguments: argparse.Namespace, sequence: ArraySequence, labels: np.nd
     if raw:
         return [_raw_masks(raw)]
     stale = _outputs.checked(arguments, sequence, [arguments.weights, *sources])
-    _runs.clear_parts(arguments)
     sequence.frame_names = Numbered()
     clip = Clip(sequence, {0: labels}, names)
     ids = {int(n) for n in np.unique(labels)} - {0, 255}

@@ -122,7 +122,6 @@ def prepared(arguments: argparse.Namespace, clip: Any, corrections: Any, device:
              anew: bool, keep: Callable[[], None]) -> Any:
     """The session, where an interrupted one was if there is one and it need not start anew."""
     from sstlib import weights
-    from sstlib.paths import ADVICE, BEFORE, naming_place
     from sstlib.sessions import Session, precision
 
     network = weights.load(arguments.weights, device)
@@ -138,10 +137,7 @@ def prepared(arguments: argparse.Namespace, clip: Any, corrections: Any, device:
         why = ", whose soft masks must be computed anew" if anew and not session.ended else ""
         how = "was done before" if session.ended else "goes on with the run that was interrupted"
         print(f"{how} in {arguments.out}: {session.finished} of {len(clip.frames)} frames are done{why}", flush=True)
-    with naming_place(arguments.out, ADVICE | BEFORE):
-        arguments.out.mkdir(parents=True, exist_ok=True)
-    keep()
-    _runs.clear_parts(arguments)
+    _runs.claim(arguments, keep)
     session.keep_state(arguments.out / _runs.STATE, facts)
     return session
 

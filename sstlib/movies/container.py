@@ -63,12 +63,13 @@ def unread_streams(container: Any, stream: Any, name: Path | str) -> str:
 
 @dataclass
 class Extent:
-    """How much of a file was read: packets of its frames, and the second at which the last of all that is in it ends,
-    sound too.
+    """How much of a file was read: packets of its frames, the second at which the last of all that is in it ends,
+    sound too, and the byte after it.
     """
 
     packets: int = 0
     end: Fraction = Fraction(0)
+    byte: int = 0
 
     def measured(self, container: Any, stream: Any, each: Fraction, bar: Any) -> Iterator[Any]:
         """The packets of a stream, while all are measured; `each` is how long what does not say so lasts."""
@@ -76,6 +77,7 @@ class Extent:
             time = packet.dts if packet.pts is None else packet.pts
             if time is not None and packet.time_base:
                 self.end = max(self.end, time * packet.time_base + ((packet.duration or 0) * packet.time_base or each))
+            self.byte = max(self.byte, (packet.pos or 0) + packet.size)
             if packet.stream.index == stream.index:
                 self.packets += packet.size > 0
                 bar.update(packet.size > 0)
@@ -100,8 +102,12 @@ def ends_at(container: Any, stream: Any) -> Fraction:
     return Fraction((container.duration or -start) + start, 1_000_000)
 
 
-def has_end(container: Any, path: Path) -> bool:
-    """Whether a file ends as its kind does, where FFmpeg does not ask: a GIF with a semicolon."""
+def has_end(container: Any, path: Path, byte: int) -> bool:
+    """Whether a file of which everything before a byte was read ends as its kind does, where FFmpeg does not ask: a GIF
+    with a semicolon, a Y4M with its last frame.
+    """
+    if container.format.name == "yuv4mpegpipe":
+        return byte == path.stat().st_size
     return container.format.name != "gif" or path.read_bytes().rstrip(b"\0").endswith(b";")
 
 

@@ -30,11 +30,12 @@ from sstlib.movies.container import (
 )
 from sstlib.shapes import UInt8
 from sstlib.video import FolderSequence, Sequence, read_mask
-from sstlib.video.pictures import passed_over, several_series
+from sstlib.video.pictures import left_out, passed_over, several_series
 
 VIDEO_SUFFIXES = frozenset({
-    ".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".gif", ".ts", ".mts", ".m2ts", ".vob", ".3gp",
-    ".wmv", ".flv", ".ogv"
+    ".mp4", ".m4v", ".mov", ".qt", ".avi", ".divx", ".mkv", ".webm", ".mpg", ".mpeg", ".m2v", ".gif", ".ts", ".mts",
+    ".m2ts", ".m2t", ".vob", ".mxf", ".3gp", ".3g2", ".wmv", ".asf", ".flv", ".f4v", ".ogv", ".nut",
+    ".y4m", ".ivf", ".obu", ".h264", ".264", ".h265", ".265", ".hevc", ".mjpeg", ".mjpg"
 })
 CACHE_BYTES = 256 << 20  # of decoded frames in memory, so that going back by one does not decode from a key frame again
 RUN_ON = 32  # frames that are rather decoded one after another than jumped over
@@ -129,7 +130,7 @@ class VideoSequence:
             declared = declared_frames(container, stream, self.rate)
             early = extent.packets < 0.98 * declared - 1 if stream.frames else extent.ends_before(
                 ends_at(container, stream), 1 / self.rate)
-            early |= not has_end(container, self.path)
+            early |= not has_end(container, self.path, extent.byte)
             others = unread_streams(container, stream, self.path)
         # What comes of damage must not depend on how threads take turns
         if (damage or spoilt) and self._threads != "NONE":
@@ -292,11 +293,13 @@ def open_clip(path: Path | str, mask: Path | str | None = None, progress: bool =
     if path.is_dir():
         sequence = FolderSequence(path, mask)
         sequence.size  # noqa: B018 - refuses frames of several sizes before anything is done with the first
-        for note in filter(None, (passed_over(path), several_series(sequence.frame_names))):
+        names = sequence.frame_names
+        for note in filter(None, (passed_over(path), several_series(names) or left_out(names))):
             warnings.warn(f"{path}: {note}", Incomplete, stacklevel=2)
         return sequence
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such video file or folder of frames")
     if not is_movie(path):
-        raise ValueError(f"{path}: expected a folder of frames or a video file ({', '.join(sorted(VIDEO_SUFFIXES))})")
+        raise ValueError(f"{path}: expected a folder of frames or a video file ({', '.join(sorted(VIDEO_SUFFIXES))}); "
+                         "what has another name can be piped, raw RGB with its --size: sst segment - ... < FILE")
     return VideoSequence(path, mask, progress)

@@ -24,9 +24,11 @@ UPRIGHT = {2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4:
 
 
 def name_order(name: str) -> list[tuple[int, int, str]]:
-    """Sorting key by name in which runs of digits count as numbers: frame2 comes before frame10."""
-    return [(0, int(part), part) if part.isdecimal() and part.isascii() else (1, 0, part)
-            for part in re.findall(r"\d+|\D+", name)]
+    """Sorting key by name in which runs of digits count as numbers: frame2 comes before frame10. A name that is a
+    number may be below zero, as those of renderers whose scene starts before frame 0.
+    """
+    return [(0, int(part), part) if re.fullmatch("-?[0-9]+", part) else (1, 0, part)
+            for part in re.findall(r"^-[0-9]+$|\d+|\D+", name)]
 
 
 def same_number(name: str) -> tuple[tuple[int, str], ...]:
@@ -96,13 +98,33 @@ def several_series(names: list[str]) -> str:
     """
     series: dict[str, list[str]] = {}
     for name in names:
-        series.setdefault(re.sub(r"\d+", "0", name), []).append(name)
+        series.setdefault(re.sub(r"^-\d+$|\d+", "0", name), []).append(name)
     if len(series) in (1, len(names)):
         return ""
     listed = ", ".join(f"{alike[0]} to {alike[-1]} ({len(alike)})" if len(alike) > 1 else alike[0]
                        for alike in [*series.values()][:LISTED]) + ", ..." * (len(series) > LISTED)
     return (f"its frames have {len(series)} kinds of names and are taken for one clip in this order: {listed}; give "
             "what is a clip of its own, or no frame, a folder of its own")
+
+
+def left_out(names: list[str]) -> str:
+    """What is to be said of a clip's frames whose numbers go on by one step but for some that leave frames out, "" where
+    none does, or where numbers are no count: they differ in several places, or in steps of any length.
+    """
+    keys = [name_order(name) for name in names]
+    places = [place for place, parts in enumerate(zip(*keys)) if len({*parts}) > 1]
+    if len(places) != 1 or len({len(key) for key in keys}) > 1:
+        return ""
+    numbers = [key[places[0]][1] for key in keys]
+    steps = [after - before for before, after in zip(numbers, numbers[1:])]
+    step = min(steps)
+    gaps = [n for n, long in enumerate(steps) if long >= 2 * step]
+    if not gaps or len(gaps) > len(steps) / 2:
+        return ""
+    count = sum(steps[n] // step - 1 for n in gaps)
+    listed = ", ".join(f"{names[n]} and {names[n + 1]}" for n in gaps[:LISTED]) + ", ..." * (len(gaps) > LISTED)
+    return (f"{count} frame{'s are' if count > 1 else ' is'} missing by number, between {listed}; what is there is taken "
+            "as one clip, frame after frame")
 
 
 @contextmanager
