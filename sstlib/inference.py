@@ -80,7 +80,7 @@ class Segmenter:
         if not isinstance(network, Propagator) or (parameter := next(network.parameters())).dtype != torch.float32:
             given = f"of {parameter.dtype}" if isinstance(network, Propagator) else f"a {type(network).__name__}"
             raise ValueError(f"the network is {given}; give one of torch.float32, as weights.load(NAME), for half "
-                             "precision under torch.autocast")
+                             "precision under torch.autocast, and without a wrapper, as torch.compile's _orig_mod")
         require(aggregation, "aggregation", AGGREGATIONS)
         Flag().check(flip, "flip")
         longest = Whole().check(longest, "longest") if longest is not None else network.longest or 0

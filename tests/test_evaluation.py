@@ -240,7 +240,11 @@ def test_predictions_that_are_named_otherwise_are_not_missing(folders, missing):
 
 @pytest.mark.parametrize("more, words", [
     (["--against", "nowhere"], "nowhere, does not exist"), (["--split", "val"], "--split goes with --dataset"),
-    (["--trained-on", "x"], "--trained-on goes with --row")])
+    (["--trained-on", "x"], "--trained-on goes with --row"),
+    (["--row", "x", "--protocol", "davis2017"], "scored as davis2017; use --dataset davis2016"),
+    (["--row", "../x"], "a row cannot be called '../x'"),
+    (["--row", "sst-small"], "sst-small is that of the weights of this name"),
+    (["--row", "x"], "rows of one table are of the same sequences, and b")])
 def test_options_are_refused_before_anything_is_scored(folders, capsys, monkeypatch, more, words):
     monkeypatch.setattr("sstlib.evaluation.folders._score", lambda *rest: pytest.fail("was scored"))
     assert main(["evaluate", *map(str, folders), *more]) == 2

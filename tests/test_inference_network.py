@@ -119,6 +119,14 @@ def test_a_network_of_another_precision_is_refused(network, change, words):
         Segmenter(change(network))
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit")  # by what torch.compile imports
+def test_a_wrapped_network_is_refused_and_how_to_unwrap_it_is_said(network):
+    wrapped = torch.compile(network)
+    with pytest.raises(ValueError, match="is a OptimizedModule; .* without a wrapper, as torch.compile's _orig_mod"):
+        inspect.unwrap(Segmenter.__init__)(object.__new__(Segmenter), wrapped)
+    Segmenter(wrapped._orig_mod)
+
+
 @pytest.mark.parametrize("given, options, words", [
     (None, {}, "the network is a NoneType"), ("sst-small", {}, "the network is a str; give one .* weights.load"),
     (torch.nn.Linear(2, 2), {}, "the network is a Linear"), (..., {"flip": "no"}, "flip is 'no'; expected true or")])

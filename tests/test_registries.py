@@ -148,6 +148,10 @@ def test_masks_made_elsewhere_are_a_row_of_a_data_set_s_table_and_figure(toy_dat
     assert bars.axes[0].get_legend().get_texts()[0].get_text() == "copies, mean 100.0"
     assert main([*call, "--row", "copies", "--protocol", "davis2017"]) == 2
     assert "were scored as davis2017; use --dataset toy-squares" in capsys.readouterr().err
+    assert main([*call, "--row", "half", "--sequences", "left"]) == 2
+    assert "right is not in both these masks and row copies; score all of toy-squares val" in capsys.readouterr().err
+    assert main([*call, "--row", "train", "--split", "train"]) == 2
+    assert "holds rows of toy-squares val, not of train" in capsys.readouterr().err
     result = folders.evaluate(call[1], call[1], protocol="davis2016", processes=1)
     with pytest.raises(ValueError, match="no table of sst-occlusion, but of davis2016.*, toy-squares"):
         real_frames.published_masks_row("copies", result, "", "sst-occlusion")

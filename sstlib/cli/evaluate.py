@@ -9,7 +9,7 @@ from pathlib import Path
 from sstlib.cli import _arguments
 from sstlib.datasets import DATASETS
 from sstlib.evaluation import MISSING, Evaluation, compare, evaluate, evaluate_on, youtube_groups
-from sstlib.evaluation.folders import existing_folder
+from sstlib.evaluation.folders import existing_folder, folder_masks
 from sstlib.metrics import METRICS, PROTOCOLS
 from sstlib.paths import refuse_inputs
 from sstlib.statistics.uncertainty import Interval
@@ -79,13 +79,15 @@ def run(arguments: argparse.Namespace) -> int:
         if getattr(arguments, option) and not getattr(arguments, needed):
             raise ValueError(f"--{option.replace('_', '-')} goes with --{needed}; add that, or leave it out")
     _refuse_inputs(arguments)
+    if arguments.row is not None:
+        _require_row(arguments)
     scored = _scorer(arguments)
     other = _other(arguments.against)
     result = scored(arguments.predictions, arguments.json)
     report(result)
     if arguments.csv:
         result.write_table(arguments.csv)
-    if arguments.row:
+    if arguments.row is not None:
         from sstlib.experiments.real_frames import published_masks_row
 
         written = published_masks_row(arguments.row, result, arguments.trained_on, arguments.dataset or "davis2016")
@@ -93,6 +95,21 @@ def run(arguments: argparse.Namespace) -> int:
     if other is not None:
         report_comparison(result, scored(other, None) if isinstance(other, Path) else other)
     return 0
+
+
+def _require_row(arguments: argparse.Namespace) -> None:
+    """Refuses what cannot be a row before it is scored; without a word on the protocol it is the table's."""
+    from sstlib.experiments.real_frames import require_row
+
+    dataset = arguments.dataset or "davis2016"
+    entry = DATASETS.find(dataset)
+    arguments.protocol = arguments.protocol or entry.protocol
+    names = arguments.sequences or (None if arguments.dataset else list(folder_masks(
+        existing_folder(arguments.annotations, "annotations"))))
+    require_row(arguments.row, dataset, arguments.protocol, names)
+    if entry.benchmark and arguments.split not in (None, entry.benchmark.split):
+        raise ValueError(f"the table holds rows of {dataset} {entry.benchmark.split}, not of {arguments.split}; leave "
+                         "--split or --row out")
 
 
 def _other(against: str | None) -> Evaluation | Path | None:

@@ -41,6 +41,9 @@ def evaluate_on(dataset: str, predictions: str | Path, split: str | None = None,
     if known.content is None:
         return evaluate(predictions, dataset_masks(dataset, split), protocol=protocol or known.protocol, record=record,
                         **settings)
+    if protocol not in (None, known.protocol) or settings.get("groups"):
+        raise ValueError(f"{dataset} is scored as {known.protocol}, without seen and unseen objects; leave protocol "
+                         "and groups (--meta, --seen) out")
     own = {name: settings[name] for name in ("sequences", "missing", "progress", "predict") if name in settings}
     if known.scenes is None:
         result = evaluate_clips(predictions, split, dataset=dataset, **own)

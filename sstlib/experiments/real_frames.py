@@ -1,5 +1,6 @@
 """The rows on real frames: the released weights on DAVIS-2016 validation, and masks that others made."""
 
+import re
 from pathlib import Path
 
 from sstlib import paths, weights
@@ -29,16 +30,38 @@ def published_masks_row(name: str, result: Evaluation, trained_on: str, dataset:
     table anew.
 
     Raises:
-        ValueError: there is no such table, or it was scored otherwise than its rows are.
+        ValueError: as `require_row`.
     """
-    known = table_files.of_datasets()
-    if dataset not in known:
-        raise ValueError(f"there is no table of {dataset}, but of {', '.join(known)}; score these masks on one of them")
-    if result.protocol.name != DATASETS[dataset].protocol:
-        raise ValueError(f"the table holds rows of {dataset}, these masks were scored as {result.protocol.name}; "
-                         f"use --dataset {dataset}")
+    require_row(name, dataset, result.protocol.name, list(result.sequences))
     metrics = validation.measured(result) | {"trained_on": trained_on}
     masks = {"masks": result.provenance["predictions"]["fingerprint"]}
     record = records.RunRecord(dataset, name, 0, masks, metrics, {},
                                provenance(validation.benchmarks()[dataset].title)).write()
     return [record, *table_files.write(dataset, tables.on_dataset(dataset))]
+
+
+def require_row(name: str, dataset: str, protocol: str, sequences: list[str] | None = None) -> None:
+    """Refuses what cannot be a row of a data set's table.
+
+    Args:
+        sequences: names of those that are scored, where they are known yet.
+
+    Raises:
+        ValueError: there is no such table, its rows are scored otherwise or over other sequences, or the row is that of
+            a network's weights.
+    """
+    known = table_files.of_datasets()
+    if dataset not in known:
+        raise ValueError(f"there is no table of {dataset}, but of {', '.join(known)}; score these masks on one of them")
+    if protocol != DATASETS[dataset].protocol:
+        raise ValueError(f"the table holds rows of {dataset}, these masks were scored as {protocol}; use --dataset "
+                         f"{dataset}")
+    if not re.fullmatch(r"\w[\w .+()-]*", name):
+        raise ValueError(f"a row cannot be called {name!r}; give it a name of letters, digits, spaces and . + - ( )")
+    rows = {record.variant: record for record in records.read_all(dataset)}
+    if name in rows and "weights" in rows[name].config:
+        raise ValueError(f"row {name} is that of the weights of this name; give these masks another")
+    for other in rows.keys() - {name} if sequences else ():
+        if alone := sorted(set(rows[other].metrics["sequences"]).symmetric_difference(sequences)):
+            raise ValueError(f"rows of one table are of the same sequences, and {alone[0]} is not in both these masks "
+                             f"and row {other}; score all of {dataset} {DATASETS[dataset].benchmark.split}")

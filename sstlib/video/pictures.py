@@ -108,8 +108,8 @@ def several_series(names: list[str]) -> str:
 
 
 def left_out(names: list[str]) -> str:
-    """What is to be said of a clip's frames whose numbers go on by one step but for some that leave frames out, "" where
-    none does, or where numbers are no count: they differ in several places, or in steps of any length.
+    """What is to be said of a clip's frames whose numbers go on by one step but for some that leave frames out, ""
+    where none does, or where numbers are no count: they differ in several places, or in steps of any length.
     """
     keys = [name_order(name) for name in names]
     places = [place for place, parts in enumerate(zip(*keys)) if len({*parts}) > 1]
@@ -123,8 +123,8 @@ def left_out(names: list[str]) -> str:
         return ""
     count = sum(steps[n] // step - 1 for n in gaps)
     listed = ", ".join(f"{names[n]} and {names[n + 1]}" for n in gaps[:LISTED]) + ", ..." * (len(gaps) > LISTED)
-    return (f"{count} frame{'s are' if count > 1 else ' is'} missing by number, between {listed}; what is there is taken "
-            "as one clip, frame after frame")
+    return (f"{count} frame{'s are' if count > 1 else ' is'} missing by number, between {listed}; what is there is "
+            "taken as one clip, frame after frame")
 
 
 @contextmanager
