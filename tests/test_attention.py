@@ -9,7 +9,7 @@ from patterns import EVERY, ONE_EACH
 from torch.testing import assert_close
 
 from sstlib.attention import KINDS, blocks, general, grid, sparse_attention
-from sstlib.connectivity import Grid, Local, Strided
+from sstlib.connectivity import Grid, Local, Strided, parse
 
 # wide: several pieces; long: batched products in time
 SIZES = [(3, 5, 7), (1, 1, 1), (2, 11, 1), (4, 6, 13), (2, 3, 150), (12, 2, 3)]
@@ -161,6 +161,12 @@ BAD = {
     "affinity is": lambda q, k, v, n: (q, k, v, "grid", dict(labels=n, objects=3, affinity="angle")),
     "implementation is": lambda q, k, v, n: (q, k, v, "grid", dict(implementation="fastest")),
     "scale is": lambda q, k, v, n: (q, k, v, "grid", dict(scale=0.0)),
+    r"scale is tensor\(2., requires_grad=True\)": lambda q, k, v, n: (
+        q, k, v, "grid", dict(scale=torch.tensor(2.0, requires_grad=True))),
+    "scale is 'a'": lambda q, k, v, n: (q, k, v, "grid", dict(scale="a")),
+    "affinity_bias is None": lambda q, k, v, n: (q, k, v, "grid", dict(labels=n, objects=3, affinity_bias=None)),
+    "radius is 2147483648": lambda q, k, v, n: (q, k, v, f"local(radius={2**31})"),
+    "stride is 4611686018427387904": lambda q, k, v, n: (q, k, v, f"strided(stride={2**62})"),
     "scale is inf": lambda q, k, v, n: (q, k, v, "grid", dict(scale=float("inf"))),
     "labels are torch.bool": lambda q, k, v, n: (q, k, v, "grid", dict(labels=n > 0, objects=2)),
     "labels are torch.complex64": lambda q, k, v, n: (q, k, v, "grid", dict(labels=n + 1j, objects=2)),
@@ -171,6 +177,17 @@ BAD = {
     "one of these is a list": lambda q, k, v, n: (q, k, v, "grid", dict(labels=n.tolist(), objects=3)),
     "affinity_bias has": lambda q, k, v, n: (q, k, v, "grid", dict(labels=n, objects=3, affinity_bias=torch.zeros(5))),
 }
+
+
+@pytest.mark.parametrize("text, same", [
+    ("local(2147483647)", "dense"), ("strided(2147483647)", "local(0)"), ("strided(1, 2147483647)", "strided(1, 9)")])
+def test_windows_and_strides_far_beyond_the_buffer_are_as_those_that_just_reach(text, same):
+    query, key, value, _ = inputs((3, 5, 7))
+    for name in ("torch", "native", "reference"):
+        float32 = [t.float() for t in (query, key, value)]
+        far, near = (sparse_attention(*float32, pattern, implementation=name) for pattern in (text, same))
+        assert_close(far.output, near.output)
+    assert parse(text).pairs((3, 5, 7)) == int(parse(same).mask(3, 5, 7).sum())
 
 
 @pytest.mark.parametrize("message", BAD)

@@ -102,8 +102,8 @@ def test_names_and_short_forms():
 
 
 @pytest.mark.parametrize("text, part", [("star", "grid"), ("grid(", "strided"), ("local(radius=x)", "local(radius=7)"),
-                                        ("local(size=3)", "radius"), ("local(radius=-1)", "at least 0"),
-                                        ("strided(stride=0)", "at least 1"),
+                                        ("local(size=3)", "radius"), ("local(radius=-1)", "from 0 to"),
+                                        ("strided(stride=0)", "from 1 to"),
                                         ("strided(temporal_stride=0)", "whole number"), ("local(radius=1.5)", "1.5"),
                                         ("local(radius=1, radius=2)", "each once")])
 def test_bad_patterns_are_refused_by_name(text, part):

@@ -1,5 +1,7 @@
 """The front door: checks what is given, chooses an implementation, and puts the pieces together."""
 
+import math
+import numbers
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -43,7 +45,7 @@ def sparse_attention(query: Float[Tensor, "batch head time_q height width dim"],
         objects: how many objects; needed with numbers, implied by memberships.
         affinity: weight (softmax weight), distance (2 (1 - sigmoid(|q - k|^2 + affinity_bias))), cosine or dot.
         affinity_bias: one number, or a tensor with one or with one a head.
-        scale: factor of the scores; None is 1, as in the paper.
+        scale: factor of the scores, a number; None is 1, as in the paper. Multiply the query by one that is learned.
         implementation: auto, or one by name (`explain` says which auto takes, and why).
 
     Returns:
@@ -54,9 +56,9 @@ def sparse_attention(query: Float[Tensor, "batch head time_q height width dim"],
     Raises:
         ValueError: shapes, labels, kinds, precisions or implementations that do not go together.
     """
-    scale = 1.0 if scale is None else float(scale)
+    scale = 1.0 if scale is None else _number(scale, "scale", 0.0)
     query, key, value = ops.one_precision(*_tensors(query, key, value, labels))
-    _check_tensors(query, key, value, scale)
+    _check_tensors(query, key, value)
     labels, objects = _check_labels(labels, objects, key, affinity)
     choice.check(implementation)
     bias = None if labels is None else _bias(affinity_bias, query)
@@ -75,7 +77,7 @@ def explain(query: Float[Tensor, "batch head time_q height width dim"],
     Raises:
         ValueError: shapes and precisions that do not go together, or a pattern that leaves a query without a key.
     """
-    _check_tensors(query, key, value, 1.0)
+    _check_tensors(*_tensors(query, key, value, None))
     pattern, size = _pattern(connectivity), tuple(key.shape[2:5])
     attended(query.shape[2], pattern, size)
     name, reason = choice.choose(pattern, query.dtype, query.device)
@@ -98,8 +100,7 @@ def _one_pattern(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None,
         if torch.compiler.is_compiling():
             raise ValueError(ops.FORWARD_MODE)
         if implementation not in ("auto", "torch"):
-            choice.refuse(implementation, "forward-mode derivatives and those of torch.func go through PyTorch's own "
-                          "operations")
+            choice.refuse(implementation, "forward-mode derivatives and those of torch.func go through PyTorch alone")
         return Attended(*ops.transparent(query, key, value, pattern, scale, kind, bias, labels, objects))
     given = [t for t in (query, key, value, bias, labels) if t is not None]
     learns = torch.is_grad_enabled() and any(t.requires_grad for t in given)
@@ -120,8 +121,7 @@ def _a_pattern_a_head(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | 
                       patterns: Sequence[Connectivity | str], how: tuple) -> Attended:
     """Attention whose heads have patterns of their own; heads of one pattern go together."""
     if len(patterns) != query.shape[1]:
-        raise ValueError(f"connectivity has {len(patterns)} patterns for {query.shape[1]} heads; give one, or one a "
-                         "head")
+        raise ValueError(f"connectivity has {len(patterns)} patterns for {query.shape[1]} heads; give one, or so many")
     parts = []
     for pattern in dict.fromkeys(patterns):
         heads = [i for i, other in enumerate(patterns) if other == pattern]
@@ -164,7 +164,7 @@ def _tensors(query: Any, key: Any, value: Any, labels: Any) -> tuple[Tensor, Ten
     return query, key, value
 
 
-def _check_tensors(query: Tensor, key: Tensor, value: Tensor, scale: float) -> None:
+def _check_tensors(query: Tensor, key: Tensor, value: Tensor) -> None:
     """Says what is wrong, if anything; nothing is written before, since a call may be shorter than its message."""
     shape, keys, values = query.shape, key.shape, value.shape
     wrong = ("each is (batch, head, time, height, width, dim)" if not len(shape) == len(keys) == len(values) == 6 else
@@ -175,13 +175,10 @@ def _check_tensors(query: Tensor, key: Tensor, value: Tensor, scale: float) -> N
     if wrong:
         raise ValueError(f"query {tuple(shape)}, key {tuple(keys)}, value {tuple(values)}: {wrong}")
     if not query.dtype == key.dtype == value.dtype or query.dtype not in DTYPES:
-        raise ValueError(f"dtypes {query.dtype}, {key.dtype}, {value.dtype}: expected one of "
-                         f"{', '.join(str(d).removeprefix('torch.') for d in DTYPES)}, the same for query, key and "
-                         "value")
+        raise ValueError(f"dtypes {query.dtype}, {key.dtype}, {value.dtype}: expected the same for all, one of "
+                         f"{', '.join(str(d).removeprefix('torch.') for d in DTYPES)}")
     if not query.device == key.device == value.device:
         raise ValueError(f"devices {query.device}, {key.device}, {value.device}: query, key and value must share one")
-    if not 0 < scale < float("inf"):
-        raise ValueError(f"scale is {scale}; expected a positive number, or None for 1")
 
 
 def _check_labels(labels: Tensor | None, objects: int | None, key: Tensor, kind: str) -> tuple[Tensor | None, int]:
@@ -203,22 +200,25 @@ def _check_labels(labels: Tensor | None, objects: int | None, key: Tensor, kind:
         raise ValueError(f"labels are {labels.dtype}; expected whole numbers, of which 0 is the first object, or "
                          "memberships as floating-point numbers, (batch, object, time, height, width)")
     if list(labels.shape) != [batch, *size]:
-        raise ValueError(f"labels have shape {tuple(labels.shape)}; expected (batch, time, height, width) = "
-                         f"{(batch, *size)}, as the keys have")
+        raise ValueError(f"labels have shape {tuple(labels.shape)}; expected that of keys, {(batch, *size)}")
     if not isinstance(objects, (int, torch.SymInt)) or isinstance(objects, bool) or objects < 1:
-        raise ValueError(f"objects is {objects}; say how many there are (numbers 0..objects-1 in labels count)")
+        raise ValueError(f"objects is {objects!r}; say how many there are (numbers 0..objects-1 in labels count)")
     return labels.long(), objects
 
 
-def _bias(bias: float | Tensor, query: Tensor) -> Tensor:
+def _number(value: Any, name: str, least: float = -math.inf) -> float:
+    """The value, where it is a finite number above the least; of a tensor, gradients would be lost without a word."""
+    if not isinstance(value, numbers.Real) or not least < value < math.inf:
+        raise ValueError(f"{name} is {value!r}; expected a {'finite' if least else 'positive'} number")
+    return float(value)
+
+
+def _bias(bias: Any, query: Tensor) -> Tensor:
     """(batch, head, 1), from a number, a tensor with one, or one a head."""
     batch, heads = query.shape[:2]
     if not isinstance(bias, Tensor):
-        if not abs(float(bias)) < float("inf"):
-            raise ValueError(f"affinity_bias is {bias}; expected a finite number")
-        return torch.full((batch, heads, 1), float(bias), device=query.device,
+        return torch.full((batch, heads, 1), _number(bias, "affinity_bias"), device=query.device,
                           dtype=torch.promote_types(query.dtype, torch.float32))
     if bias.numel() not in (1, heads):
-        raise ValueError(f"affinity_bias has shape {tuple(bias.shape)}; expected one number, or one for each of "
-                         f"{heads} heads")
+        raise ValueError(f"affinity_bias has shape {tuple(bias.shape)}; expected one number, or one of {heads} heads")
     return bias.reshape(1, -1, 1).expand(batch, heads, 1)

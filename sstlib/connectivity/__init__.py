@@ -30,6 +30,7 @@ from typing import Any, ClassVar
 import numpy
 import torch
 
+from sstlib.config.values import LARGEST
 from sstlib.connectivity.unions import Cell, Product, Size, checked, count, disjoint, fits, inside, served, spread
 from sstlib.native import pytorch
 from sstlib.shapes import Bool
@@ -192,7 +193,7 @@ class Strided(Connectivity):
 
     def pairs(self, size: Size) -> int:
         """A product over the axes of the sum of squared class sizes."""
-        along = [sum(c * c for c in _classes(n, h)) for n, h in zip(size[1:], self.strides)]
+        along = [sum(many * c * c for c, many in _classes(n, h)) for n, h in zip(size[1:], self.strides)]
         return _time_pairs(size[0], self.temporal_stride, self.causal) * along[0] * along[1]
 
     @property
@@ -316,18 +317,18 @@ def _both(value: int | tuple[int, int]) -> tuple[int, int]:
 def _one_or_two(pattern: str, field: str, value: Any, least: int, only_one: bool = False) -> int | tuple[int, int]:
     """The value itself once checked: a whole number, or one for height and one for width (equal ones become one)."""
     pair = tuple(value) if isinstance(value, (tuple, list)) and not only_one else (value,)
-    whole = all(isinstance(v, int) and not isinstance(v, bool) and v >= least for v in pair)
+    whole = all(isinstance(v, int) and not isinstance(v, bool) and least <= v <= LARGEST for v in pair)
     if not whole or len(pair) not in (1, 2):
-        wanted = f"a whole number of at least {least}" + ("" if only_one else ", or a pair (height, width) of them")
+        wanted = f"a whole number from {least} to {LARGEST}{'' if only_one else ', or a pair (height, width) of them'}"
         raise ValueError(f"{pattern}: {field} is {value!r}; expected {wanted}")
     return pair[0] if len(set(pair)) == 1 else pair
 
 
-def _classes(length: int, stride: int) -> list[int]:
-    """Sizes of the residue classes of an axis."""
+def _classes(length: int, stride: int) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Sizes of the residue classes of an axis, and how many have each."""
     short, longer = divmod(length, stride)
-    return [short + 1] * longer + [short] * (stride - longer)
+    return (short + 1, longer), (short, stride - longer)
 
 
 def _time_pairs(time: int, stride: int, causal: bool) -> int:
-    return sum(c * (c + 1) // 2 if causal else c * c for c in _classes(time, stride))
+    return sum(many * (c * (c + 1) // 2 if causal else c * c) for c, many in _classes(time, stride))
