@@ -146,6 +146,21 @@ def test_where_a_score_is_no_number_no_result_is_one(pattern, number, kind):
             assert not (result.affinity > 1).any()
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("pattern", ONE_EACH, ids=str)
+def test_memberships_and_biases_that_are_no_numbers_give_no_affinity(pattern, kind):
+    query, key, value, labels = inputs((3, 5, 7), soft=True, dtype=torch.float32)
+    labels[0, 1, 0, 2, 3] = float("nan")
+    bias = torch.tensor([0.0, float("nan")])
+    known, reference = (sparse_attention(query, key, value, pattern, labels=labels, affinity=kind, affinity_bias=bias,
+                                         implementation=name).affinity for name in ("auto", "reference"))
+    assert known[reference.isnan()].isnan().all() and reference.isnan().any()
+    spoilt = torch.zeros(2, 2, 3, dtype=torch.bool)  # of batch, head and object
+    spoilt[0, :, 1] = True
+    spoilt[:, 1] |= kind == "distance"
+    assert_close(known[~spoilt], reference[~spoilt])
+
+
 BAD = {
     "query and key differ": lambda q, k, v, n: (q[..., :2], k, v, "grid"),
     "key and value differ": lambda q, k, v, n: (q, k, v[:, :, :1], "grid"),

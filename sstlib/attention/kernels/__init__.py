@@ -16,7 +16,7 @@ from torch import Tensor
 
 from sstlib import native
 from sstlib.attention.affinity import KINDS, Wanted
-from sstlib.attention.tensors import Key, Output, PerQuery, Query, Value
+from sstlib.attention.tensors import Key, Output, PerQuery, Query, Ranked, Value
 from sstlib.connectivity import Connectivity, Dense, Grid, Local, Strided
 
 FOLDER = Path(__file__).parent
@@ -72,9 +72,21 @@ def forward(query: Query, key: Key, value: Value, pattern: Connectivity, scale: 
         sides = (None, labels) if wanted.soft else (labels, None)
         plain = [lse, None, *sides, wanted.bias.float().contiguous(), best, argmax]
     _call("forward", pattern, scale, [q, k, v, output, None, None, None, None], plain, affinity)
+    if wanted is not None:
+        _poison(best, wanted)
     if query.dtype != torch.float32:
         output, best = output.to(query.dtype), None if best is None else best.to(query.dtype)
     return output, lse, best, argmax
+
+
+def _poison(best: Ranked, wanted: Wanted) -> None:
+    """Makes affinities of an object whose memberships are not all finite undefined, and those of a head whose bias is
+    not: comparisons in the kernels pass over what is no number.
+    """
+    if wanted.soft and not wanted.labels.sum().isfinite():
+        best[(~wanted.labels.isfinite()).flatten(2).any(2)[:, None].expand(best.shape[:3])] = torch.nan
+    if wanted.kind == "distance" and not wanted.bias.sum().isfinite():
+        best[(~wanted.bias.isfinite()).reshape(*wanted.bias.shape[:2]).expand(best.shape[:2])] = torch.nan
 
 
 def backward(query: Query, key: Key, value: Value, output: Output, lse: PerQuery, grad: Output,
