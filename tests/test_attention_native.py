@@ -116,9 +116,10 @@ def test_any_number_of_threads_gives_the_same_bits(pattern, queried):
         torch.set_num_threads(1)
 
 
-@pytest.mark.parametrize("pattern", [Grid(), Local(2), Strided(3)], ids=str)
-def test_heads_cut_from_channels_need_no_copy(pattern):
-    tokens = torch.randn(2, 3, 5, 19, 3 * 8)
+@pytest.mark.parametrize("pattern", [Grid(), Local(2), Strided(3), Dense()], ids=str)
+@pytest.mark.parametrize("beyond", [0, 4], ids=["whole rows", "cut rows"])
+def test_heads_cut_from_channels_and_rows_need_no_copy(pattern, beyond):
+    tokens = torch.randn(2, 3, 5, 19 + beyond, 3 * 8)[:, :, :, :19]
     heads = tokens.unflatten(-1, (3, 8)).permute(0, 4, 1, 2, 3, 5)
     assert_close(
         sparse_attention(heads, heads, heads, pattern).output,

@@ -41,6 +41,9 @@ def test_intervals_come_from_drawing_sequences_whole():
     wrong = (np.array([0.1, 0.9]), np.array([True, False]))
     result = roc_area({"a": perfect, "b": wrong})  # pairs between the two tie: drawn areas are 0, 1/2 and 1
     assert (result.low, result.mean, result.high) == (0, 0.5, 1)
+    true, false = (np.array([0.9]), np.array([True])), (np.array([0.1]), np.array([False]))
+    result = roc_area({"a": true, "b": false})  # of a drawn twice there is no false case, of b no true one: left out
+    assert (result.low, result.mean, result.high) == (1, 1, 1)
     alone = roc_area({"a": perfect})
     assert alone.mean == 1 and np.isnan(alone.low)
 

@@ -1,6 +1,7 @@
 """Differences over seeds and sequences: against plain loops, tables of Student's t, and simulation."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -43,6 +44,7 @@ def test_a_tail_is_the_integral_of_the_density(freedom):
     inside = np.concatenate([[0], np.cumsum((density[1:] + density[:-1]) / 2 * np.diff(t))])
     at = [0, 5_000, 20_000, 100_000]
     np.testing.assert_allclose(tail(t[at], freedom), 1 - 2 * inside[at], atol=1e-9)
+    assert tail(0.0, freedom) <= 1, "rounding makes no more of it"
     assert tail(critical(1e-7, freedom), freedom) == pytest.approx(1e-7, rel=1e-6)
 
 
@@ -173,6 +175,21 @@ def test_what_is_called_detectable_is_detected_four_times_out_of_five():
     assert np.mean(result) == pytest.approx(0.8, abs=0.03)
 
 
+def test_a_rest_above_either_part_takes_no_more_than_the_lesser_off_what_is_detectable():
+    """The mean then varies as the greater part alone says, which is A + B - E where E is the lesser part."""
+    spread = Difference(0.0, 1.0, 0.2, 0.0, 4, 9)
+    for one in (spread, replace(spread, by_seed=0.2, by_sequence=1.0)):
+        plain = replace(one, rest=0.2).detectable(0.05)
+        assert replace(one, rest=0.7).detectable(0.05) == plain != replace(one, rest=0.1).detectable(0.05)
+    assert spread.detectable(0.9, power=0.01) == 0, "no difference is less than none"
+
+
+def test_two_halves_of_a_spread_are_estimated_apart():
+    """As many seeds as sequences: errors of the two estimates even out, which those of a single one do not."""
+    halves, whole = Difference(0.0, 1.0, 1.0, 0.0, 4, 4), Difference(0.0, 2.0, 0.0, 0.0, 4, 4)
+    assert halves.detectable(0.05, 0.95) < 0.95 * whole.detectable(0.05, 0.95)
+
+
 def test_components_are_found_again_in_many_runs():
     result = Components.of(crossed(np.random.default_rng(7), 400, 300, 1.0, 4.0, 3.0))
     assert (result.seed, result.sequence, result.rest) == pytest.approx((1.0, 4.0, 3.0), rel=0.1)
@@ -200,3 +217,4 @@ def test_a_plan_gives_the_fewest_seeds_and_says_where_none_are_enough():
     assert result.detectable[3] > result.detectable[5] > result.detectable[8] > 0
     assert result.to_dict()["needed"]["3"] == needed
     assert plan(Components(1.0, 0.0, 0.5), 20, 0.05).needed[5.0] == 3
+    assert plan(Components(0.1, 0.0, 0.1), 20, 0.05).needed[2.0] == 2, "spread is known from two runs on"

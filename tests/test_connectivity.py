@@ -2,14 +2,37 @@
 
 import contextlib
 import dataclasses
+import inspect
 from typing import Any, Literal
 
 import numpy
 import patterns
 import pytest
 
-from sstlib.connectivity import PATTERNS, Connectivity, Dense, Grid, Local, Strided, pairs_of_last, parse, reach
-from sstlib.connectivity.unions import count, disjoint, fits
+from sstlib.connectivity import (
+    PATTERNS,
+    Connectivity,
+    Dense,
+    Grid,
+    Local,
+    Strided,
+    arrive,
+    attended,
+    pairs_of_last,
+    parse,
+    reach,
+)
+from sstlib.connectivity.unions import count, disjoint, fits, inside
+
+
+@dataclasses.dataclass(frozen=True)
+class Oblique(Connectivity):
+    """Symmetric along no axis: the cell itself and what is just before, above and to the right of it."""
+
+    def relations(self, size):
+        before = [numpy.subtract.outer(numpy.arange(n), numpy.arange(n)) for n in size]
+        return [tuple((0 <= d) & (d <= 1) for d in (before[0], before[1], -before[2]))]
+
 
 EVERY = [
     Dense(),
@@ -70,8 +93,19 @@ def test_products_that_differ_in_time_alone_are_counted_as_one_union():
     assert count(together) == (times[0] | times[1]).sum() * 3 * 4
 
 
+@pytest.mark.parametrize("number", [1, 7, 8, 16])
+def test_a_union_of_any_number_of_products_becomes_some_that_share_no_pair_and_are_not_empty(number):
+    draw, size = numpy.random.default_rng(number), (2, 3, 5)
+    union = [tuple(draw.random((n, n)) < 0.3 for n in size) for _ in range(number)]
+    union.append((*(numpy.ones((n, n), bool) for n in size[:2]), numpy.zeros((5, 5), bool)))  # relates nothing
+    parts, whole = ([numpy.kron(numpy.kron(t, y), x) for t, y, x in products] for products in (disjoint(union), union))
+    numpy.testing.assert_array_equal(numpy.sum(parts, axis=0), numpy.any(whole, axis=0))
+    assert all(part.any() for part in parts)
+
+
 @pytest.mark.parametrize(
-    "layers", [[Grid()] * 2, [Local(1), Strided(3)], [Strided(2, 2), Grid(causal=True)], [Local(1, causal=True)] * 3])
+    "layers", [[Grid()] * 2, [Local(1), Strided(3)], [Strided(2, 2), Grid(causal=True)], [Local(1, causal=True)] * 3,
+               [Oblique()] * 2, [Oblique(), Local((0, 1))]])
 def test_reach_is_the_boolean_product_of_the_masks(layers):
     size = (3, 5, 7)
     product = numpy.eye(105, dtype=int)
@@ -80,6 +114,7 @@ def test_reach_is_the_boolean_product_of_the_masks(layers):
     for cell in [(0, 0, 0), (2, 3, 4), (1, 4, 6)]:
         row = numpy.ravel_multi_index(cell, size)
         numpy.testing.assert_array_equal(reach(layers, cell, size).ravel(), product[row] > 0)
+        numpy.testing.assert_array_equal(arrive(layers, cell, size).ravel(), product[:, row] > 0)
 
 
 def test_grid_reaches_everything_in_three_hops_and_not_in_two():
@@ -99,6 +134,7 @@ def test_names_and_short_forms():
     assert parse(" Local(3) ") == Local(3) and parse("strided") == Strided() and parse("local(radius=(2, 2))") == Local(
         2)
     assert set(PATTERNS) >= {"dense", "grid", "local", "strided"}
+    assert Strided(3, causal=True).name == "Strided(stride=3, causal=True)", "what is any pattern's stands last"
 
 
 @pytest.mark.parametrize("text, part", [("star", "grid"), ("grid(", "strided"), ("local(radius=x)", "local(radius=7)"),
@@ -112,6 +148,30 @@ def test_bad_patterns_are_refused_by_name(text, part):
     assert part in str(error.value)
 
 
+def test_a_pattern_that_needs_arguments_is_listed_by_their_names(monkeypatch):
+    monkeypatch.setitem(PATTERNS, "needing", None)  # which takes the class away after this test
+    dataclasses.make_dataclass("Needing", [("near", int), ("far", int)], bases=(Connectivity,), frozen=True)
+    with pytest.raises(ValueError, match=r"known patterns.*local\(radius=7\).*needing\(near, far\)"):
+        parse("star")
+
+
+def test_fields_are_checked_also_of_a_class_that_does_not_call_its_base():
+    @dataclasses.dataclass(frozen=True)
+    class Unchecked(Local):
+        def __post_init__(self):
+            pass
+
+    with pytest.raises(ValueError, match="Unchecked: radius is '2'; expected"):
+        Unchecked("2").mask(1, 2, 3)
+
+
+def test_a_query_without_a_key_is_named_by_its_frame_in_the_buffer():
+    later = type("Later", (Connectivity,), {"relations": lambda self, size: [
+        (numpy.triu(numpy.ones((size[0],) * 2, bool), 1), *(numpy.ones((n, n), bool) for n in size[1:]))]})
+    with pytest.raises(ValueError, match=r"cell \(2, 0, 0\) of a buffer of \(3, 2, 5\) to no key"):
+        attended(2, later(), (3, 2, 5))
+
+
 @pytest.mark.parametrize("axis", range(3))
 def test_a_cell_outside_is_refused(axis):
     size = (3, 4, 5)
@@ -120,6 +180,12 @@ def test_a_cell_outside_is_refused(axis):
         with pytest.raises(ValueError, match=rf"\({cell[0]}, {cell[1]}, {cell[2]}\) lies outside") if outside \
                 else contextlib.nullcontext():
             assert Grid().neighbors(cell, size)
+
+
+@pytest.mark.parametrize("cell", [(1, 1), (1, 1, 1, 0)])
+def test_a_cell_of_other_axes_is_refused_also_where_types_are_not_checked(cell):
+    with pytest.raises(ValueError, match="lies outside"):
+        inspect.unwrap(inside)(cell, (3, 4, 5))
 
 
 class Declared:

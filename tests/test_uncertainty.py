@@ -80,6 +80,12 @@ def test_contributions_sum_to_the_difference_and_the_fewest_that_decide_it_are_n
     assert not any(map(turned, fewer))
 
 
+def test_sequences_without_an_object_count_for_nothing():
+    some, other = {"a": [0.2], "c": [0.9, 0.8]}, {"a": [0.2], "c": [0.7, 0.8]}
+    assert bootstrap({"a": some["a"], "b": [], "c": some["c"]}) == bootstrap(some)
+    assert paired_comparison(some | {"b": []}, other | {"b": []}) == paired_comparison(some, other)
+
+
 def test_only_like_is_compared_with_like():
     with pytest.raises(ValueError, match="same sequences and objects"):
         paired_comparison({"a": [0.5]}, {"b": [0.5]})

@@ -79,6 +79,32 @@ def test_with_margins_nothing_is_rejected_that_a_closed_test_would_keep(seed, mo
                     assert min(values) <= LOOKS[0] / len(values)
 
 
+def test_of_both_nulls_of_a_claim_one_false_decision_is_possible_and_each_verdict_has_its_own_level(monkeypatch):
+    """Three claims, four nulls: the first is held against a third of the level, and what is out of the table counts
+    no more.
+    """
+    tables = {"same": {"difference": 0.9, "equality": 0.0030}, "more": {"difference": 0.0031},
+              "open": {"difference": 0.9}}
+    monkeypatch.setattr(Claim, "probabilities", lambda self: dict(tables[self.name]))
+    result = decide([Claim("same", VAGUE, margin=1.0), Claim("more", VAGUE), Claim("open", VAGUE)])
+    assert {name: (verdict.kind, verdict.level) for name, verdict in result.items()} == {
+        "same": ("equal", LOOKS[0] / 3), "more": ("seen", LOOKS[0] / 3), "open": ("undecided", LOOKS[0] / 2)}
+
+
+def test_equality_is_as_sure_as_the_interval_of_twice_its_level_that_just_lies_within_the_margins():
+    for mean in (-0.3, 0.4):
+        claim = Claim("same", replace(VAGUE, mean=mean), margin=3.0)
+        interval = claim.difference.interval(1 - 2 * claim.probabilities()["equality"])
+        assert max(-interval.low, interval.high) == pytest.approx(3.0, rel=1e-3)
+    assert Claim("far", SURE, margin=2.0).probabilities()["equality"] == 1, "the mean lies outside of them"
+
+
+def test_an_interval_holds_nothing_where_nothing_was_decided():
+    """That of 95% leaves 0 out, and the level of the look is 1%."""
+    verdict = decide([Claim("open", of_probability(0.02))])["open"]
+    assert verdict.kind == "undecided" and verdict.interval.low < 0 < verdict.interval.high
+
+
 def test_the_second_look_keeps_what_the_first_decided_and_has_the_rest_to_itself():
     # 0.03 is above 0.04 / 2, the share of each of two open claims, and below 0.04, that of one
     first = decide([Claim("sure", SURE), Claim("open", of_probability(0.3))])

@@ -96,9 +96,8 @@ def spread(steps: Sequence[Sequence[Product]], cell: Cell, size: Size) -> numpy.
         start, reached = reached.astype(numpy.float32), reached.copy()
         for product in union:
             along_time, along_y, along_x = (relation.astype(numpy.float32) for relation in product)
-            hop = numpy.einsum("kt,tyx->kyx", along_time, start)
-            hop = numpy.matmul(along_y, numpy.minimum(hop, 1))
-            reached |= numpy.matmul(numpy.minimum(hop, 1), along_x.T) > 0
+            hop = numpy.matmul(along_y, numpy.einsum("kt,tyx->kyx", along_time, start))
+            reached |= numpy.matmul(hop, along_x.T) > 0
     return reached
 
 
