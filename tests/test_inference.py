@@ -2,6 +2,8 @@
 afterwards.
 """
 
+from unittest import mock
+
 import loops
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from sstlib.cli import main
 from sstlib.config import named_model
 from sstlib.inference import Segmenter
 from sstlib.model import build, unroll
+from sstlib.model.propagator import ABSENT
 from sstlib.sessions import segment_sequence
 from sstlib.synthetic.endless import endless_video
 from sstlib.video import ArraySequence, read_mask, write_mask
@@ -77,8 +80,9 @@ def test_objects_join_are_corrected_and_leave(network):
     before = segmenter.step(FRAMES[3]).labels
     corrected = segmenter.step(FRAMES[4], void)
     assert np.array_equal(corrected.labels[:, :60] == 3, void[:, :60] == 3)
-    before_it_left = segmenter.memories[0].recent[-1].memberships
+    before_it_left, looks = segmenter.memories[0].recent[-1].memberships, segmenter.memories[0].reference
     segmenter.remove(8)
+    assert torch.equal(segmenter.memories[0].reference, looks[:, :2]), "what it looked like is not the background's"
     left = segmenter.memories[0].recent[-1].memberships  # where it was is background from now on
     torch.testing.assert_close(left[:, 0], before_it_left[:, 0] + before_it_left[:, 2])
     assert before_it_left[:, 2].any() and torch.equal(left[:, 1], before_it_left[:, 1])
@@ -102,6 +106,16 @@ def test_an_object_may_be_nowhere_and_return(network):
     segmenter.network.segment = lambda features, memory: network_segment(features, memory) + 50 * torch.stack(
         [~inside, inside & ~inside, inside])
     assert np.array_equal(segmenter.step(FRAMES[3]).labels, labels(id2=(9, 20)))
+
+
+def test_a_background_that_no_given_mask_shows_is_no_absent_object(network):
+    segmenter = Segmenter(network)
+    segmenter.step(FRAMES[0], np.ones((HEIGHT, WIDTH), np.uint8))
+    segmenter.network.segment = watched = mock.Mock(wraps=segmenter.network.segment)
+    assert segmenter.step(FRAMES[1]).ids == (0, 1) and watched.call_count == 1
+    with torch.inference_mode():
+        logits = network.segment(*watched.call_args.args)
+    assert (logits[:, 0] != ABSENT).all()
 
 
 @pytest.mark.parametrize(
@@ -149,6 +163,8 @@ def test_soft_aggregation_is_cutie_s_formula(network):
     odds = torch.tensor([0.5 * 0.7, 0.5, 0.3])
     odds = odds / (1 - odds)
     torch.testing.assert_close(segmenter._merge([p]).flatten(), odds / odds.sum())
+    certain = segmenter._merge([torch.tensor([0.0, 1.0, 0.0]).view(1, 3, 1, 1)]).flatten()
+    torch.testing.assert_close(certain, torch.tensor([0.0, 1.0, 0.0]))
 
 
 def test_naive_goes_on_with_probabilities_and_hard_with_the_winner(network):

@@ -17,7 +17,7 @@ from sstlib import weights
 from sstlib.cli import main
 from sstlib.clocks import resident_megabytes
 from sstlib.config import named_model
-from sstlib.inference import Segmenter, enlarged, winners
+from sstlib.inference import Segmenter, enlarged, sharing_weights, winners
 from sstlib.model import build
 from sstlib.video import read_mask, write_mask
 
@@ -84,6 +84,12 @@ def test_options_reach_every_module_and_do_what_the_configuration_does(network, 
     np.testing.assert_array_equal(carried(segmenter), unrolled(network, **options))
     assert all(module.config == network.config.replace(**options) for module in segmenter.network.modules()
                if hasattr(module, "config"))
+
+
+def test_buffers_are_shared_as_parameters_are(network):
+    network.backbone.counted = nn.BatchNorm2d(3)
+    twin = sharing_weights(network, history=2)
+    assert all(twin.state_dict(keep_vars=True)[name] is own for name, own in network.state_dict(keep_vars=True).items())
 
 
 def test_segmenters_of_one_network_are_independent(network):
@@ -200,7 +206,7 @@ def test_masks_given_on_a_large_frame_are_kept_to_the_pixel(network):
     segmenter = Segmenter(network)
     thin = np.zeros((HEIGHT, WIDTH), np.uint8)
     thin[::2, 10] = 9
-    thin[30:38, 30:50], thin[:, 60:] = 4, 255
+    thin[30:38, 30:60], thin[:, 60:] = 4, 255
     first = segmenter.step(FRAMES[0], thin)
     assert np.array_equal(first.labels, np.where(thin == 255, 0, thin)) and first.ids == (0, 4, 9)
     np.testing.assert_allclose(first.memberships[:, :, :15].sum(0), 1, atol=1e-5)

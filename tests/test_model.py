@@ -2,6 +2,8 @@
 computations.
 """
 
+from unittest import mock
+
 import pytest
 import torch
 
@@ -9,7 +11,7 @@ from sstlib import weights
 from sstlib.config import MODELS, ModelConfig, named_model
 from sstlib.model import build, own_memberships, unroll
 from sstlib.model.memory import pool_instances
-from sstlib.model.propagator import ABSENT
+from sstlib.model.propagator import ABSENT, Propagator
 
 METHODS = {name: config for name, config in MODELS.items() if name.endswith("-tiny")}
 TINY = named_model("sst-tiny")
@@ -232,6 +234,21 @@ def test_sizes_that_differ_are_refused():
     frames, truth = clip(batch=1, time=2)
     with pytest.raises(ValueError, match=r"\(20, 53\) pixels, the frame \(37, 53\)"):
         network.remember(None, network.extract(frames[:, 0]), truth[:, 0, :, :20])
+
+
+def test_a_clip_that_begins_later_counts_its_frames_from_there():
+    network = lively(TINY)
+    frames, truth = clip(batch=1, time=2)
+    memory = network.remember(None, network.extract(frames[:, 0]), truth[:, 0], start=7)
+    later = network.remember(memory, network.extract(frames[:, 1]), truth[:, 1])
+    assert [memory.time, memory.recent[-1].time, later.time, later.recent[-1].time] == [8, 7, 9, 8]
+
+
+@pytest.mark.parametrize("length", [1, 5, 23, 27, 480, 854])
+def test_a_fitting_side_is_the_nearest_whose_cells_reach_the_border(length):
+    centered, other = (mock.Mock(centered=one) for one in (True, False))
+    assert Propagator.fitting(centered, length) == min(range(17, 1000, 16), key=lambda side: abs(side - length))
+    assert Propagator.fitting(other, length) == length
 
 
 def test_embeddings_are_summed_in_and_outside_of_objects_and_not_at_all_of_absent_ones():

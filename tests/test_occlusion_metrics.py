@@ -99,3 +99,6 @@ def test_masks_of_clips_are_asked_for_where_they_count_and_make_the_fingerprint(
     (tmp_path / clip.name / "00002.png").unlink()
     with pytest.raises(FileNotFoundError, match="00002"):
         PredictedClips(tmp_path, [clip], "error")
+    (tmp_path / clip.name / "00001.png").unlink()
+    with pytest.raises(FileNotFoundError, match=r"clip/ \(all 2 frames\)"):
+        PredictedClips(tmp_path, [clip], "error")
