@@ -1,5 +1,6 @@
 """J and F against the official evaluator's values, and against a brute-force reading of their definitions."""
 
+import inspect
 import json
 from pathlib import Path
 
@@ -288,3 +289,47 @@ def test_contours_that_nowhere_agree_score_nothing():
     near, far = np.zeros((2, 31, 47), bool)
     near[2:5, 2:6], far[24:29, 38:44] = True, True
     assert metrics.contour_accuracy(near, far) == 0
+
+
+KINDS_OF_WHOLE = ("int64", "int32", "uint16", "int8", "uint8")
+
+
+@pytest.mark.parametrize("kind", KINDS_OF_WHOLE)
+def test_labels_count_whatever_their_whole_numbers_take(kind):
+    """Of int64 labels, such as an argmax, the kernels read an eighth of the pixels: a perfect prediction scored 0."""
+    truth = np.zeros((5, 23, 31), np.uint8)
+    truth[:, 3:9, 4:20], truth[:, 12:20, 5:9] = 1, 2
+    predictions = truth.copy()
+    predictions[:, 3:6] = 0
+    expected = metrics.score_sequence(predictions, truth)
+    for sides in ((predictions.astype(kind), truth), (predictions, truth.astype(kind))):
+        score = metrics.score_sequence(*sides)
+        assert score.objects == (1, 2) and 0 < score.similarity.min() < 1
+        np.testing.assert_array_equal(score.similarity, expected.similarity)
+        np.testing.assert_array_equal(score.accuracy, expected.accuracy)
+    masks = (predictions[1] == 1).astype(kind), (truth[1] == 1).astype(kind)
+    assert metrics.region_similarity(*masks) == expected.similarity[0, 0]
+    assert metrics.contour_accuracy(*masks) == expected.accuracy[0, 0]
+
+
+@pytest.mark.parametrize("labels, words", [
+    (np.full((3, 7, 5), 256), "int64, from 256 to 256; give whole numbers"), (np.full((3, 7, 5), -1), "from -1 to -1"),
+    (np.ones((3, 7, 5)), "labels are float64, not whole numbers")])
+def test_what_are_no_labels_is_not_scored(labels, words):
+    truth = np.ones((3, 7, 5), np.uint8)
+    for sides in ((labels, truth), (truth, labels)):
+        with pytest.raises(ValueError, match=words):
+            metrics.score_sequence(*sides)
+
+
+@pytest.mark.parametrize("mask", [np.full((7, 5), 0.9), np.full((7, 5), 255), np.full((7, 5), 2, np.uint8)])
+def test_levels_probabilities_and_ids_are_no_mask(mask):
+    """As bytes a probability was 0 and 255 no object: two empty masks, so J was 1."""
+    for score in (metrics.region_similarity, metrics.contour_accuracy, metrics.boundary_agreement):
+        with pytest.raises(ValueError, match="a mask is true or false, and this one has"):
+            inspect.unwrap(score)(mask, np.ones((7, 5), bool))
+
+
+def test_a_radius_is_not_below_0():
+    with pytest.raises(ValueError, match="radius is -1; expected a whole number of at least 0"):
+        metrics.contour_accuracy(*np.ones((2, 7, 5), bool), -1)

@@ -15,6 +15,8 @@ from typing import NamedTuple
 import numpy as np
 
 from sstlib import native
+from sstlib.config.arrays import byte_labels, mask_of
+from sstlib.config.values import Whole
 from sstlib.shapes import Bool, Int, Shaped, UInt8
 
 TOLERANCE = 0.008
@@ -34,11 +36,11 @@ def boundary(mask: Bool[np.ndarray, "*any height width"]) -> Bool[np.ndarray, "*
     return (mask ^ edged[..., :-1, 1:]) | (mask ^ edged[..., 1:, :-1]) | (mask ^ edged[..., 1:, 1:])
 
 
-def present(labels: UInt8[np.ndarray, "*any"]) -> tuple[int, ...]:
+def present(labels: Shaped[np.ndarray, "*any"]) -> tuple[int, ...]:
     """The label values that occur, ascending, background 0 included."""
+    labels, seen = byte_labels(labels), bytearray(256)
     if kernel() is None:
         return tuple(np.flatnonzero(np.bincount(labels.ravel(), minlength=256)).tolist())
-    labels, seen = np.ascontiguousarray(labels), bytearray(256)
     kernel().sst_present(labels.ctypes.data, labels.size, (ctypes.c_char * 256).from_buffer(seen))
     return tuple(value for value in range(256) if seen[value])
 
@@ -55,19 +57,20 @@ def kernel() -> ctypes.CDLL | None:
     return library
 
 
-def frame_counts(prediction: UInt8[np.ndarray, "rows columns"], truth: UInt8[np.ndarray, "height width"],
+def frame_counts(prediction: Shaped[np.ndarray, "*size"], truth: Shaped[np.ndarray, "*shape"],
                  objects: Sequence[int], radius: int | None = None) -> Int[np.ndarray, "objects 6"]:
     """Counts of one frame, a row an object, columns as in COLUMNS; `radius` defaults to the official tolerance.
 
     Raises:
-        ValueError: the two label maps differ in size.
+        ValueError: the two label maps differ in size, or hold no labels; a radius below 0.
     """
-    if prediction.shape != truth.shape:
-        raise ValueError(f"the prediction is {_size(prediction)} and the truth {_size(truth)} (height x width); "
-                         "write predictions at the size of the annotations, resized by nearest neighbor")
-    radius = tolerance_radius(*truth.shape) if radius is None else radius
+    prediction, truth = byte_labels(prediction), byte_labels(truth)
+    if prediction.shape != truth.shape or truth.ndim != 2:
+        sizes = " and the truth ".join(" x ".join(map(str, labels.shape)) for labels in (prediction, truth))
+        raise ValueError(f"the prediction is {sizes} (height x width); write predictions at the size of the "
+                         "annotations, resized by nearest neighbor")
+    radius = tolerance_radius(*truth.shape) if radius is None else Whole().check(radius, "radius")
     if radius < 64 and kernel() is not None:
-        prediction, truth = np.ascontiguousarray(prediction), np.ascontiguousarray(truth)
         counts = np.empty((len(objects), len(COLUMNS)), dtype=np.int64)
         kernel().sst_frame_counts(prediction.ctypes.data, truth.ctypes.data, *truth.shape, radius, bytes(objects),
                                   len(objects), counts.ctypes.data)
@@ -94,15 +97,11 @@ class Agreement(NamedTuple):
 def boundary_agreement(prediction: Bool[np.ndarray, "height width"], truth: Bool[np.ndarray, "height width"],
                        radius: int | None = None) -> Agreement:
     """What F is made of, pixel by pixel: precision is the share `matched` of one, recall `recalled` of the other."""
-    edges = np.stack([boundary(prediction), boundary(truth)])
+    edges = np.stack([boundary(mask_of(prediction)), boundary(mask_of(truth))])
     near = _dilate(_pack(edges), tolerance_radius(*truth.shape) if radius is None else radius)[::-1]
     near = np.unpackbits(near.copy().view(np.uint8), axis=-1, bitorder="little", count=truth.shape[1]).astype(bool)
     (matched, recalled), (false, missed) = edges & near, edges & ~near
     return Agreement(matched, false, recalled, missed)
-
-
-def _size(labels: Shaped[np.ndarray, "height width"]) -> str:
-    return " x ".join(map(str, labels.shape))
 
 
 def _count(prediction: Bool[np.ndarray, "height width"], truth: Bool[np.ndarray, "height width"],

@@ -6,9 +6,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from sstlib.config.arrays import mask_of
 from sstlib.config.entries import Registry
 from sstlib.metrics.counts import frame_counts, present
-from sstlib.shapes import Bool, Float, Int, UInt8
+from sstlib.shapes import Float, Int, Shaped, UInt8
 
 VOID = 255
 NOTHING = np.zeros(6, dtype=np.int64)  # counts of an object that neither side holds
@@ -40,15 +41,15 @@ def precision_recall(counts: Int[np.ndarray, "*any 6"]) -> tuple[Float[np.ndarra
             np.where(true == 0, 1.0, counts[..., 5] / np.maximum(true, 1)))
 
 
-def region_similarity(prediction: Bool[np.ndarray, "height width"], truth: Bool[np.ndarray, "height width"]) -> float:
+def region_similarity(prediction: Shaped[np.ndarray, "_ _"], truth: Shaped[np.ndarray, "_ _"]) -> float:
     """J of one pair of masks."""
-    return float(similarity(frame_counts(prediction.astype(np.uint8), truth.astype(np.uint8), (1,)))[0])
+    return float(similarity(frame_counts(mask_of(prediction), mask_of(truth), (1,)))[0])
 
 
-def contour_accuracy(prediction: Bool[np.ndarray, "height width"], truth: Bool[np.ndarray, "height width"],
+def contour_accuracy(prediction: Shaped[np.ndarray, "height width"], truth: Shaped[np.ndarray, "height width"],
                      radius: int | None = None) -> float:
     """F of one pair of masks; `radius` is the tolerance in pixels, by default 0.008 of the diagonal, rounded up."""
-    return float(accuracy(frame_counts(prediction.astype(np.uint8), truth.astype(np.uint8), (1,), radius))[0])
+    return float(accuracy(frame_counts(mask_of(prediction), mask_of(truth), (1,), radius))[0])
 
 
 @dataclass(frozen=True)
@@ -197,7 +198,7 @@ class FrameCounts(NamedTuple):
     measured: dict[tuple[str, int], float] = {}
 
 
-def count_frame(prediction: UInt8[np.ndarray, "rows columns"], truth: UInt8[np.ndarray, "height width"]) -> FrameCounts:
+def count_frame(prediction: Shaped[np.ndarray, "_ _"], truth: Shaped[np.ndarray, "_ _"]) -> FrameCounts:
     """Counts one frame; frames are independent of each other and may be counted in any order and process.
 
     Raises:
@@ -211,17 +212,17 @@ def count_frame(prediction: UInt8[np.ndarray, "rows columns"], truth: UInt8[np.n
     return FrameCounts(true, predicted, counts, measured)
 
 
-def object_ids(labels: UInt8[np.ndarray, "height width"]) -> tuple[int, ...]:
+def object_ids(labels: Shaped[np.ndarray, "height width"]) -> tuple[int, ...]:
     """Ids of the objects that occur, ascending: neither background nor void."""
     return tuple(value for value in present(labels) if value not in (0, VOID))
 
 
-def void_in(clip: Iterable[UInt8[np.ndarray, "height width"]]) -> bool:
+def void_in(clip: Iterable[Shaped[np.ndarray, "height width"]]) -> bool:
     """Whether 255 is void in a clip of labels, or the object (DAVIS 2016): the first frame with anything decides."""
     return next((values != (VOID,) for labels in clip if (values := tuple(v for v in present(labels) if v))), False)
 
 
-def one_object(labels: UInt8[np.ndarray, "height width"], void: bool = False) -> UInt8[np.ndarray, "height width"]:
+def one_object(labels: Shaped[np.ndarray, "height width"], void: bool = False) -> UInt8[np.ndarray, "height width"]:
     """All objects as object 1; `void` says whether 255 is void, and so background, or of the object (`void_in`)."""
     return ((labels != 0) & (labels != VOID)).view(np.uint8) if void else (labels != 0).view(np.uint8)
 
@@ -241,7 +242,7 @@ class SequenceScorer:
         # Whether 255 is void, once that is known
         self._void: dict[str, bool | None] = {"prediction": None, "truth": None}
 
-    def update(self, prediction: UInt8[np.ndarray, "rows columns"], truth: UInt8[np.ndarray, "height width"],
+    def update(self, prediction: Shaped[np.ndarray, "rows columns"], truth: Shaped[np.ndarray, "height width"],
                frame: str | None = None) -> dict[int, tuple[float, float]]:
         """Adds the next frame and returns its J and F by object id; empty for the first frame, whose mask is given.
 
@@ -257,7 +258,7 @@ class SequenceScorer:
         counts = counts.reshape(len(scored), 6)
         return dict(zip(scored, zip(similarity(counts).tolist(), accuracy(counts).tolist())))
 
-    def _as_one(self, side: str, labels: UInt8[np.ndarray, "height width"]) -> UInt8[np.ndarray, "height width"]:
+    def _as_one(self, side: str, labels: Shaped[np.ndarray, "height width"]) -> UInt8[np.ndarray, "height width"]:
         """The one object of a side's next frame, by what 255 is on that side."""
         if self._void[side] is None and any(present(labels)):
             self._void[side] = void_in([labels])
@@ -322,8 +323,8 @@ class SequenceScorer:
             yield f"{self._title()}: predicted labels {unknown} are no objects of the truth and count as background"
 
 
-def score_sequence(predictions: UInt8[np.ndarray, "predicted rows columns"],
-                   truths: UInt8[np.ndarray, "frames height width"],
+def score_sequence(predictions: Shaped[np.ndarray, "predicted rows columns"],
+                   truths: Shaped[np.ndarray, "frames height width"],
                    protocol: Protocol = PROTOCOLS["davis2017"], name: str = "") -> SequenceScore:
     """J and F of every object and frame of a sequence held in memory; `to_dict`, `per_object` and `overall` sum it up.
 
