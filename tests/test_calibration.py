@@ -95,3 +95,10 @@ def test_bad_scores_are_named():
         reliability({"a": (np.array([0.2, 4.0]), good[1])})
     with pytest.raises(ValueError, match="no scores"):
         reliability({})
+
+
+def test_a_bin_holds_its_upper_edge():
+    """0.7 * 10 is above 7, so that 0.7 was of the bin that ends at 0.8."""
+    edges = np.arange(1, 11) / 10
+    rows = reliability({"clip": (edges, np.ones(10, bool)), "other": (edges, np.zeros(10, bool))}).bins
+    assert [row.high for row in rows] == [row.foretold for row in rows] == edges.tolist()

@@ -218,3 +218,10 @@ def test_a_plan_gives_the_fewest_seeds_and_says_where_none_are_enough():
     assert result.to_dict()["needed"]["3"] == needed
     assert plan(Components(1.0, 0.0, 0.5), 20, 0.05).needed[5.0] == 3
     assert plan(Components(0.1, 0.0, 0.1), 20, 0.05).needed[2.0] == 2, "spread is known from two runs on"
+
+
+@pytest.mark.parametrize("level", [95.0, 1.0, math.nan])
+def test_an_interval_of_no_share_is_refused(level):
+    """One of 95 was 1e10 wide."""
+    with pytest.raises(ValueError, match="an interval's level is a share such as 0.95"):
+        Difference(0.1, 0.01, 0.01, 0.001, 3, 20).interval(level)

@@ -257,6 +257,9 @@ def test_bad_input_ends_in_one_line_that_names_it(folders, tmp_path):
         evaluate(tmp_path / "nowhere", annotations)
     with pytest.raises(FileNotFoundError, match="holds no SEQUENCE/FRAME.png"):
         evaluate(predictions, annotations / "vanish")
+    for none in ([], "bear"):
+        with pytest.raises(ValueError, match="give a list of at least one name, or None for all"):
+            evaluate(predictions, annotations, sequences=none)
     with pytest.raises(FileNotFoundError, match="no annotations of camel"):
         evaluate(predictions, annotations, sequences=["camel"])
     with pytest.raises(ValueError, match="unknown protocol 'davies'"):

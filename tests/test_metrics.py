@@ -333,3 +333,11 @@ def test_levels_probabilities_and_ids_are_no_mask(mask):
 def test_a_radius_is_not_below_0():
     with pytest.raises(ValueError, match="radius is -1; expected a whole number of at least 0"):
         metrics.contour_accuracy(*np.ones((2, 7, 5), bool), -1)
+
+
+def test_a_protocol_has_a_name():
+    truth = np.zeros((4, 7, 5), np.uint8)
+    truth[:, 2:5, 1:3], truth[:, 5:, 1:3] = 1, 2
+    assert metrics.score_sequence(truth, truth, "davis2016").objects == (1,)
+    with pytest.raises(ValueError, match="davis2015"):
+        metrics.score_sequence(truth, truth, "davis2015")

@@ -99,3 +99,18 @@ def test_a_difference_that_vanishes_without_one_sequence_is_decided_by_that_one(
     assert result.deciding == ("a",), "what is left of 0.125 is 0"
     losses = {name: [-value for value in values] for name, values in gains.items()}
     assert paired_comparison({name: [0.0] for name in gains}, losses).deciding == ("a",)
+
+
+@pytest.mark.parametrize("missing", [math.nan, math.inf])
+def test_what_was_not_scored_is_no_value(missing):
+    """In a comparison it was neither better nor worse, and the interval was none."""
+    values, hole = named([0.5, 0.7, 0.6]), named([0.5, missing, 0.6])
+    for compare in (lambda: bootstrap(hole), lambda: paired_comparison(values, hole),
+                    lambda: paired_comparison(hole, values)):
+        with pytest.raises(ValueError, match=r"clip01 has \[.*\]; leave a sequence out that was not scored"):
+            compare()
+
+
+def test_a_comparison_is_refused_a_level_in_percent():
+    with pytest.raises(ValueError, match="level is 95"):
+        paired_comparison(named([0.5, 0.7]), named([0.6, 0.7]), level=95.0)

@@ -187,6 +187,8 @@ def existing_folder(folder: str | Path, content: str) -> Path:
 
 
 def _chosen(annotations: Masks, sequences: Sequence[str] | None) -> Masks:
+    if sequences is not None and (isinstance(sequences, str) or not sequences):
+        raise ValueError(f"sequences is {sequences!r}; give a list of at least one name, or None for all")
     unknown = [name for name in sequences or () if name not in annotations]
     if unknown:
         raise FileNotFoundError(f"there are no annotations of {names_of(unknown)}; there are of "
@@ -200,9 +202,7 @@ def _protocol(protocol: str | Protocol | None, annotations: Masks, truths: Mappi
     if isinstance(protocol, Protocol):
         return protocol, []
     if protocol is not None:
-        if protocol not in PROTOCOLS:
-            raise ValueError(f"unknown protocol {protocol!r}; known are {', '.join(PROTOCOLS)}")
-        return PROTOCOLS[protocol], []
+        return PROTOCOLS.find(protocol), []
     if all(reading.kind in ONE_OBJECT for reading in truths.values()):
         return PROTOCOLS["davis2016"], ["the annotations are binary: whatever is not 0 is the one object (davis2016)"]
     kinds = {reading.kind for reading in predictions.values()}

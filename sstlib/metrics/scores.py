@@ -121,8 +121,8 @@ class Protocol:
     official: bool = True
 
 
-PROTOCOLS = {p.name: p for p in (Protocol("davis2017"), Protocol("davis2016", single_object=True),
-                                 Protocol("youtube", skip_last=False, late_objects=True, official=False))}
+PROTOCOLS = Registry("protocol", Protocol("davis2017"), Protocol("davis2016", single_object=True),
+                     Protocol("youtube", skip_last=False, late_objects=True, official=False))
 
 
 @dataclass(frozen=True)
@@ -234,8 +234,8 @@ class SequenceScorer:
     missing from the prediction counts as empty.
     """
 
-    def __init__(self, protocol: Protocol = PROTOCOLS["davis2017"], name: str = "") -> None:
-        self.protocol, self.name = protocol, name
+    def __init__(self, protocol: Protocol | str = PROTOCOLS["davis2017"], name: str = "") -> None:
+        self.protocol, self.name = PROTOCOLS.find(protocol) if isinstance(protocol, str) else protocol, name
         self._names: list[str] = []
         self._frames: list[FrameCounts] = []
         self._joined: dict[int, int] = {}  # object id -> index of the first frame whose truth holds it
@@ -325,17 +325,17 @@ class SequenceScorer:
 
 def score_sequence(predictions: Shaped[np.ndarray, "predicted rows columns"],
                    truths: Shaped[np.ndarray, "frames height width"],
-                   protocol: Protocol = PROTOCOLS["davis2017"], name: str = "") -> SequenceScore:
+                   protocol: Protocol | str = PROTOCOLS["davis2017"], name: str = "") -> SequenceScore:
     """J and F of every object and frame of a sequence held in memory; `to_dict`, `per_object` and `overall` sum it up.
 
     Raises:
-        ValueError: the lengths or sizes differ, or nothing is left to score.
+        ValueError: the lengths or sizes differ, nothing is left to score, or there is no such protocol.
     """
     if len(predictions) != len(truths):
         raise ValueError(f"{len(predictions)} predicted frames against {len(truths)} annotated ones; give as many")
-    if protocol.single_object:
-        predictions, truths = ([one_object(labels, void_in(side)) for labels in side] for side in (predictions, truths))
     scorer = SequenceScorer(protocol, name)
+    if scorer.protocol.single_object:
+        predictions, truths = ([one_object(labels, void_in(side)) for labels in side] for side in (predictions, truths))
     for prediction, truth in zip(predictions, truths):
         scorer.add(count_frame(prediction, truth))
     return scorer.result()

@@ -107,7 +107,7 @@ def reliability(foretold: Foretold, bins: int = 10, level: float = 0.95) -> Reli
 
 def _bin(scores: Float[np.ndarray, "frames"], bins: int) -> np.ndarray:
     """Number of each score's bin, which holds its upper edge and not its lower one; the first holds 0 too."""
-    return np.clip(np.ceil(scores * bins).astype(int) - 1, 0, bins - 1)
+    return np.searchsorted(np.arange(1, bins) / bins, scores)
 
 
 def _check(foretold: Foretold) -> None:

@@ -32,8 +32,14 @@ def tail(t: Numbers, freedom: int) -> Numbers:
 
 
 def critical(level: Numbers, freedom: int) -> Numbers:
-    """The t beyond which, on both sides together, lies the probability `level`: the inverse of `tail`, by bisection."""
+    """The t beyond which, on both sides together, lies the probability `level`: the inverse of `tail`, by bisection.
+
+    Raises:
+        ValueError: `level` is no such probability.
+    """
     level = np.asarray(level, dtype=float)
+    if not ((level > 0) & (level <= 1)).all():
+        raise ValueError(f"{level} is no probability of missing; an interval's level is a share such as 0.95")
     low, high = (np.full_like(level, math.log(1e-10)), np.full_like(level, math.log(FARTHEST)))
     for _ in range(60):
         middle = (low + high) / 2

@@ -57,17 +57,24 @@ def bootstrap(values: Mapping[str, Sequence[float]], level: float = 0.95, seed: 
     """Interval of the mean over all objects, from drawing sequences with replacement; `values` are by sequence.
 
     Raises:
-        ValueError: `level` is not a share between 0 and 1.
+        ValueError: a value is not finite, or `level` is not a share between 0 and 1.
     """
-    if not 0 < level < 1:
-        raise ValueError(f"level is {level}; an interval covers a share between 0 and 1, such as 0.95")
+    _require_finite(values)
     sums = np.array([np.sum(v) for v in values.values()], dtype=float)
     sizes = np.array([len(v) for v in values.values()], dtype=float)
     return _interval(sums[sizes > 0], sizes[sizes > 0], level, seed)
 
 
+def _require_finite(result: Mapping[str, Sequence[float]]) -> None:
+    for name, values in result.items():
+        if not np.isfinite(values).all():
+            raise ValueError(f"{name} has {list(values)}; leave a sequence out that was not scored")
+
+
 def _interval(sums: Float[np.ndarray, "sequences"], sizes: Float[np.ndarray, "sequences"], level: float,
               seed: int) -> Interval:
+    if not 0 < level < 1:
+        raise ValueError(f"level is {level}; an interval covers a share between 0 and 1, such as 0.95")
     mean = float(sums.sum() / sizes.sum()) if sizes.size else math.nan
     if sizes.size < 2:
         return Interval(mean, math.nan, math.nan, level)
@@ -84,8 +91,11 @@ def paired_comparison(first: Mapping[str, Sequence[float]], second: Mapping[str,
     Sequences are drawn for both at once, so that what is hard for both cancels.
 
     Raises:
-        ValueError: the sequences or their numbers of objects differ, or there are none.
+        ValueError: the sequences or their numbers of objects differ, or there are none; a value is not finite, or
+            `level` is not a share between 0 and 1.
     """
+    _require_finite(first)
+    _require_finite(second)
     objects = [{name: len(values) for name, values in result.items()} for result in (first, second)]
     if objects[0] != objects[1] or not any(objects[0].values()):
         raise ValueError("the two results are not of the same sequences and objects; compare like with like")
