@@ -55,6 +55,8 @@ def has(monkeypatch, *devices):
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2 * ("cuda" in devices))
     monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda *given: True)
     monkeypatch.setattr("torch.backends.mps.is_available", lambda: "mps" in devices)
+    # Which PyTorch up to 2.9 asks before it computes in bfloat16
+    monkeypatch.setattr("torch.backends.mps.is_macos_or_newer", lambda *given: True)
 
 
 @pytest.mark.parametrize("there, wanted, taken", [
