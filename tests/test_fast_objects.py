@@ -72,6 +72,9 @@ def test_clips_are_scored_by_name(davis, tmp_path, dataset):
     truth, copied = (evaluate_on(dataset, tmp_path / kind) for kind in ("truth", "copied"))
     assert truth.sequences[sequence.name].similarity.mean() == 1
     assert copied.sequences[sequence.name].similarity[0][1:].mean() < 0.2
+    for without_effect in ({"protocol": "youtube"}, {"groups": {sequence.name: {1: "seen"}}}):
+        with pytest.raises(ValueError, match=f"{dataset} is scored as davis2017, without seen and unseen objects"):
+            evaluate_on(dataset, tmp_path / "truth", **without_effect)
 
 
 def test_without_davis_only_the_generated_clips_are_there(monkeypatch):

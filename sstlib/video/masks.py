@@ -44,7 +44,7 @@ class Reading(NamedTuple):
 
     Attributes: kind: "ids", "binary" (0 and 255), "indices" (those of a palette), "bit" (1-bit images), "palette"
         (DAVIS's colors), "colors", "alpha", "threshold", or
-            "empty" where no mask shows anything.
+            "empty" where each mask has one value throughout, 0 or 255.
         colors: the color of object 1, 2, ... as 0xRRGGBB.
         color: whether the masks are color images.
         threshold: the least level of the object.
@@ -58,7 +58,7 @@ class Reading(NamedTuple):
     def __str__(self) -> str:
         numbered = ", ".join(f"{n} = #{code:06X}" for n, code in enumerate(self.colors, 1))
         return {
-            "empty": "nothing in it", "bit": "1 bit, white on black", "ids": "by id, a value an object",
+            "empty": "one value throughout", "bit": "1 bit, white on black", "ids": "by id, a value an object",
             "indices": "palette indices 0 and 255: 255 is the object",
             "binary": "white on black" if self.color else "0 and 255: 255 is the object",
             "palette": "by color, DAVIS's palette", "colors": f"by color: {numbered}",
