@@ -152,7 +152,7 @@ TRACES = [  # file, what stands around the number, and the number from the recor
     ("README.md", rf"target has [\d.]+, {NUMBER} and", lambda: rival("recurrent", "back", 16)),
     ("README.md", rf"target has [\d.]+, [\d.]+ and {NUMBER}, without", lambda: rival("stm", "back", 16)),
     ("README.md", rf"without the\s+occlusion {NUMBER}, ", lambda: rival("base", "back_control", 16)),
-    ("README.md", rf"CFBI's first two seeds have {NUMBER}, above", lambda: score("evidence-forced", "cfbi")),
+    ("README.md", rf"CFBI's first three seeds have {NUMBER}, above", lambda: score("evidence-forced", "cfbi")),
     ("README.md", rf"and {NUMBER} after it\.", lambda: rival("cfbi", "back", 16)),
     (CARD, rf"\| davis2016 val 480p \| 20 \| {NUMBER}", lambda: score("davis2016", "sst-small")),
     (CARD, rf"mean J by tenth of a sequence: {NUMBER}",
