@@ -260,7 +260,7 @@ def test_bad_input_ends_in_one_line_that_names_it(folders, tmp_path):
     for none in ([], "bear"):
         with pytest.raises(ValueError, match="give a list of at least one name, or None for all"):
             evaluate(predictions, annotations, sequences=none)
-    with pytest.raises(FileNotFoundError, match="no annotations of camel"):
+    with pytest.raises(ValueError, match="the folder of annotations has no camel; it has "):
         evaluate(predictions, annotations, sequences=["camel"])
     with pytest.raises(ValueError, match="unknown protocol 'davies'"):
         evaluate(predictions, annotations, protocol="davies")

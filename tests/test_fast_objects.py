@@ -75,6 +75,9 @@ def test_clips_are_scored_by_name(davis, tmp_path, dataset):
     for without_effect in ({"protocol": "youtube"}, {"groups": {sequence.name: {1: "seen"}}}):
         with pytest.raises(ValueError, match=f"{dataset} is scored as davis2017, without seen and unseen objects"):
             evaluate_on(dataset, tmp_path / "truth", **without_effect)
+    for names, words in (([], "at least one name"), (sequence.name, "at least one name"), (["x"], "has no x; it has ")):
+        with pytest.raises(ValueError, match=words):
+            evaluate_on(dataset, tmp_path / "truth", sequences=names)
 
 
 def test_without_davis_only_the_generated_clips_are_there(monkeypatch):

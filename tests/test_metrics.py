@@ -330,9 +330,12 @@ def test_levels_probabilities_and_ids_are_no_mask(mask):
             inspect.unwrap(score)(mask, np.ones((7, 5), bool))
 
 
-def test_a_radius_is_not_below_0():
+@pytest.mark.parametrize("score", [metrics.contour_accuracy, metrics.boundary_agreement])
+def test_a_radius_is_not_below_0_and_both_masks_have_one_size(score):
     with pytest.raises(ValueError, match="radius is -1; expected a whole number of at least 0"):
-        metrics.contour_accuracy(*np.ones((2, 7, 5), bool), -1)
+        score(*np.ones((2, 7, 5), bool), -1)
+    with pytest.raises(ValueError, match="the prediction is 6 x 5 and the truth 7 x 5"):
+        inspect.unwrap(score)(np.ones((6, 5), bool), np.ones((7, 5), bool))
 
 
 def test_a_protocol_has_a_name():

@@ -221,17 +221,15 @@ def _gradient(ctx, grad, grad_lse, grad_affinity, _):
 def _gradient_of_operations(ctx, grads):
     """Gradients of query, key, value, bias and labels by ordinary operations, differentiable where wanted."""
     again, needed = torch.is_grad_enabled(), ctx.needs_input_grad[:5]
-    given = [
-        t if again or t is None else t.detach().requires_grad_(wanted) for t, wanted in zip(ctx.saved_tensors, needed)
-    ]
+    given = [t if again or t is None else t.detach().requires_grad_(wanted)
+             for t, wanted in zip(ctx.saved_tensors, needed)]
     with torch.enable_grad():
         query, key, value, bias, labels = given
         computed = transparent(query, key, value, parse(ctx.pattern), ctx.scale, ctx.kind, bias, labels, ctx.objects)
         outputs, upstream = zip(
             *((t, g) for t, g in zip(computed, grads, strict=True) if g is not None and t.requires_grad), strict=True)
-        results = iter(
-            torch.autograd.grad(outputs, [t for t, wanted in zip(given, needed) if wanted], upstream,
-                                create_graph=again, allow_unused=True))
+        results = iter(torch.autograd.grad(outputs, [t for t, wanted in zip(given, needed) if wanted], upstream,
+                                           create_graph=again, allow_unused=True))
     return [next(results) if wanted else None for wanted in needed]
 
 
@@ -242,11 +240,8 @@ def _join_batches(operator):
     """Registers what vmap does with an operator: what it maps over joins the batch, the first axis of every tensor."""
     def rule(info, in_dims, *arguments):
         count = info.batch_size
-        joined = [
-            a if not isinstance(a, Tensor) else
-            (a.expand(count, *a.shape) if dim is None else a.movedim(dim, 0)).flatten(0, 1)
-            for a, dim in zip(arguments, in_dims, strict=True)
-        ]
+        joined = [(a.expand(count, *a.shape) if dim is None else a.movedim(dim, 0)).flatten(0, 1)
+                  if isinstance(a, Tensor) else a for a, dim in zip(arguments, in_dims, strict=True)]
         outputs = operator(*joined)
         mapped = [t.ndim > 1 for t in outputs]  # others stand for what was not asked for
         return tuple(t.unflatten(0, (count, -1)) if m else t for t, m in zip(outputs, mapped)), tuple(

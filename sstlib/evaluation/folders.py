@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from sstlib.evaluation.pairing import absent_noted, names_of, predicted_masks, uncompared_noted
+from sstlib.evaluation.pairing import absent_noted, chosen, predicted_masks, uncompared_noted
 from sstlib.evaluation.result import Evaluation
 from sstlib.metrics import METRICS, PROTOCOLS, Metric, Protocol, SequenceScore, SequenceScorer, counts, scores
 from sstlib.metrics.scores import FrameCounts, count_frame, object_ids, one_object, present
@@ -67,9 +67,9 @@ def evaluate(predictions: str | Path, annotations: str | Path | Masks, *, protoc
     """
     predictions, origin = existing_folder(predictions, "predictions"), "files"
     if not isinstance(annotations, Mapping):
-        origin = existing_folder(annotations, "annotations")
-        annotations = folder_masks(origin)
-    protocol, clips, notes = _matched(predictions, _chosen(annotations, sequences), protocol)
+        annotations = folder_masks(origin := existing_folder(annotations, "annotations"))
+    names = chosen(sequences, list(annotations), "the folder of annotations")
+    protocol, clips, notes = _matched(predictions, {name: annotations[name] for name in names}, protocol)
     pairs = {name: clip.pairs for name, clip in clips.items()}
     gone = {name: [pair.truth for pair in scored if pair.prediction is None] for name, (_, *scored) in pairs.items()}
     notes += absent_noted({name: (paths, len(pairs[name]) - 1) for name, paths in gone.items()}, predictions, missing)
@@ -184,16 +184,6 @@ def existing_folder(folder: str | Path, content: str) -> Path:
         raise FileNotFoundError(f"the folder of {content}, {folder}, does not exist; give a folder of "
                                 "SEQUENCE/FRAME.png")
     return folder
-
-
-def _chosen(annotations: Masks, sequences: Sequence[str] | None) -> Masks:
-    if sequences is not None and (isinstance(sequences, str) or not sequences):
-        raise ValueError(f"sequences is {sequences!r}; give a list of at least one name, or None for all")
-    unknown = [name for name in sequences or () if name not in annotations]
-    if unknown:
-        raise FileNotFoundError(f"there are no annotations of {names_of(unknown)}; there are of "
-                                f"{names_of(list(annotations))}")
-    return {name: annotations[name] for name in sequences or annotations}
 
 
 def _protocol(protocol: str | Protocol | None, annotations: Masks, truths: Mapping[str, Reading],

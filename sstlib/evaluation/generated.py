@@ -8,12 +8,9 @@ from typing import Any
 from tqdm import tqdm
 
 from sstlib.datasets import DATASETS, open_dataset
-from sstlib.evaluation.folders import (
-    dataset_masks,
-    evaluate,
-    existing_folder,
-)
+from sstlib.evaluation.folders import dataset_masks, evaluate, existing_folder
 from sstlib.evaluation.occlusion import score_occlusion, summarize_occlusion
+from sstlib.evaluation.pairing import chosen
 from sstlib.evaluation.predicted import PredictedClips
 from sstlib.evaluation.result import Evaluation
 from sstlib.metrics import PROTOCOLS, score_sequence
@@ -71,13 +68,11 @@ def evaluate_clips(predictions: str | Path, split: str = "test", *, sequences: S
     known = DATASETS.find(dataset)
     predictions = existing_folder(predictions, "predictions")
     clips = {clip.name: clip for clip in open_dataset(dataset, split)}
-    if unknown := set(sequences or ()) - set(clips):
-        raise ValueError(f"{dataset} {split} has no {', '.join(sorted(unknown))}; it has {', '.join(clips)}")
-    chosen = [clips[name] for name in sequences or clips]
-    read = PredictedClips(predictions, chosen, missing, predict)
+    scored = [clips[name] for name in chosen(sequences, list(clips), f"{dataset} {split}")]
+    read = PredictedClips(predictions, scored, missing, predict)
     result = Evaluation(PROTOCOLS[known.protocol], {}, tuple(read.notes), {}, {})
     scores = defaultdict(list)
-    for clip in tqdm(chosen, unit="clip", disable=None if progress else True):
+    for clip in tqdm(scored, unit="clip", disable=None if progress else True):
         truth = clip.clip.labels
         labels = read.labels(clip, truth)
         result.sequences[clip.name] = score_sequence(labels, truth, result.protocol, clip.name)

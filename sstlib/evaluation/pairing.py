@@ -41,6 +41,21 @@ def names_of(names: Sequence[str]) -> str:
     return ", ".join(names[:LISTED]) + (f" and {len(names) - LISTED} more" if len(names) > LISTED else "")
 
 
+def chosen(sequences: Sequence[str] | None, there: Sequence[str], where: str) -> Sequence[str]:
+    """Names of the sequences to score: those that are given, or all that are there.
+
+    Raises:
+        ValueError: no list of names, or one that is not there.
+    """
+    if sequences is None:
+        return there
+    if isinstance(sequences, str) or not sequences:
+        raise ValueError(f"sequences is {sequences!r}; give a list of at least one name, or None for all")
+    if unknown := [name for name in sequences if name not in there]:
+        raise ValueError(f"{where} has no {names_of(unknown)}; it has {names_of(list(there))}")
+    return sequences
+
+
 def absent_noted(gone: Mapping[str, tuple[Sequence[Path], int]], predictions: Path, missing: str) -> list[str]:
     """What to note of predictions that are not there: the frames gone and the number scored, by sequence.
 

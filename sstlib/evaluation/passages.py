@@ -19,6 +19,7 @@ from sstlib.evaluation.occlusion_windows import (
     passage,
     tabulate,
 )
+from sstlib.evaluation.pairing import chosen
 from sstlib.evaluation.predicted import PredictedClips
 from sstlib.evaluation.result import Evaluation
 from sstlib.metrics import PROTOCOLS, score_sequence
@@ -124,18 +125,16 @@ def _whole_scenes(scenes: list[tuple], names: Sequence[str] | None, where: str) 
     """The scenes that names of clips mean."""
     if names is None:
         return scenes
-    known = {clip.name: row for row in scenes for clip in row}
-    if unknown := sorted(set(names) - set(known)):
-        raise ValueError(f"{where} has no {', '.join(unknown)}; it has {', '.join(known)}")
+    names = chosen(names, [clip.name for row in scenes for clip in row], where)
     wanted = {clip.length for row in scenes for clip in row if clip.name in names} | {0}
-    chosen = [tuple(clip for clip in row if clip.length in wanted)
+    whole = [tuple(clip for clip in row if clip.length in wanted)
               for row in scenes if {clip.name for clip in row} & set(names)]
     if len(wanted) == 1:
         raise ValueError("scenes are scored as pairs, so name clips with an occlusion beside their controls")
-    if gone := [clip.name for row in chosen for clip in row if clip.name not in names]:
+    if gone := [clip.name for row in whole for clip in row if clip.name not in names]:
         raise ValueError("scenes are scored as pairs, so name a scene's control and the same lengths of every scene; "
                          f"missing: {', '.join(gone)}")
-    return chosen
+    return whole
 
 
 def tables(passages: Mapping[str, Any]) -> dict[str, PassageTable]:

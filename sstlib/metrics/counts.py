@@ -65,17 +65,22 @@ def frame_counts(prediction: Shaped[np.ndarray, "*size"], truth: Shaped[np.ndarr
         ValueError: the two label maps differ in size, or hold no labels; a radius below 0.
     """
     prediction, truth = byte_labels(prediction), byte_labels(truth)
-    if prediction.shape != truth.shape or truth.ndim != 2:
-        sizes = " and the truth ".join(" x ".join(map(str, labels.shape)) for labels in (prediction, truth))
-        raise ValueError(f"the prediction is {sizes} (height x width); write predictions at the size of the "
-                         "annotations, resized by nearest neighbor")
-    radius = tolerance_radius(*truth.shape) if radius is None else Whole().check(radius, "radius")
+    radius = _radius(prediction, truth, radius)
     if radius < 64 and kernel() is not None:
         counts = np.empty((len(objects), len(COLUMNS)), dtype=np.int64)
         kernel().sst_frame_counts(prediction.ctypes.data, truth.ctypes.data, *truth.shape, radius, bytes(objects),
                                   len(objects), counts.ctypes.data)
         return counts
     return numpy_counts(prediction, truth, objects, radius)
+
+
+def _radius(prediction: Shaped[np.ndarray, "*size"], truth: Shaped[np.ndarray, "*shape"], radius: int | None) -> int:
+    """The tolerance, once both sides are frames of one size."""
+    if prediction.shape != truth.shape or truth.ndim != 2:
+        sizes = " and the truth ".join(" x ".join(map(str, labels.shape)) for labels in (prediction, truth))
+        raise ValueError(f"the prediction is {sizes} (height x width); write predictions at the size of the "
+                         "annotations, resized by nearest neighbor")
+    return tolerance_radius(*truth.shape) if radius is None else Whole().check(radius, "radius")
 
 
 def numpy_counts(prediction: UInt8[np.ndarray, "height width"], truth: UInt8[np.ndarray, "height width"],
@@ -96,9 +101,15 @@ class Agreement(NamedTuple):
 
 def boundary_agreement(prediction: Bool[np.ndarray, "height width"], truth: Bool[np.ndarray, "height width"],
                        radius: int | None = None) -> Agreement:
-    """What F is made of, pixel by pixel: precision is the share `matched` of one, recall `recalled` of the other."""
-    edges = np.stack([boundary(mask_of(prediction)), boundary(mask_of(truth))])
-    near = _dilate(_pack(edges), tolerance_radius(*truth.shape) if radius is None else radius)[::-1]
+    """What F is made of, pixel by pixel: precision is the share `matched` of one, recall `recalled` of the other.
+
+    Raises:
+        ValueError: masks that differ in size, or are none; a radius below 0.
+    """
+    prediction, truth = mask_of(prediction), mask_of(truth)
+    radius = _radius(prediction, truth, radius)
+    edges = np.stack([boundary(prediction), boundary(truth)])
+    near = _dilate(_pack(edges), radius)[::-1]
     near = np.unpackbits(near.copy().view(np.uint8), axis=-1, bitorder="little", count=truth.shape[1]).astype(bool)
     (matched, recalled), (false, missed) = edges & near, edges & ~near
     return Agreement(matched, false, recalled, missed)

@@ -196,10 +196,8 @@ class Ensembler(nn.Module):
                 known: Bool[Tensor, "batch object"]) -> Float[Tensor, "batch object fine_height fine_width"]:
         objects = evidence.shape[1]
         evidence = evidence.flatten(0, 1)
-        x = torch.cat([
-            shared.repeat_interleave(objects, 0), evidence[:, :self.features],
-            self.prehead(evidence[:, self.features:])
-        ], 1)
+        x = torch.cat([shared.repeat_interleave(objects, 0), evidence[:, :self.features],
+                       self.prehead(evidence[:, self.features:])], 1)
         for number, block in enumerate(self.blocks):
             x = block(self.gates[number](x, instance))
             if number == 1:

@@ -127,9 +127,8 @@ def nearest(query: Float[Tensor, "batch channels cells"], keys: Float[Tensor, "b
         length = keys.square().sum(1)
         for part in query.split(QUERIES, 2):
             distance = length[:, None] - 2 * torch.einsum("bcn,bcm->bnm", part, keys)
-            indices.append(
-                torch.stack([distance.masked_fill((labels != o)[:, None], torch.inf).argmin(2) for o in range(objects)],
-                            1))
+            indices.append(torch.stack([distance.masked_fill((labels != o)[:, None], torch.inf).argmin(2)
+                                        for o in range(objects)], 1))
         index = torch.cat(indices, 2)
         present = torch.stack([(labels == o).any(1) for o in range(objects)], 1)
     return _distances(query, keys, torch.where(present[:, :, None], index, -1))

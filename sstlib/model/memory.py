@@ -93,11 +93,9 @@ class Memory:
 
     def map_objects(self, change: Callable[[Objects, bool], Objects]) -> "Memory":
         """A memory with `change(tensor, is_membership)` applied to every tensor that has an object axis."""
-        changed = {
-            id(r): dataclasses.replace(r, memberships=change(r.memberships, True),
-                                       objects={k: change(v, False) for k, v in r.objects.items()})
-            for r in (*self.references, *self.recent, *self.landmarks)
-        }
+        changed = {id(r): dataclasses.replace(r, memberships=change(r.memberships, True),
+                                              objects={k: change(v, False) for k, v in r.objects.items()})
+                   for r in (*self.references, *self.recent, *self.landmarks)}
         return Memory(self.time, tuple(changed[id(r)] for r in self.references),
                       tuple(changed[id(r)] for r in self.recent), change(self.reference, False),
                       change(self.previous, False), {k: change(v, False) for k, v in self.state.items()},

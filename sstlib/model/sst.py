@@ -151,9 +151,8 @@ class SST(Propagator):
             seen = torch.stack([r.memberships for r in past], 2)
             unknown = torch.zeros_like(seen[:, :, :1])
             memberships = torch.cat([seen, unknown], 2)
-            labels = torch.cat(
-                [*(r.labels[:, None] for r in past),
-                 torch.full_like(unknown[:, 0], -1, dtype=torch.long)], 1)
+            labels = torch.cat([*(r.labels[:, None] for r in past),
+                                torch.full_like(unknown[:, 0], -1, dtype=torch.long)], 1)
         x = features.derived["tokens"]
         if not self.config.causal:
             x = torch.cat([*(r.content["tokens"] for r in past), x], 1)
