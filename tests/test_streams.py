@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import threading
+import warnings
 from fractions import Fraction
 
 import av
@@ -17,7 +18,7 @@ from sstlib import paths, video, weights
 from sstlib.config import named_model
 from sstlib.inference import Segmenter
 from sstlib.model import build
-from sstlib.movies import Stream, is_stream
+from sstlib.movies import Incomplete, Stream, is_stream
 
 HEIGHT, WIDTH = 32, 48
 FRAMES = np.random.default_rng(0).integers(0, 256, (6, HEIGHT, WIDTH, 3), np.uint8)
@@ -94,11 +95,17 @@ def test_a_video_that_is_piped_comes_as_its_decoder_gives_it(tmp_path, container
         file.mux(stream.encode())
     with av.open(str(tmp_path / "clip")) as file:
         expected = [frame.to_ndarray(format="rgb24") for frame in file.decode(video=0)]
-    with subprocess.Popen(["cat", str(tmp_path / "clip")], stdout=subprocess.PIPE) as process:
+    with (subprocess.Popen(["cat", str(tmp_path / "clip")], stdout=subprocess.PIPE) as process,
+          warnings.catch_warnings()):
+        warnings.simplefilter("error", Incomplete)
         stream = Stream("-", process.stdout)
         result = list(stream)
     np.testing.assert_array_equal(result, expected)
     assert len(result) == len(FRAMES) and (container == "mjpeg" or stream.rate == 20)
+    if container in ("yuv4mpegpipe", "matroska"):  # which say where they end, or where a frame does
+        content = (tmp_path / "clip").read_bytes()
+        with pytest.warns(Incomplete, match="standard input ends before .* cut off"):
+            assert len(list(Stream("-", io.BytesIO(content[:len(content) * 5 // 8])))) < len(FRAMES)
 
 
 @pytest.mark.parametrize("content", [b"", b"no video at all" * 100])

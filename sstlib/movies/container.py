@@ -87,6 +87,12 @@ class Extent:
         """Whether what was read ends early: by a frame, or by more where that is less than headers are exact."""
         return until - self.end > max(each * 3 / 4, until / 100)
 
+    def early(self, container: Any, stream: Any, rate: Fraction) -> bool:
+        """Whether what was read to its end is less than the header tells of."""
+        if stream.frames:
+            return self.packets < 0.98 * stream.frames - 1
+        return self.ends_before(ends_at(container, stream), 1 / rate)
+
 
 def declared_frames(container: Any, stream: Any, rate: Fraction) -> int:
     """How many frames a file's header tells of: some containers (AVI, MKV) can be read up to where they were cut
@@ -102,12 +108,17 @@ def ends_at(container: Any, stream: Any) -> Fraction:
     return Fraction((container.duration or -start) + start, 1_000_000)
 
 
+def ends_within_frame(container: Any, byte: int, length: int) -> bool:
+    """Whether frames before a byte are all that a Y4M of so many bytes has whole: FFmpeg passes over what follows."""
+    return container.format.name == "yuv4mpegpipe" and byte < length
+
+
 def has_end(container: Any, path: Path, byte: int) -> bool:
     """Whether a file of which everything before a byte was read ends as its kind does, where FFmpeg does not ask: a GIF
     with a semicolon, a Y4M with its last frame.
     """
-    if container.format.name == "yuv4mpegpipe":
-        return byte == path.stat().st_size
+    if ends_within_frame(container, byte, path.stat().st_size):
+        return False
     return container.format.name != "gif" or path.read_bytes().rstrip(b"\0").endswith(b";")
 
 

@@ -17,7 +17,6 @@ from tqdm import tqdm
 from sstlib.movies.container import (
     Extent,
     declared_frames,
-    ends_at,
     errors,
     has_end,
     moving_stream,
@@ -128,9 +127,7 @@ class VideoSequence:
             self._unit: Fraction = stream.time_base
             self._pixels = stream.width * stream.height
             declared = declared_frames(container, stream, self.rate)
-            early = extent.packets < 0.98 * declared - 1 if stream.frames else extent.ends_before(
-                ends_at(container, stream), 1 / self.rate)
-            early |= not has_end(container, self.path, extent.byte)
+            early = extent.early(container, stream, self.rate) or not has_end(container, self.path, extent.byte)
             others = unread_streams(container, stream, self.path)
         # What comes of damage must not depend on how threads take turns
         if (damage or spoilt) and self._threads != "NONE":

@@ -8,8 +8,11 @@ from io import BufferedIOBase
 from typing import Any
 
 import numpy as np
+from tqdm import tqdm
 
 from sstlib.movies.container import (
+    Extent,
+    ends_within_frame,
     moving_stream,
     naming_damage,
     pixel_aspect,
@@ -77,16 +80,22 @@ class Stream:
     def _decoded(self, piped: BufferedIOBase, asks: bool) -> Iterator[Frame]:
         import av
 
-        with naming_damage(self.name, PIPEABLE), av.open(_Readable(piped), metadata_errors="ignore") as container:
+        source, extent = _Readable(piped), Extent()
+        with naming_damage(self.name, PIPEABLE), av.open(source, metadata_errors="ignore") as container:
             stream = moving_stream(container, self.name)
             if asks and stream.average_rate:
                 self.rate = stream.average_rate
             if others := unread_streams(container, stream, self.name):
                 warnings.warn(others, Incomplete, stacklevel=3)
-            for frame in container.decode(stream):
-                require_opaque(frame, self.name)
-                self.aspect = pixel_aspect(stream, frame)
-                yield upright(frame)
+            rate = stream.average_rate or self.rate
+            for packet in extent.measured(container, stream, 1 / rate, tqdm(disable=True)):
+                for frame in packet.decode():
+                    require_opaque(frame, self.name)
+                    self.aspect = pixel_aspect(stream, frame)
+                    yield upright(frame)
+            if extent.early(container, stream, rate) or ends_within_frame(container, extent.byte, source.length):
+                warnings.warn(f"{self.name} ends before it says that it does, or within a frame; it may be cut off",
+                              Incomplete, stacklevel=3)
 
     def _filmed(self, number: int, asks: bool) -> Iterator[Frame]:
         import cv2
@@ -107,10 +116,20 @@ class Stream:
 
 
 class _Readable:
-    """A pipe as PyAV takes it: without the means to seek, which it has by name only."""
+    """A pipe as PyAV takes it: without the means to seek, which it has by name only.
+
+    Attributes:
+        length: bytes that were read.
+    """
 
     def __init__(self, piped: Any) -> None:
-        self.read = piped.read
+        self.piped, self.length = piped, 0
+
+    def read(self, size: int) -> bytes:
+        """The next bytes, fewer at the end."""
+        content = self.piped.read(size)
+        self.length += len(content)
+        return content
 
 
 def is_stream(name: str) -> bool:
