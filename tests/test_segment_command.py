@@ -5,6 +5,7 @@ import functools
 import json
 import os
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +21,9 @@ from sstlib.cli._runs import alone
 from sstlib.config import named_model
 from sstlib.model import build
 from sstlib.movies import VideoSequence, write_video
+from sstlib.sessions import Session
 from sstlib.sessions.exports import FORMATS
-from sstlib.video import Reading, read_mask, write_mask, write_picture
+from sstlib.video import Reading, clip_name, read_mask, write_mask, write_picture
 
 SHAPE = (32, 48)
 FRAMES = np.random.default_rng(0).integers(0, 256, (5, *SHAPE, 3), np.uint8)
@@ -102,6 +104,7 @@ OWN = {  # an output in place of an input, by what is given
     "the folder of masks": ("frames", "masks", "masks"),
     "the mask": ("frames", "masks/00000.png", "masks"),
     "a frame by a link in the folder": ("frames", "mask.png", "linked"),
+    "a frame of a part by such a link": ("frames", "mask.png", "linked", "--stop", 3),
     "a mask by a hard link in the folder": ("frames", "mask.png", "hard"),
     "the video": ("clip.mp4", "mask.png", "out", "--sheet", "clip.mp4"),
     "the video as its own overlay": ("own/overlay.mp4", "mask.png", "own", "--overlay"),
@@ -410,6 +413,8 @@ WRONG = {
     "a folder in the way": (["--export", "coco"], "coco.json is a folder"),
     "a file in the way": (["--export", "yolo"], "yolo is a file"),
     "a link in the way": (["--export", "soft", "--overwrite"], "soft is a link"),
+    "a folder in the place of a mask": (["--out", "taken"], "00003.png is a folder; expected a file"),
+    "a link to nothing": (["--out", "nowhere"], "nowhere is a link to gone, which is not there"),
 }
 
 
@@ -439,6 +444,8 @@ def test_what_cannot_be_exported_is_refused_before_work_starts(folder, sst, monk
     (folder / "out" / "yolo").write_text("")
     (folder / "elsewhere").mkdir()
     (folder / "out" / "soft").symlink_to(folder / "elsewhere")
+    (folder / "taken" / "00003.png").mkdir(parents=True)
+    (folder / "nowhere").symlink_to("gone")
     monkeypatch.setattr(weights, "load", lambda *given: pytest.fail("said too late"))
     status, _, error = sst("frames", "mask.png", "out", *options)
     assert status == 2 and message in error and error.count("\n") == 1
@@ -496,6 +503,24 @@ def test_a_run_that_was_interrupted_goes_on_and_ends_alike(folder, sst, monkeypa
     assert status == 0 and "goes on with the run that was interrupted in out" in out and "5 masks are in out" in out
     assert content(folder / "out") == content(folder / "whole")
     assert (folder / "c.csv").read_text() == (folder / "whole.csv").read_text()
+
+
+def test_a_run_whose_masks_were_removed_begins_anew_and_not_at_its_end_alone(folder, sst, monkeypatch):
+    monkeypatch.setattr("sstlib.sessions.session.STEPS", 1)
+    step = Session._step
+
+    def interrupted(session, t, frame):
+        if t == 3:
+            raise KeyboardInterrupt
+        return step(session, t, frame)
+
+    monkeypatch.setattr(Session, "_step", interrupted)
+    assert sst()[0] == 130
+    monkeypatch.setattr(Session, "_step", step)
+    (folder / "out" / "00001.png").unlink()
+    status, out, error = sst()
+    assert status == 0 and "0 of 5 frames are done, of whose masks some were removed" in out, error
+    assert len(list((folder / "out").iterdir())) == 5
 
 
 def test_an_object_that_was_known_before_an_interrupt_alone_is_in_all_exports(folder, sst, monkeypatch):
@@ -569,7 +594,9 @@ def test_prompts_are_objects_by_name_and_shown_before_the_run(folder, prompted):
 @pytest.mark.parametrize("options, words", [
     (["--box", "1,2,3"], "is not X,Y,WIDTH,HEIGHT"), (["--box", "a=1,2,x,4"], "is not X,Y,WIDTH,HEIGHT"),
     (["--box", "=1,2,3,4"], "has no name"), (["--points", "1,2", "!3"], "is not X,Y"),
-    (["--points", "!1,2"], "no point on"),
+    (["--points", "!1,2"], "no point on"), (["--points", "!dog=1,2"], "the ! of a point that is excluded"),
+    (["--box", "-5,2,20,9"], "the box -5,2,20,9"), (["--points", "9,9", "-.5,2"], "the point -0.5,2 is not in"),
+    (["--box", "-x"], "one that begins with - is given as --box=-"),
     (["--points", "48,2"], "object 1: the point 48,2 is not in the frame"),
     (["--polygon", "1,2", "3,4"], "polygon of 2"),
     (["--box", "dog=40,2,20,9"], "object dog: the box"), (["--polygon", "0=1,2", "3,4", "5,9"], "numbered 1..254"),
@@ -606,6 +633,24 @@ def test_several_videos_end_in_one_table(folder, sst):
     assert status == 0 and len(list((folder / "again" / "b").iterdir())) == 3
     assert sst("?.mp4", "masks", "other", "--at", 1)[0] == 2
     assert sst("nothing*.mp4", "masks", "other")[2].startswith("sst segment: nothing*.mp4: no file")
+
+
+def test_clips_are_called_as_their_folders_and_links_are(folder, sst):
+    shutil.copytree("frames", "clips/take.1")
+    (folder / "clips" / "last").symlink_to("../frames")
+    (folder / "masks").mkdir()
+    write_mask("masks/take.1.png", square())
+    write_mask("masks/last.png", square())
+    status, _, error = sst("clips/*", "masks", "out", "--stop", 2)
+    assert status == 0 and sorted(path.name for path in (folder / "out").iterdir()) == ["last", "take.1"], error
+    assert clip_name(".") == folder.name and clip_name("clips/..") == folder.name and clip_name("a/b.c.mp4") == "b.c"
+
+
+@pytest.mark.parametrize("option", [["--export", "coco"], ["--confidence", "c.csv"], ["--exit-doubt", "0.1"]])
+def test_a_preview_alone_promises_nothing_of_masks(folder, prompted, option):
+    status, _, error = prompted("--polygon", "5,8", "16,8", "16,19", "--preview", "first.png", *option)
+    assert status == 2 and f"{option[0]} is of masks, which need --out DIR" in error
+    assert not (folder / "first.png").exists()
 
 
 def test_doubt_has_an_exit_status_of_its_own(folder, sst, monkeypatch):

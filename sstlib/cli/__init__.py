@@ -7,11 +7,12 @@ import importlib
 import io
 import os
 import pkgutil
+import re
 import struct
 import sys
 import zipfile
 import zlib
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from sstlib.cli import _extras
 from sstlib.cli._status import BAD_INPUT, FAILED, INTERRUPTED, PIPE_CLOSED
@@ -30,9 +31,17 @@ class UsageError(ValueError):
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that says what is wrong in one line, without the usage, which --help shows."""
+    """A parser that says what is wrong in one line, without the usage, which --help shows. What begins with a minus and
+    a digit is a value, such as a point left of the frame, as no option begins so (in Python from 3.14 on it is).
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._negative_number_matcher = re.compile(r"-\.?\d")
 
     def error(self, message: str) -> NoReturn:
+        if match := re.match(r"argument (--[\w-]+)\b.*: expected .*argument", message):
+            message += f" (one that begins with - is given as {match[1]}=-...)"
         raise UsageError(f"{self.prog}: {message}; {self.prog} --help shows what there is")
 
 

@@ -78,16 +78,16 @@ def checked(arguments: argparse.Namespace, sequence: Sequence, inputs: Iterable[
             that the codec does not have.
     """
     from sstlib.movies import checked_codec
-    from sstlib.sessions.exports import FORMATS
+    from sstlib.sessions.exports import FORMATS, origin
 
     checked_codec(arguments.codec, arguments.crf)
-    inputs = [*inputs, *getattr(sequence, "paths", ())]
+    inputs = [*inputs, *getattr(origin(sequence)[0], "paths", ())]
     single = _single(arguments, inputs)
     if arguments.out is None:
         return []
     out = require_place(arguments.out, folder=True)
     places = {name: out / FORMATS[name].where(arguments.codec) for name in dict.fromkeys(arguments.export)}
-    outputs = {f"--out, frame {name}": out / f"{name}.png" for name in sequence.frame_names}
+    outputs = {f"--out, frame {name}": require_place(out / f"{name}.png") for name in sequence.frame_names}
     outputs |= {f"--export {name}": path for name, path in places.items()} | single
     refuse_inputs(outputs | {"--out": out}, inputs)
     sources = {Path(path).resolve() for path in inputs if path}

@@ -58,6 +58,8 @@ def read(kind: str, texts: Sequence[str]) -> tuple[str | None, list[tuple[float,
             name, _, text = text.partition("=")
             if not name.strip() or any(ord(letter) < 32 for letter in name):
                 raise ValueError(f"{texts[0]!r} has no name before the =")
+            if name.startswith("!"):
+                raise ValueError(f"{texts[0]!r}: the ! of a point that is excluded goes before it, as in NAME=X,Y !X,Y")
         group = excluded if text.startswith("!") else wanted
         if text.startswith("!") and kind != "points":
             raise ValueError(f"{text!r}: only --points takes points that are excluded")

@@ -126,6 +126,21 @@ def require_same(out: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -
                          "on with it, another folder, or --no-resume --overwrite to start anew")
 
 
+def must_begin_anew(before: Mapping[str, Any], clip: Any, out: Path, needs_all: bool) -> str:
+    """What an interrupted run lacks to be gone on with; empty for nothing, as where all of it was done.
+
+    Args:
+        before: its state.
+        needs_all: whether something is made of every prediction.
+    """
+    names = clip.frames.frame_names
+    if before["ended"]:
+        return ""
+    if not all((out / f"{names[int(t)]}.png").is_file() for t in before["told"]):
+        return ", of whose masks some were removed; all are computed anew"
+    return ", whose soft masks must be computed anew" if needs_all else ""
+
+
 @contextmanager
 def alone(folder: Path | None) -> Iterator[Callable[[], None]]:
     """Keeps a folder to this run, from now on if it is there, else from when what is given back is called: two runs at

@@ -15,6 +15,7 @@ from sstlib.cli._status import BAD_INPUT
 
 # Options that go with one video alone
 SINGLE = ("prompts", "at", "absent", "sheet", "confidence", "preview", "corrections", "watch")
+OF_MASKS = ("export", "sheet", "confidence", "exit_doubt")  # options of what is made of masks
 
 
 @dataclass
@@ -37,6 +38,9 @@ def check(arguments: argparse.Namespace) -> None:
     """
     if arguments.out is None and not arguments.preview:
         raise ValueError("give --out DIR for the masks (or --preview FILE.png alone, to see what would be followed)")
+    if arguments.out is None and (vain := [name for name in OF_MASKS if getattr(arguments, name) not in (None, [])]):
+        raise ValueError(f"--{vain[0].replace('_', '-')} is of masks, which need --out DIR; without it, leave "
+                         f"--{vain[0].replace('_', '-')} out for the preview alone")
     if arguments.watch and not arguments.corrections:
         raise ValueError("--watch waits for masks in a folder; name it by --corrections")
     videos = {Path(video).resolve() for video in arguments.video}
@@ -102,6 +106,8 @@ def one_after_another(arguments: argparse.Namespace, videos: list[str], segment:
     Raises:
         ValueError: options for a single video, or two videos of one name.
     """
+    from sstlib.video import clip_name
+
     if wrong := [name for name in SINGLE if getattr(arguments, name) not in (None, False, [])]:
         raise ValueError(f"{'--box, --points and --polygon' if wrong[0] == 'prompts' else '--' + wrong[0]} "
                          f"go{'' if wrong[0] == 'prompts' else 'es'} with one video; there are {len(videos)}: "
@@ -109,7 +115,7 @@ def one_after_another(arguments: argparse.Namespace, videos: list[str], segment:
     if not (arguments.mask and Path(arguments.mask).is_dir()):
         raise ValueError(f"{arguments.mask or 'no mask'}: for several videos, --mask is a folder that holds a mask "
                          "NAME.png, or a folder NAME of masks, for each")
-    names = [Path(video).resolve().stem for video in videos]
+    names = [clip_name(video) for video in videos]
     if twice := [name for name in names if names.count(name) > 1]:
         raise ValueError(f"several videos are called {twice[0]}, and their masks would lie in one folder; segment them "
                          "apart")

@@ -132,9 +132,9 @@ def prepared(arguments: argparse.Namespace, clip: Any, corrections: Any, device:
     facts = _runs.facts(arguments, clip, weights.find(arguments.weights), {"device": device, "precision": chosen})
     if before is not None:
         _runs.require_same(arguments.out, before["facts"], facts)
-        if before["ended"] or not anew:
+        why = _runs.must_begin_anew(before, clip, arguments.out, anew)
+        if not why:
             session.go_on_from(before)
-        why = ", whose soft masks must be computed anew" if anew and not session.ended else ""
         how = "was done before" if session.ended else "goes on with the run that was interrupted"
         print(f"{how} in {arguments.out}: {session.finished} of {len(clip.frames)} frames are done{why}", flush=True)
     _runs.claim(arguments, keep)

@@ -266,6 +266,8 @@ def require_place(path: Path | str, folder: bool = False) -> Path:
     path = Path(path)
     if ".." in path.parts and path.resolve().exists() and not path.exists():
         raise ValueError(f"{path} leads through a folder that is not there, to {path.resolve()}; name that")
+    if folder and path.is_symlink() and not path.exists():
+        raise ValueError(f"{path} is a link to {path.readlink()}, which is not there; make that, or name another place")
     if path.exists() and path.is_dir() != folder:
         raise ValueError(f"{path} is a {'file; expected a folder' if folder else 'folder; expected a file'} to write; "
                          "name another place")

@@ -28,7 +28,7 @@ from sstlib.movies.container import (
     upright,
 )
 from sstlib.shapes import UInt8
-from sstlib.video import FolderSequence, Sequence, read_mask
+from sstlib.video import FolderSequence, Sequence, clip_name, read_mask
 from sstlib.video.pictures import left_out, passed_over, several_series
 
 VIDEO_SUFFIXES = frozenset({
@@ -76,7 +76,7 @@ class VideoSequence:
 
     def __init__(self, path: Path | str, mask: Path | str | None = None, progress: bool = False) -> None:
         self.path = Path(path)
-        self.name = self.path.stem
+        self.name = clip_name(self.path)
         if not self.path.is_file():
             raise FileNotFoundError(f"{path}: no such video file")
         self._threads = "AUTO"

@@ -21,10 +21,10 @@ from sstlib.video.masks import (
     write_picture,
 )
 from sstlib.video.pictures import FRAME_SUFFIXES, images, is_picture, name_order, picture_size, read_frame
-from sstlib.video.sequences import VOID, ArraySequence, FolderSequence, LazySequence, Sequence, overlay
+from sstlib.video.sequences import VOID, ArraySequence, FolderSequence, LazySequence, Sequence, clip_name, overlay
 
 __all__ = [
     "FRAME_SUFFIXES", "VOID", "ArraySequence", "FolderSequence", "LazySequence", "Reading", "Sequence", "areas",
-    "images", "is_picture", "is_signed", "mask_image", "name_order", "overlay", "palette", "picture_size",
+    "clip_name", "images", "is_picture", "is_signed", "mask_image", "name_order", "overlay", "palette", "picture_size",
     "read_frame", "read_mask", "reading_of", "require_background", "write_mask", "write_picture",
 ]

@@ -1,6 +1,7 @@
 """Clips as sequences, held in arrays or in folders of pictures, and frames tinted with their masks."""
 
 import functools
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -10,6 +11,14 @@ import numpy as np
 from sstlib.shapes import Shaped, UInt8
 from sstlib.video.masks import VOID, Reading, palette, read_mask, reading_of
 from sstlib.video.pictures import images, picture_size, read_frame
+
+
+def clip_name(path: Path | str) -> str:
+    """What a clip is called: as its folder, of a file without its kind; a link by its own name, and `.` by its
+    folder's.
+    """
+    path = Path(os.path.abspath(path))
+    return path.name if path.is_dir() else path.stem
 
 
 @runtime_checkable
@@ -121,7 +130,7 @@ class FolderSequence:
         within: Path | None = None,
     ) -> None:
         self.folder = Path(frames)
-        self.name = name or self.folder.name
+        self.name = name or clip_name(self.folder)
         self.merge = merge
         self.paths = list(images(self.folder, "frames", within).values())
         self.frame_names = [path.stem for path in self.paths]
