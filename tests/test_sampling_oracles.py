@@ -172,7 +172,7 @@ def generated():
 
 def test_four_in_ten_generated_clips_have_been_through_jpeg(generated):
     changed = np.mean([
-        (samples._filmed(drawn((seed, 5)), generated)[0] != generated.frames).any() for seed in range(400)
+        (samples._filmed(drawn((seed, 5)), generated.frames) != generated.frames).any() for seed in range(400)
     ])
     assert abs(changed - samples.COMPRESSED) < 0.06
 
@@ -201,3 +201,17 @@ def test_a_reference_without_an_object_is_drawn_again(monkeypatch):
     monkeypatch.setattr(samples, "_real", real)
     _, labels = samples.training_sample(DataConfig(frames=2, real="davis2016", real_ratio=1.0), 0, 0)
     assert tries == [0, 1, 2] and (labels[0] == 1).any()
+
+
+def hides(clip):
+    """Whether an object of the first frame is gone in a later one and seen after that."""
+    seen = [(clip[1] == identity).any((1, 2)) for identity in np.unique(clip[1][0]) if identity]
+    return any((~one[:-1] & one[1:]).any() for one in seen)
+
+
+def test_generated_clips_hide_an_object_as_often_as_is_said():
+    data = DataConfig(frames=8, height=48, width=80, objects=2)
+    never, always = ([samples.training_sample(data.replace(occluded=share), 5, index) for index in range(16)]
+                     for share in (0.0, 1.0))
+    assert all(frames.shape == (8, 48, 80, 3) and labels[0].any() for frames, labels in never + always)
+    assert sum(map(hides, always)) >= 12 and sum(map(hides, never)) <= 4

@@ -236,7 +236,7 @@ CLIPS = {  # a field of data: another value, and what else differs from RUN.data
     "height": (28, {}), "width": (40, {}), "frames": (2, {}), "objects": (1, {"objects": 3}),
     "difficulty": ("hard", {}), "real": ("davis2017", REAL),
     "real_ratio": (0.3, REAL), "max_gap": (6, REAL), "reference": ("anywhere", REAL), "held_out": (("bear",), REAL),
-    "photo_ratio": (1.0, {}), "hidden": (1.0, CUT_OUTS), "crop": ("cfbi", REAL),
+    "occluded": (1.0, {}), "photo_ratio": (1.0, {}), "hidden": (1.0, CUT_OUTS), "crop": ("cfbi", REAL),
     "pasted": (0.0, REAL), "relit": (False, REAL),
 }
 

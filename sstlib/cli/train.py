@@ -28,10 +28,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", metavar="CONFIG",
                         help="a preset or a JSON file with the keys model, training, data. Presets: tiny (minutes on "
                              "one core), small (that of sst-small), sst-photo-1, sst-photo-2, sst-photo-3, "
-                             "sst-photo-4 (its legs), sst-photo-5 (one more, not released), evidence and "
-                             "evidence-forced (what variants, and rivals, are compared on), sst-paper (the paper's: "
-                             "ResNet-101 on DAVIS 2017 by CFBI's recipe, 25,000 steps), cfbi (the rival's own, "
-                             "likewise)")
+                             "sst-photo-4 (its legs), sst-photo-5 and sst-small-3 (one more of each, not "
+                             "released), evidence and evidence-forced (what variants, and rivals, are compared on), "
+                             "sst-paper (the paper's: ResNet-101 on DAVIS 2017 by CFBI's recipe, 25,000 steps), cfbi "
+                             "(the rival's own, likewise)")
     _arguments.close_with(parser, EXAMPLES)
     network = parser.add_argument_group("network and data", "what differs from the configuration")
     network.add_argument("--set", action="append", default=[], metavar="PART.KEY=VALUE", dest="changes",

@@ -147,6 +147,7 @@ class DataConfig(Config):
     frames: int = whole(4, 2, 1000)  # frames a training clip: the reference and those to segment
     objects: int = whole(3, 1, 254)  # at most so many objects a clip
     difficulty: str = "mixed"  # preset of the generated clips, or several with equal chance: mixed+hard
+    occluded: float = share(0.0)  # share of the generated clips in which an object is hidden in full and comes back
     # A data set to mix in, as `sst data` lists them, or several, each as often as its weight: davis2017*2+youtube2019;
     # empty for none
     real: str = ""

@@ -79,6 +79,13 @@ PRESETS: dict[str, RunConfig] = {
                        freeze=("backbone.trunk",), seed=4),
         LONG.replace(height=288, width=512, real="davis2016*2+davis-occlusion", real_ratio=0.8, photo_ratio=0.15,
                      hidden=0.7)),
+    # One more leg of sst-small, not released either: it learns what it lacks, to say that an object is gone and to find
+    # it again, from generated clips alone. Its memory is that of sst-photo.
+    "sst-small-3": RunConfig(
+        MODELS["sst-small"].replace(keep_reference=True, landmarks=4, presence=True, presence_compared=True),
+        TrainingConfig(steps=1000, batch=2, learning_rate=5e-4, warmup=30, ema=0.997, own_masks_from=0.0, presence=0.3,
+                       checkpoint_every=40, start="parts:sst-small", seed=2),
+        DataConfig(height=192, width=336, frames=8, difficulty="mixed+small", occluded=0.5)),
     # The paper's setting and its rival's, trained on DAVIS 2017 alone; both want --pretrained weights of the backbone.
     "sst-paper": RunConfig(MODELS["sst-r101-paper"], CFBI, CFBI_CLIPS),
     "cfbi": RunConfig(MODELS["cfbi-r101"], CFBI.replace(steps=50_000), CFBI_CLIPS),

@@ -16,7 +16,8 @@ from sstlib.datasets import augmentation, composing
 from sstlib.datasets.photographs import open_photographs
 from sstlib.datasets.registry import open_dataset
 from sstlib.shapes import Float, Int, UInt8
-from sstlib.synthetic import Clip, ClipSpec, random_spec, render_batch
+from sstlib.synthetic import ClipSpec, random_spec, render, render_batch
+from sstlib.synthetic.spec import AROUND_OCCLUSION
 from sstlib.video import Sequence
 
 LEAST_VISIBLE = 0.001  # share of the reference frame that an object must cover to be asked for
@@ -63,10 +64,13 @@ def training_samples(
                 drawn[index] = _real(rng, data)
             elif kind < data.real_ratio + data.photo_ratio:
                 drawn[index] = _composed(rng, data)
+            elif data.occluded and rng.random() < data.occluded:
+                drawn[index] = _occluded(rng, data, (seed, index, attempt), device)
             else:
                 wishes[index] = _wish(rng, data)
         clips = render_batch(list(wishes.values()), [(seed, index, attempt) for index in wishes], device)
-        drawn |= {index: _filmed(rngs[index], clip) for index, clip in zip(wishes, clips, strict=True)}
+        drawn |= {index: (_filmed(rngs[index], clip.frames), clip.labels)
+                  for index, clip in zip(wishes, clips, strict=True)}
         for index, (frames, labels) in drawn.items():
             samples[index] = frames, augmentation.keep_objects(rngs[index], labels, data.objects, LEAST_VISIBLE)
         left = [index for index in left if not (samples[index][1][0] % 255).any()]
@@ -86,12 +90,32 @@ def _wish(rng: np.random.Generator, data: DataConfig) -> ClipSpec:
     )
 
 
-def _filmed(rng: np.random.Generator, clip: Clip) -> Sample:
-    """Frames and labels of a generated clip, now and then with the marks of JPEG."""
+def _occluded(rng: np.random.Generator, data: DataConfig, seed: tuple[int, ...], device: torch.device | str) -> Sample:
+    """A generated clip in which something hides object 1 in full and leaves again: some frames of a longer one, as
+    coming and going take more frames than a training clip has.
+    """
+    gap = -(-AROUND_OCCLUSION // (data.frames - 1)) + int(rng.integers(1, 3))
+    frames = gap * (data.frames - 1) + 1
+    # What it can be hidden behind, and slow enough that thinned out it moves as other clips' objects do
+    size, speed = np.exp(rng.uniform(np.log((12, 0.5)), np.log((26, 3))))
+    spec = random_spec(data.difficulty, rng, frames=frames, height=data.height, width=data.width,
+                       objects=int(rng.integers(1, data.objects + 1)), sudden=0.0, exposure=0.0, size=float(size),
+                       speed=float(speed), occlusion=int(rng.integers(1, frames - AROUND_OCCLUSION + 1)), hidden=1.0)
+    try:
+        clip = render(spec, seed, device)
+    except ValueError:  # none of its scenes has that occlusion: nothing to learn from, and another one is drawn
+        return (np.zeros((data.frames, data.height, data.width, 3), np.uint8),
+                np.zeros((data.frames, data.height, data.width), np.uint8))
+    return _filmed(rng, clip.frames[::gap]), clip.labels[::gap]
+
+
+def _filmed(rng: np.random.Generator, frames: UInt8[np.ndarray, "time height width 3"]
+            ) -> UInt8[np.ndarray, "time height width 3"]:
+    """Frames of a generated clip, now and then with the marks of JPEG."""
     if rng.random() > COMPRESSED:
-        return clip.frames, clip.labels
+        return frames
     quality = int(rng.integers(25, 90))
-    return np.stack([_compressed(frame, quality) for frame in clip.frames]), clip.labels
+    return np.stack([_compressed(frame, quality) for frame in frames])
 
 
 def _compressed(frame: UInt8[np.ndarray, "height width 3"], quality: int) -> UInt8[np.ndarray, "height width 3"]:
@@ -129,11 +153,7 @@ def _composed(rng: np.random.Generator, data: DataConfig) -> Sample:
     """A clip composed of photographs, relit, now and then with the marks of JPEG."""
     frames, labels = composing.compose(rng, open_photographs(), data.frames, data.height, data.width, data.objects,
                                        data.hidden)
-    frames = augmentation.relight(rng, frames)
-    if rng.random() < COMPRESSED:
-        quality = int(rng.integers(25, 90))
-        frames = np.stack([_compressed(frame, quality) for frame in frames])
-    return frames, labels
+    return _filmed(rng, augmentation.relight(rng, frames)), labels
 
 
 @functools.cache
