@@ -110,7 +110,8 @@ def test_whole_numbers_are_meant_where_any_number_is():
                           ("training.ema=0", "training", "ema", 0.0),
                           ("training.learning_rate=1e-2", "training", "learning_rate", 0.01),
                           ("training.learning_rate=.5", "training", "learning_rate", 0.5),
-                          ("training.steps=1_000", "training", "steps", 1000)])
+                          ("training.steps=1_000", "training", "steps", 1000),
+                          ("training.freeze=", "training", "freeze", ())])
 def test_a_text_means_what_its_field_takes(text, part, name, value):
     result = getattr(getattr(RunConfig().with_changes([text]), part), name)
     assert result == value and type(result) is type(value)

@@ -260,6 +260,8 @@ def test_frozen_parameters_stay_and_the_others_learn(tmp_path):
     assert {"decoder.evidence.weight", "presence.out.weight", "matching.key.weight"} <= changed
     with pytest.raises(ValueError, match="freeze names 'trunk', with which no parameter's name begins"):
         freeze(build(run.model), ("trunk",))
+    with pytest.raises(ValueError, match="leaves no parameter that learns"):
+        freeze(build(run.model), ("",))
 
 
 def test_a_cell_half_somebody_s_keeps_its_key_and_one_that_is_less_does_not():

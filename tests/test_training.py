@@ -179,10 +179,12 @@ def test_what_a_run_starts_from_is_not_overwritten_by_it(undisturbed, tmp_path, 
     (tmp_path / "link").symlink_to(tmp_path)
     for start in (str(tmp_path / "weights.safetensors"), str(tmp_path / "link" / "weights.safetensors"), str(tmp_path),
                   f"backbone:{tmp_path / 'weights.safetensors'}"):
-        config = tmp_path / "config.json"
-        config.write_text(json.dumps(CONFIG.replace(training=CONFIG.training.replace(start=start)).to_dict()))
+        config, run = tmp_path / "config.json", CONFIG.replace(training=CONFIG.training.replace(start=start))
+        config.write_text(json.dumps(run.to_dict()))
+        with pytest.raises(ValueError, match="which is read"):
+            train(run, tmp_path)
         assert main(["train", str(config), "--out", str(tmp_path)]) == 2
-        assert "which is read" in capsys.readouterr().err
+        assert "weights.safetensors would be replaced" in capsys.readouterr().err
     assert (tmp_path / "weights.safetensors").read_bytes() == before and not (tmp_path / "checkpoint").exists()
 
 
@@ -343,6 +345,9 @@ def test_weights_carry_their_configuration_and_refuse_others(undisturbed, tmp_pa
     values.pop(next(iter(values)))
     with pytest.raises(ValueError, match="missing"):
         weights.load_tensors(network, values, str(other))
+    for ancestry in (5, None, {"name": "a"}, [1]):
+        with pytest.raises(ValueError, match="other.safetensors: ancestry in its metadata is .*expected a list"):
+            weights.lineage(weights.save(network, other, ancestry=ancestry))
 
 
 def test_a_network_is_loaded_by_release_folder_file_and_hub(undisturbed, tmp_path, monkeypatch):
@@ -366,6 +371,9 @@ def test_a_network_is_loaded_by_release_folder_file_and_hub(undisturbed, tmp_pat
     assert requests == [("someone/sst-test", "model.safetensors", revision) for revision in (None, "v1")]
     with pytest.raises(FileNotFoundError, match="neither here nor on the Hugging Face hub .404"):
         SST.from_pretrained("someone/else")
+    shutil.copyfile(undisturbed / "weights.safetensors", tmp_path / "another.safetensors")
+    with pytest.raises(ValueError, match=r"holds 2 files of weights \(another.safetensors, sst-test.safetensors\)"):
+        SST.from_pretrained(str(tmp_path))
     with pytest.raises(FileNotFoundError, match="give a .safetensors file, a folder with one, a repository"):
         SST.from_pretrained(f"{tmp_path.name}/a/b")
     with pytest.raises(ValueError, match="is a SST, not a STM"):
@@ -420,7 +428,7 @@ def test_a_run_starts_from_the_weights_that_it_names(undisturbed, tmp_path):
     assert (before["name"], before["step"], own["step"]) == (undisturbed.name, CONFIG.training.steps, 1)
     train(config.replace(training=config.training.replace(steps=1)), tmp_path, quiet=True)
     assert len(weights.lineage(tmp_path / "weights.safetensors")) == 2, "a resumed run keeps what it knew of its start"
-    with pytest.raises(ValueError, match="of another model"):
+    with pytest.raises(ValueError, match=r"of another model.*here: \{'history': \([0-9]+, 1\)\}"):
         train(config.replace(model=config.model.replace(history=1)), tmp_path / "other", quiet=True)
 
 

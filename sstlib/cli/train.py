@@ -76,6 +76,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         raise ValueError("--json is where the record of --profile goes; leave it out, or add --profile STEPS")
     folder = arguments.out or paths.RESULTS / "training" / Path(arguments.config).stem
+    _require_own(folder)
     _note_emulated(config.training.precision)
     try:
         with _runs.noting():
@@ -85,6 +86,15 @@ def run(arguments: argparse.Namespace) -> int:
         return FAILED
     print(f"weights and curve are in {folder}")
     return 0
+
+
+def _require_own(folder: Path) -> None:
+    """Raises a ValueError where weights or a curve would be replaced that no checkpoint says to be of a run here."""
+    if not (folder / "checkpoint" / "last.pt").exists():
+        for path in (folder / "weights.safetensors", folder / "curve.csv"):
+            if path.exists():
+                raise ValueError(f"{path} would be replaced, and beside it is no checkpoint of its run to go on from; "
+                                 "give another folder, or remove it")
 
 
 def _note_emulated(precision: str) -> None:

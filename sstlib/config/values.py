@@ -190,7 +190,7 @@ class Texts(Kind):
         return (value,) if isinstance(value, str) else tuple(value)
 
     def read(self, text: str) -> Any:
-        return super().read(text) if text.startswith(("[", '"')) else text
+        return super().read(text) if text.startswith(("[", '"')) else text or []
 
 
 @dataclass(frozen=True)

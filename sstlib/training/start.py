@@ -33,15 +33,13 @@ def first_network(config: RunConfig) -> tuple[Propagator, list[dict[str, Any]]]:
         return network, ancestry
     network = weights.load(start)
     if network.config != config.model:
-        raise ValueError(f"training.start {start!r} is of another model than this run's: {network.config} is not "
-                         f"{config.model}")
+        raise ValueError(f"training.start {start!r} is of another model than this run's, by what is there, and here: "
+                         f"{network.config.differences(config.model)}")
     return network, weights.lineage(start)
 
 
 def _require_statistics(network: Propagator) -> None:
-    """Raises a ValueError where a normalization whose statistics never change has none yet: such a network hardly
-    learns.
-    """
+    """Raises a ValueError where a normalization lacks the statistics that it never learns: it would learn little."""
     frozen = [module for module in network.backbone.modules() if isinstance(module, FrozenBatchNorm)]
     if frozen and not any(module.running_mean.any() for module in frozen):
         raise ValueError(f"backbone {network.config.backbone} has frozen normalization, and nothing brings its "
@@ -78,7 +76,7 @@ def freeze(network: Propagator, beginnings: tuple[str, ...]) -> Propagator:
     """Lets no parameter learn whose name begins so.
 
     Raises:
-        ValueError: no parameter's does.
+        ValueError: no parameter's does, or every one's.
     """
     for beginning in beginnings:
         frozen = [parameter for name, parameter in network.named_parameters() if name.startswith(beginning)]
@@ -88,4 +86,6 @@ def freeze(network: Propagator, beginnings: tuple[str, ...]) -> Propagator:
                              f"there are: {', '.join(parts[:12])}")
         for parameter in frozen:
             parameter.requires_grad_(False)
+    if not any(parameter.requires_grad for parameter in network.parameters()):
+        raise ValueError(f"training.freeze is {list(beginnings)}, which leaves no parameter that learns; freeze fewer")
     return network

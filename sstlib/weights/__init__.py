@@ -11,6 +11,7 @@ from pathlib import Path
 
 from torch import nn
 
+from sstlib.config.values import shown
 from sstlib.paths import atomic_write
 from sstlib.weights.releases import HUB_FILE, LONGEST, SUFFIX, facts, find, graft, load, load_tensors, released
 
@@ -49,9 +50,15 @@ def _in_order(data: bytes) -> bytes:
 def lineage(name_or_path: str | Path) -> list[dict[str, object]]:
     """The runs that made the weights, the first one first: name, run, step, origin and training_seconds of each, as
     far as the file tells.
+
+    Raises:
+        ValueError: it tells of them in another form.
     """
     path = find(name_or_path)
     record = facts(path)
     own = {key: record[key] for key in ("run", "step", "origin", "training_seconds") if key in record}
     name = path.parent.name if path.stem in ("weights", "model") else path.stem
-    return [*record.get("ancestry", []), {"name": name, **own}]
+    earlier = record.get("ancestry", [])
+    if not isinstance(earlier, list) or not all(isinstance(run, dict) for run in earlier):
+        raise ValueError(f"{path}: ancestry in its metadata is {shown(earlier)}; expected a list of objects, one a run")
+    return [*earlier, {"name": name, **own}]

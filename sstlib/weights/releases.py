@@ -32,14 +32,18 @@ def find(name_or_path: str | Path) -> Path:
 
     Raises:
         FileNotFoundError: nothing there; lists the released names.
+        ValueError: a folder with several.
     """
     given = Path(name_or_path)
+    within = sorted(given.glob(f"*{SUFFIX}") if given.is_dir() else [])
     candidates = [
-        given, *(folder / f"{name_or_path}{SUFFIX}" for folder in (paths.WEIGHTS, paths.BROUGHT)),
-        *sorted(given.glob(f"*{SUFFIX}") if given.is_dir() else [])
+        given, *(folder / f"{name_or_path}{SUFFIX}" for folder in (paths.WEIGHTS, paths.BROUGHT)), *within[:1]
     ]
     for candidate in candidates:
         if candidate.is_file():
+            if candidate in within[:1] and len(within) > 1:
+                raise ValueError(f"{given} holds {len(within)} files of weights ({within[0].name}, {within[1].name}"
+                                 f"{', ...' * (len(within) > 2)}); name one of them")
             return candidate
     if re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*(@[\w.-]+)?",
                     str(name_or_path)) and given.suffix != SUFFIX and not given.parent.is_dir():
