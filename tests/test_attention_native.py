@@ -44,13 +44,14 @@ def solve(problem, implementation, dtype, backward=True):
     draw = lambda *shape: torch.randn(*shape, generator=generator).to(source).to(dtype)
     query, key = draw(1, heads, problem["queried"], *size[1:], problem["dim"]), draw(1, heads, *size, problem["dim"])
     leaves = [query, key, draw(1, heads, *size, problem["dim_v"])]
-    labels = torch.randint(-1, 2, (1, *size), generator=generator)
+    labels = problem.get("labels", torch.randint(-1, 2, (1, *size), generator=generator))
     if problem["soft"]:
         labels = torch.rand(1, 2, *size, generator=generator).to(source).to(dtype)
         leaves.append(labels)
     leaves = [leaf.requires_grad_(backward) for leaf in leaves]
-    out = sparse_attention(*leaves[:3], problem["pattern"], labels=labels, objects=2, affinity=problem["kind"],
-                           affinity_bias=0.25, scale=problem["dim"]**-0.5, implementation=implementation)
+    out = sparse_attention(*leaves[:3], problem["pattern"], labels=labels, objects=problem.get("objects", 2),
+                           affinity=problem["kind"], affinity_bias=0.25, scale=problem["dim"]**-0.5,
+                           implementation=implementation)
     if not backward:
         return out, []
     loss = sum((part.double() * torch.randn(part.shape, generator=generator).double()).sum() for part in out)
@@ -89,6 +90,18 @@ WIDE = dict(size=(2, 3, 150), queried=2, heads=2, dim=5, dim_v=3, kind="weight",
 def test_lines_longer_than_the_scores_held_at_a_time(pattern):
     problem = {**WIDE, "pattern": pattern}
     for part, wanted in zip(solve(problem, "native", torch.float32)[1], solve(problem, "reference", torch.float64)[1]):
+        assert_close(part.double(), wanted, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["weight", "distance"])
+@pytest.mark.parametrize("pattern", [Local((1, 2)), Grid(), Strided(2), Dense()], ids=str)
+def test_objects_of_one_cell_and_of_whole_rows(pattern, kind):
+    """Of most runs of keys such objects have none or all, where random labels have some of each."""
+    labels = torch.cat([torch.arange(33)[None], torch.arange(33, 36)[:, None].expand(3, 33)]).expand(1, 2, 4, 33)
+    problem = {**WIDE, "pattern": pattern, "size": (2, 4, 33), "kind": kind, "labels": labels, "objects": 36}
+    result, grads = solve(problem, "native", torch.float32)
+    exact, exact_grads = solve(problem, "reference", torch.float64)
+    for part, wanted in zip((*result, *grads), (*exact, *exact_grads)):
         assert_close(part.double(), wanted, atol=1e-5, rtol=1e-5)
 
 
