@@ -81,6 +81,26 @@ def test_an_object_that_landmarks_show_elsewhere_changes_its_evidence():
 
 
 @torch.no_grad()
+def test_before_the_first_landmark_no_evidence_is_of_one():
+    network, (frames, truth) = fresh(FULL), one_object(5)
+    memory = network.remember(None, network.extract(frames[:, 0]), truth[:, 0])
+    told = []
+    for t in range(1, 5):
+        features = network.extract(frames[:, t])
+        told.append(bool(network._matched(features, memory)[1].any()))
+        memory = network.remember(memory, features, truth[:, t])
+    assert told == [False, False, False, True]
+
+
+def test_both_sides_of_a_match_learn():
+    network, (frames, truth) = fresh(FULL), one_object(2)
+    given, now = (network.extract(frames[:, t]) for t in range(2))
+    shares = network._matched(now, network.remember(None, given, truth[:, 0]))[0][:, 1, 0]
+    keys = [features.derived["match"] for features in (given, now)]
+    assert all(gradient.any() for gradient in torch.autograd.grad(shares.square().sum(), keys))
+
+
+@torch.no_grad()
 def test_an_object_out_of_sight_claims_nothing_and_the_background_all():
     network, frames, truth = fresh(FULL), *one_object(4)
     before = unroll(network, frames, truth[:, 0], truth)
@@ -161,9 +181,11 @@ def test_what_has_changed_for_good_is_in_sight_for_good_after_a_while():
 
 
 def says(network, rows):
-    """Makes the presence head say these logits of objects 1, 2, ... in the frames to come, whatever they show."""
-    rows = iter(rows)
-    network.presence.forward = lambda *_: torch.tensor([[5.0, *next(rows)]])[..., None].expand(1, -1, 2)
+    """Makes the presence head say these logits of objects 1, 2, ... in the frames to come, whatever they show; and of
+    the background, whose number means nothing, that it is out of sight after the first.
+    """
+    rows = iter([(5.0, *rows[0]), *((-5.0, *row) for row in rows[1:])])
+    network.presence.forward = lambda *_: torch.tensor([next(rows)])[..., None].expand(1, -1, 2)
 
 
 @torch.no_grad()

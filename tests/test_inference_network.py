@@ -179,6 +179,16 @@ def test_large_frames_are_reduced_as_sharply_as_by_other_programs(network):
     assert apart[Image.Resampling.BICUBIC] <= 1 < 5 < apart[Image.Resampling.BILINEAR]
 
 
+@pytest.mark.parametrize("longest, scale, in_bytes", [(48, 1.0, True), (48, 0.5, True), (0, 0.5, False),
+                                                      (48, 1.5, False)])
+def test_bytes_are_what_a_frame_beyond_the_working_size_is_reduced_in(network, longest, scale, in_bytes):
+    """A view that is small by its own scale, or enlarged, is not rounded."""
+    segmenter = Segmenter(network, longest=longest)
+    segmenter.step(FRAMES[0], GIVEN)
+    levels = 255 * segmenter._seen(torch.from_numpy(FRAMES[0]).permute(2, 0, 1)[None], scale, False)
+    assert torch.allclose(levels, levels.round(), atol=1e-3) == in_bytes
+
+
 @pytest.mark.parametrize("longest", ["854", 3, -1, None, True, 8.5])
 def test_a_file_with_a_working_size_that_is_none_is_refused(network, tmp_path, longest):
     with pytest.raises(ValueError, match="other.safetensors: longest is"):
