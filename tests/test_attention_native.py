@@ -115,9 +115,9 @@ def test_last_frames_time_lines_come_in_parts(size, dim, kind, soft):
 
 
 @pytest.mark.parametrize("queried", [3, 1])
-@pytest.mark.parametrize("pattern", [Grid(), Local(2), Strided(3)], ids=str)
+@pytest.mark.parametrize("pattern", [Grid(), Local(2), Local(7), Strided(3)], ids=str)
 def test_any_number_of_threads_gives_the_same_bits(pattern, queried):
-    problem = {**WIDE, "pattern": pattern, "size": (3, 11, 19), "queried": queried}
+    problem = {**WIDE, "pattern": pattern, "size": (3, 43, 67), "queried": queried}
     one = solve(problem, "native", torch.float32)
     try:
         for threads in (2, 3):  # heads of their own, and several threads a head
