@@ -222,9 +222,9 @@ struct Tile {
     }
 
     // The affinity of a squared distance with its bias, in units of log 2.
-    static Vector near(Vector squared) { return 2.f / (1.f + exp2_any(squared < 126.f ? squared : all(126.f))); }
+    static Vector near(Vector squared) { return 2.f / (1.f + exp2_any(squared)); }
 
-    static Vector exp2_any(Vector x) {  // 2^x for x of both signs: the upper half by division
+    static Vector exp2_any(Vector x) {  // 2^x for x of both signs: the upper half by division, 2^126 or infinite at the end
         Vector small = exp2(x > 0.f ? -x : x);
         return x > 0.f ? 1.f / small : small;
     }
