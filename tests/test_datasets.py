@@ -83,13 +83,29 @@ def test_broken_davis_trees_are_told_by_file(tmp_path):
     (tmp_path / "Annotations/480p/bear/00000.png").unlink()
     with pytest.raises(FileNotFoundError, match="bear/00000.png.*no mask"):
         open_dataset("davis2017", "val", tmp_path)
+    for text, message in ((b"bear\nbear\n", "val.txt: lists bear twice"), (b"bear\xff", "val.txt: not UTF-8")):
+        (tmp_path / "ImageSets/2017/val.txt").write_bytes(text)
+        with pytest.raises(ValueError, match=message):
+            open_dataset("davis2017", "val", tmp_path)
     (tmp_path / "ImageSets/2017/val.txt").write_text("tiger")
     with pytest.raises(FileNotFoundError, match="tiger"):
         open_dataset("davis2017", "val", tmp_path)
     with pytest.raises(ValueError, match="no split 'valid'"):
         open_dataset("davis2017", "valid", tmp_path)
-    with pytest.raises(ValueError, match="davis2018.*known"):
-        open_dataset("davis2018")
+    for name in ("davis2018", ""):
+        with pytest.raises(ValueError, match=f"unknown data set '{name}'; known"):
+            open_dataset(name)
+
+
+def test_davis_sequences_are_found_by_any_name_and_with_every_mask(tmp_path):
+    davis(tmp_path, names=["bear [1]"])
+    (tmp_path / "JPEGImages/480p/bear [1]").rename(tmp_path / "JPEGImages/480p/bear[1]")
+    (tmp_path / "Annotations/480p/bear [1]").rename(tmp_path / "Annotations/480p/bear[1]")
+    (tmp_path / "ImageSets/2017/val.txt").write_bytes(b"\xef\xbb\xbfbear[1]\r\n")  # as some editors save it
+    assert [sequence.name for sequence in open_dataset("davis2017", "val", tmp_path)] == ["bear[1]"]
+    (tmp_path / "Annotations/480p/bear[1]/00001.png").unlink()
+    with pytest.raises(FileNotFoundError, match="00001.png: no such mask; 1 of the . frames of bear.1. lack theirs"):
+        open_dataset("davis2017", "val", tmp_path)
 
 
 @pytest.mark.parametrize("level", ["", "480p"])
@@ -100,6 +116,9 @@ def test_a_tree_of_ones_own_needs_no_lists(tmp_path, level):
     first, second = open_dataset(str(tmp_path))
     assert (first.name, second.name) == ("a9", "a10")
     assert first.label(0) is None and second.label(0) is not None and second.label(1) is None
+    write_sequence(tmp_path / "JPEGImages" / "other" / "a9", None, ["00000"], labeled=[])
+    with pytest.raises(ValueError, match="other/a9.*has the same name"):
+        open_dataset(str(tmp_path))
 
 
 def test_a_folder_of_frames_with_masks_is_a_data_set_of_one(tmp_path):
@@ -258,6 +277,8 @@ def test_youtube_at_all_frames_takes_the_masks_of_valid(tmp_path):
     [
         (lambda root: (root / "meta.json").unlink(), "meta.json: no such file"),
         (lambda root: (root / "meta.json").write_text("{}"), "meta.json: not as YouTube-VOS writes it"),
+        (lambda root: (root / "meta.json").write_text('{"videos": {"0a": {}, "0a": {}}}'), "'0a' is there twice"),
+        (lambda root: (root / "meta.json").write_text('{"videos": {"0a": {"objects": {"1": {}, "01": {}}}}}'), "'01'"),
         (
             lambda root: (root / "meta.json").write_text('{"videos": {"0a": {"objects": {"2": {"category": "x"}}}}}'),
             "meta.json: object 2 of video 0a.*frames",

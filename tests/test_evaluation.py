@@ -370,6 +370,14 @@ def test_youtube_vos_scores_seen_and_unseen_objects(tmp_path, capsys):
     assert main(["evaluate", *arguments, "--processes", "1", "--seen", str(seen)]) == 0
     assert "unofficial" in capsys.readouterr().out
     assert main(["evaluate", *arguments, "--seen", str(tmp_path / "truth" / "clip" / "00000.png")]) == 2
+    for text in ('"catfish"', "[1]", '{"videos": {"a": {}, "a": {}}}'):
+        seen.write_text(text)
+        with pytest.raises(ValueError, match="train.json: expected meta.json of YouTube-VOS"):
+            youtube_groups(meta, seen)
+    result = evaluate(tmp_path / "prediction", tmp_path / "truth", protocol="youtube", groups={"seen": [("clip", 1)]})
+    assert "1 of the objects are in no group, and count in none of YouTube-VOS's numbers: clip 4" in result.notes
+    with pytest.raises(ValueError, match=r"no sequence that is scored \(clip\) is among those .*grouped \(other\)"):
+        evaluate(tmp_path / "prediction", tmp_path / "truth", protocol="youtube", groups={"seen": [("other", 1)]})
 
 
 def test_two_results_are_compared_from_folders_and_from_records(folders, tmp_path, capsys):

@@ -34,27 +34,42 @@ def located(name: str, folder: Path | None) -> Path:
 
 
 def _listed(folder: Path, year: str, split: str) -> list[str]:
-    """Names of a split's sequences; DAVIS 2016's own archive lists pairs of files instead, by resolution."""
+    """Names of a split's sequences; DAVIS 2016's own archive lists pairs of files instead, by resolution.
+
+    Raises:
+        FileNotFoundError: no such list.
+        ValueError: it is no text, is empty, or names a sequence twice.
+    """
     listing = folder / "ImageSets" / year / f"{split}.txt"
     pairs = folder / "ImageSets" / PREFERRED / f"{split}.txt"
     if listing.is_file():
-        names = listing.read_text().split()
+        names = _words(listing)
     elif year == "2016" and pairs.is_file():
         listing, names = (
             pairs,
-            list(dict.fromkeys(PurePosixPath(frame).parent.name for frame in pairs.read_text().split()[::2])),
+            list(dict.fromkeys(PurePosixPath(frame).parent.name for frame in _words(pairs)[::2])),
         )
     else:
         raise FileNotFoundError(f"{listing}: no list of the {split} sequences; is {folder} the folder of DAVIS {year}?")
     if not names:
         raise ValueError(f"{listing}: lists no sequence")
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise ValueError(f"{listing}: lists {twice[0]} twice; keep one line of it")
     return names
+
+
+def _words(listing: Path) -> list[str]:
+    """The words of a list, which some editors begin with a mark of its encoding."""
+    try:
+        return listing.read_text("utf-8-sig").split()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{listing}: not UTF-8 ({error}); save the list of sequences as that") from None
 
 
 def _sequence(folder: Path, name: str, merge: bool) -> Sequence:
     """One sequence, from whichever resolution's folder holds it."""
     folders = sorted(
-        (folder / "JPEGImages").glob(f"*/{name}"),
+        (place / name for place in (folder / "JPEGImages").glob("*") if (place / name).is_dir()),
         key=lambda path: (path.parent.name != PREFERRED, name_order(path.parent.name)),
     )
     if not folders:
@@ -66,4 +81,8 @@ def _sequence(folder: Path, name: str, merge: bool) -> Sequence:
     sequence = FolderSequence(frames, masks, name, merge, within=folder)
     if sequence.frame_names[0] not in sequence.masks:
         raise FileNotFoundError(f"{masks / sequence.frame_names[0]}.png: the first frame of {name} has no mask")
+    lacking = [frame for frame in sequence.frame_names if frame not in sequence.masks]
+    if lacking and len(sequence.masks) > 1:  # of test-dev the first alone is public
+        raise FileNotFoundError(f"{masks / lacking[0]}.png: no such mask; {len(lacking)} of the {len(sequence)} frames "
+                                f"of {name} lack theirs, and would not be scored; copy or unpack them again")
     return sequence

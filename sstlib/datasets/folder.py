@@ -11,6 +11,7 @@ def open_folder(folder: Path) -> list[Sequence]:
 
     Raises:
         FileNotFoundError: no such folder or file, or nothing in it that is a sequence.
+        ValueError: two sequences of one name.
     """
     tree = folder / "JPEGImages"
     if not tree.is_dir():
@@ -20,6 +21,11 @@ def open_folder(folder: Path) -> list[Sequence]:
     if not places:
         raise FileNotFoundError(f"{tree}: no folder in it holds images")
     places.sort(key=lambda place: name_order(str(place)))
+    known: dict[str, Path] = {}
+    for place in places:
+        if (twin := known.setdefault(place.name, place)) != place:
+            raise ValueError(f"{place}: {twin} has the same name; move one of them elsewhere, as where they are two "
+                             "resolutions of one clip, or name it otherwise")
     masks = [folder / "Annotations" / place.relative_to(tree) for place in places]
     return [FolderSequence(place, mask if mask.is_dir() else None) for place, mask in zip(places, masks, strict=True)]
 

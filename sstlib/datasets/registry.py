@@ -167,7 +167,7 @@ def open_dataset(name: str, split: str = "val", folder: Path | str | None = None
         FileNotFoundError: the data set (then `Absent`), or a part of it, is not there.
     """
     if name not in DATASETS:
-        if Path(name).exists():
+        if name and Path(name).exists():
             return open_folder(Path(name))
         raise ValueError(f"unknown data set {name!r}; known: {', '.join(DATASETS)}, or the path of a folder or video")
     known = DATASETS[name]

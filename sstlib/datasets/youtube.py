@@ -5,7 +5,6 @@ mask is wanted, the first being the given one. `valid_all_frames` are the same c
 """
 
 import io
-import json
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from sstlib import paths
+from sstlib.config.values import parse_json
 from sstlib.datasets.registry import Absent
 from sstlib.paths import atomic_write
 from sstlib.video import FolderSequence, Sequence, images, mask_image, name_order, read_mask, reading_of
@@ -78,8 +78,9 @@ def _described(path: Path) -> dict[str, dict[int, dict[str, Any]]]:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; it says which objects are wanted at which frames")
     try:
-        videos = json.loads(path.read_text())["videos"]
-        described = {video: {_id(n): known for n, known in entry["objects"].items()} for video, entry in videos.items()}
+        videos = parse_json(path.read_bytes(), "it")["videos"]
+        described = {video: {object_id(n): known for n, known in entry["objects"].items()}
+                     for video, entry in videos.items()}
     except (KeyError, ValueError, AttributeError, TypeError, RecursionError) as error:
         raise ValueError(
             f"{path}: not as YouTube-VOS writes it (videos, then objects, then frames): {error!r}"
@@ -100,9 +101,13 @@ def _described(path: Path) -> dict[str, dict[int, dict[str, Any]]]:
     return described
 
 
-def _id(text: str) -> int:
-    """An object's id, which is the value of its pixels."""
-    if not text.isdecimal() or not 1 <= int(text) <= LARGEST_ID:
+def object_id(text: str) -> int:
+    """An object's id in meta.json, which is the value of its pixels.
+
+    Raises:
+        ValueError: none, or written otherwise than it is, so that there may be two of it.
+    """
+    if not text.isdecimal() or not 1 <= int(text) <= LARGEST_ID or text != str(int(text)):
         raise ValueError(f"object {text!r}; ids are 1..{LARGEST_ID}")
     return int(text)
 

@@ -1,7 +1,6 @@
 """Folders of SEQUENCE/FRAME.png scored against annotations, over processes, with a record that cannot go stale."""
 
 import inspect
-import json
 import multiprocessing
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -12,7 +11,8 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from sstlib.evaluation.pairing import absent_noted, chosen, predicted_masks, uncompared_noted
+from sstlib.config.values import parse_json, shown
+from sstlib.evaluation.pairing import absent_noted, chosen, names_of, predicted_masks, uncompared_noted
 from sstlib.evaluation.result import Evaluation
 from sstlib.metrics import METRICS, PROTOCOLS, Metric, Protocol, SequenceScore, SequenceScorer, counts, scores
 from sstlib.metrics.scores import FrameCounts, count_frame, object_ids, one_object, present
@@ -69,6 +69,7 @@ def evaluate(predictions: str | Path, annotations: str | Path | Masks, *, protoc
     if not isinstance(annotations, Mapping):
         annotations = folder_masks(origin := existing_folder(annotations, "annotations"))
     names = chosen(sequences, list(annotations), "the folder of annotations")
+    _require_grouped(names, groups)
     protocol, clips, notes = _matched(predictions, {name: annotations[name] for name in names}, protocol)
     pairs = {name: clip.pairs for name, clip in clips.items()}
     gone = {name: [pair.truth for pair in scored if pair.prediction is None] for name, (_, *scored) in pairs.items()}
@@ -79,10 +80,27 @@ def evaluate(predictions: str | Path, annotations: str | Path | Masks, *, protoc
     if record and Path(record).is_file() and (known := _reusable(Path(record), result, list(pairs))):
         return known.noted(f"read from {record}: files, settings and code are unchanged since it was written")
     result.sequences.update(_score(clips, protocol, processes, progress))
-    result = result.noted(*(note for score in result.sequences.values() for note in score.notes))
+    result = result.noted(*(note for score in result.sequences.values() for note in score.notes), *_ungrouped(result))
     if record:
         result.write(record)
     return result
+
+
+def _require_grouped(names: Iterable[str], groups: Mapping[str, Iterable[tuple[str, int]]] | None) -> None:
+    """Raises a ValueError where the groups are of none of the sequences."""
+    known = {name for members in (groups or {}).values() for name, _ in members}
+    if groups is not None and not known.intersection(names):
+        raise ValueError(f"no sequence that is scored ({names_of(list(names))}) is among those whose objects are "
+                         f"grouped ({names_of(sorted(known)) or 'none'}); give meta.json of their split")
+
+
+def _ungrouped(result: Evaluation) -> list[str]:
+    """What to note of objects that count in the means and in none of the groups."""
+    known = set().union(*result.groups.values())
+    lacking = [f"{name} {value}" for name, score in result.sequences.items() for value in score.objects
+               if (name, value) not in known]
+    return [f"{len(lacking)} of the objects are in no group, and count in none of YouTube-VOS's numbers: "
+            f"{names_of(lacking)}"] if result.groups and lacking else []
 
 
 def _matched(predictions: Path, annotations: Masks,
@@ -159,14 +177,18 @@ def youtube_groups(meta: str | Path, seen: str | Path) -> dict[str, frozenset[tu
     Raises:
         ValueError: a file is not of that form.
     """
+    from sstlib.datasets.youtube import object_id
+
     try:
-        known = json.loads(Path(seen).read_text())
+        known = parse_json(Path(seen).read_bytes(), str(seen))
         if isinstance(known, dict):
             known = {entry["category"] for video in known["videos"].values() for entry in video["objects"].values()}
+        elif not (isinstance(known, list) and all(isinstance(category, str) for category in known)):
+            raise ValueError(f"{seen} holds {shown(known)}, no list of names")
         members: dict[str, set] = {"seen": set(), "unseen": set()}
-        for name, video in json.loads(Path(meta).read_text())["videos"].items():
+        for name, video in parse_json(Path(meta).read_bytes(), str(meta))["videos"].items():
             for value, entry in video["objects"].items():
-                members["seen" if entry["category"] in known else "unseen"].add((name, int(value)))
+                members["seen" if entry["category"] in known else "unseen"].add((name, object_id(value)))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{meta} and {seen}: expected meta.json of YouTube-VOS, videos/NAME/objects/ID/category "
                          f"({type(error).__name__}: {error})") from None
