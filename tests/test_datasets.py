@@ -72,6 +72,11 @@ def test_davis_finds_whichever_resolution_holds_a_sequence(tmp_path, monkeypatch
     (tmp_path / "ImageSets/2016/val.txt").write_text("boat\ncows\n")
     monkeypatch.setenv("SST_DAVIS", str(tmp_path))
     boat, cows = open_dataset("davis2016", "val")
+    monkeypatch.setenv("SST_DAVIS", "")  # is none
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "DAVIS2016").symlink_to(tmp_path)
+    monkeypatch.setattr("sstlib.paths.DATA", tmp_path / "data")
+    assert [sequence.name for sequence in open_dataset("davis2016", "val")] == ["boat", "cows"]
     assert boat.folder.parent.name == "360p" and cows.folder.parent.name == "480p"
     assert set(np.unique(boat.label(0))) == {0, 1}
 

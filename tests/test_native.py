@@ -39,6 +39,27 @@ def test_what_does_not_compile_is_told_by_its_first_error(tmp_path, monkeypatch,
     assert notice.startswith("sstlib: broken.cpp did not compile") and "broken.cpp:2" in notice and "nowhere" in notice
 
 
+@pytest.mark.skipif(native.compiler() is None, reason="no C++ compiler, or SST_NATIVE=0")
+def test_a_compiler_that_says_nothing_and_a_library_that_is_damaged_are_told(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("sstlib.paths.CACHE", tmp_path / "cache")
+    source = tmp_path / "whole.cpp"
+    source.write_text('extern "C" int one() { return 1; }\n')
+    with monkeypatch.context() as patched:
+        patched.setattr(native, "compiler", lambda: "false")
+        assert native.load(source) is None
+    assert "whole.cpp did not compile with false (exit status 1)" in capsys.readouterr().err
+    native.load.cache_clear()
+    assert native.load(source).one() == 1
+    [whole] = (tmp_path / "cache").rglob("*.so")
+    library = tmp_path / "other" / "native" / whole.name
+    library.parent.mkdir(parents=True)
+    library.write_bytes(b"cut off")
+    monkeypatch.setattr("sstlib.paths.CACHE", tmp_path / "other")
+    native.load.cache_clear()
+    assert native.load(source) is None
+    assert f"whole.cpp was compiled and cannot be loaded ({library}: " in capsys.readouterr().err
+
+
 @pytest.mark.skipif(native.compiler() is None, reason="no C++ compiler")
 def test_a_header_that_changes_is_compiled_anew(tmp_path, monkeypatch):
     monkeypatch.setattr("sstlib.paths.CACHE", tmp_path / "cache")

@@ -110,6 +110,17 @@ def test_a_mask_that_does_not_fit_is_refused_at_once(clip, tmp_path, notebook, v
     assert parse_parameters([f"{notebook}:{video}={clip[CLIP]}", f"{notebook}:{mask}={clip[MASK]}"])
 
 
+@pytest.mark.parametrize("given, expected", [
+    (["mask={mask}"], "00_quickstart:mask is given without video"), (["weights_name="], "no weights ''"),
+    (["weights_name={mask}"], "mask.png is not a safetensors file"),
+])
+def test_what_would_fail_in_the_notebook_or_do_nothing_is_refused_at_once(clip, tmp_path, monkeypatch, given, expected):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "other.safetensors").touch()  # nothing is no name of the current folder
+    with pytest.raises((ValueError, FileNotFoundError), match=expected):
+        parse_parameters([f"00_quickstart:{text.format(mask=clip[MASK])}" for text in given])
+
+
 def test_clips_of_one_name_have_results_of_their_own(clip, tmp_path):
     """Two folders `frames` in folders of one name, and one of the two by another way."""
     for home in ("one", "two"):

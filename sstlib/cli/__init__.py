@@ -52,8 +52,7 @@ def commands() -> list[str]:
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all commands; only the one that is called imports what it needs."""
-    parser = Parser(prog="sst", description=__doc__.split(":")[0].strip("`") + ": sparse spatiotemporal transformers "
-                    "for video object segmentation")
+    parser = Parser(prog="sst", description="sst: sparse spatiotemporal transformers for video object segmentation")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name in commands():
         module = importlib.import_module(f"{__name__}.{name}")

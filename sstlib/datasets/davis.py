@@ -23,7 +23,7 @@ def located(name: str, folder: Path | None) -> Path:
         Absent: it is nowhere.
     """
     alone = paths.DATA / "DAVIS2016"  # its binary masks would overwrite those of 2017
-    if folder is None and name == "davis2016" and "SST_DAVIS" not in os.environ and alone.is_dir():
+    if folder is None and name == "davis2016" and not os.environ.get("SST_DAVIS") and alone.is_dir():
         folder = alone
     folder = folder or paths.davis()
     if folder is None:

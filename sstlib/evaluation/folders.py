@@ -68,8 +68,7 @@ def evaluate(predictions: str | Path, annotations: str | Path | Masks, *, protoc
     predictions, origin = existing_folder(predictions, "predictions"), "files"
     if not isinstance(annotations, Mapping):
         annotations = folder_masks(origin := existing_folder(annotations, "annotations"))
-    names = chosen(sequences, list(annotations), "the folder of annotations")
-    _require_grouped(names, groups)
+    names = _grouped(chosen(sequences, list(annotations), "the folder of annotations"), groups)
     protocol, clips, notes = _matched(predictions, {name: annotations[name] for name in names}, protocol)
     pairs = {name: clip.pairs for name, clip in clips.items()}
     gone = {name: [pair.truth for pair in scored if pair.prediction is None] for name, (_, *scored) in pairs.items()}
@@ -86,12 +85,13 @@ def evaluate(predictions: str | Path, annotations: str | Path | Masks, *, protoc
     return result
 
 
-def _require_grouped(names: Iterable[str], groups: Mapping[str, Iterable[tuple[str, int]]] | None) -> None:
-    """Raises a ValueError where the groups are of none of the sequences."""
+def _grouped(names: Sequence[str], groups: Mapping[str, Iterable[tuple[str, int]]] | None) -> Sequence[str]:
+    """The names; raises a ValueError where the groups are of none of these sequences."""
     known = {name for members in (groups or {}).values() for name, _ in members}
     if groups is not None and not known.intersection(names):
         raise ValueError(f"no sequence that is scored ({names_of(list(names))}) is among those whose objects are "
                          f"grouped ({names_of(sorted(known)) or 'none'}); give meta.json of their split")
+    return names
 
 
 def _ungrouped(result: Evaluation) -> list[str]:

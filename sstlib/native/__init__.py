@@ -49,8 +49,8 @@ def load(source: Path, flags: tuple[str, ...] = ()) -> ctypes.CDLL | None:
     """Compiles `source` (a .cpp file) unless a library of the same content (headers beside it, too), flags
     and compiler is cached, and loads it.
 
-    Returns None where there is no compiler, where SST_NATIVE=0 forbids native code, or where the compiler fails
-    (one line of notice with its first error).
+    Returns None where there is no compiler, where SST_NATIVE=0 forbids native code, or where the compiler fails or
+    what it made cannot be loaded (one line of notice with the first error).
     """
     cxx = compiler()
     if cxx is None:
@@ -60,12 +60,17 @@ def load(source: Path, flags: tuple[str, ...] = ()) -> ctypes.CDLL | None:
     library = paths.CACHE / "native" / f"{source.stem}-{key[:16]}.so"
     if not library.exists():
         error = _compile(cxx, source, flags, library)
-        if error:
+        if error is not None:
             print(f"sstlib: {source.name} did not compile with {cxx} ({error}); PyTorch implementations are used "
                   "instead",
                   file=sys.stderr)
             return None
-    return ctypes.CDLL(str(library))
+    try:
+        return ctypes.CDLL(str(library))
+    except OSError as error:  # damaged, or where nothing may be executed
+        print(f"sstlib: {source.name} was compiled and cannot be loaded ({error}); PyTorch implementations are used "
+              "instead. Remove that file to have it made again; SST_CACHE names another place", file=sys.stderr)
+        return None
 
 
 def _identity(cxx: str) -> bytes:
@@ -86,7 +91,8 @@ def _compile(cxx: str, source: Path, flags: tuple[str, ...], library: Path) -> s
     run = subprocess.run([cxx, *FLAGS, *flags, str(source), "-o", scratch], capture_output=True, text=True)
     if run.returncode:
         os.unlink(scratch)
-        return next((line for line in run.stderr.splitlines() if "error" in line), run.stderr.strip()[:200])
+        return next((line for line in run.stderr.splitlines() if "error" in line),
+                    run.stderr.strip()[:200] or f"exit status {run.returncode}")
     os.replace(scratch, library)
     return None
 

@@ -55,27 +55,33 @@ def _located(value: str, comment: str, name: str) -> str:
 
     Raises:
         FileNotFoundError: nothing is there.
+        ValueError: weights shall be there, and are not.
     """
-    if not value or not re.search(r"\b(file|folder)\b", comment):
+    released = re.search(r"\breleased\b", comment)
+    if not (value or released) or not re.search(r"\b(file|folder)\b", comment):
         return value
     path = Path(value).expanduser()
-    if path.exists():
-        return str(path.resolve())
-    if re.search(r"\breleased\b", comment):
+    if released:
         from sstlib import weights
 
-        weights.find(value)
+        weights.facts(path if value else "")
+    if path.exists():
+        return str(path.resolve())
+    if released:
         return value
     raise FileNotFoundError(f"{name}: there is no {path.absolute()}; paths are taken from the folder in "
                             "which the command runs")
 
 
 def _require_companions(notebook: str, values: dict[str, Any]) -> None:
-    """Raises a ValueError where a parameter lacks that its comment calls needed with one that is given, or where such
-    a mask does not fit its clip.
+    """Raises a ValueError where a parameter lacks that its comment calls needed with one that is given, where that is
+    given alone, or where such a mask does not fit its clip.
     """
     for name, (_, comment) in declared(choose([notebook])[notebook]).items():
         needed = re.search(r"\bneeded with (\w+)", comment)
+        if needed and values.get(name) and not values.get(needed[1]):
+            raise ValueError(f"{notebook}:{name} is given without {needed[1]}, which it is of; add -p "
+                             f"{notebook}:{needed[1]}=..., or leave it out")
         if not needed or not values.get(needed[1]):
             continue
         if not values.get(name):

@@ -35,7 +35,7 @@ def find(name_or_path: str | Path) -> Path:
         ValueError: a folder with several.
     """
     given = Path(name_or_path)
-    within = sorted(given.glob(f"*{SUFFIX}") if given.is_dir() else [])
+    within = sorted(given.glob(f"*{SUFFIX}") if str(name_or_path) and given.is_dir() else [])
     candidates = [
         given, *(folder / f"{name_or_path}{SUFFIX}" for folder in (paths.WEIGHTS, paths.BROUGHT)), *within[:1]
     ]
