@@ -190,11 +190,9 @@ def attention_maps(network: nn.Module, frames: Float[torch.Tensor, "time 3 heigh
         layer.register_forward_pre_hook(lambda layer, given: seen.append((layer, *given[:2])))
         for layer in network.layers
     ]
+    # A causal network encodes each frame in its turn, any other the whole buffer with the current one
     for frame, membership in zip(frames[:-1], memberships[:-1], strict=True):
         memory = network.remember(memory, network.extract(frame[None]), membership[None])
-    # Then the current frame encodes the whole buffer anew; else each frame was encoded in its turn
-    if not network.config.causal:
-        seen.clear()
     network.segment(network.extract(frames[-1:]), memory)
     for hook in hooks:
         hook.remove()
