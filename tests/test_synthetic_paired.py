@@ -8,6 +8,7 @@ import pytest
 from sstlib.evaluation.occlusion_windows import Windows, first_copied, follow, passage
 from sstlib.synthetic import ClipSpec
 from sstlib.synthetic.paired import LENGTHS, PairedScene, find_scene, shows
+from sstlib.synthetic.render import as_wished
 from sstlib.synthetic.spec import BACK
 
 SMALL = ClipSpec(frames=34, height=96, width=160, size=16.0, deformation=0.4, camera=0.4, appearance=0.2, likeness=0.5)
@@ -108,6 +109,17 @@ def test_what_is_not_as_wished_is_refused(clips, scene):
     touched = replace(clips[0], labels=clips[0].labels.copy())
     touched.labels[20, :, ::16] = 0  # a little of the control's target is missing
     assert not shows(touched, scene.onset)
+
+
+@pytest.mark.parametrize("hidden, missing, good", [([9, 10, 11, 12, 13], 40, True), ([9, 10, 11, 12, 14], 40, False),
+                                                   ([9, 10, 11, 12, 13], 5, False)])
+def test_a_target_is_given_nearly_whole_and_hidden_in_frames_in_a_row(clips, hidden, missing, good):
+    """Of the given one one column in so many is missing."""
+    labels = np.where(clips[5].full(1), 1, clips[5].labels).astype(np.uint8)
+    for t, step in [(0, missing), *((t, 1) for t in hidden)]:
+        columns = labels[t, :, ::step]
+        columns[columns == 1] = 0
+    assert as_wished(replace(clips[5], labels=labels)) == good
 
 
 def test_clips_pass_into_the_measure(clips):

@@ -100,10 +100,10 @@ def attention_of(inputs: Inputs, query: Cell, head: int | None = None,
         return Lookup(weights, np.zeros(0))
     bias = torch.zeros(len(q), 1, 1, dtype=q.dtype)
     every = affinities(inputs.kind, q, k, q @ k.mT * inputs.scale, scores.logsumexp(-1)[:, None], bias)[:, 0]
-    connected[query[0]:] = False  # earlier frames alone
+    connected[query[0]:] = False  # earlier frames alone: what is not in them counts as 0
     objects = torch.arange(len(inputs.memberships))[:, None]
     owned = (inputs.labels.flatten() == objects) & connected.flatten()
-    best = (every[:, None] * owned).masked_fill(~owned, 0).amax(-1).clamp_min(0)
+    best = (every[:, None] * owned).masked_fill(~owned, 0).amax(-1)
     return Lookup(weights, best.mean(0).numpy())
 
 
