@@ -475,7 +475,8 @@ def test_a_mixture_draws_from_each_data_set_as_often_as_it_weighs(real, tmp_path
     for name, share in (("davis2016+davis2017", 0.5), ("davis2016+davis2017*3", 0.75), ("davis2016*4+davis2017", 0.2)):
         odds = {sequence.name: odds for sequence, odds in samples.real_mixture(name)}
         assert odds == pytest.approx({"bear": (1 - share) / 2, "cows": (1 - share) / 2, "goat": share})
-    assert [s.name for s, _ in samples.real_mixture("davis2016+davis2017", ("bear",))] == ["cows", "goat"]
+    without = samples.real_mixture("davis2016+davis2017", ("bear",))
+    assert {sequence.name: odds for sequence, odds in without} == {"cows": 0.5, "goat": 0.5}
     with pytest.raises(ValueError, match="leaves no sequence of davis2017"):
         samples.real_mixture("davis2016+davis2017", ("goat",))
     with pytest.raises(ValueError, match="names 'davis2016' twice"):

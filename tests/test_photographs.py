@@ -119,10 +119,11 @@ def test_a_layer_lies_where_its_path_says():
 
 
 def test_what_shrinks_is_averaged():
-    """A fine checkerboard becomes gray, not black or white as its pixels fall."""
+    """A fine checkerboard becomes gray, not black or white as its pixels fall; up to its border, where black begins."""
     board = (np.indices((64, 64)).sum(0) % 2 * 255).astype(np.uint8)[..., None].repeat(3, 2)
-    pixels, covered = cutouts.warped(Layer(board, np.ones((64, 64), bool), (8.0, 8.0), still(1)), SIZE)
-    assert (pixels[0][:, covered[0] > 0.99] - 127.5).abs().max() < 3
+    path = still(1, center=np.array([[32.2, 24.3]]))
+    pixels, covered = cutouts.warped(Layer(board, np.ones((64, 64), bool), (8.0, 8.0), path), SIZE)
+    assert (pixels[0][:, covered[0] > 0.01] - 127.5).abs().max() < 3
 
 
 @pytest.mark.parametrize("speed", [0.5, 3.0, 6.4])
@@ -199,6 +200,26 @@ def test_the_occluder_hides_what_it_is_to_hide(photographs):
         assert seen[0] and seen[-1]
         hidden += not seen.all()
     assert hidden >= 27  # a cut-out that grew over the object may leave a rim of it
+
+
+@pytest.mark.parametrize("rows, columns, hides", [((20, 26), (2, 62), True), ((4, 44), (2, 62), False)])
+def test_what_fills_the_frame_both_ways_is_not_hidden(photographs, rows, columns, hides):
+    clip, labels = torch.zeros(6, 3, *SIZE), np.zeros((6, *SIZE), np.uint8)
+    labels[:, slice(*rows), slice(*columns)] = 1
+    composing._hide(np.random.default_rng(0), photographs, clip, labels)
+    assert bool(clip.any()) == hides
+
+
+def test_an_occluder_waits_where_what_has_left_the_frame_was_last(photographs, monkeypatch):
+    laid = []
+    monkeypatch.setattr(composing, "lay", lambda clip, labels, layer, *_: laid.append(layer.path.center))
+    for seed in range(30):
+        labels = np.zeros((6, *SIZE), np.uint8)
+        for t in range(4):
+            labels[t, 20:26, 18 * t:18 * t + 6] = 1
+        composing._hide(np.random.default_rng(seed), photographs, torch.zeros(6, 3, *SIZE), labels)
+    gone = np.concatenate([center[4:] for center in laid])
+    assert (gone == (57, 23)).all(1).any() and not (gone == (3, 23)).all(1).any()
 
 
 def test_generated_clips_are_drawn_as_they_were(photographs):

@@ -11,6 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from sstlib.synthetic import PRESETS, ClipSpec, motion, random_spec, render, render_batch, sprites, textures
 from sstlib.synthetic.endless import endless_video
+from sstlib.synthetic.render import _smear
 
 SMALL = dict(frames=25, height=61, width=97)
 
@@ -249,3 +250,8 @@ def test_several_presets_each_get_their_share():
     assert 70 < sum(count == 0 for count in drawn) < 130  # easy clips have none, hard ones two to four
     with pytest.raises(ValueError, match="unknown preset.*'heavy'.*joined by"):
         random_spec("easy+heavy", 0)
+
+
+def test_what_moves_farther_than_its_window_is_seen_once():
+    """Rolled on it would come in again at the other side."""
+    assert _smear(np.array([[0.0, 9.0], [-6.0, 20.0], [0.0, 24.0]]), 20, 30).tolist() == [[0, 3], [0, 0], [0, 0]]

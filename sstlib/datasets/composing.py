@@ -27,9 +27,8 @@ def compose(rng: np.random.Generator, photographs: Photographs, frames: int, hei
     size = (height, width)
     behind = photographs[int(rng.integers(len(photographs)))]
     clip, labels = _background(rng, behind, frames, size)
-    below = int(labels.max(initial=0, where=labels != VOID))
-    if rng.random() < 0.5 and below:  # what is in the photograph is an object; or part of the background
-        labels[(labels > objects) & (labels != VOID)] = 0
+    if rng.random() < 0.5 and labels.any():  # what is in the photograph is an object; or part of the background
+        labels[labels > objects] = 0
     else:
         labels[:] = 0
     add_objects(rng, photographs, clip, labels, objects, behind, hidden)
