@@ -139,6 +139,24 @@ def test_heads_cut_from_channels_and_rows_need_no_copy(pattern, beyond):
         sparse_attention(*[heads.contiguous()] * 3, pattern).output)
 
 
+@pytest.mark.parametrize("pattern", [Dense(), Grid(), Local(1), Strided(2)], ids=str)
+def test_numbers_that_do_not_lie_in_memory_as_they_are_are_read_as_they_are(pattern):
+    torch.manual_seed(0)
+    query, key, value = (torch.randn(1, 2, 2, 3, 5, 4) for _ in range(3))
+    memberships, bias = torch.rand(1, 1, 2, 3, 5), torch.rand(2)
+    zero = torch._efficientzerotensor(query.shape)  # as a derivative's that is 0; it has no memory to be read
+    signed = torch._neg_view  # as that of the imaginary part of a conjugate
+
+    def solved(query, key, value, labels, bias):
+        return sparse_attention(query, key, value, pattern, labels=labels, affinity="distance", affinity_bias=bias)
+
+    negated = -query, -key, -value, memberships, -bias
+    for odd, plain in ((map(signed, (query, key, value, -memberships, bias)), negated),
+                         ((query, zero, zero, memberships, bias), (query, key * 0, value * 0, memberships, bias))):
+        for part, expected in zip(solved(*odd), solved(*plain)):
+            assert_close(part, expected)
+
+
 def test_large_scores_neither_overflow_nor_vanish():
     query = torch.randn(1, 1, 2, 5, 17, 4) * 30
     for pattern in (Grid(), Local(2), Strided(2)):

@@ -106,10 +106,10 @@ def transparent(query: Query, key: Key, value: Value, pattern: Connectivity, sca
 
 
 def watched(tensors: list[Some]) -> bool:
-    """Whether somebody has to see an operator: a tracer, transform, mode, tensor without data or of another class."""
+    """Whether somebody has to see an operator: a tracer, transform, mode, tensor of another class or without data."""
     return (torch.compiler.is_compiling() or torch.jit.is_tracing() or pytorch.dispatch_modes()
             or pytorch.function_modes() or pytorch.transformed() or tensors[0].is_meta
-            or any(type(t) not in (Tensor, Parameter) for t in tensors))
+            or any(type(t) not in (Tensor, Parameter) or pytorch.elsewhere(t) for t in tensors))
 
 
 def compute(query: Query, key: Key, value: Value, bias: Bias | None, labels: Labels | None, pattern: Connectivity,

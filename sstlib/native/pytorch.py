@@ -38,6 +38,7 @@ FUNCTION_MODES = _private("_C._len_torch_function_stack")
 ATTENTION = _private("ops.aten._scaled_dot_product_flash_attention_for_cpu")
 ATTENTION_BACKWARD = _private("ops.aten._scaled_dot_product_flash_attention_for_cpu_backward")
 LERP = _private("_foreach_lerp_")
+ZEROS = _private("_is_zerotensor")
 
 
 def forward_mode() -> bool:
@@ -108,6 +109,13 @@ def lerp_(averages: Sequence[Some], values: Sequence[Some], weight: float) -> No
 def version(tensor: Some) -> int | None:
     """How often a tensor was changed in place; None where that is not told."""
     return None if tensor.is_inference() else getattr(tensor, "_version", None)
+
+
+def elsewhere(tensor: Some) -> bool:
+    """Whether a tensor's numbers are not what lies in its memory, which an operator that PyTorch calls never sees: the
+    sign of a conjugate's imaginary part is kept beside it, and zeros may take no memory.
+    """
+    return tensor.is_neg() or ZEROS is not None and ZEROS(tensor)
 
 
 def constant(function: Callable) -> Callable:
