@@ -169,8 +169,8 @@ class Segmenter:
         self.evidence.pop(identity, None)
 
     def _check(self, frame: np.ndarray, labels: np.ndarray | None, absent: set[int]) -> None:
-        if not isinstance(frame, np.ndarray) or not isinstance(labels, np.ndarray | None):
-            raise ValueError(f"frame and labels are arrays of NumPy; these are {type(frame).__name__} and "
+        if not isinstance(frame, np.ndarray) or not isinstance(labels, np.ndarray | None) or np.ma.isMA(labels):
+            raise ValueError(f"frame and labels are plain arrays of NumPy; these are {type(frame).__name__} and "
                              f"{type(labels).__name__}")
         if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3 or not frame.size:
             raise ValueError(f"the frame is {frame.dtype} of shape {frame.shape}; give RGB as uint8 of shape (height, "

@@ -143,9 +143,10 @@ def test_what_is_of_another_type_is_refused_also_where_types_are_not_checked(net
 
 
 @pytest.mark.parametrize("frame, labels, words", [
-    (None, GIVEN, "NoneType and ndarray"), ("0.png", None, "str and None"), (FRAMES[0], [[1]], "ndarray and list")])
+    (None, GIVEN, "NoneType and ndarray"), ("0.png", None, "str and None"), (FRAMES[0], [[1]], "ndarray and list"),
+    (FRAMES[0], np.ma.masked_equal(GIVEN, 0), "ndarray and MaskedArray")])
 def test_what_are_no_arrays_is_refused(network, frame, labels, words):
-    with pytest.raises(ValueError, match=f"frame and labels are arrays of NumPy; these are {words}"):
+    with pytest.raises(ValueError, match=f"frame and labels are plain arrays of NumPy; these are {words}"):
         inspect.unwrap(Segmenter._check)(Segmenter(network), frame, labels, set())
 
 
