@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from sstlib.cli import main
-from sstlib.datasets import davis_compositions, davis_occlusion, manifests, open_dataset
+from sstlib.datasets import davis_compositions, davis_occlusion, davis_occlusion_scenes, manifests, open_dataset
 from sstlib.datasets.davis_compositions import BYSTANDER, FRAMES, LENGTHS, RAMP, TARGET
 from sstlib.evaluation.occlusion_windows import first_copied, follow, nothing_predicted, passage
 from sstlib.video import write_mask
@@ -119,6 +119,22 @@ def test_the_target_is_hidden_for_just_so_long_and_all_else_is_alike(stated):
             differ = (clip.clip.frames[both] != control.frames[both]).any(-1)
             assert differ.mean() < 0.01, "objects that are seen in both look the same, but for the occluder's soft rim"
         assert (control.labels[0] == BYSTANDER).any()
+
+
+def test_no_scene_is_good_whose_occluder_comes_too_near_or_whose_bystander_is_not_given_whole(stated, davis):
+    first = next(davis_occlusion.scenes("test"))[0]
+    scene, masks = first.scene, davis_compositions.placed_target(first.scene, "test", davis)
+    cover = davis_compositions.covers("test", davis, scene.occluder)[scene.occluder_frame]
+    occluder = davis_compositions.cut_out(cover, cover, scene.enlarged)
+    good = {}
+    for apart in range(scene.apart, scene.apart // 2, -3):
+        near = scene.replace(apart=apart)
+        over = davis_compositions.occluded(near, 0, masks, occluder)
+        touched = any((own & mask).any() for own, mask in zip(over, masks))
+        good.setdefault(touched, set()).add(davis_occlusion_scenes._is_good(near, masks, "test", davis))
+    assert True in good[False] and good[True] == {False}
+    masks[0][tuple(place[::5] for place in np.nonzero(first.label(0) == BYSTANDER))] = True
+    assert not davis_occlusion_scenes._is_good(scene, masks, "test", davis)
 
 
 def test_labels_are_the_objects_colors(stated):

@@ -269,6 +269,15 @@ def test_a_run_goes_on_from_what_fits_of_another_model(tmp_path):
     assert not any(name.startswith("backbone") for name in taken)
 
 
+@torch.no_grad()
+def test_nothing_is_taken_over_from_a_run_that_diverged(tmp_path):
+    source = fresh(TINY)
+    next(source.parameters()).view(-1)[0] = float("nan")
+    path = weights.save(source, tmp_path / "source.safetensors")
+    with pytest.raises(ValueError, match="holds numbers that are not finite"):
+        weights.graft(fresh(TINY), path)
+
+
 def test_frozen_parameters_stay_and_the_others_learn(tmp_path):
     run = RunConfig.from_dict({
         "model": FULL.to_dict(), "data": {"height": 32, "width": 48, "frames": 3, "objects": 1},

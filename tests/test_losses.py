@@ -22,14 +22,15 @@ def test_cross_entropy_counts_valid_pixels_only(scene):
     torch.testing.assert_close(losses.segmentation_loss(logits, labels), torch.stack(each).mean())
 
 
-def test_bootstrapping_keeps_the_hardest_pixels_of_each_image(scene):
+@pytest.mark.parametrize("share, count", [(0.3, 10), (0.001, 1)])
+def test_bootstrapping_keeps_the_hardest_pixels_of_each_image(scene, share, count):
     logits, labels = scene
     hardest = []
     for image in range(2):
         each = [-logits[image, :, y, x].log_softmax(0)[labels[image, y, x]]
                 for y in range(5) for x in range(7) if labels[image, y, x] != 255]
-        hardest += sorted(each, reverse=True)[: int(0.3 * 35)]
-    torch.testing.assert_close(losses.segmentation_loss(logits, labels, share=0.3), torch.stack(hardest).mean())
+        hardest += sorted(each, reverse=True)[:count]
+    torch.testing.assert_close(losses.segmentation_loss(logits, labels, share), torch.stack(hardest).mean())
 
 
 def test_soft_jaccard_of_certain_masks_is_one_minus_jaccard():
@@ -78,3 +79,10 @@ def test_presence_is_judged_by_what_is_seen_and_how_well():
     assert {(q, a) for _, q, a in result} >= {(0, True), (0, False), (1, True), (1, False)}
     expected = sum(loss for loss, _, _ in result) / (len(result) / 2)
     torch.testing.assert_close(losses.presence_loss(presence, logits, labels).double(), expected, rtol=1e-5, atol=0)
+
+
+def test_a_mask_is_as_good_in_void_as_elsewhere():
+    """One pixel of object 1 and void around it, all of which the mask claims: its J is 1."""
+    labels = torch.tensor([[[[1, 1, 0, 0]], [[1, 255, 255, 255]]]])
+    logits = torch.tensor([-5.0, 5.0]).view(1, 1, 2, 1, 1).expand(1, 1, 2, 1, 4)
+    assert losses.presence_loss(torch.full((1, 1, 2, 2), 20.0), logits, labels) < 1e-6

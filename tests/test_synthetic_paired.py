@@ -106,6 +106,9 @@ def test_what_is_not_as_wished_is_refused(clips, scene):
     cut = replace(clips[12], labels=clips[12].labels.copy())
     cut.labels[-9:][cut.labels[-9:] == 1] = 0  # does not come back
     assert not shows(cut, scene.onset)
+    late = replace(clips[5], labels=clips[5].labels.copy())
+    late.labels[scene.onset + 5:, :, ::16] = 0  # comes back and is never whole
+    assert as_wished(late) and not shows(late, scene.onset)
     touched = replace(clips[0], labels=clips[0].labels.copy())
     touched.labels[20, :, ::16] = 0  # a little of the control's target is missing
     assert not shows(touched, scene.onset)

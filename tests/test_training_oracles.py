@@ -15,7 +15,8 @@ from safetensors.torch import load_file
 from sstlib.config import MODELS, DataConfig, RunConfig, TrainingConfig
 from sstlib.datasets import training_sample
 from sstlib.model import build, unroll
-from sstlib.training import loop, schedule, train
+from sstlib.training import checkpoint, loop, schedule, train
+from sstlib.training.processes import Place
 
 MODEL = MODELS["sst-tiny"].replace(layers=("local(radius=1)",), history=1, width=8, embedding=8, decoder_width=8)
 RUN = RunConfig(
@@ -151,3 +152,35 @@ def test_products_are_computed_in_the_precision_of_the_run_and_losses_in_single(
     with torch.nn.modules.module.register_module_forward_hook(watch):
         train(RUN.replace(training=RUN.training.replace(precision=precision, steps=1)), tmp_path, quiet=True)
     assert seen == {dtype} and given == {torch.float32}
+
+
+@pytest.fixture
+def run(tmp_path):
+    return loop._Run(RUN, tmp_path, Place(0, 1, torch.device("cpu")))
+
+
+def test_the_average_has_the_buffers_of_the_network(run):
+    """Which are counts and statistics, and no average is made of them."""
+    for number, network in enumerate((run.network, run.average)):
+        network.register_buffer("count", torch.tensor(number))
+    run._blend()
+    assert run.average.count == 0
+
+
+def test_reading_clips_draws_nothing_from_the_generator_of_dropout(run):
+    """Else a run that goes on would draw once more than one that never stopped."""
+    before = torch.get_rng_state()
+    next(run._loader(0, 1))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_the_state_of_an_optimizer_fits_its_parameters():
+    parameter = torch.nn.Parameter(torch.ones(2, 3))
+    parameter.grad = torch.ones(2, 3)
+    optimizer = torch.optim.AdamW([parameter])
+    optimizer.step()
+    state = optimizer.state_dict()
+    checkpoint.restore_optimizer(optimizer, state)
+    state["state"][0]["exp_avg"] = torch.zeros(3, 2)
+    with pytest.raises(ValueError, match=r"exp_avg does not fit a parameter of \(2, 3\)"):
+        checkpoint.restore_optimizer(optimizer, state)
