@@ -129,6 +129,18 @@ def test_text_round_trip(pattern):
     assert pattern.name.lower() == str(pattern).lower()
 
 
+@pytest.mark.parametrize("pattern", [Dense(), Grid(), Local(1), Strided(2)], ids=str)
+@pytest.mark.parametrize("size", [(2.5, 3, 5), (3.0, 5, 7), (-1, 5, 7), (True, 5, 7), (3, 5)])
+def test_what_is_no_size_or_no_number_of_hops_is_not_counted_with(pattern, size):
+    with pytest.raises(ValueError, match="a side of the buffer is|unpack"):
+        inspect.unwrap(type(pattern).pairs)(pattern, size)
+    with pytest.raises(ValueError, match="a side of the buffer is 7.5; expected a whole number of at least 1"):
+        inspect.unwrap(Dense.pairs)(Dense(), (3, 5, 7.5))
+    for hops in (-1, 1.5, True):
+        with pytest.raises(ValueError, match="hops is .*expected a whole number"):
+            inspect.unwrap(type(pattern).reach)(pattern, (0, 0, 0), hops, (3, 5, 7))
+
+
 def test_names_and_short_forms():
     assert Local(7).name == "Local(radius=7)" and str(Grid()) == "grid" and str(Strided(8)) == "strided(stride=8)"
     assert parse(" Local(3) ") == Local(3) and parse("strided") == Strided() and parse("local(radius=(2, 2))") == Local(

@@ -61,6 +61,15 @@ def test_a_name_is_never_taken_for_a_protocol(tmp_path, monkeypatch, name):
         assert container.streams.audio
 
 
+def test_a_file_that_names_others_is_no_video(tmp_path):
+    """Else what it names would be read, and a run that was interrupted would not notice that it changed."""
+    written(tmp_path / "other.mkv")
+    script = tmp_path / "film.mkv"
+    script.write_text("ffconcat version 1.0\nfile other.mkv\n")
+    with pytest.raises(ValueError, match="film.mkv: is no video by its content, but names other files"):
+        movies.open_clip(script)
+
+
 @pytest.mark.parametrize("orientation", ORIENTATIONS)
 def test_frames_are_turned_and_mirrored_as_players_show_them(tmp_path, orientation):
     content = bytearray(written(tmp_path / "plain.mp4", "libx264", "yuv444p").read_bytes())

@@ -30,7 +30,7 @@ from typing import Any, ClassVar
 import numpy
 import torch
 
-from sstlib.config.values import LARGEST
+from sstlib.config.values import LARGEST, Whole
 from sstlib.connectivity.unions import Cell, Product, Size, checked, count, disjoint, fits, inside, served, spread
 from sstlib.native import pytorch
 from sstlib.shapes import Bool
@@ -94,7 +94,7 @@ class Connectivity:
 
     def reach(self, cell: Cell, hops: int, size: Size) -> numpy.ndarray:
         """Cells whose content arrives at `cell` after at most `hops` layers, as booleans over the buffer."""
-        return reach([self] * hops, cell, size)
+        return reach([self] * Whole().check(hops, "hops"), cell, size)
 
     def _text(self, title: str) -> str:
         given = [f"{f.name}={getattr(self, f.name)!r}"
@@ -123,8 +123,7 @@ class Dense(Connectivity):
 
     def pairs(self, size: Size) -> int:
         """(T H W)^2, or T (T + 1) / 2 (H W)^2 when causal."""
-        time, height, width = size
-        return _time_pairs(time, 1, self.causal) * (height * width) ** 2
+        return _time_pairs(size, 1, self.causal) * (size[1] * size[2]) ** 2
 
 
 @dataclass(frozen=True)
@@ -139,7 +138,7 @@ class Grid(Connectivity):
     def pairs(self, size: Size) -> int:
         """T H W (T + H + W - 2), with (T + 1) / 2 in place of T when causal."""
         time, height, width = size
-        return height * width * (_time_pairs(time, 1, self.causal) + time * (height + width - 2))
+        return height * width * (_time_pairs(size, 1, self.causal) + time * (height + width - 2))
 
 
 @dataclass(frozen=True)
@@ -163,12 +162,12 @@ class Local(Connectivity):
     def pairs(self, size: Size) -> int:
         """A product over the axes; n (2 r + 1) - r (r + 1) along one of length n > r."""
         along = [n * (2 * r + 1) - r * (r + 1) for n, r in ((n, min(r, n - 1)) for n, r in zip(size[1:], self.radii))]
-        return _time_pairs(size[0], 1, self.causal) * along[0] * along[1]
+        return _time_pairs(size, 1, self.causal) * along[0] * along[1]
 
     @property
     def radii(self) -> tuple[int, int]:
         """The radius along height and along width."""
-        return _both(self.radius)
+        return self.radius if isinstance(self.radius, tuple) else (self.radius, self.radius)
 
 
 @dataclass(frozen=True)
@@ -194,12 +193,12 @@ class Strided(Connectivity):
     def pairs(self, size: Size) -> int:
         """A product over the axes of the sum of squared class sizes."""
         along = [sum(many * c * c for c, many in _classes(n, h)) for n, h in zip(size[1:], self.strides)]
-        return _time_pairs(size[0], self.temporal_stride, self.causal) * along[0] * along[1]
+        return _time_pairs(size, self.temporal_stride, self.causal) * along[0] * along[1]
 
     @property
     def strides(self) -> tuple[int, int]:
         """The stride along height and along width."""
-        return _both(self.stride)
+        return self.stride if isinstance(self.stride, tuple) else (self.stride, self.stride)
 
 
 def parse(text: str, kind: type[Connectivity] | None = None) -> Connectivity:
@@ -310,10 +309,6 @@ def arrive(layers: Sequence[Connectivity], cell: Cell, size: Size) -> numpy.ndar
     return spread([products(layer, size) for layer in layers], cell, size)
 
 
-def _both(value: int | tuple[int, int]) -> tuple[int, int]:
-    return value if isinstance(value, tuple) else (value, value)
-
-
 def _one_or_two(pattern: str, field: str, value: Any, least: int, only_one: bool = False) -> int | tuple[int, int]:
     """The value itself once checked: a whole number, or one for height and one for width (equal ones become one)."""
     pair = tuple(value) if isinstance(value, (tuple, list)) and not only_one else (value,)
@@ -330,5 +325,6 @@ def _classes(length: int, stride: int) -> tuple[tuple[int, int], tuple[int, int]
     return (short + 1, longer), (short, stride - longer)
 
 
-def _time_pairs(time: int, stride: int, causal: bool) -> int:
+def _time_pairs(size: Sequence[Any], stride: int, causal: bool) -> int:
+    time, _, _ = (Whole(1).check(length, "a side of the buffer") for length in size)
     return sum(many * (c * (c + 1) // 2 if causal else c * c) for c, many in _classes(time, stride))

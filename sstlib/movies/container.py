@@ -13,6 +13,7 @@ import numpy as np
 
 from sstlib.shapes import UInt8
 
+LISTS = frozenset({"concat", "dash", "hls", "imf"})  # what FFmpeg calls files that hold names of others
 TRANSPARENT = "the video has transparency, and what shows through it is not known; save it opaque"
 
 
@@ -30,10 +31,12 @@ def moving_stream(container: Any, name: Path | str) -> Any:
     frame, wherever these stand.
 
     Raises:
-        ValueError: there is none, none that can be decoded, or it is transparent.
+        ValueError: there is none, none that can be decoded, or it is transparent; or what it is of are other files.
     """
     import av
 
+    if LISTS.intersection(container.format.name.split(",")):
+        raise ValueError(f"{name}: is no video by its content, but names other files; give one of these")
     streams = [one for one in container.streams.video if not one.disposition & av.stream.Disposition.attached_pic]
     if not streams:
         raise ValueError(f"{name}: has no video stream")
