@@ -101,6 +101,7 @@ BAD = {
     "no region": ('{"imageHeight": 4, "imageWidth": 4, "shapes": []}', "no polygon and no mask"),
     "runs too long": (coco_text().replace("[305", "[9305").replace("[245", "[9245"), "run lengths add up"),
     "a name that is none": (labelme_text().replace('"cat"', "3"), "a name is 3"),
+    "no size": (coco_text().replace('"height"', '"tall"'), "it lacks the key 'height'"),
     "far away": (labelme_text().replace("[29, 5]", "[1e9, 5]"), "far outside"),
 }
 

@@ -596,6 +596,7 @@ def test_prompts_are_objects_by_name_and_shown_before_the_run(folder, prompted):
     (["--box", "=1,2,3,4"], "has no name"), (["--points", "1,2", "!3"], "is not X,Y"),
     (["--points", "!1,2"], "no point on"), (["--points", "!dog=1,2"], "the ! of a point that is excluded"),
     (["--box", "-5,2,20,9"], "the box -5,2,20,9"), (["--points", "9,9", "-.5,2"], "the point -0.5,2 is not in"),
+    (["--polygon", "1,1", "9,1", "9,9", "--threshold", "9"], "--threshold is for pictures of masks, and a prompt is"),
     (["--box", "-x"], "one that begins with - is given as --box=-"),
     (["--points", "48,2"], "object 1: the point 48,2 is not in the frame"),
     (["--polygon", "1,2", "3,4"], "polygon of 2"),
@@ -670,6 +671,7 @@ def test_masks_of_a_labeling_tool_keep_their_names(folder, sst):
     assert status == 0, error
     assert "a.json: COCO, for frame 00002, 1 object: 1 (dog) = 144 pixels" in out and "object 1 (dog): " in out
     np.testing.assert_array_equal(read_mask("out/00002.png"), square())
+    assert "--threshold is for pictures of masks, and a.json is" in sst("frames", "a.json", "b", "--threshold", 9)[2]
     content["images"][0] |= {"height": 16, "width": 96}
     region["size"] = [16, 96]
     (folder / "a.json").write_text(json.dumps(content))

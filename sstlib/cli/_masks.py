@@ -61,10 +61,15 @@ def named_files(arguments: argparse.Namespace, sequence: Sequence, frames: Seque
 
 
 def require_objects(arguments: argparse.Namespace) -> None:
-    """Raises a ValueError where no objects are given, or by masks and prompts at once."""
+    """Raises a ValueError where no objects are given, or by masks and prompts at once, or in another way than an option
+    for pictures of masks is for.
+    """
     if bool(arguments.mask) == bool(arguments.prompts):
         raise ValueError("give the objects of one frame either by --mask or by --box, --points and --polygon"
                          f"{', not by both' if arguments.mask else ''}")
+    if arguments.threshold and (arguments.prompts or from_tool(Path(arguments.mask))):
+        raise ValueError(f"--threshold is for pictures of masks, and {arguments.mask or 'a prompt'} is none; leave it "
+                         "out")
 
 
 def from_tool(path: Path) -> bool:
