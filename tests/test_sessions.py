@@ -14,7 +14,7 @@ from sstlib.inference import Segmenter
 from sstlib.model import build
 from sstlib.sessions import Clip, Corrections, MaskFolder, Part, Session, Sink, carry, segment_sequence, state
 from sstlib.sessions.outcome import worst_share
-from sstlib.video import ArraySequence, read_mask, write_mask
+from sstlib.video import VOID, ArraySequence, read_mask, write_mask
 
 SIZE = (41, 67)
 FRAMES = np.random.default_rng(3).integers(0, 256, (6, *SIZE, 3), dtype=np.uint8)
@@ -177,6 +177,19 @@ def test_a_correction_counts_from_its_frame_on_whenever_it_comes(network, tmp_pa
     assert {t: labels.tobytes() for t, labels in result.items()} == {
         t: labels.tobytes() for t, labels in expected.items()}
     np.testing.assert_array_equal(result[at] == 7, square(7, 20, 40) == 7)
+
+
+def test_a_correction_is_a_later_word_than_that_an_object_is_absent(network, tmp_path):
+    write_mask(tmp_path / "00002.png", square(row=8))
+    clip = Clip(ArraySequence(FRAMES), {0: square()}, absent={t: frozenset({7}) for t in (1, 2)})
+    corrections = Corrections(tmp_path, clip.frames, clip.size)
+    shown = {t: prediction.labels for t, prediction, _ in Session(network, clip, {}, corrections)}
+    assert not shown[1].any() and np.array_equal(shown[2], square(row=8))
+
+
+def test_void_alone_shows_no_object_at_a_clip_s_start():
+    clip = Clip(ArraySequence(FRAMES), {0: square(VOID), 2: square()})
+    assert clip.before == 1 and clip.first == 2
 
 
 def test_a_correction_of_no_frame_is_refused(tmp_path):

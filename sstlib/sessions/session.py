@@ -182,7 +182,7 @@ class Session:
     def _place(self, t: int) -> tuple[int, int] | None:
         """The leg and the step in it at which a frame's mask is made."""
         for leg, times in enumerate(self.legs[:2]):
-            if t in times and (leg == 0 or t != self.start):
+            if t in times:
                 return leg, times.index(t)
         return None
 
