@@ -22,7 +22,8 @@ TINY = named_model("sst-tiny")
 
 @pytest.mark.parametrize("causal", [False, True])
 def test_pairs_are_those_of_the_queries_that_are_computed(causal):
-    config = TINY.replace(causal=causal, layers=("local(radius=2)", "strided(stride=3)", "grid"), history=2)
+    layers = ("local(radius=2, causal=True)", "strided(stride=3)", "grid")
+    config = TINY.replace(causal=causal, layers=layers, history=2)
     rows = {row.module: row for row in anatomy(config, 40, 56)}
     frames, (height, width) = 3, (5, 7)
     for number, text in enumerate(config.layers):

@@ -1,6 +1,5 @@
 """What a network is made of and what a frame costs it: shapes, parameters, multiply-adds, attention pairs."""
 
-import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from sstlib.attention import Attended
 from sstlib.config import ModelConfig
-from sstlib.connectivity import Connectivity
+from sstlib.connectivity import Connectivity, pairs_of_last
 from sstlib.model.memory import Memory
 from sstlib.model.propagator import Propagator, build
 from sstlib.shapes import Float
@@ -98,10 +97,8 @@ def _counted(pairs: dict[str, int], name: str) -> Any:
     def attention(query: Tensor, key: Tensor, value: Tensor, connectivity: Connectivity, *,
                   labels: Tensor | None = None, objects: int | None = None, **_: Any) -> Attended:
         batch, heads, queries, height, width, _ = query.shape
-        size = (key.shape[2], height, width)
-        # The same number for each frame's queries
-        every_frame = dataclasses.replace(connectivity, causal=False).pairs(size)
-        pairs[name] = pairs.get(name, 0) + batch * heads * every_frame * queries // size[0]
+        own = pairs_of_last(queries, connectivity, (key.shape[2], height, width))
+        pairs[name] = pairs.get(name, 0) + batch * heads * own
         affinity = None if labels is None else query.new_empty(batch, heads, objects, queries, height, width)
         return Attended(query.new_empty(*query.shape[:-1], value.shape[-1]), affinity,
                         query.new_empty(query.shape[:-1]))
