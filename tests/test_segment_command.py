@@ -6,6 +6,8 @@ import json
 import os
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +16,7 @@ import squares
 import torch
 from PIL import Image
 
-from sstlib import weights
+from sstlib import paths, weights
 from sstlib.cli import main
 from sstlib.cli._outputs import EXPORTS
 from sstlib.cli._runs import alone
@@ -389,6 +391,14 @@ def test_files_beside_the_folder_are_not_replaced_either(folder, sst, option, na
     assert content(folder)[Path(name)] != before[Path(name)]
 
 
+def test_a_table_on_standard_output_replaces_no_file_that_it_goes_into(folder, network):
+    command = [sys.executable, "-m", "sstlib", "segment", "frames", "--mask", "mask.png", "--out", "out",
+               "--confidence", "/dev/stdout", "--weights", str(network)]
+    with open("table.csv", "w") as file:
+        subprocess.run(command, stdout=file, check=True, env=os.environ | {"PYTHONPATH": str(paths.ROOT)})
+    assert "frame,name,object" in (folder / "table.csv").read_text()
+
+
 def test_a_preview_alone_replaces_previews_and_nothing_else(folder, prompted):
     polygon = ["--polygon", "5,8", "16,8", "16,19", "5,19", "--preview"]
     assert prompted(*polygon, "first.png")[0] == 0 and prompted(*polygon, "first.png")[0] == 0
@@ -403,6 +413,7 @@ WRONG = {
     "an unknown name": (["--export", "coco,gif"], "there is no 'gif'; expected some of overlay"),
     "no name": (["--export", ","], "there is no ''"),
     "a quality that the codec has not": (["--overlay", "--crf", "60"], "crf of h264 is 60; expected"),
+    "a quality of nothing": (["--export", "webm", "--crf", "9"], "--crf is the quality of --export overlay and green"),
     "a codec without such a quality": (["--codec", "prores"], "invalid choice: 'prores'"),
     "a sheet among the masks": (["--sheet", "out/../out/sheet.png"], "among the masks; give another folder"),
     "a preview among the masks": (["--preview", "out/first.png"], "among the masks; give another folder"),

@@ -9,7 +9,7 @@ from PIL import Image
 
 from sstlib.cli import _arguments
 from sstlib.config.values import require_place
-from sstlib.paths import refuse_inputs
+from sstlib.paths import STREAMS, refuse_inputs
 from sstlib.video import Sequence, is_picture, is_signed
 
 LISTED = 6  # files that are named one by one
@@ -129,7 +129,8 @@ def _single(arguments: argparse.Namespace, inputs: Iterable[Path | str | None]) 
         if arguments.out and files[option] and files[option].resolve().parent == arguments.out.resolve():
             raise ValueError(f"{option} would put {files[option]} among the masks; give another folder")
     for option, path in files.items():
-        if path and path.is_file() and not (arguments.overwrite or option == "--preview" and _is_preview(path)):
+        there = path and path not in STREAMS and path.is_file()
+        if there and not (arguments.overwrite or option == "--preview" and _is_preview(path)):
             raise ValueError(f"{option} would replace {path}; give another name, or --overwrite")
     return files
 

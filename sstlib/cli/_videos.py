@@ -41,6 +41,8 @@ def check(arguments: argparse.Namespace) -> None:
     if arguments.out is None and (vain := [name for name in OF_MASKS if getattr(arguments, name) not in (None, [])]):
         raise ValueError(f"--{vain[0].replace('_', '-')} is of masks, which need --out DIR; without it, leave "
                          f"--{vain[0].replace('_', '-')} out for the preview alone")
+    if arguments.crf is not None and not {"overlay", "green"}.intersection(arguments.export):
+        raise ValueError("--crf is the quality of --export overlay and green; add one of them, or leave it out")
     if arguments.watch and not arguments.corrections:
         raise ValueError("--watch waits for masks in a folder; name it by --corrections")
     videos = {Path(video).resolve() for video in arguments.video}
