@@ -176,6 +176,8 @@ def test_the_speed_is_measured(tmp_path, capsys, monkeypatch):
     record = json.loads((tmp_path / "record.json").read_text())
     assert record == json.loads(capsys.readouterr().out)
     assert min(record["frames_per_second"].values()) > 0 and record["clock"] == "processor"
+    assert cli.main(["data", "speed", "--device", "gpu"]) == 2
+    assert "--device is 'gpu'; expected cpu, cuda or cuda:NUMBER" in capsys.readouterr().err
 
 
 def test_training_objects_all_show_in_the_reference_frame():

@@ -221,7 +221,8 @@ def _speed(arguments: argparse.Namespace) -> int:
     from sstlib.paths import atomic_write, refuse_inputs
 
     refuse_inputs({"--json": arguments.json}, [arguments.preset])
-    record = speed.measure(read_config(arguments.preset), arguments.device, arguments.clips)
+    device = _arguments.usable_device(arguments.device)
+    record = speed.measure(read_config(arguments.preset), device, arguments.clips)
     text = json.dumps(record, indent=1)
     print(text)
     if arguments.json:
