@@ -157,12 +157,35 @@ def test_numbers_that_do_not_lie_in_memory_as_they_are_are_read_as_they_are(patt
             assert_close(part, expected)
 
 
+def test_tensors_may_lie_in_memory_in_any_way():
+    """Channels apart, a bias that a batch shares, and one number as the gradient of every log-sum-exp."""
+    generator = torch.Generator().manual_seed(0)
+    leaves = [torch.randn(2, 2, 5, 2, 3, 17, generator=generator).movedim(2, -1) for _ in range(3)]
+    labels, results = torch.randint(-1, 2, (2, 2, 3, 17), generator=generator), []
+    for name, dtype in (("native", torch.float32), ("reference", torch.float64)):
+        given = [leaf.to(dtype).requires_grad_() for leaf in leaves]
+        out = sparse_attention(*given, Local(1), labels=labels, objects=2, affinity="distance", scale=0.4,
+                               affinity_bias=torch.tensor([0.1, -0.4]), implementation=name)
+        grads = torch.autograd.grad(out.output.square().sum() + out.logsumexp.sum(), given)
+        results.append([part.double() for part in (*out, *grads)])
+    for part, wanted in zip(*results):
+        assert_close(part, wanted, atol=5e-6, rtol=1e-5)
+
+
 def test_large_scores_neither_overflow_nor_vanish():
     query = torch.randn(1, 1, 2, 5, 17, 4) * 30
     for pattern in (Grid(), Local(2), Strided(2)):
         result = sparse_attention(query, query, query, pattern, implementation="native")
         exact = sparse_attention(*[query.double()] * 3, pattern, implementation="reference")
         assert_close(result.output.double(), exact.output, atol=5e-3, rtol=1e-3)
+
+
+def test_no_key_is_nearer_than_the_query_itself():
+    """Of long vectors the squared distance, a difference of squares, is below 0 by its rounding."""
+    query = 30 * torch.randn(1, 1, 1, 5, 17, 8, generator=torch.Generator().manual_seed(0)).expand(1, 1, 2, 5, 17, 8)
+    affinity = sparse_attention(query, query, query, Local(1), labels=torch.zeros(1, 2, 5, 17, dtype=torch.long),
+                                objects=1, affinity="distance", affinity_bias=0.0, implementation="native").affinity
+    assert 0.9 < affinity[:, :, :, 1].min() and affinity.max() <= 1
 
 
 def test_explain_and_refusals(monkeypatch):
