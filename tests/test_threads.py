@@ -1,5 +1,6 @@
 """A step takes as many threads as find a free core; nobody's setting is changed."""
 
+import io
 import os
 import subprocess
 import sys
@@ -29,7 +30,7 @@ def test_threads_are_those_that_find_a_core(monkeypatch, cores, others, most, co
 
 def test_own_work_is_not_that_of_others(monkeypatch):
     """Of 3 seconds on all cores within one, this process worked 1.2: others used 1.8 cores."""
-    counters = iter([(10.0, 50.0, 7.0), (11.0, 53.0, 8.2), (12.0, 53.5, 8.7)])
+    counters = iter([(10.0, 50.0, 7.0), (11.0, 53.0, 8.2), (12.0, 53.5, 8.8)])  # the last in ticks that lag behind
     monkeypatch.setattr(threads.Load, "_counters", staticmethod(lambda: next(counters)))
     monkeypatch.setattr(threads, "cores", lambda: 4)
     load = threads.Load()
@@ -48,6 +49,15 @@ def test_own_work_is_not_that_of_others(monkeypatch):
 def test_all_threads_are_taken_where_nothing_is_known(monkeypatch):
     monkeypatch.setattr(threads, "busy_seconds", lambda: None)
     assert threads.Load().others == 0.0
+
+
+@LINUX
+def test_own_cores_are_busy_but_when_idle_or_waiting_for_a_disk(monkeypatch):
+    text = "cpu  400 10 40 9000 700 20 30 50 60\ncpu0 100 0 0 0 0 0 0 0 0\ncpu1 300 10 40 9000 700 20 30 50 60\nintr 5"
+    monkeypatch.setattr(threads, "open", lambda path: io.StringIO(text), raising=False)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {1})
+    monkeypatch.setattr(os, "sysconf", lambda name: 100)
+    assert threads.busy_seconds() == (300 + 10 + 40 + 20 + 30 + 50) / 100
 
 
 @LINUX
