@@ -63,7 +63,13 @@ def test_one_bit_masks_read_as_pillow_does(width):
 def test_other_kinds_and_damaged_files_are_left_to_pillow(tmp_path):
     good = encoded(np.arange(77, dtype=np.uint8).reshape(7, 11), [0] * 7)
     color, spoilt = encoded(np.zeros((2, 3)), [0, 0], kind=2), good[:70] + b"xxxx" + good[74:]
-    for bad in (b"", b"not a png", good[:40], good[:-20], spoilt, color):
+    header = good[12:28] + b"\1"  # interlaced
+    interlaced = good[:12] + header + struct.pack(">I", zlib.crc32(header)) + good[33:]
+    indexed = encoded(np.arange(77, dtype=np.uint8).reshape(7, 11), [0] * 7, kind=3)
+    start, first, palette, rest = indexed[:8], indexed[8:33], indexed[33:813], indexed[813:]
+    assert png.decode(start + first + palette + rest) is not None
+    orders = [start + first + palette + palette + rest, start + palette + first + rest]
+    for bad in (b"", b"not a png", good[:40], good[:-20], spoilt, color, interlaced, *orders):
         assert png.decode(bad) is None
     path = tmp_path / "mask.png"
     path.write_bytes(good[:50])
