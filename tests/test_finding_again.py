@@ -84,12 +84,12 @@ def test_an_object_that_landmarks_show_elsewhere_changes_its_evidence():
 def test_before_the_first_landmark_no_evidence_is_of_one():
     network, (frames, truth) = fresh(FULL), one_object(5)
     memory = network.remember(None, network.extract(frames[:, 0]), truth[:, 0])
-    told = []
+    matched = []
     for t in range(1, 5):
         features = network.extract(frames[:, t])
-        told.append(bool(network._matched(features, memory)[1].any()))
+        matched.append(bool(network._matched(features, memory)[1].any()))
         memory = network.remember(memory, features, truth[:, t])
-    assert told == [False, False, False, True]
+    assert matched == [False, False, False, True]
 
 
 def test_both_sides_of_a_match_learn():
