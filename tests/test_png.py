@@ -78,3 +78,14 @@ def test_other_kinds_and_damaged_files_are_left_to_pillow(tmp_path):
     Image.fromarray(np.zeros((5, 7, 3), np.uint8)).save(path)
     with pytest.raises(ValueError, match="mask.png.*color image"):
         read_mask(path)
+
+
+def test_a_wrong_checksum_is_damage_of_what_the_picture_needs_and_not_of_a_comment():
+    good = encoded(np.zeros((7, 11)), [0] * 7)
+    assert png.damage(good[:33] + struct.pack(">I", 2) + b"tEXtab" + bytes(4) + good[33:]) == ""
+    assert png.damage(good[:29] + bytes(4) + good[33:]) == "wrong checksum of its part IHDR"
+
+
+def test_filters_of_black_hold_nothing_and_of_interlaced_pixels_nothing_is_known():
+    black = encoded(np.zeros((2, 18)), [1, 2], kind=2, depth=16, width=3)
+    assert not png.lower_bytes_alone(black) and png.lower_bytes_alone(black[:28] + b"\1" + black[29:])
