@@ -64,8 +64,8 @@ def read_labels(path: Path | str) -> Labeled:
     except OSError:
         raise
     except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, ElementTree.ParseError) as error:
-        told = f"it lacks the key {error}" if isinstance(error, KeyError) else str(error) or type(error).__name__
-        raise ValueError(f"{path}: no masks can be read from it ({told})") from None
+        reason = f"it lacks the key {error}" if isinstance(error, KeyError) else str(error) or type(error).__name__
+        raise ValueError(f"{path}: no masks can be read from it ({reason})") from None
 
 
 def _parts(path: Path) -> tuple[str, Size, list[Region]]:
