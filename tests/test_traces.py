@@ -77,6 +77,12 @@ def carried(name, taken):
                           for metrics in read("knockouts", name)])
 
 
+def trial(name):
+    """Mean J of a network of the trial that chose the rivals' schedule, over sequences held out."""
+    [metrics] = read("choices", name)
+    return 100 * np.mean([np.mean(sizes["854"]) for sizes in metrics["sequences"].values()])
+
+
 def looked(name, place):
     """Share of the last layer's attention while the object is hidden and a past frame shows it, mean over scenes."""
     [metrics] = read("attention-hidden", name)
@@ -131,7 +137,11 @@ TRACES = [  # file, what stands around the number, and the number from the recor
     ("README.md", rf"{ROW}{SKIPPED}{{4}}{NUMBER}", lambda: passage(HIDDEN, "returning", 4)),
     ("README.md", rf"{ROW}{SKIPPED}{{5}}{NUMBER} \(", lambda: round(passage(HIDDEN, "claimed", 4))),
     ("README.md", rf"{ROW}{SKIPPED}{{7}}{NUMBER} \(", lambda: round(passage(HIDDEN, "claimed", 16))),
-    ("README.md", rf"costs `sst-photo` {NUMBER} points", lambda: lost("sst-photo")),
+    ("README.md", rf"16 frames costs `sst-photo` {NUMBER} points", lambda: lost("sst-photo")),
+    ("README.md", rf"\| sst-photo \| 16 \| {NUMBER}", lambda: release("sst-photo", "back")),
+    ("results/plans/rivals.json", rf"854 pixels is {NUMBER} with it", lambda: trial("recurrent-forced")),
+    ("results/plans/rivals.json", rf"with it and {NUMBER} with own masks, the", lambda: trial("recurrent-own")),
+    ("results/plans/rivals.json", rf"the base's {NUMBER}\)", lambda: trial("base-forced")),
     ("README.md", rf"`sst-small-davis2016` {NUMBER} \(", lambda: lost("sst-small-davis2016")),
     ("README.md", rf"`sst-photo` takes {NUMBER} times as long", lambda: stepped(1)),
     (PHOTO, rf"\| this network \| 16 \| 52.*?\| {NUMBER} \(", lambda: passage(HIDDEN, "claimed", 16) / 100),
