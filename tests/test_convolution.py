@@ -84,6 +84,16 @@ def test_normalization_to_come_is_group_normalization(batch, height, width):
 
 @needs_kernels
 @torch.no_grad()
+def test_what_is_the_same_everywhere_is_normalized_to_the_bias():
+    """Its variance is 0, and rounding must not make it less."""
+    norm = lively(group_norm(48))
+    for level in torch.linspace(10, 100, 50):
+        result = rectified(normalized(norm, level.expand(1, 48, 5, 7)))
+        torch.testing.assert_close(result, F.relu(norm.bias).view(1, 48, 1, 1).expand_as(result), rtol=0, atol=0.1)
+
+
+@needs_kernels
+@torch.no_grad()
 def test_a_convolution_to_one_channel_is_nine_shifted_sums():
     torch.manual_seed(0)
     layer, x = torch.nn.Conv2d(32, 1, 3, padding=1), image(2, 32, 7, 11)
@@ -170,16 +180,24 @@ def test_filters_follow_the_weights():
 def test_kernels_are_left_out_where_they_cannot_do_it(monkeypatch):
     layer, x = Convolution3(16, 16), image(1, 16, 9, 13)
     assert not fits(x, layer)  # a gradient is wanted
+    assert not fits(x.clone().requires_grad_(), copy.deepcopy(layer).requires_grad_(False))
     with torch.no_grad():
         usable = convolution.library() is not None
         assert fits(x, layer) == usable
         assert not fits(x.double(), layer) and not fits(x.to("meta"), layer) and not fits(x, Convolution3(
-            16, 17)) and not fits(x, Convolution3(3, 16))
+            16, 17)) and not fits(x, Convolution3(3, 16)) and not fits(x, copy.deepcopy(layer).double())
         with torch.autocast("cpu", torch.bfloat16):
             assert not fits(x, layer) and layer(x).dtype == torch.bfloat16
         monkeypatch.setattr(convolution, "library", lambda: None)
         assert not fits(x, layer)
         near(layer(x), F.conv2d(x, layer.weight, padding=1))
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning", "ignore::torch.jit.TracerWarning")
+@torch.no_grad()
+def test_a_trace_computes_what_is_put_into_it():
+    layer, x, other = Convolution3(16, 16), image(1, 16, 9, 13), image(1, 16, 9, 13, 1)
+    near(torch.jit.trace(layer, x)(other), layer(other))
 
 
 @needs_kernels
