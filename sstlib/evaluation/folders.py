@@ -76,7 +76,7 @@ def evaluate(predictions: str | Path, annotations: str | Path | Masks, *, protoc
     notes += uncompared_noted(predictions, annotations, alone=sequences is not None)
     provenance = _provenance(pairs, predictions=predictions, annotations=origin)
     result = Evaluation(protocol, {}, tuple(notes), provenance, {k: frozenset(v) for k, v in (groups or {}).items()})
-    if record and Path(record).is_file() and (known := _reusable(Path(record), result, list(pairs))):
+    if record and Path(record).is_file() and (known := _reusable(Path(record), result)):
         return known.noted(f"read from {record}: files, settings and code are unchanged since it was written")
     result.sequences.update(_score(clips, protocol, processes, progress))
     result = result.noted(*(note for score in result.sequences.values() for note in score.notes), *_ungrouped(result))
@@ -240,7 +240,7 @@ def scorer_code() -> str:
     return sha256(*map(inspect.getsource, (counts, scores, masks, contents, png)), counts.SOURCE)
 
 
-def _reusable(record: Path, expected: Evaluation, names: list[str]) -> Evaluation | None:
+def _reusable(record: Path, expected: Evaluation) -> Evaluation | None:
     """The evaluation in `record` if it is what scoring again would give, else None."""
     try:
         earlier = Evaluation.read(record)
@@ -249,7 +249,6 @@ def _reusable(record: Path, expected: Evaluation, names: list[str]) -> Evaluatio
         same = same and earlier.provenance["code"] == expected.provenance["code"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    same = same and list(earlier.sequences) == names
     same = same and (earlier.protocol, earlier.groups) == (expected.protocol, expected.groups)
     same = same and all(score.values.keys() == METRICS.keys() for score in earlier.sequences.values())
     return earlier if same else None

@@ -1,0 +1,132 @@
+"""What an evaluation of folders decides by itself: how masks are read, the protocol, what counts, and whether a record
+is still that of its files.
+"""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sstlib.evaluation import Evaluation, compare, evaluate
+from sstlib.metrics import METRICS, Metric, score_sequence
+
+
+def save(folder, labels, mode="P"):
+    folder.mkdir(parents=True)
+    for t, frame in enumerate(labels):
+        image = Image.fromarray(frame)
+        if mode == "P":
+            image.putpalette(bytes(768))
+        image.convert(mode).save(folder / f"{t:05d}.png")
+
+
+@pytest.fixture
+def masks():
+    """Two objects that move, in six frames."""
+    labels = np.zeros((6, 24, 40), np.uint8)
+    for t in range(6):
+        labels[t, 4:12, 2 + 3 * t:12 + 3 * t], labels[t, 14:22, 4:16 + t] = 1, 2
+    return labels
+
+
+@pytest.fixture
+def sides(tmp_path):
+    return tmp_path / "prediction", tmp_path / "truth"
+
+
+@pytest.fixture
+def toys():
+    """Two metrics that would be a quarter everywhere."""
+    METRICS.add(Metric("counted", "toy", counts=lambda counts: np.full(counts.shape[:-1], 0.25)))
+    METRICS.add(Metric("seen", "toy", masks=lambda prediction, truth: 0.25))
+    yield
+    del METRICS["counted"], METRICS["seen"]
+
+
+def test_predictions_of_one_object_do_not_make_two_true_ones_one(sides, masks):
+    save(sides[1] / "clip", masks)
+    save(sides[0] / "clip", (masks > 0) * np.uint8(255))
+    result = evaluate(*sides)
+    assert result.protocol.name == "davis2017" and result.sequences["clip"].objects == (1, 2)
+
+
+@pytest.mark.parametrize("mode", ["L", "P"])
+def test_true_objects_are_one_where_the_protocol_says_so(sides, masks, mode):
+    save(sides[1] / "clip", masks)
+    save(sides[0] / "clip", (masks > 0) * np.uint8(255), mode)
+    assert evaluate(*sides, protocol="davis2016").overall()["J&F"].mean == 1
+
+
+def test_the_first_prediction_may_be_of_any_kind(sides, masks):
+    save(sides[1] / "clip", masks)
+    save(sides[0] / "clip", masks)
+    Image.new("RGB", masks.shape[:0:-1], (7, 70, 200)).save(sides[0] / "clip" / "00000.png")
+    assert evaluate(*sides).overall()["J&F"].mean == 1
+
+
+def test_youtube_starts_with_the_first_frame(sides, masks):
+    masks[:2] = 0
+    for side in sides:
+        save(side / "clip", masks)
+    notes = [any("starts there" in note for note in evaluate(*sides, protocol=name).notes)
+             for name in ("youtube", "davis2017")]
+    assert notes == [False, True]
+
+
+def test_a_record_of_other_settings_is_not_read(sides, masks, tmp_path, toys):
+    for side in sides:
+        save(side / "clip", masks)
+    record = tmp_path / "record.json"
+
+    def again(**settings):
+        return "unchanged" in (evaluate(*sides, record=record, **settings).notes or ("",))[-1]
+
+    for settings in ({}, {"protocol": "davis2016"}, {}, {"groups": {"seen": {("clip", 1)}}}, {}):
+        assert not again(**settings) and again(**settings)
+    METRICS.add(Metric("further", "toy", counts=lambda counts: np.full(counts.shape[:-1], 0.5)))
+    try:
+        assert not again() and again()
+        assert Evaluation.read(record).sequences["clip"].values["further"].max() == 0.5
+    finally:
+        del METRICS["further"]
+
+
+def test_what_neither_side_shows_is_right_by_any_metric(masks, toys):
+    masks[2][masks[2] == 1] = 0
+    values = score_sequence(masks, masks).values
+    for name in ("counted", "seen"):
+        np.testing.assert_array_equal(values[name], [[0.25, 1, 0.25, 0.25], [0.25] * 4])
+
+
+def test_unknown_labels_of_the_frame_that_is_given_are_not_noted(masks):
+    prediction = masks.copy()
+    prediction[0, :2, :2] = 9
+    assert not score_sequence(prediction, masks).notes
+    prediction[3, :2, :2] = 9
+    assert "[9] are no objects" in score_sequence(prediction, masks).notes[0]
+
+
+def test_g_is_known_where_all_four_means_are(sides, masks):
+    for side in sides:
+        save(side / "clip", masks)
+    g = [evaluate(*sides, protocol="youtube", groups={"seen": {("clip", 1)}, "unseen": unseen}).youtube()["G"]
+         for unseen in ({("clip", 2)}, set())]
+    assert g == [1, None]
+
+
+def test_results_on_other_annotations_are_not_compared(sides, masks):
+    for side in sides:
+        save(side / "clip", masks)
+    first = evaluate(*sides)
+    assert compare(first, evaluate(*sides)).difference.mean == 0
+    masks[3, 4, 12] = 0
+    save(sides[1].parent / "changed" / "clip", masks)
+    with pytest.raises(ValueError, match="not the same files"):
+        compare(first, evaluate(sides[0], sides[1].parent / "changed"))
+
+
+def test_the_table_counts_the_objects(sides, masks):
+    for side in sides:
+        save(side / "clip", masks)
+        save(side / "other", (masks == 1).astype(np.uint8))
+    rows = [line.split() for line in evaluate(*sides, protocol="davis2017").table().splitlines()]
+    assert [row[:2] for row in rows[1:3]] == [["clip", "2"], ["other", "1"]] and rows[3][:3] == ["all", "objects", "3"]
