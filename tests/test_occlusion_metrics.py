@@ -102,3 +102,51 @@ def test_masks_of_clips_are_asked_for_where_they_count_and_make_the_fingerprint(
     (tmp_path / clip.name / "00001.png").unlink()
     with pytest.raises(FileNotFoundError, match=r"clip/ \(all 2 frames\)"):
         PredictedClips(tmp_path, [clip], "error")
+
+
+def followed(prediction, truth, visible, first):
+    """The answers on one clip of objects 1 and 2, an object and a frame at a time."""
+    seen, steps, swaps, carriers, claims = [], [[] for _ in range(first)], 0, [], []
+    for value in (1, 2):
+        pairs = [(one == value, other == value) for one, other in zip(truth, prediction)]
+        values = [(here & there).sum() / (here | there).sum() if (here | there).any() else 1.0 for here, there in pairs]
+        label = value
+        for t, (here, there) in list(enumerate(pairs))[1:]:
+            held = {other: (here & (prediction[t] == other)).sum() for other in (1, 2)}
+            carrier = max(held, key=held.get)
+            carrier = carrier if held[carrier] and 2 * held[carrier] >= here.sum() else 0
+            if carrier and carrier != label:
+                swaps, label = swaps + (carrier != value), carrier
+            if not here.any():
+                claims.append(there.mean())
+                continue
+            carriers.append(carrier not in (0, value))
+            seen.append((np.nan_to_num(visible[t, value - 1]), values[t]))
+            if t > 1 and not pairs[t - 1][0].any():
+                for step in range(first):
+                    if t + step == len(truth) or not pairs[t + step][0].any():
+                        break
+                    steps[step].append(values[t + step])
+    return seen, steps, swaps, carriers, claims
+
+
+def mean(values):
+    return pytest.approx(np.mean(values)) if len(values) else None
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_every_answer_is_what_a_loop_over_objects_and_frames_finds(seed):
+    random = np.random.default_rng(seed)
+    prediction, truth = random.integers(3, size=(2, 9, 2, 3), dtype=np.uint8)
+    for value in (1, 2):
+        truth[(truth == value) & (random.random((9, 1, 1)) < 0.4)] = 0
+    visible = random.choice([0, 0.1, 0.25, 0.6, 1, np.nan], (9, 2))
+    seen, steps, swaps, carriers, claims = followed(prediction, truth, visible, 3)
+    result = summarize_occlusion([score_occlusion(prediction, truth, visible)], first=3)
+    for one in result["by_visible_share"]:
+        values = [value for share, value in seen if one["low"] < share <= one["high"]]
+        assert (one["J"], one["frames"]) == (mean(values), len(values))
+    assert result["after_reappearance"]["J"] == [mean(step) for step in steps]
+    assert result["after_reappearance"]["events"] == len(steps[0])
+    assert result["identity"] == {"swaps": swaps, "share": mean(carriers)}
+    assert result["while_gone"] == {"frames": len(claims), "share": mean(np.array(claims) > 0), "area": mean(claims)}
