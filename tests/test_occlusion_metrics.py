@@ -109,16 +109,17 @@ def followed(prediction, truth, visible, first):
     seen, steps, swaps, carriers, claims = [], [[] for _ in range(first)], 0, [], []
     for value in (1, 2):
         pairs = [(one == value, other == value) for one, other in zip(truth, prediction)]
-        values = [(here & there).sum() / (here | there).sum() if (here | there).any() else 1.0 for here, there in pairs]
+        values = [(true & claimed).sum() / (true | claimed).sum() if (true | claimed).any() else 1.0
+                  for true, claimed in pairs]
         label = value
-        for t, (here, there) in list(enumerate(pairs))[1:]:
-            held = {other: (here & (prediction[t] == other)).sum() for other in (1, 2)}
+        for t, (true, claimed) in list(enumerate(pairs))[1:]:
+            held = {other: (true & (prediction[t] == other)).sum() for other in (1, 2)}
             carrier = max(held, key=held.get)
-            carrier = carrier if held[carrier] and 2 * held[carrier] >= here.sum() else 0
+            carrier = carrier if held[carrier] and 2 * held[carrier] >= true.sum() else 0
             if carrier and carrier != label:
                 swaps, label = swaps + (carrier != value), carrier
-            if not here.any():
-                claims.append(there.mean())
+            if not true.any():
+                claims.append(claimed.mean())
                 continue
             carriers.append(carrier not in (0, value))
             seen.append((np.nan_to_num(visible[t, value - 1]), values[t]))

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from PIL import Image
+from safetensors.numpy import save_file
 
 from sstlib import cli, paths, reproduction
 from sstlib.movies import write_video
@@ -247,15 +248,23 @@ def test_a_file_is_found_where_the_user_stands_and_its_content_is_what_counts(ra
 
     assert reproduction.parse_parameters(["00_one:video=clip", "00_one:mask=mask.png"]) == {
         "00_one": {"video": str(ranged / "clip"), "mask": str(ranged / "mask.png")}}
-    for given, file in ((("video=video.mp4", "mask=mask.png"), "mask.png"), (("video=clip", "mask=mask.png"),
-                                                                             "clip/00000.jpg"),
-                        (("video=clip", "mask=mask.png"), "clip/deep/00001.jpg"), (("network=video.mp4",),
-                                                                                   "video.mp4")):
-        before = fingerprint_of(*given)
-        assert fingerprint_of(*given) == before
+
+    def weights(size):
+        save_file({"x": np.zeros(size, np.float32)}, ranged / "own.safetensors", {"config": "{}"})
+
+    def picture(file):
         (ranged / file).parent.mkdir(exist_ok=True)
         Image.new("L", (16, 16), 2).save(ranged / file, format="PNG")
-        assert fingerprint_of(*given) != before, file
+
+    weights(1)
+    for given, change, to in ((("video=video.mp4", "mask=mask.png"), picture, "mask.png"),
+                              (("video=clip", "mask=mask.png"), picture, "clip/00000.jpg"),
+                              (("video=clip", "mask=mask.png"), picture, "clip/deep/00001.jpg"),
+                              (("network=own.safetensors",), weights, 2)):
+        before = fingerprint_of(*given)
+        assert fingerprint_of(*given) == before
+        change(to)
+        assert fingerprint_of(*given) != before, to
 
 
 def test_a_digest_is_of_the_files_of_all_patterns_and_no_others(tmp_path):
