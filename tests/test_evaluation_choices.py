@@ -5,18 +5,10 @@ is still that of its files.
 import numpy as np
 import pytest
 from PIL import Image
+from test_evaluation import write
 
 from sstlib.evaluation import Evaluation, compare, evaluate
 from sstlib.metrics import METRICS, Metric, score_sequence
-
-
-def save(folder, labels, mode="P"):
-    folder.mkdir(parents=True)
-    for t, frame in enumerate(labels):
-        image = Image.fromarray(frame)
-        if mode == "P":
-            image.putpalette(bytes(768))
-        image.convert(mode).save(folder / f"{t:05d}.png")
 
 
 @pytest.fixture
@@ -43,22 +35,22 @@ def toys():
 
 
 def test_predictions_of_one_object_do_not_make_two_true_ones_one(sides, masks):
-    save(sides[1] / "clip", masks)
-    save(sides[0] / "clip", (masks > 0) * np.uint8(255))
+    write(sides[1] / "clip", masks)
+    write(sides[0] / "clip", (masks > 0) * np.uint8(255))
     result = evaluate(*sides)
     assert result.protocol.name == "davis2017" and result.sequences["clip"].objects == (1, 2)
 
 
 @pytest.mark.parametrize("mode", ["L", "P"])
 def test_true_objects_are_one_where_the_protocol_says_so(sides, masks, mode):
-    save(sides[1] / "clip", masks)
-    save(sides[0] / "clip", (masks > 0) * np.uint8(255), mode)
+    write(sides[1] / "clip", masks)
+    write(sides[0] / "clip", (masks > 0) * np.uint8(255), mode)
     assert evaluate(*sides, protocol="davis2016").overall()["J&F"].mean == 1
 
 
 def test_the_first_prediction_may_be_of_any_kind(sides, masks):
-    save(sides[1] / "clip", masks)
-    save(sides[0] / "clip", masks)
+    write(sides[1] / "clip", masks)
+    write(sides[0] / "clip", masks)
     Image.new("RGB", masks.shape[:0:-1], (7, 70, 200)).save(sides[0] / "clip" / "00000.png")
     assert evaluate(*sides).overall()["J&F"].mean == 1
 
@@ -66,7 +58,7 @@ def test_the_first_prediction_may_be_of_any_kind(sides, masks):
 def test_youtube_starts_with_the_first_frame(sides, masks):
     masks[:2] = 0
     for side in sides:
-        save(side / "clip", masks)
+        write(side / "clip", masks)
     notes = [any("starts there" in note for note in evaluate(*sides, protocol=name).notes)
              for name in ("youtube", "davis2017")]
     assert notes == [False, True]
@@ -74,7 +66,7 @@ def test_youtube_starts_with_the_first_frame(sides, masks):
 
 def test_a_record_of_other_settings_is_not_read(sides, masks, tmp_path, toys):
     for side in sides:
-        save(side / "clip", masks)
+        write(side / "clip", masks)
     record = tmp_path / "record.json"
 
     def again(**settings):
@@ -107,7 +99,7 @@ def test_unknown_labels_of_the_frame_that_is_given_are_not_noted(masks):
 
 def test_g_is_known_where_all_four_means_are(sides, masks):
     for side in sides:
-        save(side / "clip", masks)
+        write(side / "clip", masks)
     g = [evaluate(*sides, protocol="youtube", groups={"seen": {("clip", 1)}, "unseen": unseen}).youtube()["G"]
          for unseen in ({("clip", 2)}, set())]
     assert g == [1, None]
@@ -115,18 +107,18 @@ def test_g_is_known_where_all_four_means_are(sides, masks):
 
 def test_results_on_other_annotations_are_not_compared(sides, masks):
     for side in sides:
-        save(side / "clip", masks)
+        write(side / "clip", masks)
     first = evaluate(*sides)
     assert compare(first, evaluate(*sides)).difference.mean == 0
     masks[3, 4, 12] = 0
-    save(sides[1].parent / "changed" / "clip", masks)
+    write(sides[1].parent / "changed" / "clip", masks)
     with pytest.raises(ValueError, match="not the same files"):
         compare(first, evaluate(sides[0], sides[1].parent / "changed"))
 
 
 def test_the_table_counts_the_objects(sides, masks):
     for side in sides:
-        save(side / "clip", masks)
-        save(side / "other", (masks == 1).astype(np.uint8))
+        write(side / "clip", masks)
+        write(side / "other", (masks == 1).astype(np.uint8))
     rows = [line.split() for line in evaluate(*sides, protocol="davis2017").table().splitlines()]
     assert [row[:2] for row in rows[1:3]] == [["clip", "2"], ["other", "1"]] and rows[3][:3] == ["all", "objects", "3"]

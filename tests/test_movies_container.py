@@ -61,11 +61,12 @@ def test_a_name_is_never_taken_for_a_protocol(tmp_path, monkeypatch, name):
         assert container.streams.audio
 
 
-def test_a_file_that_names_others_is_no_video(tmp_path):
+@pytest.mark.parametrize("named", ["other.mkv", "gone.mkv"])
+def test_a_file_that_names_others_is_no_video(tmp_path, named):
     """Else what it names would be read, and a run that was interrupted would not notice that it changed."""
     written(tmp_path / "other.mkv")
     script = tmp_path / "film.mkv"
-    script.write_text("ffconcat version 1.0\nfile other.mkv\n")
+    script.write_text(f"ffconcat version 1.0\nfile {named}\n")
     with pytest.raises(ValueError, match="film.mkv: is no video by its content, but names other files"):
         movies.open_clip(script)
 

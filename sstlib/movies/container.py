@@ -14,6 +14,7 @@ import numpy as np
 from sstlib.shapes import UInt8
 
 LISTS = frozenset({"concat", "dash", "hls", "imf"})  # what FFmpeg calls files that hold names of others
+NAMES = "is no video by its content, but names other files; give one of these"
 TRANSPARENT = "the video has transparency, and what shows through it is not known; save it opaque"
 
 
@@ -36,7 +37,7 @@ def moving_stream(container: Any, name: Path | str) -> Any:
     import av
 
     if LISTS.intersection(container.format.name.split(",")):
-        raise ValueError(f"{name}: is no video by its content, but names other files; give one of these")
+        raise ValueError(f"{name}: {NAMES}")
     streams = [one for one in container.streams.video if not one.disposition & av.stream.Disposition.attached_pic]
     if not streams:
         raise ValueError(f"{name}: has no video stream")
@@ -175,6 +176,8 @@ def naming_damage(path: Path | str, advice: str = "") -> Iterator[None]:
     try:
         yield
     except errors() as error:
+        if isinstance(error, FileNotFoundError) and Path(path).is_file():  # what is not there is another one
+            raise ValueError(f"{path}: {NAMES}") from None
         if isinstance(error, FileNotFoundError):
             raise FileNotFoundError(f"{path}: there is no such file any more; was it moved or removed?") from None
         if isinstance(error, PermissionError):
