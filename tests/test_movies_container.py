@@ -61,7 +61,7 @@ def test_a_name_is_never_taken_for_a_protocol(tmp_path, monkeypatch, name):
         assert container.streams.audio
 
 
-@pytest.mark.parametrize("named", ["other.mkv", "gone.mkv"])
+@pytest.mark.parametrize("named", ["other.mkv", "gone.mkv", "/of/root/film.mkv"])
 def test_a_file_that_names_others_is_no_video(tmp_path, named):
     """Else what it names would be read, and a run that was interrupted would not notice that it changed."""
     written(tmp_path / "other.mkv")
@@ -69,6 +69,9 @@ def test_a_file_that_names_others_is_no_video(tmp_path, named):
     script.write_text(f"ffconcat version 1.0\nfile {named}\n")
     with pytest.raises(ValueError, match="film.mkv: is no video by its content, but names other files"):
         movies.open_clip(script)
+    words = "standard input: is no video by its content, but names"
+    with pytest.raises(ValueError, match=words), script.open("rb") as pipe:
+        list(movies.Stream("-", pipe))
 
 
 @pytest.mark.parametrize("orientation", ORIENTATIONS)

@@ -2,6 +2,7 @@
 their frames are shown. PyAV is imported only when one is opened.
 """
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -176,7 +177,9 @@ def naming_damage(path: Path | str, advice: str = "") -> Iterator[None]:
     try:
         yield
     except errors() as error:
-        if isinstance(error, FileNotFoundError) and Path(path).is_file():  # what is not there is another one
+        # What is not there, or not to be read, is another one; a pipe has no name
+        if isinstance(error, FileNotFoundError | PermissionError) and (error.filename == "<none>"
+                                                                       or os.access(path, os.R_OK)):
             raise ValueError(f"{path}: {NAMES}") from None
         if isinstance(error, FileNotFoundError):
             raise FileNotFoundError(f"{path}: there is no such file any more; was it moved or removed?") from None
