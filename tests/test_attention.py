@@ -161,6 +161,11 @@ def test_memberships_and_biases_that_are_no_numbers_give_no_affinity(pattern, ki
     assert_close(known[~spoilt], reference[~spoilt])
 
 
+def members(labels, whole):
+    """Memberships of three objects, in which a cell that is all of one has another number than 1."""
+    return (labels[:, None] == torch.arange(3)[:, None, None, None]).double() * whole
+
+
 BAD = {
     "query and key differ": lambda q, k, v, n: (q[..., :2], k, v, "grid"),
     "key and value differ": lambda q, k, v, n: (q, k, v[:, :, :1], "grid"),
@@ -185,6 +190,12 @@ BAD = {
     "scale is inf": lambda q, k, v, n: (q, k, v, "grid", dict(scale=float("inf"))),
     "labels are torch.bool": lambda q, k, v, n: (q, k, v, "grid", dict(labels=n > 0, objects=2)),
     "labels are torch.complex64": lambda q, k, v, n: (q, k, v, "grid", dict(labels=n + 1j, objects=2)),
+    "labels are torch.float8_e4m3fn": lambda q, k, v, n: (
+        q, k, v, "grid", dict(labels=n.to(torch.float8_e4m3fn))),
+    "memberships are from 0 to 2": lambda q, k, v, n: (q, k, v, "grid", dict(labels=members(n, 2.0))),
+    "memberships are from -1 to 0": lambda q, k, v, n: (q, k, v, "grid", dict(labels=members(n, 1.0) - 1)),
+    "a Tensor torch.sparse_coo": lambda q, k, v, n: (q, k, v, "grid", dict(labels=n.to_sparse(), objects=3)),
+    "a Parameter torch.sparse_coo": lambda q, k, v, n: (torch.nn.Parameter(q.to_sparse()), k, v, "grid"),
     "objects is True": lambda q, k, v, n: (q, k, v, "grid", dict(labels=n, objects=True)),
     "affinity_bias is nan": lambda q, k, v, n: (q, k, v, "grid", dict(labels=n, objects=3, affinity_bias=float("nan"))),
     "one of these is a ndarray": lambda q, k, v, n: (q.numpy(), k, v, "grid"),

@@ -147,9 +147,7 @@ def backward(grad: Ranked, query: Query, key: Key, logsumexp: PerQuery, members:
     """Gradients of query, key, log-sum-exp, memberships and bias: the definition, differentiated at the remembered
     keys.
 
-    `members` is None under hard labels.
-
-    One object at a time, so that one gathered copy of the keys exists at a time.
+    `members` is None under hard labels. One object at a time, so that one gathered copy of the keys exists at a time.
     """
     batch, heads, objects = argmax.shape[:3]
     wide, groups = logsumexp.dtype, batch * heads

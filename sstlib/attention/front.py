@@ -16,6 +16,7 @@ from sstlib.native import pytorch
 from sstlib.shapes import Float, Shaped
 
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+ROUNDING = 0.01  # by which memberships may exceed 1, as where a mask of ones was resized in half precision
 
 
 class Attended(NamedTuple):
@@ -41,7 +42,7 @@ def sparse_attention(query: Float[Tensor, "batch head time_q height width dim"],
         query, key, value: heads over (time, height, width); value may have another width than query and key.
         connectivity: a pattern, or one a head.
         labels: objects of the key cells: numbers (batch, time, height, width) of which 0..objects-1 count and any other
-            means no object, or memberships in [0, 1] (batch, object, time, height, width).
+            means no object, or memberships in [0, 1] (batch, object, time, height, width); on a CPU others are refused.
         objects: how many objects; needed with numbers, implied by memberships.
         affinity: weight (softmax weight), distance (2 (1 - sigmoid(|q - k|^2 + affinity_bias))), cosine or dot.
         affinity_bias: one number, or a tensor with one or with one a head.
@@ -158,9 +159,9 @@ def _check_hash(pattern: Connectivity) -> None:
 def _tensors(query: Any, key: Any, value: Any, labels: Any) -> tuple[Tensor, Tensor, Tensor]:
     """Query, key and value, once all that is there is a tensor."""
     for each in (query, key, value, *([] if labels is None else [labels])):
-        if not isinstance(each, Tensor):
-            raise ValueError("query, key, value and labels are tensors of PyTorch; one of these is a "
-                             f"{type(each).__name__}")
+        if not isinstance(each, Tensor) or each.layout != torch.strided:
+            raise ValueError("query, key, value and labels are dense tensors of PyTorch; one of these is a "
+                             f"{type(each).__name__} {getattr(each, 'layout', '')}".strip())
     return query, key, value
 
 
@@ -189,16 +190,19 @@ def _check_labels(labels: Tensor | None, objects: int | None, key: Tensor, kind:
     batch, _, *size, _ = key.shape
     if labels.device != key.device:
         raise ValueError(f"labels are on {labels.device} and keys on {key.device}; move one of them")
-    if labels.dtype.is_floating_point:
+    if labels.dtype in DTYPES:
         if labels.ndim != 5 or labels.shape[0] != batch or list(labels.shape[2:]) != size or not labels.shape[1]:
             raise ValueError(f"memberships have shape {tuple(labels.shape)}; expected (batch, object, time, height, "
                              f"width) = ({batch}, objects, {', '.join(map(str, size))}), as the keys have")
         if objects not in (None, labels.shape[1]):
             raise ValueError(f"objects is {objects} but the memberships are of {labels.shape[1]}; leave objects out")
+        if labels.is_cpu and not ops.watched([labels]) and ((labels < 0) | (labels > 1 + ROUNDING)).any():
+            raise ValueError(f"memberships are from {labels.min():g} to {labels.max():g}; expected 0 (a cell without "
+                             "the object) to 1 (of it alone): divide them by what is whole, or clamp them")
         return labels, labels.shape[1]
-    if labels.dtype == torch.bool or labels.dtype.is_complex:  # of a mask's True and False, which would be object 0?
+    if labels.dtype == torch.bool or labels.is_floating_point() or labels.is_complex():  # is True object 0 or 1?
         raise ValueError(f"labels are {labels.dtype}; expected whole numbers, of which 0 is the first object, or "
-                         "memberships as floating-point numbers, (batch, object, time, height, width)")
+                         "memberships in a precision of keys, (batch, object, time, height, width)")
     if list(labels.shape) != [batch, *size]:
         raise ValueError(f"labels have shape {tuple(labels.shape)}; expected that of keys, {(batch, *size)}")
     if not isinstance(objects, (int, torch.SymInt)) or isinstance(objects, bool) or objects < 1:
