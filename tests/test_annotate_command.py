@@ -27,7 +27,7 @@ def test_the_cell_opens_the_widget_on_the_video(folder):
     mask = np.zeros((12, 20), np.uint8)
     mask[2:5, 3:9] = 4
     write_mask(folder / "mask.png", mask)
-    given = parsed(folder / "frames", "--mask", folder / "mask.png", "--out", folder / "out", "--weights", "short-base")
+    given = parsed(folder / "frames", "--mask", folder / "mask.png", "--out", folder / "out", "--weights", "sst-small")
     names = {}
     exec(annotate.cell(given), names)
     session = names["session"]
@@ -72,7 +72,7 @@ def test_a_new_kernel_goes_on_with_what_was_drawn(folder):
 
 
 def test_the_same_command_goes_on_and_another_clip_is_refused(folder):
-    given = parsed(folder / "frames", "--out", folder / "out", "--weights", "short-base")
+    given = parsed(folder / "frames", "--out", folder / "out", "--weights", "sst-small")
     names = {}
     exec(annotate.cell(given), names)
     names["session"].draw(1, np.full((12, 20), 2, np.uint8))

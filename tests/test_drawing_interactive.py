@@ -23,7 +23,7 @@ LENGTH = 9
 
 @pytest.fixture(scope="module")
 def network():
-    return weights.load("short-base")
+    return weights.load("sst-small")
 
 
 @pytest.fixture(scope="module")
@@ -106,12 +106,12 @@ def test_objects_join_and_leave(session, network, clip):
 
 def test_an_erased_object_is_absent(session, network, clip):
     computed(session)
-    erased = np.where(session.labels(4) == 1, 0, session.labels(4))
-    assert (session.labels(4) == 1).any()
-    session.draw(4, erased)
+    erased = np.where(session.labels(2) == 1, 0, session.labels(2))
+    assert (session.labels(2) == 1).any()
+    session.draw(2, erased)
     masks = computed(session)
-    assert not (masks[4] == 1).any() and session.strip["1"][4] == "l"
-    np.testing.assert_array_equal(session.predictions[4].labels == 2, erased == 2)
+    assert not (masks[2] == 1).any() and session.strip["1"][2] == "l"
+    np.testing.assert_array_equal(session.predictions[2].labels == 2, erased == 2)
 
 
 def test_a_canceled_run_goes_on(session, network, clip, monkeypatch):
@@ -206,7 +206,7 @@ def test_the_export_is_that_of_the_command(session, network, clip, tmp_path):
         write_mask(tmp_path / "given" / f"{t:05d}.png", labels)
     threads = torch.get_num_threads()
     places = [str(tmp_path / name) for name in ("frames", "given", "command")]
-    assert main(["segment", places[0], "--mask", places[1], "--out", places[2], "--weights", "short-base",
+    assert main(["segment", places[0], "--mask", places[1], "--out", places[2], "--weights", "sst-small",
                  "--threads", "1", "--overlay"]) == 0
     torch.set_num_threads(threads)
     names = sorted(path.name for path in (tmp_path / "command").iterdir())
