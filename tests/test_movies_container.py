@@ -104,8 +104,9 @@ def test_frames_at_no_one_rate_and_longer_sound_are_not_cut_off(tmp_path, stamps
 
 
 @pytest.mark.parametrize("share", [.4, .7, .99])
-@pytest.mark.parametrize("name, codec, pixels", [("whole.gif", "gif", "rgb8"), ("whole.y4m", "rawvideo", "yuv420p")])
-def test_a_gif_or_y4m_that_ends_early_says_so(tmp_path, share, name, codec, pixels):
+@pytest.mark.parametrize("name, codec, pixels", [("whole.gif", "gif", "rgb8"), ("whole.apng", "apng", "rgb24"),
+                                                 ("whole.y4m", "rawvideo", "yuv420p")])
+def test_a_gif_apng_or_y4m_that_ends_early_says_so(tmp_path, share, name, codec, pixels):
     path = written(tmp_path / name, codec, pixels)
     assert len(movies.VideoSequence(path)) == COUNT
     content = path.read_bytes()

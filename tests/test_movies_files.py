@@ -32,6 +32,7 @@ KINDS = {  # suffix, codec, pixel format, options of the encoder
     "VP9": (".webm", "libvpx-vp9", "yuv420p", {"g": "12", "lag-in-frames": "8", "auto-alt-ref": "1",
                                                "deadline": "realtime", "cpu-used": "8"}),
     "GIF": (".gif", "gif", "rgb8", {}),
+    "APNG": (".apng", "apng", "rgb24", {}),
     "raw H.264": (".h264", "libx264", "yuv420p", {"bf": "2", "g": "12"}),
     "raw H.265": (".hevc", "libx265", "yuv420p", {"x265-params": "keyint=15:bframes=3:log-level=none:pools=1"}),
     "Y4M": (".y4m", "rawvideo", "yuv420p", {}),
@@ -444,3 +445,10 @@ def test_pixels_that_are_not_square_stay_so(tmp_path, matrix, aspect):
         stream = movies.Stream("-", piped)
         next(iter(stream))
         assert stream.aspect == aspect
+
+
+@pytest.mark.parametrize("name", ["frame.png", "scan.TIFF", "moving.webp", "phone.avif"])
+def test_a_picture_in_the_place_of_a_video_is_called_one(tmp_path, name):
+    (tmp_path / name).write_bytes(b"any")
+    with pytest.raises(ValueError, match=f"{name}: a picture by its name; give the folder"):
+        movies.open_clip(tmp_path / name)

@@ -15,6 +15,7 @@ import numpy as np
 from sstlib.shapes import UInt8
 
 LISTS = frozenset({"concat", "dash", "hls", "imf"})  # what FFmpeg calls files that hold names of others
+SIGNS = {"gif": b";", "apng": b"IEND\xae\x42\x60\x82"}  # that close files of a kind
 NAMES = "is no video by its content, but names other files; give one of these"
 TRANSPARENT = "the video has transparency, and what shows through it is not known; save it opaque"
 
@@ -120,11 +121,12 @@ def ends_within_frame(container: Any, byte: int, length: int) -> bool:
 
 def has_end(container: Any, path: Path, byte: int) -> bool:
     """Whether a file of which everything before a byte was read ends as its kind does, where FFmpeg does not ask: a GIF
-    with a semicolon, a Y4M with its last frame.
+    or APNG with its own sign, a Y4M with its last frame.
     """
     if ends_within_frame(container, byte, path.stat().st_size):
         return False
-    return container.format.name != "gif" or path.read_bytes().rstrip(b"\0").endswith(b";")
+    sign = SIGNS.get(container.format.name)
+    return sign is None or path.read_bytes().rstrip(b"\0").endswith(sign)
 
 
 def upright(frame: Any) -> UInt8[np.ndarray, "height width 3"]:

@@ -29,12 +29,12 @@ from sstlib.movies.container import (
 )
 from sstlib.shapes import UInt8
 from sstlib.video import FolderSequence, Sequence, clip_name, read_mask
-from sstlib.video.pictures import left_out, passed_over, several_series
+from sstlib.video.pictures import FRAME_SUFFIXES, UNREAD, left_out, passed_over, several_series
 
 VIDEO_SUFFIXES = frozenset({
     ".mp4", ".m4v", ".mov", ".qt", ".avi", ".divx", ".mkv", ".webm", ".mpg", ".mpeg", ".m2v", ".gif", ".ts", ".mts",
     ".m2ts", ".m2t", ".vob", ".mxf", ".3gp", ".3g2", ".wmv", ".asf", ".flv", ".f4v", ".ogv", ".nut",
-    ".y4m", ".ivf", ".obu", ".h264", ".264", ".h265", ".265", ".hevc", ".mjpeg", ".mjpg"
+    ".apng", ".y4m", ".ivf", ".obu", ".h264", ".264", ".h265", ".265", ".hevc", ".mjpeg", ".mjpg"
 })
 CACHE_BYTES = 256 << 20  # of decoded frames in memory, so that going back by one does not decode from a key frame again
 RUN_ON = 32  # frames that are rather decoded one after another than jumped over
@@ -296,6 +296,9 @@ def open_clip(path: Path | str, mask: Path | str | None = None, progress: bool =
         return sequence
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such video file or folder of frames")
+    if path.suffix.lower() in FRAME_SUFFIXES | UNREAD and not is_movie(path):
+        raise ValueError(f"{path}: a picture by its name; give the folder that frames lie in, and of an animation a "
+                         "folder of its frames (magick FILE -coalesce FOLDER/%05d.png)")
     if not is_movie(path):
         raise ValueError(f"{path}: expected a folder of frames or a video file ({', '.join(sorted(VIDEO_SUFFIXES))}); "
                          "what has another name can be piped, raw RGB with its --size: sst segment - ... < FILE")
