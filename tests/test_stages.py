@@ -80,6 +80,28 @@ def test_legs_follow_each_other_and_leave_the_held_out_alone():
     assert config.model == MODELS["sst-photo"]
 
 
+@pytest.mark.parametrize("name, before", [("sst-small", []), ("sst-small-davis2016", ["sst-small-1"]),
+                                          ("sst-photo", ["sst-small-1", "sst-small-2"])])
+def test_every_leg_of_a_release_has_its_recipe(name, before):
+    """What its weights tell of their training is what the preset trains; only where it starts has another name now."""
+    legs = [*before, *(leg for leg in PRESETS if re.fullmatch(rf"{name}-\d", leg))]
+    lineage = weights.lineage(name)
+    assert len(lineage) > len(before)
+    for run, leg in zip(lineage, legs):  # a further leg is not released yet
+        recipe, made = PRESETS[leg].to_dict(), run["run"]
+        for part in ("model", "training", "data"):
+            assert {key: recipe[part][key] for key in made[part] if key != "start"} == {
+                key: value for key, value in made[part].items() if key != "start"}, (leg, part)
+        assert run is lineage[0] or recipe["training"]["start"].endswith(f"stages/{legs[legs.index(leg) - 1]}") or (
+            leg == "sst-photo-1" and recipe["training"]["start"].startswith("parts:sst-small,"))
+
+
+def test_a_leg_whose_start_is_not_there_says_how_to_make_it(tmp_path, capsys):
+    assert main(["train", "sst-small-2", "--out", str(tmp_path / "run")]) == 2 and not any(tmp_path.iterdir())
+    message = capsys.readouterr().err
+    assert "'stages/sst-small-1'" in message and "sst train sst-small-1, then sst release" in message
+
+
 def test_the_third_leg_teaches_the_presence_head_alone():
     """And of it what is made of the comparison. Masks are those of the second leg, but for what is held back."""
     config = PRESETS["sst-photo-3"]

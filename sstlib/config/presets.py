@@ -29,6 +29,13 @@ EVIDENCE = RunConfig(
                    start="backbone:sst-small", freeze=("backbone.",)),
     DataConfig(height=144, width=256, frames=5))
 
+# The two networks that were released first
+LEG = TrainingConfig(batch=4, learning_rate=6e-4, ema=0.995, precision="bfloat16", own_masks_from=0.5,
+                     checkpoint_every=100)
+FIRST = RunConfig(MODELS["sst-small"], LEG.replace(steps=1200, learning_rate=1e-3, warmup=100),
+                  DataConfig(height=144, width=256, frames=4))
+DAVIS = DataConfig(height=192, width=336, frames=4, real="davis2016", real_ratio=0.75, max_gap=2)
+
 PRESETS: dict[str, RunConfig] = {
     "evidence": EVIDENCE,
     # Previous masks stay the true ones (teacher forcing): with its own from half of so few steps on, the recurrent
@@ -38,7 +45,25 @@ PRESETS: dict[str, RunConfig] = {
                       DataConfig(height=64, width=112)),
     "small": RunConfig(MODELS["sst-small"], TrainingConfig(steps=20_000, batch=4, checkpoint_every=200, warmup=200),
                        DataConfig(height=192, width=336, frames=4)),
-    # The legs of sst-photo, each from the weights that the one before left in results/weights/stages.
+    # The legs of every release, each from the weights that the one before left in results/weights/stages (`sst release
+    # RUN NAME --stage` puts them there; of the first two releases they are not in git). sst-small's:
+    "sst-small-1": FIRST,
+    "sst-small-2": RunConfig(
+        MODELS["sst-small"],
+        LEG.replace(steps=1500, learning_rate=8e-4, ema=0.998, own_masks_from=0.05, start="stages/sst-small-1", seed=1),
+        DataConfig(height=192, width=336, frames=5, difficulty="mixed+small")),
+    "sst-small-davis2016-1": RunConfig(
+        MODELS["sst-small"], LEG.replace(steps=900, own_masks_from=0.3, start="stages/sst-small-1"), DAVIS),
+    "sst-small-davis2016-2": RunConfig(
+        MODELS["sst-small"],
+        LEG.replace(steps=1800, batch=3, ema=0.998, own_masks_from=0.0, start="stages/sst-small-davis2016-1", seed=1),
+        DAVIS.replace(height=240, width=432, objects=2)),
+    "sst-small-davis2016-3": RunConfig(
+        MODELS["sst-small"],
+        LEG.replace(steps=2500, batch=3, ema=0.998, own_masks_from=0.0, checkpoint_every=50,
+                    start="stages/sst-small-davis2016-2", seed=2),
+        DAVIS.replace(height=288, width=512, frames=5, objects=2, difficulty="mixed+small", real_ratio=0.65,
+                      max_gap=3)),
     "sst-photo-1": RunConfig(
         UNCOMPARED,
         TrainingConfig(steps=1200, batch=3, learning_rate=8e-4, warmup=100, ema=0.998, precision="bfloat16",

@@ -106,8 +106,8 @@ def stage(run: Path, name: str) -> Path:
     facts.pop("config")
     used = trained_on(facts["run"]["data"])
     facts |= {"trained_on": used, "terms": terms_of(used)[0]}
-    return weights.save(
-        weights.load(run / "weights.safetensors").half(), paths.WEIGHTS / "stages" / f"{name}{weights.SUFFIX}", **facts)
+    network = weights.load(run / "weights.safetensors").half()
+    return weights.save(network, paths.WEIGHTS / weights.STAGES / f"{name}{weights.SUFFIX}", **facts)
 
 
 def _require_stated(one: dict[str, Any], source: str) -> None:

@@ -13,10 +13,11 @@ from torch import nn
 
 from sstlib.config.values import shown
 from sstlib.paths import atomic_write
-from sstlib.weights.releases import HUB_FILE, LONGEST, SUFFIX, facts, find, graft, load, load_tensors, released
+from sstlib.weights.releases import HUB_FILE, LONGEST, STAGES, SUFFIX, facts, find, graft, load, load_tensors, released
 
 __all__ = [
-    "HUB_FILE", "LONGEST", "SUFFIX", "facts", "find", "graft", "lineage", "load", "load_tensors", "released", "save"
+    "HUB_FILE", "LONGEST", "STAGES", "SUFFIX", "facts", "find", "graft", "lineage", "load", "load_tensors", "released",
+    "save"
 ]
 
 

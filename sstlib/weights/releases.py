@@ -22,6 +22,7 @@ HUB_FILE = f"model{SUFFIX}"  # its name in a repository of the Hugging Face hub
 # Pixels of a frame's longer side where a file does not say `longest`: DAVIS at 480p, at which the released weights were
 # scored. They were trained on clips of 256 to 512 pixels, and lose on frames larger than this.
 LONGEST = 854
+STAGES = "stages"  # folder beside the releases: what a leg of training leaves for the next one
 
 
 def find(name_or_path: str | Path) -> Path:
@@ -45,6 +46,9 @@ def find(name_or_path: str | Path) -> Path:
                 raise ValueError(f"{given} holds {len(within)} files of weights ({within[0].name}, {within[1].name}"
                                  f"{', ...' * (len(within) > 2)}); name one of them")
             return candidate
+    if (leg := given.name) and str(given.parent) == STAGES:
+        raise FileNotFoundError(f"no weights {str(name_or_path)!r}: that leg is to be trained first: sst train {leg}, "
+                                f"then sst release results/training/{leg} {leg} --stage")
     if re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*(@[\w.-]+)?",
                     str(name_or_path)) and given.suffix != SUFFIX and not given.parent.is_dir():
         return _from_hub(str(name_or_path))
