@@ -1,5 +1,6 @@
 """The benchmark's rivals compute what they claim, and its record is whole."""
 
+import ctypes
 import json
 
 import pandas as pd
@@ -7,9 +8,10 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from sstlib import cli
+from sstlib import cli, clocks, native
 from sstlib.attention import sparse_attention
-from sstlib.benchmarks import attention, ratios, rivals
+from sstlib.attention.kernels import FOLDER
+from sstlib.benchmarks import attention, ratios, rivals, scoring
 from sstlib.connectivity import Grid, Local, Strided
 
 
@@ -99,3 +101,23 @@ def test_rows_are_set_against_dense_attention_and_the_bound():
     assert list(table.index) == [("local(radius=7)", "flex")]
     assert table["ms"].loc[("local(radius=7)", "flex")].to_dict() == {"forward": 2.0, "+backward": 5.0}
     assert table["x dense", "+backward"].item() == 4 and table["x bound", "forward"].item() == 4
+
+
+def test_operations_behind_a_machine_s_limits_are_those_that_were_done():
+    """A multiply-add brings each number nearer to 1, so that their sum becomes their number; powers are summed."""
+    library = native.load(FOLDER / "limits.cpp")
+    if library is None:
+        pytest.skip("no C++ compiler: limits are PyTorch's")
+    result = ctypes.c_float()
+    operations = library.multiply_add(ctypes.c_int64(20_000), ctypes.byref(result))
+    assert operations == 2 * round(result.value) > 0
+    powers = [2**-1.1, 2**-2.3, 2**-3.7, 2**-4.9]
+    for rounds in (1, 100):
+        count = library.exponentiate(ctypes.c_int64(rounds), ctypes.byref(result))
+        assert result.value == pytest.approx(rounds * count * sum(powers) / len(powers), rel=1e-4)
+
+
+def test_the_first_turn_does_not_count(monkeypatch):
+    monkeypatch.setattr(clocks, "seconds", lambda method, clock: method())
+    methods = {"slow at first": iter([9.0, 2.0, 4.0]).__next__, "even": iter([1.0, 1.0, 1.0]).__next__}
+    assert scoring._turns(methods, 2, 100, "wall") == {"slow at first": 30, "even": 10}

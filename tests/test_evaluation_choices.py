@@ -122,3 +122,11 @@ def test_the_table_counts_the_objects(sides, masks):
         write(side / "other", (masks == 1).astype(np.uint8))
     rows = [line.split() for line in evaluate(*sides, protocol="davis2017").table().splitlines()]
     assert [row[:2] for row in rows[1:3]] == [["clip", "2"], ["other", "1"]] and rows[3][:3] == ["all", "objects", "3"]
+
+
+@pytest.mark.parametrize("scored", [1, 2])
+def test_a_sequence_without_a_prediction_is_named_whole_unless_it_has_one_frame(sides, masks, scored):
+    write(sides[1] / "clip", masks[:scored + 2])
+    sides[0].mkdir()
+    with pytest.raises(FileNotFoundError, match="clip/00001.png;" if scored == 1 else r"clip/ \(all 2 frames\);"):
+        evaluate(*sides)

@@ -15,6 +15,7 @@ from sstlib.evaluation.occlusion_windows import (
     tabulate,
 )
 from sstlib.metrics import contour_accuracy, region_similarity
+from sstlib.metrics.scores import VOID
 
 HEIGHT, WIDTH = 12, 30
 
@@ -128,6 +129,22 @@ def test_a_target_under_another_label_is_swapped():
         partly = labels.copy()
         partly[20, 3:3 + rows][partly[20, 3:3 + rows] == 1] = 2
         assert follow(partly, labels, amodal).swapped[20] == expected
+
+
+def test_void_is_no_label_that_a_target_is_under():
+    labels, _, amodal = pair(3)
+    predicted = labels.copy()
+    predicted[20][labels[20] == 1] = VOID
+    assert not follow(predicted, labels, amodal).swapped.any()
+
+
+def test_what_is_claimed_of_a_target_outside_of_the_frame_is_no_number():
+    labels, _, amodal = pair(3)
+    predicted = labels.copy()
+    labels[20], amodal[20] = 0, False
+    track = follow(predicted, labels, amodal)
+    assert np.isnan(track.claimed[20]) and np.isnan(track.visible[20])
+    assert (track.claimed[19], track.visible[19]) == (1, 1)
 
 
 def test_relabeling_everything_changes_nothing():

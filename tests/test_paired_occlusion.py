@@ -2,14 +2,16 @@
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from sstlib import video
 from sstlib.cli import main
 from sstlib.datasets import DATASETS, manifests, open_dataset, sst_occlusion, sst_occlusion_2
-from sstlib.evaluation import Evaluation
+from sstlib.evaluation import Evaluation, evaluate_on
 from sstlib.evaluation import passages as scored
 from sstlib.evaluation.occlusion_windows import Windows, first_copied, nothing_predicted
 from sstlib.evaluation.passages import segment_scenes
@@ -164,6 +166,21 @@ def test_a_card_tells_a_scene_that_claims_much_from_many_that_claim_something(to
                                                                     ["0.50 (0.50 to 0.50)", "0.50"]]
 
 
+@pytest.mark.parametrize("scenes", [True, False])
+def test_whole_clips_are_scored_as_the_entry_says(toy, tmp_path, monkeypatch, scenes):
+    """YouTube-VOS's protocol scores the last frame too; the first may be a picture, as it is never read."""
+    for clip in (clips := [clip for row in toy for clip in row]):
+        clip.clip = SimpleNamespace(labels=clip.labels, visible_share=(clip.labels == 1).mean((1, 2))[:, None])
+        for frame, labels in zip(clip.frame_names, clip.labels):
+            video.write_mask(tmp_path / clip.name / f"{frame}.png", labels)
+        Image.new("RGB", (16, 16), (7, 70, 200)).save(tmp_path / clip.name / f"{clip.frame_names[0]}.png")
+    entry = replace(DATASETS["sst-occlusion-2"], protocol="youtube", open=lambda *_: clips)
+    monkeypatch.setitem(DATASETS, entry.name, entry if scenes else replace(entry, scenes=None))
+    result = evaluate_on(entry.name, tmp_path)
+    assert result.protocol.name == "youtube" and result.overall()["J&F"].mean == 1
+    assert {score.frames for score in result.sequences.values()} == {tuple(clips[0].frame_names[1:])}
+
+
 def test_a_folder_of_masks_is_scored_in_pairs_with_floors_beside_it(toy, tmp_path, capsys):
     """The masks follow the square until it is hidden, and then stay empty: all is lost after, nothing claimed."""
     for row in toy:
@@ -183,6 +200,7 @@ def test_a_folder_of_masks_is_scored_in_pairs_with_floors_beside_it(toy, tmp_pat
     assert [row["hidden for"] for row in mine] == [2, 5]
     for row in mine:
         assert (row["before"], row["claimed"], row["back"], row["control back"]) == (1, 0, 0, 1)
+        assert (row["end"], row["control end"]) == (0, 1)
         assert row["loss"].mean == row["loss"].low == 1 and np.isnan(row["bystander"]) and row["J returning"] == 0
     assert all(row["claimed"] == row["back"] == 1 for row in copied) and all(row["back"] == 0 for row in empty)
     for names, message in ((["0-2"], "missing: 0-0"), (["0-0", "1-0"], "name clips with an occlusion"),

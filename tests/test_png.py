@@ -50,6 +50,18 @@ def test_every_filter_and_kind_reads_as_pillow_does(size, kind):
             np.testing.assert_array_equal(values, np.array(image))
 
 
+@pytest.mark.parametrize("depth", [1, 8])
+def test_what_claims_to_be_large_is_left_to_pillow(depth, monkeypatch):
+    assert png.LARGEST < Image.MAX_IMAGE_PIXELS, "which Pillow warns of"
+    rows = np.zeros((23, 37 * depth // 8), np.uint8)
+    content = encoded(rows, [0] * 23, depth=depth, width=rows.shape[1] * 8 // depth)
+    pixels = png.decode(content)[0].size
+    monkeypatch.setattr(png, "LARGEST", pixels)
+    assert png.decode(content) is not None
+    monkeypatch.setattr(png, "LARGEST", pixels - 1)
+    assert png.decode(content) is None
+
+
 @pytest.mark.parametrize("width", [1, 8, 29])
 def test_one_bit_masks_read_as_pillow_does(width):
     rows = np.random.default_rng(7).integers(256, size=(5, (width + 7) // 8), dtype=np.uint8)

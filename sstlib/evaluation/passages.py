@@ -98,13 +98,13 @@ def evaluate_scenes(predictions: str | Path, name: str = "sst-occlusion-2", spli
         raise ValueError(f"{name} has no split {split!r}; expected one of {', '.join(known.splits)}")
     scenes = _whole_scenes(list(known.scenes(split, folder)), sequences, f"{name} {split}")
     read = PredictedClips(predictions, [clip for row in scenes for clip in row], missing, predict)
-    result = Evaluation(PROTOCOLS["davis2017"], {}, tuple(read.notes), {}, {})
+    result = Evaluation(PROTOCOLS[known.protocol], {}, tuple(read.notes), {}, {})
     rows: dict[str, list] = {source: [] for source in ("predictions", *FLOORS)}
     for row in tqdm(scenes, unit="scene", disable=None if progress else True):
         tracks: dict[str, list[Track]] = {source: [] for source in rows}
         for clip in row:
             labels = read.labels(clip, truth := labels_of(clip))
-            result.sequences[clip.name] = score_sequence(labels, truth, name=clip.name)
+            result.sequences[clip.name] = score_sequence(labels, truth, result.protocol, clip.name)
             floors = {floor: made(truth) for floor, made in FLOORS.items()}
             for source, masks in ({"predictions": labels} | floors).items():
                 tracks[source].append(follow(masks, truth, clip.amodal))

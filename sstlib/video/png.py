@@ -14,7 +14,7 @@ from sstlib.shapes import UInt8
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 MODES = {(0, 1): "1", (0, 8): "L", (3, 1): "P", (3, 8): "P"}  # color type and depth -> Pillow's name for it
-LARGEST = 2 ** 26  # bytes; what claims to be larger is left to Pillow's guards
+LARGEST = 2 ** 26  # pixels; what claims to be larger is left to Pillow's guards
 COLORS = bytes.fromhex("000000 800000 008000 808000 000080 800080 008080 808080 400000 c00000 408000 c08000 400080 "
                        "c00080 "
                        # DAVIS's, whose later ones differ by writer
@@ -37,8 +37,8 @@ def decode(content: bytes) -> tuple[UInt8[np.ndarray, "height width"], str] | No
         colors = chunks.get(b"PLTE", b"")[:len(COLORS)]
         stride = (width * depth + 7) // 8
         size = height * (stride + 1)
-        if (kind, depth) not in MODES or any(
-                methods) or not 0 < size < LARGEST or kind == 3 and colors != COLORS[:len(colors)] and any(colors):
+        known = kind != 3 or colors == COLORS[:len(colors)] or not any(colors)
+        if (kind, depth) not in MODES or any(methods) or not 0 < width * height <= LARGEST or not known:
             return None
         stream = zlib.decompressobj()
         raw = stream.decompress(chunks[b"IDAT"], size + 1)
