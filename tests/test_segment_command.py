@@ -19,10 +19,10 @@ from PIL import Image
 from sstlib import paths, weights
 from sstlib.cli import main
 from sstlib.cli._outputs import EXPORTS
-from sstlib.cli._runs import alone
 from sstlib.config import named_model
 from sstlib.model import build
 from sstlib.movies import VideoSequence, write_video
+from sstlib.paths import alone
 from sstlib.sessions import Session
 from sstlib.sessions.exports import FORMATS
 from sstlib.video import Reading, clip_name, read_mask, write_mask, write_picture

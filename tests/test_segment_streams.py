@@ -15,8 +15,8 @@ from test_streams import FakeCamera
 
 from sstlib import weights
 from sstlib.cli import main
-from sstlib.cli._runs import alone
 from sstlib.inference import Segmenter
+from sstlib.paths import alone
 from sstlib.video import Reading, read_mask, write_mask
 
 HEIGHT, WIDTH = 32, 48

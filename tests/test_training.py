@@ -111,6 +111,18 @@ def test_killed_at_any_moment_it_ends_with_the_same_bits(undisturbed, tmp_path):
     assert {path.name for path in folder.iterdir()} >= {"checkpoint", "curve.csv", "weights.safetensors"}
 
 
+def test_two_runs_are_not_at_work_in_one_folder(tmp_path):
+    """Both would begin at nothing and take turns in writing checkpoints, with the work of one for nothing."""
+    folder = tmp_path / "run"
+    with paths.alone(folder, make=True):
+        with pytest.raises(ValueError, match="run: another run is at work in this folder; wait for it"):
+            train(CONFIG, folder, until=1, quiet=True)
+        assert not os.listdir(folder)
+    train(CONFIG, folder, until=1, quiet=True)
+    with paths.alone(folder):  # it is free again
+        assert losses_of(folder).size == 1
+
+
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_two_processes_have_the_curve_of_one(tmp_path, accumulate):
     config = CONFIG.replace(training=CONFIG.training.replace(batch=4, accumulate=accumulate))

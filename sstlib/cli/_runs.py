@@ -3,7 +3,6 @@ end.
 """
 
 import argparse
-import os
 import re
 import shutil
 import signal
@@ -139,37 +138,6 @@ def must_begin_anew(before: Mapping[str, Any], clip: Any, out: Path, needs_all: 
     if not all((out / f"{names[int(t)]}.png").is_file() for t in before["told"]):
         return ", of whose masks some were removed; all are computed anew"
     return ", whose soft masks must be computed anew" if needs_all else ""
-
-
-@contextmanager
-def alone(folder: Path | None) -> Iterator[Callable[[], None]]:
-    """Keeps a folder to this run, from now on if it is there, else from when what is given back is called: two runs at
-    work in one would mix their masks, and take each other's half-written files for those of a run that was killed.
-
-    Raises:
-        ValueError: another run is at work in it.
-    """
-    import fcntl
-
-    held: list[int] = []
-
-    def keep() -> None:
-        if folder is None or held or not folder.is_dir():
-            return
-        held.append(os.open(folder, os.O_RDONLY))
-        try:
-            fcntl.flock(held[0], fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ValueError(f"{folder}: another run is at work in this folder; wait for it, or give another") from None
-        except OSError:  # a file system that keeps no locks
-            return
-
-    try:
-        keep()
-        yield keep
-    finally:
-        for descriptor in held:
-            os.close(descriptor)
 
 
 def claim(arguments: argparse.Namespace, keep: Callable[[], None]) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from sstlib.cli import _absent, _arguments, _devices, _masks, _outputs, _runs
+from sstlib.paths import alone
 from sstlib.video import ArraySequence, areas, reading_of
 
 # Options that need to know all frames, by their names and by what they are when they are not given
@@ -41,7 +42,7 @@ def run(arguments: argparse.Namespace, name: str, device: str) -> int:
     """Follows a stream to its end, or until Ctrl-C, and says where the masks are."""
     raw = sys.stdout.buffer if str(arguments.out) == "-" else None
     with (redirect_stdout(sys.stderr) if raw else nullcontext(), _runs.noting(),
-          _runs.alone(None if raw else arguments.out) as keep):
+          alone(None if raw else arguments.out) as keep):
         return _followed(arguments, name, device, raw, keep)
 
 

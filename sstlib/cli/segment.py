@@ -7,6 +7,7 @@ from typing import Any
 
 from sstlib.cli import _arguments, _devices, _masks, _outputs, _prompts, _runs, _streams, _videos
 from sstlib.cli._status import DOUBTFUL
+from sstlib.paths import alone
 
 HELP = "carry the mask of one frame, or of several, through a whole video"
 EXAMPLES = """examples:
@@ -81,7 +82,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def segment(arguments: argparse.Namespace, device: str, several: bool = False) -> _videos.Outcome:
     """Segments one video, alone in its folder; of several, what is done stays noted until all are."""
-    with _runs.alone(arguments.out) as keep:
+    with alone(arguments.out) as keep:
         return followed(arguments, device, several, keep)
 
 

@@ -8,7 +8,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
@@ -164,6 +164,45 @@ def naming_place(path: Path, advice: Mapping[int, str] = ADVICE) -> Iterator[Non
         if isinstance(error, NotWritten) or error.errno not in advice:
             raise
         raise NotWritten(error.errno, f"{path} cannot be written: {error.strerror}; {advice[error.errno]}") from error
+
+
+@contextmanager
+def alone(folder: Path | None, make: bool = False) -> Iterator[Callable[[], None]]:
+    """Keeps a folder to this run, from now on if it is there, else from when what is given back is called: two runs at
+    work in one would mix their results, and take each other's half-written files for those of a run that was killed.
+
+    Args:
+        folder: None keeps nothing.
+        make: makes the folder where it is not there.
+
+    Raises:
+        NotWritten: it cannot be made.
+        ValueError: another run is at work in it.
+    """
+    import fcntl
+
+    held: list[int] = []
+
+    def keep() -> None:
+        if folder is None or held or not folder.is_dir():
+            return
+        held.append(os.open(folder, os.O_RDONLY))
+        try:
+            fcntl.flock(held[0], fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(f"{folder}: another run is at work in this folder; wait for it, or give another") from None
+        except OSError:  # a file system that keeps no locks
+            return
+
+    if folder is not None and make:
+        with naming_place(folder, ADVICE | BEFORE):
+            folder.mkdir(parents=True, exist_ok=True)
+    try:
+        keep()
+        yield keep
+    finally:
+        for descriptor in held:
+            os.close(descriptor)
 
 
 def refuse_inputs(outputs: Mapping[str, Path | str | None], inputs: Iterable[Path | str | None]) -> None:

@@ -25,7 +25,7 @@ from sstlib.metrics import region_similarity
 from sstlib.model import Propagator, build, unroll
 from sstlib.model.propagator import unroll_all
 from sstlib.native import pytorch
-from sstlib.paths import atomic_write, refuse_inputs
+from sstlib.paths import alone, atomic_write, refuse_inputs
 from sstlib.provenance import provenance
 from sstlib.shapes import Float, Int, UInt8
 from sstlib.synthetic import random_spec
@@ -170,7 +170,7 @@ class _Run:
         clips = self._loader(workers, until)
         bar = tqdm(total=training.steps, initial=self.step, disable=quiet or not self.place.leads, ascii=True,
                    mininterval=2, desc=self.folder.name, unit="step")
-        with bar, self._naming_dead_workers():
+        with bar, self._naming_dead_workers(), alone(self.folder if self.place.leads else None, make=True):
             while self.step < until:
                 started = clocks.now()
                 row = self._learn(clips)
