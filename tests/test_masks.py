@@ -53,6 +53,14 @@ RAMP = [(n, n, n) for n in range(256)]
 COLUMNS = np.indices(SHAPE)[1]
 STRIPES = (np.array([20, 60, 100, 140, 180])[COLUMNS % 5] * (COLUMNS >= 12)).astype(np.uint8)  # no edges: most of it
 NOISE = np.random.default_rng(0).integers(1, 256, (*SHAPE, 3), np.uint8)
+
+
+def keyed(image, value):
+    """A PNG in which one level, or color, is transparent."""
+    image.info["transparency"] = value
+    return image
+
+
 READ = {  # name of the file, image, labels
     "L 0 and 255": ("m.png", Image.fromarray(np.uint8(DISK) * 255), DISK),
     "L ids": ("m.png", Image.fromarray(TWO), TWO),
@@ -102,6 +110,11 @@ READ = {  # name of the file, image, labels
     "LA white on nothing": ("m.png", transparent(painted("white", background="white"), DISK).convert("LA"), DISK),
     "LA ids under one alpha": ("m.png", Image.merge("LA", [Image.fromarray(TWO), Image.new("L", SHAPE[::-1], 200)]),
                                TWO),
+    "L black, white transparent": ("m.png", keyed(Image.fromarray(np.uint8(~DISK) * 255), 255), DISK),
+    "L ids, 0 transparent": ("m.png", keyed(Image.fromarray(TWO), 0), TWO),
+    "1 bit black, white transparent": ("m.png", keyed(Image.fromarray(~DISK), 255), DISK),
+    "RGB colors, white transparent": ("m.png", keyed(painted("red", "green", "white"), (255, 255, 255)),
+                                      DISK * 2 + BAR),
     "WebP without loss": ("m.webp", painted("red", "green"), DISK * 2 + BAR),
 }
 REFUSED = {  # name of the file, image, words of the error
@@ -130,6 +143,7 @@ REFUSED = {  # name of the file, image, words of the error
     "P against its colors": ("m.png", indexed(TWO, [(0, 0, 0), (0, 128, 0), (128, 0, 0)]), "two ways"),
     "half transparent": ("m.png", Image.merge("LA", [Image.new("L", SHAPE[::-1], 255),
                                                      Image.fromarray(np.uint8(DISK) * 100 + 100)]), "two ways"),
+    "L ids, one transparent": ("m.png", keyed(Image.fromarray(TWO), 1), "two ways"),
     "red on nothing, all transparent": ("m.png", transparent(painted("red"), DISK & False), "two ways"),
     "a photograph": ("m.png", Image.fromarray(NOISE), "samples of a picture"),
     "16 bit ids above 254": ("m.png", Image.fromarray(np.uint16(DISK) * 1000), "values up to 1000"),

@@ -130,6 +130,8 @@ def content_of(path: Path) -> Content:
 
 def _decoded(image: Image.Image) -> Content | None:
     """The content of an image of any mode; None where it is ambiguous."""
+    if image.mode in ("1", "L", "RGB") and "transparency" in image.info:  # one level or color of it is
+        return _layered(image.convert("RGBA"), image.mode)
     if image.mode == "1":
         return Content("bit", np.array(image).astype(np.uint8), "1")
     if image.mode in ("P", "PA"):

@@ -25,7 +25,8 @@ ELSEWHERE = frozenset({b"acTL", b"eXIf"})  # animations and orientations are lef
 def decode(content: bytes) -> tuple[UInt8[np.ndarray, "height width"], str] | None:
     """Values of a gray or palette PNG of 8 bits or 1, and its mode in Pillow's words; None if it is none, or damaged.
 
-    Palettes are DAVIS's or say nothing: of other colors, indices need not be ids. None also where there is no compiler.
+    Palettes are DAVIS's or say nothing: of other colors, indices need not be ids. No level of gray is transparent. None
+    also where there is no compiler.
     The caller then asks a general reader, which knows every other kind and says what is wrong with a file.
     """
     library = _library()
@@ -37,7 +38,7 @@ def decode(content: bytes) -> tuple[UInt8[np.ndarray, "height width"], str] | No
         colors = chunks.get(b"PLTE", b"")[:len(COLORS)]
         stride = (width * depth + 7) // 8
         size = height * (stride + 1)
-        known = kind != 3 or colors == COLORS[:len(colors)] or not any(colors)
+        known = b"tRNS" not in chunks if kind != 3 else colors == COLORS[:len(colors)] or not any(colors)
         if (kind, depth) not in MODES or any(methods) or not 0 < width * height <= LARGEST or not known:
             return None
         stream = zlib.decompressobj()
@@ -53,8 +54,8 @@ def decode(content: bytes) -> tuple[UInt8[np.ndarray, "height width"], str] | No
 
 
 def _chunks(content: bytes) -> dict[bytes, bytes]:
-    """Header, palette and compressed pixels by chunk name; the pixels have a checksum of their own, the others' are
-    verified.
+    """Header, palette, transparency and compressed pixels by chunk name; the pixels have a checksum of their own, the
+    others' are verified.
 
     Raises:
         KeyError: chunks that are not understood here.
@@ -68,7 +69,7 @@ def _chunks(content: bytes) -> dict[bytes, bytes]:
             pixels.append(data)
         elif zlib.crc32(data, zlib.crc32(name)) != checksum:
             raise zlib.error(f"checksum of {name!r}")
-        elif name in (b"IHDR", b"PLTE"):
+        elif name in (b"IHDR", b"PLTE", b"tRNS"):
             chunks[name] = data
     return chunks | {b"IDAT": b"".join(pixels)}
 
