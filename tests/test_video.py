@@ -221,6 +221,13 @@ def test_numbers_below_zero_come_before_it(tmp_path):
     assert list(video.images(tmp_path)) == names
 
 
+def test_digits_of_other_scripts_are_numbers_too(tmp_path):
+    names = ["\uff11", "\uff12", "\uff11\uff10"]  # 1, 2 and 10, as wide as Japanese letters
+    for name in names:
+        Image.new("RGB", (4, 3)).save(tmp_path / f"{name}.png")
+    assert list(video.images(tmp_path)) == names
+
+
 SEVERAL = {  # names of frames, and the warning about them
     "two cameras": (["a1", "a2", "b1", "b2"], "2 kinds of names .*: a1 to a2 \\(2\\), b1 to b2 \\(2\\); give"),
     "a mask among them": (["1", "2", "10", "mask"], "2 kinds of names .*: 1 to 10 \\(3\\), mask; give"),

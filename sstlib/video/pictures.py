@@ -27,7 +27,7 @@ def name_order(name: str) -> list[tuple[int, int, str]]:
     """Sorting key by name in which runs of digits count as numbers: frame2 comes before frame10. A name that is a
     number may be below zero, as those of renderers whose scene starts before frame 0.
     """
-    return [(0, int(part), part) if re.fullmatch("-?[0-9]+", part) else (1, 0, part)
+    return [(0, int(part), part) if re.fullmatch(r"-?\d+", part) else (1, 0, part)
             for part in re.findall(r"^-[0-9]+$|\d+|\D+", name)]
 
 
