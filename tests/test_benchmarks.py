@@ -27,7 +27,7 @@ def test_gathered_and_unfolded_attention_are_the_same_attention(pattern):
         assert_close(result.view_as(wanted), wanted, atol=2e-6, rtol=2e-6)
 
 
-def test_a_record_is_written_whole_and_in_pieces(tmp_path, monkeypatch):
+def test_a_record_is_written_whole_and_in_pieces(tmp_path, monkeypatch, capsys):
     tiny = attention.Buffer("S1", 2, 6, 7, 2, 4)
     monkeypatch.setattr(attention, "SIZES", {"S1": tiny, "S2": tiny._replace(name="S2")})
     monkeypatch.setattr(attention, "_aside", lambda *job: (0.5, 2e6))
@@ -46,6 +46,10 @@ def test_a_record_is_written_whole_and_in_pieces(tmp_path, monkeypatch):
     merged = json.loads(path.read_text())
     assert [row for row in merged["rows"] if row["part"] != "S2"] == record["rows"] and set(
         merged["parts"]) == {"S1", "S2", "memory"}
+    command += ["--sizes", "S1", "memory", "--merge", "--patterns", "grid", "strided(stride=8, causal=True)"]
+    assert cli.main(command) == 2 and json.loads(path.read_text()) == merged
+    assert "the rows of local(radius=7, causal=True) in S1, memory would be lost" in capsys.readouterr().err
+    assert cli.main([*command, "local(radius=7, causal=True)"]) == 0
 
 
 def test_a_row_says_what_its_time_is_compared_with():

@@ -212,11 +212,11 @@ class ToyBackbone(torch.nn.Module):
     def __init__(self, config):
         super().__init__()
         self.channels = (3, config.embedding, 3)
-        self.smooth = torch.nn.Conv2d(3, config.embedding, 1)
+        self.lift = torch.nn.Conv2d(3, config.embedding, 1)
 
     def forward(self, frame):
         low, middle, coarse = (torch.nn.functional.avg_pool2d(frame, n, ceil_mode=True) for n in (4, 8, 16))
-        return Levels(low, self.smooth(middle), coarse)
+        return Levels(low, self.lift(middle), coarse)
 
 
 class ToyMethod(Propagator):
@@ -370,3 +370,7 @@ def test_a_metric_is_in_screen_record_comparison_table_and_figure(add, place, ca
     assert axes.get_xlabel() == "toy (%)" and labels_of(axes) == ["left"]
     assert [text.get_text() for text in axes.get_legend().get_texts()] == [f"moved, mean {100 * expected:.1f}"]
     assert pytest.approx([100 * expected, 0]) in [point for line in axes.lines for point in line.get_xydata().tolist()]
+    add(METRICS, Metric("later", "toy", counts=of_counts))
+    for name, words in (("later", "no record on davis2016 has later yet"), ("none", "unknown metric 'none'")):
+        with pytest.raises(ValueError, match=words):
+            findings.sequences_on("davis2016", name)

@@ -38,6 +38,7 @@ from sstlib.benchmarks.contenders import (
 from sstlib.connectivity import Connectivity, Dense, Local, pairs_of_last, parse
 
 PARTS = (*SIZES, "growth", "memory")
+HISTORY = "480p history"  # of one pattern, whichever are measured otherwise
 ROUNDS = 9
 ENOUGH = 8.0  # seconds of one contender at one size, after which it leaves the remaining rounds out
 
@@ -46,18 +47,20 @@ def measure(parts: list[str], quick: bool, flex: bool, report: Callable[[str], N
             dtype: str = "float32", earlier: dict[str, Any] | None = None,
             keep: Callable[[dict[str, Any]], None] = lambda record: None,
             patterns: Sequence[Connectivity] = PUBLISHED) -> dict[str, Any]:
-    """The benchmark of some patterns as a record: the named parts, beside what an earlier record has of the other
-    parts.
+    """The benchmark of some patterns as a record: the named parts, beside what an earlier record has of others.
 
     `report` hears one line a step, `keep` is given the record after each part; `flex` compiles FlexAttention, too.
     Parts measured on a GPU are named after it and the precision, so that a record holds them beside the processor's;
     `parts` says which machine measured which.
+
+    Raises:
+        ValueError: the earlier record has other patterns in these parts, which would be lost.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     where = {"device": device, "dtype": dtype}
     labels = {part: part if device == "cpu" else f"{part} {device} {dtype}" for part in parts}
-    record = _begun(earlier, set(labels.values()))
+    record = _begun(earlier, set(labels.values()), patterns)
     try:
         _warm(where, patterns)
         report("machine limits")
@@ -72,10 +75,9 @@ def measure(parts: list[str], quick: bool, flex: bool, report: Callable[[str], N
                                                            1 if quick else ROUNDS, quick, flex, report)
             else:
                 rows = (_growth if part == "growth" else _memory)(patterns, quick, where, report)
-            for row in rows:  # each pair needs one exponential, so that no kernel is faster forward
-                pairs = row["heads"] * parse(row["pattern"]).pairs((row["time"], row["height"], row["width"]))
-                row["exp_bound_milliseconds"] = 1e-6 * pairs / device_limits["limits"]["exp_giga"]
-            record["rows"] += [{"part": label, **row} for row in rows]
+            exponentials = device_limits["limits"]["exp_giga"]
+            record["rows"] += [{"part": label, **row, "exp_bound_milliseconds": 1e-6 * _pairs(row) / exponentials}
+                               for row in rows]
             record["rows"].sort(key=lambda row: (row["device"], row["dtype"], PARTS.index(row["part"].split()[0])))
             keep(record)
     finally:
@@ -83,14 +85,23 @@ def measure(parts: list[str], quick: bool, flex: bool, report: Callable[[str], N
     return record
 
 
-def _begun(earlier: dict[str, Any] | None, again: set[str]) -> dict[str, Any]:
+def _begun(earlier: dict[str, Any] | None, again: set[str], patterns: Sequence[Connectivity]) -> dict[str, Any]:
     """A record of what an earlier one has, less the parts that are measured again."""
     record = {"kind": "benchmark", "name": "attention", "parts": {}, "left_out": {}, "rows": []}
     if earlier:
+        known = {row["pattern"] for row in earlier["rows"] if row["part"] in again and row["size"] != HISTORY}
+        if lost := sorted(known - {str(pattern) for pattern in (Dense(), *patterns)}):
+            raise ValueError(f"the rows of {', '.join(lost)} in {', '.join(sorted(again))} would be lost: what is "
+                             "compared is measured in turns; name all their patterns")
         for field in ("parts", "left_out"):
             record[field] = {part: value for part, value in earlier[field].items() if part not in again}
         record["rows"] = [row for row in earlier["rows"] if row["part"] not in again]
     return record
+
+
+def _pairs(row: dict[str, Any]) -> int:
+    """Of all heads. Each needs an exponential, so that no kernel is faster forward."""
+    return row["heads"] * parse(row["pattern"]).pairs((row["time"], row["height"], row["width"]))
 
 
 def _warm(where: dict[str, str], patterns: Sequence[Connectivity]) -> None:
@@ -226,7 +237,7 @@ def _memory(patterns: Sequence[Connectivity], quick: bool, where: dict[str, str]
     rows = []
     size = SIZES["S1" if quick else "S2"]._replace(**where)
     jobs = [(size, pattern, name, BOTH) for pattern in patterns for name in names_of(pattern, size)]
-    jobs += [(Buffer("480p history", t, 60, 107, 8, 8, **where), Local(7), names_of(Local(7), size)[0], FORWARD)
+    jobs += [(Buffer(HISTORY, t, 60, 107, 8, 8, **where), Local(7), names_of(Local(7), size)[0], FORWARD)
              for t in ((2,) if quick else (2, 8, 32))]
     for size, pattern, name, direction in jobs:
         report(f"peak memory: {pattern.name}, {name}, {direction}, {size.name} of {size.time} frames")

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from sstlib.experiments import records, tables
+from sstlib.metrics import METRICS
 
 
 def implied_contour(names: Iterable[str]) -> pd.DataFrame:
@@ -31,11 +32,19 @@ def davis2016_sequences() -> pd.DataFrame:
 def sequences_on(dataset: str, score: str = "J&F") -> pd.DataFrame:
     """A score in percent, by which the columns are named, a sequence of a data set (rows), a column a method that was
     scored on it, unless its record is older than the metric.
+
+    Raises:
+        ValueError: there is no such metric, or no record has it yet.
     """
+    if score != "J&F":
+        METRICS.find(score)
     columns = {record.variant: {name: 100 * values.get(score, np.nan)
                                 for name, values in record.metrics["sequences"].items()}
                for record in records.read_all(dataset)}
-    return pd.DataFrame(columns).dropna(axis="columns", how="all").rename_axis(columns=score)
+    table = pd.DataFrame(columns).dropna(axis="columns", how="all").rename_axis(columns=score)
+    if columns and table.empty:
+        raise ValueError(f"no record on {dataset} has {score} yet; score the masks again: sst evaluate --row")
+    return table
 
 
 def standing(real: pd.DataFrame) -> str:

@@ -106,8 +106,8 @@ def _ends(axes: Axes, config: ModelConfig, named: Named) -> None:
     _part(axes, DECODER, [(5.44, TOP + 0.3), (6.3, TOP), (6.3, BOTTOM), (5.44, BOTTOM - 0.3)], "Decoder", MIDDLE - 0.1,
           f"{'small ensembler' if decoder.kind == 'SmallDecoder' else 'ensembler'}\n{_shape(decoder)}\n"
           f"{_cost(decoder)}")
-    embedding = named.get("backbone.smooth") or named["backbone.embed"]
-    _note(axes, 2.58, MIDDLE - 0.17, _shape(embedding).replace(" × ", " ×\n", 1), va="bottom")
+    cells = " × ".join(str(-(-side // config.output_stride)) for side in named[""].output[-2:])
+    _note(axes, 2.58, MIDDLE - 0.17, f"{config.embedding} ×\n{cells}", va="bottom")
     _arrow(axes, (2.0, TOP + 0.22), (2.0, TOP - 0.22), (5.86, TOP - 0.22), (5.86, TOP + 0.16))
     _note(axes, 3.9, TOP - 0.38, f"embedding of frame t, and its finer features ({_shape(row)})")
 
