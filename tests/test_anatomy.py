@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 
+from sstlib import weights
 from sstlib.benchmarks.anatomy import anatomy
 from sstlib.benchmarks.frames import stage_seconds, streamed
 from sstlib.cli import main
@@ -174,3 +175,22 @@ def test_stage_bars_are_as_long_as_the_stages_took():
     assert bars == [(0, 100), (0, 200), (100, 200), (200, 100), (300, 300), (300, 100), (600, 50), (400, 10)]
     assert [text.get_text() for text in axes.texts] == ["1.4 frames a second", "2.0 frames a second"]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["3 objects, 1 thread", "1 object, 2 threads"]
+
+
+def test_a_file_of_weights_is_described_whole_or_refused(tmp_path, tiny_weights, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    network = weights.load(tiny_weights)
+    own = weights.save(network, tmp_path / "run" / "weights.safetensors", step=7, terms="none")
+    for name in ("run/weights.safetensors", "run"):
+        assert main(["model", name, "--size", "48x80"]) == 0
+        first, *table = capsys.readouterr().out.splitlines()
+        assert first == f"{name}: weights; step 7; for frames of up to {network.longest} pixels; terms: none"
+        assert main(["model", "sst-tiny", "--size", "48x80"]) == 0
+        assert table[1:] == capsys.readouterr().out.splitlines()[1:]
+    before = own.read_bytes()
+    assert main(["model", "run", "--json", str(own)]) == 2 and own.read_bytes() == before
+    assert "which is read" in capsys.readouterr().err
+    own.write_bytes(before[:-1])
+    for name, words in (("run", "weights.safetensors is not a safetensors file"),
+                        ("gone.safetensors", "no weights 'gone.safetensors'")):
+        assert main(["model", name]) == 2 and words in capsys.readouterr().err

@@ -9,6 +9,7 @@ import json
 import re
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from sstlib.cli import _arguments
@@ -19,6 +20,7 @@ EXAMPLES = """examples:
   sst model                                                 names of all networks
   sst model sst-small --size 480x854 --objects 1 3 --time   modules, shapes and seconds of each stage
   sst model sst-small --set history=2 --figure small.png
+  sst model run/weights.safetensors                         what a file of weights is, and holds
   sst model sst-small --stream 2000 --json memory.json      memory along a video without end
 """
 EVERY = 200  # frames of a stream between two looks at the memory
@@ -26,7 +28,9 @@ EVERY = 200  # frames of a stream between two looks at the memory
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments."""
-    parser.add_argument("name", metavar="NAME", nargs="?", help="a model configuration; without it, their list")
+    parser.add_argument("name", metavar="NAME", nargs="?",
+                        help="a model configuration, or weights: a released name, a file, or the folder of a run; "
+                             "without it, the list of configurations")
     _arguments.close_with(parser, EXAMPLES)
     network = parser.add_argument_group("network")
     network.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="changes",
@@ -62,10 +66,13 @@ def run(arguments: argparse.Namespace) -> int:
         print(*_listed(), sep="\n")
         return 0
     from sstlib.benchmarks.anatomy import anatomy
+    from sstlib.model import build
     from sstlib.provenance import processor, provenance
+    from sstlib.weights import find
 
-    _check(arguments)
-    config = named_model(arguments.name).with_changes(arguments.changes)
+    network = trained(arguments.name)
+    _check(arguments, [find(arguments.name)] if network else [])
+    config = (network.config if network else named_model(arguments.name)).with_changes(arguments.changes)
     beside = {change: config.with_changes([change], "--beside") for change in arguments.beside}
     height, width = parse_size(arguments.size)
     rows = anatomy(config, height, width, arguments.objects[0], arguments.depth)
@@ -74,6 +81,8 @@ def run(arguments: argparse.Namespace) -> int:
         "provenance": provenance("generated") | processor(), "rows": [dataclasses.asdict(row) for row in rows]
     }
     if arguments.json is None:
+        if network:
+            print(f"{arguments.name}: {'; '.join(_said_of(arguments.name))}")
         show(record)
     keep = functools.partial(write, record, arguments.json) if arguments.json not in (None, "-") else lambda: None
     if arguments.figure:
@@ -83,7 +92,7 @@ def run(arguments: argparse.Namespace) -> int:
         record["seconds"] = timed({"": config} | beside, height, width, arguments)
     if arguments.stream:
         # hours, perhaps: what is known so far is written at every look
-        for record["stream"] in watched(config, arguments):
+        for record["stream"] in watched(build(config) if arguments.changes or not network else network, arguments):
             keep()
     keep()
     if arguments.json == "-":
@@ -91,8 +100,8 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _check(arguments: argparse.Namespace) -> None:
-    """Refuses what cannot be written, or goes with nothing, before anything is computed."""
+def _check(arguments: argparse.Namespace, inputs: list[Path]) -> None:
+    """Refuses what cannot be written, or is read, or goes with nothing, before anything is computed."""
     from sstlib.config.values import require_place
     from sstlib.paths import refuse_inputs
 
@@ -102,9 +111,31 @@ def _check(arguments: argparse.Namespace) -> None:
         require_place(arguments.figure)
         if not arguments.figure.endswith(".png"):
             raise ValueError(f"--figure is {arguments.figure!r}; expected a name that ends with .png")
-    refuse_inputs({"--json": None if arguments.json == "-" else arguments.json, "--figure": arguments.figure}, [])
+    refuse_inputs({"--json": None if arguments.json == "-" else arguments.json, "--figure": arguments.figure}, inputs)
     if arguments.beside and not arguments.time:
         raise ValueError("--beside goes with --time; add that, or leave it out")
+
+
+def trained(name: str) -> Any:
+    """The network of weights that are here, loaded whole, so that a damaged file is not described; else None.
+
+    Raises:
+        ValueError: no weights of sstlib, or damaged.
+    """
+    from sstlib import weights
+
+    known = name in weights.released() or name.endswith(weights.SUFFIX)
+    return weights.load(name) if known or name not in MODELS and Path(name).exists() else None
+
+
+def _said_of(name: str) -> Iterator[str]:
+    """What a file of weights says of its training, as far as it does."""
+    from sstlib import weights
+
+    known, words = weights.facts(name), {"trained_on": "trained on {}", "step": "step {}",
+                                         "longest": "for frames of up to {} pixels", "terms": "terms: {}"}
+    yield "weights"
+    yield from (text.format(known[key]) for key, text in words.items() if key in known)
 
 
 def _listed() -> Iterator[str]:
@@ -139,22 +170,16 @@ def timed(configs: dict[str, ModelConfig], height: int, width: int,
     return rows
 
 
-def watched(config: ModelConfig, arguments: argparse.Namespace) -> Iterator[list[dict[str, float | int]]]:
-    """What the process has used so far along a generated video, at every look; released weights where the name has
-    them.
-    """
+def watched(network: Any, arguments: argparse.Namespace) -> Iterator[list[dict[str, float | int]]]:
+    """What the process has used so far along a generated video, at every look."""
     import torch
 
-    from sstlib import weights
     from sstlib.benchmarks.frames import streamed
     from sstlib.inference import Segmenter
-    from sstlib.model import build
     from sstlib.synthetic.endless import endless_video
 
     if arguments.threads:
         torch.set_num_threads(arguments.threads[0])
-    trained = arguments.name in weights.released() and not arguments.changes
-    network = weights.load(arguments.name) if trained else build(config)
     rows = []
     for row in streamed(Segmenter(network), endless_video(*parse_size(arguments.size)), arguments.stream, EVERY):
         rows.append(row)
