@@ -158,6 +158,20 @@ def test_255_is_decided_once_a_clip(tmp_path, sides):
                          protocol=protocol).sequences["clip"].similarity == 1).all()
 
 
+@pytest.mark.parametrize("ids, noted", [((1, 2), True), ((2,), True), ((1,), False)])
+def test_predictions_of_one_object_where_the_truth_has_others_are_noted(tmp_path, ids, noted):
+    """White on black is object 1, whatever was meant."""
+    truth = np.zeros((5, 40, 60), np.uint8)
+    for place, number in enumerate(ids):
+        truth[:, 5:20, 5 + 25 * place:25 + 25 * place] = number
+    numbered(tmp_path / "truth" / "clip", truth, range(5), mode="L")
+    numbered(tmp_path / "prediction" / "clip", (truth == ids[-1]) * np.uint8(255), range(5), mode="L")
+    notes = evaluate(tmp_path / "prediction", tmp_path / "truth", protocol="davis2017").notes
+    assert [note for note in notes if "counts as object 1; the truth has" in note] == list(notes)[:noted]
+    assert len(notes) == noted + (ids == (2,))  # of which no prediction is then
+    assert not evaluate(tmp_path / "prediction", tmp_path / "truth", protocol="davis2016").notes
+
+
 @pytest.mark.parametrize("protocol", ["davis2016", "davis2017", "youtube"])
 def test_a_clip_whose_first_masks_are_empty_is_scored_from_its_first_object_on(tmp_path, protocol):
     truth, prediction = moving(8)

@@ -121,10 +121,20 @@ def _matched(predictions: Path, annotations: Masks,
         start = 0 if protocol.late_objects else _first_object(files, readings[name])
         if start:
             notes.append(f"sequence {name}: the frames before {files[start].stem} show no object; it starts there")
+        if guesses[name].kind in ONE_OBJECT and not protocol.single_object:
+            notes += _one_of_several(name, guesses[name], object_ids(read_mask(files[start], readings[name])))
         scored = files[start + 1:len(files) - protocol.skip_last]
         pairs = [Pair(files[start], None), *(Pair(path, there[name].get(path.stem)) for path in scored)]
         clips[name] = Clip(pairs, readings[name], guesses[name])
     return protocol, clips, notes
+
+
+def _one_of_several(name: str, reading: Reading, ids: Sequence[int]) -> list[str]:
+    """What to note of predictions that tell no objects apart where the truth has another one than the first, or more.
+    """
+    return [] if {*ids} <= {1} else [
+        f"sequence {name}: predictions tell one object from the background alone ({reading}), which counts as object "
+        f"1; the truth has {', '.join(map(str, ids))}: save predictions by its ids"]
 
 
 def folder_masks(folder: Path) -> dict[str, list[Path]]:
