@@ -449,6 +449,18 @@ def test_videos_that_cannot_be_meant_are_refused_once(folder, network, capsys, v
     assert status == 2 and re.search(words, error) and error.count("\n") == 1 and not (folder / "out").exists()
 
 
+@pytest.mark.parametrize("given, words", [
+    (("loop.mp4",), "loop.mp4: no such video"), (("frames", "loop.png"), "loop.png: cannot be decoded"),
+    (("frames", "mask.png", "out", "--corrections", "loop.mp4"), "no such folder of corrections"),
+    (("linked",), "loop.png: cannot be decoded")])
+def test_links_that_lead_to_themselves_are_no_fault_of_the_program(folder, sst, given, words):
+    (folder / "linked").mkdir()
+    for name in ("loop.mp4", "loop.png", "linked/loop.png"):
+        (folder / name).symlink_to(Path(name).name)
+    status, _, error = sst(*given)
+    assert status == 2 and words in error and error.count("\n") == 1 and not (folder / "out").exists()
+
+
 @pytest.mark.parametrize("options, message", WRONG.values(), ids=WRONG)
 def test_what_cannot_be_exported_is_refused_before_work_starts(folder, sst, monkeypatch, options, message):
     (folder / "out" / "coco.json").mkdir(parents=True)

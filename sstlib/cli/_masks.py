@@ -183,7 +183,8 @@ def opening(path: str, sequence: Sequence, frames: Sequence, size: tuple[int, in
     rate = "" if folder else f", {float(getattr(sequence, 'rate', 0)):g} frames a second"
     aspect = getattr(sequence, "aspect", 1)
     shown = "" if aspect == 1 else f" (shown as {round(size[1] * aspect)}x{size[0]}; masks are of the former)"
-    lines = [f"{path}: {'folder' if folder else 'video'} of {len(sequence)} frames, {size[1]}x{size[0]}{shown}{rate}"]
+    lines = [f"{path}: {'folder' if folder else 'video'} of {len(sequence)} frame{'s' * (len(sequence) > 1)}, "
+             f"{size[1]}x{size[0]}{shown}{rate}"]
     if frames is not sequence:
         every = "" if frames.times.step == 1 else f", every {frames.times.step}th"
         lines.append(f"segmented are {len(frames)} of them, number {frames.times[0]} (named {frames.frame_names[0]}) "

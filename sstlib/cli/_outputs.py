@@ -9,7 +9,7 @@ from PIL import Image
 
 from sstlib.cli import _arguments
 from sstlib.config.values import require_place
-from sstlib.paths import STREAMS, refuse_inputs
+from sstlib.paths import STREAMS, refuse_inputs, resolved
 from sstlib.video import Sequence, is_picture, is_signed
 
 LISTED = 6  # files that are named one by one
@@ -90,10 +90,10 @@ def checked(arguments: argparse.Namespace, sequence: Sequence, inputs: Iterable[
     outputs = {f"--out, frame {name}": require_place(out / f"{name}.png") for name in sequence.frame_names}
     outputs |= {f"--export {name}": path for name, path in places.items()} | single
     refuse_inputs(outputs | {"--out": out}, inputs)
-    sources = {Path(path).resolve() for path in inputs if path}
+    sources = {resolved(path) for path in inputs if path}
     for name, path in places.items():
         FORMATS[name].check(path)
-        if within := [source for source in sources if source.is_relative_to(path.resolve())]:
+        if within := [source for source in sources if source.is_relative_to(resolved(path))]:
             raise ValueError(f"--export {name} would replace {path}, in which {within[0].name} is read; rename it")
     known = {out / kind.where(codec): kind for kind in FORMATS.values() for codec in CODECS}
     left = sorted(path for path in out.iterdir() if is_picture(path) or path in known) if out.is_dir() else []
@@ -103,7 +103,7 @@ def checked(arguments: argparse.Namespace, sequence: Sequence, inputs: Iterable[
                          "folder, or --overwrite to replace masks and exports of these names and to remove others that "
                          "were written by this command")
     stale = [path for path in left if path not in outputs.values()
-             and not any(source.is_relative_to(path.resolve()) for source in sources)]
+             and not any(source.is_relative_to(resolved(path)) for source in sources)]
     foreign = [path.name for path in stale if not (_ours(path, known[path]) if path in known else is_signed(path))]
     if foreign:
         print(f"note: not written by this command, and left in {out}: "
@@ -126,7 +126,7 @@ def _single(arguments: argparse.Namespace, inputs: Iterable[Path | str | None]) 
     if arguments.preview and arguments.preview.suffix.lower() != ".png":
         raise ValueError(f"{arguments.preview}: a preview is written as .png; name it so")
     for option in ("--sheet", "--preview"):
-        if arguments.out and files[option] and files[option].resolve().parent == arguments.out.resolve():
+        if arguments.out and files[option] and resolved(files[option]).parent == resolved(arguments.out):
             raise ValueError(f"{option} would put {files[option]} among the masks; give another folder")
     for option, path in files.items():
         there = path and path not in STREAMS and path.is_file()

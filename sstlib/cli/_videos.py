@@ -12,6 +12,7 @@ from typing import Any
 
 from sstlib.cli import _extras, _runs
 from sstlib.cli._status import BAD_INPUT
+from sstlib.paths import resolved
 
 # Options that go with one video alone
 SINGLE = ("prompts", "at", "absent", "sheet", "confidence", "preview", "corrections", "watch")
@@ -45,8 +46,8 @@ def check(arguments: argparse.Namespace) -> None:
         raise ValueError("--crf is the quality of --export overlay and green; add one of them, or leave it out")
     if arguments.watch and not arguments.corrections:
         raise ValueError("--watch waits for masks in a folder; name it by --corrections")
-    videos = {Path(video).resolve() for video in arguments.video}
-    if arguments.corrections and arguments.corrections.resolve() in videos:
+    videos = {resolved(video) for video in arguments.video}
+    if arguments.corrections and resolved(arguments.corrections) in videos:
         raise ValueError(f"--corrections {arguments.corrections} is the video itself; name a folder of masks")
 
 

@@ -82,7 +82,7 @@ def run(arguments: argparse.Namespace) -> int:
     }
     if arguments.json is None:
         if network:
-            print(f"{arguments.name}: {'; '.join(_said_of(arguments.name))}")
+            print(f"{arguments.name}: {'; '.join(_training(arguments.name))}")
         show(record)
     keep = functools.partial(write, record, arguments.json) if arguments.json not in (None, "-") else lambda: None
     if arguments.figure:
@@ -128,7 +128,7 @@ def trained(name: str) -> Any:
     return weights.load(name) if known or name not in MODELS and Path(name).exists() else None
 
 
-def _said_of(name: str) -> Iterator[str]:
+def _training(name: str) -> Iterator[str]:
     """What a file of weights says of its training, as far as it does."""
     from sstlib import weights
 

@@ -264,8 +264,8 @@ def require_place(path: Path | str, folder: bool = False) -> Path:
         PermissionError: the nearest folder that is there cannot be written into.
     """
     path = Path(path)
-    if ".." in path.parts and path.resolve().exists() and not path.exists():
-        raise ValueError(f"{path} leads through a folder that is not there, to {path.resolve()}; name that")
+    if ".." in path.parts and os.path.exists(os.path.realpath(path)) and not path.exists():
+        raise ValueError(f"{path} leads through a folder that is not there, to {os.path.realpath(path)}; name that")
     if folder and path.is_symlink() and not path.exists():
         raise ValueError(f"{path} is a link to {path.readlink()}, which is not there; make that, or name another place")
     if path.exists() and path.is_dir() != folder:

@@ -130,7 +130,7 @@ def atomic_write(path: Path | str, mode: str = "wb") -> Iterator[IO]:
                 shutil.copyfileobj(whole, device)
         return
     with naming_place(path, ADVICE | BEFORE):
-        path = Path(os.path.realpath(path))  # Path.resolve ends at links that lead to themselves
+        path = resolved(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, scratch = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     try:
@@ -233,9 +233,15 @@ def refuse_inputs(outputs: Mapping[str, Path | str | None], inputs: Iterable[Pat
         targets[identity] = name
 
 
+def resolved(path: Path | str) -> Path:
+    """What a path leads to, or would; of links that lead to themselves one of these, where Path.resolve is at its end.
+    """
+    return Path(os.path.realpath(path))
+
+
 def _identity(path: Path) -> object:
     """What a path leads to: the file itself where there is one, else the place."""
-    place = Path(os.path.realpath(path))  # of folder/.., too, where the folder is not there yet and will be made
+    place = resolved(path)  # of folder/.., too, where the folder is not there yet and will be made
     try:
         status = place.stat()
     except OSError:

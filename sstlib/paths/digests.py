@@ -1,6 +1,7 @@
 """SHA-256 of whatever identifies a result: bytes, texts, files."""
 
 import hashlib
+import os
 from pathlib import Path
 
 
@@ -25,5 +26,5 @@ def distinct_name(path: Path | str) -> str:
     """A name for what is made of a file or folder: its folder's, its own, and digits of its whole path, since many
     are called `frames`. It is the same every time, and no longer than a file system's names may be.
     """
-    whole = Path(path).expanduser().resolve()
+    whole = Path(os.path.realpath(Path(path).expanduser()))
     return f"{whole.parent.name[:20]} {whole.stem[:36]} {sha256(str(whole))[:6]}".strip()

@@ -39,7 +39,7 @@ def same_number(name: str) -> tuple[tuple[int, str], ...]:
 def is_picture(entry: Path | os.DirEntry) -> bool:
     """Whether a folder's entry is one of its pictures: hidden files, other kinds and folders are none."""
     name = Path(entry.name)
-    return not entry.name.startswith(".") and name.suffix.lower() in FRAME_SUFFIXES and not entry.is_dir()
+    return not entry.name.startswith(".") and name.suffix.lower() in FRAME_SUFFIXES and not os.path.isdir(entry)
 
 
 def images(folder: Path, content: str = "frames", within: Path | None = None) -> dict[str, Path]:
