@@ -137,6 +137,38 @@ def test_no_scene_is_good_whose_occluder_comes_too_near_or_whose_bystander_is_no
     assert not davis_occlusion_scenes._is_good(scene, masks, "test", davis)
 
 
+def test_no_scene_has_parts_that_are_too_small_or_too_large(stated, davis, monkeypatch):
+    """Each bound is put to just above and just below what a scene has: share of the frame, and enlargement of 4."""
+    scene, scenes = next(davis_occlusion.scenes("test"))[0].scene, davis_occlusion_scenes
+    masks = davis_compositions.placed_target(scene, "test", davis)
+    cover = davis_compositions.covers("test", davis, scene.occluder)[scene.occluder_frame]
+    large = davis_compositions.cut_out(cover, cover, scene.enlarged).cover >= 128
+    target = scenes._shown("test", davis, scene.target, scene.target_start).mean((1, 2)).min()
+    bystander = scenes._shown("test", davis, scene.ground, scene.ground_start).mean((1, 2)).min()
+    for factor, good in ((0.99, True), (1.01, False)):
+        monkeypatch.setattr(scenes, "OCCLUDER", large.sum() / masks[0].size / factor)
+        assert (scenes._with_occluder(scene, masks, "test", davis) is not None) == good
+        monkeypatch.setattr(scenes, "LEAST", factor * bystander)
+        assert scenes._is_seen(scene, "test", davis) == good
+        monkeypatch.setattr(scenes, "LEAST", factor * target * scene.reduced**2)
+        assert (scenes._with_target(np.random.default_rng(0), scene, "test", davis) is not None) == good
+        monkeypatch.setattr(scenes, "LEAST", 0)
+    monkeypatch.setattr(scenes, "OCCLUDER", 100)
+    monkeypatch.setattr(scenes, "SOLID", 0)
+    assert scenes._with_occluder(scene, np.ones_like(masks), "test", davis) is None, "enlarged more than 4 times"
+
+
+def test_no_scene_has_a_bystander_that_is_not_seen_or_a_target_that_would_leave_the_frame(stated, davis, monkeypatch):
+    scene, scenes = next(davis_occlusion.scenes("test"))[0].scene, davis_occlusion_scenes
+    monkeypatch.setattr(scenes, "_is_seen", lambda *_: False)
+    assert scenes._find(np.random.default_rng(0), scene.target, [*CASES], "test", davis) is None
+    wide = np.zeros((FRAMES, davis_compositions.HEIGHT, davis_compositions.WIDTH), bool)
+    for t, left in enumerate(np.linspace(0, wide.shape[2] - 60, FRAMES).astype(int)):
+        wide[t, 100:160, left:left + 60] = True
+    monkeypatch.setattr(scenes, "_shown", lambda *_: wide)
+    assert scenes._with_target(np.random.default_rng(0), scene, "test", davis) is None
+
+
 def test_labels_are_the_objects_colors(stated):
     """Every object has one color: where the frame shows it, there its label is and nowhere else, but for rims."""
     colors = {name: np.roll((240, 30, 30), n) if n < 3 else np.roll((230, 230, 20), n) for n, name in enumerate(CASES)}

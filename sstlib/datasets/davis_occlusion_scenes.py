@@ -89,8 +89,6 @@ def _is_seen(scene: Scene, split: str, folder: Path) -> bool:
 def _with_target(rng: np.random.Generator, scene: Scene, split: str, folder: Path) -> Scene | None:
     """The scene with the target as small as it must be, somewhere within the frame in every frame."""
     masks = _shown(split, folder, scene.target, scene.target_start)
-    if not masks.any((1, 2)).all():
-        return None
     heights, widths = masks.any(2), masks.any(1)
     reduced = min(1.0, TALLEST * HEIGHT / heights.sum(1).max(), WIDEST * WIDTH / widths.sum(1).max())
     scene = scene.replace(reduced=float(np.floor(100 * reduced) / 100))
@@ -108,7 +106,7 @@ def _with_target(rng: np.random.Generator, scene: Scene, split: str, folder: Pat
 def _with_occluder(scene: Scene, target: np.ndarray, split: str, folder: Path) -> Scene | None:
     """The scene with the occluder as large as it must be, and as far away as it must be not to touch the target."""
     cover = covers(split, folder, scene.occluder)[scene.occluder_frame]
-    if (cover >= 128).mean() < LEAST or not target.any((1, 2)).all():
+    if (cover >= 128).mean() < LEAST:
         return None
     small = cut_out(cover, cover, 1.0).cover >= 128
     share = next((s for s in np.linspace(0.95, 0.35, 13) if _middle(small, s).mean() >= SOLID), None)
