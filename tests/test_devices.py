@@ -59,18 +59,18 @@ def has(monkeypatch, *devices):
     monkeypatch.setattr("torch.backends.mps.is_macos_or_newer", lambda *given: True)
 
 
-@pytest.mark.parametrize("there, wanted, taken", [
+@pytest.mark.parametrize("devices, wanted, taken", [
     ([], "auto", "cpu"), (["mps"], "auto", "mps"), (["cuda"], "auto", "cuda"), (["cuda", "mps"], "auto", "cuda"),
     ([], None, "cpu"), (["mps"], None, "cpu"), (["cuda", "mps"], None, "cuda"), (["cuda"], "cuda:1", "cuda:1"),
     (["cuda", "mps"], "mps", "mps"), (["cuda", "mps"], "cpu", "cpu")])
-def test_the_device_is_the_one_asked_for_or_the_best(sst, monkeypatch, there, wanted, taken):
-    has(monkeypatch, *there)
+def test_the_device_is_the_one_asked_for_or_the_best(sst, monkeypatch, devices, wanted, taken):
+    has(monkeypatch, *devices)
     monkeypatch.setattr(weights, "load", lambda name, device: pytest.fail(f"loaded on {device}"))
     with pytest.raises(pytest.fail.Exception, match=f"loaded on {taken}$"):
         sst(*(["--device", wanted] if wanted else []))
 
 
-@pytest.mark.parametrize("there, options, words", [
+@pytest.mark.parametrize("devices, options, words", [
     ([], ["--device", "mps"], "no device 'mps' here"), ([], ["--device", "cuda"], "no device 'cuda' here"),
     (["mps"], ["--device", "cuda"], "no device 'cuda' here"), (["cuda"], ["--device", "mps"], "no device 'mps' here"),
     (["cuda"], ["--device", "cuda:2"], "no device 'cuda:2' here"),
@@ -79,9 +79,9 @@ def test_the_device_is_the_one_asked_for_or_the_best(sst, monkeypatch, there, wa
     ([], ["--device", "auto", "--precision", "float16"], "take float32 or bfloat16"),
     ([], ["--precision", "float64"], "argument --precision: invalid choice: 'float64'"),
     ([], ["--history", "0"], "argument --history: it is 0")])
-def test_what_is_not_there_is_refused_in_a_line_before_anything_is_read(sst, monkeypatch, tmp_path, there, options,
+def test_what_is_not_there_is_refused_in_a_line_before_anything_is_read(sst, monkeypatch, tmp_path, devices, options,
                                                                         words):
-    has(monkeypatch, *there)
+    has(monkeypatch, *devices)
     monkeypatch.setattr(weights, "load", lambda *given: pytest.fail("too late"))
     status, out, error = sst(*options)
     assert status == 2 and words in error and error.count("\n") == 1 and not out

@@ -169,10 +169,10 @@ def test_a_link_that_leads_to_itself_is_no_fault(tmp_path):
     assert (tmp_path / "loop").read_text() == "whole" and files(tmp_path) == ["loop"]
 
 
-@pytest.mark.parametrize("there", [True, False])
-def test_a_link_stays_one_and_what_it_leads_to_is_written(tmp_path, there):
+@pytest.mark.parametrize("exists", [True, False])
+def test_a_link_stays_one_and_what_it_leads_to_is_written(tmp_path, exists):
     target, link = tmp_path / "elsewhere" / "target", tmp_path / "link"
-    if there:
+    if exists:
         target.parent.mkdir()
         target.write_text("before")
     link.symlink_to(target)
@@ -287,9 +287,9 @@ def test_what_a_killed_run_left_half_written_is_no_part_of_the_next(sst, tmp_pat
         (tmp_path / "out" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "out" / name).write_bytes(b"half")
     assert sst("frames", "--export", "objects", "--sheet", "sheet.png")[0] == 0
-    there = files(tmp_path)
-    assert [name for name in there if name.endswith(".part")] == ["out/.mine.part"]
-    assert "out/objects/1/00000.png" in there and "out/objects/7" not in there
+    names = files(tmp_path)
+    assert [name for name in names if name.endswith(".part")] == ["out/.mine.part"]
+    assert "out/objects/1/00000.png" in names and "out/objects/7" not in names
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])

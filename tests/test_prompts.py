@@ -180,8 +180,8 @@ def test_around_each_of_several_clicks_is_looked_half_as_far_as_they_are_apart(m
 
 STRIPED = np.full((90, 140, 3), 90, np.uint8)  # an object of the ground's two colors in other shares: nothing to cut by
 STRIPED[::3], STRIPED[20:70:2, 40:100] = 160, 160
-THERE = np.zeros((90, 140), bool)
-THERE[20:70, 40:100] = True
+REGION = np.zeros((90, 140), bool)
+REGION[20:70, 40:100] = True
 
 
 @pytest.mark.parametrize("prompt", [
@@ -194,7 +194,7 @@ def test_where_colors_tell_nothing_the_middle_of_what_was_marked_is_the_object(m
     rounds = []
     monkeypatch.setattr(prompts, "_cut", lambda frame, known: rounds.append(known.copy()) or known == prompts.OBJECT)
     mask = prompt(STRIPED)
-    assert len(rounds) == 2 and not (mask & ~THERE).any()
+    assert len(rounds) == 2 and not (mask & ~REGION).any()
     assert mask.sum() > max(1.5 * (rounds[0] == prompts.OBJECT).sum(), 40)
 
 

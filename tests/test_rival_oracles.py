@@ -345,7 +345,7 @@ def test_each_object_stays_in_the_latest_frame_in_which_it_was_given():
     stored = {}
     for t, mask in enumerate(masks):
         memory = network.remember(memory, features, mask, given={3: [1], 5: [2], 6: [1]}.get(t, ()))
-        stored[t] = [(frame.time, [o for o, there in enumerate(frame.held) if there]) for frame in memory.references]
+        stored[t] = [(frame.time, [o for o, holds in enumerate(frame.held) if holds]) for frame in memory.references]
     assert stored[2] == [(0, [0, 1, 2])]
     assert stored[4] == [(0, [2]), (3, [0, 1])]
     assert stored[5] == [(3, [1]), (5, [0, 2])]

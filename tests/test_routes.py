@@ -109,8 +109,8 @@ def test_strongest_routes_are_those_of_exhaustive_search(hops, count):
     every = []
     for walk in product(range(7), repeat=hops):
         weight, cell = 1.0, 5 - 4
-        for hop_map, there in zip(maps, walk):
-            weight, cell = weight * hop_map[cell, there], there
+        for hop_map, earlier in zip(maps, walk):
+            weight, cell = weight * hop_map[cell, earlier], earlier
         if ends[walk[-1]] and weight > 0:
             every.append((weight, (5, *walk)))
     every.sort(key=lambda route: -route[0])

@@ -63,8 +63,8 @@ def test_masks_of_piped_frames_lie_in_a_folder_and_so_do_exports(sst, tmp_path, 
     assert status == 2 and "--overwrite" in error
 
 
-@pytest.mark.parametrize("there", [True, False], ids=["a folder that is there", "a new folder"])
-def test_a_stream_and_another_run_are_not_at_work_in_one_folder(sst, tmp_path, monkeypatch, there):
+@pytest.mark.parametrize("exists", [True, False], ids=["a folder that is there", "a new folder"])
+def test_a_stream_and_another_run_are_not_at_work_in_one_folder(sst, tmp_path, monkeypatch, exists):
     """The second would mix its masks with those of the first, and take its half-written files for left ones."""
     out, load, runs = tmp_path / "out", weights.load, contextlib.ExitStack()
 
@@ -75,7 +75,7 @@ def test_a_stream_and_another_run_are_not_at_work_in_one_folder(sst, tmp_path, m
         return load(*given) if given else None
 
     with runs:
-        another_begins() if there else monkeypatch.setattr(weights, "load", another_begins)
+        another_begins() if exists else monkeypatch.setattr(weights, "load", another_begins)
         status, _, error = sst("-", "--size", "48x32", "--out", "out")
     assert status == 2 and "out: another run is at work in this folder" in error
     assert os.listdir(out) == [".00000.png.abcdefgh.part"]

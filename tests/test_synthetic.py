@@ -182,7 +182,7 @@ def test_motion_carries_each_full_mask_onto_the_next(seed):
     clip = render(spec, seed)
     for n in (1, 2):
         flow = clip.motion(n, 0)
-        now, there = clip.full(n)
+        now, later = clip.full(n)
         np.testing.assert_array_equal(~np.isnan(flow[..., 0]), now)
         rows, columns = np.nonzero(now)
         x, y = (
@@ -190,10 +190,10 @@ def test_motion_carries_each_full_mask_onto_the_next(seed):
             np.floor(rows + 0.5 + flow[rows, columns, 1]).astype(int),
         )
         within = (x >= 0) & (x < 171) & (y >= 0) & (y < 113)
-        landed = np.zeros_like(there)
+        landed = np.zeros_like(later)
         landed[y[within], x[within]] = True
         # all but pixels at the outline land on the object, and those that land cover most of it
-        assert there[y[within], x[within]].mean() > 0.9
+        assert later[y[within], x[within]].mean() > 0.9
         assert np.abs(flow[now]).max() > 0.5
 
 

@@ -83,14 +83,18 @@ def statements(function):
 
 
 def undocumented(tree):
-    """Public functions and methods that raise what their docstrings do not name, with it."""
-    for body, inherits in [(tree.body, False), *((node.body, bool(node.bases)) for node in tree.body
-                                                 if isinstance(node, ast.ClassDef) and not node.name.startswith("_"))]:
-        for function in body:
-            if not isinstance(function, ast.FunctionDef) or function.name.startswith("_"):
+    """Public functions and methods that raise what their docstrings do not name, with it; constructors may have it in
+    the class's.
+    """
+    for owner in [tree, *(node for node in tree.body if isinstance(node, ast.ClassDef) and node.name[0] != "_")]:
+        for function in owner.body:
+            constructs = getattr(function, "name", "") in ("__init__", "__post_init__")
+            if not isinstance(function, ast.FunctionDef) or function.name[0] == "_" and not constructs:
                 continue
             document = ast.get_docstring(function) or ""
-            if inherits and not document:  # as the class above it says
+            if constructs:
+                document += ast.get_docstring(owner) or ""
+            elif getattr(owner, "bases", None) and not document:  # as the class above it says
                 continue
             names = {ast.unparse(getattr(node.exc, "func", node.exc)) for node in statements(function)
                      if isinstance(node, ast.Raise) and node.exc is not None}
@@ -102,6 +106,9 @@ def test_what_a_docstring_leaves_out_is_noticed():
     text = 'def f(x):\n    """F.\n\n    Raises:\n        {}: x.\n    """\n    raise ValueError(x)'
     assert list(undocumented(ast.parse(text.format("KeyError")))) == [("f", ["ValueError"])]
     assert not list(undocumented(ast.parse(text.format("ValueError"))))
+    text = 'class A:\n    """A{}."""\n    def __init__(self):\n        raise ValueError(self)'
+    assert list(undocumented(ast.parse(text.format("")))) == [("__init__", ["ValueError"])]
+    assert not list(undocumented(ast.parse(text.format(", or a ValueError"))))
 
 
 def test_public_functions_say_what_they_raise():

@@ -129,8 +129,8 @@ def _single(arguments: argparse.Namespace, inputs: Iterable[Path | str | None]) 
         if arguments.out and files[option] and resolved(files[option]).parent == resolved(arguments.out):
             raise ValueError(f"{option} would put {files[option]} among the masks; give another folder")
     for option, path in files.items():
-        there = path and path not in STREAMS and path.is_file()
-        if there and not (arguments.overwrite or option == "--preview" and _is_preview(path)):
+        replaced = path and path not in STREAMS and path.is_file()
+        if replaced and not (arguments.overwrite or option == "--preview" and _is_preview(path)):
             raise ValueError(f"{option} would replace {path}; give another name, or --overwrite")
     return files
 

@@ -50,8 +50,7 @@ class Connectivity:
 
     def __init_subclass__(cls) -> None:
         name = cls.__name__.lower()
-        taken = PATTERNS.get(name)
-        if taken is not None and taken.__module__ == __name__ != cls.__module__:
+        if name in PATTERNS and PATTERNS[name].__module__ == __name__ != cls.__module__:
             raise ValueError(f"class {cls.__name__}: {name!r} is sstlib's own pattern in every configuration; give "
                              "yours another name")
         if "relations" in cls.__dict__ and "pairs" not in cls.__dict__:
@@ -59,6 +58,7 @@ class Connectivity:
         PATTERNS[name] = cls
 
     def __post_init__(self) -> None:
+        """Raises ValueError where a field has another type than it is declared with."""
         for field in dataclasses.fields(self):
             if not _fits(type(self), field.name, value := getattr(self, field.name)):
                 raise ValueError(f"{type(self).__name__}: {field.name} is {value!r}; expected "

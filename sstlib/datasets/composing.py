@@ -98,8 +98,8 @@ def _cut(rng: np.random.Generator, photographs: Photographs) -> tuple[np.ndarray
     """An object of some photograph, mirrored half the time."""
     while True:
         photograph = photographs[int(rng.integers(len(photographs)))]
-        if there := photograph.objects():
-            pixels, mask = photograph.cut(there[int(rng.integers(len(there)))])
+        if cutouts := photograph.objects():
+            pixels, mask = photograph.cut(cutouts[int(rng.integers(len(cutouts)))])
             return (pixels[:, ::-1], mask[:, ::-1]) if rng.random() < 0.5 else (pixels, mask)
 
 
@@ -116,8 +116,8 @@ def _twin(rng: np.random.Generator, layers: list[Layer], behind: Photograph | No
     if layers:
         model = layers[int(rng.integers(len(layers)))]
         pixels, mask, half = model.pixels, model.mask, model.half
-    elif there := behind.objects():
-        pixels, mask = behind.cut(there[int(rng.integers(len(there)))])
+    elif cutouts := behind.objects():
+        pixels, mask = behind.cut(cutouts[int(rng.integers(len(cutouts)))])
         half = _half(mask, size[0] * rng.uniform(0.2, 0.7))
     else:
         return None

@@ -54,11 +54,11 @@ def draw_path(rng: np.random.Generator, frames: int, size: tuple[int, int], spee
     for _ in range(frames - 1):
         heading += rng.normal(0, 0.3)
         step = speed * np.exp(rng.normal(0, 0.2)) * np.array([np.cos(heading), np.sin(heading)])
-        there = center[-1] + step
-        outside = (there < 0) | (there > (width, height))
-        there = np.where(outside, center[-1] - step, there)
-        heading = np.arctan2(*(there - center[-1])[::-1])
-        center.append(there)
+        middle = center[-1] + step
+        outside = (middle < 0) | (middle > (width, height))
+        middle = np.where(outside, center[-1] - step, middle)
+        heading = np.arctan2(*(middle - center[-1])[::-1])
+        center.append(middle)
     time = np.arange(frames) / max(frames - 1, 1)
     growth = rng.normal(0, 0.35) * calm if rng.random() < 0.8 else rng.choice([-1, 1]) * rng.uniform(0.5, 1.1) * calm
     turning = rng.normal(0, 0.25) * calm

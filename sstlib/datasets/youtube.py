@@ -29,6 +29,9 @@ class YouTubeSequence(FolderSequence):
         categories: what each object is.
         starts: name of the frame at which each object is given.
         scored: names of the frames whose masks are wanted.
+
+    Raises:
+        FileNotFoundError: a frame or a first mask that meta.json names is missing.
     """
 
     def __init__(self, frames: Path, masks: Path, name: str, objects: dict[int, dict[str, Any]]) -> None:

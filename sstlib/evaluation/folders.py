@@ -107,8 +107,8 @@ def _matched(predictions: Path, annotations: Masks,
              protocol: str | Protocol | None) -> tuple[Protocol, dict[str, Clip], list[str]]:
     """The protocol, the pairs of masks of each sequence that it scores, and what is to be said of them."""
     readings = {name: reading_of(files) for name, files in annotations.items()}
-    there = {name: predicted_masks(predictions / name, files) for name, files in annotations.items()}
-    guesses = {name: reading_of([there[name][path.stem] for path in files[1:] if path.stem in there[name]])
+    predicted = {name: predicted_masks(predictions / name, files) for name, files in annotations.items()}
+    guesses = {name: reading_of([predicted[name][path.stem] for path in files[1:] if path.stem in predicted[name]])
                for name, files in annotations.items()}  # the first is not scored: it may be a copy of the annotation
     protocol, notes = _protocol(protocol, annotations, readings, guesses)
     notes += [
@@ -124,7 +124,7 @@ def _matched(predictions: Path, annotations: Masks,
         if guesses[name].kind in ONE_OBJECT and not protocol.single_object:
             notes += _one_of_several(name, guesses[name], object_ids(read_mask(files[start], readings[name])))
         scored = files[start + 1:len(files) - protocol.skip_last]
-        pairs = [Pair(files[start], None), *(Pair(path, there[name].get(path.stem)) for path in scored)]
+        pairs = [Pair(files[start], None), *(Pair(path, predicted[name].get(path.stem)) for path in scored)]
         clips[name] = Clip(pairs, readings[name], guesses[name])
     return protocol, clips, notes
 

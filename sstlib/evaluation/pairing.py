@@ -41,18 +41,18 @@ def names_of(names: Sequence[str]) -> str:
     return ", ".join(names[:LISTED]) + (f" and {len(names) - LISTED} more" if len(names) > LISTED else "")
 
 
-def chosen(sequences: Sequence[str] | None, there: Sequence[str], where: str) -> Sequence[str]:
+def chosen(sequences: Sequence[str] | None, names: Sequence[str], where: str) -> Sequence[str]:
     """Names of the sequences to score: those that are given, or all that are there.
 
     Raises:
         ValueError: no list of names, or one that is not there.
     """
     if sequences is None:
-        return there
+        return names
     if isinstance(sequences, str) or not sequences:
         raise ValueError(f"sequences is {sequences!r}; give a list of at least one name, or None for all")
-    if unknown := [name for name in sequences if name not in there]:
-        raise ValueError(f"{where} has no {names_of(unknown)}; it has {names_of(list(there))}")
+    if unknown := [name for name in sequences if name not in names]:
+        raise ValueError(f"{where} has no {names_of(unknown)}; it has {names_of(list(names))}")
     return sequences
 
 
@@ -77,9 +77,9 @@ def absent_noted(gone: Mapping[str, tuple[Sequence[Path], int]], predictions: Pa
 
 def uncompared_noted(predictions: Path, annotations: Mapping[str, Sequence[Path]], alone: bool) -> list[str]:
     """What to note of predictions without an annotation: sequences, unless these `alone` are wanted, and frames."""
-    there = [] if alone else [path.name for path in sorted(predictions.iterdir())
+    others = [] if alone else [path.name for path in sorted(predictions.iterdir())
                               if path.name not in annotations and _holds_masks(path)]
-    notes = [f"predictions of {names_of(there)} are not scored, as there are no such annotations"] if there else []
+    notes = [f"predictions of {names_of(others)} are not scored, as there are no such annotations"] if others else []
     for name, files in annotations.items():
         listed = images(predictions / name, "predicted masks") if _holds_masks(predictions / name) else {}
         more = [frame for frame in listed if frame not in {path.stem for path in files}]

@@ -60,6 +60,9 @@ def segment_scenes(scenes: Iterable[Sequence[PairedClip]], segment: Callable[[Fr
 
     Returns:
         Arrays (scene, length), the control's in columns of their own.
+
+    Raises:
+        ValueError: no scenes, or some with other lengths; a target that is hidden in the control, or never else.
     """
 
     def track(clip: PairedClip) -> Track:

@@ -31,20 +31,24 @@ class PredictedClips:
         self.files = {clip.name: [folder / clip.name / f"{frame}.png" for frame in clip.frame_names] for clip in clips}
         if predict is not None:
             return
-        there = {name: predicted_masks(folder / name, paths) for name, paths in self.files.items()}
-        gone = {name: [path for path in paths[1:-1] if path.stem not in there[name]]
+        masks = {name: predicted_masks(folder / name, paths) for name, paths in self.files.items()}
+        gone = {name: [path for path in paths[1:-1] if path.stem not in masks[name]]
                 for name, paths in self.files.items()}
         self.notes = absent_noted({name: (paths, len(self.files[name]) - 2) for name, paths in gone.items()}, folder,
                                   missing)
 
     def labels(self, clip: Clip, truth: UInt8[np.ndarray, "time height width"]
                ) -> UInt8[np.ndarray, "time height width"]:
-        """The label maps of one clip, the first as given."""
+        """The label maps of one clip, the first as given.
+
+        Raises:
+            ValueError: masks of another size, or named as no frame of the clip is.
+        """
         if self.predict is not None:
             self.predict(clip)
-        there = predicted_masks(self.folder / clip.name, self.files[clip.name])
-        reading = reading_of([mask for name, mask in there.items() if name != clip.frame_names[0]])
-        later = [_labels(there.get(path.stem), path, label, reading, self.content)
+        masks = predicted_masks(self.folder / clip.name, self.files[clip.name])
+        reading = reading_of([mask for name, mask in masks.items() if name != clip.frame_names[0]])
+        later = [_labels(masks.get(path.stem), path, label, reading, self.content)
                  for path, label in zip(self.files[clip.name][1:], truth[1:])]
         return np.stack([truth[0], *later])
 

@@ -78,8 +78,8 @@ class Base:
             wanted = self.run(record.variant, record.seed).config
             other = RunConfig.from_dict(record.config, f"{record.path}: config.").differences(wanted)
             if other:
-                field, (there, now) = next(iter(other.items()))
-                raise ValueError(f"{record.path} is of another configuration ({field} is {there!r} there and {now!r} "
+                field, (before, now) = next(iter(other.items()))
+                raise ValueError(f"{record.path} is of another configuration ({field} is {before!r} there and {now!r} "
                                  "now), and records of two are not mixed; make it again by --fresh, or give the base "
                                  "another name")
             if record.provenance.get("computed_by") != computed_by():

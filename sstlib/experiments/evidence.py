@@ -55,10 +55,10 @@ def lost(record: records.RunRecord, source: str = PREDICTIONS) -> Float[np.ndarr
 
 def interval(values: Float[np.ndarray, "seed sequence"], level: float = 0.95) -> Interval:
     """Of the mean over seeds and sequences; of one seed, over sequences alone."""
-    there = values[~np.isnan(values).all(axis=1)]
-    if len(there) > 1:
-        return Difference.of(there).interval(level)
-    return bootstrap({str(n): [value] for n, value in enumerate(there[0])}, level)
+    measured = values[~np.isnan(values).all(axis=1)]
+    if len(measured) > 1:
+        return Difference.of(measured).interval(level)
+    return bootstrap({str(n): [value] for n, value in enumerate(measured[0])}, level)
 
 
 def score(runs: Runs) -> Interval:

@@ -66,11 +66,11 @@ def follow(plan: Plan, jobs: int | None = None, only: str | None = None) -> int:
     if only is not None:
         require(only, "--only", plan.order)
     home = paths.ROOT if computed_by() == plan.computed_by else _worktree(plan.commit)
-    there = home / "results" / "runs" / plan.base.name
-    there.mkdir(parents=True, exist_ok=True)
+    runs = home / "results" / "runs" / plan.base.name
+    runs.mkdir(parents=True, exist_ok=True)
     for record in records.read_all(plan.base.name):
-        if there / record.path.name != record.path:
-            shutil.copyfile(record.path, there / record.path.name)
+        if runs / record.path.name != record.path:
+            shutil.copyfile(record.path, runs / record.path.name)
     for look in range(len(plan.seeds)):
         due = evidence.seeds_due(plan) if look else dict.fromkeys(plan.order, plan.seeds[0])
         for variant in plan.order if only is None else [only]:

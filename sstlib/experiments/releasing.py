@@ -137,9 +137,9 @@ def ancestry(facts: dict[str, Any], name: str, start: str | None = None) -> list
     if not named or named.startswith(BACKBONE) or (known and start is None):
         return known
     target = paths.WEIGHTS / f"{name}{weights.SUFFIX}"
-    if not known and target.exists() and (there :=
-                                          weights.facts(target)).get("ancestry") and there["origin"] == facts["origin"]:
-        return there["ancestry"]  # released before
+    earlier = weights.facts(target) if not known and target.exists() else {}
+    if earlier.get("ancestry") and earlier["origin"] == facts["origin"]:
+        return earlier["ancestry"]  # released before
     lineage = weights.lineage(start or named)
     if start is None:
         finished = datetime.datetime.fromisoformat(first["origin"]["finished"])

@@ -151,10 +151,10 @@ def nearest_in_windows(query: Float[Tensor, "batch channels height width"],
         offsets = sorted(((dy, dx) for dy in range(-reach, reach + 1) for dx in range(-reach, reach + 1)),
                          key=lambda o: max(map(abs, o)))
         for number, (dy, dx) in enumerate(offsets, 1):
-            there = (..., slice(reach + dy, reach + dy + height), slice(reach + dx, reach + dx + width))
-            distance = torch.where(numbers[there][:, None] == ids,
-                                   (query - padded[there]).square().sum(1, keepdim=True), torch.inf)
-            index = torch.where(distance < least, places[there], index)
+            window = (..., slice(reach + dy, reach + dy + height), slice(reach + dx, reach + dx + width))
+            distance = torch.where(numbers[window][:, None] == ids,
+                                   (query - padded[window]).square().sum(1, keepdim=True), torch.inf)
+            index = torch.where(distance < least, places[window], index)
             least = torch.minimum(distance, least)
             if number in {(2 * radius + 1) ** 2 for radius in RADII}:
                 rings.append(index)

@@ -107,8 +107,8 @@ class Stream:
             if asks and camera.get(cv2.CAP_PROP_FPS) >= 1:
                 self.rate = Fraction(camera.get(cv2.CAP_PROP_FPS)).limit_denominator(1001)
             while True:
-                there, picture = camera.read()
-                if not there:
+                grabbed, picture = camera.read()
+                if not grabbed:
                     return
                 yield np.ascontiguousarray(picture[..., ::-1])
         finally:

@@ -171,8 +171,8 @@ def cost_and_quality(rows: pd.DataFrame, floor: float) -> Figure:
     """
     drawing, [axes] = panels(3.0)
     axes.axhline(floor, color=MUTED, linestyle=":", label="first mask copied")
-    there = rows[rows["seeds"] > 0]
-    for (_, row), color, marker in zip(there.iterrows(), style.SERIES, style.MARKERS, strict=False):
+    measured = rows[rows["seeds"] > 0]
+    for (_, row), color, marker in zip(measured.iterrows(), style.SERIES, style.MARKERS, strict=False):
         axes.errorbar(row["times"], row["mean"], [[row["mean"] - row["low"]], [row["high"] - row["mean"]]], fmt=marker,
                       color=color, label=f"{row['variant']} (n={row['seeds']})")
     finish(axes, "both", xlabel="time of a step, in multiples of the base's", ylabel="J&F (%)", xlim=(0, None),

@@ -24,6 +24,9 @@ class Engine(contextlib.AbstractContextManager):
         scheduler: Address of a running Dask scheduler, such as tcp://host:8786, whose workers see the same files.
             None: a cluster of processes on this machine, for as long as the engine lives.
         workers: Tasks at a time on that own cluster; None: one a core.
+
+    Raises:
+        ValueError: fewer workers than one.
     """
 
     def __init__(self, scheduler: str | None = None, workers: int | None = None) -> None:

@@ -228,13 +228,13 @@ def _paint_whole(scenes: list[Scene], layer: int, frames: Tensor, labels: Tensor
     height, width = spec.height, spec.width
     places, bends, corners, steps, sizes = [], [], [], [], []
     for scene in scenes:
-        there = layer < len(scene.sprites)
-        places.append(scene.placements[layer] if there else np.tile(layers.AWAY, (spec.frames, 1, 1)))
-        bends.append(scene.bends[layer] if there else layers.unbent(spec.frames))
+        exists = layer < len(scene.sprites)
+        places.append(scene.placements[layer] if exists else np.tile(layers.AWAY, (spec.frames, 1, 1)))
+        bends.append(scene.bends[layer] if exists else layers.unbent(spec.frames))
         corner, rows, columns = layers.windows(places[-1], bends[-1], height, width)
         corners.append(corner)
         sizes.append(np.tile([max(rows, 1), max(columns, 1)], (spec.frames, 1)))
-        steps.append(_smear(_way(scene, layer) if there else np.zeros((spec.frames, 2)), rows, columns))
+        steps.append(_smear(_way(scene, layer) if exists else np.zeros((spec.frames, 2)), rows, columns))
     places, bends, corners, steps, sizes = (np.concatenate(v) for v in (places, bends, corners, steps, sizes))
     sprites = torch.stack([scene.sprites[min(layer, len(scene.sprites) - 1)] for scene in scenes])
     shown = layers.sample(sprites, layers.material(places, bends, corners, height, width, device, whole=True))

@@ -15,7 +15,11 @@ AROUND_OCCLUSION = 2 * (RAMP + BEFORE)  # frames that a planned occlusion needs 
 
 @dataclass(frozen=True)
 class ClipSpec(Config):
-    """The difficulty of one generated clip. Lengths are in percent of the frame's height, times in frames."""
+    """The difficulty of one generated clip. Lengths are in percent of the frame's height, times in frames.
+
+    Raises:
+        ValueError: a field out of its range.
+    """
 
     frames: int = 24
     height: int = 240

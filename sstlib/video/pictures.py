@@ -184,7 +184,12 @@ def load_picture(path: Path) -> Image.Image:
 
 
 def picture_size(path: Path) -> tuple[int, int]:
-    """Height and width of a picture as it is shown, from its header alone."""
+    """Height and width of a picture as it is shown, from its header alone.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: no picture, or a damaged one.
+    """
     with naming_damage(path), Image.open(path) as image:
         width, height = image.size
         turned = image.format != "TIFF" and _orientation(image) >= 5  # Pillow itself turns TIFF, its size too

@@ -43,6 +43,9 @@ class ArraySequence:
     Args:
         frames: all frames, RGB.
         labels: labels of all frames, of frame 0 alone, by frame index, or None.
+
+    Raises:
+        ValueError: labels of another size than the frames, ids out of 0 to 255, or another number of names than frames.
     """
 
     def __init__(
@@ -169,7 +172,11 @@ class FolderSequence:
 
     @functools.cached_property
     def reading(self) -> Reading:
-        """How the masks of this clip are read."""
+        """How the masks of this clip are read.
+
+        Raises:
+            ValueError: a mask that is refused (`masks.read_mask`).
+        """
         return reading_of(self.masks.values())
 
     def label(self, t: int) -> UInt8[np.ndarray, "height width"] | None:

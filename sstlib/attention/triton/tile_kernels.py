@@ -207,24 +207,24 @@ def forward(q, k, v, out, lse, terms, key_term, query_term, best, argmax, qb, qh
     for _ in range(frames * tl.cdiv(count, CELLS)):
         other = first + turn * st
         n = start + tl.arange(0, CELLS)
-        there = n < count
+        listed = n < count
         ky, kx, places = _near(n, y0, x0, columns, inverse, cy, cx, width, sy, sx)
         places += other * plane
-        keys, values = read(k, places, there, kc, D, DP), read(v, places, there, vc, V, VP)
+        keys, values = read(k, places, listed, kc, D, DP), read(v, places, listed, vc, V, VP)
         if OBJECTS > 0:  # before they are needed, which hides the time that they take
             o = tl.arange(0, OBJECTS_P)[:, None]
-            counts = (there & (places < now * plane))[None, :] & (o < OBJECTS)  # of earlier frames
+            counts = (listed & (places < now * plane))[None, :] & (o < OBJECTS)  # of earlier frames
             term = tl.load(terms + o * time * plane + places[None, :], mask=counts,
                            other=-float("inf") if MODE == "add" else 0.0)
         if MARKED:
             if turn == 0:
-                mask = tl.dot(marks, tl.trans(_penalties(y, x, ky, kx, there, ry, rx, keys, ROWS, COLUMNS)))
-        scores = _scores(queries, keys, mask, qy, qx, ky, kx, there, ry, rx, MARKED, WINDOW, SELF, EVEN, PRECISION)
+                mask = tl.dot(marks, tl.trans(_penalties(y, x, ky, kx, listed, ry, rx, keys, ROWS, COLUMNS)))
+        scores = _scores(queries, keys, mask, qy, qx, ky, kx, listed, ry, rx, MARKED, WINDOW, SELF, EVEN, PRECISION)
         top, total, summed = _softmax(scores, values, top, total, summed, scale * LOG2E, PRECISION)
         if OBJECTS > 0:
             if other < now:
                 side = key_term + group * time * plane + places
-                record, holder = _rank(scores, term, side, there, query_side, other * count + start, scale, slope,
+                record, holder = _rank(scores, term, side, listed, query_side, other * count + start, scale, slope,
                                        record, holder, OBJECTS, MODE, REMEMBER)
         turn = tl.where(turn + 1 == frames, 0, turn + 1)
         start += tl.where(turn == 0, CELLS, 0)
@@ -265,14 +265,14 @@ def backward_query(q, k, v, grad, lse, delta, grad_q, qb, qh, qc, kb, kh, kc, vb
     start, turn = 0, 0  # all frames' cells of one place come before the next place, so that they share a mask
     for _ in range(frames * tl.cdiv(count, CELLS)):
         n = start + tl.arange(0, CELLS)
-        there = n < count
+        listed = n < count
         ky, kx, places = _near(n, y0, x0, columns, inverse, cy, cx, width, sy, sx)
         places += (first + turn * st) * plane
-        keys, values = read(k, places, there, kc, D, DP), read(v, places, there, vc, V, VP)
+        keys, values = read(k, places, listed, kc, D, DP), read(v, places, listed, vc, V, VP)
         if MARKED:
             if turn == 0:
-                mask = tl.dot(marks, tl.trans(_penalties(y, x, ky, kx, there, ry, rx, keys, ROWS, COLUMNS)))
-        scores = _scores(queries, keys, mask, qy, qx, ky, kx, there, ry, rx, MARKED, WINDOW, SELF, EVEN, PRECISION)
+                mask = tl.dot(marks, tl.trans(_penalties(y, x, ky, kx, listed, ry, rx, keys, ROWS, COLUMNS)))
+        scores = _scores(queries, keys, mask, qy, qx, ky, kx, listed, ry, rx, MARKED, WINDOW, SELF, EVEN, PRECISION)
         weights = tl.exp2(scores * (scale * LOG2E) - norm[:, None])
         inner = weights * (tl.dot(upstream, tl.trans(values), input_precision=PRECISION) - minus[:, None])
         summed = tl.dot(inner.to(keys.dtype), keys, summed, input_precision=PRECISION)
@@ -314,16 +314,16 @@ def backward_key(q, k, v, grad, lse, delta, grad_k, grad_v, qb, qh, qc, kb, kh, 
     start, turn = 0, 0  # all frames' cells of one place come before the next place, so that they share a mask
     for _ in range(frames * tl.cdiv(count, CELLS)):
         n = start + tl.arange(0, CELLS)
-        there = n < count
+        listed = n < count
         qy, qx, places = _near(n, y0, x0, columns, inverse, cy, cx, width, sy, sx)
         places += (first + turn * st - time + queried) * plane
-        queries, upstream = read(q, places, there, qc, D, DP), read(grad, places, there, gc, V, VP)
-        norm, minus = tl.load(lse + places, mask=there, other=0.0) * LOG2E, tl.load(delta + places, mask=there,
+        queries, upstream = read(q, places, listed, qc, D, DP), read(grad, places, listed, gc, V, VP)
+        norm, minus = tl.load(lse + places, mask=listed, other=0.0) * LOG2E, tl.load(delta + places, mask=listed,
                                                                                     other=0.0)
         if MARKED:
             if turn == 0:
-                mask = tl.dot(marks, tl.trans(_penalties(y, x, qy, qx, there, ry, rx, keys, ROWS, COLUMNS)))
-        scores = _scores(keys, queries, mask, ky, kx, qy, qx, there, ry, rx, MARKED, WINDOW, SELF, EVEN, PRECISION)
+                mask = tl.dot(marks, tl.trans(_penalties(y, x, qy, qx, listed, ry, rx, keys, ROWS, COLUMNS)))
+        scores = _scores(keys, queries, mask, ky, kx, qy, qx, listed, ry, rx, MARKED, WINDOW, SELF, EVEN, PRECISION)
         weights = tl.exp2(scores * (scale * LOG2E) - norm[None, :])  # keys are the rows here, queries the columns
         to_values = tl.dot(weights.to(upstream.dtype), upstream, to_values, input_precision=PRECISION)
         inner = weights * (tl.dot(values, tl.trans(upstream), input_precision=PRECISION) - minus[None, :])
