@@ -94,6 +94,8 @@ class Whole(Kind):
 
     def _advice(self, value: Any) -> str:
         whole = isinstance(value, float) and value.is_integer() and self.fits(int(value))
+        if self.most == LARGEST and isinstance(value, numbers.Integral) and value > LARGEST:
+            return f" and at most {LARGEST}"  # which goes without saying else
         return f", written {int(value)}" if whole else ""
 
 
