@@ -161,6 +161,21 @@ def test_memberships_and_biases_that_are_no_numbers_give_no_affinity(pattern, ki
     assert_close(known[~spoilt], reference[~spoilt])
 
 
+@pytest.mark.parametrize("learns", range(4))
+@pytest.mark.parametrize("implementation", ["auto", "torch", "reference"])
+@pytest.mark.parametrize("pattern", ONE_EACH, ids=str)
+def test_an_empty_batch_has_what_any_batch_has(pattern, implementation, learns):
+    """Also where memberships alone learn, which no affinity of an empty batch depends on."""
+    tensors = [t[:0].requires_grad_(n == learns) for n, t in enumerate(inputs((1, 5, 7), soft=True))]
+    *heads, labels = tensors
+    results = sparse_attention(*heads, pattern, labels=labels, implementation=implementation)
+    assert [t.shape[0] for t in results] == [0, 0, 0]
+    if learns < 3 or implementation != "reference":  # of which the affinity is the constant that it is
+        sum(t.sum() for t in results).backward()
+        assert tensors[learns].grad.shape == tensors[learns].shape
+    assert sparse_attention(*(t.detach() for t in heads), pattern, implementation=implementation).affinity is None
+
+
 def members(labels, whole):
     """Memberships of three objects, in which a cell that is all of one has another number than 1."""
     return (labels[:, None] == torch.arange(3)[:, None, None, None]).double() * whole

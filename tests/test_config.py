@@ -153,8 +153,8 @@ CHANGES = {
     "training.clip_norm=0": "training.clip_norm is 0; expected a number above 0",
     "data.held_out=bear": "data.held_out "
     "is ['bear']",
-    "training.seed=18446744073709551616": "training.seed is 18446744073709551616; expected a whole number of at least 0 "
-                                          f"and at most {LARGEST}",
+    "training.seed=18446744073709551616": "training.seed is 18446744073709551616; expected a whole number of at least "
+                                          f"0 and at most {LARGEST}",
     "data.objects=0": "data.objects is 0; expected a whole number of at least 1 and at most 254",
     "model.causal=maybe": "model.causal is 'maybe'; expected true or false",
     "model.causal=1": "model.causal is '1'",

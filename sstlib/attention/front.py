@@ -108,7 +108,7 @@ def _one_pattern(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None,
     if not learns and not ops.watched(given):
         output, lse, ranked, _ = ops.compute(query, key, value, bias, labels, pattern, scale, implementation, kind,
                                              objects, False)
-        return Attended(output, ranked, lse)
+        return Attended(output, None if labels is None else ranked, lse)
     # Tracing and vmap hide whether a gradient is wanted
     hidden = torch.is_grad_enabled() and (torch.compiler.is_compiling() or pytorch.transformed())
     ranks = learns and any(t.requires_grad for t in (query, key, bias, labels) if t is not None)

@@ -162,8 +162,6 @@ def _(query, key, value, bias, labels, pattern, scale, implementation, kind, obj
 def attend_backward(query: Query, key: Key, value: Value, output: Output, lse: PerQuery, grad: Output,
                     grad_lse: PerQuery | None, pattern: str, scale: float, implementation: str) -> tuple[Tensor, ...]:
     """Gradients of query, key and value."""
-    if not query.shape[0]:
-        return tuple(torch.zeros_like(t) for t in (query, key, value))
     pattern = parse(pattern)
     with _own_precision(query.device.type):
         module = choice.fastest(implementation, pattern, query)
@@ -199,6 +197,8 @@ def _save(ctx, inputs, output):
 
 def _gradient(ctx, grad, grad_lse, grad_affinity, _):
     query, key, value, bias, labels, output, lse, argmax = ctx.saved_tensors
+    if not query.shape[0]:
+        return *[None if t is None else t * 0 for t in (query, key, value, bias, labels)], *[None] * 6
     ranked = grad_affinity is not None and any(ctx.needs_input_grad[place] for place in (0, 1, 3, 4))
     # Differentiated again, or vmap hid that a gradient would be wanted
     if torch.is_grad_enabled() or ranked and not argmax.numel():
