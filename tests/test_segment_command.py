@@ -391,12 +391,21 @@ def test_files_beside_the_folder_are_not_replaced_either(folder, sst, option, na
     assert content(folder)[Path(name)] != before[Path(name)]
 
 
-def test_a_table_on_standard_output_replaces_no_file_that_it_goes_into(folder, network):
+@pytest.mark.parametrize("name", ["/dev/stdout", "-"])
+def test_a_table_on_standard_output_replaces_no_file_that_it_goes_into(folder, network, name):
     command = [sys.executable, "-m", "sstlib", "segment", "frames", "--mask", "mask.png", "--out", "out",
-               "--confidence", "/dev/stdout", "--weights", str(network)]
+               "--confidence", name, "--weights", str(network)]
     with open("table.csv", "w") as file:
         subprocess.run(command, stdout=file, check=True, env=os.environ | {"PYTHONPATH": str(paths.ROOT)})
-    assert "frame,name,object" in (folder / "table.csv").read_text()
+    assert "frame,name,object" in (folder / "table.csv").read_text() and not (folder / "-").exists()
+
+
+def test_the_folder_of_the_user_is_meant_where_a_shell_leaves_it_to_the_program(folder, network, monkeypatch):
+    monkeypatch.setenv("HOME", str(folder / "home"))
+    (folder / "frames").rename(folder / "home")
+    (folder / "mask.png").rename(folder / "~.png")  # in a name it is a letter
+    assert main(["segment", "~", "--mask", "~.png", "--out=~/masks", "--weights", str(network)]) == 0
+    assert len(list((folder / "home" / "masks").glob("*.png"))) == 5 and not (folder / "~").exists()
 
 
 def test_a_preview_alone_replaces_previews_and_nothing_else(folder, prompted):

@@ -69,7 +69,8 @@ def main(argv: list[str] | None = None) -> int:
     command = "sst"
     _take_streams()
     try:
-        _refuse_empty(sys.argv[1:] if argv is None else argv)
+        argv = _with_home(sys.argv[1:] if argv is None else argv)
+        _refuse_empty(argv)
         arguments = build_parser().parse_args(argv)
         command = f"sst {arguments.command}"
         status = arguments.run(arguments) or 0
@@ -87,6 +88,14 @@ def main(argv: list[str] | None = None) -> int:
         _tell(one_line(command, error))
         expected = isinstance(error, (ValueError, OSError, *DAMAGED)) or _named_damaged(error) or _extras.lacking(error)
         return BAD_INPUT if expected else FAILED
+
+
+def _with_home(argv: list[str]) -> list[str]:
+    """The command line with the user's folder for ~, also where a shell leaves it as it is: quoted, or in --out=~/dog,
+    which would make a folder of that name, to be removed by rm -r ~ one day.
+    """
+    parts = [re.fullmatch(r"(--[\w-]+=)?(~(?:/.*)?)", text, re.DOTALL) for text in argv]
+    return [f"{part[1] or ''}{os.path.expanduser(part[2])}" if part else text for part, text in zip(parts, argv)]
 
 
 def _refuse_empty(argv: list[str]) -> None:

@@ -41,9 +41,11 @@ threads = whole(1, MOST)
 
 
 def new_file(text: str) -> Path:
-    """The type of an option that names a file to write, which nothing stands in the way of."""
+    """The type of an option that names a file to write, which nothing stands in the way of; - is standard output, and
+    a file of that name ./-.
+    """
     try:
-        return require_place(text)
+        return require_place("/dev/stdout" if text == "-" else text)
     except (ValueError, OSError) as error:
         raise argparse.ArgumentTypeError(str(error)) from None
 
