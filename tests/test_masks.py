@@ -11,6 +11,7 @@ from PIL import Image
 from sstlib import video
 from sstlib.video import png
 from sstlib.video.contents import content_of
+from sstlib.video.masks import smallest_part
 
 SHAPE = (48, 64)
 DISK = np.hypot(*np.indices(SHAPE) - np.array([20, 24])[:, None, None]) < 11
@@ -363,3 +364,15 @@ def test_a_clip_of_1_bit_may_have_a_gray_frame_of_the_same(tmp_path):
     reading, labels = read_clip(paths)
     assert str(reading) == "1 bit, white on black"
     np.testing.assert_array_equal(np.stack(labels), np.stack([DISK, BAR, 0 * DISK]))
+
+
+@pytest.mark.parametrize("pixels", [[], [(0, 0)], [(4, 6)], [(1, 5), (3, 2)], [(0, 3), (4, 3), (2, 6)]])
+def test_the_smallest_part_holds_all_of_a_mask_and_no_row_or_column_beside_it(pixels):
+    mask = np.zeros((5, 7), bool)
+    for y, x in pixels:
+        mask[y, x] = True
+    part = smallest_part(mask)
+    if not pixels:
+        assert part is None
+        return
+    assert mask[part].sum() == len(pixels) and mask[part][[0, -1]].any(1).all() and mask[part][:, [0, -1]].any(0).all()

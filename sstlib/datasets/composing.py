@@ -10,6 +10,7 @@ from sstlib.datasets.cutouts import Frames, Labels, Layer, Path, draw_path, lay,
 from sstlib.datasets.photographs import Photograph, Photographs
 from sstlib.shapes import Float
 from sstlib.video import VOID
+from sstlib.video.masks import smallest_part
 
 SLOWEST, FASTEST = 0.003, 0.1  # of the width, a frame
 SMALLEST, LARGEST = 0.12, 0.95  # of the height: the length of an object, its root of width times height
@@ -138,13 +139,11 @@ def _hide(rng: np.random.Generator, photographs: Photographs, clip: torch.Tensor
     target = labels == shown[int(rng.integers(len(shown)))]
     onset = int(rng.integers(1, frames - 1))
     until = int(rng.integers(onset + 1, frames))  # the first frame in which it is to be seen again
-    boxes = [_box(target[t]) for t in range(frames)]
-    last, places = boxes[0], []
-    for box in boxes:
-        last = box or last
-        places.append(last)
-    center = np.array([[(x0 + x1) / 2, (y0 + y1) / 2] for x0, y0, x1, y1 in places])
-    extent = np.array([[x1 - x0, y1 - y0] for x0, y0, x1, y1 in places])[onset:until].max(0)
+    last, places = None, []
+    for t in range(frames):
+        last = smallest_part(target[t]) or last
+        places.append([(along.start, along.stop) for along in last[::-1]])
+    center, extent = np.mean(places, 2), np.ptp(places, 2)[onset:until].max(0)
     if (extent > np.multiply(BROADEST, (width, height))).all():
         return
     pixels, mask, half = _occluder(rng, photographs, extent, (height, width))
@@ -154,12 +153,6 @@ def _hide(rng: np.random.Generator, photographs: Photographs, clip: torch.Tensor
     path = Path(center + (late - early)[:, None] * away, np.ones(frames), np.zeros(frames), np.ones(frames),
                 np.zeros((frames, 2)), 0.0)
     lay(clip, labels, Layer(pixels, mask, half, path), 0, float(np.exp(rng.normal(0, 0.15))))
-
-
-def _box(mask: np.ndarray) -> tuple[int, int, int, int] | None:
-    """Left, upper, right, lower of a mask; None of an empty one."""
-    rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
-    return (int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1) if len(rows) else None
 
 
 def _occluder(rng: np.random.Generator, photographs: Photographs, extent: np.ndarray,

@@ -13,6 +13,7 @@ from sstlib.config import Config
 from sstlib.datasets import davis
 from sstlib.shapes import Bool, Float, UInt8
 from sstlib.video import Sequence
+from sstlib.video.masks import smallest_part
 
 LENGTHS = (0, 1, 2, 4, 8, 16, 32)  # frames in which the target is hidden in full; 0 is the control
 FRAMES = 54
@@ -100,8 +101,7 @@ def _small(picture: np.ndarray) -> np.ndarray:
 def cut_out(frame: UInt8[np.ndarray, "height width *channels"], cover: UInt8[np.ndarray, "height width"],
             enlarged: float) -> Placed:
     """The smallest part of a frame that holds its object, enlarged."""
-    rows, columns = (np.flatnonzero((cover >= 128).any(axis)) for axis in (1, 0))
-    part = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+    part = smallest_part(cover >= 128)
     size = tuple(max(2, round(length * enlarged)) for length in cover[part].shape[::-1])
     return Placed(*(np.asarray(Image.fromarray(x[part]).resize(size, Image.Resampling.BICUBIC))
                     for x in (frame, cover)))
@@ -126,11 +126,9 @@ def lay(frame: UInt8[np.ndarray, "height width 3"] | None, own: Bool[np.ndarray,
 
 def middles(cover: UInt8[np.ndarray, "time height width"]) -> np.ndarray:
     """The middle (x, y) of the object's box in every frame, smooth over five."""
-    boxes = []
-    for mask in cover >= 128:
-        rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
-        boxes.append(((columns[0] + columns[-1]) / 2, (rows[0] + rows[-1]) / 2))
-    padded = np.pad(np.array(boxes), ((2, 2), (0, 0)), mode="edge")
+    parts = [smallest_part(mask) for mask in cover >= 128]
+    boxes = np.array([[(along.start + along.stop - 1) / 2 for along in (columns, rows)] for rows, columns in parts])
+    padded = np.pad(boxes, ((2, 2), (0, 0)), mode="edge")
     return np.stack([padded[t:t + len(cover)] for t in range(5)]).mean(0)
 
 

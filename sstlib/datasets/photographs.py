@@ -15,6 +15,7 @@ from PIL import Image
 
 from sstlib import paths
 from sstlib.shapes import Bool, UInt8
+from sstlib.video.masks import smallest_part
 
 LEAST = 0.004  # share of a photograph that an object must cover to be cut out
 
@@ -34,8 +35,7 @@ class Photograph(NamedTuple):
     def cut(self, identity: int) -> tuple[UInt8[np.ndarray, "rows columns 3"], Bool[np.ndarray, "rows columns"]]:
         """The smallest part of the picture that holds an object, and the object's mask in it."""
         mask = self.labels == identity
-        rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
-        part = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+        part = smallest_part(mask)
         return self.pixels[part], mask[part]
 
 

@@ -18,6 +18,7 @@ from sstlib.movies import Timing
 from sstlib.paths import atomic_write
 from sstlib.shapes import Shaped, UInt8
 from sstlib.video import VOID, is_signed, write_picture
+from sstlib.video.masks import smallest_part
 
 Frame = UInt8[np.ndarray, "height width 3"]
 Labels = UInt8[np.ndarray, "height width"]
@@ -179,5 +180,5 @@ def objects(labels: Labels) -> Iterator[tuple[int, Shaped[np.ndarray, "height wi
 
 def box(mask: Shaped[np.ndarray, "height width"]) -> tuple[int, int, int, int]:
     """Left, top, width and height of what a mask covers, in pixels."""
-    rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
-    return (int(columns[0]), int(rows[0]), int(columns[-1] - columns[0] + 1), int(rows[-1] - rows[0] + 1))
+    rows, columns = smallest_part(mask)
+    return columns.start, rows.start, columns.stop - columns.start, rows.stop - rows.start

@@ -24,7 +24,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from sstlib.metrics.counts import present
 from sstlib.paths import atomic_write
-from sstlib.shapes import Shaped, UInt8
+from sstlib.shapes import Bool, Shaped, UInt8
 from sstlib.video.contents import (
     MOST_COLORS,
     PALETTE_IDS,
@@ -240,3 +240,9 @@ def mask_image(labels: UInt8[np.ndarray, "height width"]) -> Image.Image:
     image = Image.fromarray(labels)
     image.putpalette(palette().tobytes())
     return image
+
+
+def smallest_part(mask: Bool[np.ndarray, "height width"]) -> tuple[slice, slice] | None:
+    """The rows and columns of the smallest box that holds all of a mask; None of an empty one."""
+    rows, columns = (np.flatnonzero(mask.any(axis)).tolist() for axis in (1, 0))
+    return (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)) if rows else None
