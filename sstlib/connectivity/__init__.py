@@ -50,7 +50,7 @@ class Connectivity:
 
     def __init_subclass__(cls) -> None:
         name = cls.__name__.lower()
-        if name in PATTERNS and PATTERNS[name].__module__ == __name__ != cls.__module__:
+        if getattr(PATTERNS.get(name), "__module__", None) == __name__ != cls.__module__:
             raise ValueError(f"class {cls.__name__}: {name!r} is sstlib's own pattern in every configuration; give "
                              "yours another name")
         if "relations" in cls.__dict__ and "pairs" not in cls.__dict__:
