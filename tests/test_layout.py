@@ -148,6 +148,11 @@ def test_what_has_one_place_is_done_nowhere_else(pattern, place):
     assert places == [place]
 
 
+def test_the_guide_names_every_room():
+    guide = (ROOT / "CONTRIBUTING.md").read_text().partition("## Where things are")[2].partition("Four walks:")[0]
+    assert not [room for room in FLOOR if not re.search(rf"`{room}/?`", guide) and room != "__main__"]
+
+
 def test_the_walks_of_the_guide_lead_through_files_that_are_there():
     guide = (ROOT / "CONTRIBUTING.md").read_text().partition("Four walks:")[2].partition("## ")[0]
     walks = [re.sub(r" or [^,]+", "", line) for line in guide.splitlines() if ".py`" in line]
