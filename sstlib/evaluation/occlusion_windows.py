@@ -13,7 +13,7 @@ import numpy as np
 
 from sstlib.metrics.counts import frame_counts
 from sstlib.metrics.scores import VOID, accuracy, object_ids, similarity
-from sstlib.shapes import Bool, Float, Int, UInt8
+from sstlib.shapes import Bool, Float, Int, Shaped, UInt8
 from sstlib.statistics.uncertainty import Interval, bootstrap
 from sstlib.synthetic.spec import BACK, WHOLE
 
@@ -212,17 +212,18 @@ def passage(occluded: Track, control: Track) -> Passage:
         )
     windows = Windows.of(occluded.visible)
     frames = {"before": windows.before, "back": windows.back, "soon": windows.back[:SOON], "end": windows.end}
-    values = {"claimed": _mean(occluded.claimed[windows.hidden])}
+    values = {"claimed": mean_of_known(occluded.claimed[windows.hidden])}
     for track, suffix in ((occluded, ""), (control, "_control")):
-        values |= {name + suffix: _mean(track.quality[at]) for name, at in frames.items()}
-        values["bystander" + suffix] = _mean(track.bystander[windows.back])
-        values["swapped" + suffix] = _mean(track.swapped[windows.back])
-        values["returning" + suffix] = _mean(track.overlap[windows.returning])
+        values |= {name + suffix: mean_of_known(track.quality[at]) for name, at in frames.items()}
+        values["bystander" + suffix] = mean_of_known(track.bystander[windows.back])
+        values["swapped" + suffix] = mean_of_known(track.swapped[windows.back])
+        values["returning" + suffix] = mean_of_known(track.overlap[windows.returning])
     return Passage(**values)
 
 
-def _mean(values: np.ndarray) -> float:
-    values = values[~np.isnan(values)] if values.dtype != bool else values
+def mean_of_known(values: Shaped[np.ndarray, "values"]) -> float:
+    """The mean of those that are numbers, NaN of none."""
+    values = values[~np.isnan(values)]
     return float(values.mean()) if values.size else np.nan
 
 

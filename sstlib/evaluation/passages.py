@@ -15,6 +15,7 @@ from sstlib.evaluation.occlusion_windows import (
     Track,
     first_copied,
     follow,
+    mean_of_known,
     nothing_predicted,
     passage,
     tabulate,
@@ -151,10 +152,5 @@ def rows(passages: Mapping[str, Any], source: str = "predictions", window: str =
     """
     table = tables(passages)[source]
     intervals = table.intervals(window)
-    return [{"hidden for": length, **{name: _mean(table[field][:, column]) for name, field in WINDOWS.items()},
+    return [{"hidden for": length, **{name: mean_of_known(table[field][:, column]) for name, field in WINDOWS.items()},
              "loss": intervals[column]} for column, length in enumerate(passages["lengths"])]
-
-
-def _mean(values: np.ndarray) -> float:
-    values = values[~np.isnan(values)]
-    return float(values.mean()) if len(values) else float("nan")
