@@ -470,7 +470,8 @@ def test_the_class_of_the_readme_goes_everywhere_by_its_text(tmp_path, monkeypat
     monkeypatch.setenv("SST_PATTERNS", str(tmp_path / "none.py"))
     with pytest.raises(FileNotFoundError, match="^SST_PATTERNS names .*none.py', which is no file"):
         weights.load("sst-small")  # whose configuration has patterns, and no part in it
-    broken_files = ("class Funnel(", "SyntaxError"), ("import nowhere", "ModuleNotFoundError")
+    broken_files = (("class Funnel(", "SyntaxError"), ("import nowhere", "ModuleNotFoundError"),
+                    ("raise SystemExit(3)", "SystemExit"))
     for number, (broken, error) in enumerate(broken_files):
         (tmp_path / f"broken{number}.py").write_text(broken)
         monkeypatch.setenv("SST_PATTERNS", str(tmp_path / f"broken{number}.py"))

@@ -249,7 +249,7 @@ def _read(files: str) -> None:
         sys.modules[spec.name] = importlib.util.module_from_spec(spec)
         try:
             spec.loader.exec_module(sys.modules[spec.name])
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             kind = type(error).__name__
             raise OSError(f"SST_PATTERNS names {file!r}, which does not run: {kind}: {error}") from error
 
