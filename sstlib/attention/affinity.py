@@ -62,9 +62,9 @@ class Wanted(NamedTuple):
     """Object affinities that a caller asks for, as the implementations are told."""
 
     kind: str
-    labels: Tensor  # numbers (batch, time, height, width), or memberships (batch, object, time, height, width)
+    labels: Labels
     objects: int
-    bias: Tensor  # (batch, head, 1, 1, 1), of distance
+    bias: Bias  # of distance
 
     @property
     def soft(self) -> bool:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from sstlib.attention import affinity as affinities
 from sstlib.attention import choice, ops, portable
-from sstlib.attention.tensors import Some
+from sstlib.attention.tensors import Output, PerQuery, Ranked, Some
 from sstlib.connectivity import Connectivity, attended
 from sstlib.native import pytorch
 from sstlib.shapes import Float, Shaped
@@ -22,9 +22,9 @@ ROUNDING = 0.01  # by which memberships may exceed 1, as where a mask of ones wa
 class Attended(NamedTuple):
     """What attention gives: the output, the object affinity (None without labels) and the log-sum-exp of the scores."""
 
-    output: Tensor
-    affinity: Tensor | None
-    logsumexp: Tensor
+    output: Output
+    affinity: Ranked | None
+    logsumexp: PerQuery
 
 
 def sparse_attention(query: Float[Tensor, "batch head time_q height width dim"],
