@@ -35,16 +35,13 @@ def code(word):
 
 
 @pytest.fixture
-def entered():
-    """Enters things in a registry for the length of a test."""
-    entries = []
-
+def entered(monkeypatch):
+    """Enters things in a registry for the length of a test, also where a reader has entered them for good."""
     def enter(registry, things):
-        entries.extend((registry, registry.add(thing)) for thing in things)
+        for thing in things:
+            monkeypatch.setitem(registry, thing.name, thing)
         return things
-    yield enter
-    for registry, entry in entries:
-        del registry[entry.name]
+    return enter
 
 
 @pytest.mark.parametrize("word", ["class Rows", "class Copy", "class Blocks"])
@@ -53,16 +50,14 @@ def test_files_of_the_guide_pass_the_linter(word):
                    input=code(word)[1], text=True, check=True)
 
 
-def test_the_guide_s_pattern_is_the_row_and_its_figure_is_drawn():
+def test_the_guide_s_pattern_is_the_row_and_its_figure_is_drawn(monkeypatch):
+    monkeypatch.setitem(PATTERNS, "rows", None)  # which takes the class away after this test
     exec(code("class Rows")[1], {"__name__": "test_guide"})
-    try:
-        row = np.tile(np.repeat(np.arange(3), 5), 2)
-        np.testing.assert_array_equal(PATTERNS["rows"]().mask(2, 3, 5), row[:, None] == row)
-        imports, _, call = code("hop_sheets")[1].partition("\n\n")
-        exec(imports, names := {})
-        assert isinstance(eval(call, names), matplotlib.figure.Figure)
-    finally:
-        del PATTERNS["rows"]
+    row = np.tile(np.repeat(np.arange(3), 5), 2)
+    np.testing.assert_array_equal(PATTERNS["rows"]().mask(2, 3, 5), row[:, None] == row)
+    imports, _, call = code("hop_sheets")[1].partition("\n\n")
+    exec(imports, names := {})
+    assert isinstance(eval(call, names), matplotlib.figure.Figure)
 
 
 def test_the_guide_s_variant_is_a_run_of_table_5(entered):
