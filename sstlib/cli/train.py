@@ -30,7 +30,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
                              "one core), small (sst-small's network, 20,000 steps), the legs of the releases: "
                              "sst-small-1, sst-small-2, sst-small-davis2016-1, sst-small-davis2016-2, "
                              "sst-small-davis2016-3 (after sst-small-1), sst-photo-1, sst-photo-2, sst-photo-3, "
-                             "sst-photo-4, one more, not released, of two: sst-photo-5, sst-small-3, evidence and "
+                             "sst-photo-4, sst-small-3 (sst-small-occlusion); sst-photo-5 (not released), evidence and "
                              "evidence-forced (what variants, and rivals, are compared on), "
                              "sst-paper (the paper's: ResNet-101 on DAVIS 2017 by CFBI's recipe, 25,000 steps), cfbi "
                              "(the rival's own, likewise)")

@@ -104,8 +104,8 @@ PRESETS: dict[str, RunConfig] = {
                        freeze=("backbone.trunk",), seed=4),
         LONG.replace(height=288, width=512, real="davis2016*2+davis-occlusion", real_ratio=0.8, photo_ratio=0.15,
                      hidden=0.7)),
-    # One more leg of sst-small, not released either: it learns what it lacks, to say that an object is gone and to find
-    # it again, from generated clips alone. Its memory is that of sst-photo.
+    # The leg that makes sst-small-occlusion of sst-small: it learns what that lacks, to say that an object is gone and
+    # to find it again, from generated clips alone. Its memory is that of sst-photo.
     "sst-small-3": RunConfig(
         MODELS["sst-small"].replace(keep_reference=True, landmarks=4, presence=True, presence_compared=True),
         TrainingConfig(steps=1000, batch=2, learning_rate=5e-4, warmup=30, ema=0.997, own_masks_from=0.0, presence=0.3,
