@@ -141,6 +141,9 @@ TRACES = [  # file, what stands around the number, and the number from the recor
     ("README.md", rf"\| sst-photo \| 16 \| {NUMBER}", lambda: release("sst-photo", "back")),
     ("README.md", rf"validation sequences {NUMBER} points less well",
      lambda: score("davis2016", "sst-small") - score("davis2016", "sst-small-occlusion")),
+    ("README.md", rf"first five frames: {NUMBER} points more", lambda: passage(
+        read("davis-occlusion", "sst-small-occlusion")[0], "returning", 4) - passage(
+            read("davis-occlusion", "sst-small")[0], "returning", 4)),
     ("README.md", rf"`sst-small-occlusion` {NUMBER} \(", lambda: lost("sst-small-occlusion")),
     ("README.md", rf"\| sst-small-occlusion \| 4 \| {NUMBER}", lambda: release("sst-small-occlusion", "back", 4)),
     ("results/plans/rivals.json", rf"854 pixels is {NUMBER} with it", lambda: trial("recurrent-forced")),

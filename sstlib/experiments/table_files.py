@@ -6,7 +6,7 @@ import pandas as pd
 
 from sstlib import paths
 from sstlib.datasets import DATASETS
-from sstlib.experiments import attended, evidence, histories, knockouts, plans, records, tables
+from sstlib.experiments import attended, evidence, gains, histories, knockouts, plans, records, tables
 from sstlib.experiments.sweeps import SWEEPS
 from sstlib.paths import atomic_write
 
@@ -31,6 +31,8 @@ def write_tables(folder: Path | None = None) -> list[Path]:
             frames[name] = scored
     if len(networks := tables.networks()):
         frames["networks"] = networks
+    if len(won := gains.gained("sst-small-occlusion", "sst-small")):
+        frames["gains-occlusion"] = won
     if len(pilots := plan.records()["base"]) > 1:
         frames["power"] = evidence.power(pilots)
     frames |= {name: frame for name, frame in (

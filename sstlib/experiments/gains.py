@@ -1,0 +1,43 @@
+"""What one release has over another: paired differences on every benchmark on which both are scored."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from sstlib.evaluation import passages
+from sstlib.experiments import evidence, validation
+from sstlib.shapes import Float
+
+FOLLOWED = ("davis2016", "fast-objects", "davis-fast-objects")  # scored by sequence
+PAIRED = ("sst-occlusion-2", "davis-occlusion")  # scenes with an occlusion and without
+MEASURES = {"J returning": "returning", "J without": "returning_control", "claimed": "claimed"}  # of each scene
+
+
+def gained(name: str, over: str) -> pd.DataFrame:
+    """A row a benchmark and measure (percent): what the release `over` has, what `name` has, and the mean difference
+    over the same sequences or scenes with its 95% interval; empty where no benchmark has both.
+    """
+    rows = []
+    for benchmark in (*FOLLOWED, *PAIRED):
+        scored = [validation.record_of(one, benchmark) for one in (over, name)]
+        if None in scored:
+            continue
+        before, after = (_by_measure(record.metrics) for record in scored)
+        for (measure, length), first in before.items():
+            second = after[measure, length]
+            difference = evidence.interval((second - first)[None])
+            rows.append({"data": benchmark, "measure": measure, "hidden for": length, over: first.mean(),
+                         name: second.mean(), "difference (95%)": evidence.shown(difference)})
+    return pd.DataFrame(rows)
+
+
+def _by_measure(metrics: Mapping[str, Any]) -> dict[tuple[str, str | None], Float[np.ndarray, "sequence"]]:
+    """Percent by sequence or scene, of each measure and length of the occlusion."""
+    if "passages" not in metrics.get("occlusion", {}):
+        return {("J&F", None): 100 * np.array([one["J&F"] for _, one in sorted(metrics["sequences"].items())])}
+    known = metrics["occlusion"]["passages"]
+    table = passages.tables(known)["predictions"]
+    return {(measure, str(length)): 100 * table[field][:, column]
+            for column, length in enumerate(known["lengths"]) for measure, field in MEASURES.items()}
