@@ -110,8 +110,8 @@ def lost(name):
     return passage(metrics, "back_control", 16) - passage(metrics, "back", 16)
 
 
-def stepped(objects):
-    record = json.loads((paths.ROOT / "results" / "runs" / "benchmarks" / "steps.json").read_text())
+def stepped(objects, file="steps"):
+    record = json.loads((paths.ROOT / "results" / "runs" / "benchmarks" / f"{file}.json").read_text())
     [seconds] = [row["seconds"] for row in record["rows"] if row["objects"] == objects]
     own, other = np.median(seconds, axis=0)
     return own / other
@@ -151,6 +151,7 @@ TRACES = [  # file, what stands around the number, and the number from the recor
     ("results/plans/rivals.json", rf"the base's {NUMBER}\)", lambda: trial("base-forced")),
     ("README.md", rf"`sst-small-davis2016` {NUMBER} \(", lambda: lost("sst-small-davis2016")),
     ("README.md", rf"`sst-photo` takes {NUMBER} times as long", lambda: stepped(1)),
+    ("README.md", rf"`sst-small-occlusion` {NUMBER} times", lambda: stepped(1, "steps-occlusion")),
     (PHOTO, rf"\| this network \| 16 \| 52.*?\| {NUMBER} \(", lambda: passage(HIDDEN, "claimed", 16) / 100),
     (PHOTO, rf"fast-objects 1, generated clips \| 12 \| {NUMBER}", lambda: score("fast-objects", "sst-photo")),
     ("README.md", rf"local attention is {NUMBER} points",
