@@ -123,6 +123,12 @@ def test_two_runs_are_not_at_work_in_one_folder(tmp_path):
         assert losses_of(folder).size == 1
 
 
+def test_standard_output_is_no_folder(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", "tiny", "--out", "-"]) == 2
+    assert "- is standard output, and a folder is needed" in capsys.readouterr().err and not os.listdir()
+
+
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_two_processes_have_the_curve_of_one(tmp_path, accumulate):
     config = CONFIG.replace(training=CONFIG.training.replace(batch=4, accumulate=accumulate))

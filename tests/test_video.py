@@ -221,8 +221,11 @@ def test_numbers_below_zero_come_before_it(tmp_path):
     assert list(video.images(tmp_path)) == names
 
 
-def test_digits_of_other_scripts_are_numbers_too(tmp_path):
-    names = ["\uff11", "\uff12", "\uff11\uff10"]  # 1, 2 and 10, as wide as Japanese letters
+@pytest.mark.parametrize("names", [
+    ["\uff11", "\uff12", "\uff11\uff10"], ["f\u0967", "f\u0968", "f\u0967\u0966"],
+    ["f\u00b9", "f\u00b2", "f\u00b9\u2070"], ["-\uff12", "-\uff11", "\uff10"]],
+                         ids=["as wide as Japanese letters", "Devanagari", "superscript", "below zero"])
+def test_digits_of_other_scripts_are_numbers_too(tmp_path, names):
     for name in names:
         Image.new("RGB", (4, 3)).save(tmp_path / f"{name}.png")
     assert list(video.images(tmp_path)) == names

@@ -50,6 +50,13 @@ def new_file(text: str) -> Path:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
+def new_folder(text: str) -> Path:
+    """The type of an option that names a folder to write into, which standard output is none of."""
+    if text == "-":
+        raise argparse.ArgumentTypeError("- is standard output, and a folder is needed; one of that name is ./-")
+    return Path(text)
+
+
 def usable_device(name: str | None, expected: str = "cpu, cuda or cuda:NUMBER") -> str:
     """The device that `--device` names, by default a GPU where there is one; `expected` is what a command takes.
 

