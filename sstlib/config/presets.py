@@ -32,8 +32,6 @@ EVIDENCE = RunConfig(
 # The two networks that were released first
 LEG = TrainingConfig(batch=4, learning_rate=6e-4, ema=0.995, precision="bfloat16", own_masks_from=0.5,
                      checkpoint_every=100)
-FIRST = RunConfig(MODELS["sst-small"], LEG.replace(steps=1200, learning_rate=1e-3, warmup=100),
-                  DataConfig(height=144, width=256, frames=4))
 DAVIS = DataConfig(height=192, width=336, frames=4, real="davis2016", real_ratio=0.75, max_gap=2)
 
 PRESETS: dict[str, RunConfig] = {
@@ -47,7 +45,8 @@ PRESETS: dict[str, RunConfig] = {
                        DataConfig(height=192, width=336, frames=4)),
     # The legs of every release, each from the weights that the one before left in results/weights/stages (`sst release
     # RUN NAME --stage` puts them there; of the first two releases they are not in git). sst-small's:
-    "sst-small-1": FIRST,
+    "sst-small-1": RunConfig(MODELS["sst-small"], LEG.replace(steps=1200, learning_rate=1e-3, warmup=100),
+                             DataConfig(height=144, width=256, frames=4)),
     "sst-small-2": RunConfig(
         MODELS["sst-small"],
         LEG.replace(steps=1500, learning_rate=8e-4, ema=0.998, own_masks_from=0.05, start="stages/sst-small-1", seed=1),

@@ -1,4 +1,4 @@
-"""What one release has over another: paired differences on every benchmark on which both are scored."""
+"""What one release has over another: paired differences on every benchmark that stands and on which both are scored."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,8 +10,7 @@ from sstlib.evaluation import passages
 from sstlib.experiments import evidence, validation
 from sstlib.shapes import Float
 
-FOLLOWED = ("davis2016", "fast-objects", "davis-fast-objects")  # scored by sequence
-PAIRED = ("sst-occlusion-2", "davis-occlusion")  # scenes with an occlusion and without
+WITHDRAWN = "sst-occlusion"  # half of its score is the object that nobody hides
 MEASURES = {"J returning": "returning", "J without": "returning_control", "claimed": "claimed"}  # of each scene
 
 
@@ -20,9 +19,9 @@ def gained(name: str, over: str) -> pd.DataFrame:
     over the same sequences or scenes with its 95% interval; empty where no benchmark has both.
     """
     rows = []
-    for benchmark in (*FOLLOWED, *PAIRED):
+    for benchmark in validation.benchmarks():
         scored = [validation.record_of(one, benchmark) for one in (over, name)]
-        if None in scored:
+        if None in scored or benchmark == WITHDRAWN:
             continue
         before, after = (_by_measure(record.metrics) for record in scored)
         for (measure, length), first in before.items():
