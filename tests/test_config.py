@@ -175,9 +175,10 @@ CHANGES = {
     "training.steps={[]:1}": "training.steps is '{[]:1}'",
     "training.steps=" + "9" * 5000: "training.steps is",
     "training.steps=" + "[" * 9000: "training.steps is '[[[[",
-    "model.layers=gird": "unknown connectivity 'gird'",
-    "data.difficulty=esay": "unknown preset of generated clips "
-    "'esay'",
+    "model.layers=gird": "model.layers: unknown connectivity 'gird'",
+    "data.difficulty=esay": "data.difficulty: unknown preset of generated clips 'esay'",
+    "training.start=esay": "training.start: no weights 'esay'",
+    "training.start=backbone:esay": "training.start: no weights 'esay'",
 }
 
 
@@ -212,6 +213,12 @@ FILES = {
     '{"model": ' * 100_000: "nested too deeply",
     "\xff\xfe{}": "is not JSON",
     '{"model": {"' + "x" * 1000 + '": 1}}': "ModelConfig has no key 'xxxx",
+    '{"model": {"layers": ["grid", "gird"]}}': "run.json: model.layers: unknown connectivity 'gird'",
+    '{"data": {"difficulty": "easy+esay"}}': "run.json: data.difficulty: unknown preset of generated clips 'esay'",
+    '{"data": {"real": "daivs", "real_ratio": 0.5}}': "run.json: data.real: unknown data set 'daivs'",
+    '{"training": {"start": "esay"}}': "run.json: training.start: no weights 'esay'",
+    '{"training": {"start": "backbone:esay"}}': "run.json: training.start: no weights 'esay'",
+    '{"training": {"freeze": ["esay"]}}': "run.json: training.freeze names 'esay'",
 }
 
 
@@ -223,6 +230,21 @@ def test_a_file_is_refused_by_its_name_before_anything_is_made(text, message, tm
     output = one_line(capsys)
     assert output.startswith("sst train: run.json") and message in output and len(output) < 600
     assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
+
+
+def test_a_key_that_the_command_changes_is_not_said_to_be_of_the_file(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "run.json").write_text('{"model": {"layers": ["gird"]}}')
+    assert main(["train", "run.json", "--set", "model.layers=lokal"]) == 2
+    assert one_line(capsys).startswith("sst train: model.layers: unknown connectivity 'lokal'")
+
+
+def test_a_pattern_in_weights_that_nobody_knows_is_named_by_file_and_key(tmp_path):
+    network = build(MODELS["sst-tiny"])
+    network.config = Plain(network.config.to_dict() | {"layers": ["gird"]})
+    path = weights.save(network, tmp_path / "bad.safetensors")
+    with pytest.raises(ValueError, match=r"bad.safetensors: config.layers: unknown connectivity 'gird'"):
+        weights.load(path)
 
 
 @EACH_FIELD

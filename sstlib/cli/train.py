@@ -3,7 +3,10 @@
 import argparse
 import json
 import os
+import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from sstlib import paths
@@ -81,13 +84,28 @@ def run(arguments: argparse.Namespace) -> int:
     _require_own(folder)
     _note_emulated(config.training.precision)
     try:
-        with _runs.noting():
+        with _runs.noting(), _naming_file(arguments.config, changes + arguments.changes):
             train(config, folder, workers=arguments.workers)
     except (Diverged, Stopped) as error:
         print(f"sst train: {error}", file=sys.stderr)
         return FAILED
     print(f"weights and curve are in {folder}")
     return 0
+
+
+@contextmanager
+def _naming_file(config: str, changes: list[str]) -> Iterator[None]:
+    """Puts the file before what is said of a key of its own, unless the command has changed that."""
+    from sstlib.config.presets import PRESETS
+
+    try:
+        yield
+    except (ValueError, FileNotFoundError) as error:
+        key = str(error).partition(" ")[0].rstrip(":")
+        if config in PRESETS or not re.fullmatch(r"(model|training|data)\.\w+", key) or any(
+                change.startswith(f"{key}=") for change in changes):
+            raise
+        raise ValueError(f"{config}: {error}") from error
 
 
 def _require_own(folder: Path) -> None:

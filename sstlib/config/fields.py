@@ -5,6 +5,8 @@ import difflib
 import functools
 import math
 import typing
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -155,6 +157,18 @@ def _field_to_plain(value: Any) -> Any:
     if isinstance(value, Config):
         return value.to_dict()
     return list(value) if isinstance(value, tuple) else value
+
+
+@contextmanager
+def naming(key: str) -> Iterator[None]:
+    """Puts a key before what is said against the thing that its value names: a pattern, a data set, a file. Or a part,
+    as "model.", before what begins with a key.
+    """
+    try:
+        yield
+    except (ValueError, FileNotFoundError) as error:
+        kind = FileNotFoundError if isinstance(error, FileNotFoundError) else ValueError
+        raise kind(f"{key}{'' if key.endswith('.') else ': '}{error}") from error
 
 
 def require(given: Any, name: str, allowed: tuple[Any, ...]) -> None:

@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from sstlib.config import DataConfig
+from sstlib.config.fields import naming
 from sstlib.config.values import Number
 from sstlib.datasets import augmentation, composing
 from sstlib.datasets.photographs import open_photographs
@@ -156,6 +157,22 @@ def _composed(rng: np.random.Generator, data: DataConfig) -> Sample:
     return _filmed(rng, augmentation.relight(rng, frames)), labels
 
 
+def require_clips(data: DataConfig) -> None:
+    """Raises at once what drawing the first clip would.
+
+    Raises:
+        ValueError: an unknown preset or data set, or a sequence held out that it does not have; names the key.
+        OSError: data that are not there.
+    """
+    with naming("data.difficulty"):
+        for preset in data.difficulty.split("+"):
+            random_spec(preset, 0)
+    if data.real:
+        real_mixture(data.real, data.held_out)
+    if data.photo_ratio:
+        open_photographs()
+
+
 @functools.cache
 def real_mixture(real: str, held_out: tuple[str, ...] = ()) -> list[tuple[Sequence, float]]:
     """The training sequences of one data set or of several but those held out by name, each with its probability.
@@ -163,15 +180,16 @@ def real_mixture(real: str, held_out: tuple[str, ...] = ()) -> list[tuple[Sequen
     Raises:
         ValueError: a held-out sequence that no data set has, nothing left of one, or no mixture.
     """
-    opened = {name: (open_dataset(name, "train"), weight) for name, weight in weights_of(real).items()}
+    with naming("data.real"):
+        opened = {name: (open_dataset(name, "train"), weight) for name, weight in weights_of(real).items()}
     names = {sequence.name for sequences, _ in opened.values() for sequence in sequences}
     if unknown := sorted(set(held_out) - names):
-        raise ValueError(f"held_out names {unknown[0]!r}, which {real} train does not have")
+        raise ValueError(f"data.held_out names {unknown[0]!r}, which {real} train does not have")
     total, mixture = sum(weight for _, weight in opened.values()), []
     for name, (sequences, weight) in opened.items():
         allowed = [sequence for sequence in sequences if sequence.name not in held_out]
         if not allowed:
-            raise ValueError(f"held_out leaves no sequence of {name} train to draw from")
+            raise ValueError(f"data.held_out leaves no sequence of {name} train to draw from")
         mixture += [(sequence, weight / total / len(allowed)) for sequence in allowed]
     return mixture
 
@@ -188,7 +206,7 @@ def weights_of(real: str) -> dict[str, float]:
     for part in real.split("+"):
         name, times, weight = part.partition("*")
         if name in weights:
-            raise ValueError(f"real is {real!r}, which names {name!r} twice; give it a weight: {name}*2")
+            raise ValueError(f"{real!r} names {name!r} twice; give it a weight: {name}*2")
         kind = Number(0, above=True)
-        weights[name] = kind.check(kind.read(weight), f"real is {real!r}, and the weight of {name}") if times else 1.0
+        weights[name] = kind.check(kind.read(weight), f"the weight of {name} in {real!r}") if times else 1.0
     return weights

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from sstlib.attention import sparse_attention
 from sstlib.attention.tensors import Key, Labels, Members
 from sstlib.config import ModelConfig
+from sstlib.config.fields import naming
 from sstlib.connectivity import parse
 from sstlib.model.encoding import PositionalEncoding
 from sstlib.model.layers import FilterResponseNorm, Levels
@@ -112,7 +113,8 @@ class SST(Propagator):
         self.feature_matching = FeatureMatching(config.output_stride == 4) if matches else None
         self.project = nn.Conv2d(config.embedding, config.width, 1)
         self.encoding = PositionalEncoding(config.encoding, config.width, config.encoding_base, config.encoding_axes)
-        self.layers = nn.ModuleList(EncoderLayer(config, connectivity) for connectivity in config.layers)
+        with naming("layers"):
+            self.layers = nn.ModuleList(EncoderLayer(config, connectivity) for connectivity in config.layers)
 
     def derive(self, levels: Levels) -> dict[str, Tensor]:
         return {"tokens": self.project(levels.embedding).permute(0, 2, 3, 1)[:, None]}

@@ -17,10 +17,10 @@ from tqdm import tqdm
 
 from sstlib import clocks, weights
 from sstlib.config import DataConfig, RunConfig
+from sstlib.config.fields import naming
 from sstlib.config.values import require_place
 from sstlib.datasets import training_sample
-from sstlib.datasets.photographs import open_photographs
-from sstlib.datasets.samples import real_mixture
+from sstlib.datasets.samples import require_clips
 from sstlib.metrics import region_similarity
 from sstlib.model import Propagator, build, unroll
 from sstlib.model.propagator import unroll_all
@@ -28,7 +28,6 @@ from sstlib.native import pytorch
 from sstlib.paths import alone, atomic_write, refuse_inputs
 from sstlib.provenance import provenance
 from sstlib.shapes import Float, Int, UInt8
-from sstlib.synthetic import random_spec
 from sstlib.training import checkpoint, schedule
 from sstlib.training.losses import presence_loss, segmentation_loss
 from sstlib.training.processes import Place, Positions, joined
@@ -133,7 +132,9 @@ class _Run:
         state = checkpoint.load(self.checkpoint_path, config)
         self._require_data(state)
         if not state:
-            refuse_inputs({"the run": folder / "weights.safetensors"}, source_files(config.training.start))
+            with naming("training.start"):
+                files = source_files(config.training.start)
+            refuse_inputs({"the run": folder / "weights.safetensors"}, files)
         self.network, self.ancestry = (build(config.model), []) if state else first_network(config)
         self.network = freeze(self.network, config.training.freeze).to(place.device)
         self.average = copy.deepcopy(self.network).eval()
@@ -149,15 +150,8 @@ class _Run:
         return self.folder / "checkpoint" / "last.pt"
 
     def _require_data(self, state: dict[str, Any] | None) -> None:
-        """Raises at once what drawing the first clip would: an unknown preset or data set, or data that are gone."""
-        data = self.config.data
-        for preset in data.difficulty.split("+"):
-            random_spec(preset, 0)
         try:
-            if data.real:
-                real_mixture(data.real, data.held_out)
-            if data.photo_ratio:
-                open_photographs()
+            require_clips(self.config.data)
         except (OSError, ValueError) as error:
             if state is None:
                 raise

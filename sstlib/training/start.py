@@ -5,6 +5,7 @@ from typing import Any
 
 from sstlib import weights
 from sstlib.config import RunConfig
+from sstlib.config.fields import naming
 from sstlib.model import Propagator, build
 from sstlib.model.resnet import FrozenBatchNorm
 from sstlib.weights.published import load_pretrained, load_published, published
@@ -22,13 +23,15 @@ def first_network(config: RunConfig) -> tuple[Propagator, list[dict[str, Any]]]:
     """
     start = config.training.start
     if not start or start.startswith((BACKBONE, PARTS)):
-        network, ancestry = build(config.model), []
-        for part in start.split(",") if start else ():
-            if part.startswith(PARTS):
-                weights.graft(network, part.removeprefix(PARTS))
-                ancestry = weights.lineage(part.removeprefix(PARTS))
-            else:
-                _load_backbone(network, part.removeprefix(BACKBONE))
+        with naming("model."):
+            network, ancestry = build(config.model), []
+        with naming("training.start"):
+            for part in start.split(",") if start else ():
+                if part.startswith(PARTS):
+                    weights.graft(network, part.removeprefix(PARTS))
+                    ancestry = weights.lineage(part.removeprefix(PARTS))
+                else:
+                    _load_backbone(network, part.removeprefix(BACKBONE))
         _require_statistics(network)
         return network, ancestry
     network = weights.load(start)
