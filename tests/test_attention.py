@@ -2,6 +2,7 @@
 
 import inspect
 import itertools
+import warnings
 
 import pytest
 import torch
@@ -181,6 +182,11 @@ def members(labels, whole):
     return (labels[:, None] == torch.arange(3)[:, None, None, None]).double() * whole
 
 
+def nested(tensor, layout):
+    with warnings.catch_warnings(action="ignore"):  # PyTorch calls one of the layouts a prototype
+        return torch.nested.nested_tensor(list(tensor), layout=layout)
+
+
 BAD = {
     "query and key differ": lambda q, k, v, n: (q[..., :2], k, v, "grid"),
     "key and value differ": lambda q, k, v, n: (q, k, v[:, :, :1], "grid"),
@@ -202,6 +208,16 @@ BAD = {
     "affinity_bias is None": lambda q, k, v, n: (q, k, v, "grid", dict(labels=n, objects=3, affinity_bias=None)),
     "radius is 2147483648": lambda q, k, v, n: (q, k, v, f"local(radius={2**31})"),
     "stride is 4611686018427387904": lambda q, k, v, n: (q, k, v, f"strided(stride={2**62})"),
+    "scale is 1e-20; expected a number above 1e-12 and below 1e.12": lambda q, k, v, n: (
+        q, k, v, "grid", dict(scale=1e-20)),
+    "scale is 1e.20": lambda q, k, v, n: (q, k, v, "grid", dict(scale=1e20)),
+    "scale is True": lambda q, k, v, n: (q, k, v, "grid", dict(scale=True)),
+    "affinity_bias is of torch.complex64": lambda q, k, v, n: (
+        q, k, v, "grid", dict(labels=n, objects=3, affinity_bias=torch.tensor(1j))),
+    "affinity_bias is of torch.float32, torch.sparse_coo": lambda q, k, v, n: (
+        q, k, v, "grid", dict(labels=n, objects=3, affinity_bias=torch.ones(1).to_sparse())),
+    "a NestedTensor torch.jagged": lambda q, k, v, n: (nested(q, torch.jagged), k, v, "grid"),
+    "a Tensor torch.strided": lambda q, k, v, n: (nested(q, torch.strided), k, v, "grid"),
     "scale is inf": lambda q, k, v, n: (q, k, v, "grid", dict(scale=float("inf"))),
     "labels are torch.bool": lambda q, k, v, n: (q, k, v, "grid", dict(labels=n > 0, objects=2)),
     "labels are torch.complex64": lambda q, k, v, n: (q, k, v, "grid", dict(labels=n + 1j, objects=2)),
@@ -216,7 +232,8 @@ BAD = {
     "one of these is a ndarray": lambda q, k, v, n: (q.numpy(), k, v, "grid"),
     "one of these is a NoneType": lambda q, k, v, n: (q, None, v, "grid"),
     "one of these is a list": lambda q, k, v, n: (q, k, v, "grid", dict(labels=n.tolist(), objects=3)),
-    "affinity_bias has": lambda q, k, v, n: (q, k, v, "grid", dict(labels=n, objects=3, affinity_bias=torch.zeros(5))),
+    r"affinity_bias is of torch.float32, torch.strided and shape \(5,\)": lambda q, k, v, n: (
+        q, k, v, "grid", dict(labels=n, objects=3, affinity_bias=torch.zeros(5))),
 }
 
 

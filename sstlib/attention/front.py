@@ -16,6 +16,7 @@ from sstlib.native import pytorch
 from sstlib.shapes import Float, Shaped
 
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+SCALES = 1e-12, 1e12  # beyond, distances that are recovered from scaled scores are lost in rounding
 ROUNDING = 0.01  # by which memberships may exceed 1, as where a mask of ones was resized in half precision
 
 
@@ -57,7 +58,7 @@ def sparse_attention(query: Float[Tensor, "batch head time_q height width dim"],
     Raises:
         ValueError: shapes, labels, kinds, precisions or implementations that do not go together.
     """
-    scale = 1.0 if scale is None else _number(scale, "scale", 0.0)
+    scale = 1.0 if scale is None else _number(scale, "scale", *SCALES)
     query, key, value = ops.one_precision(*_tensors(query, key, value, labels))
     _check_tensors(query, key, value)
     labels, objects = _check_labels(labels, objects, key, affinity)
@@ -159,7 +160,7 @@ def _check_hash(pattern: Connectivity) -> None:
 def _tensors(query: Any, key: Any, value: Any, labels: Any) -> tuple[Tensor, Tensor, Tensor]:
     """Query, key and value, once all that is there is a tensor."""
     for each in (query, key, value, *([] if labels is None else [labels])):
-        if not isinstance(each, Tensor) or each.layout != torch.strided:
+        if not isinstance(each, Tensor) or each.layout != torch.strided or each.is_nested:
             raise ValueError("query, key, value and labels are dense tensors of PyTorch; one of these is a "
                              f"{type(each).__name__} {getattr(each, 'layout', '')}".strip())
     return query, key, value
@@ -210,10 +211,10 @@ def _check_labels(labels: Tensor | None, objects: int | None, key: Tensor, kind:
     return labels.long(), objects
 
 
-def _number(value: Any, name: str, least: float = -math.inf) -> float:
-    """The value, where it is a finite number above the least; of a tensor, gradients would be lost without a word."""
-    if not isinstance(value, numbers.Real) or not least < value < math.inf:
-        raise ValueError(f"{name} is {value!r}; expected a {'finite' if least else 'positive'} number")
+def _number(value: Any, name: str, least: float = -math.inf, most: float = math.inf) -> float:
+    """The value, where it is a number between the two; of a tensor, gradients would be lost without a word."""
+    if not isinstance(value, numbers.Real) or isinstance(value, bool) or not least < value < most:
+        raise ValueError(f"{name} is {value!r}; expected a number above {least:g} and below {most:g}")
     return float(value)
 
 
@@ -223,6 +224,7 @@ def _bias(bias: Any, query: Tensor) -> Tensor:
     if not isinstance(bias, Tensor):
         return torch.full((batch, heads, 1), _number(bias, "affinity_bias"), device=query.device,
                           dtype=torch.promote_types(query.dtype, torch.float32))
-    if bias.numel() not in (1, heads):
-        raise ValueError(f"affinity_bias has shape {tuple(bias.shape)}; expected one number, or one of {heads} heads")
+    if bias.layout != torch.strided or bias.dtype.is_complex or bias.numel() not in (1, heads):
+        raise ValueError(f"affinity_bias is of {bias.dtype}, {bias.layout} and shape {tuple(bias.shape)}; expected one "
+                         f"real number, or one of {heads} heads")
     return bias.reshape(1, -1, 1).expand(batch, heads, 1)
