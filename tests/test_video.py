@@ -1,6 +1,7 @@
 """Frames and masks in and out."""
 
 import contextlib
+import os
 
 import numpy as np
 import pytest
@@ -282,6 +283,14 @@ def test_two_pictures_of_one_number_are_refused(tmp_path, names, word):
     for name in names:
         Image.new("RGB", (4, 3)).save(tmp_path / name)
     with pytest.raises(ValueError, match=rf"{'|'.join(names)}.*has the same {word}; keep one of them"):
+        video.images(tmp_path)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_pipe_among_pictures_is_refused_and_not_waited_for(tmp_path):
+    Image.new("RGB", (4, 3)).save(tmp_path / "1.png")
+    os.mkfifo(tmp_path / "2.png")
+    with pytest.raises(ValueError, match="2.png: a pipe or a device"):
         video.images(tmp_path)
 
 

@@ -51,7 +51,7 @@ def images(folder: Path, content: str = "frames", within: Path | None = None) ->
 
     Raises:
         FileNotFoundError: the folder is missing or holds no image.
-        ValueError: two images share a name or a number, or a link leads outside.
+        ValueError: two images share a name or a number, a link leads outside, or one is no file.
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such folder of {content}")
@@ -70,6 +70,8 @@ def images(folder: Path, content: str = "frames", within: Path | None = None) ->
             raise ValueError(
                 f"{path}: a link that leads out of {within}, to {path.resolve()}; put the file itself there"
             )
+        if path.exists() and not path.is_file():
+            raise ValueError(f"{path}: a pipe or a device, not a file with a picture; take it out of the folder")
         listed[path.stem] = path
     if not listed:
         within = next((place.name for place in sorted(folder.iterdir())
