@@ -1,5 +1,6 @@
 """SST-Occlusion 2: its scenes, its content, and networks and floors scored on pairs."""
 
+import collections
 import json
 from dataclasses import replace
 from types import SimpleNamespace
@@ -94,7 +95,14 @@ class Drawn:
 
 
 def test_scenes_are_segmented_length_by_length_against_their_control():
-    scenes = [[Drawn(0), Drawn(1), Drawn(4)], [Drawn(0), Drawn(2), Drawn(3)]]
+    reads = collections.Counter()
+
+    class Rendered(Drawn):
+        def frame(self, t):
+            reads[self, t] += 1
+            return super().frame(t)
+
+    scenes = [[Rendered(0), Rendered(1), Rendered(4)], [Rendered(0), Rendered(2), Rendered(3)]]
 
     def forgetful(frames, labels):
         """Follows what is bright, until it has been dark for two frames."""
@@ -104,11 +112,12 @@ def test_scenes_are_segmented_length_by_length_against_their_control():
             result.append((frame[..., 0] > 0).astype(np.uint8) * (gone < 2))
         return np.stack(result)
 
-    result = segment_scenes(scenes, forgetful)
+    result, copied, empty = segment_scenes(scenes, {
+        "forgetful": forgetful, "copied": lambda _, labels: first_copied(labels),
+        "empty": lambda _, labels: nothing_predicted(labels)}).values()
     assert result.loss().tolist() == [[0, 1], [1, 1]] and result["claimed"].tolist() == [[0, 0], [0, 0]]
-    copied = segment_scenes(scenes, lambda frames, labels: first_copied(labels))
     assert copied["claimed"].tolist() == [[1, 1], [1, 1]] and copied.loss().tolist() == [[0, 0], [0, 0]]
-    empty = segment_scenes(scenes, lambda frames, labels: nothing_predicted(labels))
+    assert set(reads.values()) == {1}  # for all three
     assert empty["back_control"].tolist() == [[0, 0], [0, 0]] and np.isnan(empty["bystander"]).all()
 
 
@@ -141,8 +150,8 @@ def test_a_card_tells_what_an_occlusion_costs(toy):
             predicted[returns, 0, 0] = 1
         return predicted
 
-    result = segment_scenes(toy, late)
-    table = {"lengths": [2, 5], "scenes": ["0", "1"], "tables": {"predictions": result.to_dict()}}
+    tables = {name: table.to_dict() for name, table in segment_scenes(toy, {"predictions": late}).items()}
+    table = {"lengths": [2, 5], "scenes": ["0", "1"], "tables": tables}
     record = RunRecord("davis-occlusion", "sst-new", 0, {}, {"occlusion": {"passages": table}}, {},
                        {"data": "toys 1 test"})
     text = card._hidden(record)
@@ -157,7 +166,8 @@ def test_a_card_tells_what_an_occlusion_costs(toy):
 
 
 def test_a_card_tells_a_scene_that_claims_much_from_many_that_claim_something(toy):
-    table = {name: [*rows, rows[0]] for name, rows in segment_scenes(toy, lambda _, labels: labels).to_dict().items()}
+    right = segment_scenes(toy, {"right": lambda _, labels: labels})["right"]
+    table = {name: [*rows, rows[0]] for name, rows in right.to_dict().items()}
     table["claimed"] = [[0.0, 0.5], [0.0, 0.5], [3.0, 0.5]]
     passages = {"lengths": [2, 5], "scenes": ["0", "1", "2"], "tables": {"predictions": table}}
     record = RunRecord("davis-occlusion", "sst-new", 0, {}, {"occlusion": {"passages": passages}}, {}, {"data": "toys"})

@@ -315,9 +315,9 @@ def test_a_gate_is_that_of_the_network_that_passes_the_scenes():
             segmenter = Segmenter(gated)
             return np.stack([segmenter.step(frame, None if t else labels[0]).labels for t, frame in enumerate(frames)])
 
-        return segment_scenes([scene], segment).to_dict()
+        return segment_scenes([scene], {"gated": segment})["gated"].to_dict()
 
-    tables = [choices.passages(network, [scene], gate).to_dict() for gate in (0.0, 0.99)]
+    tables = [table.to_dict() for table in choices.passages(network, [scene], (0.0, 0.99)).values()]
     assert tables == [by_hand(0.0), by_hand(0.99)] and tables[0] != tables[1]
 
 

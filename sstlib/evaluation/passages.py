@@ -51,31 +51,34 @@ class PairedClip(Protocol):
     def amodal(self) -> Bool[np.ndarray, "time height width"]: ...
 
 
-def segment_scenes(scenes: Iterable[Sequence[PairedClip]], segment: Callable[[Frames, Labels], Labels]) -> PassageTable:
-    """Segments every clip of every scene and tabulates what the occlusions cost.
+def segment_scenes(scenes: Iterable[Sequence[PairedClip]],
+                   segmenters: Mapping[str, Callable[[Frames, Labels], Labels]]) -> dict[str, PassageTable]:
+    """Segments every clip of every scene in several ways and tabulates what the occlusions cost each; a clip, which may
+    be rendered when asked for, is asked for once.
 
     Args:
         scenes: each as its clips, the control first, then one for each length of the occlusion.
-        segment: label maps from the frames and the true labels, of which a network reads the first alone; the floors
-            `first_copied` and `nothing_predicted` need no frames.
+        segmenters: by name, label maps from the frames and the true labels, of which a network reads the first alone;
+            the floors `first_copied` and `nothing_predicted` need no frames.
 
     Returns:
-        Arrays (scene, length), the control's in columns of their own.
+        By name, arrays (scene, length), the control's in columns of their own.
 
     Raises:
         ValueError: no scenes, or some with other lengths; a target that is hidden in the control, or never else.
     """
 
-    def track(clip: PairedClip) -> Track:
-        labels = labels_of(clip)
-        frames = np.stack([clip.frame(t) for t in range(len(clip))])
-        return follow(segment(frames, labels), labels, clip.amodal)
-
-    rows = []
-    for control, *occluded in scenes:
-        plain = track(control)
-        rows.append([passage(track(clip), plain) for clip in occluded])
-    return tabulate(rows)
+    rows: dict[str, list] = {name: [] for name in segmenters}
+    for scene in scenes:
+        tracks: dict[str, list[Track]] = {name: [] for name in segmenters}
+        for clip in scene:
+            labels, amodal = labels_of(clip), clip.amodal
+            frames = np.stack([clip.frame(t) for t in range(len(clip))])
+            for name, segment in segmenters.items():
+                tracks[name].append(follow(segment(frames, labels), labels, amodal))
+        for name, (control, *occluded) in tracks.items():
+            rows[name].append([passage(track, control) for track in occluded])
+    return {name: tabulate(passages) for name, passages in rows.items()}
 
 
 def evaluate_scenes(predictions: str | Path, name: str = "sst-occlusion-2", split: str = "test", *,

@@ -3,6 +3,7 @@
 On data that are kept from training to choose by: sequences of DAVIS 2016, and the validation scenes of DAVIS-Occlusion.
 """
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -43,7 +44,7 @@ def measure(network: Propagator) -> dict[str, Any]:
     if network.config.presence:
         scenes = [tuple(clip for clip in scene if clip.length in (0, LENGTH))
                   for scene in DATASETS.find("davis-occlusion").scenes("val", None)]
-        result["gates"] = {str(gate): passages(network, scenes, gate).to_dict() for gate in GATES}
+        result["gates"] = {gate: table.to_dict() for gate, table in passages(network, scenes, GATES).items()}
     return result
 
 
@@ -56,10 +57,10 @@ def scores(network: Propagator, sequence: Sequence, size: int) -> list[float]:
     return [float(region_similarity(*pair)) for pair in zip(predicted[1:] == 1, truth[1:] == 1, strict=True)]
 
 
-def passages(network: Propagator, scenes: list[tuple], gate: float) -> PassageTable:
-    """What the occlusions of the scenes cost with a gate."""
-    gated = sharing_weights(network, presence_gate=gate)
-    return segment_scenes(scenes, lambda frames, labels: _segmented(gated, frames, labels))
+def passages(network: Propagator, scenes: list[tuple], gates: tuple[float, ...]) -> dict[str, PassageTable]:
+    """What the occlusions of the scenes cost with each gate."""
+    gated = {str(gate): sharing_weights(network, presence_gate=gate) for gate in gates}
+    return segment_scenes(scenes, {gate: functools.partial(_segmented, one) for gate, one in gated.items()})
 
 
 def _enlarged(picture: UInt8[np.ndarray, "height width *channels"],

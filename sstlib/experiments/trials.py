@@ -59,10 +59,9 @@ def measured(network: Propagator, config: RunConfig) -> tuple[dict[str, Any], fl
         scores.append(score_sequence(clock.segment(sequence, len(truth), LONGEST), truth, protocol, sequence.name))
         floors.add(truth, sequence.name)
     rows = [[clip for clip in row if clip.length in (0, *LENGTHS)] for row in _scenes()]
-    tables = {"predictions": segment_scenes(rows, lambda frames, labels: clock.segment(
-        ArraySequence(frames, labels[0]), len(labels), None))}
-    tables |= {name: segment_scenes(rows, lambda frames, labels, made=made: made(labels))
-               for name, made in FLOORS.items()}
+    floor_of = {name: lambda _, labels, made=made: made(labels) for name, made in FLOORS.items()}
+    tables = segment_scenes(rows, {"predictions": lambda frames, labels: clock.segment(
+        ArraySequence(frames, labels[0]), len(labels), None)} | floor_of)
     metrics = summary(scores) | {
         "tenths": tenths(np.nanmean(score.similarity, axis=0) for score in scores),
         "floors": floors.means(),
