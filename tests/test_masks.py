@@ -246,6 +246,45 @@ def test_a_frame_of_void_alone_stays_void_in_a_clip_of_ids(tmp_path):
     np.testing.assert_array_equal(read_clip(paths)[1][0], void)
 
 
+OWN = [(0, 0, 0), (255, 255, 255), (255, 0, 0), (10, 10, 10)]  # a palette in which white and grays are objects
+THREE = np.where(COLUMNS > 55, 3, TWO).astype(np.uint8)
+
+
+@pytest.mark.parametrize("objects", [[(1, 2), (1, )], [(1, ), (1, 2)], [(2, 3), (3, ), (1, ), (1, 3)], [(3, ), (2, )],
+                                     [(), (1, ), (3, )]])
+def test_indices_are_ids_in_a_frame_whose_colors_are_gray_too(tmp_path, objects):
+    """Of a palette of one's own a frame may show white, or grays, alone: it was read by level, and void came of it."""
+    frames = [np.where(np.isin(THREE, some), THREE, 0) for some in objects]
+    paths = saved(tmp_path / "clip", *(indexed(labels, OWN) for labels in frames))
+    reading, labels = read_clip(paths)
+    assert reading == video.Reading("ids")
+    np.testing.assert_array_equal(np.stack(labels), np.stack(frames))
+
+
+@pytest.mark.parametrize("white", [1, 2, 15])
+def test_white_on_black_by_any_palette_is_the_object(tmp_path, white):
+    """As paint programs save it, whose palettes have white anywhere."""
+    colors = [(200, 0, n) for n in range(16)]
+    colors[0], colors[white] = (0, 0, 0), (255, 255, 255)
+    paths = saved(tmp_path / "clip", *(indexed(white * mask, colors) for mask in (0 * BAR, DISK, BAR)))
+    reading, labels = read_clip(paths)
+    assert str(reading) == "by palette, 255 or white is the object"
+    np.testing.assert_array_equal(np.stack(labels), np.stack([0 * DISK, DISK, BAR]))
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 0, 2)])
+def test_palettes_that_number_each_frames_colors_anew_are_refused(tmp_path, order):
+    """As ImageMagick and optimizers write them: object 2 was 1 wherever it was alone."""
+    red, green = (255, 0, 0), (0, 255, 0)
+    frames = [indexed(TWO, [(0, 0, 0), red, green]), indexed(BAR, [(0, 0, 0), green]), indexed(DISK, [(0, 0, 0), red])]
+    with pytest.raises(ValueError, match=r"[012].png: index 1 of its palette is #(FF0000, and #00FF00|00FF00, and #FF00"
+                                         r"00) in [012].png, so .* save all masks of a clip with one palette, or gray"):
+        read_clip(saved(tmp_path / "clip", *(frames[n] for n in order)))
+    assert read_clip(saved(tmp_path / "same", frames[0], frames[2]))[0] == video.Reading("ids")
+    mixed = saved(tmp_path / "mixed", frames[0], indexed(BAR * 2, None))  # DAVIS's palette says that indices are ids
+    np.testing.assert_array_equal(read_clip(mixed)[1][1], BAR * 2)
+
+
 def test_what_was_understood_is_said():
     labels = TWO.copy()
     labels[0, :5] = 255

@@ -25,16 +25,25 @@ ADVICE = f"save it without soft edges as PNG, by nearest neighbor where it is re
 
 
 class Content(NamedTuple):
-    """What one image holds: `values` are indices, levels or codes 0xRRGGBB, 0 where it is transparent."""
+    """What one image holds: `values` are indices, levels or codes 0xRRGGBB, 0 where it is transparent; `shown` are
+    the indices of a palette of its own that occur, but for 0, each with its color.
+    """
 
     kind: str  # "index", "bit", "gray", "color", "alpha" or "samples"
     values: Shaped[np.ndarray, "height width"]
     mode: str
+    shown: frozenset[tuple[int, int]] = frozenset()
 
     @property
     def color(self) -> bool:
         """Whether it is a color image, be all its colors gray."""
         return self.kind != "alpha" and self.mode in COLOR_MODES
+
+    @property
+    def white(self) -> int | None:
+        """The index that alone is shown, in white: one of several objects, or white on black."""
+        (index, code), *others = [*self.shown] or [(0, 0)]
+        return index if code == 0xFFFFFF and not others else None
 
     @property
     def codes(self) -> Shaped[np.ndarray, "height width"]:
@@ -152,7 +161,7 @@ def _indexed(image: Image.Image) -> Content | None:
     if np.array_equal(colors, np.repeat(np.arange(len(colors))[:, None], 3, 1)) and len(colors) > 2:
         return Content("gray", values, "P")
     used = [index for index in present(values) if index < len(colors)]
-    if _gray_levels(colors[used]) and values.max() < len(colors) and not image.has_transparency_data:
+    if _gray_levels(colors, used) and values.max() < len(colors) and not image.has_transparency_data:
         return Content("gray", colors[values][..., 0], "P")
     if colors[0].any():
         return _layered(image.convert("RGBA"), "RGBA")
@@ -160,15 +169,17 @@ def _indexed(image: Image.Image) -> Content | None:
     contradicted = len({*codes}) == len(codes) > 1 and {*codes} <= PALETTE_IDS.keys() and [
         PALETTE_IDS[code] for code in codes
     ] != used
-    return None if contradicted else Content("index", values, image.mode)
+    own = any(code and PALETTE_IDS.get(code) != index for index, code in zip(used, codes))
+    shown = frozenset(pair for pair in zip(used, codes) if pair[0] and own)
+    return None if contradicted else Content("index", values, image.mode, shown)
 
 
-def _gray_levels(colors: UInt8[np.ndarray, "color 3"]) -> bool:
-    """Whether the colors of a palette are grays that nobody tells apart, so ids, or none but black and white: programs
-    that make files smaller turn a gray image into its few levels and indices of these.
+def _gray_levels(colors: UInt8[np.ndarray, "color 3"], used: list[int]) -> bool:
+    """Whether the colors of a palette, be they used or not, are grays that nobody tells apart, so ids, or none but
+    black and white: programs that make files smaller turn a gray image into its few levels and indices of these.
     """
-    levels = np.sort(colors[:, 0])
-    gray = (colors == colors[:, :1]).all() and (np.diff(levels) > 0).all()
+    levels, told = np.unique(colors), len({*colors[used, 0].tolist()}) == len(used)
+    gray = told and (colors == colors[:, :1]).all()
     return bool(gray and (((levels > 0) & (levels < LEAST_LEVEL)).any() or levels.tolist() == [0, VOID]))
 
 

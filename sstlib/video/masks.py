@@ -4,7 +4,8 @@ Of a clip, the first mask that shows anything says how all are read (`reading_of
 hold only some of the values is not read as another kind of mask:
 
 - palette images by index and gray ones by value, 0 the background and 255 void; but where a clip's masks hold nothing
-  beside 0 and 255, 255 is the object, as in DAVIS 2016; 16-bit copies of 8-bit levels (0 and 65535) count as those;
+  beside 0 and 255, 255 is the object, as in DAVIS 2016, and so is white where its masks show nothing else on black;
+  16-bit copies of 8-bit levels (0 and 65535) count as those;
 - color images with black, or transparent, background: by DAVIS's palette where all their colors are of it, else each
   color is an object, numbered in the order of their codes #RRGGBB over all masks of the clip; white on black is object
   1;
@@ -42,9 +43,10 @@ SIGNED = ("Software", "sstlib")  # what masks written here say in their header
 class Reading(NamedTuple):
     """How the masks of one clip are read.
 
-    Attributes: kind: "ids", "binary" (0 and 255), "indices" (those of a palette), "bit" (1-bit images), "palette"
-        (DAVIS's colors), "colors", "alpha", "threshold", or
-            "empty" where each mask has one value throughout, 0 or 255.
+    Attributes:
+        kind: "ids", "binary" (0 and 255), "indices" (0 and one of a palette, 255 or white), "bit" (1-bit images),
+            "palette" (DAVIS's colors), "colors", "alpha", "threshold", or "empty" where each mask has one value
+            throughout, 0 or 255.
         colors: the color of object 1, 2, ... as 0xRRGGBB.
         color: whether the masks are color images.
         threshold: the least level of the object.
@@ -59,7 +61,7 @@ class Reading(NamedTuple):
         numbered = ", ".join(f"{n} = #{code:06X}" for n, code in enumerate(self.colors, 1))
         return {
             "empty": "one value throughout", "bit": "1 bit, white on black", "ids": "by id, a value an object",
-            "indices": "palette indices 0 and 255: 255 is the object",
+            "indices": "by palette, 255 or white is the object",
             "binary": "white on black" if self.color else "0 and 255: 255 is the object",
             "palette": "by color, DAVIS's palette", "colors": f"by color: {numbered}",
             "alpha": "by transparency: what is opaque is the object",
@@ -121,9 +123,25 @@ def reading_of(masks: Iterable[Path], threshold: int | None = None) -> Reading:
             return _color_reading(masks)
         reading = _plain_reading(path, content)
         if reading is not None and reading.kind != "indices":
+            if content.shown:
+                _require_one_palette(masks)
             return reading
-        undecided = reading or undecided  # indices 0 and 255 alone may be a frame of void alone
+        undecided = reading or undecided  # 255 alone may be a frame of void alone, and white one of several objects
     return undecided
+
+
+def _require_one_palette(masks: list[Path]) -> None:
+    """Raises a ValueError where an index has another color in another mask of a clip, so that it is no id: programs
+    that make files smaller keep the colors that a frame shows, and number these.
+    """
+    known: dict[int, tuple[int, Path]] = {}
+    for path in masks:
+        for index, code in content_of(path).shown:
+            color, first = known.setdefault(index, (code, path))
+            if color != code:
+                raise ValueError(f"{path}: index {index} of its palette is #{code:06X}, and #{color:06X} in {first.name}, "
+                                 "so that it cannot be known which object it is; save all masks of a clip with one "
+                                 "palette, or gray by id")
 
 
 def _plain_reading(path: Path, content: Content) -> Reading | None:
@@ -135,7 +153,7 @@ def _plain_reading(path: Path, content: Content) -> Reading | None:
         return None
     if content.kind in ("alpha", "bit"):
         return Reading(content.kind)
-    if levels == [VOID] and not is_signed(path):
+    if levels in ([VOID], [content.white]) and not is_signed(path):
         return None if content.values.all() else Reading("indices" if content.kind == "index" else "binary")
     return Reading("ids")
 
@@ -181,11 +199,11 @@ def _by_value(path: Path, content: Content, reading: Reading) -> UInt8[np.ndarra
                          "all alike")
     if content.kind == "bit" or reading.kind == "ids":
         return content.values
-    others = sorted(set(present(content.values)) - {0, VOID})
+    others = sorted(set(present(content.values)) - {0, VOID, content.white})
     if others:
         raise ValueError(f"{path}: mask has value {others[0]}, but the clip's first one is binary (0 and 255 alone); "
                          "save all of them binary, or all by id")
-    return content.values & 1
+    return (content.values > 0).astype(np.uint8)
 
 
 def areas(labels: UInt8[np.ndarray, "height width"]) -> str:
