@@ -55,6 +55,17 @@ def test_the_first_prediction_may_be_of_any_kind(sides, masks):
     assert evaluate(*sides).overall()["J&F"].mean == 1
 
 
+@pytest.mark.parametrize("lost", [(1, ), (2, ), (1, 2)])
+def test_colors_are_the_objects_that_they_are_in_the_truth(sides, masks, lost):
+    """Of a prediction that never shows an object the colors were numbered without it."""
+    masks[:, 18:22, 34:] = 3
+    for side, ids in zip(sides, ([n for n in (1, 2, 3) if n not in lost], [1, 2, 3])):
+        colors = np.array([(0, 0, 0), (0, 0, 255), (0, 255, 0), (255, 255, 255)], np.uint8)
+        write(side / "clip", colors[np.where(np.isin(masks, ids), masks, 0)], "RGB")
+    scores = evaluate(*sides).sequences["clip"].per_object()
+    assert {n: row["J"].mean for n, row in scores.items()} == {n: float(n not in lost) for n in (1, 2, 3)}
+
+
 def test_youtube_starts_with_the_first_frame(sides, masks):
     masks[:2] = 0
     for side in sides:

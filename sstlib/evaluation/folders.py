@@ -108,7 +108,8 @@ def _matched(predictions: Path, annotations: Masks,
     """The protocol, the pairs of masks of each sequence that it scores, and what is to be said of them."""
     readings = {name: reading_of(files) for name, files in annotations.items()}
     predicted = {name: predicted_masks(predictions / name, files) for name, files in annotations.items()}
-    guesses = {name: reading_of([predicted[name][path.stem] for path in files[1:] if path.stem in predicted[name]])
+    guesses = {name: reading_of([predicted[name][path.stem] for path in files[1:] if path.stem in predicted[name]],
+                                known=readings[name].colors)
                for name, files in annotations.items()}  # the first is not scored: it may be a copy of the annotation
     protocol, notes = _protocol(protocol, annotations, readings, guesses)
     notes += [

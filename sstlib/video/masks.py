@@ -105,8 +105,12 @@ def read_mask(path: Path | str, reading: Reading | None = None) -> UInt8[np.ndar
     return _by_value(path, content, reading)
 
 
-def reading_of(masks: Iterable[Path], threshold: int | None = None) -> Reading:
+def reading_of(masks: Iterable[Path], threshold: int | None = None, known: tuple[int, ...] = ()) -> Reading:
     """How the masks of one clip are read: the first that shows anything decides, as it gives the objects.
+
+    Args:
+        threshold: the least level of the one object; None where ids are read.
+        known: colors of the objects of other masks of this clip, 0xRRGGBB: they keep their numbers, and others follow.
 
     Raises:
         FileNotFoundError: no such file.
@@ -120,7 +124,7 @@ def reading_of(masks: Iterable[Path], threshold: int | None = None) -> Reading:
     for path in masks:
         content = content_of(path)
         if content.color and content.values.any():
-            return _color_reading(masks)
+            return _color_reading(masks, known)
         reading = _plain_reading(path, content)
         if reading is not None and reading.kind != "indices":
             if content.shown:
@@ -158,8 +162,8 @@ def _plain_reading(path: Path, content: Content) -> Reading | None:
     return Reading("ids")
 
 
-def _color_reading(masks: list[Path]) -> Reading:
-    """How color masks are read: from the colors of all of them together."""
+def _color_reading(masks: list[Path], known: tuple[int, ...]) -> Reading:
+    """How color masks are read: from the colors of all of them together, and those that are known."""
     codes: set[int] = set()
     for path in masks:
         content = content_of(path)
@@ -171,6 +175,8 @@ def _color_reading(masks: list[Path]) -> Reading:
                          "background, so it "
                          "cannot be known what of it is object; paint the background black")
     codes -= {0}
+    if codes & {*known} and len(codes) <= MOST_COLORS:
+        return Reading("colors", (*known, *sorted(codes - {*known})), color=True)
     if all(code % 0x010101 == 0 for code in codes):
         return Reading("binary" if codes == {0xFFFFFF} else "ids", color=True)
     if codes <= PALETTE_IDS.keys():
