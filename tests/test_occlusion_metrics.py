@@ -2,9 +2,12 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from sstlib.evaluation import Evaluation
 from sstlib.evaluation.occlusion import score_occlusion, summarize_occlusion
 from sstlib.evaluation.predicted import PredictedClips
+from sstlib.metrics import PROTOCOLS
 from sstlib.video import ArraySequence, write_mask
 
 HEIGHT, WIDTH = 11, 23
@@ -102,6 +105,22 @@ def test_masks_of_clips_are_asked_for_where_they_count_and_make_the_fingerprint(
     (tmp_path / clip.name / "00001.png").unlink()
     with pytest.raises(FileNotFoundError, match=r"clip/ \(all 2 frames\)"):
         PredictedClips(tmp_path, [clip], "error")
+
+
+@pytest.mark.parametrize("colors, words", [
+    ([(0, 0, 0), (255, 255, 255), (255, 255, 255)], ["are read white on black", "one object from the background alone"]),
+    ([(0, 0, 0), (0, 255, 0), (255, 0, 0)], ["are read by color: 1 = #00FF00, 2 = #FF0000"])])
+def test_masks_of_clips_that_are_not_read_by_id_are_noted(tmp_path, colors, words):
+    clip = ArraySequence(np.zeros((4, 20, 30, 3), np.uint8))
+    truth = np.zeros((4, 20, 30), np.uint8)
+    truth[:, 2:9, 3:9], truth[:, 2:9, 15:28] = 1, 2
+    for t in (1, 2):
+        (tmp_path / clip.name).mkdir(exist_ok=True)
+        Image.fromarray(np.array(colors, np.uint8)[truth[t]]).save(tmp_path / clip.name / f"{t:05d}.png")
+    read = PredictedClips(tmp_path, [clip], "error")
+    read.labels(clip, truth)
+    notes = read.with_provenance(Evaluation(PROTOCOLS["davis2017"], {}, (), {}, {}), "clips", "").notes
+    assert len(notes) == len(words) and all(part in note for part, note in zip(words, notes))
 
 
 def followed(prediction, truth, visible, first):

@@ -112,28 +112,30 @@ def _matched(predictions: Path, annotations: Masks,
                                 known=readings[name].colors)
                for name, files in annotations.items()}  # the first is not scored: it may be a copy of the annotation
     protocol, notes = _protocol(protocol, annotations, readings, guesses)
-    notes += [
-        f"sequence {name}: {side} are read {reading}"
-        for side, known in (("annotations", readings), ("predictions", guesses)) for name, reading in known.items()
-        if reading.color or reading.kind == "alpha"
-    ]
+    notes += [note for side, known in (("annotations", readings), ("predictions", guesses))
+              for name, reading in known.items() for note in unlike_ids(name, side, reading)]
     clips = {}
     for name, files in annotations.items():
         start = 0 if protocol.late_objects else _first_object(files, readings[name])
         if start:
             notes.append(f"sequence {name}: the frames before {files[start].stem} show no object; it starts there")
-        if guesses[name].kind in ONE_OBJECT and not protocol.single_object:
-            notes += _one_of_several(name, guesses[name], object_ids(read_mask(files[start], readings[name])))
+        if not protocol.single_object:
+            notes += one_of_several(name, guesses[name], object_ids(read_mask(files[start], readings[name])))
         scored = files[start + 1:len(files) - protocol.skip_last]
         pairs = [Pair(files[start], None), *(Pair(path, predicted[name].get(path.stem)) for path in scored)]
         clips[name] = Clip(pairs, readings[name], guesses[name])
     return protocol, clips, notes
 
 
-def _one_of_several(name: str, reading: Reading, ids: Sequence[int]) -> list[str]:
+def unlike_ids(name: str, side: str, reading: Reading) -> list[str]:
+    """What to note of masks that are read by colors or transparency, whose objects were numbered here."""
+    return [f"sequence {name}: {side} are read {reading}"] if reading.color or reading.kind == "alpha" else []
+
+
+def one_of_several(name: str, reading: Reading, ids: Sequence[int]) -> list[str]:
     """What to note of predictions that tell no objects apart where the truth has another one than the first, or more.
     """
-    return [] if {*ids} <= {1} else [
+    return [] if {*ids} <= {1} or reading.kind not in ONE_OBJECT else [
         f"sequence {name}: predictions tell one object from the background alone ({reading}), which counts as object "
         f"1; the truth has {', '.join(map(str, ids))}: save predictions by its ids"]
 

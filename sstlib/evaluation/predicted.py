@@ -5,10 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
-from sstlib.evaluation.folders import scorer_code
+from sstlib.evaluation.folders import one_of_several, scorer_code, unlike_ids
 from sstlib.evaluation.pairing import absent_noted, predicted_masks
 from sstlib.evaluation.result import Evaluation
 from sstlib.paths.digests import sha256
+from sstlib.metrics.scores import object_ids
 from sstlib.shapes import UInt8
 from sstlib.video import Reading, read_mask, reading_of
 from sstlib.video import Sequence as Clip
@@ -28,6 +29,7 @@ class PredictedClips:
     def __init__(self, folder: Path, clips: Sequence[Clip], missing: str,
                  predict: Callable[[Clip], None] | None = None) -> None:
         self.folder, self.content, self.predict, self.notes = folder, [], predict, []
+        self._unlike: list[str] = []  # what is to be said of how masks are read
         self.files = {clip.name: [folder / clip.name / f"{frame}.png" for frame in clip.frame_names] for clip in clips}
         if predict is not None:
             return
@@ -48,6 +50,8 @@ class PredictedClips:
             self.predict(clip)
         masks = predicted_masks(self.folder / clip.name, self.files[clip.name])
         reading = reading_of([mask for name, mask in masks.items() if name != clip.frame_names[0]])
+        self._unlike += unlike_ids(clip.name, "predictions", reading)
+        self._unlike += one_of_several(clip.name, reading, object_ids(truth[0]))
         later = [_labels(masks.get(path.stem), path, label, reading, self.content)
                  for path, label in zip(self.files[clip.name][1:], truth[1:])]
         return np.stack([truth[0], *later])
@@ -57,7 +61,7 @@ class PredictedClips:
         result.provenance.update({
             "predictions": {"folder": str(self.folder), "fingerprint": sha256(*self.content)},
             "annotations": {"folder": truth, "fingerprint": content}, "code": scorer_code()})
-        return result.noted(*(note for score in result.sequences.values() for note in score.notes))
+        return result.noted(*self._unlike, *(note for score in result.sequences.values() for note in score.notes))
 
 
 def _labels(mask: Path | None, name: Path, truth: UInt8[np.ndarray, "height width"], reading: Reading,
