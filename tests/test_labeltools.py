@@ -113,6 +113,69 @@ def test_what_holds_no_masks_is_refused(tmp_path, text, words):
         read_labels(tmp_path / "a.json")
 
 
+def regions(*annotations, images=("00000.jpg", "00001.jpg")):
+    """COCO's file of polygons: image, its left and upper side of 10 pixels, and other keys."""
+    return json.dumps({
+        "images": [{"id": n, "file_name": name, "height": HEIGHT, "width": WIDTH} for n, name in enumerate(images)],
+        "categories": [{"id": 3, "name": "dog"}],
+        "annotations": [{"id": n, "image_id": image, "category_id": 3,
+                         "segmentation": [[x, y, x + 10, y, x + 10, y + 10, x, y + 10]], **more}
+                        for n, (image, x, y, more) in enumerate(annotations)]})
+
+
+TWICE = CVAT_IMAGES.replace("</annotations>", CVAT_IMAGES[CVAT_IMAGES.index("<image"):])
+SILENT = {  # what was read as something else than it says
+    "two clips with frames of one name": ("a.json", regions((0, 1, 1, {}), (1, 30, 9, {}), images=("a/0.png", "b/0.png")),
+                                          "images 'a/0.png' and 'b/0.png' would be one frame"),
+    "likewise of CVAT": ("a.xml", TWICE.replace("00000.png", "b/00000.png", 1), "'b/00000.png' and '00000.png' would"),
+    "two images of one id": ("a.json", regions((0, 1, 1, {})).replace('"id": 1', '"id": 0', 1), "have the same id"),
+    "an image that is not there": ("a.json", regions((7, 1, 1, {})), "image 7, which is not among"),
+    "a box beside a polygon": ("a.json", regions((0, 1, 1, {}), (0, 9, 9, {"segmentation": [], "bbox": [1, 2, 3, 4]})),
+                               "'dog' in 00000.jpg is a box or a point alone, which is no mask.*--box"),
+    "crowds alone": ("a.json", regions((0, 1, 1, {"iscrowd": 1})), "all crowds .iscrowd., which are void"),
+    "an object outside": ("a.json", regions((0, 1, 1, {}), (0, 70, 70, {})), "nothing of 'dog 2' shows: it lies outside"),
+    "an object beneath another": ("a.json", regions((0, 1, 1, {}), (0, 1, 1, {})), "nothing of 'dog 1' shows"),
+    "a circle without its edge": ("a.json", labelme_text().replace('"polygon"', '"circle"'), "a circle of 4 points"),
+    "no picture of a mask": ("a.json", json.dumps(json.loads(labelme_text()) | {"shapes": [
+        {"label": "a", "points": [[1, 1], [5, 5]], "shape_type": "mask", "mask": None}]}), "a mask is no picture"),
+    "no corners": ("a.xml", CVAT_IMAGES.replace('points="6.0,5.0;29,5;29,19;6,19"', ""), "<polygon> has no points"),
+}
+
+
+@pytest.mark.parametrize("name, text, words", SILENT.values(), ids=SILENT)
+def test_what_cannot_be_meant_is_refused(tmp_path, name, text, words):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(ValueError, match=f"{name}: no masks can be read from it .*{words}"):
+        read_labels(tmp_path / name)
+
+
+def test_the_key_of_an_object_may_stand_among_attributes(tmp_path):
+    """Where CVAT writes it: two dogs that take turns were one."""
+    tracks = [{"attributes": {"occluded": False, "track_id": n}} for n in (0, 1)]
+    (tmp_path / "a.json").write_text(regions((0, 1, 1, tracks[0]), (1, 1, 1, tracks[1]), (1, 30, 20, tracks[0])))
+    labeled = read_labels(tmp_path / "a.json")
+    assert labeled.names == {1: "dog 1", 2: "dog 2"}
+    assert (labeled.masks["00000"][5, 5], labeled.masks["00001"][5, 5], labeled.masks["00001"][25, 35]) == (1, 2, 1)
+
+
+def test_folders_of_any_system_are_no_part_of_a_frames_name(tmp_path):
+    (tmp_path / "a.json").write_text(regions((0, 1, 1, {}), images=(r"C:\shots\dog\00007.jpg", )))
+    assert list(read_labels(tmp_path / "a.json").masks) == ["00007"]
+
+
+@pytest.mark.parametrize("rotation", [0, 30, 90, 200.5])
+def test_an_ellipse_is_turned_clockwise(tmp_path, rotation):
+    (tmp_path / "a.xml").write_text(
+        f'<annotations><image name="0.png" width="{WIDTH}" height="{HEIGHT}"><ellipse label="egg" cx="31" cy="20" rx="17"'
+        f' ry="6" rotation="{rotation:.2f}" z_order="0"/></image></annotations>')
+    mask = read_labels(tmp_path / "a.xml").masks["0"] == 1
+    rows, columns = np.indices(SIZE)
+    upright = ((columns - 31) + 1j * (rows - 20)) * np.exp(-1j * np.deg2rad(rotation))  # y goes down
+    np.testing.assert_array_equal(mask, (upright.real / 17)**2 + (upright.imag / 6)**2 <= 1 + 1e-9)
+    if rotation == 30:
+        assert mask[28, 44] and not mask[12, 44]  # its right end is lower
+
+
 @pytest.mark.parametrize("seed", range(40))
 def test_damage_is_refused_or_read_and_never_more(tmp_path, seed):
     draws, (text, *_) = np.random.default_rng(seed), list(FILES.values())[seed % 4]

@@ -704,8 +704,27 @@ def test_masks_of_a_labeling_tool_keep_their_names(folder, sst):
     assert "a.json: COCO, for frame 00002, 1 object: 1 (dog) = 144 pixels" in out and "object 1 (dog): " in out
     np.testing.assert_array_equal(read_mask("out/00002.png"), square())
     assert "--threshold is for pictures of masks, and a.json is" in sst("frames", "a.json", "b", "--threshold", 9)[2]
+    crowd = content["annotations"][0] | {"id": 2, "iscrowd": 1, "segmentation": [[20, 0, 30, 0, 30, 5, 20, 5]]}
+    other = content["annotations"][0] | {"id": 3, "image_id": 2}
+    several = content | {"images": [*content["images"], content["images"][0] | {"id": 2, "file_name": "00003.png"}],
+                         "annotations": [*content["annotations"], crowd, other]}
+    (folder / "b.json").write_text(json.dumps(several))
+    assert "1 object: 1 (dog) = 144 pixels; void (255): 50 pixels" in sst("frames", "b.json", "c")[1]
+    assert "--at 1 goes with a single mask; b.json has those of 2 frames" in sst("frames", "b.json", "d", "--at", 1)[2]
     content["images"][0] |= {"height": 16, "width": 96}
     region["size"] = [16, 96]
     (folder / "a.json").write_text(json.dumps(content))
     status, _, error = sst("frames", "a.json", "other")
     assert status == 2 and "its masks are 96x16 pixels, the frames of frames are 48x32" in error
+
+
+def test_a_mask_of_a_frame_that_the_video_does_not_have_is_of_no_other(folder, sst):
+    """By CVAT's number it was taken for the first, and so was --at 0 beside a folder whose masks have names."""
+    (folder / "a.xml").write_text(
+        '<annotations><meta><original_size><width>48</width><height>32</height></original_size></meta><track id="0" '
+        'label="dog"><polygon frame="500" points="1,1;9,1;9,9"/></track></annotations>')
+    assert "a.xml: frames has no frame 500; " in sst("frames", "a.xml")[2]
+    assert "a.xml: CVAT, for frame 00003, 1 object" in sst("frames", "a.xml", "out", "--at", 3)[1]
+    (folder / "masks").mkdir()
+    write_mask("masks/00002.png", square())
+    assert "--at 0 goes with a single mask; masks is a folder" in sst("frames", "masks", "other", "--at", 0)[2]

@@ -98,12 +98,16 @@ def labeled(path: Path, at: int | None, sequence: Sequence, frames: Sequence) ->
     known = {name: t for t, name in enumerate(sequence.frame_names)} | {t: t for t in range(len(sequence))}
     times = list(range(len(sequence))) if frames is sequence else list(frames.times)
     given: dict[int, np.ndarray] = {}
+    if at is not None and len(content.masks) > 1:
+        raise ValueError(f"--at {at} goes with a single mask; {path} has those of {len(content.masks)} frames, by name "
+                         "or number: leave --at out")
     for frame, labels in content.masks.items():
-        alone = len(content.masks) == 1 and (at is not None or frame not in known)
+        alone = len(content.masks) == 1 and (at is not None or frame not in known and isinstance(frame, str))
         place = at_frame(at, sequence, frames) if alone else None
         if place is None:
             if frame not in known:
-                raise ValueError(f"{path}: {sequence.name} has no frame {frame!r}; images are named as the frames")
+                raise ValueError(f"{path}: {sequence.name} has no frame {frame!r}; images are named as the frames, and "
+                                 "those of a video go by number; for a single mask, --at says its frame")
             if known[frame] not in times:
                 raise ValueError(f"{path}: its frame {frame!r} is not among those that are segmented")
             place = times.index(known[frame])
@@ -195,9 +199,10 @@ def opening(path: str, sequence: Sequence, frames: Sequence, size: tuple[int, in
 def named_areas(labels: UInt8[np.ndarray, "height width"], names: Mapping[int, str]) -> str:
     """What labels hold, objects by number and name."""
     counts = np.bincount(labels.ravel(), minlength=256)
-    ids = [n for n in np.flatnonzero(counts).tolist() if n not in (0, 255)]
+    ids = [n for n in np.flatnonzero(counts).tolist() if n not in (0, VOID)]
+    void = f"; void (255): {counts[VOID]:,} pixels" if counts[VOID] else ""
     return f"{len(ids)} object{'s' * (len(ids) > 1)}: " + ", ".join(
-        f"{n}{f' ({names[n]})' if n in names else ''} = {counts[n]:,} pixels" for n in ids)
+        f"{n}{f' ({names[n]})' if n in names else ''} = {counts[n]:,} pixels" for n in ids) + void
 
 
 def mask_files(path: Path, at: int | None, first: int, sequence: Sequence, frames: Sequence) -> dict[int, Path]:
@@ -211,7 +216,7 @@ def mask_files(path: Path, at: int | None, first: int, sequence: Sequence, frame
     """
     if not path.is_dir():
         return {first: path}
-    if at:
+    if at is not None:
         raise ValueError(f"--at {at} goes with a single mask; {path} is a folder, whose masks are named as their "
                          "frames: leave --at out")
     listed, names = images(path, "masks"), set(sequence.frame_names)

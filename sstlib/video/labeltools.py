@@ -1,15 +1,17 @@
 """Masks from the files of labeling tools: COCO (JSON), LabelMe (JSON, one an image) and CVAT (XML, of images or of a
 video), with the names of their objects.
 
-Who is the same object in two frames, the file must tell (COCO's `track_id`, LabelMe's and CVAT's group, CVAT's track),
-or each frame must hold one of a label. Of regions that overlap, the later one, or the one of the higher `z_order`, lies
-on top. Boxes are no masks and are refused.
+Who is the same object in two frames, the file must tell (COCO's `track_id`, which CVAT keeps among its attributes,
+LabelMe's and CVAT's group, CVAT's track), or each frame must hold one of a label. Of regions that overlap, the later
+one, or the one of the higher `z_order`, lies on top; an object that nothing is left of is refused. So are boxes, which
+are no masks, and files of several clips whose frames have the same names.
 """
 
 import base64
 import binascii
 import io
 import math
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,6 +26,7 @@ from sstlib.shapes import Bool, UInt8
 SUFFIXES = (".json", ".xml")
 VOID, MOST = 255, 254
 LARGEST = 1 << 28  # pixels of a frame
+KEYS = ("track_id", "instance_id")  # of COCO: what is equal for the same object
 Size = tuple[int, int]
 
 
@@ -44,6 +47,7 @@ class Region(NamedTuple):
     key: Any  # what is equal for the same object of this label; None where the file does not tell
     mask: Bool[np.ndarray, "height width"]
     void: bool = False
+    picture: str = ""  # the frame's file as it is called there, with its folders
 
 
 def read_labels(path: Path | str) -> Labeled:
@@ -84,6 +88,7 @@ def _parts(path: Path) -> tuple[str, Size, list[Region]]:
 def _numbered(regions: list[Region], size: Size) -> tuple[dict[str | int, np.ndarray], dict[int, str]]:
     """Labels of each frame, and the names of the ids."""
     frames = list(dict.fromkeys(region.frame for region in regions))
+    _require_one_clip(regions)
     ids: dict[tuple, int] = {}
     masks = {frame: np.zeros(size, np.uint8) for frame in frames}
     for number, region in enumerate(regions):
@@ -103,25 +108,51 @@ def _numbered(regions: list[Region], size: Size) -> tuple[dict[str | int, np.nda
             raise ValueError(f"more than {MOST} objects")
         masks[region.frame][region.mask] = identity
     if not ids:
-        raise ValueError("it holds no polygon and no mask")
+        raise ValueError("its regions are all crowds (iscrowd), which are void and no object; set iscrowd to 0 where "
+                         "one is an object" if regions else "it holds no polygon and no mask")
     labels, names = [label for label, *_ in ids], {}
     for (label, *_), identity in ids.items():
         nth = sum(other == label for other in labels[:identity])
         names[identity] = f"{label} {nth}" if labels.count(label) > 1 else label
+    shown = set().union(*(np.unique(mask).tolist() for mask in masks.values()))
+    if hidden := [names[identity] for identity in names if identity not in shown]:
+        raise ValueError(f"nothing of {hidden[0]!r} shows: it lies outside of its image, or beneath others; of two "
+                         "regions the later one, or the one of the higher z_order, lies on top")
     return masks, names
+
+
+def _require_one_clip(regions: list[Region]) -> None:
+    """Raises a ValueError where pictures of several folders or kinds would be one frame."""
+    pictures: dict[str | int, str] = {}
+    for region in regions:
+        if (first := pictures.setdefault(region.frame, region.picture)) != region.picture:
+            raise ValueError(f"its images {first!r} and {region.picture!r} would be one frame; give a file of one clip")
+
+
+def _stem(name: str) -> str:
+    """The name of a frame from that of its file, which may have folders of any system before it."""
+    return Path(re.split(r"[/\\]", _text(name))[-1]).stem
 
 
 def _coco(content: dict[str, Any]) -> tuple[str, Size, list[Region]]:
     labels = {entry["id"]: _text(entry["name"]) for entry in content.get("categories", [])}
     images = {entry["id"]: entry for entry in content["images"]}
     size = _one_size([(entry["height"], entry["width"]) for entry in images.values()])
+    if len(images) < len(content["images"]):
+        raise ValueError("two of its images have the same id")
     regions = []
     for entry in content["annotations"]:
-        frame, category = Path(_text(images[entry["image_id"]]["file_name"])).stem, entry["category_id"]
-        if entry.get("segmentation"):
-            key = next((entry[name] for name in ("track_id", "instance_id") if entry.get(name) is not None), None)
-            regions.append(Region(frame, labels.get(category, f"category {category}"), key,
-                                  coco_mask(entry["segmentation"], size), bool(entry.get("iscrowd"))))
+        if entry["image_id"] not in images:
+            raise ValueError(f"an annotation is of image {entry['image_id']!r}, which is not among its images")
+        picture, category = images[entry["image_id"]]["file_name"], entry["category_id"]
+        label = labels.get(category, f"category {category}")
+        if not entry.get("segmentation"):
+            raise ValueError(f"{label!r} in {picture} is a box or a point alone, which is no mask; draw polygons, or "
+                             "give the box by --box")
+        keys = [known.get(name) for known in (entry, entry.get("attributes") or {}) for name in KEYS]
+        key = next((key for key in keys if key is not None), None)
+        regions.append(Region(_stem(picture), label, key, coco_mask(entry["segmentation"], size),
+                              bool(entry.get("iscrowd")), picture))
     return "COCO", size, regions
 
 
@@ -182,6 +213,8 @@ def _labelme(content: dict[str, Any], stem: str) -> tuple[str, Size, list[Region
         if kind == "polygon":
             mask = _polygon(points, size)
         elif kind == "circle":
+            if len(points) != 2:
+                raise ValueError(f"a circle of {len(points)} points; expected its center and a point on it")
             (x, y), edge = points
             radius = math.dist((x, y), edge)
             mask = _ellipse(x, y, radius, radius, size)
@@ -194,14 +227,14 @@ def _labelme(content: dict[str, Any], stem: str) -> tuple[str, Size, list[Region
     return "LabelMe", size, regions
 
 
-def _picture(text: str) -> np.ndarray:
+def _picture(text: Any) -> np.ndarray:
     """A mask as LabelMe keeps it: a picture in base64."""
     try:
         with Image.open(io.BytesIO(base64.b64decode(text, validate=True))) as image:
             if image.width * image.height > LARGEST:
                 raise ValueError("a mask is too large")
             return np.array(image.convert("L")) > 0
-    except (binascii.Error, OSError, SyntaxError) as error:
+    except (binascii.Error, OSError, SyntaxError, TypeError) as error:
         raise ValueError(f"a mask is no picture ({error})") from None
 
 
@@ -210,13 +243,14 @@ def _cvat(root: ElementTree.Element) -> tuple[str, Size, list[Region]]:
         raise ValueError(f"the XML is <{root.tag}>; expected CVAT's <annotations>")
     images, tracks = root.findall("image"), root.findall("track")
     if images:
-        size = _one_size([(int(image.get("height")), int(image.get("width"))) for image in images])
+        size = _one_size([(int(_of(image, "height")), int(_of(image, "width"))) for image in images])
         regions = []
         for image in images:
             for shape in sorted(_shapes(image), key=lambda shape: int(shape.get("z_order") or 0)):
                 group = shape.get("group_id")
-                regions.append(Region(Path(image.get("name")).stem, _text(shape.get("label")),
-                                      None if group in (None, "0") else group, _cvat_mask(shape, size)))
+                regions.append(Region(_stem(_of(image, "name")), _text(shape.get("label")),
+                                      None if group in (None, "0") else group, _cvat_mask(shape, size),
+                                      picture=_of(image, "name")))
         return "CVAT", size, regions
     original = next(root.iter("original_size"), None)
     if original is None:
@@ -225,7 +259,7 @@ def _cvat(root: ElementTree.Element) -> tuple[str, Size, list[Region]]:
     for track in tracks:
         for shape in _shapes(track):
             if shape.get("keyframe", "1") == "1" and shape.get("outside", "0") != "1":
-                region = Region(int(shape.get("frame")), _text(track.get("label")), track.get("id"),
+                region = Region(int(_of(shape, "frame")), _text(track.get("label")), track.get("id"),
                                 _cvat_mask(shape, size))
                 drawn.append((region.frame, int(shape.get("z_order") or 0), len(drawn), region))
     return "CVAT", size, [region for *_, region in sorted(drawn, key=lambda entry: entry[:3])]
@@ -241,16 +275,24 @@ def _shapes(parent: ElementTree.Element) -> Iterator[ElementTree.Element]:
                              "polygons or masks" + (", or give it by --box" if shape.tag == "box" else ""))
 
 
+def _of(element: ElementTree.Element, name: str) -> str:
+    """An attribute that must be there."""
+    if not (value := element.get(name)):
+        raise ValueError(f"one of its <{element.tag}> has no {name}")
+    return value
+
+
 def _cvat_mask(shape: ElementTree.Element, size: Size) -> np.ndarray:
     def number(name: str) -> float:
-        return _numbers([float(shape.get(name))])[0]
+        return _numbers([float(_of(shape, name))])[0]
 
     if shape.tag == "ellipse":
-        return _ellipse(number("cx"), number("cy"), number("rx"), number("ry"), size)
+        turned = math.radians(number("rotation")) if "rotation" in shape.attrib else 0.0
+        return _ellipse(number("cx"), number("cy"), number("rx"), number("ry"), size, turned)
     if shape.tag == "polygon":
-        return _polygon([tuple(map(float, point.split(","))) for point in shape.get("points").split(";")], size)
+        return _polygon([tuple(map(float, point.split(","))) for point in _of(shape, "points").split(";")], size)
     part = _one_size([(int(number("height")), int(number("width")))])
-    counts = [int(count) for count in shape.get("rle").split(",")]
+    counts = [int(count) for count in _of(shape, "rle").split(",")]
     return _pasted(_runs(counts, part), int(number("left")), int(number("top")), size)
 
 
@@ -271,9 +313,12 @@ def _polygon(points: list[tuple[float, ...]], size: Size) -> np.ndarray:
     return np.array(image)
 
 
-def _ellipse(x: float, y: float, across: float, down: float, size: Size) -> np.ndarray:
+def _ellipse(x: float, y: float, across: float, down: float, size: Size, turned: float = 0.0) -> np.ndarray:
+    """The pixels of an ellipse with these half axes, turned clockwise as seen by so many radians."""
     rows, columns = np.ogrid[:size[0], :size[1]]
-    return ((rows - y) / max(down, 1e-6))**2 + ((columns - x) / max(across, 1e-6))**2 <= 1
+    rows, columns, (sine, cosine) = rows - y, columns - x, (math.sin(turned), math.cos(turned))
+    along, athwart = columns * cosine + rows * sine, rows * cosine - columns * sine
+    return (along / max(across, 1e-6))**2 + (athwart / max(down, 1e-6))**2 <= 1 + 1e-9
 
 
 def _near(values: list[float], size: Size) -> None:
@@ -300,5 +345,5 @@ def _one_size(sizes: list[Any]) -> Size:
     if len(set(sizes)) != 1:
         raise ValueError("it has no images" if not sizes else "its images have several sizes; a clip has one")
     if any(type(side) is not int or side < 1 for side in sizes[0]) or sizes[0][0] * sizes[0][1] > LARGEST:
-        raise ValueError(f"its images are {sizes[0][1]}x{sizes[0][0]}")
+        raise ValueError(f"its images are {sizes[0][1]}x{sizes[0][0]}; expected whole numbers of pixels")
     return sizes[0]
