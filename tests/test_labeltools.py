@@ -125,15 +125,15 @@ def regions(*annotations, images=("00000.jpg", "00001.jpg")):
 
 TWICE = CVAT_IMAGES.replace("</annotations>", CVAT_IMAGES[CVAT_IMAGES.index("<image"):])
 SILENT = {  # what was read as something else than it says
-    "two clips with frames of one name": ("a.json", regions((0, 1, 1, {}), (1, 30, 9, {}), images=("a/0.png", "b/0.png")),
-                                          "images 'a/0.png' and 'b/0.png' would be one frame"),
+    "two clips of one name": ("a.json", regions((0, 1, 1, {}), (1, 30, 9, {}), images=("a/0.png", "b/0.png")),
+                              "images 'a/0.png' and 'b/0.png' would be one frame"),
     "likewise of CVAT": ("a.xml", TWICE.replace("00000.png", "b/00000.png", 1), "'b/00000.png' and '00000.png' would"),
     "two images of one id": ("a.json", regions((0, 1, 1, {})).replace('"id": 1', '"id": 0', 1), "have the same id"),
     "an image that is not there": ("a.json", regions((7, 1, 1, {})), "image 7, which is not among"),
     "a box beside a polygon": ("a.json", regions((0, 1, 1, {}), (0, 9, 9, {"segmentation": [], "bbox": [1, 2, 3, 4]})),
                                "'dog' in 00000.jpg is a box or a point alone, which is no mask.*--box"),
     "crowds alone": ("a.json", regions((0, 1, 1, {"iscrowd": 1})), "all crowds .iscrowd., which are void"),
-    "an object outside": ("a.json", regions((0, 1, 1, {}), (0, 70, 70, {})), "nothing of 'dog 2' shows: it lies outside"),
+    "an object outside": ("a.json", regions((0, 1, 1, {}), (0, 70, 70, {})), "nothing of 'dog 2' shows: it lies out"),
     "an object beneath another": ("a.json", regions((0, 1, 1, {}), (0, 1, 1, {})), "nothing of 'dog 1' shows"),
     "a circle without its edge": ("a.json", labelme_text().replace('"polygon"', '"circle"'), "a circle of 4 points"),
     "no picture of a mask": ("a.json", json.dumps(json.loads(labelme_text()) | {"shapes": [
@@ -166,8 +166,8 @@ def test_folders_of_any_system_are_no_part_of_a_frames_name(tmp_path):
 @pytest.mark.parametrize("rotation", [0, 30, 90, 200.5])
 def test_an_ellipse_is_turned_clockwise(tmp_path, rotation):
     (tmp_path / "a.xml").write_text(
-        f'<annotations><image name="0.png" width="{WIDTH}" height="{HEIGHT}"><ellipse label="egg" cx="31" cy="20" rx="17"'
-        f' ry="6" rotation="{rotation:.2f}" z_order="0"/></image></annotations>')
+        f'<annotations><image name="0.png" width="{WIDTH}" height="{HEIGHT}"><ellipse label="egg" cx="31" cy="20" '
+        f'rx="17" ry="6" rotation="{rotation:.2f}" z_order="0"/></image></annotations>')
     mask = read_labels(tmp_path / "a.xml").masks["0"] == 1
     rows, columns = np.indices(SIZE)
     upright = ((columns - 31) + 1j * (rows - 20)) * np.exp(-1j * np.deg2rad(rotation))  # y goes down

@@ -108,7 +108,7 @@ def test_masks_of_clips_are_asked_for_where_they_count_and_make_the_fingerprint(
 
 
 @pytest.mark.parametrize("colors, words", [
-    ([(0, 0, 0), (255, 255, 255), (255, 255, 255)], ["are read white on black", "one object from the background alone"]),
+    ([(0, 0, 0), (255, 255, 255), (255, 255, 255)], ["are read white on black", "tell one object from the background"]),
     ([(0, 0, 0), (0, 255, 0), (255, 0, 0)], ["are read by color: 1 = #00FF00, 2 = #FF0000"])])
 def test_masks_of_clips_that_are_not_read_by_id_are_noted(tmp_path, colors, words):
     clip = ArraySequence(np.zeros((4, 20, 30, 3), np.uint8))

@@ -8,8 +8,8 @@ import numpy as np
 from sstlib.evaluation.folders import one_of_several, scorer_code, unlike_ids
 from sstlib.evaluation.pairing import absent_noted, predicted_masks
 from sstlib.evaluation.result import Evaluation
-from sstlib.paths.digests import sha256
 from sstlib.metrics.scores import object_ids
+from sstlib.paths.digests import sha256
 from sstlib.shapes import UInt8
 from sstlib.video import Reading, read_mask, reading_of
 from sstlib.video import Sequence as Clip

@@ -143,9 +143,9 @@ def _require_one_palette(masks: list[Path]) -> None:
         for index, code in content_of(path).shown:
             color, first = known.setdefault(index, (code, path))
             if color != code:
-                raise ValueError(f"{path}: index {index} of its palette is #{code:06X}, and #{color:06X} in {first.name}, "
-                                 "so that it cannot be known which object it is; save all masks of a clip with one "
-                                 "palette, or gray by id")
+                raise ValueError(f"{path}: index {index} of its palette is #{code:06X}, and #{color:06X} in "
+                                 f"{first.name}, so that it cannot be known which object it is; save all masks of a "
+                                 "clip with one palette, or gray by id")
 
 
 def _plain_reading(path: Path, content: Content) -> Reading | None:
