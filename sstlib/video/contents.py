@@ -178,8 +178,8 @@ def _gray_levels(colors: UInt8[np.ndarray, "color 3"], used: list[int]) -> bool:
     """Whether the colors of a palette, be they used or not, are grays that nobody tells apart, so ids, or none but
     black and white: programs that make files smaller turn a gray image into its few levels and indices of these.
     """
-    levels, told = np.unique(colors), len({*colors[used, 0].tolist()}) == len(used)
-    gray = told and (colors == colors[:, :1]).all()
+    levels, distinct = np.unique(colors), len({*colors[used, 0].tolist()}) == len(used)
+    gray = distinct and (colors == colors[:, :1]).all()
     return bool(gray and (((levels > 0) & (levels < LEAST_LEVEL)).any() or levels.tolist() == [0, VOID]))
 
 
