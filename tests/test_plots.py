@@ -222,7 +222,9 @@ def test_speedups_leave_out_what_was_not_measured():
 
 def test_limit_bars_state_the_distance():
     drawing = scaling.limit_bars({"Grid": 3.0, "Local": 1.5}, 1.5, "the peak")
-    assert [text.get_text() for text in drawing.axes[0].texts] == ["3 ns, 2.0 of the limit", "1.5 ns, 1.0 of the limit"]
+    assert [text.get_text() for text in drawing.axes[0].texts] == ["3 ns, 2.0 times the limit",
+                                                                   "1.5 ns, 1.0 times the limit"]
+    assert scaling.limit_bars({"Grid": 3.0}, 6.0, "the peak").axes[0].get_xlim()[1] > 6, "the limit is in sight"
 
 
 def test_descriptions_of_committed_figures_are_what_the_code_writes():

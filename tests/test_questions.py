@@ -249,7 +249,9 @@ def test_where_attention_goes_is_told_by_moments_and_distances(tmp_path, monkeyp
     assert far["attention"] == pytest.approx(80) and far["mean"] == pytest.approx(20) and far["frames back"] == 1
     assert far["high"] - far["mean"] == pytest.approx(4.303 * 10 / 3**0.5, abs=0.01), "t of two degrees of freedom"
     assert attended.spoken(rows.loc[("in sight, before", "the object")]) == "60.0% (60.0 to 60.0; even 10.0)"
-    assert answers.travels(attended.distances()).axes[0].lines[1].get_ydata() == pytest.approx([80])
+    drawing = answers.travels(attended.distances())
+    assert drawing.axes[0].lines[1].get_ydata() == pytest.approx([80])
+    assert [text.get_text() for text in drawing.axes[0].get_legend().get_texts()] == ["chance", "one", "even attention"]
 
 
 def test_a_history_at_test_time_is_that_of_a_network_made_with_it():

@@ -105,7 +105,7 @@ def drifts(rows: pd.DataFrame) -> Figure:
     drawing, parts = facets(2.4, rows, "network")
     for name, part, axes in parts:
         lines(axes, part, "memory", x="part", y="J")
-        finish(axes, xlabel="part of the sequence", ylabel="J (%)", ylim=(0, 100), title=name)
+        finish(axes, xlabel="fifth of the sequence", ylabel="J (%)", ylim=(0, 100), title=name)
     return drawing
 
 
@@ -138,6 +138,7 @@ def travels(rows: pd.DataFrame) -> Figure:
     lines(axes, rows, "network", x="frames back", y="attention")
     for (_, part), color, marker in zip(rows.groupby("network", sort=False), style.SERIES, style.MARKERS):
         axes.plot(part["frames back"], part["even"], marker, color="none", markeredgecolor=color)
+    axes.plot([], [], "o", color="none", markeredgecolor=MUTED, label="even attention")
     finish(axes, xlabel="frames back", ylabel="area under the curve (%)", ylim=(40, 102),
            xticks=sorted(rows["frames back"].unique()))
     return drawing

@@ -106,8 +106,8 @@ def limit_bars(nanoseconds: Mapping[str, float], limit: float, bound: str) -> Fi
     """
     drawing, [axes] = panels(1.0 + 0.28 * len(nanoseconds))
     line = axes.axvline(limit, color=SIGNAL, linewidth=1.4)
-    bars(axes, nanoseconds, [f"{value:.3g} ns, {value / limit:.1f} of the limit" for value in nanoseconds.values()],
+    bars(axes, nanoseconds, [f"{value:.3g} ns, {value / limit:.1f} times the limit" for value in nanoseconds.values()],
          bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5})
-    axes.set(xlabel="nanoseconds a connected pair", xlim=(0, max(nanoseconds.values()) * 1.5))
+    axes.set(xlabel="nanoseconds a connected pair", xlim=(0, max(1.5 * max(nanoseconds.values()), 1.1 * limit)))
     drawing.legend([line], [f"limit: {bound}, {limit:.2g} ns"], loc="outside upper left")
     return drawing
