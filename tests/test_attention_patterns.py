@@ -468,7 +468,7 @@ def test_the_class_of_the_readme_goes_everywhere_by_its_text(tmp_path, monkeypat
     with pytest.raises(ValueError, match="unknown connectivity 'funnel'.*grid"):
         parse("funnel")
     monkeypatch.setenv("SST_PATTERNS", str(tmp_path / "none.py"))
-    with pytest.raises(FileNotFoundError, match="^SST_PATTERNS names .*none.py', which is no file"):
+    with pytest.raises(OSError, match="^SST_PATTERNS names .*none.py', which is no file"):
         weights.load("sst-small")  # whose configuration has patterns, and no part in it
     broken_files = (("class Funnel(", "SyntaxError"), ("import nowhere", "ModuleNotFoundError"),
                     ("raise SystemExit(3)", "SystemExit"))

@@ -247,6 +247,23 @@ def test_tensors_without_data_have_shapes(pattern, implementation):
         Problem(pattern, "dot", "reference", True)(*problem.leaves()))
 
 
+@pytest.mark.parametrize("pattern", PATTERNS, ids=str)
+def test_nothing_may_be_mapped(pattern):
+    problem = Problem(pattern, "weight", "auto", True)
+    query, key, value = problem.leaves()
+    one, none = (torch.vmap(problem, (0, None, None))(query.expand(n, *query.shape), key, value) for n in (1, 0))
+    assert [t.shape for t in none] == [(0, *t.shape[1:]) for t in one]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_second_derivatives_along_what_has_no_part_are_none(kind):
+    """Affinities know nothing of values, whatever is to be differentiated again."""
+    problem = Problem("local(radius=1)", kind, "auto", True)
+    query, key, value = problem.leaves()
+    affinity = problem(query, key, value.requires_grad_())[1]
+    assert torch.autograd.grad(affinity.sum(), value, create_graph=True, allow_unused=True) == (None,)
+
+
 def test_flex_attention_refuses_tensors_without_data():
     query = torch.empty(1, 1, 2, 3, 5, 4, device="meta")
     with pytest.raises(ValueError, match="'flex' cannot do this: it takes no tensors without data"):

@@ -9,6 +9,7 @@ import numpy
 import patterns
 import pytest
 
+from sstlib.config.declared import fits
 from sstlib.connectivity import (
     PATTERNS,
     Connectivity,
@@ -22,7 +23,7 @@ from sstlib.connectivity import (
     parse,
     reach,
 )
-from sstlib.connectivity.unions import count, disjoint, fits, inside
+from sstlib.connectivity.unions import count, disjoint, inside
 
 
 @dataclasses.dataclass(frozen=True)

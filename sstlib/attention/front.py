@@ -11,6 +11,7 @@ from torch import Tensor
 from sstlib.attention import affinity as affinities
 from sstlib.attention import choice, ops, portable
 from sstlib.attention.tensors import Output, PerQuery, Ranked, Some
+from sstlib.config.declared import distinguished
 from sstlib.connectivity import Connectivity, attended
 from sstlib.native import pytorch
 from sstlib.shapes import Float, Shaped
@@ -143,18 +144,8 @@ def _pattern(connectivity: Any) -> Connectivity | str:
     if not isinstance(connectivity, Connectivity):
         raise ValueError(f"connectivity is {connectivity!r}; expected a pattern or its text, such as "
                          "'local(radius=7)', or a list of one a head")
-    if type(connectivity) not in portable.PATHS and not torch.compiler.is_dynamo_compiling():
-        _check_hash(connectivity)
-    return connectivity
-
-
-def _check_hash(pattern: Connectivity) -> None:
-    """What is found out about a pattern is kept by its fields."""
-    try:
-        hash(pattern)
-    except TypeError as error:
-        raise ValueError(f"{type(pattern).__name__} cannot be told from others by its fields ({error}); let them be "
-                         "numbers, texts or tuples") from None
+    library = type(connectivity) in portable.PATHS or torch.compiler.is_dynamo_compiling()
+    return connectivity if library else distinguished(connectivity)
 
 
 def _tensors(query: Any, key: Any, value: Any, labels: Any) -> tuple[Tensor, Tensor, Tensor]:

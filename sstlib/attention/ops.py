@@ -18,6 +18,7 @@ from sstlib.attention import affinity as affinities
 from sstlib.attention import choice, general
 from sstlib.attention.affinity import Wanted
 from sstlib.attention.tensors import Best, Bias, Key, Labels, Members, Output, PerQuery, Query, Ranked, Some, Value
+from sstlib.config.declared import distinguished
 from sstlib.connectivity import PATTERNS, Connectivity
 from sstlib.native import pytorch
 
@@ -38,7 +39,8 @@ def parse(text: str) -> Connectivity:
 @functools.lru_cache(maxsize=64)
 def _parse(text: str, latest: type[Connectivity] | None) -> Connectivity:
     _, mark, number = text.rpartition(MARK)
-    return connectivity.parse(text, _classes[int(number)] if mark and int(number) < len(_classes) else None)
+    known = mark and int(number) < len(_classes)
+    return distinguished(connectivity.parse(text, _classes[int(number)] if known else None))
 
 
 def text_of(pattern: Connectivity) -> str:
@@ -226,8 +228,10 @@ def _gradient_of_operations(ctx, grads):
     with torch.enable_grad():
         query, key, value, bias, labels = given
         computed = transparent(query, key, value, parse(ctx.pattern), ctx.scale, ctx.kind, bias, labels, ctx.objects)
-        outputs, upstream = zip(
-            *((t, g) for t, g in zip(computed, grads, strict=True) if g is not None and t.requires_grad), strict=True)
+        pairs = [(t, g) for t, g in zip(computed, grads, strict=True) if g is not None and t.requires_grad]
+        if not pairs:  # nothing that is differentiated has a part in them
+            return [None] * len(needed)
+        outputs, upstream = zip(*pairs, strict=True)
         results = iter(torch.autograd.grad(outputs, [t for t, wanted in zip(given, needed) if wanted], upstream,
                                            create_graph=again, allow_unused=True))
     return [next(results) if wanted else None for wanted in needed]
@@ -240,11 +244,11 @@ def _join_batches(operator):
     """Registers what vmap does with an operator: what it maps over joins the batch, the first axis of every tensor."""
     def rule(info, in_dims, *arguments):
         count = info.batch_size
-        joined = [(a.expand(count, *a.shape) if dim is None else a.movedim(dim, 0)).flatten(0, 1)
-                  if isinstance(a, Tensor) else a for a, dim in zip(arguments, in_dims, strict=True)]
-        outputs = operator(*joined)
+        several = [(a.expand(count, *a.shape) if dim is None else a.movedim(dim, 0)) if isinstance(a, Tensor) else a
+                   for a, dim in zip(arguments, in_dims, strict=True)]
+        outputs = operator(*(a.flatten(0, 1) if isinstance(a, Tensor) else a for a in several))
         mapped = [t.ndim > 1 for t in outputs]  # others stand for what was not asked for
-        return tuple(t.unflatten(0, (count, -1)) if m else t for t, m in zip(outputs, mapped)), tuple(
+        return tuple(t.unflatten(0, several[0].shape[:2]) if m else t for t, m in zip(outputs, mapped)), tuple(
             0 if m else None for m in mapped)
     operator.register_vmap(rule)
 

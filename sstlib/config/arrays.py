@@ -13,7 +13,7 @@ def byte_labels(array: Any) -> np.ndarray:
     Raises:
         ValueError: numbers that are not whole, or out of this range, or under a mask.
     """
-    labels = _shown(array)
+    labels = unmasked(array)
     if labels.dtype != np.uint8 and labels.size:
         whole = labels.dtype.kind in "biu"
         if not whole or labels.min() < 0 or labels.max() > 255:
@@ -29,16 +29,20 @@ def mask_of(array: Any) -> np.ndarray:
     Raises:
         ValueError: other numbers, such as ids, levels up to 255 or probabilities, or some under a mask.
     """
-    mask = _shown(array)
+    mask = unmasked(array)
     if mask.dtype != bool and not ((mask == 0) | (mask == 1)).all():
         raise ValueError(f"a mask is true or false, and this one has {mask.dtype} from {mask.min()} to {mask.max()}; "
                          "compare it, as by labels == 1 or probability > 0.5")
     return mask.astype(bool, copy=False)
 
 
-def _shown(array: Any) -> np.ndarray:
-    """As an array; raises a ValueError where elements are masked, whose numbers mean nothing, and would count."""
+def unmasked(array: Any) -> np.ndarray:
+    """As an array.
+
+    Raises:
+        ValueError: elements are masked, whose numbers mean nothing, and would count.
+    """
     if isinstance(array, np.ma.MaskedArray) and (hidden := int(np.ma.getmaskarray(array).sum())):
-        raise ValueError(f"{hidden} of the {array.size} pixels are masked; say what these are, as by "
-                         "array.filled(255) for void, or .filled(0) for the background")
+        raise ValueError(f"{hidden} of the {array.size} elements are masked; say what these are, as by "
+                         "array.filled(0), or in labels array.filled(255) for void")
     return np.asarray(array)

@@ -30,13 +30,14 @@ from typing import Any, ClassVar
 import numpy
 import torch
 
+from sstlib.config.declared import fault
 from sstlib.config.values import LARGEST, Whole
-from sstlib.connectivity.unions import Cell, Product, Size, checked, count, disjoint, fits, inside, served, spread
+from sstlib.connectivity.unions import Cell, Product, Size, checked, count, disjoint, inside, served, spread
 from sstlib.native import pytorch
 from sstlib.shapes import Bool
 
 PATTERNS: dict[str, type["Connectivity"]] = {}
-_fits = pytorch.constant(fits)  # types are not for torch.compile to trace
+_fault = pytorch.constant(fault)  # types are not for torch.compile to trace
 
 
 @dataclass(frozen=True)
@@ -53,16 +54,15 @@ class Connectivity:
         if getattr(PATTERNS.get(name), "__module__", None) == __name__ != cls.__module__:
             raise ValueError(f"class {cls.__name__}: {name!r} is sstlib's own pattern in every configuration; give "
                              "yours another name")
-        if "relations" in cls.__dict__ and "pairs" not in cls.__dict__:
+        if "pairs" not in next(vars(base) for base in cls.__mro__ if {"relations", "pairs"} & vars(base).keys()):
             cls.pairs = Connectivity.pairs  # a closed form is of the relations that it was found for
         PATTERNS[name] = cls
 
     def __post_init__(self) -> None:
-        """Raises ValueError where a field has another type than it is declared with."""
+        """Raises ValueError where a field has another type than it is declared with, or a default that none has."""
         for field in dataclasses.fields(self):
-            if not _fits(type(self), field.name, value := getattr(self, field.name)):
-                raise ValueError(f"{type(self).__name__}: {field.name} is {value!r}; expected "
-                                 f"{getattr(field.type, '__name__', field.type)}")
+            if wrong := _fault(type(self), field.name, getattr(self, field.name)):
+                raise ValueError(wrong)
 
     def relations(self, size: Size) -> Sequence[Product]:
         """Products of boolean (query, key) matrices over time, height and width whose union is the pattern.
@@ -99,7 +99,7 @@ class Connectivity:
     def _text(self, title: str) -> str:
         given = [f"{f.name}={getattr(self, f.name)!r}"
                  for f in sorted(dataclasses.fields(self), key=lambda f: f.kw_only is True)
-                 if f.name in self.shown or getattr(self, f.name) != f.default]
+                 if f.init and (f.name in self.shown or getattr(self, f.name) != f.default)]
         return f"{title}({', '.join(given)})" if given else title
 
     @property
@@ -243,8 +243,8 @@ def registered() -> dict[str, type[Connectivity]]:
 def _read(files: str) -> None:
     for file in filter(None, files.split(os.pathsep)):
         if not os.path.isfile(file):
-            raise FileNotFoundError(f"SST_PATTERNS names {file!r}, which is no file; name Python files that define "
-                                    f"patterns, with {os.pathsep!r} between")
+            raise OSError(f"SST_PATTERNS names {file!r}, which is no file; name Python files that define "
+                          f"patterns, with {os.pathsep!r} between")
         spec = importlib.util.spec_from_file_location(f"patterns_of_{Path(file).stem}", file)
         sys.modules[spec.name] = importlib.util.module_from_spec(spec)
         try:
@@ -256,8 +256,9 @@ def _read(files: str) -> None:
 
 def _with_defaults(pattern: type[Connectivity]) -> str:
     """The text of a pattern with its defaults, or with the names of what it cannot be made without."""
-    needed = [f.name for f in dataclasses.fields(pattern) if f.default is f.default_factory is dataclasses.MISSING]
-    return f"{pattern.__name__.lower()}({', '.join(needed)})" if needed else str(pattern())
+    listed = [f.name if f.default is f.default_factory is dataclasses.MISSING else f"{f.name}={f.default!r}"
+              for f in dataclasses.fields(pattern) if f.name in pattern.shown or f.default is f.default_factory]
+    return pattern.__name__.lower() + (f"({', '.join(listed)})" if listed else "")
 
 
 def products(pattern: Connectivity, size: Size) -> list[Product]:
@@ -271,7 +272,12 @@ def products(pattern: Connectivity, size: Size) -> list[Product]:
     if type(pattern).mask is not Connectivity.mask:
         raise ValueError(f"{pattern.name} defines a mask of its own, which only `relations` may decide; define "
                          "relations instead")
-    terms = checked(pattern.name, pattern.relations(size), size)
+    try:
+        terms = checked(pattern.name, pattern.relations(size), size)
+    except ValueError:
+        raise
+    except Exception as error:
+        raise ValueError(f"{pattern.name}: relations({tuple(size)}) raises {type(error).__name__}: {error}") from error
     return [(numpy.tril(t), y, x) for t, y, x in terms] if pattern.causal else terms
 
 

@@ -4,13 +4,12 @@ A product (time, height, width) of boolean matrices relates a query to a key whe
 large as a mask.
 """
 
-import functools
-import types
-import typing
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy
+
+from sstlib.config.arrays import unmasked
 
 Cell = tuple[int, int, int]
 Size = tuple[int, int, int]
@@ -31,8 +30,8 @@ def checked(name: str, relations: Any, size: Size) -> list[Product]:
             raise ValueError(f"{name}: relations gives {type(product).__name__} as product {number}; expected a list "
                              "of products, each of three boolean matrices (over time, height, width)")
         try:
-            matrices = [numpy.asarray(relation) for relation in product]
-        except (TypeError, ValueError) as error:  # rows of several lengths, or tensors of a GPU
+            matrices = [unmasked(relation) for relation in product]
+        except (TypeError, ValueError, RuntimeError) as error:  # such as rows of several lengths, or tensors of a GPU
             raise ValueError(f"{name}: product {number} of relations holds no matrices: {error}") from None
         for axis, relation, length in zip(AXES, matrices, size):
             if relation.dtype != bool or relation.shape != (length, length):
@@ -111,32 +110,3 @@ def inside(cell: Cell, size: Size) -> Cell:
         raise ValueError(f"cell {cell} lies outside a buffer of (time, height, width) {tuple(size)}")
     time, row, column = cell
     return time, row, column
-
-
-def fits(owner: type, name: str, value: Any) -> bool:
-    """Whether a value is of the type that a class declares a field with; what a declaration leaves open fits."""
-    return name not in _hints(owner) or _is(value, _hints(owner)[name])
-
-
-@functools.lru_cache(maxsize=64)
-def _hints(owner: type) -> dict[str, Any]:
-    try:
-        return typing.get_type_hints(owner)
-    except NameError:  # a name that is known only where the class was defined
-        return {}
-
-
-def _is(value: Any, hint: Any) -> bool:
-    origin, of = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (types.UnionType, typing.Union):
-        return any(_is(value, one) for one in of)
-    if origin is typing.Literal:
-        return value in of
-    if origin is tuple:
-        repeated = of[:1] * len(value) if of[-1:] == (...,) and isinstance(value, tuple) else of
-        return isinstance(value, tuple) and len(value) == len(repeated) and all(map(_is, value, repeated))
-    if hint is float:
-        hint = int | float
-    if isinstance(value, bool):  # which Python takes for a number
-        return hint in (bool, Any, object)
-    return hint is Any or not isinstance(hint, type | types.UnionType) or isinstance(value, hint)
