@@ -1,4 +1,8 @@
-"""Sparse Spatiotemporal Transformers for Video Object Segmentation (SSTVOS, CVPR 2021)."""
+"""Sparse Spatiotemporal Transformers for Video Object Segmentation (SSTVOS, CVPR 2021).
+
+To carry a mask through a video: `weights.load`, `inference.Segmenter`, `movies.open_clip`. To attend sparsely in a
+network of one's own: `attention.sparse_attention`, with the patterns of `connectivity`.
+"""
 
 import os
 

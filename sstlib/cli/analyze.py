@@ -4,13 +4,14 @@ import argparse
 
 from sstlib.cli import _arguments
 
-HELP = ("ask something of trained networks: what carries their masks, where their attention goes, how long a history "
-        "they use, what to choose for a release; a run record each")
+HELP = ("ask trained networks what carries their masks, where their attention goes, how long a history they use, and "
+        "what to choose for a release; a run record for each answer")
 EXAMPLES = """examples:
   sst analyze knockouts sst-small sst-small-davis2016       what is lost without each part of what a network knows
   sst analyze attention-hidden runs/base-seed0.safetensors  where it looks for an object that is hidden
+  sst analyze mask-routes sst-small                         how far attention carries a mask along its routes
   sst analyze histories sst-small                           whether it gains by more past frames than in training
-  sst analyze choices sst-photo                             at which size it works best, and behind which gate
+  sst analyze choices sst-photo                             at which working size and presence gate it works best
 """
 
 
@@ -23,7 +24,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
                              "VARIANT-seedN/weights.safetensors)")
     _arguments.close_with(parser, EXAMPLES)
     run = parser.add_argument_group("run")
-    run.add_argument("--fresh", action="store_true", help="make records again that are there")
+    run.add_argument("--fresh", action="store_true", help="make records anew, also where there are some")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -64,7 +64,7 @@ def _configure_submission(actions: Any) -> None:
 
 def _configure_made(actions: Any) -> None:
     manifest = actions.add_parser("manifest",
-                                  help="render SST-Occlusion anew and state each clip's content, as its version does")
+                                  help="render SST-Occlusion anew and write its manifest, the content of each clip")
     _arguments.close_with(manifest, "example:\n  sst data manifest --out manifest.json\n")
     result = manifest.add_argument_group("result")
     result.add_argument("--out", type=_arguments.new_file, required=True, metavar="FILE",

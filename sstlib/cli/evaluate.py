@@ -59,7 +59,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     run.add_argument("--processes", type=_arguments.threads, default=min(8, os.cpu_count() or 1), metavar="N",
                      help="score so many sequences at a time (default: one a core, up to 8)")
     run.add_argument("--benchmark", action="store_true",
-                     help="time scoring against a plain implementation instead, on the two folders or on made clips")
+                     help="time scoring against a plain implementation instead, on the two folders or on generated "
+                          "clips")
 
 
 def run(arguments: argparse.Namespace) -> int:

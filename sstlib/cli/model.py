@@ -21,7 +21,7 @@ EXAMPLES = """examples:
   sst model sst-small --size 480x854 --objects 1 3 --time   modules, shapes and seconds of each stage
   sst model sst-small --set history=2 --figure small.png
   sst model run/weights.safetensors                         what a file of weights is, and holds
-  sst model sst-small --stream 2000 --json memory.json      memory along a video without end
+  sst model sst-small --stream 2000 --json memory.json      memory along 2,000 frames
 """
 EVERY = 200  # frames of a stream between two looks at the memory
 

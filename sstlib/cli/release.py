@@ -16,7 +16,7 @@ EXAMPLES = """examples:
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", metavar="RUN", type=Path, nargs="?",
-                        help="folder of a finished `sst train`; none: the release NAME as it is there")
+                        help="folder of a finished `sst train`; without it: the release NAME, which exists already")
     parser.add_argument("name", metavar="NAME", help="name to load it by, for example sst-small")
     _arguments.close_with(parser, EXAMPLES)
     weights = parser.add_argument_group("weights", "of a finished run")
@@ -29,8 +29,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
                          help="with RUN: work on frames of at most this long a side, as chosen on sequences held out "
                               "(default 854)")
     weights.add_argument("--gate", type=_arguments.number(0, 1), metavar="SHARE",
-                         help="with RUN: an object whose presence falls below this share of its usual one (0..1; 0: "
-                              "none) is not claimed, as chosen likewise (default: the run's)")
+                         help="with RUN: an object whose presence falls below this share of its usual one gets no mask "
+                              "(0..1; 0: no gate), as chosen on sequences held out (default: the run's)")
     weights.add_argument("--stage", action="store_true",
                          help="with RUN: only its weights as they are now, in half precision, into "
                               "results/weights/stages, for the next leg to start from")

@@ -10,7 +10,7 @@ from sstlib.cli import _arguments
 HELP = "run the missing runs of sweeps (all, or those named), each in its own process"
 EXAMPLES = """examples:
   sst sweep --list                                                       which runs there are, and which are done
-  sst sweep --plan --list                                                what the plan comes to next, in hours
+  sst sweep --plan --list                                                what of the plan is done, and what comes next
   sst sweep --plan --only grid-2                                         runs of one variant of the plan
   sst sweep --plan rivals --list                                         the plan of SST against its rivals
   sst sweep --plan rivals --time                                         what a step of each of them costs
@@ -23,7 +23,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     from sstlib.cli._cluster import add_cluster_arguments
 
     parser.add_argument("names", nargs="*", metavar="NAME",
-                        help="sweeps; default: all; with --base also pilot, the base alone")
+                        help="sweeps (default: all); without --base or --plan their runs are short, a minute each on "
+                             "generated clips; with --base also pilot, the base alone")
     _arguments.close_with(parser, EXAMPLES)
     base = parser.add_argument_group("another base", "in place of the short experiment's")
     base.add_argument("--base", metavar="CONFIG",
@@ -46,7 +47,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
                        help="make the runs of a plan in its order, or of one variant by --only, by its commit's code: "
                             "a file, or evidence (default) or rivals of results/plans; with --list: what is done, "
                             "what comes next and how long it takes")
-    which.add_argument("--fresh", action="store_true", help="make runs again whose record is there")
+    which.add_argument("--fresh", action="store_true", help="make runs anew, also where there is a record")
     where = add_cluster_arguments(parser)
     where.add_argument("--device", metavar="D", help="cpu, cuda or cuda:NUMBER (default: a GPU where there is one)")
 

@@ -1,5 +1,5 @@
 """Explorers for JupyterLab and for pages without a kernel: controls around one figure, and a click on what it shows.
-And masks drawn by hand, carried through a clip under the eyes of who drew them.
+And a widget in which masks are drawn by hand, carried through a clip and corrected.
 """
 
 from sstlib.explorers.annotator import Annotator
