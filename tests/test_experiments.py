@@ -198,6 +198,16 @@ def test_markdown_rounds_and_dashes():
     assert tables.markdown(frame) == "| method | J | F | ok |\n| --- | --- | --- | --- |\n| a | 75.4 | – | yes |\n"
 
 
+def test_tables_for_people_have_intervals_beside_their_values():
+    frame = pd.DataFrame({"J_seen": [80.0, 81.0], "mean": [-1.04, np.nan], "low": [-2.0, np.nan],
+                          "high": [-0.04, np.nan], "even": [1.0, 2.0]})
+    shown = table_files.readable(frame)
+    assert list(shown) == ["J seen", "difference (95%)", "even"]
+    assert shown["difference (95%)"].tolist() == ["-1.0 (-2.0 to +0.0)", "–"]
+    shares = table_files.readable(frame.rename(columns={"mean": "share"}))
+    assert shares["share (95%)"][0] == "-1.0 (-2.0 to 0.0)"
+
+
 def test_tables_are_written_whole(runs, tmp_path):
     written = table_files.write_tables(tmp_path / "tables")
     assert {"encoding.csv", "history.md", "pattern.csv", "rivals.csv", "davis2016.csv",

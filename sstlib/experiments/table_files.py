@@ -46,9 +46,24 @@ def write_tables(folder: Path | None = None) -> list[Path]:
 def write(name: str, frame: pd.DataFrame, folder: Path | None = None) -> list[Path]:
     """Writes one table as CSV and Markdown, and returns the files."""
     # Ten digits: the last bits of a mean differ from processor to processor, and tables should not
-    texts = {".csv": frame.to_csv(index=False, float_format="%.10g"), ".md": tables.markdown(frame)}
+    texts = {".csv": frame.to_csv(index=False, float_format="%.10g"), ".md": tables.markdown(readable(frame))}
     files = [(folder or paths.TABLES) / f"{name}{ending}" for ending in texts]
     for path, text in zip(files, texts.values(), strict=True):
         with atomic_write(path, "w") as file:
             file.write(text)
     return files
+
+
+def readable(frame: pd.DataFrame) -> pd.DataFrame:
+    """The table for people: a value with its interval in one column, and no underscores in titles."""
+    titled = frame.rename(columns=lambda name: name.replace("_", " "))
+    if "low" not in titled:
+        return titled
+    at = titled.columns.get_loc("low") - 1
+    name, sign = titled.columns[at], "+" * (titled.columns[at] == "mean")
+    ends = titled[[name, "low", "high"]].round(1) + 0.0  # which leaves no -0.0
+    texts = ["–" if pd.isna(low) else f"{value:{sign}.1f} ({low:{sign}.1f} to {high:{sign}.1f})"
+             for value, low, high in ends.itertuples(index=False)]
+    titled = titled.drop(columns=[name, "low", "high"])
+    titled.insert(at, f"{'difference' if sign else name} (95%)", texts)
+    return titled
