@@ -77,8 +77,9 @@ class Segmenter:
     def __init__(self, network: Propagator, *, longest: int | None = None, flip: bool = False,
                  scales: tuple[float, ...] = (1.0,), aggregation: str = "naive", keep_reference: bool | None = None,
                  history: int | None = None):
-        if not isinstance(network, Propagator) or (parameter := next(network.parameters())).dtype != torch.float32:
-            given = f"of {parameter.dtype}" if isinstance(network, Propagator) else f"a {type(network).__name__}"
+        kinds = {str(p.dtype) for p in network.parameters()} if isinstance(network, Propagator) else ()
+        if kinds != {"torch.float32"}:
+            given = f"of {' and '.join(sorted(kinds))}" if kinds else f"a {type(network).__name__}"
             raise ValueError(f"the network is {given}; give one of torch.float32, as weights.load(NAME), for half "
                              "precision under torch.autocast, and without a wrapper, as torch.compile's _orig_mod")
         require(aggregation, "aggregation", AGGREGATIONS)
@@ -86,13 +87,13 @@ class Segmenter:
         longest = Whole().check(longest, "longest") if longest is not None else network.longest or 0
         if 0 < longest < SHORTEST:
             raise ValueError(f"longest is {longest} pixels; make it at least {SHORTEST}, or 0 for no cap")
-        scales = [Number(0, above=True).check(scale, "a scale") for scale in scales]
-        if not scales:
-            raise ValueError("scales are empty; give one or more positive numbers")
+        if not isinstance(scales, Iterable) or not (scales := [*scales]):
+            raise ValueError(f"scales are {scales!r}; give one or more positive numbers, as (1.0, 1.3)")
+        scales = [Number(0, 8, above=True).check(scale, "a scale") for scale in scales]
         options = {"keep_reference": keep_reference, "history": history}
         options = {name: value for name, value in options.items() if value is not None}
         self.network = sharing_weights(network, **options).eval()
-        self.device = parameter.device
+        self.device = next(network.parameters()).device
         self.longest, self.aggregation = longest or None, aggregation
         self.views = [(scale, mirrored) for scale in scales for mirrored in ((False, True) if flip else (False,))]
         self.memories: list[Memory | None] = [None] * len(self.views)
@@ -126,6 +127,15 @@ class Segmenter:
         """
         absent = set(absent)
         self._check(frame, labels, absent)
+        before = self.memories, self.ids, self.evidence, self.size
+        try:
+            return self._stepped(frame, labels, absent)
+        except BaseException:  # such as an interrupt, or no memory: the same frame may be given again
+            self.memories, self.ids, self.evidence, self.size = before
+            raise
+
+    def _stepped(self, frame: np.ndarray, labels: np.ndarray | None, absent: set[int]) -> Prediction:
+        """The step, once what it takes is checked; it replaces what the segmenter knows and changes none of it."""
         whole = torch.from_numpy(frame.copy()).permute(2, 0, 1)[None]
         given = None if labels is None else torch.from_numpy(labels.astype(np.uint8)).to(self.device)
         first, self.size = self.size is None, frame.shape[:2]
@@ -169,7 +179,8 @@ class Segmenter:
         self.evidence.pop(identity, None)
 
     def _check(self, frame: np.ndarray, labels: np.ndarray | None, absent: set[int]) -> None:
-        if not isinstance(frame, np.ndarray) or not isinstance(labels, np.ndarray | None) or np.ma.isMA(labels):
+        plain = isinstance(frame, np.ndarray) and isinstance(labels, np.ndarray | None)
+        if not plain or np.ma.isMA(frame) or np.ma.isMA(labels):
             raise ValueError(f"frame and labels are plain arrays of NumPy; these are {type(frame).__name__} and "
                              f"{type(labels).__name__}")
         if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3 or not frame.size:
@@ -208,7 +219,7 @@ class Segmenter:
         """Memberships where labels are given, and of which objects; the others stay as predicted outside of them."""
         shown = set() if labels is None else set(labels.unique().tolist()) - {0, video.VOID}
         known = len(self.ids)
-        self.ids += sorted(shown - set(self.ids))
+        self.ids = [*self.ids, *sorted(shown - set(self.ids))]
         if predicted is None:
             return torch.cat([self._share(labels, identity) for identity in self.ids], 1), shown
         memberships = torch.cat([predicted, predicted.new_zeros(1, len(self.ids) - known, *predicted.shape[2:])], 1)

@@ -119,6 +119,7 @@ def test_options_out_of_range_are_refused(network, options, message):
 
 @pytest.mark.parametrize("change, words", [
     (lambda network: network.half(), "is of torch.float16; "),
+    (lambda network: network.decoder.half() and network, "is of torch.float16 and torch.float32; "),
     (lambda network: network.double(), "is of torch.float64; .* half precision under torch.autocast")])
 def test_a_network_of_another_precision_is_refused(network, change, words):
     with pytest.raises(ValueError, match=f"the network {words}"):
@@ -135,6 +136,7 @@ def test_a_wrapped_network_is_refused_and_how_to_unwrap_it_is_said(network):
 
 @pytest.mark.parametrize("given, options, words", [
     (None, {}, "the network is a NoneType"), ("sst-small", {}, "the network is a str; give one .* weights.load"),
+    (..., {"scales": 1.5}, "scales are 1.5; give one or more"), (..., {"scales": (1, 9)}, "a scale is 9; .* at most 8"),
     (torch.nn.Linear(2, 2), {}, "the network is a Linear"), (..., {"flip": "no"}, "flip is 'no'; expected true or")])
 def test_what_is_of_another_type_is_refused_also_where_types_are_not_checked(network, given, options, words):
     create = inspect.unwrap(Segmenter.__init__)
@@ -144,7 +146,8 @@ def test_what_is_of_another_type_is_refused_also_where_types_are_not_checked(net
 
 @pytest.mark.parametrize("frame, labels, words", [
     (None, GIVEN, "NoneType and ndarray"), ("0.png", None, "str and None"), (FRAMES[0], [[1]], "ndarray and list"),
-    (FRAMES[0], np.ma.masked_equal(GIVEN, 0), "ndarray and MaskedArray")])
+    (FRAMES[0], np.ma.masked_equal(GIVEN, 0), "ndarray and MaskedArray"),
+    (np.ma.masked_equal(FRAMES[0], 0), GIVEN, "MaskedArray and ndarray")])
 def test_what_are_no_arrays_is_refused(network, frame, labels, words):
     with pytest.raises(ValueError, match=f"frame and labels are plain arrays of NumPy; these are {words}"):
         inspect.unwrap(Segmenter._check)(Segmenter(network), frame, labels, set())
