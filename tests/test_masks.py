@@ -6,7 +6,8 @@ import zlib
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, features
+from PIL.PngImagePlugin import PngInfo
 
 from sstlib import video
 from sstlib.video import png
@@ -318,6 +319,55 @@ def test_masks_are_turned_upright(tmp_path, orientation, suffix):
         Image.fromarray(np.ascontiguousarray(turned)).save(path, exif=exif)
     np.testing.assert_array_equal(video.read_mask(path), TWO)
     assert video.picture_size(path) == SHAPE
+
+
+LOSSY = {"tif": {"compression": "jpeg", "quality": 75}, "avif": {"quality": 60}, "webp": {"quality": 75},
+         "jp2": {"irreversible": True, "quality_layers": [20]}, "jpg": {"quality": 75}}
+
+
+@pytest.mark.parametrize("suffix", LOSSY)
+def test_ids_of_lossy_files_are_refused(tmp_path, suffix):
+    """What is left of 1 and 2 was read as ids."""
+    if suffix == "avif" and not features.check("avif"):
+        pytest.skip("this Pillow writes no AVIF")
+    picture = Image.fromarray(TWO) if suffix in ("tif", "jpg", "jp2") else Image.fromarray(TWO).convert("RGB")
+    picture.save(tmp_path / f"m.{suffix}", **LOSSY[suffix])
+    with pytest.raises(ValueError, match=f"m.{suffix}: mask holds the samples of a picture"):
+        video.read_mask(tmp_path / f"m.{suffix}")
+
+
+def test_a_color_profile_makes_no_webp_lossy(tmp_path):
+    painted("red", "green").save(tmp_path / "m.webp", lossless=True, icc_profile=bytes(300))
+    np.testing.assert_array_equal(video.read_mask(tmp_path / "m.webp"), DISK * 2 + BAR)
+
+
+@pytest.mark.parametrize("kind", ["xmp", "raw"])
+def test_masks_and_frames_are_turned_alike_by_what_their_texts_say(tmp_path, kind):
+    """Masks of the commonest PNG kinds stayed as they lie, beside frames that were turned."""
+    exif, note = Image.Exif(), PngInfo()
+    exif[ORIENT] = 3
+    if kind == "raw":
+        lines = exif.tobytes().hex()
+        note.add_text("Raw profile type exif", f"\nexif\n{len(lines) // 2:8}\n{lines}\n", zip=True)
+    else:
+        note.add_itxt("XML:com.adobe.xmp", '<x xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="3"/>')
+    for mode in ("L", "P", "RGB"):
+        Image.fromarray(TWO).convert(mode).save(tmp_path / f"{mode}.png", pnginfo=note)
+    np.testing.assert_array_equal(video.read_frame(tmp_path / "RGB.png")[..., 0], TWO[::-1, ::-1])
+    for mode in ("L", "P"):
+        np.testing.assert_array_equal(video.read_mask(tmp_path / f"{mode}.png"), TWO[::-1, ::-1])
+
+
+def test_a_tiff_that_is_not_read_is_called_one(tmp_path):
+    """Of 64 bits a sample, as label images of NumPy's own integers are: it was said to be damaged."""
+    pixels = TWO.astype("<i8").tobytes()
+    tags = [(256, 64), (257, 48), (258, 64), (259, 1), (262, 1), (273, 8), (277, 1), (278, 48), (279, len(pixels)),
+            (339, 2)]
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
+    (tmp_path / "m.tif").write_bytes(b"II*\0" + struct.pack("<I", 8 + len(pixels)) + pixels +
+                                     struct.pack("<H", len(tags)) + entries + bytes(4))
+    with pytest.raises(ValueError, match="m.tif: a TIFF of a kind that is not read, such as one of 64 bits"):
+        video.read_mask(tmp_path / "m.tif")
 
 
 def test_animations_and_pages_are_refused(tmp_path):

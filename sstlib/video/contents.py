@@ -2,6 +2,7 @@
 picture.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,6 +20,7 @@ LEAST_LEVEL = 32  # of gray levels that stand for shades; ids count from 1
 FEW_BETWEEN = 3  # levels between darkest and brightest that ids may have whatever their shapes
 MANY_BETWEEN = 40  # more of them that fill no area are samples even where they cover most of the image
 SPREAD = 32  # levels that samples span; ids are close to each other
+LOSSY = frozenset({"JPEG", "MPO", "AVIF", "JPEG2000"})  # formats, of which some files are
 COLOR_MODES = frozenset({"RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr", "HSV", "LAB"})
 THRESHOLD = "sst segment --threshold 128 takes what is at least so bright for the one object"
 ADVICE = f"save it without soft edges as PNG, by nearest neighbor where it is resized; {THRESHOLD}"
@@ -131,10 +133,24 @@ def content_of(path: Path) -> Content:
     if not content.values.any() and png.lower_bytes_alone(path.read_bytes()):
         raise ValueError(f"{path}: mask has 16 bits a sample, of which the upper 8 are read, and these are 0 all over; "
                          "save it with 8 bits a sample, or gray by id")
-    lossy = image.format in ("JPEG", "MPO") or image.format == "WEBP" and b"VP8L" not in path.read_bytes()[:64]
-    if lossy and len(np.unique(content.values)) > 2:
+    if _may_be_lossy(image, path) and len(np.unique(content.values)) > 2:
         return content._replace(kind="samples")
     return content
+
+
+def _may_be_lossy(image: Image.Image, path: Path) -> bool:
+    """Whether the values of a file need not be those that were saved; of AVIF and JPEG 2000 nobody knows."""
+    if image.format == "TIFF":
+        return image.info.get("compression") in ("jpeg", "tiff_jpeg", "webp")
+    return image.format in LOSSY or image.format == "WEBP" and b"VP8L" not in _parts(path.read_bytes())
+
+
+def _parts(content: bytes) -> Iterator[bytes]:
+    """The names of the parts of a WebP file, in their order."""
+    at = 12
+    while at + 8 <= len(content):
+        yield content[at:at + 4]
+        at += 8 + (int.from_bytes(content[at + 4:at + 8], "little") + 1) // 2 * 2
 
 
 def _decoded(image: Image.Image) -> Content | None:

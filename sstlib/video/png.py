@@ -19,6 +19,7 @@ COLORS = bytes.fromhex("000000 800000 008000 808000 000080 800080 008080 808080 
                        "c00080 "
                        # DAVIS's, whose later ones differ by writer
                        "408080 c08080 004000 804000 00c000 80c000 004080 804080")
+ORIENTING = (b"XML:com.adobe.xmp\0", b"Raw profile type ")  # texts in which programs keep orientations, too
 ELSEWHERE = frozenset({b"acTL", b"eXIf"})  # animations and orientations are left to Pillow
 
 
@@ -63,7 +64,7 @@ def _chunks(content: bytes) -> dict[bytes, bytes]:
     """
     chunks, pixels = {}, []
     for name, data, checksum in _split(content):
-        if name in ELSEWHERE or name in chunks or (name == b"IHDR") != (not chunks):
+        if name in ELSEWHERE or data.startswith(ORIENTING) or name in chunks or (name == b"IHDR") != (not chunks):
             raise KeyError(name)
         if name == b"IDAT":
             pixels.append(data)
