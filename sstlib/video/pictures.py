@@ -161,8 +161,8 @@ def _unidentified(path: Path) -> str:
     """What is to be said of a file that Pillow does not know."""
     content = path.read_bytes()[:8]
     if content[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
-        return ("a TIFF of a kind that is not read, such as one of 64 bits a sample or of float colors, or damaged; save "
-                "it with 8 or 16 bits a sample")
+        return ("a TIFF of a kind that is not read, such as one of 64 bits a sample or of float colors, or damaged; "
+                "save it with 8 or 16 bits a sample")
     if content[4:8] == b"ftyp":  # phones' pictures, often renamed .jpg
         return "HEIC, AVIF or a video by its content, which is not read as an image; save it as PNG or JPEG"
     if path.suffix.lower() not in FRAME_SUFFIXES:
