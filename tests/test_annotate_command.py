@@ -1,13 +1,18 @@
 """`sst annotate` up to the browser: what it opens, what it refuses, and what of the drawing is kept in a folder."""
 
 import argparse
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from sstlib import weights
 from sstlib.cli import annotate, build_parser, main
+from sstlib.config import named_model
 from sstlib.explorers import Annotator
+from sstlib.model import build
+from sstlib.movies import open_clip
 from sstlib.video import ArraySequence, Reading, read_mask, write_mask
 
 
@@ -125,3 +130,28 @@ def test_its_options_are_told():
     parser = argparse.ArgumentParser()
     annotate.configure(parser)
     assert {"--no-browser", "--ip", "--out"} <= set(parser._option_string_actions)
+
+
+def test_what_was_drawn_is_carried_through_the_video_by_the_command_that_help_names(folder, monkeypatch, capsys):
+    """Names were lost, and an object came back in the frame that it had been erased from."""
+    monkeypatch.chdir(folder)
+    clip = open_clip("frames")
+    drawing = Annotator(clip, masks={}, drawn="drawn")
+    mask = np.zeros((12, 20), np.uint8)
+    mask[2:5], mask[7:9] = 3, 4
+    drawing.draw(0, mask)
+    drawing._changed(drawing.annotations.rename(3, "a dog, Dörte"))
+    drawing.draw(2, mask)
+    drawing.draw(2, np.where(mask == 4, 0, mask))
+    weights.save(build(named_model("sst-tiny")).eval(), "tiny.safetensors")
+    assert main(["segment", "frames", "--mask", "drawn", "--out", "out", "--weights", "tiny.safetensors", "--threads", "1",
+                 "--confidence", "c.csv", "--export", "boxes"]) == 0
+    output = capsys.readouterr().out
+    assert f"{Path('drawn') / 'objects.json'}: 3 is a dog, Dörte; frame 2 without 4\n" in output
+    assert '"a dog, Dörte"' in (folder / "out" / "boxes.csv").read_text("utf-8")
+    rows = [row.split(",") for row in (folder / "c.csv").read_text("utf-8").splitlines()]
+    last = [dict(zip(rows[0], row)) for row in rows if row[:1] == ["2"] and ",".join(row).count(",4,")]
+    assert [(float(row["presence"]), float(row["doubt"]), int(row["area"])) for row in last] == [(0, 0, 0)], rows
+    (folder / "drawn" / "objects.json").write_text("{")
+    assert main(["segment", "frames", "--mask", "drawn", "--out", "other", "--weights", "tiny.safetensors"]) == 2
+    assert "objects.json" in capsys.readouterr().err and not (folder / "other").exists()

@@ -144,12 +144,34 @@ def read(arguments: argparse.Namespace, sequence: Sequence, frames: Sequence,
         lines = [f"{files[t]}: for frame {frames.frame_names[t]}, {areas(clip.given[t])}; read as: {reading}"
                  for t in sorted(files)[:LISTED]]
         lines += [f"and {len(files) - LISTED} more masks, read alike"] if len(files) > LISTED else []
+        clip, more = drawn(Path(arguments.mask), clip)
+        lines += more
     if clip.before:
         lines.append(f"no object before frame {frames.frame_names[clip.before]}: masks are empty up to there")
     numbers = range(len(frames)) if frames is sequence else frames.times
     absences = _absent.resolved(arguments.absent, clip.given.values(), clip.names)
-    clip = replace(clip, absent=_absent.by_frame(absences, clip.given, numbers))
+    absent = _absent.by_frame(absences, clip.given, numbers)
+    clip = replace(clip, absent={t: absent.get(t, frozenset()) | clip.absent.get(t, frozenset())
+                                 for t in sorted({*absent, *clip.absent})})
     return clip, [*opening(arguments.video, sequence, frames, clip.size), *lines]
+
+
+def drawn(folder: Path, clip: Any) -> tuple[Any, list[str]]:
+    """The clip with the names of its objects, and where they were erased, as far as `sst annotate` noted them in the
+    folder of its masks; and what is said of it.
+    """
+    from sstlib.sessions.drawings import OBJECTS, noted
+
+    known, places = noted(folder), {name: t for t, name in enumerate(clip.frames.frame_names)}
+    shown = {int(n) for labels in clip.given.values() for n in np.unique(labels)} - {0, VOID}
+    names = {n: name for n, name in known.names.items() if n in shown and name != f"object {n}"}
+    erased = {places[frame]: ids & shown - {*np.unique(clip.given.get(places[frame], 0)).tolist()}
+              for frame, ids in known.absent.items() if frame in places}
+    absent = {t: ids for t, ids in sorted(erased.items()) if ids}
+    parts = [", ".join(f"{n} is {name}" for n, name in names.items())] if names else []
+    parts += [f"frame {clip.frames.frame_names[t]} without " + ", ".join(names.get(n, str(n)) for n in sorted(ids))
+             for t, ids in [*absent.items()][:LISTED]] + ["..."] * (len(absent) > LISTED)
+    return replace(clip, names=names, absent=absent), [f"{folder / OBJECTS}: " + "; ".join(parts)] if parts else []
 
 
 def corrections(arguments: argparse.Namespace, clip: Any, files: Mapping[int, Path]) -> Any:

@@ -83,7 +83,8 @@ def chosen(sequence: Sequence, arguments: argparse.Namespace) -> Sequence:
 def facts(arguments: argparse.Namespace, clip: Any, network_file: Path, rest: Mapping[str, Any]) -> dict[str, Any]:
     """What must be equal for an interrupted run to go on: options, and the content of all that is read."""
     options = {name: repr(value) for name, value in sorted(vars(arguments).items()) if name not in FREE}
-    masks = (f"{t} {labels.shape} {sha256(labels.tobytes())} " for t, labels in sorted(clip.given.items()))
+    masks = [f"{t} {labels.shape} {sha256(labels.tobytes())} " for t, labels in sorted(clip.given.items())]
+    masks += [f"{t} without {sorted(ids)} " for t, ids in clip.absent.items()]
     frames = getattr(clip.frames, "sequence", clip.frames)
     return {"options": options | {name: repr(value) for name, value in rest.items()},
             "given masks": sha256(*masks), "frames": _content(frames), "weights": _digest([network_file]),

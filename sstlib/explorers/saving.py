@@ -3,14 +3,11 @@
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
-from sstlib.config.values import parse_json
 from sstlib.explorers.drawn import Annotation, Drawn
 from sstlib.paths import atomic_write
-from sstlib.video import VOID, Reading, Sequence, is_signed, read_mask, write_mask
-
-OBJECTS = "objects.json"  # beside the masks: what these cannot hold
+from sstlib.sessions.drawings import OBJECTS, noted
+from sstlib.video import Reading, Sequence, is_signed, read_mask, write_mask
 
 
 class DrawnFolder:
@@ -50,7 +47,9 @@ class DrawnFolder:
         Raises:
             ValueError: what is there is damaged, or of another clip.
         """
-        known, times = self._noted(), {name: t for t, name in enumerate(self.frame_names)}
+        known, times = noted(self.path), {name: t for t, name in enumerate(self.frame_names)}
+        if known.clip not in (None, self.clip):
+            raise ValueError(f"{self.path / OBJECTS}: it is of {known.clip}, not of {self.clip}; name another folder")
         frames: dict[int, Annotation] = {}
         for path in sorted(self.path.glob("*.png")):
             if not is_signed(path):
@@ -59,25 +58,6 @@ class DrawnFolder:
             if path.stem not in times or labels.shape != size:
                 raise ValueError(f"{path}: {labels.shape[1]}x{labels.shape[0]} pixels, no mask of {self.clip}, whose "
                                  f"{len(times)} frames are {size[1]}x{size[0]}; move it, or name another folder")
-            frames[times[path.stem]] = Annotation(labels, frozenset(known.get("absent", {}).get(path.stem, ())))
+            frames[times[path.stem]] = Annotation(labels, known.absent.get(path.stem, frozenset()))
         ids = set().union(*(annotation.ids for annotation in frames.values()))
-        names = {int(identity): name for identity, name in known.get("names", {}).items()}
-        return Drawn(frames, dict(sorted({**{n: f"object {n}" for n in ids}, **names}.items())))
-
-    def _noted(self) -> dict[str, Any]:
-        """What stands beside the masks; {} where nothing does."""
-        path = self.path / OBJECTS
-        if not path.is_file():
-            return {}
-        known = parse_json(path.read_bytes(), str(path))
-        try:
-            sound = (all(isinstance(name, str) and n.isdigit() and 0 < int(n) < VOID for n, name in
-                         known["names"].items())
-                     and all(isinstance(n, int) for ids in known["absent"].values() for n in ids))
-        except (KeyError, TypeError, AttributeError):
-            sound = False
-        if not sound:
-            raise ValueError(f"{path}: damaged; remove it, and masks are read as of objects without names")
-        if known.get("clip") != self.clip:
-            raise ValueError(f"{path}: it is of {known.get('clip')}, not of {self.clip}; name another folder")
-        return known
+        return Drawn(frames, dict(sorted({**{n: f"object {n}" for n in ids}, **known.names}.items())))
