@@ -144,8 +144,8 @@ def test_what_was_drawn_is_carried_through_the_video_by_the_command_that_help_na
     drawing.draw(2, mask)
     drawing.draw(2, np.where(mask == 4, 0, mask))
     weights.save(build(named_model("sst-tiny")).eval(), "tiny.safetensors")
-    assert main(["segment", "frames", "--mask", "drawn", "--out", "out", "--weights", "tiny.safetensors", "--threads", "1",
-                 "--confidence", "c.csv", "--export", "boxes"]) == 0
+    command = ["segment", "frames", "--mask", "drawn", "--weights", "tiny.safetensors", "--threads", "1", "--out"]
+    assert main([*command, "out", "--confidence", "c.csv", "--export", "boxes"]) == 0
     output = capsys.readouterr().out
     assert f"{Path('drawn') / 'objects.json'}: 3 is a dog, Dörte; frame 2 without 4\n" in output
     assert '"a dog, Dörte"' in (folder / "out" / "boxes.csv").read_text("utf-8")
@@ -153,5 +153,5 @@ def test_what_was_drawn_is_carried_through_the_video_by_the_command_that_help_na
     last = [dict(zip(rows[0], row)) for row in rows if row[:1] == ["2"] and ",".join(row).count(",4,")]
     assert [(float(row["presence"]), float(row["doubt"]), int(row["area"])) for row in last] == [(0, 0, 0)], rows
     (folder / "drawn" / "objects.json").write_text("{")
-    assert main(["segment", "frames", "--mask", "drawn", "--out", "other", "--weights", "tiny.safetensors"]) == 2
+    assert main([*command, "other"]) == 2
     assert "objects.json" in capsys.readouterr().err and not (folder / "other").exists()
