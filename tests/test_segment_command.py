@@ -728,3 +728,28 @@ def test_a_mask_of_a_frame_that_the_video_does_not_have_is_of_no_other(folder, s
     (folder / "masks").mkdir()
     write_mask("masks/00002.png", square())
     assert "--at 0 goes with a single mask; masks is a folder" in sst("frames", "masks", "other", "--at", 0)[2]
+
+
+def test_files_of_labelme_may_lie_beside_the_frames(folder, sst):
+    """Where LabelMe puts them: the frames were read as masks."""
+    for t in (0, 3):
+        (folder / "frames" / f"{t:05d}.json").write_text(json.dumps({
+            "imageHeight": 32, "imageWidth": 48,
+            "shapes": [{"label": "dog", "points": [[5, 8], [16, 8], [16, 19], [5, 19]], "shape_type": "polygon"}]}))
+    status, out, error = sst("frames", "frames")
+    assert status == 0, error
+    assert "frames: LabelMe, for frame 00003, 1 object: 1 (dog) = 144 pixels" in out
+    np.testing.assert_array_equal(read_mask("out/00003.png"), square())
+    assert sst("frames", "frames", "frames")[0] == 2 and not list((folder / "frames").glob(".sst*"))
+
+
+def test_masks_of_a_kind_that_is_not_read_are_named(folder, sst):
+    """A mask, or a correction, among others was passed over without a word."""
+    for name in ("masks", "fixed"):
+        (folder / name).mkdir()
+        write_mask(f"{name}/00000.png", square())
+        Image.fromarray(square()).save(f"{name}/00002.gif")
+    status, _, error = sst("frames", "masks", "out", "--corrections", "fixed")
+    assert status == 0
+    for name in ("masks", "fixed"):
+        assert f"note: {name}: 1 picture of a kind that is not read (00002.gif): save them as PNG or JPEG" in error

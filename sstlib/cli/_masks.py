@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from sstlib.cli import _absent, _arguments, _prompts
+from sstlib.paths import resolved
 from sstlib.shapes import UInt8
 from sstlib.video import (
     VOID,
@@ -23,6 +24,7 @@ from sstlib.video import (
     reading_of,
     require_background,
 )
+from sstlib.video.pictures import passed_over
 
 LISTED = 6  # masks that are named one by one
 ALIKE = 0.02  # that the shapes of a mask and its frame may differ where one is a resized other
@@ -55,7 +57,7 @@ def named_files(arguments: argparse.Namespace, sequence: Sequence, frames: Seque
     at = at_frame(arguments.at, sequence, frames)
     if not arguments.mask:
         return {}
-    if from_tool(Path(arguments.mask)):
+    if from_tool(arguments):
         return {at: Path(arguments.mask)}
     return mask_files(Path(arguments.mask), arguments.at, at, sequence, frames)
 
@@ -67,18 +69,22 @@ def require_objects(arguments: argparse.Namespace) -> None:
     if bool(arguments.mask) == bool(arguments.prompts):
         raise ValueError("give the objects of one frame either by --mask or by --box, --points and --polygon"
                          f"{', not by both' if arguments.mask else ''}")
-    if arguments.threshold and (arguments.prompts or from_tool(Path(arguments.mask))):
+    if arguments.threshold and (arguments.prompts or from_tool(arguments)):
         raise ValueError(f"--threshold is for pictures of masks, and {arguments.mask or 'a prompt'} is none; leave it "
                          "out")
 
 
-def from_tool(path: Path) -> bool:
-    """Whether a mask is a file of a labeling tool, or a folder of such files alone."""
+def from_tool(arguments: argparse.Namespace) -> bool:
+    """Whether a mask is a file of a labeling tool, or a folder of such files alone, or beside the frames, where LabelMe
+    puts them.
+    """
     from sstlib.video.labeltools import SUFFIXES
 
+    path = Path(arguments.mask)
     if not path.is_dir():
         return path.suffix.lower() in SUFFIXES
-    return any(path.glob("*.json")) and not any(is_picture(entry) for entry in path.iterdir())
+    beside = isinstance(arguments.video, str) and resolved(arguments.video) == resolved(path)
+    return any(path.glob("*.json")) and (beside or not any(is_picture(entry) for entry in path.iterdir()))
 
 
 def labeled(path: Path, at: int | None, sequence: Sequence, frames: Sequence) -> tuple[Any, list[str]]:
@@ -131,7 +137,7 @@ def read(arguments: argparse.Namespace, sequence: Sequence, frames: Sequence,
     """
     from sstlib.sessions import Clip
 
-    if files and from_tool(Path(arguments.mask)):
+    if files and from_tool(arguments):
         clip, lines = labeled(Path(arguments.mask), arguments.at, sequence, frames)
     elif not files:
         at = at_frame(arguments.at, sequence, frames)
@@ -182,10 +188,13 @@ def corrections(arguments: argparse.Namespace, clip: Any, files: Mapping[int, Pa
 
     if not arguments.corrections:
         return None
-    pictures = files and not from_tool(Path(arguments.mask))
+    pictures = files and not from_tool(arguments)
     reading = reading_of(files.values(), arguments.threshold) if pictures else None
     ids = {int(n) for labels in clip.given.values() for n in np.unique(labels)} - {0, VOID}
-    return Corrections(arguments.corrections, clip.frames, clip.size, ids, reading, tqdm.write)
+    result = Corrections(arguments.corrections, clip.frames, clip.size, ids, reading, tqdm.write)
+    if instead := passed_over(arguments.corrections):
+        print(f"note: {arguments.corrections}: {instead}", file=sys.stderr)
+    return result
 
 
 def at_frame(at: int | None, sequence: Sequence, frames: Sequence) -> int:
@@ -251,6 +260,8 @@ def mask_files(path: Path, at: int | None, first: int, sequence: Sequence, frame
     if not files:
         raise ValueError(f"{path}: none of its masks is of a frame that is segmented ({frames.frame_names[0]} to "
                          f"{frames.frame_names[-1]})")
+    if instead := passed_over(path):
+        print(f"note: {path}: {instead}", file=sys.stderr)
     if unused := len(listed) - len(files):
         print(f"note: {unused} of the masks in {path} {'are' if unused > 1 else 'is'} of frames that are not segmented",
               file=sys.stderr)
