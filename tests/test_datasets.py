@@ -366,6 +366,25 @@ def test_a_bad_submission_is_refused_and_nothing_is_left(tmp_path, damage, messa
     assert not list((tmp_path / "out").iterdir())
 
 
+@pytest.mark.parametrize("colors, words", [([0, 255, 255], "0 and 255: 255 is the object"),
+                                           ([(0, 0, 0), (255, 0, 0), (0, 255, 0)], "by color: 1 = #00FF00, 2 = #FF00")])
+def test_a_submission_of_masks_that_say_no_ids_is_refused(tmp_path, colors, words):
+    """What was numbered here went to the server as the video's ids."""
+    root = tmp_path / "valid"
+    write_sequence(root / "JPEGImages/0a", root / "Annotations/0a", ["0", "1"], ids=(0, 1, 2), labeled=["0"])
+    objects = {n: {"category": "bird", "frames": ["0", "1"]} for n in ("1", "2")}
+    (root / "meta.json").write_text(json.dumps({"videos": {"0a": {"objects": objects}}}))
+    [sequence] = open_dataset("youtube2019", "valid", tmp_path)
+    (tmp_path / "masks" / "0a").mkdir(parents=True)
+    labels = np.zeros(SHAPE, np.uint8)
+    labels[:4, :4], labels[-4:, -4:] = 1, 2
+    for name in sequence.scored:
+        Image.fromarray(np.array(colors, np.uint8)[labels]).save(tmp_path / "masks" / "0a" / f"{name}.png")
+    with pytest.raises(ValueError, match=f"0a: masks are read {words}.*, and 0a has objects 1, 2; save these ids"):
+        write_submission(tmp_path / "out.zip", tmp_path / "masks", [sequence])
+    assert not (tmp_path / "out.zip").exists()
+
+
 def own_tree(folder):
     write_sequence(folder / "JPEGImages" / "bear", folder / "Annotations" / "bear", ["00000", "00001"])
 

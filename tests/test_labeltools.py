@@ -158,6 +158,14 @@ def test_the_key_of_an_object_may_stand_among_attributes(tmp_path):
     assert (labeled.masks["00000"][5, 5], labeled.masks["00001"][5, 5], labeled.masks["00001"][25, 35]) == (1, 2, 1)
 
 
+def test_tracks_have_the_names_that_the_file_gives_them(tmp_path):
+    """As sst segment writes them: counted anew, they were swapped where the first seen is dog 2."""
+    content = json.loads(regions((0, 1, 1, {"track_id": 7}), (0, 30, 20, {"track_id": 5})))
+    content["tracks"] = [{"id": 5, "name": "dog 1"}, {"id": 7, "name": "dog 2"}, {"id": 8}]
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    assert read_labels(tmp_path / "a.json").names == {1: "dog 2", 2: "dog 1"}
+
+
 def test_folders_of_any_system_are_no_part_of_a_frames_name(tmp_path):
     (tmp_path / "a.json").write_text(regions((0, 1, 1, {}), images=(r"C:\shots\dog\00007.jpg", )))
     assert list(read_labels(tmp_path / "a.json").masks) == ["00007"]

@@ -122,7 +122,7 @@ def write_submission(path: Path | str, predictions: Path | str, sequences: Itera
 
     Raises:
         FileNotFoundError: a mask is missing.
-        ValueError: a mask of another size, or with an id that the video does not have.
+        ValueError: a mask of another size, or with an id that the video does not have; masks without ids.
     """
     count = 0
     with atomic_write(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
@@ -134,6 +134,10 @@ def write_submission(path: Path | str, predictions: Path | str, sequences: Itera
                 if name not in masks:
                     raise FileNotFoundError(f"{folder / name}.png: the server wants this frame's mask")
             reading = reading_of([masks[name] for name in names])
+            ids = sorted(getattr(sequence, "categories", {}))
+            if ids not in ([], [1]) and not reading.by_id and reading.kind != "empty":
+                raise ValueError(f"{folder}: masks are read {reading}, and {sequence.name} has objects "
+                                 f"{', '.join(map(str, ids))}; save these ids")
             for name in names:
                 labels = read_mask(masks[name], reading)
                 _checked(masks[name], labels, sequence, name)

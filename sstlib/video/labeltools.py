@@ -26,7 +26,6 @@ from sstlib.shapes import Bool, UInt8
 SUFFIXES = (".json", ".xml")
 VOID, MOST = 255, 254
 LARGEST = 1 << 28  # pixels of a frame
-KEYS = ("track_id", "instance_id")  # of COCO: what is equal for the same object
 Size = tuple[int, int]
 
 
@@ -137,6 +136,7 @@ def _stem(name: str) -> str:
 def _coco(content: dict[str, Any]) -> tuple[str, Size, list[Region]]:
     labels = {entry["id"]: _text(entry["name"]) for entry in content.get("categories", [])}
     images = {entry["id"]: entry for entry in content["images"]}
+    tracks = {entry["id"]: entry.get("name") for entry in content.get("tracks", [])}  # as sst segment names them
     size = _one_size([(entry["height"], entry["width"]) for entry in images.values()])
     if len(images) < len(content["images"]):
         raise ValueError("two of its images have the same id")
@@ -149,9 +149,9 @@ def _coco(content: dict[str, Any]) -> tuple[str, Size, list[Region]]:
         if not entry.get("segmentation"):
             raise ValueError(f"{label!r} in {picture} is a box or a point alone, which is no mask; draw polygons, or "
                              "give the box by --box")
-        keys = [known.get(name) for known in (entry, entry.get("attributes") or {}) for name in KEYS]
-        key = next((key for key in keys if key is not None), None)
-        regions.append(Region(_stem(picture), label, key, coco_mask(entry["segmentation"], size),
+        known = (entry.get("attributes") or {}) | entry
+        key = next((known[name] for name in ("track_id", "instance_id") if known.get(name) is not None), None)
+        regions.append(Region(_stem(picture), tracks.get(key) or label, key, coco_mask(entry["segmentation"], size),
                               bool(entry.get("iscrowd")), picture))
     return "COCO", size, regions
 

@@ -57,6 +57,11 @@ class Reading(NamedTuple):
     color: bool = False
     threshold: int = 0
 
+    @property
+    def by_id(self) -> bool:
+        """Whether masks hold ids; else their colors, or what of them is the object, were numbered here."""
+        return self.kind in ("ids", "palette")
+
     def __str__(self) -> str:
         numbered = ", ".join(f"{n} = #{code:06X}" for n, code in enumerate(self.colors, 1))
         return {
