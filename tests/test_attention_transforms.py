@@ -319,6 +319,16 @@ for pattern in ("local(radius=1)", tests_patterns.Corner(causal=True), [Grid(), 
         assert_close(found, plain)
         assert_close(torch.autograd.grad(sum(t.square().sum() for t in found), leaves), slopes)
 
+def several(query, key, value, labels):  # sides are symbols, but for those of the bias
+    return tuple(sparse_attention(query, key, value, "grid", labels=labels, objects=2, affinity="distance",
+                                  affinity_bias=bias))
+
+bias = torch.nn.Parameter(torch.randn(2))
+for numbers in (labels, torch.rand(1, 2, 2, 3, 5)):
+    torch._dynamo.reset()
+    whole = torch.compile(several, backend="aot_eager", fullgraph=True, dynamic=True)
+    assert_close(whole(*leaves, numbers), several(*leaves, numbers))
+
 corner = lambda q: sparse_attention(q, *leaves[1:], "corner").output
 along = lambda query: torch.func.jvp(corner, (query,), (torch.ones_like(query),))[1]
 assert_close(torch.compile(along, backend="aot_eager")(leaves[0]), along(leaves[0]))  # the graph breaks there

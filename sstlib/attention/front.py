@@ -186,7 +186,7 @@ def _check_labels(labels: Tensor | None, objects: int | None, key: Tensor, kind:
         if labels.ndim != 5 or labels.shape[0] != batch or list(labels.shape[2:]) != size or not labels.shape[1]:
             raise ValueError(f"memberships have shape {tuple(labels.shape)}; expected (batch, object, time, height, "
                              f"width) = ({batch}, objects, {', '.join(map(str, size))}), as the keys have")
-        if objects not in (None, labels.shape[1]):
+        if objects is not None and objects != labels.shape[1]:  # torch.compile takes no symbol to be `in`
             raise ValueError(f"objects is {objects} but the memberships are of {labels.shape[1]}; leave objects out")
         if labels.is_cpu and not ops.watched([labels]) and ((labels < 0) | (labels > 1 + ROUNDING)).any():
             raise ValueError(f"memberships are from {labels.min():g} to {labels.max():g}; expected 0 (a cell without "
@@ -215,7 +215,7 @@ def _bias(bias: Any, query: Tensor) -> Tensor:
     if not isinstance(bias, Tensor):
         return torch.full((batch, heads, 1), _number(bias, "affinity_bias"), device=query.device,
                           dtype=torch.promote_types(query.dtype, torch.float32))
-    if bias.layout != torch.strided or bias.dtype.is_complex or bias.numel() not in (1, heads):
+    if bias.layout != torch.strided or bias.dtype.is_complex or (bias.numel() != 1 and bias.numel() != heads):
         raise ValueError(f"affinity_bias is of {bias.dtype}, {bias.layout} and shape {tuple(bias.shape)}; expected one "
                          f"real number, or one of {heads} heads")
     return bias.reshape(1, -1, 1).expand(batch, heads, 1)
