@@ -125,6 +125,8 @@ class Segmenter:
             ValueError: a first frame without objects, labels of another size or with ids above 254, a frame of another
                 size or kind, an absent id that is no object or has a mask.
         """
+        if not isinstance(absent, Iterable) or isinstance(absent, str):
+            raise ValueError(f"absent is {absent!r}; give the ids of objects, as {{1, 2}}")
         absent = set(absent)
         self._check(frame, labels, absent)
         before = self.memories, self.ids, self.evidence, self.size

@@ -1,5 +1,6 @@
 """The C++ kernels against the float64 reference: random shapes and patterns, gradients, threads, strides."""
 
+import inspect
 import os
 import platform
 import subprocess
@@ -191,6 +192,8 @@ def test_no_key_is_nearer_than_the_query_itself():
 def test_explain_and_refusals(monkeypatch):
     query = torch.randn(1, 1, 2, 3, 5, 4)
     assert explain(query, query, query, "grid")[0] == "native"
+    with pytest.raises(ValueError, match="connectivity lists 2 patterns, of a head each; ask for one at a time"):
+        inspect.unwrap(explain)(query, query, query, ["grid", "dense"])  # without the types that tests check
     name, reason = explain(*[query.double()] * 3, "grid")
     assert name == "torch" and "float64" in reason
     with pytest.raises(ValueError, match="float64.*use 'torch'"):

@@ -218,6 +218,7 @@ FILES = {
     '{"data": {"real": "daivs", "real_ratio": 0.5}}': "run.json: data.real: unknown data set 'daivs'",
     '{"training": {"start": "esay"}}': "run.json: training.start: no weights 'esay'",
     '{"training": {"start": "backbone:esay"}}': "run.json: training.start: no weights 'esay'",
+    '{"training": {"start": "run.json"}}': "run.json: training.start: run.json is not a safetensors file",
     '{"training": {"freeze": ["esay"]}}': "run.json: training.freeze names 'esay'",
 }
 

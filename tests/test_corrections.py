@@ -1,5 +1,7 @@
 """Masks given in the middle of a video: what they replace in memory, what they leave alone, and that it lasts."""
 
+import inspect
+
 import numpy as np
 import pytest
 import torch
@@ -168,6 +170,8 @@ def test_an_object_said_to_be_absent_is_nowhere_and_may_return(trained, clip):
     assert segmenter.step(clip.frames[2], only(clip.labels[2], 1)).ids == (0, 1, 2)
     with pytest.raises(ValueError, match=r"object 7 is said to be absent; the objects are \[1, 2\]"):
         segmenter.step(clip.frames[3], absent=[7])
+    with pytest.raises(ValueError, match="absent is 1; give the ids of objects"):
+        inspect.unwrap(Segmenter.step)(segmenter, clip.frames[3], absent=1)  # without the types that tests check
     with pytest.raises(ValueError, match="object 2 is said to be absent and has a mask"):
         segmenter.step(clip.frames[3], clip.labels[3], absent=[2])
 

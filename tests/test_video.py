@@ -286,6 +286,11 @@ def test_two_pictures_of_one_number_are_refused(tmp_path, names, word):
         video.images(tmp_path)
 
 
+def test_a_folder_in_the_place_of_an_image_is_named(tmp_path):
+    with pytest.raises(ValueError, match=f"{tmp_path.name}: a folder, and one image is expected here"):
+        video.read_mask(tmp_path)
+
+
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
 def test_a_pipe_among_pictures_is_refused_and_not_waited_for(tmp_path):
     Image.new("RGB", (4, 3)).save(tmp_path / "1.png")

@@ -78,8 +78,11 @@ def explain(query: Float[Tensor, "batch head time_q height width dim"],
     """Which implementation `auto` takes for these tensors and this pattern; why, and how many pairs that is.
 
     Raises:
-        ValueError: shapes and precisions that do not go together, or a pattern that leaves a query without a key.
+        ValueError: shapes and precisions that do not go together, patterns of several heads, or one that leaves a query
+            without a key.
     """
+    if isinstance(connectivity, list | tuple):
+        raise ValueError(f"connectivity lists {len(connectivity)} patterns, of a head each; ask for one at a time")
     _check_tensors(*_tensors(query, key, value, None))
     pattern, size = _pattern(connectivity), tuple(key.shape[2:5])
     attended(query.shape[2], pattern, size)

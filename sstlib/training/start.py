@@ -34,7 +34,8 @@ def first_network(config: RunConfig) -> tuple[Propagator, list[dict[str, Any]]]:
                     _load_backbone(network, part.removeprefix(BACKBONE))
         _require_statistics(network)
         return network, ancestry
-    network = weights.load(start)
+    with naming("training.start"):
+        network = weights.load(start)
     if network.config != config.model:
         raise ValueError(f"training.start {start!r} is of another model than this run's, by what is there, and here: "
                          f"{network.config.differences(config.model)}")

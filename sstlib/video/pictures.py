@@ -147,6 +147,8 @@ def naming_damage(path: Path) -> Iterator[None]:
             yield
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: no such image") from None
+    except IsADirectoryError:
+        raise ValueError(f"{path}: a folder, and one image is expected here; name the file") from None
     except UnidentifiedImageError:
         raise ValueError(f"{path}: {_unidentified(path)}") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
