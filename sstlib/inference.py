@@ -90,9 +90,8 @@ class Segmenter:
         if not isinstance(scales, Iterable) or not (scales := [*scales]):
             raise ValueError(f"scales are {scales!r}; give one or more positive numbers, as (1.0, 1.3)")
         scales = [Number(0, 8, above=True).check(scale, "a scale") for scale in scales]
-        options = {"keep_reference": keep_reference, "history": history}
-        options = {name: value for name, value in options.items() if value is not None}
-        self.network = sharing_weights(network, **options).eval()
+        options = {"keep_reference": keep_reference, "history": history}.items()
+        self.network = sharing_weights(network, **{name: value for name, value in options if value is not None}).eval()
         self.device = next(network.parameters()).device
         self.longest, self.aggregation = longest or None, aggregation
         self.views = [(scale, mirrored) for scale in scales for mirrored in ((False, True) if flip else (False,))]
@@ -272,8 +271,7 @@ class Segmenter:
     def _unview(self, logits: Tensor, mirrored: bool) -> Tensor:
         """Logits of a view at the working size."""
         logits, size = logits.flip(-1) if mirrored else logits, self.working_size
-        return logits if logits.shape[-2:] == size else F.interpolate(logits, size, mode="bilinear",
-                                                                      align_corners=False)
+        return logits if logits.shape[-2:] == size else F.interpolate(logits, size, mode="bilinear")
 
     def _judged(self, features: Features, confidence: list[float], first: bool, changed: set[int],
                 absent: set[int]) -> tuple[dict[int, float], dict[int, float]]:
