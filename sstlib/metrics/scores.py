@@ -296,8 +296,8 @@ class SequenceScorer:
         end = len(self._frames) - self.protocol.skip_last
         if end < 2:
             left_out = "first and the last" if self.protocol.skip_last else "first"
-            raise ValueError(f"{self._title()} has {len(self._frames)} annotated frames and none of them is scored; "
-                             f"{self.protocol.name} leaves out the {left_out}")
+            raise ValueError(f"{self._title()} has no annotated frame that is scored: {self.protocol.name} leaves out "
+                             f"the {left_out}")
         objects = tuple(value for value in self._candidates(end - 1) if value in self._joined)
         counts = np.array([[frame.counts.get(value, NOTHING) for frame in self._frames[1:end]] for value in objects],
                           dtype=np.int64)
