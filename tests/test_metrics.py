@@ -315,7 +315,7 @@ def test_labels_count_whatever_their_whole_numbers_take(kind):
 @pytest.mark.parametrize("labels, words", [
     (np.full((3, 7, 5), 256), "int64, from 256 to 256; give whole numbers"), (np.full((3, 7, 5), -1), "from -1 to -1"),
     (np.ones((3, 7, 5)), "labels are float64, not whole numbers"),
-    (np.ma.masked_equal(np.eye(7, 5, dtype=int)[None].repeat(3, 0), 1), "5 of the 35 pixels are masked; say what")])
+    (np.ma.masked_equal(np.eye(7, 5, dtype=int)[None].repeat(3, 0), 1), "5 of the 35 elements are masked; say what")])
 def test_what_are_no_labels_is_not_scored(labels, words):
     truth = np.ones((3, 7, 5), np.uint8)
     for sides in ((labels, truth), (truth, labels)):
