@@ -258,7 +258,7 @@ def test_a_method_trains_by_its_name_and_has_its_row_and_its_mark(add, place, mo
     network = trained(place, monkeypatch, "model.method=toy")
     assert isinstance(network, ToyMethod)
     assert main(["release", str(place / "run"), "toy-tiny", "--data", "generated"]) == 0
-    assert (paths.WEIGHTS / "toy-tiny.md").read_text().startswith("# toy-tiny\n\nA Toy of ")
+    assert (paths.WEIGHTS / "toy-tiny.md").read_text().startswith("# toy-tiny\n\nToy, ")
     one = run("toy", 0)
     assert one.config.model.method == "toy" and one in SWEEPS["rivals"].runs()
     metrics = {"J": 0.5, "F": 0.7, "J&F": 0.6, "after": {"0": 0.4, "2": 0.2}, "sequences": {}}
