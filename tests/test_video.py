@@ -297,6 +297,8 @@ def test_a_pipe_among_pictures_is_refused_and_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "2.png")
     with pytest.raises(ValueError, match="2.png: a pipe or a device"):
         video.images(tmp_path)
+    with pytest.raises(ValueError, match="2.png: a pipe or a device"):
+        video.read_mask(tmp_path / "2.png")
 
 
 def test_frames_of_several_sizes_are_named_when_a_folder_is_opened(tmp_path):

@@ -221,4 +221,6 @@ def _bias(bias: Any, query: Tensor) -> Tensor:
     if bias.layout != torch.strided or bias.dtype.is_complex or (bias.numel() != 1 and bias.numel() != heads):
         raise ValueError(f"affinity_bias is of {bias.dtype}, {bias.layout} and shape {tuple(bias.shape)}; expected one "
                          f"real number, or one of {heads} heads")
+    if bias.device != query.device:
+        raise ValueError(f"affinity_bias is on {bias.device} and queries on {query.device}; move one of them")
     return bias.reshape(1, -1, 1).expand(batch, heads, 1)

@@ -12,7 +12,7 @@ from PIL import Image
 from sstlib.metrics.counts import present
 from sstlib.shapes import Bool, Shaped, UInt8
 from sstlib.video import png
-from sstlib.video.pictures import load_picture, naming_damage
+from sstlib.video.pictures import load_picture, naming_damage, require_file
 
 VOID = 255
 MOST_COLORS = 16  # of a mask; a picture has thousands
@@ -114,6 +114,7 @@ def content_of(path: Path) -> Content:
     Raises:
         ValueError: it is damaged, or can be read in two ways.
     """
+    require_file(path)
     try:
         direct = png.decode(path.read_bytes()) if path.suffix.lower() == ".png" else None
     except OSError:

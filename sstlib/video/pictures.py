@@ -70,8 +70,7 @@ def images(folder: Path, content: str = "frames", within: Path | None = None) ->
             raise ValueError(
                 f"{path}: a link that leads out of {within}, to {path.resolve()}; put the file itself there"
             )
-        if path.exists() and not path.is_file():
-            raise ValueError(f"{path}: a pipe or a device, not a file with a picture; take it out of the folder")
+        require_file(path)
         listed[path.stem] = path
     if not listed:
         within = next((place.name for place in sorted(folder.iterdir())
@@ -130,6 +129,12 @@ def left_out(names: list[str]) -> str:
             "taken as one clip, frame after frame")
 
 
+def require_file(path: Path) -> None:
+    """Raises a ValueError where a path is a pipe, which would be waited for, or a device."""
+    if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
+        raise ValueError(f"{path}: a pipe or a device, not a file with a picture; save it as a file")
+
+
 @contextmanager
 def naming_damage(path: Path) -> Iterator[None]:
     """Turns whatever Pillow makes of a damaged file into one error that names it.
@@ -138,8 +143,9 @@ def naming_damage(path: Path) -> Iterator[None]:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: instead of what else Pillow raises.
+        ValueError: no file, and instead of what else Pillow raises.
     """
+    require_file(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
