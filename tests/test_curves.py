@@ -52,7 +52,8 @@ def test_a_variant_that_is_not_run_is_said_to_be_so_and_floors_and_intervals_are
     rows = pd.DataFrame({"variant": ["a", "b"], "mean": [50.0, np.nan], "low": [45.0, np.nan], "high": [55.0, np.nan],
                          "printed": [70.0, np.nan]})
     axes = differences.scores_above(rows, 25.0).axes[0]
-    assert [text.get_text() for text in axes.texts] == ["not run yet"] and axes.lines[0].get_xdata()[0] == 25
+    [words] = axes.texts
+    assert words.get_text() == "not run yet" and words.xy == (25, "b") and axes.lines[0].get_xdata()[0] == 25
     claims = pd.DataFrame({"claim": ["a above b"], "mean": [3.0], "low": [1.0], "high": [5.0], "verdict": ["seen"]})
     axes = differences.paired_differences(claims).axes[0]
     assert 3.0 in axes.lines[1].get_xdata() and [1, 5] in [list(line.get_xdata()) for line in axes.lines]

@@ -243,8 +243,11 @@ def test_cost_stands_beside_quality(place):
     np.testing.assert_allclose(rows["mean"], [np.nan, 100 * np.mean([varied(0.3, n) for n in range(2)]),
                                               100 * np.mean([varied(0.5, n) for n in range(2)])])
     assert costs.shown(rows).iloc[0].tolist() == ["Grid, 1 layer", "0.30 (0.20 to 0.30)", 0, evidence.NOT_RUN]
-    floor, *points = cost_and_quality(rows, 25.0).axes[0].get_lines()
+    axes = cost_and_quality(rows, 25.0).axes[0]
+    floor, *points = axes.get_lines()
     assert floor.get_ydata()[0] == 25 and {float(line.get_xdata()[0]) for line in points} == {0.5, 1.0}
+    assert [[0.5, rows.loc[1, "mean"]], [0.6, rows.loc[1, "mean"]]] in [
+        bar.get_segments()[0].tolist() for bar in axes.collections], "quartiles of its time"
     assert costs.table(RIVALS, "rivals").empty, "nothing was timed"
 
 

@@ -221,7 +221,25 @@ def test_tables_are_differences_over_sequences_and_seeds(tmp_path, monkeypatch):
     drawing = answers.taken_away(rows.reset_index())
     assert [text.get_text() for text in drawing.axes[0].get_legend().get_texts()] == ["base (n=3)", "one"]
     np.testing.assert_allclose(drawing.axes[0].lines[1].get_xdata(), rows.loc["base (n=3)", "mean"])
-    assert [axes.get_title("left") for axes in answers.drifts(parts_of).axes] == ["base", "one"]
+    panels = answers.drifts(parts_of).axes
+    assert [axes.get_title("left") for axes in panels] == ["base", "one"]
+    own = parts_of[parts_of["memory"] == "own masks"]
+    assert len(own) == 2 * 5 and parts_of.drop(index=own.index)["low"].isna().all()
+    bars = [collection.get_segments() for collection in panels[1].collections]
+    np.testing.assert_allclose([[*low, *high] for low, high in bars[-1]],
+                               own[own["network"] == "one"][["part", "low", "part", "high"]])
+
+
+def test_bars_of_drift_are_of_the_distance_from_true_masks(tmp_path, monkeypatch):
+    """Sequences differ by 30 points, what own masks cost in them by 2: the bar is of the 2."""
+    monkeypatch.setattr(paths, "RUNS", tmp_path)
+    curves = {name: {knockouts.WHOLE: [level - 0.10 - 0.01 * n] * 10, knockouts.TRUE: [level] * 10,
+                     knockouts.COPIED: [0.1] * 10} for n, (name, level) in enumerate(zip("abc", (0.3, 0.6, 0.9)))}
+    records.RunRecord(knockouts.EXPERIMENT, "one", 0, {}, {"sequences": curves}, {}).write()
+    own = knockouts.drift(records.by_variant(knockouts.EXPERIMENT)).iloc[0]
+    half = 4.303 * 1 / 3**0.5  # Student's t of two degrees of freedom
+    assert own["J"] == pytest.approx(60 - 11) and own["low"] == pytest.approx(60 - 11 - half, abs=0.01)
+    assert own["high"] == pytest.approx(60 - 11 + half, abs=0.01)
 
 
 def test_where_attention_goes_is_told_by_moments_and_distances(tmp_path, monkeypatch):
@@ -248,10 +266,15 @@ def test_where_attention_goes_is_told_by_moments_and_distances(tmp_path, monkeyp
     [far] = attended.distances().to_dict("records")
     assert far["attention"] == pytest.approx(80) and far["mean"] == pytest.approx(20) and far["frames back"] == 1
     assert far["high"] - far["mean"] == pytest.approx(4.303 * 10 / 3**0.5, abs=0.01), "t of two degrees of freedom"
-    assert attended.spoken(rows.loc[("in sight, before", "the object")]) == "60.0% (60.0 to 60.0; even 10.0)"
-    drawing = answers.travels(attended.distances())
-    assert drawing.axes[0].lines[1].get_ydata() == pytest.approx([80])
-    assert [text.get_text() for text in drawing.axes[0].get_legend().get_texts()] == ["chance", "one", "even attention"]
+    sighted = rows.loc[("in sight, before", "the object")]
+    assert attended.spoken(sighted) == "60.0% (60.0 to 60.0; even 10.0)"
+    below = sighted.copy()
+    below["low"] = -0.01
+    assert attended.spoken(below).startswith("60.0% (0.0 to "), "no -0.0"
+    left, right = answers.travels(attended.distances()).axes
+    assert left.lines[1].get_ydata() == pytest.approx([80])
+    assert any(list(line.get_xdata()) == pytest.approx([far["low"], far["high"]]) for line in right.lines)
+    assert [text.get_text() for text in right.get_legend().get_texts()] == ["one", "even attention", "chance"]
 
 
 def test_a_history_at_test_time_is_that_of_a_network_made_with_it():
@@ -280,8 +303,10 @@ def test_histories_are_told_against_that_of_training(tmp_path, monkeypatch):
     assert table["mean"].tolist() == pytest.approx([10.1, *[0] * 4, -9.9, *[0] * 4])
     assert histories.shown(table).iloc[2, 3] == "as trained"
     assert histories.shown(table).iloc[0, 3] == "+10.1 (+9.9 to +10.3)"
-    drawing = answers.swept(table)
-    assert drawing.axes[0].lines[0].get_ydata() == pytest.approx([60.1, *[50] * 4])
+    zero, *drawn = [list(line.get_xdata()) for line in answers.swept(table).axes[0].lines]
+    first = table.iloc[0]
+    assert zero == [0, 0] and any(x == pytest.approx([first["low"], first["high"]]) for x in drawn)
+    assert any(x[:1] == pytest.approx([10.1]) for x in drawn), "what is above the history of training"
 
 
 def test_choices_are_those_of_a_segmenter_of_that_size_and_gate(monkeypatch):

@@ -240,4 +240,4 @@ def distances() -> pd.DataFrame:
 
 def spoken(row: pd.Series) -> str:
     """A share of `looks` with its interval, and that of even attention, as text."""
-    return f"{row['share']:.1f}% ({row['low']:.1f} to {row['high']:.1f}; even {row['even']:.1f})"
+    return f"{row['share']:z.1f}% ({row['low']:z.1f} to {row['high']:z.1f}; even {row['even']:z.1f})"

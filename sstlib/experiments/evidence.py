@@ -228,8 +228,7 @@ def releases(dataset: str = "sst-occlusion-2") -> pd.DataFrame:
 
 def shown(estimate: Interval, sign: str = "+") -> str:
     """A mean with its interval; what rounds to nothing has no sign."""
-    mean, low, high = (format(round(value, 1) + 0.0, f"{sign}.1f")
-                       for value in (estimate.mean, estimate.low, estimate.high))
+    mean, low, high = (f"{value:{sign}z.1f}" for value in (estimate.mean, estimate.low, estimate.high))
     return f"{mean} ({low} to {high})"
 
 

@@ -121,16 +121,22 @@ def shown(rows: pd.DataFrame) -> pd.DataFrame:
 
 def spoken(row: pd.Series) -> str:
     """A difference with its interval, as text."""
-    return f"{row['mean']:+.1f} ({row['low']:+.1f} to {row['high']:+.1f})"
+    return f"{row['mean']:+z.1f} ({row['low']:+z.1f} to {row['high']:+z.1f})"
 
 
 def drift(grouped: Grouped, parts_of: int = 5) -> pd.DataFrame:
-    """A row a network, memory and part of the sequence: mean J (percent) over sequences and seeds."""
+    """A row a network, memory and part of the sequence: mean J (percent) over sequences and seeds; of own masks `low`
+    and `high`, too, which are as far from J with true masks as the ends of the difference's 95% interval say.
+    """
     rows = []
     for name, runs in grouped.items():
+        curves = {taken: np.array([[[100 * np.mean(part) for part in np.array_split(one[taken], parts_of)]
+                                    for one in run.metrics["sequences"].values()] for run in runs])
+                  for taken in (WHOLE, TRUE, COPIED)}
         for taken, memory in ((WHOLE, "own masks"), (TRUE, "true masks"), (COPIED, "first mask copied")):
-            curve = [[np.mean(part) for part in np.array_split(one[taken], parts_of)]
-                     for run in runs for one in run.metrics["sequences"].values()]
-            rows += [{"network": name, "memory": memory, "part": number, "J": 100 * value}
-                     for number, value in enumerate(np.mean(curve, axis=0), 1)]
+            for part in range(parts_of):
+                values, true = curves[taken][..., part], curves[TRUE][..., part]
+                apart = spread(values - true) if taken == WHOLE else Interval(*[np.nan] * 4)
+                rows.append({"network": name, "memory": memory, "part": part + 1, "J": values.mean(),
+                             "low": true.mean() + apart.low, "high": true.mean() + apart.high})
     return pd.DataFrame(rows)

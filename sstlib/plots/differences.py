@@ -25,7 +25,7 @@ def scores_above(rows: pd.DataFrame, floor: float, title: str = "") -> Figure:
         axes.plot(rows["printed"], rows["variant"], "D", color="none", markeredgecolor=MUTED,
                   label="paper (DAVIS 2017)")
     for variant in rows["variant"][rows["mean"].isna()]:
-        axes.text(1, variant, "not run yet", color=MUTED, va="center")
+        axes.annotate("not run yet", (floor, variant), (6, 0), textcoords="offset points", color=MUTED, va="center")
     finish(axes, "x", xlabel="J&F (%)", xlim=(0, 100), title=title)
     return drawing
 
@@ -97,7 +97,8 @@ def taken_away(rows: pd.DataFrame) -> Figure:
 
 @styled
 def drifts(rows: pd.DataFrame) -> Figure:
-    """J (percent) by part of the sequence with own and with true masks in memory, a panel a network.
+    """J (percent) by part of the sequence with own and with true masks in memory, a panel a network; a bar is the
+    interval of the distance from true masks.
 
     Args:
         rows: as `experiments.knockouts.drift`.
@@ -105,7 +106,10 @@ def drifts(rows: pd.DataFrame) -> Figure:
     drawing, parts = facets(2.4, rows, "network")
     for name, part, axes in parts:
         lines(axes, part, "memory", x="part", y="J")
-        finish(axes, xlabel="fifth of the sequence", ylabel="J (%)", ylim=(0, 100), title=name)
+        own = part.dropna(subset="low")
+        axes.vlines(own["part"], own["low"], own["high"], color=ACCENT, label="95%, own less true")
+        finish(axes, xlabel="fifth of the sequence", ylabel="J (%)", ylim=(0, 100), title=name,
+               xticks=sorted(rows["part"].unique()))
     return drawing
 
 
@@ -127,44 +131,47 @@ def looked_at(rows: pd.DataFrame) -> Figure:
 
 @styled
 def travels(rows: pd.DataFrame) -> Figure:
-    """How well what arrives from an object tells it from the rest (area under the curve, percent), by distance, of
-    attention and of even attention over the same connections (hollow); the line is chance.
+    """How well what arrives from an object tells it from the rest, by distance. Left: area under the curve (percent) of
+    attention, of even attention over the same connections (hollow), and of chance; right: how far attention is above
+    even attention (points), with its interval.
 
     Args:
         rows: as `experiments.attended.distances`.
     """
-    drawing, [axes] = panels(2.6)
-    axes.axhline(50, color=MUTED, linestyle=":", label="chance")
-    lines(axes, rows, "network", x="frames back", y="attention")
+    drawing, (left, right) = panels(2.6, 2)
+    left.axhline(50, color=MUTED, linestyle=":")
+    lines(left, rows, "network", x="frames back", y="attention")
     for (_, part), color, marker in zip(rows.groupby("network", sort=False), style.SERIES, style.MARKERS):
-        axes.plot(part["frames back"], part["even"], marker, color="none", markeredgecolor=color)
-    axes.plot([], [], "o", color="none", markeredgecolor=MUTED, label="even attention")
-    finish(axes, xlabel="frames back", ylabel="area under the curve (%)", ylim=(40, 102),
+        left.plot(part["frames back"], part["even"], marker, color="none", markeredgecolor=color)
+    finish(left, xlabel="frames back", ylabel="area under the curve (%)", ylim=(40, 102),
            xticks=sorted(rows["frames back"].unique()))
+    right.axvline(0, color=INK, linewidth=0.8)
+    dots(right, rows, "mean", "frames back", hue="network", dodge=0.4)
+    right.plot([], [], "o", color="none", markeredgecolor=MUTED, label="even attention")
+    right.plot([], [], ":", color=MUTED, label="chance")
+    finish(right, "x", xlabel="above even attention (points)", ylabel="frames back")
     return drawing
 
 
 @styled
 def swept(rows: pd.DataFrame) -> Figure:
-    """J (percent) by the number of past frames at test time, of each network; a ring is the history of training.
+    """By how much J (points) is above that with the history of training, with its interval, by the number of past
+    frames at test time and by network; the line is none.
 
     Args:
         rows: as `experiments.histories.rows`.
     """
-    drawing, [axes] = panels(2.6)
-    lines(axes, rows, "network", x="history", y="J")
-    trained = rows[rows["history"] == rows["trained with"]]
-    axes.plot(trained["history"], trained["J"], "o", markersize=12, color="none", markeredgecolor=INK,
-              label="as trained")
-    style.logarithmic(axes, sorted(rows["history"].unique()))
-    finish(axes, xlabel="past frames at test time", ylabel="J (%)")
+    drawing, [axes] = panels(0.9 + 0.45 * rows["history"].nunique())
+    axes.axvline(0, color=INK, linewidth=0.8)
+    dots(axes, rows, "mean", "history", hue="network", dodge=0.4)
+    finish(axes, "x", xlabel="J above that with the history of training (points)", ylabel="past frames at test time")
     return drawing
 
 
 @styled
 def cost_and_quality(rows: pd.DataFrame, floor: float) -> Figure:
-    """J&F (percent) of each network with its interval, against how long its step takes, in multiples of the base's; the
-    line is the floor of a copied first mask. What is not run yet is left out.
+    """J&F (percent) of each network with its interval, against how long its step takes, in multiples of the base's,
+    with its quartiles; the line is the floor of a copied first mask. What is not run yet is left out.
 
     Args:
         rows: as `experiments.costs.table`.
@@ -174,8 +181,10 @@ def cost_and_quality(rows: pd.DataFrame, floor: float) -> Figure:
     axes.axhline(floor, color=MUTED, linestyle=":", label="first mask copied")
     measured = rows[rows["seeds"] > 0]
     for (_, row), color, marker in zip(measured.iterrows(), style.SERIES, style.MARKERS, strict=False):
-        axes.errorbar(row["times"], row["mean"], [[row["mean"] - row["low"]], [row["high"] - row["mean"]]], fmt=marker,
-                      color=color, label=f"{row['variant']} (n={row['seeds']})")
+        axes.hlines(row["mean"], row["least"], row["most"], color=color)
+        axes.vlines(row["times"], row["low"], row["high"], color=color)
+        axes.plot(row["times"], row["mean"], marker, color=color, label=f"{row['variant']} (n={row['seeds']})")
+    axes.margins(x=0.15)
     finish(axes, "both", xlabel="time of a step, in multiples of the base's", ylabel="J&F (%)", xlim=(0, None),
            ylim=(0, 100))
     return drawing
