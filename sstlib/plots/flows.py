@@ -176,7 +176,8 @@ def _explained(lookups: Mapping[str, Lookup], routes: Sequence[Route]) -> str:
     """What the colors and outlines mean, with the numbers behind them."""
     weights = "  ".join(f"{weight:.2g}" for weight, _ in routes)
     heat = "  ".join(f"{lookup.weights.max():.2g}" for lookup in lookups.values())
-    ended = f"Outlined: where routes end; their weights: {weights}." if routes else "No route ends there."
+    ended = ("Outlined: where routes end. Numbered dots: their stops, from the query on. Weights, thickest first: "
+             f"{weights}." if routes else "No route ends there.")
     return f"Orange frame: the query. Darkest red: the row's largest weight ({heat}).\n{ended}"
 
 
