@@ -153,7 +153,7 @@ TRACES = [  # file, what stands around the number, and the number from the recor
     ("README.md", rf"{ROW}{SKIPPED}{{7}}{NUMBER} \(", lambda: round(passage(HIDDEN, "claimed", 16))),
     ("README.md", rf"16 frames costs `sst-photo` {NUMBER} points", lambda: lost("sst-photo")),
     ("README.md", rf"\| sst-photo \| 16 \| {NUMBER}", lambda: release("sst-photo", "back")),
-    ("README.md", rf"validation sequences {NUMBER} points less well",
+    ("README.md", rf"validation sequences its J&F is {NUMBER} points lower",
      lambda: score("davis2016", "sst-small") - score("davis2016", "sst-small-occlusion")),
     ("README.md", rf"first five frames: {NUMBER} points more", lambda: passage(
         read("davis-occlusion", "sst-small-occlusion")[0], "returning", 4) - passage(
