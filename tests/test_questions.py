@@ -354,8 +354,8 @@ def test_choices_are_told_with_their_differences():
     record = records.RunRecord(choices.EXPERIMENT, "one", 0, {}, {"sequences": curves, "gates": gates}, {})
     sizes, gate = choices.sentences(record)
     assert "512 pixels 50.0, -10.0 (-10.0 to -10.0); 640 pixels 61.0, +1.0 (-1.5 to +3.5); 854 pixels 60.0." in sizes
-    assert "**Gate 0.1**, 2 validation scenes" in gate
-    assert "claimed 0.200, J returning 50.0, J&F before 85.0" in gate
+    assert "gets no mask" in gate and "means over 2 validation scenes" in gate
+    assert gate.endswith("at 0.1 claimed 0.20, J returning 50.0, J&F before 85.0.")
 
 
 @pytest.mark.parametrize("source, expected", [

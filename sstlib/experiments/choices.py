@@ -85,9 +85,13 @@ def sentences(record: records.RunRecord) -> list[str]:
     lines = [f"- **Working size**, J on {whole.shape[1]} sequences held out, enlarged to "
              f"{'x'.join(map(str, ENLARGED))} (which favors the smaller), with the difference from {largest}: "
              f"{'; '.join(texts)}."]
-    for gate, table in record.metrics.get("gates", {}).items():
-        means = {name: np.nanmean(table[name]) for name in ("claimed", "returning", "before")}
-        lines.append(f"- **Gate {gate}**, {len(table['claimed'])} validation scenes, {LENGTH} frames hidden: claimed "
-                     f"{means['claimed']:.3f}, J returning {100 * means['returning']:.1f}, J&F before "
-                     f"{100 * means['before']:.1f}.")
+    if gates := record.metrics.get("gates"):
+        scenes, texts = len(next(iter(gates.values()))["claimed"]), []
+        for gate, table in gates.items():
+            claimed, returning, before = (np.nanmean(table[name]) for name in ("claimed", "returning", "before"))
+            texts.append(f"at {gate} claimed {claimed:.2f}, J returning {100 * returning:.1f}, J&F before "
+                         f"{100 * before:.1f}")
+        lines.append(f"- **Presence gate** (an object whose presence falls below this share of its usual one gets no "
+                     f"mask; 0: no gate), means over {scenes} validation scenes with {LENGTH} frames hidden: "
+                     f"{'; '.join(texts)}.")
     return lines
