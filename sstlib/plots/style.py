@@ -147,6 +147,8 @@ def spread(rows: pd.DataFrame, mean: str = "mean") -> pd.DataFrame:
 def dots(axes: Axes, rows: pd.DataFrame, x: str, y: str, hue: str | None = None, **options: Any) -> None:
     """A dot a row, at one height for each `y`, with its interval where rows have `low` and `high`."""
     look = {"markers": list(MARKERS)} if hue else {"color": ACCENT}
+    if hue is None or rows[hue].nunique() < 2:
+        options.pop("dodge", None)  # seaborn divides by one less than there are
     seaborn.pointplot(spread(rows, x) if "low" in rows else rows, x=x, y=y, hue=hue, orient="y", linestyle="none",
                       markersize=5, markeredgewidth=1, err_kws={"linewidth": 1.6}, ax=axes,
                       **{**look, **AS_ESTIMATED, **options})
