@@ -187,6 +187,43 @@ def test_a_correction_is_a_later_word_than_that_an_object_is_absent(network, tmp
     assert not shown[1].any() and np.array_equal(shown[2], square(row=8))
 
 
+@pytest.mark.parametrize("late", [False, True])
+def test_a_given_mask_is_corrected_as_a_predicted_one(network, tmp_path, monkeypatch, late):
+    """The corrected object is as the correction says, also where it is smaller; void and the others stay."""
+    monkeypatch.setattr("sstlib.sessions.corrections.SETTLED", 0.0)
+    given, smaller = square(row=1) | square(3, 20, 40), square(row=1)
+    smaller[:, 12:] = VOID * (given[:, 12:] == 3)
+    smaller[1, 12:20] = VOID
+    clip, wanted = Clip(ArraySequence(FRAMES), {0: given}), given.copy()
+    wanted[2:16, 12:20] = 0
+    corrections, shown = Corrections(tmp_path, clip.frames, clip.size), {}
+    if not late:
+        write_mask(tmp_path / "00000.png", smaller)
+    for t, prediction, _ in Session(network, clip, {}, corrections):
+        if t == 5 and late:
+            write_mask(tmp_path / "00000.png", smaller)
+            late = False
+        shown[t] = prediction.labels
+    np.testing.assert_array_equal(shown[0], wanted)
+    anew = {t: p.labels for t, p, _ in Session(network, Clip(clip.frames, {0: wanted}))}
+    assert all(np.array_equal(shown[t], anew[t]) for t in anew)
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_correction_of_a_frame_that_is_empty_as_given_is_not_passed_over(network, tmp_path, monkeypatch, late):
+    monkeypatch.setattr("sstlib.sessions.corrections.SETTLED", 0.0)
+    clip = Clip(ArraySequence(FRAMES), {1: np.zeros(SIZE, np.uint8), 3: square()})
+    corrections = Corrections(tmp_path, clip.frames, clip.size)
+    write_mask(tmp_path / "00001.png", np.zeros(SIZE, np.uint8))  # says the same
+    with pytest.raises(ValueError, match="correction of frame 00000 shows an object, .* none up to frame 00001; give"):
+        if not late:
+            write_mask(tmp_path / "00000.png", square())
+        for t, _, _ in Session(network, clip, {}, corrections):
+            if t == 1:
+                write_mask(tmp_path / "00000.png", square())
+    assert late == (0 in corrections.applied and 3 in corrections.applied)
+
+
 def test_void_alone_shows_no_object_at_a_clip_s_start():
     clip = Clip(ArraySequence(FRAMES), {0: square(VOID), 2: square()})
     assert clip.before == 1 and clip.first == 2

@@ -18,7 +18,7 @@ from sstlib.sessions.clip import Clip, first_object
 from sstlib.sessions.corrections import Corrections
 from sstlib.sessions.sinks import Sink
 from sstlib.shapes import Shaped, UInt8
-from sstlib.video import Sequence
+from sstlib.video import VOID, Sequence
 
 Step = tuple[int, Prediction, UInt8[np.ndarray, "height width 3"]]
 SECONDS, STEPS = 20.0, 100  # after which the state is written again, whichever comes first
@@ -62,6 +62,9 @@ class Session:
         self._path: Path | None = None
         self._facts: Any = None
         self._written = 0.0, 0
+        for t in sorted(corrections.listed() if corrections is not None else ()):
+            if t < clip.before:
+                self._require_empty(t)
         self._settle()
 
     def _settle(self) -> None:
@@ -141,6 +144,7 @@ class Session:
 
     def _step(self, t: int, frame: np.ndarray) -> Prediction:
         if self.leg == 2:
+            self._require_empty(t)
             return nothing(self.clip.size)
         if not self.done:
             self.segmenter = Segmenter(self.network, **self.options)
@@ -148,12 +152,21 @@ class Session:
             corrected = self.corrections.at(t) if self.corrections is not None else None
             given, absent = self.clip.given.get(t), self.clip.absent.get(t, frozenset()) & set(self.segmenter.ids)
             if corrected is not None:
-                given = corrected if given is None else np.where(corrected > 0, corrected, given)
+                given = corrected if given is None else replaced(given, corrected)
                 absent -= set(np.unique(corrected).tolist())  # a mask is the later word
             with self.precision():
                 return self.segmenter.step(frame, given, absent)
         except ValueError as error:
             raise ValueError(f"{self.clip.frames.name}, frame {self.clip.frames.frame_names[t]}: {error}") from error
+
+    def _require_empty(self, t: int) -> None:
+        """Raises a ValueError where a correction shows an object in a frame that the given masks say to be empty."""
+        corrected = self.corrections.at(t) if self.corrections is not None else None
+        if corrected is not None and (corrected % VOID).any():
+            names = self.clip.frames.frame_names
+            raise ValueError(f"{self.corrections.folder}: the correction of frame {names[t]} shows an object, and the "
+                             f"given masks say that there is none up to frame {names[self.clip.before - 1]}; give it "
+                             "among these, in place of the empty one")
 
     def _keep(self, length: int) -> None:
         """Writes the state where it is time to, and a snapshot where corrections may lead back to it."""
@@ -181,10 +194,17 @@ class Session:
 
     def _place(self, t: int) -> tuple[int, int] | None:
         """The leg and the step in it at which a frame's mask is made."""
-        for leg, times in enumerate(self.legs[:2]):
+        for leg, times in enumerate(self.legs):
             if t in times:
                 return leg, times.index(t)
         return None
+
+
+def replaced(given: Shaped[np.ndarray, "height width"],
+             corrected: UInt8[np.ndarray, "height width"]) -> Shaped[np.ndarray, "height width"]:
+    """Given labels with a correction of them: an object that this shows is as it says, outside of its void."""
+    stays = (corrected == VOID) | ~np.isin(given, np.setdiff1d(corrected, [0, VOID]))
+    return np.where(corrected % VOID > 0, corrected, np.where(stays, given, 0))
 
 
 def _rows(prediction: Prediction) -> dict[int, list[float | int]]:
