@@ -8,11 +8,12 @@ import pytest
 from PIL import Image
 
 from sstlib import weights
-from sstlib.cli import annotate, build_parser, main
+from sstlib.cli import _masks, annotate, build_parser, main
 from sstlib.config import named_model
 from sstlib.explorers import Annotator
 from sstlib.model import build
 from sstlib.movies import open_clip
+from sstlib.sessions import Clip
 from sstlib.video import ArraySequence, Reading, read_mask, write_mask
 
 
@@ -74,6 +75,20 @@ def test_a_new_kernel_goes_on_with_what_was_drawn(folder):
     third = Annotator(clip, drawn=folder / "kept")
     assert set(third.annotations.names) == {1, 4} and set(third.masks) == {0, 2}
     assert not (third.masks[0] == 3).any()
+
+
+def test_a_mask_beside_what_was_drawn_and_masks_of_other_frames_are_spoken_of(folder, capsys):
+    mask = np.zeros((12, 20), np.uint8)
+    mask[2:5, 3:9] = 4
+    write_mask(folder / "masks" / "0.png", mask)
+    given = parsed(folder / "frames", "--mask", folder / "masks" / "0.png", "--out", folder / "out")
+    annotate.cell(given)
+    assert "note" not in capsys.readouterr().err
+    write_mask(folder / "out" / "drawn" / "1.png", mask)
+    annotate.cell(given)
+    assert "0.png is not taken; for that give another folder" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="masks is a folder, and drawing begins with one mask"):
+        annotate.cell(parsed(folder / "frames", "--mask", folder / "masks"))
 
 
 def test_the_same_command_goes_on_and_another_clip_is_refused(folder):
@@ -155,3 +170,16 @@ def test_what_was_drawn_is_carried_through_the_video_by_the_command_that_help_na
     (folder / "drawn" / "objects.json").write_text("{")
     assert main([*command, "other"]) == 2
     assert "objects.json" in capsys.readouterr().err and not (folder / "other").exists()
+
+
+def test_a_frame_that_all_was_erased_from_is_no_beginning_of_the_clip(folder, monkeypatch):
+    """Frames before it were left without masks, which the widget gives them."""
+    monkeypatch.chdir(folder)
+    clip = open_clip("frames")
+    drawing, mask, nothing = Annotator(clip, masks={}, drawn="drawn"), *np.zeros((2, 12, 20), np.uint8)
+    mask[2:5], mask[7:9] = 3, 4
+    drawing.draw(2, mask)
+    drawing._changed(drawing.annotations.draw(1, nothing, before=mask))
+    read, lines = _masks.drawn(Path("drawn"), Clip(clip, {1: nothing, 2: mask}))
+    assert read.absent == {1: frozenset({3, 4})} and [*read.given] == [2] and read.before == 0
+    assert lines == [f"{Path('drawn') / 'objects.json'}: frame 1 without 3, 4"]

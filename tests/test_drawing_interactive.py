@@ -14,7 +14,7 @@ from test_drawing import Page
 from sstlib import movies, weights
 from sstlib.cli import main
 from sstlib.explorers import InteractiveSegmentation, propagation
-from sstlib.sessions import segment_sequence
+from sstlib.sessions import Clip, Session, segment_sequence
 from sstlib.synthetic import ClipSpec, render
 from sstlib.video import ArraySequence, write_mask
 
@@ -112,6 +112,22 @@ def test_an_erased_object_is_absent(session, network, clip):
     masks = computed(session)
     assert not (masks[2] == 1).any() and session.strip["1"][2] == "l"
     np.testing.assert_array_equal(session.predictions[2].labels == 2, erased == 2)
+
+
+@pytest.mark.parametrize("at", [5, 2, 0])
+def test_an_object_may_be_erased_before_the_frame_that_it_was_drawn_on(network, clip, at):
+    """It was seen to be gone, and exported."""
+    opened = InteractiveSegmentation(network, ArraySequence(clip.frames, name="clip"), {6: clip.labels[6]})
+    computed(opened)
+    seen = {*np.unique(opened.labels(at)).tolist()} - {0}
+    opened.draw(at, np.zeros_like(clip.labels[0]))
+    whole = Clip(ArraySequence(clip.frames), {6: clip.labels[6]}, absent={at: frozenset(seen)})
+    assert seen and 0 < len(opened.predictions) == LENGTH - 1 - at
+    walked = {t: prediction.labels for t, prediction, _ in Session(network, whole)}
+    np.testing.assert_array_equal(computed(opened), [walked[t] for t in range(LENGTH)])
+    assert not opened.predictions[at].labels.any()
+    opened.undo()
+    np.testing.assert_array_equal(computed(opened), expected(network, clip, {6: clip.labels[6]}))
 
 
 def test_a_canceled_run_goes_on(session, network, clip, monkeypatch):

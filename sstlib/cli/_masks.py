@@ -164,7 +164,7 @@ def read(arguments: argparse.Namespace, sequence: Sequence, frames: Sequence,
 
 def drawn(folder: Path, clip: Any) -> tuple[Any, list[str]]:
     """The clip with the names of its objects, and where they were erased, as far as `sst annotate` noted them in the
-    folder of its masks; and what is said of it.
+    folder of its masks; and what is said of it. A frame that all was erased from is no beginning of the clip.
     """
     from sstlib.sessions.drawings import OBJECTS, noted
 
@@ -174,10 +174,12 @@ def drawn(folder: Path, clip: Any) -> tuple[Any, list[str]]:
     erased = {places[frame]: ids & shown - {*np.unique(clip.given.get(places[frame], 0)).tolist()}
               for frame, ids in known.absent.items() if frame in places}
     absent = {t: ids for t, ids in sorted(erased.items()) if ids}
+    given = {t: labels for t, labels in clip.given.items() if t not in absent or (labels % VOID).any()}
     parts = [", ".join(f"{n} is {name}" for n, name in names.items())] if names else []
     parts += [f"frame {clip.frames.frame_names[t]} without " + ", ".join(names.get(n, str(n)) for n in sorted(ids))
              for t, ids in [*absent.items()][:LISTED]] + ["..."] * (len(absent) > LISTED)
-    return replace(clip, names=names, absent=absent), [f"{folder / OBJECTS}: " + "; ".join(parts)] if parts else []
+    lines = [f"{folder / OBJECTS}: " + "; ".join(parts)] if parts else []
+    return replace(clip, given=given, names=names, absent=absent), lines
 
 
 def corrections(arguments: argparse.Namespace, clip: Any, files: Mapping[int, Path]) -> Any:

@@ -89,6 +89,9 @@ def cell(arguments: argparse.Namespace) -> str:
     from sstlib.movies import open_clip
     from sstlib.weights import find
 
+    if arguments.mask is not None and Path(arguments.mask).is_dir():
+        raise ValueError(f"--mask {arguments.mask} is a folder, and drawing begins with one mask, that of the first "
+                         "frame; name its file")
     with _runs.noting():
         clip = open_clip(arguments.video, arguments.mask, progress=True)
     clip.frame(0), clip.label(0)
@@ -99,7 +102,10 @@ def cell(arguments: argparse.Namespace) -> str:
         if out.is_dir() and (others := {path.name for path in out.iterdir()} - {DRAWN, MASKS}):
             raise ValueError(f"{arguments.out} holds something already ({min(others)}); give another folder, or one in "
                              "which this command was at work")
-        DrawnFolder(out / DRAWN, clip).read(clip.frame(0).shape[:2])  # refuses what another clip left there
+        drawn = DrawnFolder(out / DRAWN, clip).read(clip.frame(0).shape[:2])  # refuses what another clip left there
+        if drawn.frames and arguments.mask is not None:
+            print(f"note: drawing goes on from what is in {arguments.out / DRAWN}, and {arguments.mask} is not taken; "
+                  "for that give another folder", file=sys.stderr)
         options = f",\n    drawn={str(out / DRAWN)!r}, folder={str(out / MASKS)!r}"
     mask = None if arguments.mask is None else str(Path(arguments.mask).absolute())
     return f"""from sstlib import movies, weights

@@ -68,16 +68,24 @@ class Propagation:
 
     def update(self, annotations: Annotations) -> None:
         """Takes note of what was drawn since."""
-        drawn = {t: annotation for t, annotation in annotations.now.frames.items() if t >= (annotations.first or 0)}
+        drawn = {t: annotation for t, annotation in annotations.now.frames.items()
+                 if t >= (annotations.first or 0) or annotation.absent}
         changed = [t for t in drawn.keys() | self._used.keys() if drawn.get(t) is not self._used.get(t)]
         self._used = drawn
         if annotations.first != self.start or self.start in changed:
             self.start = annotations.first
             self._restart()
-        elif changed and min(changed) < self._ahead:
-            self._ahead = min(changed)
+        elif self.start is not None:
+            self._go_back([t for t in changed if t > self.start], [t for t in changed if t < self.start])
+
+    def _go_back(self, after: list[int], before: list[int]) -> None:
+        """What follows these frames, after the start and before it, is not up to date any more."""
+        if after and min(after) < self._ahead:
+            self._ahead = min(after)
             self._states = {t: state for t, state in self._states.items() if t <= self._ahead}
             self._live = None
+        if before and max(before) >= self._back:
+            self._back, self._behind = max(before) + 1, None
 
     def step(self) -> int:
         """Computes the next frame that is not up to date, or one on the way to it, and returns its number."""
@@ -103,7 +111,7 @@ class Propagation:
             self._behind = self.start - 1, segmenter
         t, segmenter = self._behind
         self._take(t, segmenter)
-        self._behind, self._back = (t - 1, segmenter), t
+        self._behind, self._back = (t - 1, segmenter), min(t, self._back)
         return t
 
     def _take(self, t: int, segmenter: Segmenter) -> None:
