@@ -86,6 +86,27 @@ def test_missing_photographs_are_named(tmp_path, monkeypatch):
         Photographs(folder)[0]
 
 
+def test_masks_without_an_id_are_refused_where_cut_outs_were_looked_for_without_end(tmp_path, monkeypatch):
+    folder = write_photographs(tmp_path / "white", 2)
+    for path in folder.rglob("*.png"):
+        Image.fromarray((np.array(Image.open(path)) > 0) * np.uint8(255)).save(path)
+    monkeypatch.setenv("SST_PHOTOGRAPHS", str(folder))
+    with pytest.raises(ValueError, match="white: none of its 2 masks shows an object that covers 0.4% .* hold ids"):
+        open_photographs()
+
+
+@pytest.mark.parametrize("orientation, turns", [(3, 2), (6, 3), (8, 1)])
+def test_a_photograph_is_turned_as_viewers_show_it(tmp_path, orientation, turns):
+    """Its mask was drawn on what they show."""
+    folder, exif = write_photographs(tmp_path / "turned", 1), Image.Exif()
+    picture, mask = folder / "set/JPEGImages/00.jpg", folder / "set/Annotations/00.png"
+    as_shown, exif[0x0112] = np.array(Image.open(picture)), orientation
+    Image.fromarray(np.rot90(as_shown, -turns)).save(picture, quality=100, subsampling=0, exif=exif)
+    photograph = Photographs(folder)[0]
+    assert np.abs(photograph.pixels.astype(int) - as_shown).max() < 12
+    assert np.array_equal(photograph.labels, np.array(Image.open(mask)))
+
+
 def still(frames, **changes):
     """A path that goes nowhere."""
     parts = dict(center=np.full((frames, 2), (32.0, 24.0)), scale=np.ones(frames), angle=np.zeros(frames),

@@ -16,6 +16,7 @@ from PIL import Image
 from sstlib import paths
 from sstlib.shapes import Bool, UInt8
 from sstlib.video.masks import smallest_part
+from sstlib.video.pictures import upright
 
 LEAST = 0.004  # share of a photograph that an object must cover to be cut out
 
@@ -75,7 +76,7 @@ class Photographs:
                              "them") from error
 
     def _decoded(self, index: int) -> Photograph:
-        picture, mask = (Image.open(io.BytesIO(data)) for data in self._bytes(self.files[index]))
+        picture, mask = (upright(Image.open(io.BytesIO(data))) for data in self._bytes(self.files[index]))
         if mask.mode not in ("P", "L") or mask.size != picture.size:
             raise ValueError(f"{self.place}: {self.files[index][1]} is {mask.mode} of {mask.size[0]}x{mask.size[1]}; "
                              "expected a palette or gray "
@@ -96,6 +97,7 @@ def open_photographs() -> Photographs:
 
     Raises:
         FileNotFoundError: there are none.
+        ValueError: nothing can be cut out of any.
     """
     place = paths.photographs()
     if place is None:
@@ -105,4 +107,10 @@ def open_photographs() -> Photographs:
     return _opened(place)
 
 
-_opened = functools.cache(Photographs)
+@functools.cache
+def _opened(place: Path) -> Photographs:
+    photographs = Photographs(place)
+    if not any(photograph.objects() for photograph in photographs):  # cut-outs would be drawn without end
+        raise ValueError(f"{place}: none of its {len(photographs)} masks shows an object that covers {LEAST:.1%} of "
+                         "its picture; masks hold ids, 1 for the first object, and 255 is void: save white on black so")
+    return photographs

@@ -189,13 +189,18 @@ def load_picture(path: Path) -> Image.Image:
     with naming_damage(path), open(path, "rb") as file, Image.open(file) as image:
         pictures = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)  # MPO: a phone's JPEG with a preview
         image.load()
-        turn = UPRIGHT.get(_orientation(image))
-        upright = image.transpose(turn) if turn is not None else image
+        turned = upright(image)
         if image.format == "PNG" and (wrong := png.damage(path.read_bytes())):
             raise ValueError(wrong)
     if pictures > 1:
         raise ValueError(f"{path}: holds {pictures} pictures, an animation or pages; save the one that is meant")
-    return upright
+    return turned
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """A picture as viewers show it: turned as its EXIF orientation says."""
+    turn = UPRIGHT.get(_orientation(image))
+    return image if turn is None else image.transpose(turn)
 
 
 def picture_size(path: Path) -> tuple[int, int]:
