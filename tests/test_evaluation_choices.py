@@ -7,8 +7,11 @@ import pytest
 from PIL import Image
 from test_evaluation import write
 
+from sstlib.cli import main
 from sstlib.evaluation import Evaluation, compare, evaluate
+from sstlib.evaluation.pairing import chosen
 from sstlib.metrics import METRICS, Metric, score_sequence
+from sstlib.video import write_mask
 
 
 @pytest.fixture
@@ -133,6 +136,50 @@ def test_the_table_counts_the_objects(sides, masks):
         write(side / "other", (masks == 1).astype(np.uint8))
     rows = [line.split() for line in evaluate(*sides, protocol="davis2017").table().splitlines()]
     assert [row[:2] for row in rows[1:3]] == [["clip", "2"], ["other", "1"]] and rows[3][:3] == ["all", "objects", "3"]
+
+
+def test_objects_that_are_scored_as_one_are_in_no_group(sides, masks):
+    for side in sides:
+        write(side / "clip", masks)
+    with pytest.raises(ValueError, match="davis2016 takes all objects of a sequence for one, .* leave groups"):
+        evaluate(*sides, protocol="davis2016", groups={"seen": {("clip", 1)}})
+
+
+def test_a_sequence_that_is_named_twice_counts_once():
+    """Occlusions of generated clips were pooled over both."""
+    assert list(chosen(["b", "a", "b"], ["a", "b", "c"], "there")) == ["b", "a"]
+
+
+def test_what_is_noted_of_the_other_result_is_told(sides, masks, capsys):
+    write(sides[1] / "clip", masks)
+    for name in ("whole", "part"):
+        write(sides[0] / name / "clip", masks)
+    (sides[0] / "part" / "clip" / "00002.png").unlink()
+    folders = [sides[0] / "whole", sides[1], "--against", sides[0] / "part", "--missing", "zeros", "--processes", 1]
+    assert main(["evaluate", *map(str, folders)]) == 0
+    assert "note on the other: 1 missing predictions counted as empty masks: clip/00002.png" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("more, words", [
+    (["masks"], "--benchmark takes both folders, PREDICTIONS and ANNOTATIONS, or none"), ([], ""),
+    (["--json", "scores.json"], "--benchmark times scoring and keeps no scores; leave --json out")])
+def test_what_is_timed_is_not_scored(more, words, monkeypatch, capsys):
+    monkeypatch.setattr("sstlib.benchmarks.scoring.benchmark", lambda *folders: {})
+    assert main(["evaluate", "--benchmark", *more]) == 2 * bool(more)
+    assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("spoil, words", [
+    (lambda files: [path.unlink() for path in files[2:]], "last has no annotated frame that is scored"),
+    (lambda files: [write_mask(path, np.full((24, 40), 255)) for path in files], "last: the first annotation holds")])
+def test_a_sequence_that_has_no_score_is_found_before_any_is_scored(sides, masks, monkeypatch, spoil, words):
+    for side in sides:
+        for name in ("clip", "last"):
+            write(side / name, masks)
+    spoil(sorted((sides[1] / "last").iterdir()))
+    monkeypatch.setattr("sstlib.evaluation.folders._score", lambda *rest: pytest.fail("was scored"))
+    with pytest.raises(ValueError, match=words):
+        evaluate(*sides, protocol="davis2017")
 
 
 @pytest.mark.parametrize("scored", [1, 2])

@@ -68,6 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.benchmark:
         from sstlib.benchmarks import scoring
 
+        _require_timed_alone(arguments)
         print(scoring.report(scoring.benchmark(arguments.predictions, arguments.annotations)))
         return 0
     if arguments.predictions is None:
@@ -96,6 +97,16 @@ def run(arguments: argparse.Namespace) -> int:
     if other is not None:
         report_comparison(result, scored(other, None) if isinstance(other, Path) else other)
     return 0
+
+
+def _require_timed_alone(arguments: argparse.Namespace) -> None:
+    """Raises a ValueError for one folder of the two, and for what is of scores, where scoring is timed instead."""
+    if (arguments.predictions is None) != (arguments.annotations is None):
+        raise ValueError("--benchmark takes both folders, PREDICTIONS and ANNOTATIONS, or none of them")
+    for option in ("dataset", "split", "protocol", "sequences", "meta", "seen", "json", "csv", "against", "row",
+                   "trained_on"):
+        if getattr(arguments, option):
+            raise ValueError(f"--benchmark times scoring and keeps no scores; leave --{option.replace('_', '-')} out")
 
 
 def _require_row(arguments: argparse.Namespace) -> None:
@@ -197,7 +208,7 @@ def percent(interval: Interval, sign: str = "", over: str = "sequences") -> str:
 
 
 def report_comparison(result: Evaluation, other: Evaluation) -> None:
-    """Prints the difference to another result, and the sequences that make it."""
+    """Prints the difference to another result, the sequences that make it, and what only that is noted with."""
     for measure in ("J&F", *METRICS):
         comparison = compare(other, result, measure)
         print(f"{measure:>3} {percent(comparison.difference, '+')} against the other; better in {comparison.better} "
@@ -208,3 +219,6 @@ def report_comparison(result: Evaluation, other: Evaluation) -> None:
         shown = ", ".join(f"{name} {100 * comparison.contributions[name]:+.2f}" for name in comparison.deciding[:SHOWN])
         print(f"    without {len(comparison.deciding)} of them there would be no such difference: {shown}"
               + (" ..." if len(comparison.deciding) > SHOWN else ""))
+    for note in other.notes:
+        if note not in result.notes:
+            print(f"note on the other: {note}")

@@ -69,7 +69,7 @@ def evaluate(predictions: str | Path, annotations: str | Path | Masks, *, protoc
     if not isinstance(annotations, Mapping):
         annotations = folder_masks(origin := existing_folder(annotations, "annotations"))
     names = _grouped(chosen(sequences, list(annotations), "the folder of annotations"), groups)
-    protocol, clips, notes = _matched(predictions, {name: annotations[name] for name in names}, protocol)
+    protocol, clips, notes = _matched(predictions, {name: annotations[name] for name in names}, protocol, groups)
     pairs = {name: clip.pairs for name, clip in clips.items()}
     gone = {name: [pair.truth for pair in scored if pair.prediction is None] for name, (_, *scored) in pairs.items()}
     notes += absent_noted({name: (paths, len(pairs[name]) - 1) for name, paths in gone.items()}, predictions, missing)
@@ -104,7 +104,7 @@ def _ungrouped(result: Evaluation) -> list[str]:
 
 
 def _matched(predictions: Path, annotations: Masks,
-             protocol: str | Protocol | None) -> tuple[Protocol, dict[str, Clip], list[str]]:
+             protocol: str | Protocol | None, groups: Mapping | None) -> tuple[Protocol, dict[str, Clip], list[str]]:
     """The protocol, the pairs of masks of each sequence that it scores, and what is to be said of them."""
     readings = {name: reading_of(files) for name, files in annotations.items()}
     predicted = {name: predicted_masks(predictions / name, files) for name, files in annotations.items()}
@@ -112,6 +112,9 @@ def _matched(predictions: Path, annotations: Masks,
                                 known=readings[name].colors)
                for name, files in annotations.items()}  # the first is not scored: it may be a copy of the annotation
     protocol, notes = _protocol(protocol, annotations, readings, guesses)
+    if groups and protocol.single_object:
+        raise ValueError(f"{protocol.name} takes all objects of a sequence for one, which is of no group; score seen "
+                         "and unseen objects as youtube, or leave groups (--meta, --seen) out")
     notes += [note for side, known in (("annotations", readings), ("predictions", guesses))
               for name, reading in known.items() for note in unlike_ids(name, side, reading)]
     clips = {}
@@ -119,12 +122,22 @@ def _matched(predictions: Path, annotations: Masks,
         start = 0 if protocol.late_objects else _first_object(files, readings[name])
         if start:
             notes.append(f"sequence {name}: the frames before {files[start].stem} show no object; it starts there")
+        given = object_ids(read_mask(files[start], readings[name]))
         if not protocol.single_object:
-            notes += one_of_several(name, guesses[name], object_ids(read_mask(files[start], readings[name])))
+            notes += one_of_several(name, guesses[name], given)
         scored = files[start + 1:len(files) - protocol.skip_last]
         pairs = [Pair(files[start], None), *(Pair(path, predicted[name].get(path.stem)) for path in scored)]
         clips[name] = Clip(pairs, readings[name], guesses[name])
+        _require_scored(protocol, name, given, len(scored))
     return protocol, clips, notes
+
+
+def _require_scored(protocol: Protocol, name: str, given: tuple[int, ...], count: int) -> None:
+    """Raises what a sequence's score would at its end, by the objects of its first mask and how many frames follow."""
+    scorer = SequenceScorer(protocol, name)
+    for frame in (FrameCounts(given, (), {}), *[UNSCORED] * (count + protocol.skip_last)):
+        scorer.add(frame)
+    scorer.result()
 
 
 def unlike_ids(name: str, side: str, reading: Reading) -> list[str]:

@@ -42,7 +42,7 @@ def names_of(names: Sequence[str]) -> str:
 
 
 def chosen(sequences: Sequence[str] | None, names: Sequence[str], where: str) -> Sequence[str]:
-    """Names of the sequences to score: those that are given, or all that are there.
+    """Names of the sequences to score, each once: those that are given, or all that are there.
 
     Raises:
         ValueError: no list of names, or one that is not there.
@@ -53,7 +53,7 @@ def chosen(sequences: Sequence[str] | None, names: Sequence[str], where: str) ->
         raise ValueError(f"sequences is {sequences!r}; give a list of at least one name, or None for all")
     if unknown := [name for name in sequences if name not in names]:
         raise ValueError(f"{where} has no {names_of(unknown)}; it has {names_of(list(names))}")
-    return sequences
+    return list(dict.fromkeys(sequences))
 
 
 def absent_noted(gone: Mapping[str, tuple[Sequence[Path], int]], predictions: Path, missing: str) -> list[str]:
