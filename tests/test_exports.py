@@ -476,6 +476,20 @@ def test_a_part_of_a_video_has_its_own_times(tmp_path):
     assert float(result.end - result.start - 1 / result.rate) == 0.05
 
 
+def test_tables_number_the_frames_of_a_part_as_the_whole_video_does(tmp_path):
+    part = sessions.Part(video.ArraySequence(FRAMES), range(1, COUNT, 2))
+    shot = exports.shot_of(sessions.Clip(part, {0: LABELS[1]}))
+    for name in ("boxes", "mots"):
+        product = exports.FORMATS[name](shot, tmp_path)
+        for t, number in enumerate(part.times):
+            product.add(t, part.frame(t), LABELS[number], None)
+        product.close()
+    table = pd.read_csv(tmp_path / "boxes.csv", dtype={"name": str})
+    assert [*table.frame.unique()] == [*part.times] == [*map(int, table.name.unique())]
+    rows = [line.split() for line in (tmp_path / "mots.txt").read_text().splitlines()]
+    assert sorted({int(row[0]) for row in rows}) == [t for t in part.times if LABELS[t].any()]
+
+
 def test_products_of_a_stream_are_those_of_the_clip(tmp_path):
     """Frames that come once, their number unknown."""
     kinds = [exports.FORMATS[name] for name in ("coco", "mots", "boxes", "objects", "soft", "npz", "cutout", "yolo")]

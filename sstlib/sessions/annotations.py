@@ -82,8 +82,8 @@ class Yolo(FolderProduct):
 
 
 class Mots(FileProduct):
-    """Text of the MOTS challenge: frame from 0 on, track, class from 1 on, height, width, run-length mask. A track is
-    1000 times the class and the object's id.
+    """Text of the MOTS challenge: frame by its number in the video, track, class from 1 on, height, width, run-length
+    mask. A track is 1000 times the class and the object's id.
     """
 
     place = "mots.txt"
@@ -96,7 +96,7 @@ class Mots(FileProduct):
     def add(self, t: int, frame: Frame, labels: Labels, alpha: Alpha | None) -> None:
         for identity, mask in objects(labels):
             kind = self._classes.setdefault(self.shot.kind(identity), len(self._classes) + 1)
-            print(t, 1000 * kind + identity, kind, *labels.shape, encoded(mask), file=self.file)
+            print(self.shot.number(t), 1000 * kind + identity, kind, *labels.shape, encoded(mask), file=self.file)
 
 
 class Boxes(FileProduct):
@@ -116,4 +116,5 @@ class Boxes(FileProduct):
         for identity in sorted(self.shot.ids | set(masks)):
             mask = masks.get(identity)
             place = [0, "", "", "", ""] if mask is None else [int(np.count_nonzero(mask)), *box(mask)]
-            rows.writerow([t, self.shot.frame_names[t], f"{seconds:.6f}", identity, self.shot.title(identity), *place])
+            rows.writerow([self.shot.number(t), self.shot.frame_names[t], f"{seconds:.6f}", identity,
+                           self.shot.title(identity), *place])

@@ -146,7 +146,8 @@ def shot_of(clip: Clip) -> Shot:
     paths = getattr(source, "paths", None)
     names = [paths[t].name for t in numbers] if paths else [f"{name}.jpg" for name in clip.frames.frame_names]
     ids = {int(n) for labels in clip.given.values() for n in np.unique(labels)} - {0, VOID}
-    return Shot(clip.frames.name, list(clip.frames.frame_names), clip.size, timing, clip.names, ids, names)
+    return Shot(clip.frames.name, list(clip.frames.frame_names), clip.size, timing, clip.names, ids, names,
+                numbers=numbers)
 
 
 def origin(frames: Sequence | Part) -> tuple[Sequence, range]:

@@ -4,7 +4,7 @@ the masks, whole or not at all.
 
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,6 +38,7 @@ class Shot:
         names: what the user calls the objects, by id.
         ids: of all objects that there are.
         codec, crf: of videos for viewing.
+        numbers: of the frames in the whole video, where these are some of them.
     """
 
     name: str
@@ -49,6 +50,11 @@ class Shot:
     file_names: list[str] = field(default_factory=list)
     codec: str = "h264"
     crf: int | None = None
+    numbers: Sequence[int] = ()
+
+    def number(self, t: int) -> int:
+        """The number of a frame in its video, as everywhere."""
+        return self.numbers[t] if self.numbers else t
 
     def title(self, identity: int) -> str:
         """What an object is called."""
