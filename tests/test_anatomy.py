@@ -119,6 +119,15 @@ def test_the_command_draws_a_png(tmp_path, capsys):
     assert "ends with .png" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("more", [["--json", "sst-tiny"], ["--time"], ["--set", "heads=2"], ["--stream", "3"]])
+def test_what_is_to_be_done_with_no_network_is_not_passed_over(more, capsys, tmp_path, monkeypatch):
+    """The name after --json is taken for its file's."""
+    monkeypatch.chdir(tmp_path)
+    assert main(["model", *more]) == 2
+    output, message = capsys.readouterr()
+    assert not output and f"{more[0]} is of a network, and none is named" in message and not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("more, words", [
     (["--figure", "tiny.jpg"], "ends with .png"), (["--beside", "heads=2"], "--beside goes with --time"),
     (["--time", "--beside", "heads"], "--beside heads"), (["--time", "--beside", "heads=0"], "heads is 0; expected")])

@@ -77,6 +77,16 @@ def test_a_base_is_a_preset_or_a_file_with_steps_of_its_own(tmp_path):
         Base("grids", "", config.replace(model=config.model.replace(layers=("grid",)))).run("strided-2", 0)
 
 
+@pytest.mark.parametrize("sweep", ["history", "pattern"])
+def test_runs_of_a_pattern_that_nobody_knows_are_not_listed(tmp_path, capsys, sweep):
+    config = PRESETS["evidence"]
+    config = config.replace(model=config.model.replace(layers=("local(radius=2)", "lokal")))
+    (tmp_path / "mine.json").write_text(json.dumps(config.to_dict()))
+    assert main(["sweep", sweep, "--base", str(tmp_path / "mine.json"), "--list"]) == 2
+    output, message = capsys.readouterr()
+    assert not output and "mine.json: model.layers: unknown connectivity 'lokal'" in message
+
+
 def test_the_list_tells_what_is_done_and_each_run_is_one_task(place, capsys):
     base = Base.named("evidence")
     keep(base.run("history-8", 1))
@@ -121,6 +131,7 @@ def test_records_of_two_configurations_or_codes_are_not_mixed(place, capsys, kin
     (["sweep", "--seeds", "3"], "name it by --base"), (["sweep", "pilot"], "no sweep 'pilot'"),
     (["sweep", "patterns", "--base", "evidence"], "there are pilot, encoding"),
     (["sweep", "history", "--base", "evidence", "--only", "grid-1"], "no variant 'grid-1' in history"),
+    ([*COMMAND, "--seed", "0"], "--seed 0 is one seed and --seeds 2 are several"),
     (["sweep", "--base", "nothing"], "neither a preset"), ([*COMMAND, "--device", "gpu"], "expected cpu, cuda"),
 ])
 def test_what_cannot_be_is_said_in_a_line(call, says, capsys):

@@ -59,6 +59,17 @@ def test_bad_input_ends_with_one_line_and_status_2(arguments, capsys, tmp_path, 
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("more, words", [
+    (["--pretrained", "a.pth", "--set", "training.start=sst-small"], "means --set training.start=backbone:a.pth, and"),
+    (["--profile", "1", "--out", "run"], "--profile trains nothing; leave one of them out"),
+])
+def test_options_of_which_one_would_be_passed_over_are_refused(more, words, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sstlib.benchmarks.training.profile_steps", lambda *rest: pytest.fail("was timed"))
+    assert cli.main(["train", "tiny", *more]) == 2
+    assert words in capsys.readouterr().err and not list(tmp_path.iterdir())
+
+
 def test_a_davis_folder_that_is_none_is_found_before_anything_runs(monkeypatch, capsys, tmp_path):
     monkeypatch.setenv("SST_DAVIS", str(tmp_path / "typo"))
     assert cli.main(["reproduce", "--only", "01_connectivity"]) == 2

@@ -1,6 +1,8 @@
 """SST-Occlusion: its axes, its content, and the DAVIS tree that it is written as."""
 
+import contextlib
 import json
+import types
 
 import numpy as np
 import pytest
@@ -118,6 +120,14 @@ def test_the_command_states_the_content_of_every_clip(tmp_path, small, capsys):
 def test_the_command_refuses_a_split_that_is_not_there(tmp_path, capsys):
     assert cli.main(["data", "occlusion", "--out", str(tmp_path), "--split", "mini2"]) == 2
     assert "mini2" in capsys.readouterr().err
+
+
+def test_a_split_that_is_named_twice_is_written_once(tmp_path, monkeypatch, capsys):
+    pool = contextlib.nullcontext(types.SimpleNamespace(imap_unordered=lambda write, clips: clips))
+    monkeypatch.setattr("multiprocessing.get_context", lambda kind: types.SimpleNamespace(Pool=lambda *rest: pool))
+    monkeypatch.setattr(sst_occlusion, "write_index", lambda *rest: None)
+    assert cli.main(["data", "occlusion", "--out", str(tmp_path), "--split", "val", "--split", "val"]) == 0
+    assert f", {len(list(sst_occlusion.clips('val')))} clips in" in capsys.readouterr().out
 
 
 @pytest.mark.slow

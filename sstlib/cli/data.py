@@ -178,7 +178,7 @@ def _occlusion(arguments: argparse.Namespace) -> int:
     made = {"occlusion": sst_occlusion, "davis-occlusion": davis_occlusion}[arguments.action]
 
     require_place(arguments.out, folder=True)
-    splits = arguments.split or ["train", "val", "test"]
+    splits = list(dict.fromkeys(arguments.split or ["train", "val", "test"]))
     sequences = [sequence for split in splits for sequence in made.clips(split)]
     write = functools.partial(made.write, arguments.out)
     workers = max(1, min(arguments.processes, len(sequences)))

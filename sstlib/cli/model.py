@@ -63,6 +63,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Prints the table and what was measured, or writes both as JSON."""
     if arguments.name is None:
+        _require_nothing(arguments)
         print(*_listed(), sep="\n")
         return 0
     from sstlib.benchmarks.anatomy import anatomy
@@ -98,6 +99,16 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json == "-":
         print(json.dumps(record))
     return 0
+
+
+def _require_nothing(arguments: argparse.Namespace) -> None:
+    """Raises a ValueError where something is to be done with a network that is not named."""
+    options = {"--set": arguments.changes, "--time": arguments.time, "--beside": arguments.beside,
+               "--threads": arguments.threads, "--stream": arguments.stream, "--figure": arguments.figure,
+               "--json": arguments.json}
+    if given := [option for option, value in options.items() if value]:
+        raise ValueError(f"{given[0]} is of a network, and none is named; name it first, as in sst model sst-small "
+                         f"{given[0]}")
 
 
 def _check(arguments: argparse.Namespace, inputs: list[Path]) -> None:

@@ -62,6 +62,9 @@ def run(arguments: argparse.Namespace) -> int:
         raise ValueError("--time is of the networks of a plan; name it by --plan")
     if arguments.base is None and (arguments.seeds or arguments.steps):
         raise ValueError("--seeds and --steps are of a base; name it by --base")
+    if arguments.seeds and arguments.seed is not None:
+        raise ValueError(f"--seed {arguments.seed} is one seed and --seeds {arguments.seeds} are several; give one of "
+                         "the two")
     os.environ |= visible(_arguments.usable_device(arguments.device) if arguments.device else "")
     runs, options = _varied(arguments) if arguments.base else _short(arguments)
     if arguments.list:

@@ -74,9 +74,15 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     changes = [f"training.start=backbone:{arguments.pretrained}"] if arguments.pretrained else []
+    if twice := [change for change in arguments.changes if changes and change.startswith("training.start=")]:
+        raise ValueError(f"--pretrained means --set {changes[0]}, and there is --set {twice[0]}, too; leave one of "
+                         "them out")
     config = read_config(arguments.config).with_changes(changes + arguments.changes)
     refuse_inputs({"--json": arguments.json}, [arguments.config])
     if arguments.profile is not None:
+        if arguments.out:
+            raise ValueError("--out is the folder of what is trained, and --profile trains nothing; leave one of them "
+                             "out")
         return _profile(config, arguments)
     if arguments.json:
         raise ValueError("--json is where the record of --profile goes; leave it out, or add --profile STEPS")

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sstlib.config import ModelConfig, RunConfig
+from sstlib.config.fields import naming
 from sstlib.config.presets import read_config
 from sstlib.connectivity import Local, Strided, parse
 from sstlib.experiments import records, sweeps
@@ -42,9 +43,12 @@ class Base:
         """A preset or a JSON file, with another number of steps if one is given; warm-up keeps its share of them.
 
         Raises:
-            ValueError: neither, or of the short experiment's name.
+            ValueError: neither, of the short experiment's name, or with a pattern that nobody knows.
         """
         config, name = read_config(source), Path(source).stem
+        with naming(f"{source}: model.layers"):
+            for layer in config.model.layers:
+                parse(layer)
         training = config.training
         if steps is not None and steps != training.steps:
             name = f"{name}-{steps}-steps"
