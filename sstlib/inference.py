@@ -253,8 +253,7 @@ class Segmenter:
     def _seen(self, frame: UInt8[Tensor, "1 3 height width"], scale: float,
               mirrored: bool) -> Float[Tensor, "1 3 view_height view_width"]:
         """The frame as one view of the network sees it, in [0, 1]."""
-        capped = shrinking(self.size, self.longest)
-        shrink = scale * capped
+        shrink = scale * (capped := shrinking(self.size, self.longest))
         size = tuple(self.network.fitting(max(1, round(side * shrink))) for side in self.size)
         if shrink == 1.0 and not self.network.centered:
             size = self.size

@@ -214,6 +214,8 @@ BAD = {
     "scale is True": lambda q, k, v, n: (q, k, v, "grid", dict(scale=True)),
     "affinity_bias is of torch.complex64": lambda q, k, v, n: (
         q, k, v, "grid", dict(labels=n, objects=3, affinity_bias=torch.tensor(1j))),
+    "affinity_bias is of torch.bool": lambda q, k, v, n: (
+        q, k, v, "grid", dict(labels=n, objects=3, affinity_bias=torch.tensor([True, False]))),
     "affinity_bias is on meta and queries on cpu": lambda q, k, v, n: (
         q, k, v, "grid", dict(labels=n, objects=3, affinity_bias=torch.zeros(1, device="meta"))),
     "affinity_bias is of torch.float32, torch.sparse_coo": lambda q, k, v, n: (

@@ -218,7 +218,8 @@ def _bias(bias: Any, query: Tensor) -> Tensor:
     if not isinstance(bias, Tensor):
         return torch.full((batch, heads, 1), _number(bias, "affinity_bias"), device=query.device,
                           dtype=torch.promote_types(query.dtype, torch.float32))
-    if bias.layout != torch.strided or bias.dtype.is_complex or (bias.numel() != 1 and bias.numel() != heads):
+    real = not bias.dtype.is_complex and bias.dtype != torch.bool
+    if bias.layout != torch.strided or not real or (bias.numel() != 1 and bias.numel() != heads):
         raise ValueError(f"affinity_bias is of {bias.dtype}, {bias.layout} and shape {tuple(bias.shape)}; expected one "
                          f"real number, or one of {heads} heads")
     if bias.device != query.device:
