@@ -115,6 +115,18 @@ def test_an_outer_folder_is_left_out_and_trees_are_joined(tmp_path):
                       "DAVIS/JPEGImages/480p/bear/00000.jpg", "DAVIS/JPEGImages/480p/cows/00000.jpg"]
 
 
+def test_no_picture_is_replaced_by_another(tmp_path):
+    """Masks of DAVIS 2016 have the names of those of 2017."""
+    name = "Annotations/480p/bear/00000.png"
+    first, second = (packed(tmp_path / f"{n}.zip", {f"DAVIS/{name}": n, "DAVIS/README.md": n}) for n in "12")
+    for archive in (first, first):
+        fetching.unpack(archive, tmp_path / "DAVIS", 1 << 20)
+    with pytest.raises(ValueError, match="00000.png is another picture than that of the zip, .* nothing was unpacked"):
+        fetching.unpack(second, tmp_path / "DAVIS", 1 << 20)
+    assert (tmp_path / "DAVIS" / name).read_bytes() == (tmp_path / "DAVIS/README.md").read_bytes() == b"1"
+    assert not list(tmp_path.glob(".*"))
+
+
 def test_a_split_folder_is_kept(tmp_path):
     fetching.unpack(packed(tmp_path / "valid.zip", {"valid/meta.json": b"{}"}), tmp_path / "out", 1 << 20)
     assert (tmp_path / "out/valid/meta.json").is_file()

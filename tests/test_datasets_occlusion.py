@@ -122,10 +122,18 @@ def test_the_command_refuses_a_split_that_is_not_there(tmp_path, capsys):
     assert "mini2" in capsys.readouterr().err
 
 
+def test_clips_are_not_written_into_another_data_set_whose_lists_they_would_replace(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("multiprocessing.get_context", lambda kind: pytest.fail("clips are written"))
+    (tmp_path / "JPEGImages/480p/bear").mkdir(parents=True)
+    assert cli.main(["data", "occlusion", "--out", str(tmp_path), "--split", "val"]) == 2
+    assert "holds sequences that are not of SST-Occlusion (bear), and its lists" in capsys.readouterr().err
+
+
 def test_a_split_that_is_named_twice_is_written_once(tmp_path, monkeypatch, capsys):
     pool = contextlib.nullcontext(types.SimpleNamespace(imap_unordered=lambda write, clips: clips))
     monkeypatch.setattr("multiprocessing.get_context", lambda kind: types.SimpleNamespace(Pool=lambda *rest: pool))
     monkeypatch.setattr(sst_occlusion, "write_index", lambda *rest: None)
+    (tmp_path / "JPEGImages/480p" / next(sst_occlusion.clips("test")).name).mkdir(parents=True)
     assert cli.main(["data", "occlusion", "--out", str(tmp_path), "--split", "val", "--split", "val"]) == 0
     assert f", {len(list(sst_occlusion.clips('val')))} clips in" in capsys.readouterr().out
 

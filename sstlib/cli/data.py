@@ -22,6 +22,7 @@ EXAMPLES = """examples:
   sst data occlusion --out SST-Occlusion --split test
   sst data submission youtube2019 masks --out masks.zip     for the server of YouTube-VOS
 """
+SPLITS = ("train", "val", "test")  # of what is written
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -85,7 +86,7 @@ def _configure_made(actions: Any) -> None:
         _arguments.close_with(write, f"example:\n  sst data {name} --out FOLDER --split test\n")
         clips = write.add_argument_group("clips")
         clips.add_argument("--out", type=_arguments.new_folder, required=True, metavar="DIR", help="folder to write")
-        clips.add_argument("--split", action="append", choices=("train", "val", "test"),
+        clips.add_argument("--split", action="append", choices=SPLITS,
                            help="only this split (default: all)")
         clips.add_argument("--processes", type=_arguments.threads, default=os.cpu_count() or 1, metavar="N",
                            help="processes to make clips with (default: one a core)")
@@ -177,8 +178,8 @@ def _occlusion(arguments: argparse.Namespace) -> int:
 
     made = {"occlusion": sst_occlusion, "davis-occlusion": davis_occlusion}[arguments.action]
 
-    require_place(arguments.out, folder=True)
-    splits = list(dict.fromkeys(arguments.split or ["train", "val", "test"]))
+    _require_own(require_place(arguments.out, folder=True), made)
+    splits = list(dict.fromkeys(arguments.split or SPLITS))
     sequences = [sequence for split in splits for sequence in made.clips(split)]
     write = functools.partial(made.write, arguments.out)
     workers = max(1, min(arguments.processes, len(sequences)))
@@ -190,6 +191,18 @@ def _occlusion(arguments: argparse.Namespace) -> int:
         print(f"{split}: content {made.content_hash(split)}")
     print(f"{made.TITLE} version {made.VERSION}, {len(sequences)} clips in {arguments.out}")
     return 0
+
+
+def _require_own(folder: Path, made: Any) -> None:
+    """Raises a ValueError where a folder holds sequences of something else, such as DAVIS, whose lists would be
+    replaced by those of the clips.
+    """
+    others = {place.name for place in folder.glob("JPEGImages/*/*")}
+    for split in SPLITS if others else ():
+        others -= {sequence.name for sequence in made.clips(split)}
+    if others:
+        raise ValueError(f"{folder} holds sequences that are not of {made.TITLE} ({min(others)}"
+                         f"{', ...' * (len(others) > 1)}), and its lists would be replaced; give another folder")
 
 
 def _manifest(arguments: argparse.Namespace) -> int:

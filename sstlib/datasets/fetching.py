@@ -1,6 +1,7 @@
 """How archives of data sets are unpacked without harm."""
 
 import errno
+import filecmp
 import lzma
 import os
 import shutil
@@ -12,6 +13,8 @@ import zlib
 from pathlib import Path, PurePosixPath
 
 from tqdm import tqdm
+
+from sstlib.video import is_picture
 
 CHUNK = 1 << 20
 # Places outside of a zip, and files that are folders, too
@@ -28,7 +31,8 @@ def unpack(archive: Path | str, folder: Path, most: int) -> int:
 
     Raises:
         FileNotFoundError: no such zip.
-        ValueError: not a zip, damaged, or with members that leave the folder, are links, or exceed `most` bytes.
+        ValueError: not a zip, damaged, or with members that leave the folder, are links, or exceed `most` bytes; or
+            another picture is in the place of one of its.
     """
     archive = Path(archive)
     if not archive.is_file():
@@ -45,6 +49,7 @@ def unpack(archive: Path | str, folder: Path, most: int) -> int:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 with opened.open(member) as source, open(target, "wb") as file:
                     shutil.copyfileobj(source, file, CHUNK)
+        _require_same(scratch, folder)
         _move_into(scratch, folder)
     except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, RuntimeError, OverflowError,
             struct.error, UnicodeDecodeError, OSError) as error:
@@ -82,6 +87,15 @@ def _safe_members(archive: Path, opened: zipfile.ZipFile, most: int) -> dict[Pur
     if total > (free := shutil.disk_usage(archive.parent).free):
         raise OSError(f"{archive}: needs {total / 2**30:.1f} GiB unpacked, {free / 2**30:.1f} GiB are free")
     return members
+
+
+def _require_same(source: Path, target: Path) -> None:
+    """Raises a ValueError where a picture would be replaced by another, as the masks of DAVIS 2017 by those of 2016."""
+    for path in source.rglob("*") if target.exists() else ():
+        place = target / path.relative_to(source)
+        if is_picture(path) and place.is_file() and not filecmp.cmp(path, place, shallow=False):
+            raise ValueError(f"{place} is another picture than that of the zip, which would replace it; nothing was "
+                             "unpacked: give another folder by --into, or remove it")
 
 
 def _move_into(source: Path, target: Path) -> None:
