@@ -70,6 +70,12 @@ def test_options_of_which_one_would_be_passed_over_are_refused(more, words, caps
     assert words in capsys.readouterr().err and not list(tmp_path.iterdir())
 
 
+def test_only_releases_are_calibrated(tiny_weights, capsys):
+    """Of a file, the card and all else was written beside it."""
+    assert cli.main(["calibrate", "sst-small", str(tiny_weights)]) == 2
+    assert f"{str(tiny_weights)!r} is no release" in capsys.readouterr().err
+
+
 def test_a_davis_folder_that_is_none_is_found_before_anything_runs(monkeypatch, capsys, tmp_path):
     monkeypatch.setenv("SST_DAVIS", str(tmp_path / "typo"))
     assert cli.main(["reproduce", "--only", "01_connectivity"]) == 2

@@ -27,6 +27,9 @@ def run(arguments: argparse.Namespace) -> int:
     from sstlib import paths, weights
     from sstlib.experiments import card, doubt
 
+    if others := [name for name in arguments.names if name not in weights.released()]:
+        raise ValueError(f"{others[0]!r} is no release, by whose name records and cards are kept; there are "
+                         f"{', '.join(weights.released())}, and sst release makes one")
     if paths.davis() is None:
         raise ValueError("there is no DAVIS folder; set SST_DAVIS, or put it into data/DAVIS")
     own = {name: weights.load(name).config.presence for name in arguments.names}
