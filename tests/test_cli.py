@@ -70,6 +70,11 @@ def test_options_of_which_one_would_be_passed_over_are_refused(more, words, caps
     assert words in capsys.readouterr().err and not list(tmp_path.iterdir())
 
 
+def test_tasks_at_a_time_are_not_passed_over_beside_a_scheduler(capsys):
+    assert cli.main(["reproduce", "--only", "01_connectivity", "--scheduler", "tcp://127.0.0.1:9", "--jobs", "2"]) == 2
+    assert "--jobs 2 is of a cluster on this machine" in capsys.readouterr().err
+
+
 def test_only_releases_are_calibrated(tiny_weights, capsys):
     """Of a file, the card and all else was written beside it."""
     assert cli.main(["calibrate", "sst-small", str(tiny_weights)]) == 2

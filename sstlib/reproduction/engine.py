@@ -26,12 +26,15 @@ class Engine(contextlib.AbstractContextManager):
         workers: Tasks at a time on that own cluster; None: one a core.
 
     Raises:
-        ValueError: fewer workers than one.
+        ValueError: fewer workers than one, or workers beside a scheduler, which has its own.
     """
 
     def __init__(self, scheduler: str | None = None, workers: int | None = None) -> None:
         if workers is not None and workers < 1:
             raise ValueError(f"workers is {workers}; at least 1 is needed")
+        if workers is not None and scheduler is not None:
+            raise ValueError(f"--jobs {workers} is of a cluster on this machine, and the scheduler at {scheduler} has "
+                             "workers of its own; leave --jobs or --scheduler out")
         self.scheduler, self.workers = scheduler, workers
         self._client: Any = None
         self._cluster: Any = None
