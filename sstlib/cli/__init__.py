@@ -12,6 +12,8 @@ import struct
 import sys
 import zipfile
 import zlib
+from contextlib import AbstractContextManager, nullcontext, redirect_stdout
+from pathlib import Path
 from typing import Any, NoReturn
 
 from sstlib.cli import _extras
@@ -73,7 +75,8 @@ def main(argv: list[str] | None = None) -> int:
         _refuse_empty(argv)
         arguments = build_parser().parse_args(argv)
         command = f"sst {arguments.command}"
-        status = arguments.run(arguments) or 0
+        with _words_aside(arguments):
+            status = arguments.run(arguments) or 0
         sys.stdout.flush()
         return status
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
@@ -105,6 +108,16 @@ def _refuse_empty(argv: list[str]) -> None:
     for before, text in zip(["the command", *argv], argv):
         if not text or text.startswith("--") and text.endswith("=") and text.count("=") == 1:
             raise UsageError(f"sst: what follows {text.rstrip('=') or before} is empty; give a value, or leave it out")
+
+
+def _words_aside(arguments: argparse.Namespace) -> AbstractContextManager:
+    """What is printed goes to standard error where an option's file is standard output: a record with words behind it
+    is none that can be read.
+    """
+    from sstlib.paths import STREAMS
+
+    piped = any(STREAMS.get(value) == 1 for value in vars(arguments).values() if isinstance(value, Path))
+    return redirect_stdout(sys.stderr) if piped else nullcontext()
 
 
 def _take_streams() -> None:
