@@ -200,3 +200,8 @@ def test_damage_is_refused_or_read_and_never_more(tmp_path, seed):
         assert str(error).startswith(str(path)) and "\n" not in str(error)
     else:
         assert all(mask.shape == labeled.size for mask in labeled.masks.values())
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"^\S*none.json: it cannot be read \(No such file or directory\)$"):
+        read_labels(tmp_path / "none.json")

@@ -223,7 +223,7 @@ def opening(path: str, sequence: Sequence, frames: Sequence, size: tuple[int, in
     lines = [f"{path}: {'folder' if folder else 'video'} of {len(sequence)} frame{'s' * (len(sequence) > 1)}, "
              f"{size[1]}x{size[0]}{shown}{rate}"]
     if frames is not sequence:
-        every = "" if frames.times.step == 1 else f", every {frames.times.step}th"
+        every = "" if frames.times.step == 1 else f", one in {frames.times.step}"
         lines.append(f"segmented are {len(frames)} of them, number {frames.times[0]} (named {frames.frame_names[0]}) "
                      f"to {frames.times[-1]}{every}, counted from 0")
     return lines

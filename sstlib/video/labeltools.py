@@ -64,8 +64,8 @@ def read_labels(path: Path | str) -> Labeled:
             raise ValueError("its files are not all LabelMe's, of one size")
         regions = [region for _, _, shapes in parts for region in shapes]
         return Labeled(*parts[0][:2], *_numbered(regions, parts[0][1]))
-    except OSError:
-        raise
+    except OSError as error:
+        raise type(error)(f"{path}: it cannot be read ({error.strerror})") from None
     except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, ElementTree.ParseError) as error:
         reason = f"it lacks the key {error}" if isinstance(error, KeyError) else str(error) or type(error).__name__
         raise ValueError(f"{path}: no masks can be read from it ({reason})") from None
