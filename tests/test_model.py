@@ -244,6 +244,20 @@ def test_a_clip_that_begins_later_counts_its_frames_from_there():
     assert [memory.time, memory.recent[-1].time, later.time, later.recent[-1].time] == [8, 7, 9, 8]
 
 
+@torch.no_grad()
+def test_the_first_keys_of_a_causal_clip_that_begins_later_are_of_its_number():
+    """They were of frame 0, as far before the next one as the clip begins late."""
+    network = lively(TINY.replace(causal=True))
+    frames, truth = clip(batch=1, time=1)
+    features = network.extract(frames[:, 0])
+    for start in (0, 7):
+        tokens = features.derived["tokens"]
+        key, value = network.layers[0].keys_and_values(tokens + network._positions([start], tokens))
+        content = network.remember(None, features, truth[:, 0], start=start).recent[0].content
+        torch.testing.assert_close((content["key0"], content["value0"]), (key, value))
+    assert network._positions([start], tokens.bfloat16()).dtype == torch.bfloat16
+
+
 @pytest.mark.parametrize("length", [1, 5, 23, 27, 480, 854])
 def test_a_fitting_side_is_the_nearest_whose_cells_reach_the_border(length):
     centered, other = (mock.Mock(centered=one) for one in (True, False))

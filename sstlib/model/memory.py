@@ -26,6 +26,7 @@ class Features:
     level: Float[Tensor, "batch object"] | None = None  # of its presence (`presence.followed`), left by `segment`
     # (memory, result) of the encoder, left by `segment` so that `remember` need not repeat it
     encoded: tuple | None = None
+    start: int = 0  # the frame's number, left by `remember` where no memory counts
 
     def split(self, frames: int) -> list["Features"]:
         """Features of the first so many frames, the next, and so on; slices would each fill a gradient with zeros."""

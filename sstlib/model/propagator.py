@@ -103,6 +103,8 @@ class Propagator(nn.Module):
         """
         given = range(1, memberships.shape[1]) if given is True else given or ()
         cells = self._cells(features, memberships)
+        if memory is None:
+            features.start, features.encoded = start, None
         pooled = pool_instances(features.embedding, cells)
         grown = memory.grow(memberships.shape[1]) if memory is not None else None
         if grown is not None and given:

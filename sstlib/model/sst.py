@@ -158,7 +158,7 @@ class SST(Propagator):
         x = features.derived["tokens"]
         if not self.config.causal:
             x = torch.cat([*(r.content["tokens"] for r in past), x], 1)
-        times = [r.time for r in past] + [memory.time if memory is not None else 0]
+        times = [r.time for r in past] + [memory.time if memory is not None else features.start]
         x = x + self._positions(times[-x.shape[1]:], x)
         maps, warped = [], []
         content: dict[str, Tensor] = {}
