@@ -255,8 +255,6 @@ class Segmenter:
         """The frame as one view of the network sees it, in [0, 1]."""
         shrink = scale * (capped := shrinking(self.size, self.longest))
         size = tuple(self.network.fitting(max(1, round(side * shrink))) for side in self.size)
-        if shrink == 1.0 and not self.network.centered:
-            size = self.size
         # As bytes: a tenth of the time, a quarter of the memory. Bicubic: bilinear blurs, and some clips drift for it
         if capped < 1 and shrink < 1:
             frame = F.interpolate(frame, size, mode="bicubic", align_corners=False, antialias=True)

@@ -152,7 +152,7 @@ class Propagator(nn.Module):
         if self.matching:
             maps += self._matched(features, memory)
         averages = [x[..., :-1] / (x[..., -1:] + 1e-5) for x in (memory.reference, memory.previous)]
-        instance = torch.cat(averages, 2).flatten(2)[..., :0 if self.config.strict else None]
+        instance = torch.cat(averages, 2).flatten(2)
         known = memory.reference[:, :, 0, -1] > 0
         known[:, 0] = True
         if self.presence is None:
@@ -233,7 +233,7 @@ def own_memberships(logits: Float[Tensor, "batch object height width"],
                     hard: bool = False) -> Float[Tensor, "batch object height width"]:
     """Predicted masks as they are fed back, without gradient: softmax over the objects, or 1 for the winner."""
     if hard:
-        return F.one_hot(logits.detach().argmax(1), logits.shape[1]).movedim(-1, 1).float()
+        return F.one_hot(logits.argmax(1), logits.shape[1]).movedim(-1, 1).float()
     return logits.detach().float().softmax(1)
 
 

@@ -13,7 +13,7 @@ from sstlib.shapes import Float
 
 DEPTHS = {"resnet18": (2, 2, 2, 2), "resnet34": (3, 4, 6, 3), "resnet50": (3, 4, 6, 3), "resnet101": (3, 4, 23, 3)}
 MULTIGRID = (1, 2, 4)
-ASPP_RATES = {16: (6, 12, 18), 8: (12, 24, 36)}
+ASPP_RATES = (6, 12, 18)  # at an output stride of 16
 
 
 class FrozenBatchNorm(nn.Module):
@@ -189,10 +189,9 @@ class ResNetFeatures(nn.Module):
     def __init__(self, name: str, output_stride: int, embedding: int, norm: str):
         super().__init__()
         self.normalize = Normalize()
-        inner = max(output_stride, 8) if output_stride != 4 else 16
-        self.backbone = ResNet(name, inner, norm)
+        self.backbone = ResNet(name, 16 if output_stride == 4 else output_stride, norm)
         low, deep = self.backbone.channels
-        self.aspp = ASPP(deep, 256, 256, 256, ASPP_RATES[inner], norm, dropout=0.1) if output_stride == 4 else None
+        self.aspp = ASPP(deep, 256, 256, 256, ASPP_RATES, norm, dropout=0.1) if output_stride == 4 else None
         self.decoder = DeepLabDecoder(low, norm) if output_stride == 4 else None
         inputs = 256 if output_stride == 4 else deep
         self.embed = nn.Sequential(nn.Conv2d(inputs, inputs, 3, padding=1, groups=inputs), GroupNorm(32, inputs),

@@ -1,7 +1,7 @@
 """How far a network's own numbers can be trusted: do they rank what is true above what is not, and are they shares?
 
 For scores of presence, of doubt, or whatever else foretells an outcome that is known afterwards. Scores come by
-sequence, as in `metrics.uncertainty`: frames of one sequence resemble each other and are drawn together.
+sequence, as in `uncertainty`: frames of one sequence resemble each other and are drawn together.
 """
 
 from collections.abc import Mapping

@@ -34,7 +34,7 @@ class _Pixels(NamedTuple):
 
     def jaccard(self) -> Tensor:
         valid, objects = self.valid.to(self.own.dtype), self.logarithms.shape[1]
-        intersection, size = (_sums(self.ids, x, objects) for x in (self.own.exp() * valid, valid))
+        intersection, size = (_sums(self.ids, x, objects) for x in (self.own.exp(), valid))
         claimed = torch.einsum("bohw,bhw->bo", self.logarithms.exp(), valid)
         union = claimed + size - intersection
         visible = (size[:, 1:] > 0).to(valid.dtype)
@@ -67,7 +67,7 @@ def presence_loss(presence: Float[Tensor, "batch later object 2"],
     """
     ids = torch.arange(1, logits.shape[2], device=labels.device).view(-1, 1, 1)
     truth, valid = labels[:, 1:, None] == ids, labels[:, 1:, None] != IGNORED
-    claimed = (logits.detach().argmax(2)[:, :, None] == ids) & valid
+    claimed = (logits.argmax(2)[:, :, None] == ids) & valid
     union = (truth | claimed).sum((3, 4))
     good = 2 * (truth & claimed).sum((3, 4)) >= union
     counted = (labels[:, :1, None] == ids).any(4).any(3).expand_as(good).float()

@@ -15,7 +15,7 @@ def learning_rate(config: TrainingConfig, step: int) -> float:
     """Linear warm-up, then half a cosine or CFBI's polynomial of power 0.9, down to a thousandth."""
     if step < config.warmup:
         return config.learning_rate * (step + 1) / config.warmup
-    progress = min(1.0, (step - config.warmup) / max(1, config.steps - config.warmup))
+    progress = (step - config.warmup) / (config.steps - config.warmup)
     shape = 0.5 * (1 + math.cos(math.pi * progress)) if config.schedule == "cosine" else (1 - progress) ** 0.9
     return config.learning_rate * (FLOOR + (1 - FLOOR) * shape)
 
