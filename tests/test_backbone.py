@@ -4,6 +4,8 @@ loaded.
 
 import hashlib
 
+import loops
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -111,12 +113,13 @@ def test_filter_response_norm_is_its_formula(last):
     norm = FilterResponseNorm(5, threshold=True, last=last)
     for parameter in norm.parameters():
         torch.nn.init.normal_(parameter)
-    x = torch.randn(2, 3, 4, 7, 5) if last else torch.randn(2, 5, 4, 7)
+    x = 1e-3 * (torch.randn(2, 3, 4, 7, 5) if last else torch.randn(2, 5, 4, 7))  # so that the 1e-6 counts
     y = norm(x)
     gain, bias, threshold = (p.flatten() for p in (norm.gain, norm.bias, norm.threshold))
-    cells = x[1, 2, :, :, 3] if last else x[1, 3]
-    expected = cells / cells.square().mean().add(1e-6).sqrt() * gain[3] + bias[3]
-    torch.testing.assert_close(y[1, 2, :, :, 3] if last else y[1, 3], expected.clamp(min=float(threshold[3])))
+    for c in range(5):
+        cells = x[1, 2, :, :, c] if last else x[1, c]
+        expected = cells / cells.square().mean().add(1e-6).sqrt() * gain[c] + bias[c]
+        torch.testing.assert_close(y[1, 2, :, :, c] if last else y[1, c], expected.clamp(min=float(threshold[c])))
 
 
 @pytest.mark.parametrize("height, width", [(37, 53), (16, 24), (1, 3), (65, 8)])
@@ -125,6 +128,13 @@ def test_small_backbone_covers_every_pixel(height, width):
     low, embedding, coarse = network(torch.rand(2, 3, height, width))
     for level, stride, channels in zip((low, embedding, coarse), (4, 8, 16), network.channels):
         assert level.shape == (2, channels, -(-height // stride), -(-width // stride))
+
+
+@torch.no_grad()
+def test_an_odd_frame_is_seen_as_if_its_last_row_and_column_were_there_twice():
+    network, frame = SmallBackbone(8, 16), torch.rand(1, 3, 37, 53)
+    twice = frame[..., [*range(37), 36], :][..., [*range(53), 52]]
+    torch.testing.assert_close(network(frame), network(twice))
 
 
 def test_enlarging_puts_cells_back_where_they_were():
@@ -203,3 +213,37 @@ def test_pyramid_pooling_joins_its_branches():
     scale = (1 + 1e-5) ** -0.5
     joined = F.conv2d(torch.cat([F.relu(part * scale) for part in parts], 1), pyramid.conv1.weight)
     torch.testing.assert_close(pyramid(x), F.relu(joined * scale))
+
+
+@torch.no_grad()
+def test_at_stride_4_the_neck_is_deeplab_s_over_stride_16():
+    torch.manual_seed(0)
+    network, image = ResNetFeatures("resnet18", 4, 8, "group").eval(), torch.rand(1, 3, 33, 49)
+    low, deep = network.backbone(network.normalize(image))
+    assert low.shape[2:] == (9, 13) and deep.shape[2:] == (3, 4)
+    pyramid, decoder, embed = network.aspp, network.decoder, network.embed
+    assert [getattr(pyramid, f"aspp{n}").atrous_conv.dilation[0] for n in (1, 2, 3, 4)] == [1, 6, 12, 18]
+    assert pyramid.dropout.p == 0.1
+    rectified = lambda x, groups: F.relu(F.group_norm(x, groups))
+    wide = torch.from_numpy(loops.stretched(pyramid(deep).numpy(), (9, 13))).float()
+    x = torch.cat([wide, rectified(F.conv2d(low, decoder.conv1.weight), 8)], 1)
+    for number in (0, 4):
+        x = rectified(F.conv2d(x, decoder.last_conv[number].weight, padding=1), 8)
+    x = rectified(F.conv2d(x, embed[0].weight, embed[0].bias, padding=1, groups=256), 32)
+    x = rectified(F.conv2d(x, embed[3].weight, embed[3].bias), 2)  # four channels a group
+    levels = network(image)
+    assert torch.equal(levels.low, low)
+    torch.testing.assert_close(levels.embedding, x, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(levels.coarse, loops.halved(levels.embedding.numpy()), rtol=1e-5, atol=1e-6)
+
+
+@torch.no_grad()
+def test_the_mean_of_a_frame_passes_a_pyramid_of_response_norms():
+    """Which would leave nothing but signs of a single cell."""
+    pooled = ASPP(6, 4, 64, 5, (2,), "frn").global_avg_pool(torch.randn(1, 6, 3, 5))
+    assert ((pooled > 0.1) & (pooled < 0.9)).sum() > 5
+
+
+def test_convolutions_of_a_resnet_start_spread_by_their_fan_out():
+    deviation = ResNet("resnet18", norm="group").layer2[0].conv1.weight.std().item()
+    assert deviation == pytest.approx((2 / (128 * 9)) ** 0.5, rel=0.02)

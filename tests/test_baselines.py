@@ -78,6 +78,12 @@ def test_feature_matching_is_zero_on_itself_and_one_where_an_object_is_nowhere(h
     assert (maps[:, 1, 1:6] >= maps[:, 1, 2:7] - 1e-6).all()
 
 
+@pytest.mark.parametrize("name, halved", [("cfbi-r101", True), ("sst-r101-cfbi", True), ("cfbi-tiny", False)])
+def test_windows_are_searched_at_half_the_resolution_where_cells_are_of_4_pixels(name, halved):
+    with torch.device("meta"):
+        assert build(named_model(name)).feature_matching.halved == halved
+
+
 @torch.no_grad()
 def test_reference_matching_reads_the_reference_mask():
     torch.manual_seed(0)

@@ -176,7 +176,7 @@ def test_an_object_said_to_be_absent_is_nowhere_and_may_return(trained, clip):
         segmenter.step(clip.frames[3], clip.labels[3], absent=[2])
 
 
-def test_landmarks_from_before_an_object_was_said_to_be_absent_go(clip):
+def test_landmarks_from_before_an_object_was_said_to_be_absent_or_was_corrected_go(clip):
     torch.manual_seed(0)
     segmenter = Segmenter(build(named_model("sst-tiny").replace(matching="centered", landmarks=3, landmark_every=1)))
     segmenter.step(clip.frames[0], clip.labels[0])
@@ -185,6 +185,8 @@ def test_landmarks_from_before_an_object_was_said_to_be_absent_go(clip):
     segmenter.step(clip.frames[2], absent=[1])
     [mark] = segmenter.memories[0].landmarks
     assert mark.time == 2 and not mark.memberships[:, 1].any()
+    segmenter.step(clip.frames[3], only(clip.labels[3], 2))
+    assert [mark.time for mark in segmenter.memories[0].landmarks] == [3]
 
 
 def test_a_key_of_a_given_frame_stays_where_half_of_it_is_the_given_objects():

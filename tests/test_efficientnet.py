@@ -5,13 +5,16 @@ cells lie; loading.
 import importlib
 import types
 
+import loops
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from loops import numbers
 
 from sstlib.config import ModelConfig, RunConfig, TrainingConfig, named_model
 from sstlib.config.networks import BACKBONES
-from sstlib.model.backbone import SmallBackbone
+from sstlib.model.backbone import LiteBackbone, SmallBackbone
 from sstlib.model.efficientnet import EfficientNetLite
 from sstlib.training.start import first_network
 from sstlib.weights.published import load_published, published
@@ -165,6 +168,20 @@ def test_the_semantic_branch_keeps_the_small_network_s_cells(height, width):
     assert levels.low.shape == expected.low.shape and levels.embedding.shape == expected.embedding.shape
     assert levels.coarse.shape == (1, backbone.channels[2],
                                    *expected.coarse.shape[2:]) and backbone.channels == (48, 96, 152)
+    assert not backbone.detail.weight.any(), "what is new to the small network's stride 8 begins with nothing"
+
+
+@torch.no_grad()
+def test_lite_alone_joins_its_strides_8_and_16():
+    torch.manual_seed(0)
+    backbone, frame = LiteBackbone(16, "lite0").double(), torch.rand(1, 3, 32, 48, dtype=torch.float64)
+    low, middle, deep = backbone.trunk(frame)
+    levels, (convolution, norm) = backbone(frame), backbone.smooth
+    assert torch.equal(levels.low, low) and torch.equal(levels.coarse, deep)
+    fine, wide = (loops.convolution(numbers(x[0]), layer) for x, layer in ((middle, backbone.lateral),
+                                                                          (deep, backbone.top)))
+    x = loops.convolution(np.maximum(fine + loops.enlarged(wide, (4, 6), 2), 0), convolution)
+    np.testing.assert_allclose(levels.embedding[0], loops.group_norm(x, norm), rtol=1e-8, atol=1e-8)
 
 
 def test_a_run_starts_from_imagenet_s_features_and_lite_alone_serves_too(tmp_path):

@@ -32,7 +32,9 @@ def test_none_is_zero_and_learned_tells_axes_apart():
     times = torch.tensor([0, 1])
     assert PositionalEncoding("none", 16)(times, 2, 3).count_nonzero() == 0
     learned = PositionalEncoding("learned", 16)
-    code = learned(times, 2, 3)
+    fresh = learned.eval()(times, 2, 3)
+    code = learned.train()(times, 2, 3)
+    assert torch.equal(fresh, code), "of a table that was never trained all rows are alike"
     assert len(code.flatten(0, 2).unique(dim=0)) == 2 * 2 * 3
     code.sum().backward()
     assert all(table.grad is not None for table in learned.tables)

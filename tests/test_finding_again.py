@@ -11,7 +11,7 @@ from sstlib.config import DataConfig, ModelConfig, RunConfig, TrainingConfig, na
 from sstlib.model import build, unroll
 from sstlib.model.matching import ReferenceMatching
 from sstlib.model.memory import Remembered
-from sstlib.model.presence import FADE, RETURN, UPDATE, followed, unlikeness
+from sstlib.model.presence import FADE, RETURN, followed, unlikeness
 from sstlib.model.propagator import unroll_all
 from sstlib.training import train
 from sstlib.training.start import first_network, freeze
@@ -34,7 +34,8 @@ def one_object(time=12, size=(32, 48)):
 
 
 def test_centered_keys_start_as_the_features_less_their_mean():
-    matching = ReferenceMatching(130, centered=True)
+    matching = ReferenceMatching(130, centered=True, landmarks=True)
+    assert matching.sharpness == matching.landmark_sharpness == 10
     coarse = torch.randn(2, 130, 4, 5)
     expected = (coarse - coarse.mean((2, 3), keepdim=True))[:, :112]
     torch.testing.assert_close(matching.keys(coarse), expected / expected.square().sum(1, keepdim=True).sqrt())
@@ -140,6 +141,16 @@ def test_what_a_mask_holds_is_compared_with_all_given_masks_of_the_object():
         assert result[0, 1, kind].exp().item() == pytest.approx(10.1 - 10 * cosine.item(), abs=1e-3)
 
 
+def test_presence_teaches_what_the_decoder_sees_and_not_what_it_draws():
+    network, (frames, truth) = fresh(FULL), one_object(2)
+    torch.nn.init.normal_(network.presence.out.weight)
+    given, now = (network.extract(frames[:, t]) for t in range(2))
+    network.segment(now, network.remember(None, given, truth[:, 0]))
+    seen, drawn = network.decoder.down.skip.weight, network.decoder.sharpen[-1].weight
+    gradients = torch.autograd.grad(now.presence.sum(), (seen, drawn), allow_unused=True)
+    assert gradients[0].any() and gradients[1] is None
+
+
 @torch.no_grad()
 def test_comparing_changes_nothing_until_it_is_learned_and_then_presence_alone(tmp_path):
     frames, truth = one_object(4)
@@ -156,7 +167,7 @@ def test_comparing_changes_nothing_until_it_is_learned_and_then_presence_alone(t
 
 
 def test_an_object_is_out_of_sight_below_a_share_of_its_usual_presence_and_back_on_trial_above_a_bar():
-    logits = [-3.0, 8.0, 10.0, 6.0, 12.0, 2.0, RETURN, RETURN + 0.1, 2.0, RETURN + 0.1, 9.0, 9.0, RETURN]
+    logits = [-3.0, 8.0, 10.0, 6.0, 12.0, 2.0, -1.0, -0.9, 2.0, -0.9, 9.0, 9.0, -1.0]
     level, usual, seen = torch.zeros(1, 1), 0.0, True
     shown = []
     for logit in logits:
@@ -164,11 +175,11 @@ def test_an_object_is_out_of_sight_below_a_share_of_its_usual_presence_and_back_
         if not usual:
             usual = max(logit, 1.0)
         elif not seen:
-            seen = logit > RETURN
+            seen = logit > -1.0
         elif logit < 0.4 * usual:
-            usual, seen = FADE * usual, False
+            usual, seen = 0.95 * usual, False
         else:
-            usual = (1 - UPDATE) * usual + UPDATE * logit
+            usual = 0.7 * usual + 0.3 * logit
         assert level.item() == pytest.approx(usual if seen else -usual)
         shown.append(seen)
     assert shown == [True] * 5 + [False] * 2 + [True, False, True, True, True, False]

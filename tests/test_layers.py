@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from sstlib.model.layers import GroupNorm, group_norm
+from sstlib.model.layers import GroupNorm, ResidualBlock, group_norm
 
 SHAPES = [(1, 6, 5, 7), (2, 13, 31, 17), (2, 32, 23, 47)]
 
@@ -34,6 +34,12 @@ def test_without_gradient_the_layout_stays():
     x = torch.randn(2, 16, 9, 11).contiguous(memory_format=torch.channels_last)
     with torch.no_grad():
         assert group_norm(16)(x).is_contiguous(memory_format=torch.channels_last)
+
+
+@torch.no_grad()
+def test_a_residual_block_starts_as_the_identity():
+    x = torch.rand(2, 16, 5, 7)
+    torch.testing.assert_close(ResidualBlock(16, 16, dilation=2)(x), x)
 
 
 @pytest.mark.parametrize("channels, groups", [(16, 8), (12, 4), (13, 1)])

@@ -258,6 +258,40 @@ def test_the_first_keys_of_a_causal_clip_that_begins_later_are_of_its_number():
     assert network._positions([start], tokens.bfloat16()).dtype == torch.bfloat16
 
 
+@torch.no_grad()
+def test_what_is_left_of_a_given_frame_is_seen_where_no_recent_one_is():
+    network = lively(TINY.replace(causal=True, keep_reference=True, history=1))
+    frames, truth = clip(batch=1, time=4)
+    memory = None
+    for t in range(3):
+        features = network.extract(frames[:, t])
+        memory = network.remember(memory, features, truth[:, t])
+    assert [frame.time for frame in network.buffer(memory)] == [0, 2]
+    assert [frame.time for frame in network.buffer(memory.forget([1]))] == [0]
+    assert network.encode(features, memory) is network.encode(features, memory), "a frame is encoded once"
+
+
+def test_keys_start_as_queries():
+    """So that attention is a similarity of cells before anything is learned."""
+    for layer in build(TINY).layers:
+        assert torch.equal(layer.key.weight, layer.query.weight) and torch.equal(layer.key.bias, layer.query.bias)
+
+
+@pytest.mark.parametrize("method", ["sst", "recurrent", "stm"])
+def test_the_strict_profile_alone_leaves_the_previous_mask_out(method):
+    """And its complement."""
+    with torch.device("meta"):
+        strict, masked = (build(named_model(f"{method}-tiny").replace(profile=profile)).decoder.evidence.in_channels
+                          for profile in ("strict", "strict+mask"))
+    assert masked == strict + 2
+
+
+@pytest.mark.parametrize("hard", [False, True])
+def test_masks_that_are_fed_back_have_no_gradient(hard):
+    own = own_memberships(torch.randn(2, 3, 5, 7, requires_grad=True), hard)
+    assert not own.requires_grad and hard == (set(own.unique().tolist()) == {0, 1})
+
+
 @pytest.mark.parametrize("length", [1, 5, 23, 27, 480, 854])
 def test_a_fitting_side_is_the_nearest_whose_cells_reach_the_border(length):
     centered, other = (mock.Mock(centered=one) for one in (True, False))

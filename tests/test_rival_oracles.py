@@ -181,7 +181,7 @@ def test_windows_end_at_their_radius_and_each_object_has_its_own_bias():
     labels[0, 0, 1, 2:5], labels[0, 0, 2, 20], labels[1, 0, 0, 13] = 1, 2, 1
     result = matching(query, [(first, labels[0])], (latest, labels[1]), OBJECTS)
     expected = nearest_maps(matching, numbers(query[0]), [(numbers(first[0]), labels[0, 0])],
-                            (numbers(latest[0]), labels[1, 0]), RADII)
+                            (numbers(latest[0]), labels[1, 0]), range(2, 13, 2))
     near(result[0], expected)
     alone = matching(query, [(first, 0 * labels[0])], (latest, 0 * labels[1]), 1)
     assert torch.equal(alone[:, :, 7:], torch.ones_like(alone[:, :, 7:])), "where there is no other object, it is far"
@@ -324,6 +324,21 @@ def pooled(embeddings, members, given, latest):
                 row.append(total / (area + 1e-5))
         rows.append(np.concatenate(row))
     return np.stack(rows)
+
+
+@torch.no_grad()
+def test_cells_of_a_centered_backbone_lie_on_every_sixteenth_pixel_and_logits_on_every_fourth():
+    torch.manual_seed(0)
+    changes = {"backbone": "resnet18", "output_stride": 16, "backbone_norm": "group"}
+    network = build(named_model("cfbi-tiny").replace(**changes)).eval()
+    network.decoder = Seen()
+    masks = torch.rand(1, OBJECTS, 33, 49)
+    first, second = (network.extract(frame) for frame in torch.rand(2, 1, 3, 33, 49))
+    memory = network.remember(None, first, masks)
+    near_single = lambda result, expected: np.testing.assert_allclose(numbers(result), numbers(expected), atol=1e-5)
+    near_single(memory.recent[0].memberships, masks[..., ::16, ::16])
+    decoded = network.decoder(second.low, *(torch.zeros(1, OBJECTS),) * 4)
+    near_single(network.segment(second, memory)[..., ::4, ::4], decoded)
 
 
 @torch.no_grad()
