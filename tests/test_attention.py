@@ -111,6 +111,23 @@ def test_affinity_sees_earlier_frames_only_and_defaults_to_zero():
     assert (out.affinity[:, :, 0, 1:] > 0).all()
 
 
+@pytest.mark.parametrize("implementation", ["auto", "torch", "reference"])
+def test_what_is_zero_is_at_no_angle_and_what_is_equal_is_not_nearer_than_that(implementation):
+    """Of zero vectors the cosine is 0, with gradients that are numbers; squares that cancel leave no negative
+    distance.
+    """
+    query, key, value, labels = (t.float() if t.is_floating_point() else t for t in inputs((2, 5, 7)))
+    query[0, :, 1], key[1, :, 0] = 0, 0
+    leaves = [t.requires_grad_() for t in (query, key, value)]
+    how = dict(labels=labels.clamp_min(0), objects=3, implementation=implementation)
+    result = sparse_attention(*leaves, Local(2), affinity="cosine", **how)
+    assert not result.affinity.any()
+    assert all(grad.isfinite().all() for grad in torch.autograd.grad(result.affinity.sum(), leaves[:2]))
+    far = 30 * torch.randn(1, 2, 1, 5, 7, 5, generator=torch.Generator().manual_seed(0)).expand(2, 2, 2, 5, 7, 5)
+    near = sparse_attention(far, far, value, Local(0), affinity="distance", scale=0.01, **how).affinity
+    assert near[:, :, :, 1].amax(2).min() > 0.9 and near.max() <= 1
+
+
 def test_hard_labels_are_memberships_of_zero_and_one():
     query, key, value, labels = inputs((3, 5, 7))
     members = torch.stack([labels == n for n in range(3)], 1).double()

@@ -41,6 +41,8 @@ def test_intervals_come_from_drawing_sequences_whole():
     wrong = (np.array([0.1, 0.9]), np.array([True, False]))
     result = roc_area({"a": perfect, "b": wrong})  # pairs between the two tie: drawn areas are 0, 1/2 and 1
     assert (result.low, result.mean, result.high) == (0, 0.5, 1)
+    several = [roc_area({"a": perfect, "b": wrong}, level) for level in (0.6, 0.4)]  # 0 and 1 are a quarter each
+    assert [(one.low, one.high) for one in several] == [(0, 1), (0.5, 0.5)]
     true, false = (np.array([0.9]), np.array([True])), (np.array([0.1]), np.array([False]))
     result = roc_area({"a": true, "b": false})  # of a drawn twice there is no false case, of b no true one: left out
     assert (result.low, result.mean, result.high) == (1, 1, 1)

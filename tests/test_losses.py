@@ -11,15 +11,26 @@ def scene():
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(2, 3, 5, 7, generator=generator, dtype=torch.float64)
     labels = torch.randint(0, 3, (2, 5, 7), generator=generator)
-    labels[:, 0, :2] = 255
+    labels[0, 0, :2] = labels[1, :2] = 255
     return logits, labels
 
 
-def test_cross_entropy_counts_valid_pixels_only(scene):
+def test_cross_entropy_is_of_valid_pixels_only_and_weighs_images_alike(scene):
     logits, labels = scene
-    each = [-logits[b, :, y, x].log_softmax(0)[labels[b, y, x]]
-            for b in range(2) for y in range(5) for x in range(7) if labels[b, y, x] != 255]
-    torch.testing.assert_close(losses.segmentation_loss(logits, labels), torch.stack(each).mean())
+    means = []
+    for image in range(2):
+        each = [-logits[image, :, y, x].log_softmax(0)[labels[image, y, x]]
+                for y in range(5) for x in range(7) if labels[image, y, x] != 255]
+        means.append(sum(each) / len(each))
+    torch.testing.assert_close(losses.segmentation_loss(logits, labels), sum(means) / 2)
+
+
+@pytest.mark.parametrize("jaccard", [0.0, 1.0])
+def test_an_image_of_void_alone_costs_nothing(scene, jaccard):
+    logits, labels = scene
+    labels[1] = 255
+    alone = losses.segmentation_loss(logits[:1], labels[:1], jaccard=jaccard)
+    torch.testing.assert_close(losses.segmentation_loss(logits, labels, jaccard=jaccard), alone / 2)
 
 
 @pytest.mark.parametrize("share, count", [(0.3, 10), (0.001, 1)])
@@ -86,3 +97,5 @@ def test_a_mask_is_as_good_in_void_as_elsewhere():
     labels = torch.tensor([[[[1, 1, 0, 0]], [[1, 255, 255, 255]]]])
     logits = torch.tensor([-5.0, 5.0]).view(1, 1, 2, 1, 1).expand(1, 1, 2, 1, 4)
     assert losses.presence_loss(torch.full((1, 1, 2, 2), 20.0), logits, labels) < 1e-6
+    labels[:, 0] = 0
+    assert losses.presence_loss(torch.randn(1, 1, 2, 2), logits, labels) == 0, "nobody is asked about"

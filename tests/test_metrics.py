@@ -203,6 +203,9 @@ def test_labels_beyond_the_truth_are_background_and_told():
     plain, noted = score_sequence(prediction, truth), score_sequence(extra, truth, name="vanish")
     np.testing.assert_array_equal(noted.similarity, plain.similarity)
     assert noted.notes == ("sequence vanish: predicted labels [8] are no objects of the truth and count as background",)
+    extra = prediction.copy()
+    extra[[0, -1], 0, 0] = 8
+    assert not score_sequence(extra, truth).notes, "what is not scored is not spoken of"
 
 
 def test_tolerance_is_that_of_the_official_evaluator():

@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from sstlib.model import build
 from sstlib.provenance import provenance
 from sstlib.training import train
 from sstlib.training.loop import probe_masks
-from sstlib.training.start import first_network, freeze
+from sstlib.training.start import first_network, freeze, source_files
 
 PHOTO = RunConfig(MODELS["sst-tiny"], TrainingConfig(steps=9, start="parts:sst-small,backbone:wheel"),
                   DataConfig(real="davis2016", real_ratio=0.5, photo_ratio=0.3))
@@ -99,6 +100,13 @@ def test_every_leg_of_a_release_has_its_recipe(name):
                 key: value for key, value in made[part].items() if key != "start"}, (leg, part)
         before = f"(parts:)?(stages/{legs[number - 1]}|sst-small(,backbone:wheel)?)" if number else ""
         assert re.fullmatch(before, recipe["training"]["start"]), leg
+
+
+@pytest.mark.parametrize("start, files", [
+    ("", []), ("sst-small", ["sst-small"]), ("parts:sst-small,backbone:sst-photo", ["sst-small", "sst-photo"]),
+    ("backbone:here.pth", [Path("here.pth")])])
+def test_a_start_reads_the_files_that_it_names(start, files):
+    assert source_files(start) == [one if isinstance(one, Path) else weights.find(one) for one in files]
 
 
 def test_a_leg_whose_start_is_not_there_says_how_to_make_it(tmp_path, capsys):

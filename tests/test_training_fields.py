@@ -202,7 +202,8 @@ def test_whatever_the_recipe_a_resumed_run_ends_in_the_same_state(recipe, tmp_pa
     whole, resumed = states
     assert whole.keys() == resumed.keys() >= {"network", "average", "optimizer", "random", "step", "curve"}
     for state in states:
-        assert state.pop("seconds") > 0
+        seconds = [row["seconds"] for row in state["curve"]]
+        assert state.pop("seconds") == seconds[-1] and seconds == sorted(seconds) and seconds[0] > 0
         state["curve"] = [
             {key: row[key] for key in ("step", "loss", "gradient_norm", "learning_rate")} for row in state["curve"]
         ]

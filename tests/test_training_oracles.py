@@ -5,6 +5,7 @@ The trainer shares the network, its gradients and the clips with the loop, and n
 clipping, both optimizers, the average and which clips are drawn are written from their formulas, one number at a time.
 """
 
+import contextlib
 import math
 
 import numpy as np
@@ -15,7 +16,7 @@ from safetensors.torch import load_file
 from sstlib.config import MODELS, DataConfig, RunConfig, TrainingConfig
 from sstlib.datasets import training_sample
 from sstlib.model import build, unroll
-from sstlib.training import checkpoint, loop, schedule, train
+from sstlib.training import Diverged, checkpoint, loop, schedule, train
 from sstlib.training.processes import Place
 
 MODEL = MODELS["sst-tiny"].replace(layers=("local(radius=1)",), history=1, width=8, embedding=8, decoder_width=8)
@@ -165,6 +166,49 @@ def test_the_average_has_the_buffers_of_the_network(run):
         network.register_buffer("count", torch.tensor(number))
     run._blend()
     assert run.average.count == 0
+
+
+@pytest.mark.parametrize("losses, norm, ends", [
+    ([10.1] * 10, 1.0, True), ([10.0] * 10, 1.0, False), ([99.0] * 9, 1.0, False),
+    ([0.0] * 20 + [10.1] * 10, 1.0, True), ([0.5], 1e9, False), ([0.5], math.inf, True), ([math.nan], 1.0, True)])
+def test_a_run_ends_where_ten_losses_are_above_ten_in_the_mean_or_a_number_is_none(run, losses, norm, ends):
+    run.curve = [{"loss": loss} for loss in losses[:-1]]
+    with pytest.raises(Diverged) if ends else contextlib.nullcontext():
+        run._judge(losses[-1], norm)
+
+
+@pytest.mark.parametrize("loss, saved", [(10.0, [2, 4, 5]), (10.1, [5])])
+def test_hopeless_weights_take_no_good_ones_place_but_at_the_end(tmp_path, monkeypatch, loss, saved):
+    run = loop._Run(RUN.replace(training=RUN.training.replace(checkpoint_every=2)), tmp_path,
+                    Place(0, 1, torch.device("cpu")))
+    steps = []
+    for name, stand_in in (("_learn", lambda clips: {"loss": loss}), ("probe", lambda: 0.5),
+                           ("save", lambda: steps.append(run.step))):
+        monkeypatch.setattr(run, name, stand_in)
+    run.go(0, 5, True)
+    assert steps == saved
+
+
+def test_progress_tells_the_frames_a_second_and_the_latest_probe(run):
+    run.step, run.seconds = 101, 6.0
+    run.curve = [{"step": 100, "probe_J": 0.7}, {"step": 101}]
+    assert run._progress({"loss": 0.5}) == "loss 0.500, 101.0 frames/s, J 0.700 at step 100"
+
+
+def test_a_probe_is_the_mean_over_objects_and_frames_but_for_the_given_one(run, monkeypatch):
+    truth = np.zeros((3, 4, 6), np.uint8)
+    truth[:, :2, :3], truth[:, 2:, 3:] = 1, 2
+    predicted = truth.copy()
+    predicted[0] = 0
+    predicted[1, 0] = 0  # half of object 1
+    predicted[2, 2:] = 0  # all of object 2
+    monkeypatch.setattr(loop, "probe_masks", lambda *_: (None, truth, predicted))
+    assert run.probe() == (0.5 + 1 + 1 + 0) / 4
+
+
+def test_void_is_a_member_of_no_object():
+    labels = torch.tensor([0, 2, 255]).view(1, 1, 1, 3)
+    assert loop.one_hot(labels)[0, 0, :, 0].tolist() == [[1, 0, 0], [0, 0, 0], [0, 1, 0]]
 
 
 def test_reading_clips_draws_nothing_from_the_generator_of_dropout(run):
