@@ -288,8 +288,10 @@ def test_the_strict_profile_alone_leaves_the_previous_mask_out(method):
 
 @pytest.mark.parametrize("hard", [False, True])
 def test_masks_that_are_fed_back_have_no_gradient(hard):
-    own = own_memberships(torch.randn(2, 3, 5, 7, requires_grad=True), hard)
+    logits = torch.randn(2, 3, 5, 7, requires_grad=True)
+    own = own_memberships(logits, hard)
     assert not own.requires_grad and hard == (set(own.unique().tolist()) == {0, 1})
+    assert torch.equal(own.argmax(1), logits.argmax(1)) and own.sum(1).allclose(torch.ones(()))
 
 
 @pytest.mark.parametrize("length", [1, 5, 23, 27, 480, 854])
