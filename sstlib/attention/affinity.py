@@ -135,9 +135,8 @@ def slopes(query: Queries, key: Queries, logsumexp: PerQueries, bias: Float[Tens
         return value, -2 * slope, 2 * slope, 2 * slope, slope
     if kind == "cosine":
         inverse = [t.norm(dim=-1).clamp_min(TINY).reciprocal() for t in (query, key)]
-        value = (score * inverse[0] * inverse[1]).clamp_min(0)
-        positive = (value > 0).to(value.dtype)
-        return value, inverse[0] * inverse[1] * positive, -value * inverse[0] ** 2, -value * inverse[1] ** 2, zero
+        value = score * inverse[0] * inverse[1]  # above 0, as every best key's is
+        return value, inverse[0] * inverse[1], -value * inverse[0] ** 2, -value * inverse[1] ** 2, zero
     value = (scale * score).clamp_min(0)
     return value, scale * (value > 0).to(value.dtype), zero, zero, zero
 
