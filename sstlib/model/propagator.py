@@ -93,13 +93,11 @@ class Propagator(nn.Module):
         """A memory that also holds this frame.
 
         Args:
-            memory: what was remembered so far; None at the first frame.
+            memory, start: what was remembered so far; None at the first frame, which has this number.
             features: of the frame.
-            memberships: of each pixel in each object, object 0 the background; more objects than before means that some
-                joined.
+            memberships: of each pixel in each object (0: the background); more objects than before: some joined.
             given: the objects whose masks come from the user, not from `segment`; True for all of them, as always at
                 the first frame. These masks replace all that was remembered of their objects.
-            start: number of the first frame, where there is no memory.
         """
         given = range(1, memberships.shape[1]) if given is True else given or ()
         cells = self._cells(features, memberships)
