@@ -114,7 +114,7 @@ def test_hop_frames_label_their_axes_with_the_frame():
 
 
 def test_key_bars_and_gap_state_their_numbers():
-    bars = reach.key_bars({"Grid": 18.0, "Local(radius=2)": 100.0}, dense=1800)
+    bars = reach.key_bars({"Grid": np.float64(18), "Local(radius=2)": 100.0}, dense=1800)
     assert [bar.get_width() for bar in bars.axes[0].patches] == [18, 100, 1800]
     assert "18, 1/100 of dense" in [text.get_text() for text in bars.axes[0].texts]
     gap = reach.border_gap({"a": np.array([[1.0, 0.5]]), "b": np.ones((1, 2))})

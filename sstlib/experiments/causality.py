@@ -83,6 +83,6 @@ def said(record: records.RunRecord) -> str:
     difference = record.metrics["full_minus_causal"]
     low, mean, high = (100 * difference["difference"][part] for part in ("low", "mean", "high"))
     verdict = "undecided" if low <= 0 <= high else "full is better" if low > 0 else "causal is better"
-    return (f"The masks agree to J {100 * record.metrics['agreement']:.1f}. Full minus causal: {mean:.1f} points of J "
-            f"({low:.1f} to {high:.1f} with 95%, {difference['better']} clips for full and {difference['worse']} "
+    return (f"The masks agree to J {100 * record.metrics['agreement']:.1f}. Full minus causal: {mean:z.1f} points of J "
+            f"({low:z.1f} to {high:z.1f} with 95%, {difference['better']} clips for full and {difference['worse']} "
             f"against): {verdict}.")

@@ -112,7 +112,8 @@ def key_bars(keys: Mapping[str, float], dense: float | int) -> Figure:
     """
     drawing, [axes] = panels(0.75 + 0.3 * (len(keys) + 1))
     values = {**keys, "Dense": dense}
-    texts = [f"{value:,.0f}" + f", 1/{dense / value:,.0f} of dense" * (value < dense) for value in values.values()]
+    shares = [f", 1/{dense / value:,.0f} of dense" if value < dense else "" for value in values.values()]
+    texts = [f"{value:,.0f}{share}" for value, share in zip(values.values(), shares)]
     bars(axes, values, texts, [ACCENT] * len(keys) + [MUTED])
     axes.set(xscale="log", xlabel="keys a query (mean over the buffer)", xlim=(1, dense * 8))
     return drawing
