@@ -5,6 +5,7 @@ refused.
 import base64
 import io
 import json
+import os
 
 import numpy as np
 import pytest
@@ -205,3 +206,11 @@ def test_damage_is_refused_or_read_and_never_more(tmp_path, seed):
 def test_a_file_that_is_not_there_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"^\S*none.json: it cannot be read \(No such file or directory\)$"):
         read_labels(tmp_path / "none.json")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+@pytest.mark.parametrize("name", ["masks.json", "masks.xml"])
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path, name):
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(ValueError, match="a pipe or a device, not a file"):
+        read_labels(tmp_path / name)

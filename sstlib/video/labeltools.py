@@ -22,10 +22,10 @@ from PIL import Image, ImageDraw
 
 from sstlib.config.values import parse_json
 from sstlib.shapes import Bool, UInt8
+from sstlib.video.pictures import require_file
 
 SUFFIXES = (".json", ".xml")
-VOID, MOST = 255, 254
-LARGEST = 1 << 28  # pixels of a frame
+VOID, MOST, LARGEST = 255, 254, 1 << 28  # the last in pixels, of a frame
 Size = tuple[int, int]
 
 
@@ -72,6 +72,7 @@ def read_labels(path: Path | str) -> Labeled:
 
 
 def _parts(path: Path) -> tuple[str, Size, list[Region]]:
+    require_file(path)
     if path.suffix.lower() == ".xml":
         return _cvat(ElementTree.fromstring(path.read_bytes()))
     content = parse_json(path.read_bytes(), path.name)

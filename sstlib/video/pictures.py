@@ -132,7 +132,7 @@ def left_out(names: list[str]) -> str:
 def require_file(path: Path) -> None:
     """Raises a ValueError where a path is a pipe, which would be waited for, or a device."""
     if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
-        raise ValueError(f"{path}: a pipe or a device, not a file with a picture; save it as a file")
+        raise ValueError(f"{path}: a pipe or a device, not a file; save it as one")
 
 
 @contextmanager
