@@ -150,7 +150,7 @@ class Propagator(nn.Module):
         if self.matching:
             maps += self._matched(features, memory)
         averages = [x[..., :-1] / (x[..., -1:] + 1e-5) for x in (memory.reference, memory.previous)]
-        instance = torch.cat(averages, 2).flatten(2)
+        instance = torch.cat(averages, 2).flatten(2)[..., :0 if self.config.strict else None]
         known = memory.reference[:, :, 0, -1] > 0
         known[:, 0] = True
         if self.presence is None:

@@ -81,8 +81,9 @@ class EncoderLayer(nn.Module):
                 rider = (rider[..., None] * value[..., None, :]).flatten(-2)
             value = torch.cat([value, rider], -1)
         query = self.heads(self.query(x))
-        attended = self.attention(query, key, value, self.connectivity, labels=labels, objects=objects,
-                                  affinity=config.affinity, scale=dim**-0.5 if config.scaled else None)
+        with torch.autocast("cpu" if x.is_meta else x.device.type, enabled=False):  # operators choose their own
+            attended = self.attention(query, key, value, self.connectivity, labels=labels, objects=objects,
+                                      affinity=config.affinity, scale=dim**-0.5 if config.scaled else None)
         merged = self.out(attended.output[..., :dim].permute(0, 2, 3, 4, 1, 5).flatten(-2))
         if memberships is None:
             return merged, None, None
