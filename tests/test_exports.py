@@ -469,14 +469,16 @@ def test_a_part_of_a_video_has_its_own_times(tmp_path):
     labels[5:9, 5:9] = 1
     part = sessions.Part(sessions.Part(whole, range(1, 7)), range(0, 6, 2))
     clip = sessions.Clip(part, {0: labels})
-    result = exports.shot_of(clip).timing
+    shot = exports.shot_of(clip)
+    result = shot.timing
+    assert [shot.second(t) for t in range(3)] == pytest.approx([0.05, 0.3, 0.4])
     assert [float(time) for time in result.times or (t / result.rate for t in range(3))] == [0, 0.25, 0.35]
     assert float(result.start) == 0.35 and result.end is None
     result = exports.shot_of(sessions.Clip(sessions.Part(whole, range(1, 3)), {0: labels})).timing
     assert float(result.end - result.start - 1 / result.rate) == 0.05
 
 
-def test_tables_number_the_frames_of_a_part_as_the_whole_video_does(tmp_path):
+def test_tables_number_and_time_the_frames_of_a_part_as_the_whole_video_does(tmp_path):
     part = sessions.Part(video.ArraySequence(FRAMES), range(1, COUNT, 2))
     shot = exports.shot_of(sessions.Clip(part, {0: LABELS[1]}))
     for name in ("boxes", "mots"):
@@ -486,6 +488,8 @@ def test_tables_number_the_frames_of_a_part_as_the_whole_video_does(tmp_path):
         product.close()
     table = pd.read_csv(tmp_path / "boxes.csv", dtype={"name": str})
     assert [*table.frame.unique()] == [*part.times] == [*map(int, table.name.unique())]
+    assert [*table.seconds.unique()] == pytest.approx([t / 24 for t in part.times], abs=1e-6)
+    assert shot.timing.rate == 12  # shown as long as those left out between
     rows = [line.split() for line in (tmp_path / "mots.txt").read_text().splitlines()]
     assert sorted({int(row[0]) for row in rows}) == [t for t in part.times if LABELS[t].any()]
 

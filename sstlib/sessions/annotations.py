@@ -111,10 +111,9 @@ class Boxes(FileProduct):
         rows = csv.writer(self.file, lineterminator="\n")
         if t == 0:
             rows.writerow(["frame", "name", "seconds", "id", "object", "area", "x", "y", "width", "height"])
-        times, masks = self.shot.timing.times, dict(objects(labels))
-        seconds = float(times[t] if times else t / self.shot.timing.rate)
+        masks = dict(objects(labels))
         for identity in sorted(self.shot.ids | set(masks)):
             mask = masks.get(identity)
             place = [0, "", "", "", ""] if mask is None else [int(np.count_nonzero(mask)), *box(mask)]
-            rows.writerow([self.shot.number(t), self.shot.frame_names[t], f"{seconds:.6f}", identity,
+            rows.writerow([self.shot.number(t), self.shot.frame_names[t], f"{self.shot.second(t):.6f}", identity,
                            self.shot.title(identity), *place])

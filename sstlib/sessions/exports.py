@@ -140,14 +140,16 @@ def shot_of(clip: Clip) -> Shot:
     """What products must know of a clip."""
     source, numbers = origin(clip.frames)
     if isinstance(source, VideoSequence):
-        timing = Timing.of(source, numbers)
+        timing, times = Timing.of(source, numbers), source.times
+        seconds = [times[t] for t in numbers]
     else:
-        timing = Timing(Fraction(getattr(source, "rate", 24)))
+        rate = Fraction(getattr(source, "rate", 24))
+        timing, seconds = Timing(rate / abs(numbers.step)), [t / rate for t in numbers]
     paths = getattr(source, "paths", None)
     names = [paths[t].name for t in numbers] if paths else [f"{name}.jpg" for name in clip.frames.frame_names]
     ids = {int(n) for labels in clip.given.values() for n in np.unique(labels)} - {0, VOID}
     return Shot(clip.frames.name, list(clip.frames.frame_names), clip.size, timing, clip.names, ids, names,
-                numbers=numbers)
+                numbers=numbers, seconds=seconds)
 
 
 def origin(frames: Sequence | Part) -> tuple[Sequence, range]:

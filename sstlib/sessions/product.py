@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 from typing import IO, ClassVar
 
@@ -38,7 +39,7 @@ class Shot:
         names: what the user calls the objects, by id.
         ids: of all objects that there are.
         codec, crf: of videos for viewing.
-        numbers: of the frames in the whole video, where these are some of them.
+        numbers, seconds: of the frames in the whole video, where these are some of them.
     """
 
     name: str
@@ -51,10 +52,16 @@ class Shot:
     codec: str = "h264"
     crf: int | None = None
     numbers: Sequence[int] = ()
+    seconds: Sequence[Fraction] = ()
 
     def number(self, t: int) -> int:
         """The number of a frame in its video, as everywhere."""
         return self.numbers[t] if self.numbers else t
+
+    def second(self, t: int) -> float:
+        """When a frame is shown in its video, in seconds after that one's first frame."""
+        times = self.seconds or self.timing.times
+        return float(times[t] if times else t / self.timing.rate)
 
     def title(self, identity: int) -> str:
         """What an object is called."""
