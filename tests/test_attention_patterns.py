@@ -25,7 +25,7 @@ from sstlib.config import ModelConfig
 from sstlib.connectivity import PATTERNS, Connectivity, Dense, Grid, Local, Strided, parse
 from sstlib.model import build
 from sstlib.plots.architecture import architecture
-from sstlib.plots.reach import key_bars
+from sstlib.plots.connectivity import key_bars
 
 OWN = [name for name in implementations() if name != "reference"]
 

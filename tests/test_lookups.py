@@ -18,8 +18,8 @@ from sstlib.connectivity import Dense, Grid, Local, Strided
 from sstlib.inference import Segmenter
 from sstlib.model import build
 from sstlib.movies import open_clip
-from sstlib.plots import flows, png
-from sstlib.plots.flows import GAP, frame_under
+from sstlib.plots import png
+from sstlib.plots.routes import GAP, _explained, frame_under
 from sstlib.routes import lookups
 from sstlib.video import ArraySequence, write_mask
 
@@ -182,7 +182,7 @@ def test_every_control_redraws():
 
 
 def test_the_numbers_on_routes_are_explained():
-    assert "Numbered dots: their stops" in flows._explained({}, [(0.5, [(0, 2, 3), (0, 1, 1)])])
+    assert "Numbered dots: their stops" in _explained({}, [(0.5, [(0, 2, 3), (0, 1, 1)])])
 
 
 def test_a_video_of_ones_own_larger_than_the_cap(tmp_path, capsys):

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from sstlib import paths, plots
-from sstlib.plots import flows, reach, scaling, style
+from sstlib.plots import connectivity, routes, scaling, style
 
 
 @plots.styled
@@ -65,7 +65,7 @@ def test_a_figure_is_written_where_reproduction_says_and_nowhere_else(tmp_path, 
 
 
 def test_a_figure_says_what_it_shows():
-    drawing = reach.reach_curves({"Grid": [0.0, 0.5, 1.0], "Local": [0.0, 0.1, 0.2]})
+    drawing = connectivity.reach_curves({"Grid": [0.0, 0.5, 1.0], "Local": [0.0, 0.1, 0.2]})
     assert drawing.description.startswith("Share of the buffer that one cell has reached after 0, 1, 2")
     assert "Axes: layers" in drawing.description and "Grid; Local" in drawing.description
     data, metadata = drawing._repr_png_()
@@ -89,7 +89,7 @@ def shades(axes):
 def test_hop_sheets_color_each_cell_once_reached():
     arrival = np.full((2, 3, 5), -1)
     arrival[0, 1, 2], arrival[0, 1, :2], arrival[1] = 0, 1, 2
-    drawing = reach.hop_sheets({"A": arrival})
+    drawing = connectivity.hop_sheets({"A": arrival})
     drawing.canvas.draw()
     first, second = drawing.axes
     assert first.get_title(loc="left") == "1 hop: 3 of 30 cells"
@@ -99,14 +99,14 @@ def test_hop_sheets_color_each_cell_once_reached():
 
 def test_sheets_do_not_overlap():
     axes = plots.figure(2.0).subplots()
-    reach.draw_sheets(axes, np.zeros((3, 4, 5), int), 1)
+    connectivity.draw_sheets(axes, np.zeros((3, 4, 5), int), 1)
     x = np.array([sheet.get_coordinates()[..., 0] for sheet in axes.collections])
     assert x.shape == (3, 5, 6) and (x[1:].min(axis=(1, 2)) > x[:-1].max(axis=(1, 2))).all()
 
 
 def test_hop_frames_label_their_axes_with_the_frame():
     arrival = np.arange(30).reshape(5, 2, 3) % 4 - 1
-    drawing = reach.hop_frames(arrival, "title")
+    drawing = connectivity.hop_frames(arrival, "title")
     shown = {axes.get_label(): axes.collections[0].get_array() for axes in drawing.axes if axes.collections}
     assert sorted(shown) == list("01234")
     for frame, cells in shown.items():
@@ -114,16 +114,16 @@ def test_hop_frames_label_their_axes_with_the_frame():
 
 
 def test_key_bars_and_gap_state_their_numbers():
-    bars = reach.key_bars({"Grid": np.float64(18), "Local(radius=2)": 100.0}, dense=1800)
+    bars = connectivity.key_bars({"Grid": np.float64(18), "Local(radius=2)": 100.0}, dense=1800)
     assert [bar.get_width() for bar in bars.axes[0].patches] == [18, 100, 1800]
     assert "18, 1/100 of dense" in [text.get_text() for text in bars.axes[0].texts]
-    gap = reach.border_gap({"a": np.array([[1.0, 0.5]]), "b": np.ones((1, 2))})
+    gap = connectivity.border_gap({"a": np.array([[1.0, 0.5]]), "b": np.ones((1, 2))})
     assert gap.axes[0].get_title(loc="left") == "a\nmean 75.0%, worst 50.0%"
 
 
 @pytest.mark.parametrize("frames", [np.zeros((3, 4, 6)), np.zeros((3, 4, 6, 3))])
 def test_frame_rows_show_every_frame(frames):
-    drawing = reach.frame_rows({"in": frames, "out": frames + 1}, ["a", "b", "c"])
+    drawing = connectivity.frame_rows({"in": frames, "out": frames + 1}, ["a", "b", "c"])
     images = [axes.images[0].get_array() for axes in drawing.axes]
     assert len(images) == 6
     np.testing.assert_array_equal(images[5], frames[2] + 1)
@@ -136,21 +136,22 @@ def test_route_frames_join_the_cells_of_each_route():
     cells = [(1, 3, 0), (1, 3, 2), (0, 1, 2)]
     numbers = [int(np.ravel_multi_index(cell, size)) for cell in cells]
     frames = np.zeros((2, 16, 20, 3), np.uint8)
-    drawing = flows.route_frames(frames, [(0.5, numbers), (0.25, numbers[:1] * 2 + numbers[2:])], ends, "title")
+    drawing = routes.route_frames(frames, [(0.5, numbers), (0.25, numbers[:1] * 2 + numbers[2:])], ends, "title")
     first, second = drawing.axes
     assert (first.get_label(), second.get_label()) == ("0", "1")
     joined = {(*patch.xy1, *patch.xy2) for patch in second.patches if hasattr(patch, "xy1")}
     assert {(0.5, 3.5, 2.5, 3.5), (2.5, 3.5, 2.5, 1.5), (0.5, 3.5, 2.5, 1.5)} <= joined
     assert len(first.lines) == 4 + 2  # four sides of the one end cell, and a dot for each route
     assert [text.get_text() for text in drawing.legends[0].texts] == ["0.5", "0.25"]
-    assert flows.route_frames(frames, [], ends, "nothing leads there").axes
+    assert routes.route_frames(frames, [], ends, "nothing leads there").axes
 
 
 def test_routes_through_the_same_cells_are_drawn_apart():
     size = (3, 4, 5)
     numbers = [int(np.ravel_multi_index(cell, size)) for cell in ((2, 3, 0), (1, 2, 2), (0, 1, 2))]
-    drawing = flows.route_frames(np.zeros((3, 32, 40, 3), np.uint8), [(0.5, numbers), (0.02, numbers), (0.01, numbers)],
-                                 np.zeros(size, bool), "three times the same")
+    drawing = routes.route_frames(np.zeros((3, 32, 40, 3), np.uint8),
+                                  [(0.5, numbers), (0.02, numbers), (0.01, numbers)], np.zeros(size, bool),
+                                  "three times the same")
     drawing.canvas.draw()
     lines = [patch for patch in drawing.axes[2].patches if hasattr(patch, "xy1")]
     for hop in {line.xy1 for line in lines}:
@@ -162,13 +163,13 @@ def test_routes_through_the_same_cells_are_drawn_apart():
 
 def test_route_counts_are_written_into_their_cells():
     counts = np.arange(1, 25).reshape(2, 3, 4)
-    drawing = flows.route_counts(counts, "title")
+    drawing = routes.route_counts(counts, "title")
     assert [int(text.get_text()) for axes in drawing.axes for text in axes.texts] == list(range(1, 25))
 
 
 def test_separation_curves_draw_every_series():
     grid = np.array([[0.95, 0.85, np.nan], [0.7, 0.6, 0.8]])
-    drawing = flows.separation_curves({"grid": grid, "local": np.ones((2, 3))}, [1, 4])
+    drawing = routes.separation_curves({"grid": grid, "local": np.ones((2, 3))}, [1, 4])
     lines, bands = drawing.axes[0].lines, drawing.axes[0].collections
     np.testing.assert_allclose([line.get_ydata() for line in lines[:2]], [[0.9, 0.7], [1.0, 1.0]])
     top = bands[0].get_paths()[0].vertices[:, 1].max()
@@ -244,8 +245,8 @@ def test_descriptions_of_committed_figures_are_what_the_code_writes():
 
 @pytest.mark.parametrize("number", [1, 5, 30])
 def test_the_weights_of_many_routes_stay_within_their_figure(number):
-    routes = [(1 / (rank + 1), [230, 100 + rank, 25]) for rank in range(number)]
-    drawing = flows.route_frames(np.zeros((4, 60, 100, 3), np.uint8), routes, np.zeros((4, 6, 10), bool), "routes")
+    strongest = [(1 / (rank + 1), [230, 100 + rank, 25]) for rank in range(number)]
+    drawing = routes.route_frames(np.zeros((4, 60, 100, 3), np.uint8), strongest, np.zeros((4, 6, 10), bool), "routes")
     drawing.draw_without_rendering()
     [legend] = drawing.legends
     assert len(legend.texts) == number

@@ -18,7 +18,7 @@ from sstlib.inference import Segmenter, sharing_weights
 from sstlib.metrics import region_similarity
 from sstlib.model import build
 from sstlib.model.memory import Features
-from sstlib.plots import answers
+from sstlib.plots import differences
 from sstlib.sessions import segment_sequence
 from sstlib.video import ArraySequence
 
@@ -218,10 +218,10 @@ def test_tables_are_differences_over_sequences_and_seeds(tmp_path, monkeypatch):
     parts_of = knockouts.drift(records.by_variant(knockouts.EXPERIMENT))
     assert len(parts_of) == 2 * 3 * 5 and parts_of["J"].between(60, 63).all()
     assert "-30.0 (-30.0 to -30.0)" in knockouts.shown(rows.reset_index())["difference of J (95%)"].tolist()
-    drawing = answers.taken_away(rows.reset_index())
+    drawing = differences.taken_away(rows.reset_index())
     assert [text.get_text() for text in drawing.axes[0].get_legend().get_texts()] == ["base (n=3)", "one"]
     np.testing.assert_allclose(drawing.axes[0].lines[1].get_xdata(), rows.loc["base (n=3)", "mean"])
-    panels = answers.drifts(parts_of).axes
+    panels = differences.drifts(parts_of).axes
     assert [axes.get_title("left") for axes in panels] == ["base", "one"]
     own = parts_of[parts_of["memory"] == "own masks"]
     assert len(own) == 2 * 5 and parts_of.drop(index=own.index)["low"].isna().all()
@@ -259,7 +259,7 @@ def test_where_attention_goes_is_told_by_moments_and_distances(tmp_path, monkeyp
                                     "back, out of memory": 0, "back, in memory again": 35})
     again = rows.loc[("back, in memory again", "the object")]
     assert again["low"] < 30 < 40 < again["high"] and again["even"] == pytest.approx(10)
-    panel = answers.looked_at(attended.looks()).axes[0]
+    panel = differences.looked_at(attended.looks()).axes[0]
     np.testing.assert_allclose(panel.lines[0].get_xdata(), [60, 40, 0, 0, 35], atol=1e-9)
     areas = {name: {"1": {"attention": 0.9 - 0.1 * n, "even": 0.6}} for n, name in enumerate("abc")}
     records.RunRecord(attended.ROUTES, "one", 0, {}, {"sequences": areas}, {}).write()
@@ -271,7 +271,7 @@ def test_where_attention_goes_is_told_by_moments_and_distances(tmp_path, monkeyp
     below = sighted.copy()
     below["low"] = -0.01
     assert attended.spoken(below).startswith("60.0% (0.0 to "), "no -0.0"
-    left, right = answers.travels(attended.distances()).axes
+    left, right = differences.travels(attended.distances()).axes
     assert left.lines[1].get_ydata() == pytest.approx([80])
     assert any(list(line.get_xdata()) == pytest.approx([far["low"], far["high"]]) for line in right.lines)
     assert [text.get_text() for text in right.get_legend().get_texts()] == ["one", "even attention", "chance"]
@@ -303,7 +303,7 @@ def test_histories_are_told_against_that_of_training(tmp_path, monkeypatch):
     assert table["mean"].tolist() == pytest.approx([10.1, *[0] * 4, -9.9, *[0] * 4])
     assert histories.shown(table).iloc[2, 3] == "as trained"
     assert histories.shown(table).iloc[0, 3] == "+10.1 (+9.9 to +10.3)"
-    zero, *drawn = [list(line.get_xdata()) for line in answers.swept(table).axes[0].lines]
+    zero, *drawn = [list(line.get_xdata()) for line in differences.swept(table).axes[0].lines]
     first = table.iloc[0]
     assert zero == [0, 0] and any(x == pytest.approx([first["low"], first["high"]]) for x in drawn)
     assert any(x[:1] == pytest.approx([10.1]) for x in drawn), "what is above the history of training"

@@ -6,7 +6,9 @@ import pandas as pd
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from sstlib import paths, plots
+from sstlib import paths
+from sstlib.plots import save
+from sstlib.plots.connectivity import key_bars
 from sstlib.reproduction import found, report
 
 
@@ -56,8 +58,8 @@ def test_what_was_found_stands_first_with_its_numbers_and_figures():
 
 
 def test_a_figure_is_described_by_its_file(tmp_path):
-    drawing = plots.connectivity.key_bars({"Grid": 134.0}, 32768)
-    assert found.described(plots.save(drawing, "keys", tmp_path)) == drawing.description
+    drawing = key_bars({"Grid": 134.0}, 32768)
+    assert found.described(save(drawing, "keys", tmp_path)) == drawing.description
 
 
 def test_without_records_nothing_is_claimed(tmp_path, monkeypatch):

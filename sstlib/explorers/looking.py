@@ -17,7 +17,7 @@ from sstlib.connectivity import Cell, Connectivity, Dense, Grid, Local, Strided
 from sstlib.explorers.panel import Explorer, slider
 from sstlib.inference import Segmenter
 from sstlib.model import Propagator
-from sstlib.plots.flows import frame_under, lookup_rows
+from sstlib.plots.routes import frame_under, lookup_rows
 from sstlib.routes import lookups
 from sstlib.shapes import Int, UInt8
 

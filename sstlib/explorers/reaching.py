@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from sstlib.connectivity import Cell, Connectivity, Dense, Grid, Local, Strided
 from sstlib.explorers.panel import Explorer, slider
-from sstlib.plots.reach import hop_frames
+from sstlib.plots.connectivity import hop_frames
 from sstlib.routes import arrival
 
 Stack = Callable[[int, int, bool], Sequence[Connectivity]]

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from sstlib.explorers.panel import Explorer, slider
-from sstlib.plots.flows import route_frames
+from sstlib.plots.routes import route_frames
 from sstlib.routes import carried, strongest_routes
 from sstlib.shapes import Bool, Float, UInt8
 

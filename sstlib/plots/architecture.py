@@ -18,7 +18,7 @@ from sstlib.config import ModelConfig
 from sstlib.config.networks import BACKBONES, METHODS
 from sstlib.config.values import scaled
 from sstlib.connectivity import parse
-from sstlib.plots.reach import draw_sheets
+from sstlib.plots.connectivity import draw_sheets
 from sstlib.plots.style import ACCENT, INK, MUTED, SERIES, WIDTH, bare, figure, panels, styled
 from sstlib.synthetic import ClipSpec, render
 
