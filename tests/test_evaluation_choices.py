@@ -145,9 +145,14 @@ def test_objects_that_are_scored_as_one_are_in_no_group(sides, masks):
         evaluate(*sides, protocol="davis2016", groups={"seen": {("clip", 1)}})
 
 
-def test_a_sequence_that_is_named_twice_counts_once():
-    """Occlusions of generated clips were pooled over both."""
-    assert list(chosen(["b", "a", "b"], ["a", "b", "c"], "there")) == ["b", "a"]
+def test_a_choice_of_sequences_is_one_whatever_its_order(sides, masks):
+    """Occlusions were pooled over both of a name given twice; the other order was compared with none."""
+    assert list(chosen(["b", "a", "b"], ["a", "b", "c"], "there")) == ["a", "b"]
+    for name in ("one", "other"):
+        for side in sides:
+            write(side / name, masks)
+    results = [evaluate(*sides, sequences=names) for names in (["one", "other"], ["other", "one"])]
+    assert results[0].provenance == results[1].provenance and compare(*results).difference.mean == 0
 
 
 def test_what_is_noted_of_the_other_result_is_told(sides, masks, capsys):

@@ -42,7 +42,8 @@ def names_of(names: Sequence[str]) -> str:
 
 
 def chosen(sequences: Sequence[str] | None, names: Sequence[str], where: str) -> Sequence[str]:
-    """Names of the sequences to score, each once: those that are given, or all that are there.
+    """Names of the sequences to score, each once and in the order of all that are there, so that one choice has one
+    result: those that are given, or all.
 
     Raises:
         ValueError: no list of names, or one that is not there.
@@ -53,7 +54,7 @@ def chosen(sequences: Sequence[str] | None, names: Sequence[str], where: str) ->
         raise ValueError(f"sequences is {sequences!r}; give a list of at least one name, or None for all")
     if unknown := [name for name in sequences if name not in names]:
         raise ValueError(f"{where} has no {names_of(unknown)}; it has {names_of(list(names))}")
-    return list(dict.fromkeys(sequences))
+    return [name for name in names if name in sequences]
 
 
 def absent_noted(gone: Mapping[str, tuple[Sequence[Path], int]], predictions: Path, missing: str) -> list[str]:
