@@ -35,6 +35,7 @@ from sstlib.experiments.sweeps import SEEDS, variants
 from sstlib.model import build
 from sstlib.provenance import provenance
 from sstlib.reproduction import runs as sweep
+from sstlib.statistics.uncertainty import bootstrap
 from sstlib.training.checkpoint import write_curve
 from sstlib.video import write_mask
 
@@ -228,7 +229,11 @@ def test_masks_of_a_rival_are_no_result_of_this_project():
                          columns=["method", "training", "J&F", "J", "F", "published J&F"])
     *rows, best = findings.standing(table).splitlines()
     assert "published masks" in rows[0] and "published masks" not in rows[1]
-    assert "networks is sst-small, 60.0: 30.0 points below OSVOS's masks, 90.0, 10.0 points above CFBI's" in best
+    assert "networks is sst-small, 60.0: 30.0 points below OSVOS's masks, 90.0 (95% over sequences: " in best
+    assert ", 10.0 points above CFBI's published score (DAVIS), 50.0." in best
+    scores = findings.davis2016_sequences()
+    ahead = bootstrap({name: [score] for name, score in (scores["OSVOS"] - scores["sst-small"]).items()})
+    assert f": {ahead.high:.1f} below to {ahead.low:.1f} below)" in best and ahead.low > 0
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import pandas as pd
 
 from sstlib.experiments import records, tables
 from sstlib.metrics import METRICS
+from sstlib.statistics.uncertainty import paired_comparison
 
 
 def implied_contour(names: Iterable[str]) -> pd.DataFrame:
@@ -56,14 +57,27 @@ def standing(real: pd.DataFrame) -> str:
     lines = [f"- **{row.method}** ({row.training}{'; its published masks, scored here' * masks}): "
              f"J&F {row['J&F']:.1f}, J {row.J:.1f}, F {row.F:.1f}."
              for (_, row), masks in zip(rows.iterrows(), scored, strict=True)]
-    others = [(f"{row.method}'s masks", row["J&F"]) for _, row in rows[scored].iterrows()]
-    others += [(f"{row.method}'s published score ({row.training})", row["published J&F"])
-               for _, row in real.dropna(subset=["published J&F"]).iterrows()]
     for _, best in rows[~scored].head(1).iterrows():
+        others = [(f"{row.method}'s masks, {row['J&F']:.1f} (95% over sequences: {_ahead(row.method, best.method)})",
+                   row["J&F"]) for _, row in rows[scored].iterrows()]
+        others += [(f"{row.method}'s published score ({row.training}), {row['published J&F']:.1f}",
+                    row["published J&F"]) for _, row in real.dropna(subset=["published J&F"]).iterrows()]
         lines.append(f"- The best of this project's networks is {best.method}, {best['J&F']:.1f}: " + ", ".join(
-            f"{abs(score - best['J&F']):.1f} points {'below' if score > best['J&F'] else 'above'} {rival}, {score:.1f}"
-            for rival, score in others) + ".")
+            f"{_side(score - best['J&F'], ' points')} {rival}" for rival, score in others) + ".")
     return "\n".join(lines)
+
+
+def _ahead(rival: str, method: str) -> str:
+    """The paired interval of how far a rival's masks are ahead on DAVIS-2016 validation."""
+    scores = davis2016_sequences()
+    values = [{name: [score] for name, score in scores[one].items()} for one in (method, rival)]
+    difference = paired_comparison(*values).difference
+    return f"{_side(difference.high)} to {_side(difference.low)}"
+
+
+def _side(points: float, unit: str = "") -> str:
+    """Where a network stands that a rival is so far ahead of."""
+    return f"{abs(points):.1f}{unit} {'below' if points > 0 else 'above'}"
 
 
 def rivals_masks() -> set[str]:
