@@ -66,7 +66,7 @@ def profile_steps(config: RunConfig, steps: int, workers: int) -> dict[str, Any]
         clips = _named(run._loader(workers, 2 * steps + 1))
         times = [_timed(run, clips) for _ in range(steps + 1)][1:]  # the first compiles kernels and starts workers
         activities = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * (place.device.type == "cuda")
-        with _ranges(), profile(activities=activities) as profiler:
+        with _ranges(), profile(activities=activities, acc_events=True) as profiler:  # else torch 2.11 warns
             started = clocks.now()
             for _ in range(steps):
                 _timed(run, clips)
