@@ -177,6 +177,8 @@ TRACES = [  # file, what stands around the number, and the number from the recor
     ("README.md", rf"strided against grid \({NUMBER}",
      lambda: score("evidence", "strided-2") - score("evidence", "grid-2")),
     ("README.md", rf"Grid itself scores {NUMBER} and", lambda: score("evidence", "grid-2")),
+    ("README.md", rf"it is {NUMBER} below \(",
+     lambda: score("evidence", "encoding-none") - score("evidence", "base")),
     ("README.md", rf"its first seed has {NUMBER} so", lambda: first("evidence", "recurrent")),
     ("README.md", rf"so, and {NUMBER} with the true ones", lambda: first("evidence-forced", "recurrent")),
     ("README.md", rf"STM's has {NUMBER} and", lambda: first("evidence", "stm")),
