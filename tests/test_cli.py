@@ -22,6 +22,7 @@ from packaging.utils import canonicalize_name
 
 from sstlib import cli, experiments, native, paths
 from sstlib.cli._extras import EXTRAS
+from sstlib.config import RunConfig
 from sstlib.experiments import SWEEPS, RunRecord
 from sstlib.reproduction import runs as sweep
 
@@ -68,6 +69,32 @@ def test_options_of_which_one_would_be_passed_over_are_refused(more, words, caps
     monkeypatch.setattr("sstlib.benchmarks.training.profile_steps", lambda *rest: pytest.fail("was timed"))
     assert cli.main(["train", "tiny", *more]) == 2
     assert words in capsys.readouterr().err and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("argv, words", [
+    ("segment dog.mp4 --mask a.png --mask b.png --out masks", "argument --mask: it is given twice, as a.png and b.png"),
+    ("segment dog.mp4 --at 3 --at=4 --mask a.png", "argument --at: it is given twice, as 3 and 4"),
+    ("sweep encoding --only encoding-none --only base --list", "it is given twice, as encoding-none and base"),
+    ("train tiny --set training.steps=1 --set training.steps=2 --out run",
+     "--set training.steps=2: there is training.steps=1, too; give one of the two"),
+    ("reproduce -p 01_connectivity:frames=3 -p 01_connectivity:frames=4",
+     "--parameter 01_connectivity:frames=4: there is 01_connectivity:frames=3, too"),
+])
+def test_of_two_values_none_is_lost_without_a_word(argv, words, capsys, tmp_path, monkeypatch):
+    """Two masks were taken for the second alone."""
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(argv.split()) == 2
+    assert words in capsys.readouterr().err and not list(tmp_path.iterdir())
+
+
+def test_what_is_given_again_goes_on_or_says_the_same():
+    parser = cli.build_parser()
+    for _ in range(2):
+        again = parser.parse_args("reproduce --only 01 02 --workers 2 --only 03 --workers 2".split())
+        assert again.only == ["01", "02", "03"] and again.workers == 2
+    scales = parser.parse_args("segment dog.mp4 --mask a.png --scales 1.3 --scales 1.5".split()).scales
+    assert scales == [1.3, 1.5], "the default is replaced"
+    assert RunConfig().with_changes(["training.steps=7", "training.steps=7"]).training.steps == 7
 
 
 def test_tasks_at_a_time_are_not_passed_over_beside_a_scheduler(capsys):

@@ -32,6 +32,25 @@ class UsageError(ValueError):
     """A command line that cannot be read."""
 
 
+class Given(argparse.Action):
+    """Keeps what an option is given. Given again, a list goes on; of two single values it is not known which is meant,
+    and the first would be lost without a word.
+    """
+
+    before: tuple[Any, Any] = None, None  # what was parsed last, and into which namespace
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any,
+                 option_string: str | None = None) -> None:
+        place, known = self.before
+        if option_string and place is namespace:
+            if isinstance(values, list):
+                values = [*known, *values]
+            elif values != known:
+                raise argparse.ArgumentError(self, f"it is given twice, as {known} and {values}; give it once")
+        self.before = namespace, values
+        setattr(namespace, self.dest, values)
+
+
 class Parser(argparse.ArgumentParser):
     """A parser that says what is wrong in one line, without the usage, which --help shows. What begins with a minus and
     a digit is a value, such as a point left of the frame, as no option begins so (in Python from 3.14 on it is).
@@ -40,6 +59,8 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self._negative_number_matcher = re.compile(r"-\.?\d")
+        for name in (None, "store"):
+            self.register("action", name, Given)
 
     def error(self, message: str) -> NoReturn:
         if match := re.match(r"argument (--[\w-]+)\b.*: expected .*argument", message):

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from sstlib.config.entries import Registry
-from sstlib.config.values import LARGEST, Flag, Kind, Number, OneOf, Text, Texts, Whole, assigned, shown
+from sstlib.config.values import LARGEST, Flag, Kind, Number, OneOf, Text, Texts, Whole, assigned, require_once, shown
 
 C = TypeVar("C", bound="Config")
 
@@ -101,16 +101,19 @@ class Config:
         return dataclasses.replace(self, **changes)
 
     def with_changes(self: C, changes: list[str], option: str = "--set") -> C:
-        """A copy with texts KEY=VALUE, or PART.KEY=VALUE where a configuration has parts, applied in order.
+        """A copy with texts KEY=VALUE, or PART.KEY=VALUE where a configuration has parts.
 
         Raises:
-            ValueError: not of that form, an unknown key, or a value that the field does not take.
+            ValueError: not of that form, an unknown key or one that is there twice, or a value that the field does not
+                take.
         """
         values, known = self.to_dict(), kinds(type(self))
+        texts: dict[str, str] = {}
         parts = {name: kind for name, kind in known.items() if isinstance(kind, Part)}
         form = f"PART.KEY=VALUE with PART one of {', '.join(parts)}" if parts else "KEY=VALUE"
         for change in changes:
             part, name, text = assigned(change, option, form, "." if parts else "", parts)
+            require_once(texts, change, option)
             inner = kinds(parts[part].config) if parts else known
             target = values[part] if parts else values
             target[name] = inner[name].read(text) if name in inner else text

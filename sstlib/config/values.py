@@ -220,6 +220,13 @@ def assigned(text: str, option: str, form: str, sign: str = "", parts: Collectio
     return part, name, value
 
 
+def require_once(known: dict[str, str], text: str, option: str) -> None:
+    """Notes a text KEY=VALUE among those known by key; raises a ValueError where the key has another value there."""
+    key, _, _ = text.partition("=")
+    if known.setdefault(key, text) != text:
+        raise ValueError(f"{option} {text}: there is {known[key]}, too; give one of the two")
+
+
 def parse_json(text: str | bytes, source: str) -> Any:
     """JSON from outside, strictly: each key once, no NaN and no Infinity.
 

@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from sstlib.config.values import LARGEST, Flag, Kind, Number, OneOf, Text, Whole, assigned
+from sstlib.config.values import LARGEST, Flag, Kind, Number, OneOf, Text, Whole, assigned, require_once
 from sstlib.reproduction.notebooks import choose, declared, require_known
 
 KINDS: dict[str, Kind] = {"int": Whole(-LARGEST), "float": Number(), "bool": Flag(), "str": Text()}
@@ -22,13 +22,16 @@ def parse_parameters(given: list[str]) -> dict[str, dict[str, Any]]:
     """Values by notebook and parameter from NOTEBOOK:NAME=VALUE, paths absolute.
 
     Raises:
-        ValueError: not of that form, an unknown notebook or parameter, or a value of another type or out of range.
+        ValueError: not of that form, an unknown notebook or parameter or one that is there twice, or a value of another
+            type or out of range.
         FileNotFoundError: a file that is not there.
     """
     values: dict[str, dict[str, Any]] = {}
+    texts: dict[str, str] = {}
     for text in given:
         name, key, value = assigned(text, "--parameter", FORM, ":")
         [(notebook, path)] = choose([name]).items()
+        require_once(texts, f"{notebook}:{key}={value}", "--parameter")
         known = declared(path)
         require_known(key, known, f"notebook {notebook} has no parameter {key!r}")
         values.setdefault(notebook, {})[key] = _read(value, *known[key], f"parameter {text!r}")
