@@ -94,6 +94,8 @@ def test_what_is_given_again_goes_on_or_says_the_same():
         assert again.only == ["01", "02", "03"] and again.workers == 2
     scales = parser.parse_args("segment dog.mp4 --mask a.png --scales 1.3 --scales 1.5".split()).scales
     assert scales == [1.3, 1.5], "the default is replaced"
+    alias = "segment dog.mp4 --mask a.png --weights sst-photo --out here"
+    assert parser.parse_args(f"{alias} --weights sst-small".split()).weights == "sst-small"
     assert RunConfig().with_changes(["training.steps=7", "training.steps=7"]).training.steps == 7
 
 

@@ -26,6 +26,8 @@ DAMAGED = (ArithmeticError, EOFError, LookupError, MemoryError, RecursionError, 
            zipfile.BadZipFile, zlib.error)
 # Of packages that are not imported for this
 DAMAGED_BY_NAME = {"SafetensorError", "UnpicklingError", "OutOfMemoryError"}
+# Options with one value of which somebody could take several to go together
+MEANT_TOGETHER = ("at", "corrections", "mask", "only", "seed")
 
 
 class UsageError(ValueError):
@@ -33,8 +35,8 @@ class UsageError(ValueError):
 
 
 class Given(argparse.Action):
-    """Keeps what an option is given. Given again, a list goes on; of two single values it is not known which is meant,
-    and the first would be lost without a word.
+    """Keeps what an option is given. Given again, a list goes on, and a single value counts instead, so that it may
+    stand behind those of an alias; but of two of `MEANT_TOGETHER` the first would be lost without a word.
     """
 
     before: tuple[Any, Any] = None, None  # what was parsed last, and into which namespace
@@ -45,7 +47,7 @@ class Given(argparse.Action):
         if option_string and place is namespace:
             if isinstance(values, list):
                 values = [*known, *values]
-            elif values != known:
+            elif values != known and self.dest in MEANT_TOGETHER:
                 raise argparse.ArgumentError(self, f"it is given twice, as {known} and {values}; give it once")
         self.before = namespace, values
         setattr(namespace, self.dest, values)
