@@ -75,6 +75,7 @@ def test_options_of_which_one_would_be_passed_over_are_refused(more, words, caps
     ("segment dog.mp4 --mask a.png --mask b.png --out masks", "argument --mask: it is given twice, as a.png and b.png"),
     ("segment dog.mp4 --at 3 --at=4 --mask a.png", "argument --at: it is given twice, as 3 and 4"),
     ("sweep encoding --only encoding-none --only base --list", "it is given twice, as encoding-none and base"),
+    ("evaluate a b --against c --against=d", "argument --against: it is given twice, as c and d"),
     ("train tiny --set training.steps=1 --set training.steps=2 --out run",
      "--set training.steps=2: there is training.steps=1, too; give one of the two"),
     ("reproduce -p 01_connectivity:frames=3 -p 01_connectivity:frames=4",

@@ -27,7 +27,7 @@ DAMAGED = (ArithmeticError, EOFError, LookupError, MemoryError, RecursionError, 
 # Of packages that are not imported for this
 DAMAGED_BY_NAME = {"SafetensorError", "UnpicklingError", "OutOfMemoryError"}
 # Options with one value of which somebody could take several to go together
-MEANT_TOGETHER = ("at", "corrections", "mask", "only", "seed")
+MEANT_TOGETHER = ("against", "at", "base", "corrections", "mask", "only", "seed")
 
 
 class UsageError(ValueError):

@@ -104,8 +104,7 @@ class Config:
         """A copy with texts KEY=VALUE, or PART.KEY=VALUE where a configuration has parts.
 
         Raises:
-            ValueError: not of that form, an unknown key or one that is there twice, or a value that the field does not
-                take.
+            ValueError: not of that form, an unknown key, one with two values, or a value that the field does not take.
         """
         values, known = self.to_dict(), kinds(type(self))
         texts: dict[str, str] = {}

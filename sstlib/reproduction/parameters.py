@@ -22,8 +22,8 @@ def parse_parameters(given: list[str]) -> dict[str, dict[str, Any]]:
     """Values by notebook and parameter from NOTEBOOK:NAME=VALUE, paths absolute.
 
     Raises:
-        ValueError: not of that form, an unknown notebook or parameter or one that is there twice, or a value of another
-            type or out of range.
+        ValueError: not of that form, an unknown notebook or parameter, one with two values, or a value of another type
+            or out of range.
         FileNotFoundError: a file that is not there.
     """
     values: dict[str, dict[str, Any]] = {}
