@@ -47,6 +47,15 @@ def test_frames_of_a_video_are_found_in_any_order(tmp_path, monkeypatch):
     assert len(read._cache) == 5
 
 
+def test_drawing_on_a_frame_changes_none_that_is_read_later(tmp_path):
+    movies.write_video(tmp_path / "clip.mp4", np.full((3, 32, 48, 3), 100, np.uint8))
+    video.write_mask(tmp_path / "mask.png", np.eye(32, 48, dtype=np.uint8))
+    read = movies.open_clip(tmp_path / "clip.mp4", tmp_path / "mask.png")
+    read.frame(0)[:] = 0
+    read.label(0)[:] = 0
+    assert read.frame(0).min() > 90 and read.label(0).sum() == 32
+
+
 def test_a_video_and_its_mask(tmp_path):
     movies.write_video(tmp_path / "clip.mp4", clip(3))
     labels = np.zeros((46, 62), np.uint8)

@@ -1,7 +1,9 @@
 """Frames and masks in and out."""
 
 import contextlib
+import inspect
 import os
+import re
 
 import numpy as np
 import pytest
@@ -118,6 +120,29 @@ def test_ids_that_a_png_cannot_hold_leave_no_file(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("labels, words", [
+    (labels_of() * .7, "not whole numbers"), (labels_of()[None], "shape (1, 7, 11)"), (labels_of()[..., None], "shape"),
+    (np.full((7, 11), 300), "from 300 to 300"), (np.ma.array(labels_of(), mask=True), "77 of the 77 elements")])
+def test_what_holds_no_labels_is_not_written_as_a_mask(tmp_path, labels, words):
+    with pytest.raises(ValueError, match=re.escape(words)) as refused:
+        inspect.unwrap(video.write_mask)(tmp_path / "mask.png", labels)  # as a caller without checks of shapes has it
+    assert "mask.png" in str(refused.value) and not [*tmp_path.iterdir()]
+
+
+@pytest.mark.parametrize("frame, labels", [
+    (np.zeros((7, 11, 3)), labels_of()), (np.zeros((7, 11), np.uint8), labels_of()),
+    (np.zeros((7, 9, 3), np.uint8), labels_of()), (np.zeros((7, 11, 3), np.uint8), labels_of() * .7)])
+def test_an_overlay_of_other_numbers_or_sizes_is_refused(frame, labels):
+    with pytest.raises(ValueError, match="labels"):
+        inspect.unwrap(video.overlay)(frame, labels)
+
+
+@pytest.mark.parametrize("labels", [{3: labels_of()}, {-1: labels_of()}, {0: labels_of() * .7}])
+def test_labels_of_no_frame_and_no_labels_are_refused_in_arrays(labels):
+    with pytest.raises(ValueError, match="labels"):
+        video.ArraySequence(np.zeros((3, 7, 11, 3), np.uint8), labels)
+
+
 def test_an_interrupted_write_leaves_the_old_file(tmp_path):
     path = tmp_path / "kept.bin"
     path.write_bytes(b"old")
@@ -193,7 +218,7 @@ def test_arrays_are_a_sequence():
     assert sequence.label(2) is None
     with pytest.raises(ValueError, match="frame 1.*shape"):
         video.ArraySequence(frames, {1: first[:4]})
-    with pytest.raises(ValueError, match="ids are"):
+    with pytest.raises(ValueError, match="frame 0: labels are"):
         video.ArraySequence(frames, first.astype(int) + 1000)
 
 

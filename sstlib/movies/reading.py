@@ -177,14 +177,14 @@ class VideoSequence:
         return len(self.frame_names)
 
     def label(self, t: int) -> UInt8[np.ndarray, "height width"] | None:
-        return self._mask if range(len(self))[t] == 0 else None
+        return self._mask.copy() if range(len(self))[t] == 0 and self._mask is not None else None
 
     def frame(self, t: int) -> UInt8[np.ndarray, "height width 3"]:
         t = range(len(self))[t]
         if t not in self._cache:
             with naming_damage(self.path):
                 self._decode(t)
-        return self._cache[t]
+        return self._cache[t].copy()  # whoever draws on it draws on no later one
 
     def _decode(self, t: int) -> None:
         """Brings frame `t` into the cache: by decoding on, from the last key frame before it, from earlier ones,

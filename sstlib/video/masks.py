@@ -23,6 +23,7 @@ import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from sstlib.config.arrays import byte_labels
 from sstlib.metrics.counts import present
 from sstlib.paths import atomic_write
 from sstlib.shapes import Bool, Shaped, UInt8
@@ -240,11 +241,15 @@ def write_mask(path: Path | str, labels: Shaped[np.ndarray, "height width"]) -> 
     """Writes labels as palette PNG in DAVIS's colors; the file appears whole or not at all.
 
     Raises:
-        ValueError: ids outside 0..255.
+        ValueError: ids outside 0..255, numbers that are not whole, such as probabilities, or another shape.
     """
-    if labels.size and (labels.min() < 0 or labels.max() > VOID):
-        raise ValueError(f"{path}: labels go from {labels.min()} to {labels.max()}; a palette PNG holds 0..255")
-    write_picture(path, mask_image(labels.astype(np.uint8)))
+    try:
+        levels = byte_labels(labels)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    if levels.ndim != 2:
+        raise ValueError(f"{path}: labels have shape {levels.shape}; expected height and width")
+    write_picture(path, mask_image(levels))
 
 
 def write_picture(path: Path | str, picture: Image.Image) -> None:

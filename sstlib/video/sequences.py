@@ -8,6 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from sstlib.config.arrays import byte_labels
 from sstlib.shapes import Shaped, UInt8
 from sstlib.video.masks import VOID, Reading, palette, read_mask, reading_of
 from sstlib.video.pictures import images, picture_size, read_frame
@@ -45,7 +46,8 @@ class ArraySequence:
         labels: labels of all frames, of frame 0 alone, by frame index, or None.
 
     Raises:
-        ValueError: labels of another size than the frames, ids out of 0 to 255, or another number of names than frames.
+        ValueError: labels of another size than the frames, of none of them, or that are none (`byte_labels`); or
+            another number of names than frames.
     """
 
     def __init__(
@@ -62,15 +64,16 @@ class ArraySequence:
             labels = {0: labels} if labels.ndim == 2 else dict(enumerate(labels))
         self.labels: dict[int, np.ndarray] = {}
         for t, label in (labels or {}).items():
+            if t not in range(len(frames)):
+                raise ValueError(f"{name}: there are labels of frame {t}, and frames 0..{len(frames) - 1}")
             if label.shape != frames.shape[1:3]:
                 raise ValueError(
                     f"{name}: labels of frame {t} have shape {label.shape}; expected {frames.shape[1:3]} as the frames"
                 )
-            if label.size and (label.min() < 0 or label.max() > VOID):
-                raise ValueError(
-                    f"{name}: labels of frame {t} go from {label.min()} to {label.max()}; ids are 0..254, 255 is void"
-                )
-            self.labels[t] = label.astype(np.uint8, copy=False)
+            try:
+                self.labels[t] = byte_labels(label)
+            except ValueError as error:
+                raise ValueError(f"{name}, frame {t}: {error}") from None
         if len(self.frame_names) != len(frames):
             raise ValueError(f"{name}: {len(self.frame_names)} frame names for {len(frames)} frames")
 
@@ -203,9 +206,16 @@ def overlay(
 ) -> UInt8[np.ndarray, "height width 3"]:
     """A frame with its objects tinted in the palette's colors and outlined, `white` on any color; void is left as it
     is.
+
+    Raises:
+        ValueError: a frame that is not uint8 RGB, or labels that are none (`byte_labels`) or of another size.
     """
+    labels = byte_labels(labels)
+    if frame.dtype != np.uint8 or frame.shape != (*labels.shape, 3):
+        raise ValueError(f"the frame is {frame.dtype} of shape {frame.shape}, its labels have shape {labels.shape}; "
+                         "give RGB as uint8 of shape (height, width, 3), and labels of its size")
     shown = (labels > 0) & (labels != VOID)
-    colors = palette()[labels.astype(np.uint8)]
+    colors = palette()[labels]
     mixed = frame.copy()
     mixed[shown] = (frame[shown] * (1 - opacity) + colors[shown] * opacity + 0.5).astype(np.uint8)
     edge = np.zeros_like(shown)
