@@ -1,7 +1,6 @@
 """Tables made from run records alone, each with the published numbers in columns of their own."""
 
 import json
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -52,17 +51,10 @@ def measured(sweep: str) -> pd.DataFrame:
 
     A variant without records has a row of its own with 0 runs, so that a gap is seen.
     """
-    by_variant, labels = _by_variant(), SWEEPS[sweep].labels
+    by_variant, labels = records.by_variant(EXPERIMENT), SWEEPS[sweep].labels
     columns = scores(run for variant in labels for run in by_variant.get(variant, []))
     rows = [_row(label, by_variant.get(variant, []), columns) for variant, label in labels.items()]
     return pd.DataFrame(rows)
-
-
-def _by_variant() -> dict[str, list[records.RunRecord]]:
-    runs: dict[str, list[records.RunRecord]] = defaultdict(list)
-    for record in records.read_all(EXPERIMENT):
-        runs[record.variant].append(record)
-    return runs
 
 
 def _row(label: str, runs: list[records.RunRecord], columns: Sequence[str]) -> dict[str, object]:
