@@ -30,16 +30,15 @@ def compare(name: str = "sst-small", split: str = "val") -> Path:
 
     Half an hour of one processor core for the 27 clips of `val`.
     """
-    path = records.record_path(EXPERIMENT, f"{name}-both-modes", 0)
-    config = {"weights": fingerprint(name), "split": split}
-    if path.exists() and records.read(path).config == config:
-        return path
+    variant = f"{name}-both-modes"
+    known, config = records.find(EXPERIMENT, variant), {"weights": fingerprint(name), "split": split}
+    if known and known.config == config:
+        return known.path
     metrics = side_by_side(name, open_dataset("sst-occlusion", split))
     model = weights.load(name).config
     cost = {mode: anatomy(model.replace(causal=causal))[-1].multiply_adds for mode, causal in MODES.items()}
-    record = records.RunRecord(EXPERIMENT, f"{name}-both-modes", 0, config, metrics, {"multiply_adds_480p": cost},
-                               provenance(f"sst-occlusion {split}"))
-    return record.write(path)
+    return records.RunRecord(EXPERIMENT, variant, 0, config, metrics, {"multiply_adds_480p": cost},
+                             provenance(f"sst-occlusion {split}")).write()
 
 
 def side_by_side(name: str, sequences: Iterable[Sequence]) -> dict[str, object]:

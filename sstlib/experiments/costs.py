@@ -33,8 +33,8 @@ def table(plan: Plan, sweep: str) -> pd.DataFrame:
     `least` and `most` their quartiles), and mean, low and high of its J&F (percent), NaN where it is not run; no row
     where nothing was timed.
     """
-    path, rows = records.record_path(EXPERIMENT, plan.base.name, 0), []
-    seconds = records.read(path).metrics["seconds"] if path.exists() else {}
+    record, rows = records.find(EXPERIMENT, plan.base.name), []
+    seconds = record.metrics["seconds"] if record else {}
     for variant, runs in plan.records().items():
         if variant not in seconds or variant not in bases.labels(sweep):
             continue

@@ -192,11 +192,9 @@ def calibrate(names: Iterable[str] = ("sst-small", "sst-small-davis2016")) -> Pa
 
 def scores_of(name: str) -> dict[str, Any]:
     """What is recorded of these very weights, by source; empty where nothing is."""
-    for variant in (name, STATISTIC):
-        path = records.record_path(EXPERIMENT, variant, 0)
-        if path.exists():
-            record = records.read(path)
-            own = record.config["weights"] if variant == name else record.config["weights"].get(name)
-            if own == fingerprint(name):
-                return record.metrics if variant == name else record.metrics[name]
+    own, together = records.find(EXPERIMENT, name), records.find(EXPERIMENT, STATISTIC)
+    if own and own.config["weights"] == fingerprint(name):
+        return own.metrics
+    if together and together.config["weights"].get(name) == fingerprint(name):
+        return together.metrics[name]
     return {}

@@ -74,11 +74,12 @@ def analyze(question: str, sources: Iterable[str], fresh: bool = False) -> list[
     entry, written = QUESTIONS.find(question), []
     for source in sources:
         variant, seed = named(source)
-        path, file = records.record_path(entry.name, variant, seed), fingerprint(source)
-        if fresh or not path.exists() or records.read(path).config.get("weights") != file:
+        record, file = records.find(entry.name, variant, seed), fingerprint(source)
+        if fresh or record is None or record.config.get("weights") != file:
             network = weights.load(source)
             config = {"weights": file, "model": network.config.to_dict()}
-            metrics = entry.measure(network)
-            records.RunRecord(entry.name, variant, seed, config, metrics, {}, provenance(entry.data)).write()
-        written.append(path)
+            record = records.RunRecord(entry.name, variant, seed, config, entry.measure(network), {},
+                                       provenance(entry.data))
+            record.write()
+        written.append(record.path)
     return written

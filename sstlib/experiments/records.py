@@ -73,6 +73,12 @@ def read(path: Path) -> RunRecord:
     return RunRecord(**content)
 
 
+def find(experiment: str, variant: str, seed: int = 0) -> RunRecord | None:
+    """The record of a run, or None where there is none."""
+    path = record_path(experiment, variant, seed)
+    return read(path) if path.exists() else None
+
+
 def read_all(experiment: str) -> list[RunRecord]:
     """All records of an experiment, by variant and seed."""
     return [read(path) for path in sorted((paths.RUNS / experiment).glob("*-seed*.json"))]

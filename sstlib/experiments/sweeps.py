@@ -83,15 +83,14 @@ class Run:
     @property
     def done(self) -> bool:
         """Whether a record of exactly this configuration is there, whichever code made it (see `note`)."""
-        return self.record_path.exists() and self._recorded() == self.config
+        record = records.find(self.experiment, self.variant, self.seed)
+        return record is not None and RunConfig.from_dict(record.config, f"{record.path}: config.") == self.config
 
     @property
     def note(self) -> str:
         """Which code made the record that is there, where it is not the code of now."""
-        return made_by(records.read(self.record_path).provenance) if self.record_path.exists() else ""
-
-    def _recorded(self) -> RunConfig:
-        return RunConfig.from_dict(records.read(self.record_path).config, f"{self.record_path}: config.")
+        record = records.find(self.experiment, self.variant, self.seed)
+        return made_by(record.provenance) if record else ""
 
 
 @dataclass(frozen=True)

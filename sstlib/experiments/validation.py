@@ -49,8 +49,7 @@ def fingerprint(name: str) -> str:
 
 def record_of(name: str, benchmark: str) -> records.RunRecord | None:
     """The record of these very weights, if there is one."""
-    path = records.record_path(benchmark, name, 0)
-    record = records.read(path) if path.exists() else None
+    record = records.find(benchmark, name)
     return record if record and record.config.get("weights") == fingerprint(name) else None
 
 
@@ -65,8 +64,8 @@ def score(name: str, benchmark: str) -> Path:
     Raises:
         FileNotFoundError: no such weights, or the data are not there.
     """
-    if record_of(name, benchmark):
-        return records.record_path(benchmark, name, 0)
+    if known := record_of(name, benchmark):
+        return known.path
     chosen, folder = benchmarks()[benchmark], predictions(name, benchmark)
     evaluation, floors, seconds, frames = _scored(weights.load(name), benchmark, folder)
     facts = weights.facts(name)
@@ -117,14 +116,11 @@ def _keep_earlier(name: str, benchmark: str) -> None:
     """Keeps the score of the weights before, whose record is about to be replaced: what a recipe was chosen by
     belongs into the card.
     """
-    path = records.record_path(benchmark, name, 0)
-    before = records.read(path) if path.exists() else None
+    before = records.find(benchmark, name)
     if before is None or before.config.get("weights") == fingerprint(name):
         return
-    one = {
-        "J&F": before.score("J&F"), "weights": before.config.get("weights", ""),
-        "commit": before.provenance.get("commit", "")
-    }
+    one = {"J&F": before.score("J&F"), "weights": before.config.get("weights", ""),
+           "commit": before.provenance.get("commit", "")}
     known = read_json(_earlier_path(name)) if _earlier_path(name).exists() else {}
     with atomic_write(_earlier_path(name), "w") as file:
         file.write(json.dumps(known | {benchmark: [*known.get(benchmark, []), one]}, indent=1) + "\n")
