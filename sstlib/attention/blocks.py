@@ -68,8 +68,8 @@ class Pieces(NamedTuple):
         if self.bias is None and not causal:
             return None
         cells, others = self.queries.shape[1], self.keys.shape[1]
-        mask = torch.zeros(queries * cells, keys *
-                           others, dtype=dtype) if self.bias is None else self.bias.repeat(queries, keys)
+        mask = (torch.zeros(queries * cells, keys * others, dtype=dtype, device=self.keys.device) if self.bias is None
+                else self.bias.repeat(queries, keys))
         for row in range(queries if causal else 0):
             mask[row * cells:(row + 1) * cells, (keys - queries + row + 1) * others:] = -INFINITY
         return mask
@@ -108,8 +108,7 @@ def pieces(pattern: Connectivity, size: Size, queried: int, fused: bool, dtype: 
     result = []
     for (qy, ky, related_y), (qx, kx, related_x) in itertools.product(*split):
         related = numpy.kron(related_y, related_x)
-        bias = None if related.all() else torch.zeros(related.shape, dtype=dtype).masked_fill_(
-            torch.from_numpy(~related), -INFINITY).to(device)
+        bias = None if related.all() else torch.from_numpy(numpy.where(related, 0, -INFINITY)).to(device, dtype)
         for first in range(min(time, getattr(pattern, "temporal_stride", 1))):
             frames = torch.arange(first, time, getattr(pattern, "temporal_stride", 1), device=device)
             if last := int((frames >= time - queried).sum()):

@@ -60,7 +60,7 @@ def affinities(kind: str, q: Rows, k: Columns, scores: Scores, logsumexp: Float[
 
 def earlier(size: tuple[int, int, int], queried: int) -> Bool[Tensor, "queries keys"]:
     """Whether a key's frame comes before the query's, for queries of the last `queried` frames."""
-    frame = torch.arange(size[0]).repeat_interleave(size[1] * size[2])
+    frame = torch.arange(size[0], device="cpu").repeat_interleave(size[1] * size[2])
     return frame[None] < frame[-queried * size[1] * size[2]:, None]
 
 

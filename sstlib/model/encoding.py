@@ -19,8 +19,8 @@ def sinusoid(positions: Float[Tensor, "cells"], channels: int, base: float) -> F
         base: ratio of the longest to the shortest wavelength. 10 000 is Vaswani's, 100 that of the authors' 1-D code.
             A base so small that the longest wavelength fits the training crop leaves no phase unseen at test time.
     """
-    pairs = (channels + 1) // 2
-    frequencies = torch.exp(torch.arange(pairs, device=positions.device) * (-math.log(base) / max(pairs, 1)))
+    steps = torch.arange((channels + 1) // 2, device=positions.device, dtype=positions.dtype)
+    frequencies = torch.exp(steps * (-math.log(base) / max(len(steps), 1)))
     angles = positions[:, None] * frequencies
     return torch.cat([angles.sin(), angles.cos()], 1)[:, :channels]
 

@@ -27,8 +27,8 @@ class Normalize(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(3, 1, 1), persistent=False)
-        self.register_buffer("deviation", torch.tensor(IMAGENET_DEVIATION).view(3, 1, 1), persistent=False)
+        for name, levels in (("mean", IMAGENET_MEAN), ("deviation", IMAGENET_DEVIATION)):
+            self.register_buffer(name, torch.tensor(levels, dtype=torch.float32).view(3, 1, 1), persistent=False)
 
     def forward(self, frame: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch 3 height width"]:
         return torch.addcmul(-self.mean / self.deviation, frame, 1 / self.deviation)  # one pass

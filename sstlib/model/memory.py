@@ -62,7 +62,7 @@ class Remembered:
         Cells that are mostly nobody's keep no key for dense matching: they would outvote those where the same thing is
         somebody.
         """
-        shown = torch.zeros(self.memberships.shape[1], device=self.memberships.device)
+        shown = self.memberships.new_zeros(self.memberships.shape[1])
         shown[list(objects)] = 1
         memberships = self.memberships * shown[:, None, None]
         content = dict(self.content)

@@ -272,5 +272,5 @@ def unroll_all(network: Propagator, frames: Float[Tensor, "batch time 3 height w
 
 
 def build(config: ModelConfig) -> Propagator:
-    """The network of a configuration, freshly initialized; `config.method` names its entry in `METHODS`."""
-    return METHODS[config.method].build(config)
+    """The network of a configuration, freshly initialized, in float32; `config.method` names its entry in `METHODS`."""
+    return METHODS[config.method].build(config).float()

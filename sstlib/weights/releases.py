@@ -129,7 +129,8 @@ def load(name_or_path: str | Path, device: str | torch.device = "cpu") -> nn.Mod
                 require_shapes(build(config).state_dict(), shapes, str(path))
         except ValueError as error:
             raise ValueError(str(error) if str(path) in str(error) else f"{path}: config.{error}") from error
-        network = build(config)
+        with torch.device("cpu"):  # whatever PyTorch's defaults are
+            network = build(config).float()
         load_tensors(network, {name: file.get_tensor(name) for name in shapes}, str(path))
     network.longest = Whole(16).check(known.get("longest", LONGEST), f"{path}: longest")
     return network.to(device).eval()

@@ -67,7 +67,7 @@ def forward(query: Query, key: Key, value: Value, pattern: Connectivity, scale: 
     if wanted is not None:
         affinity = wanted.objects, KINDS.index(wanted.kind)
         best = q.new_empty(*q.shape[:2], wanted.objects, *q.shape[2:5])
-        argmax = torch.empty(best.shape, dtype=torch.int32) if remember else None
+        argmax = torch.empty_like(best, dtype=torch.int32) if remember else None
         labels = (wanted.labels.float() if wanted.soft else wanted.labels).contiguous()
         sides = (None, labels) if wanted.soft else (labels, None)
         plain = [lse, None, *sides, wanted.bias.float().contiguous(), best, argmax]
@@ -93,7 +93,7 @@ def backward(query: Query, key: Key, value: Value, output: Output, lse: PerQuery
              grad_lse: PerQuery | None, pattern: Connectivity, scale: float) -> tuple[Tensor, ...]:
     """Gradients of query, key and value."""
     q, k, v, o, g = (_float(t) for t in (query, key, value, output, grad))
-    grads = [torch.empty(t.shape) for t in (q, k, v)]
+    grads = [t.new_empty(t.shape) for t in (q, k, v)]
     known = [lse.contiguous(), None if grad_lse is None else grad_lse.contiguous()]
     _call("backward", pattern, scale, [q, k, v, o, g, *grads], [*known, None, None, None, None, None], (0, 0))
     return tuple(t.to(query.dtype) for t in grads)

@@ -51,7 +51,7 @@ class Convolution3(nn.Conv2d):
         """
         state = self.weight.data_ptr(), pytorch.version(self.weight)
         if self.transformed is None or state[1] is None or self.transformed[0] != state:
-            points = torch.tensor(POINTS, dtype=torch.float64)
+            points = self.weight.new_tensor(POINTS, dtype=torch.float64)
             filters = torch.einsum("pi,qj,ocij->pqco", points, points, self.weight.detach().double())
             self.transformed = state, filters.flatten(0, 1).float().contiguous()
         return self.transformed[1]
@@ -118,9 +118,9 @@ def sharpened(layers: nn.Sequential,
 def convolved(convolution: Convolution3, x: Image | Pending) -> tuple[Tensor, Tensor]:
     """The convolution of an image, and the moments of the result (see the kernels)."""
     image, affine = x if isinstance(x, Pending) else (_last(x), None)
-    out = torch.empty(image.shape[0], convolution.out_channels, *image.shape[2:], memory_format=torch.channels_last)
+    out = image.new_empty(image.shape[0], *image.shape[2:], convolution.out_channels).movedim(3, 1)
     sizes = _sizes(image, convolution.out_channels, convolution.dilation[0])
-    moments = torch.empty(image.shape[0], library().tile_blocks(sizes), 2, convolution.out_channels)
+    moments = image.new_empty(image.shape[0], library().tile_blocks(sizes), 2, convolution.out_channels)
     library().convolve(*_addresses(image, affine, convolution.filters(), out, moments), sizes)
     return out, moments
 
@@ -130,9 +130,9 @@ def normalized(norm: nn.GroupNorm, x: Image, moments: Float[Tensor, "batch block
     x = _last(x)
     sizes = _sizes(x)
     if moments is None:
-        moments = torch.empty(x.shape[0], library().cell_blocks(sizes), 2, x.shape[1])
+        moments = x.new_empty(x.shape[0], library().cell_blocks(sizes), 2, x.shape[1])
         library().measure(*_addresses(x, moments), sizes)
-    affine = torch.empty(x.shape[0], 2, x.shape[1])
+    affine = x.new_empty(x.shape[0], 2, x.shape[1])
     addresses = _addresses(moments, norm.weight, norm.bias, affine)
     library().normalize(addresses[0], moments.shape[1], *addresses[1:3], norm.num_groups, norm.eps, addresses[3], sizes)
     return Pending(x, affine)
@@ -162,7 +162,7 @@ def halved(x: Image | Pending) -> Tensor:
     batch, channels, height, width = image.shape
     if channels % library().lanes():  # never of a pending one
         return F.avg_pool2d(image, 2, ceil_mode=True)
-    out = torch.empty(batch, channels, (height + 1) // 2, (width + 1) // 2, memory_format=torch.channels_last)
+    out = image.new_empty(batch, (height + 1) // 2, (width + 1) // 2, channels).movedim(3, 1)
     library().halve(*_addresses(image, affine, out), _sizes(image))
     return out
 
