@@ -195,7 +195,7 @@ def test_weights_of_another_network_are_refused_with_their_keys(tmp_path):
     with pytest.raises(ValueError, match=r"ResNet: conv1.weight is \(64, 3, 5, 7\), expected \(64, 3, 7, 7\)$"):
         load_pretrained(ResNet("resnet18"), tmp_path / "cut.pth")
     (tmp_path / "text.pth").write_text("not weights")
-    with pytest.raises(ValueError, match="text.pth: not a file of tensors"):
+    with pytest.raises(ValueError, match="text.pth is no file of tensors"):
         load_pretrained(ResNet("resnet18"), tmp_path / "text.pth")
 
 

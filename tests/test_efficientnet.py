@@ -154,7 +154,7 @@ def test_published_weights_come_from_a_wheel_or_a_file(tmp_path, monkeypatch):
     with pytest.raises(FileNotFoundError, match="no such file"):
         published("lite0", str(tmp_path / "none.pth"))
     (tmp_path / "text.pth").write_text("text")
-    with pytest.raises(ValueError, match="no weights file of PyTorch"):
+    with pytest.raises(ValueError, match="text.pth is no file of tensors"):
         published("lite0", str(tmp_path / "text.pth"))
 
 

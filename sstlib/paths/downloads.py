@@ -64,9 +64,8 @@ def _receive(url: str, part: Path, quiet: bool) -> None:
             raise OSError(f"{url}: has {total} bytes, {part} had {done} and was removed; fetch it again") from None
         raise OSError(f"{url}: the server answers {error.code} {error.reason}") from None
     except urllib.error.URLError as error:
-        raise OSError(
-            f"{url}: cannot be reached ({error.reason}); download it elsewhere and name it by --zip"
-        ) from None
+        raise OSError(f"{url}: cannot be reached ({error.reason}); fetch it by other means and name the file instead "
+                      "(to sst data fetch by --zip)") from None
     with response:
         resumed = response.status == 206
         left = response.headers.get("Content-Length")

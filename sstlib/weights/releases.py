@@ -151,7 +151,7 @@ def graft(network: nn.Module, name_or_path: str | Path, part: str = "") -> list[
     own = network.state_dict()
     with _opened(path) as file:
         tensors = {name.removeprefix(part): file.get_tensor(name) for name in file.keys() if name.startswith(part)}
-    _require_finite(tensors, str(path))
+    require_finite(tensors, str(path))
     for name, tensor in tensors.items():
         target = own.get(name)
         if target is None or target.ndim != tensor.ndim:
@@ -181,7 +181,7 @@ def load_tensors(network: nn.Module, tensors: dict[str, Shaped[torch.Tensor, "..
     wrong = [f"{name} holds {tensor.dtype}, expected {own[name].dtype}" for name, tensor in tensors.items()
              if tensor.dtype not in (own[name].dtype, torch.float16)]  # in half precision a file is half as large
     _require_none(wrong, f"{source} does not fit the network of its configuration")
-    _require_finite(tensors, source)
+    require_finite(tensors, source)
     network.load_state_dict(tensors)
 
 
@@ -197,7 +197,7 @@ def require_shapes(own: Mapping[str, Shaped[torch.Tensor, "..."]], shapes: Mappi
     _require_none(wrong, f"{source} does not fit {network}")
 
 
-def _require_finite(tensors: Mapping[str, torch.Tensor], source: str) -> None:
+def require_finite(tensors: Mapping[str, torch.Tensor], source: str) -> None:
     """Raises a ValueError that lists which tensors hold numbers that are not finite."""
     wrong = [
         f"{name} has {int((~tensor.isfinite()).sum())} of {tensor.numel()}" for name, tensor in tensors.items()
