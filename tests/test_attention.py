@@ -179,6 +179,47 @@ def test_memberships_and_biases_that_are_no_numbers_give_no_affinity(pattern, ki
     assert_close(known[~spoilt], reference[~spoilt])
 
 
+@pytest.mark.parametrize("pattern", EVERY, ids=str)
+def test_gradients_of_large_scores_are_those_of_a_softmax(pattern):
+    """Keys that are not connected score higher than all that are by thousands, whose exponential is infinite."""
+    size = 3, 4, 5
+    query, key, value, labels = inputs(size)
+    query, key = 60 * query, 60 * key
+    toward = torch.randn(2, 2, 3, *size, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+
+    def by_definition(q, k):
+        connected, frame = pattern.mask(*size), torch.arange(3).repeat_interleave(4 * 5)
+        scores = (q.flatten(2, 4) @ k.flatten(2, 4).mT).masked_fill(~connected, -torch.inf)
+        members = labels.flatten(1)[:, None, None] == torch.arange(3)[:, None, None]
+        counts = members & connected & (frame < frame[:, None])
+        return ((scores.softmax(-1)[:, :, None] * counts[:, None]).amax(-1).unflatten(-1, size) * toward).sum()
+
+    def computed(q, k, name="auto"):
+        ranked = sparse_attention(q, k, value.to(q), pattern, labels=labels, objects=3, implementation=name).affinity
+        return (ranked * toward.to(q)).sum()
+
+    leaves = [t.requires_grad_() for t in (query, key)]
+    expected = torch.autograd.grad(by_definition(*leaves), leaves)
+    for name in ("torch", "reference"):
+        assert_close(torch.autograd.grad(computed(*leaves, name), leaves), expected, atol=1e-7, rtol=1e-7)
+    assert_close(torch.func.grad(computed, (0, 1))(query.detach(), key.detach()), expected, atol=1e-7, rtol=1e-7)
+    single = [t.detach().float().requires_grad_() for t in leaves]
+    assert all(t.isfinite().all() for t in torch.autograd.grad(computed(*single), single))
+
+
+@pytest.mark.parametrize("soft", [False, True])
+@pytest.mark.parametrize("pattern", ONE_EACH, ids=str)
+def test_an_infinite_bias_is_the_limit_of_large_ones(pattern, soft):
+    """2 for one head and 0 for the other, of which the C++ kernels alone made NaN."""
+    query, key, value, labels = inputs((3, 5, 7), soft=soft, dtype=torch.float32)
+    how = dict(labels=labels, objects=3, affinity="distance", affinity_bias=torch.tensor([-torch.inf, torch.inf]))
+    results = [sparse_attention(query, key, value, pattern, implementation=name, **how).affinity
+               for name in ("auto", "torch", "reference")]
+    assert_close(results[0], results[2])
+    assert_close(results[1], results[2])
+    assert not results[2][:, 1].any() and results[2][:, 0].max() > 1
+
+
 @pytest.mark.parametrize("learns", range(4))
 @pytest.mark.parametrize("implementation", ["auto", "torch", "reference"])
 @pytest.mark.parametrize("pattern", ONE_EACH, ids=str)
@@ -248,6 +289,8 @@ BAD = {
     "memberships are from -1 to 0": lambda q, k, v, n: (q, k, v, "grid", dict(labels=members(n, 1.0) - 1)),
     "a Tensor torch.sparse_coo": lambda q, k, v, n: (q, k, v, "grid", dict(labels=n.to_sparse(), objects=3)),
     "a Parameter torch.sparse_coo": lambda q, k, v, n: (torch.nn.Parameter(q.to_sparse()), k, v, "grid"),
+    "objects is 10000000; say how many, 1 to 65535": lambda q, k, v, n: (
+        q, k, v, "grid", dict(labels=n, objects=10**7)),
     "objects is True": lambda q, k, v, n: (q, k, v, "grid", dict(labels=n, objects=True)),
     "affinity_bias is nan": lambda q, k, v, n: (q, k, v, "grid", dict(labels=n, objects=3, affinity_bias=float("nan"))),
     "one of these is a ndarray": lambda q, k, v, n: (q.numpy(), k, v, "grid"),

@@ -96,7 +96,7 @@ class Wanted(NamedTuple):
             value = (best - logsumexp[:, :, None]).clamp_max(0).exp()  # of large scores the difference is rounding
         elif self.kind == "distance" and not self.soft:
             squared = query.to(best.dtype).square().sum(-1)[:, :, None] - 2 / scale * best
-            value = 2 * torch.sigmoid(-(squared.clamp_min(0) + self.bias[:, :, None]))
+            value = 2 * torch.sigmoid(-(squared.clamp_min(0) + self.bias[:, :, None])).masked_fill(best == -INFINITY, 0)
         elif self.kind == "cosine":
             value = best / (scale * query.to(best.dtype).norm(dim=-1).clamp_min(TINY)[:, :, None])
         else:
@@ -126,7 +126,7 @@ def slopes(query: Queries, key: Queries, logsumexp: PerQueries, bias: Float[Tens
     score = (query * key).sum(-1)
     zero = torch.zeros_like(score)
     if kind == "weight":
-        value = (scale * score - logsumexp).exp()
+        value = (scale * score - logsumexp).clamp_max(0).exp()  # where there is no best key, the first may be beyond
         return value, scale * value, zero, zero, value
     if kind == "distance":
         x = (query - key).square().sum(-1) + bias

@@ -18,6 +18,7 @@ from sstlib.shapes import Float, Shaped
 
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 SCALES = 1e-12, 1e12  # beyond, distances that are recovered from scaled scores are lost in rounding
+OBJECTS = 65_535  # more would be computed without end
 ROUNDING = 0.01  # by which memberships may exceed 1, as where a mask of ones was resized in half precision
 
 
@@ -45,9 +46,9 @@ def sparse_attention(query: Float[Tensor, "batch head time_q height width dim"],
         connectivity: a pattern, or one a head.
         labels: objects of the key cells: numbers (batch, time, height, width) of which 0..objects-1 count and any other
             means no object, or memberships in [0, 1] (batch, object, time, height, width); on a CPU others are refused.
-        objects: how many objects; needed with numbers, implied by memberships.
+        objects: how many objects, at most 65,535; needed with numbers, implied by memberships.
         affinity: weight (softmax weight), distance (2 (1 - sigmoid(|q - k|^2 + affinity_bias))), cosine or dot.
-        affinity_bias: one number, or a tensor with one or with one a head.
+        affinity_bias: one number, or a tensor with one or one a head; of NaN there or in memberships comes NaN.
         scale: factor of the scores, a number; None is 1, as in the paper. Multiply the query by one that is learned.
         implementation: auto, or one by name (`explain` says which auto takes, and why).
 
@@ -200,8 +201,8 @@ def _check_labels(labels: Tensor | None, objects: int | None, key: Tensor, kind:
                          "memberships in a precision of keys, (batch, object, time, height, width)")
     if list(labels.shape) != [batch, *size]:
         raise ValueError(f"labels have shape {tuple(labels.shape)}; expected that of keys, {(batch, *size)}")
-    if not isinstance(objects, (int, torch.SymInt)) or isinstance(objects, bool) or objects < 1:
-        raise ValueError(f"objects is {objects!r}; say how many there are (numbers 0..objects-1 in labels count)")
+    if not isinstance(objects, (int, torch.SymInt)) or isinstance(objects, bool) or not 1 <= objects <= OBJECTS:
+        raise ValueError(f"objects is {objects!r}; say how many, 1 to {OBJECTS} (numbers 0..objects-1 in labels count)")
     return labels.long(), objects
 
 

@@ -52,7 +52,7 @@ def affinities(kind: str, q: Rows, k: Columns, scores: Scores, logsumexp: Float[
                bias: Some | None) -> Tensor:
     """The affinity of each query to each key (..., query, key), whether connected or not, given their scores."""
     if kind == "weight":
-        return (scores - logsumexp[..., None]).exp()
+        return (scores - logsumexp[..., None]).clamp_max(0).exp()  # those that are not connected may be beyond
     if kind == "distance":
         return 2 * torch.sigmoid(-(squared_distance(q, k) + bias))
     return scores if kind == "dot" else cosine(q, k)

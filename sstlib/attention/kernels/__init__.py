@@ -81,12 +81,12 @@ def forward(query: Query, key: Key, value: Value, pattern: Connectivity, scale: 
 
 def _poison(best: Ranked, wanted: Wanted) -> None:
     """Makes affinities of an object whose memberships are not all finite undefined, and those of a head whose bias is
-    not: comparisons in the kernels pass over what is no number.
+    no number: comparisons in the kernels pass over what is none.
     """
     if wanted.soft and not wanted.labels.sum().isfinite():
         best[(~wanted.labels.isfinite()).flatten(2).any(2)[:, None].expand(best.shape[:3])] = torch.nan
-    if wanted.kind == "distance" and not wanted.bias.sum().isfinite():
-        best[(~wanted.bias.isfinite()).reshape(*wanted.bias.shape[:2]).expand(best.shape[:2])] = torch.nan
+    if wanted.kind == "distance" and wanted.bias.isnan().any():
+        best[wanted.bias.isnan().reshape(*wanted.bias.shape[:2]).expand(best.shape[:2])] = torch.nan
 
 
 def backward(query: Query, key: Key, value: Value, output: Output, lse: PerQuery, grad: Output,
