@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import itertools
 import json
+import os
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -477,6 +478,12 @@ def test_the_class_of_the_readme_goes_everywhere_by_its_text(tmp_path, monkeypat
         monkeypatch.setenv("SST_PATTERNS", str(tmp_path / f"broken{number}.py"))
         with pytest.raises(OSError, match=f"^SST_PATTERNS names .*{number}.py', which does not run: {error}"):
             parse("funnel")
+    both = [tmp_path / "left.py", tmp_path / "right.py"]
+    for file in both:
+        file.write_text(source.replace("Cone", "Funnel"))
+    monkeypatch.setenv("SST_PATTERNS", os.pathsep.join(map(str, both)))
+    with pytest.raises(OSError, match="^SST_PATTERNS names .*left.py' and .*right.py', which both define 'funnel'"):
+        parse("grid")
     monkeypatch.setenv("SST_PATTERNS", str(tmp_path / "cone.py"))
     pattern = parse("funnel(speed=2)")
     assert hold(pattern, (3, 5, 7), 3, "auto") and str(pattern) == "funnel(speed=2)" and parse(str(pattern)) == pattern

@@ -177,6 +177,15 @@ def test_masked_matrices_and_tensors_that_learn_are_refused():
             of(lambda size, middle=middle: [(ones[0], middle, ones[2])]).mask(*SIZE)
 
 
+def test_the_declared_type_is_told_whole():
+    @dataclass(frozen=True)
+    class Dilations(Windowed):
+        steps: tuple[int, ...] = (1, 2)
+
+    with pytest.raises(ValueError, match=r"steps is \(1, True\); expected tuple\[int, \.\.\.\]"):
+        Dilations((1, True))
+
+
 def test_an_unknown_text_is_refused_whatever_classes_there_are():
     assert Plain(1).radius == 1  # which nothing can be made of without arguments that are no fields
     with pytest.raises(ValueError, match=r"unknown connectivity 'nowhere'.*local\(radius=7\).*plain"):

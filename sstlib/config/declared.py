@@ -19,7 +19,8 @@ def fault(owner: type, name: str, value: Any) -> str:
     default. An empty text where nothing is.
     """
     [field] = (field for field in dataclasses.fields(owner) if field.name == name)
-    declared, seeming = getattr(field.type, "__name__", field.type), getattr(owner, name, field.default)
+    declared = field.type.__name__ if isinstance(field.type, type) else field.type  # tuple[int, ...] is none
+    seeming = getattr(owner, name, field.default)
     if not (seeming is field.default or field.default is dataclasses.MISSING or
             isinstance(seeming, types.MemberDescriptorType)):  # of slots
         return (f"class {owner.__name__} sets {name} to {seeming!r}, which changes no field; declare its type, as in "

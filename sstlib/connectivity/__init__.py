@@ -233,7 +233,8 @@ def registered() -> dict[str, type[Connectivity]]:
     SST_PATTERNS.
 
     Raises:
-        OSError: a file that is not there, or does not run; no ValueError, which a configuration would take for its own.
+        OSError: a file that is not there, does not run, or defines what another does; no ValueError, which a
+            configuration would take for its own.
     """
     _read(os.environ.get("SST_PATTERNS", ""))
     return PATTERNS
@@ -241,17 +242,22 @@ def registered() -> dict[str, type[Connectivity]]:
 
 @functools.cache
 def _read(files: str) -> None:
+    owners: dict[str, str] = {}
     for file in filter(None, files.split(os.pathsep)):
         if not os.path.isfile(file):
             raise OSError(f"SST_PATTERNS names {file!r}, which is no file; name Python files that define "
                           f"patterns, with {os.pathsep!r} between")
         spec = importlib.util.spec_from_file_location(f"patterns_of_{Path(file).stem}", file)
         sys.modules[spec.name] = importlib.util.module_from_spec(spec)
+        before = dict(PATTERNS)
         try:
             spec.loader.exec_module(sys.modules[spec.name])
         except (Exception, SystemExit) as error:
             kind = type(error).__name__
             raise OSError(f"SST_PATTERNS names {file!r}, which does not run: {kind}: {error}") from error
+        for name in (n for n, new in PATTERNS.items() if new is not before.get(n) and new.__module__ == spec.name):
+            if (other := owners.setdefault(name, file)) != file:
+                raise OSError(f"SST_PATTERNS names {other!r} and {file!r}, which both define {name!r}; rename one")
 
 
 def _with_defaults(pattern: type[Connectivity]) -> str:
