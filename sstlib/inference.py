@@ -274,7 +274,7 @@ class Segmenter:
                 absent: set[int]) -> tuple[dict[int, float], dict[int, float]]:
         """Presence and doubt of each object; what the user said is beyond doubt."""
         rows = []
-        if not first:
+        if not first and confidence:  # all objects may have been removed
             numbers = evidence(self.memories[0], confidence)
             before = numbers.new_tensor([self.evidence.get(i, own) for i, own in zip(self.ids[1:], numbers.tolist())])
             usual = INERTIA * before + (1 - INERTIA) * numbers

@@ -93,6 +93,20 @@ def test_objects_join_are_corrected_and_leave(network):
         segmenter.remove(8)
 
 
+def test_without_any_object_all_is_background_until_one_joins(network):
+    segmenter = Segmenter(network)
+    segmenter.step(FRAMES[0], labels(id3=(3, 5)))
+    segmenter.step(FRAMES[1])
+    segmenter.remove(3)
+    for given in (None, labels()):
+        empty = segmenter.step(FRAMES[2], given)
+        assert empty.ids == (0,) and not empty.labels.any() and empty.presence == empty.doubt == {}
+        assert (empty.probabilities == 1).all()
+    joined = segmenter.step(FRAMES[3], labels(id8=(20, 40)))
+    assert np.array_equal(joined.labels, labels(id8=(20, 40))) and joined.ids == (0, 8)
+    assert set(segmenter.step(FRAMES[4]).presence) == {8}
+
+
 def test_an_object_may_be_nowhere_and_return(network):
     segmenter = Segmenter(network)
     segmenter.step(FRAMES[0], labels(id1=(3, 5), id2=(20, 40)))
