@@ -12,7 +12,7 @@ from PIL import Image
 
 from sstlib import metrics
 from sstlib.benchmarks.scoring import plain_counts
-from sstlib.metrics import PROTOCOLS, SequenceScorer, Statistics, counts, frame_counts, score_sequence
+from sstlib.metrics import METRICS, PROTOCOLS, Metric, SequenceScorer, Statistics, counts, frame_counts, score_sequence
 from sstlib.metrics.counts import numpy_counts, present
 from sstlib.metrics.scores import accuracy, precision_recall, similarity
 
@@ -348,3 +348,18 @@ def test_a_protocol_has_a_name():
     assert metrics.score_sequence(truth, truth, "davis2016").objects == (1,)
     with pytest.raises(ValueError, match="davis2015"):
         metrics.score_sequence(truth, truth, "davis2015")
+
+
+@pytest.mark.parametrize("made_of, compute, words", [
+    ("counts", lambda n: n[..., 0].sum() / n[..., 1].sum(), "gives 0.[0-9]+; expected"),
+    ("counts", lambda n: n[..., 0], "gives .*; expected a number .* for each of 2 objects in each of 3 frames"),
+    ("counts", lambda n: n[..., 0] / n[..., 1] * np.nan, "gives .*nan"),
+    ("masks", lambda prediction, truth: float(np.abs(prediction ^ truth).sum()), "gives"),
+    ("masks", lambda prediction, truth: None, "gives .*nan")])
+def test_a_metric_that_is_not_from_0_to_1_is_refused_by_its_name(made_of, compute, words, monkeypatch):
+    """One number for all frames stood in each of them, and others went into tables as percent."""
+    truth = np.zeros((5, 7, 11), np.uint8)
+    truth[:, 1:4, 1:6], truth[:, 5:, 6:] = 1, 2
+    monkeypatch.setitem(METRICS, "T", Metric("T", "toy", **{made_of: compute}))
+    with pytest.raises(ValueError, match=rf"metric T \(toy\) {words}"):
+        score_sequence(np.roll(truth, 1, 2), truth)

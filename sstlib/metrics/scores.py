@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -254,8 +254,7 @@ class SequenceScorer:
         index = len(self._frames)
         self.add(count_frame(prediction, truth), frame)
         scored = [value for value in self._candidates(index) if value in self._joined]
-        counts = np.array([self._frames[-1].counts.get(value, NOTHING) for value in scored], dtype=np.int64)
-        counts = counts.reshape(len(scored), 6)
+        counts = np.array([self._frames[-1].counts.get(value, NOTHING) for value in scored], np.int64).reshape(-1, 6)
         return dict(zip(scored, zip(similarity(counts).tolist(), accuracy(counts).tolist())))
 
     def _as_one(self, side: str, labels: Shaped[np.ndarray, "height width"]) -> UInt8[np.ndarray, "height width"]:
@@ -291,7 +290,7 @@ class SequenceScorer:
         """The sequence's score over the frames given so far.
 
         Raises:
-            ValueError: no frame is left to score.
+            ValueError: no frame is left to score, or a metric is not from 0 to 1.
         """
         end = len(self._frames) - self.protocol.skip_last
         if end < 2:
@@ -300,14 +299,13 @@ class SequenceScorer:
                              f"the {left_out}")
         objects = tuple(value for value in self._candidates(end - 1) if value in self._joined)
         counts = np.array([[frame.counts.get(value, NOTHING) for frame in self._frames[1:end]] for value in objects],
-                          dtype=np.int64)
-        counts = counts.reshape(len(objects), end - 1, 6)
-        measured = {one.name: np.where(counts[..., 1] == 0, 1.0, one.counts(counts)) if one.counts else np.array(
+                          dtype=np.int64).reshape(-1, end - 1, 6)
+        measured = {one.name: _in_range(one, one.counts(counts) if one.counts else np.array(
             [[frame.measured[one.name, value] if value in frame.counts else 1.0 for frame in self._frames[1:end]]
-             for value in objects]) for one in METRICS.values()}
+             for value in objects]), counts[..., 1] > 0) for one in METRICS.values()}
         late = [self._joined[value] if self.protocol.late_objects else 0 for value in objects]
         scored = np.arange(1, end) > np.array(late, dtype=int)[:, None]
-        values = {m: np.where(scored, rows.reshape(scored.shape), np.nan) for m, rows in measured.items()}
+        values = {m: np.where(scored, rows, np.nan) for m, rows in measured.items()}
         return SequenceScore(self.name, objects, tuple(self._names[1:end]), values.pop("J"), values.pop("F"),
                              tuple(self._notes(objects, end)), values)
 
@@ -321,6 +319,15 @@ class SequenceScorer:
         unknown = sorted({value for frame in self._frames[1:end] for value in frame.predicted} - set(self._joined))
         if unknown:
             yield f"{self._title()}: predicted labels {unknown} are no objects of the truth and count as background"
+
+
+def _in_range(metric: Metric, values: Any, held: Shaped[np.ndarray, "objects frames"]) -> np.ndarray:
+    """A metric's values, 1 where neither side holds the object."""
+    values = np.asarray(values, dtype=float) if held.size else np.ones(held.shape)
+    if values.shape != held.shape or not ((0 <= values[held]) & (values[held] <= 1 + 1e-9)).all():
+        raise ValueError(f"metric {metric.name} ({metric.title}) gives {' '.join(str(values).split()):.60}; expected a "
+                         f"number from 0 to 1 for each of {held.shape[0]} objects in each of {held.shape[1]} frames")
+    return np.where(held, values, 1.0)
 
 
 def score_sequence(predictions: Shaped[np.ndarray, "predicted rows columns"],
