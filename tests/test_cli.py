@@ -102,7 +102,7 @@ def test_what_is_given_again_goes_on_or_says_the_same():
 
 def test_tasks_at_a_time_are_not_passed_over_beside_a_scheduler(capsys):
     assert cli.main(["reproduce", "--only", "01_connectivity", "--scheduler", "tcp://127.0.0.1:9", "--jobs", "2"]) == 2
-    assert "--jobs 2 is of a cluster on this machine" in capsys.readouterr().err
+    assert "2 tasks at a time are of a cluster on this machine" in capsys.readouterr().err
 
 
 def test_only_releases_are_calibrated(tiny_weights, capsys):

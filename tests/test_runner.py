@@ -157,6 +157,21 @@ def test_a_task_sees_one_thread_and_this_library(task, tmp_path):
     assert job.output.read_text() == f"1 {ROOT / 'sstlib' / '__init__.py'}"
 
 
+def test_a_task_finds_what_the_environment_names_also_in_another_folder(task, tmp_path, monkeypatch):
+    """As a notebook, which runs in its own: `SST_PATTERNS=cone.py sst reproduce` failed there."""
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setenv("SST_PATTERNS", os.pathsep.join(["cone.py", str(tmp_path / "two.py")]))
+    monkeypatch.setenv("SST_DAVIS", "DAVIS")
+    monkeypatch.delenv("SST_PHOTOGRAPHS", raising=False)
+    source = ("import os, sys; names = 'SST_PATTERNS', 'SST_DAVIS', 'SST_PHOTOGRAPHS'; "
+              "open(sys.argv[1], 'w').write(' '.join(os.environ.get(name, '-') for name in names))")
+    execute(job := task(source))
+    first, davis, photographs = job.output.read_text().split(" ")
+    assert first.split(os.pathsep) == [str(tmp_path / "here" / "cone.py"), str(tmp_path / "two.py")]
+    assert davis == str(tmp_path / "here" / "DAVIS") and photographs == "-"
+
+
 def gone(pid, within=10.0):
     """Whether a process has ended; one that waits for its parent to collect it has."""
     until = time.monotonic() + within

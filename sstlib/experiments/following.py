@@ -85,7 +85,7 @@ def _made(plan: Plan, home: Path, variant: str, seeds: int, jobs: int | None) ->
     """The exit status of the sweep that makes a variant's missing runs in another folder, whose records and curves come
     back.
     """
-    environment = os.environ | {"PYTHONPATH": str(home), "SSTVOS_HOME": str(home)}
+    environment = os.environ | paths.absolute(os.environ) | {"PYTHONPATH": str(home), "SSTVOS_HOME": str(home)}
     if davis := paths.davis():
         environment["SST_DAVIS"] = str(Path(davis).absolute())
     command = [sys.executable, "-m", "sstlib", "sweep", sweep_of(variant), "--only", variant, *plan.base.options(),

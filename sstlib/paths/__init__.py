@@ -78,6 +78,17 @@ def photographs() -> Path | None:
     return next((place for place in (DATA / "photographs", DATA / "photographs.zip") if place.exists()), None)
 
 
+def absolute(environment: Mapping[str, str]) -> dict[str, str]:
+    """The variables of an environment that name files or folders, by absolute paths: a process that is started in
+    another folder, as a notebook's, would look for them there.
+    """
+    given = {name: environment[name] for name in ("SST_CACHE", "SST_DAVIS", "SST_PHOTOGRAPHS", "SST_PATTERNS")
+             if environment.get(name)}
+    several = {name: text.split(os.pathsep) if name == "SST_PATTERNS" else [text] for name, text in given.items()}
+    return {name: os.pathsep.join(os.path.abspath(os.path.expanduser(path)) for path in parts if path)
+            for name, parts in several.items()}
+
+
 def commit() -> str:
     """The commit of the checkout, with `+changes` where the library differs from it; `unknown` outside git."""
     if BROUGHT.is_dir():  # installed: the working directory may be a checkout of something else

@@ -33,8 +33,8 @@ class Engine(contextlib.AbstractContextManager):
         if workers is not None and workers < 1:
             raise ValueError(f"workers is {workers}; at least 1 is needed")
         if workers is not None and scheduler is not None:
-            raise ValueError(f"--jobs {workers} is of a cluster on this machine, and the scheduler at {scheduler} has "
-                             "workers of its own; leave --jobs or --scheduler out")
+            raise ValueError(f"{workers} tasks at a time are of a cluster on this machine, and the scheduler at "
+                             f"{scheduler} has workers of its own; leave one of the two out")
         self.scheduler, self.workers = scheduler, workers
         self._client: Any = None
         self._cluster: Any = None
@@ -92,7 +92,7 @@ class Engine(contextlib.AbstractContextManager):
                 self._client = self._open.enter_context(Client(self.scheduler or self._cluster, timeout=CONNECT))
             except (OSError, ValueError) as error:
                 raise OSError(f"no Dask scheduler answers at {self.scheduler!r} ({error}); start one with "
-                              "`dask scheduler`, or leave --scheduler out for a cluster on this machine") from error
+                              "`dask scheduler`, or name none for a cluster on this machine") from error
             if self._cluster is not None:
                 self._client.register_plugin(_undisturbed())
             elif not self._client.scheduler_info()["workers"]:

@@ -14,7 +14,7 @@ from typing import Any
 
 import sstlib
 from sstlib.config.values import read_json
-from sstlib.paths import atomic_write
+from sstlib.paths import absolute, atomic_write
 from sstlib.paths.digests import sha256
 
 START_FAILED = 75  # exit status of a child that never began its work (EX_TEMPFAIL); the only one worth another attempt
@@ -110,7 +110,7 @@ def _environment(task: Task, scratch: Path) -> dict[str, str]:
     fixed = {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1",
              "IPYTHONDIR": str(scratch), "PYTHONUNBUFFERED": "1"}
     inherited = {name: value for name, value in os.environ.items() if name != "MPLBACKEND"}
-    return inherited | fixed | task.environment
+    return inherited | absolute(inherited) | fixed | task.environment
 
 
 def _end(child: subprocess.Popen) -> None:
