@@ -362,6 +362,7 @@ def test_choices_are_told_with_their_differences():
     ("sst-small", ("sst-small", 0)), ("w/base-seed3.safetensors", ("base", 3)),
     ("training/grid-2-seed1/weights.safetensors", ("grid-2", 1)), ("mine.safetensors", ("mine", 0)),
     ("training/evidence/base-seed0/weights.safetensors", ("base", 0)),
+    ("runs/rows/weights.safetensors", ("rows", 0)), ("runs/rows/", ("rows", 0)), ("owner/net", ("net", 0)),
     ("a/training/evidence-forced/base-seed0/weights.safetensors", ("evidence-forced-base", 0))])
 def test_a_record_is_named_after_its_run(source, expected):
     assert questions.named(source) == expected

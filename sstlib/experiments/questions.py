@@ -47,8 +47,9 @@ QUESTIONS: Registry[Question] = Registry(
 
 
 def named(source: str) -> tuple[str, int]:
-    """Variant and seed that a record of a weights file has: those of its run (VARIANT-seedN), else a release's name
-    and 0. Networks of other experiments than the plan's own are named with it, as theirs has variants of these names.
+    """Variant and seed that a record of a weights file has: those of its run (VARIANT-seedN), else the name of a
+    release, file or folder and 0. Networks of other experiments than the plan's own are named with it, as theirs has
+    variants of these names.
     """
     path = Path(source)
     _, training, experiment, folder = ("", "", "", "", *path.parts[:-1])[-4:]
@@ -56,7 +57,9 @@ def named(source: str) -> tuple[str, int]:
         if run := re.fullmatch(r"(.+)-seed(\d+)", name):
             other = training == "training" and experiment != plans.EVIDENCE
             return (f"{experiment}-{run[1]}" if other else run[1]), int(run[2])
-    return path.stem if path.suffix == ".safetensors" else source, 0
+    if path.name in (f"weights{weights.SUFFIX}", weights.HUB_FILE):  # every run has such a file
+        path = path.absolute().parent
+    return path.absolute().name.removesuffix(weights.SUFFIX), 0
 
 
 def analyze(question: str, sources: Iterable[str], fresh: bool = False) -> list[Path]:
