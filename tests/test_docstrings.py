@@ -60,5 +60,6 @@ def test_examples_of_the_reference_give_what_they_say(path):
 
 
 def test_the_rooms_of_the_core_and_those_beside_it_have_an_example():
-    assert len(EXAMPLES) > 10 and {"attention", "connectivity", "inference", "metrics", "model", "weights"} <= {
+    assert len(EXAMPLES) > 10 and {"attention", "connectivity", "evaluation", "experiments", "inference", "metrics",
+                                   "model", "sessions", "training", "weights"} <= {
         path.parent.name if path.stem == "__init__" else path.stem for path in EXAMPLES}

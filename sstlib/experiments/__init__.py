@@ -1,5 +1,8 @@
 """Experiments: variants, sweeps and run records here; `tables` (needs pandas) and `execute` (needs the network)
 beside them.
+
+>>> SWEEPS["pattern"].labels["grid-2"], run("grid-2", seed=0).config.model.layers
+('Grid, 2 layers', ('grid', 'grid'))
 """
 
 from sstlib.experiments.records import RunRecord

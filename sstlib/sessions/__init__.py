@@ -1,4 +1,11 @@
-"""One video carried from its given masks through all its frames, step by step, into whatever takes the masks."""
+"""One video carried from its given masks through all its frames, step by step, into whatever takes the masks.
+
+>>> from sstlib import synthetic, video, weights
+>>> clip = synthetic.render(synthetic.random_spec("easy", 1, frames=3), 1)
+>>> sequence = video.ArraySequence(clip.frames, clip.labels[0])
+>>> [(t, masks.ids) for t, masks in segment_sequence(weights.load("sst-small"), sequence)]
+[(0, (0, 1, 2)), (1, (0, 1, 2)), (2, (0, 1, 2))]
+"""
 
 from sstlib.sessions.clip import Clip, Part, first_object, size_of
 from sstlib.sessions.corrections import Corrections
