@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import types
 
 import loops
@@ -140,6 +141,18 @@ def test_a_data_set_s_terms_are_in_the_card_and_its_scores_in_table_and_figure(t
     assert sorted(labels_of(bars.axes[0])) == ["left", "right"]
 
 
+@pytest.mark.parametrize("given, message", [
+    (dict(splits=("train", "test")), "data set toys: scored names the split 'val', and its splits are train, test"),
+    (dict(hidden=frozenset({"secret"})), "hidden names the split 'secret'"),
+    (dict(benchmark=datasets.Benchmark("test", "toys test")), "benchmark names the split 'test'"),
+    (dict(protocol="davis"), "data set toys: unknown protocol 'davis'; known: davis2017"),
+    (dict(name="toys+birds"), r"data set 'toys\+birds': \+ and \* join data sets")])
+def test_a_data_set_that_cannot_be_used_is_refused_where_it_is_written(given, message, tmp_path):
+    entry = dict(name="toys", open=tree(tmp_path), splits=("train", "val"), terms="", derived="", license="other")
+    with pytest.raises(ValueError, match=message):
+        DataSet(**entry | given)
+
+
 def test_masks_made_elsewhere_are_a_row_of_a_data_set_s_table_and_figure(toy_data, place, capsys):
     call = ["evaluate", str(place / "toys" / "val" / "Annotations"), "--dataset", "toy-squares", "--processes", "1"]
     assert main([*call, "--row", "copies", "--trained-on", "nothing"]) == 0
@@ -239,6 +252,29 @@ def trained(place, monkeypatch, *changes):
     assert main(["train", "tiny", "--out", str(place / "run"), "--workers", "0", "--threads", "1",
                  *(f"--set={change}" for change in small)]) == 0
     return weights.load(place / "run" / "weights.safetensors")
+
+
+@pytest.mark.parametrize("variant, message", [
+    (Variant("toy", {"hsitory": 5}, {"history": "five"}), "variant toy: hsitory: .* did you mean 'history'?"),
+    (Variant("toy/2", {"history": 5}, {"history": "five"}), "variant 'toy/2' names .* without a slash"),
+    (Variant("toy", {"history": 0}, {"history": "none"}), "variant toy: history is 0; expected a whole number"),
+    (Variant("toy", {"history": 5}, {"histroy": "five"}), "variant toy: unknown sweep 'histroy'; known: encoding"),
+    (Variant("toy", {"history": 5}, {"history": "3"}), "variants base and toy are both '3' in the table of history")])
+def test_a_variant_that_cannot_be_is_named(variant, message, add, place, capsys):
+    add(VARIANTS, variant)
+    for base in ([], ["--base", "evidence"]):
+        assert main(["sweep", "--list", *base]) == 2
+        assert re.search(message, capsys.readouterr().err)
+
+
+def test_a_variant_of_other_bases_is_no_run_of_the_short_experiment(add, place, capsys):
+    with pytest.raises(ValueError, match="there is a variant 'history-8' already"):
+        VARIANTS.add(Variant("history-8", {"history": 8, "causal": True}, {"history": "eight"}))
+    add(VARIANTS, Variant("toy", {"history": 9}, {"history": "nine"}, short=False))
+    assert "toy" not in SWEEPS["history"].labels and main(["sweep", "history", "--only", "toy", "--list"]) == 2
+    capsys.readouterr()
+    assert main(["sweep", "history", "--base", "evidence", "--only", "toy", "--seed", "1", "--list"]) == 0
+    assert capsys.readouterr().out.split() == ["missing", "history", "evidence/toy-seed1"]
 
 
 def test_a_backbone_trains_by_its_name_and_is_in_weights_card_and_picture(add, place, monkeypatch):

@@ -10,7 +10,9 @@ from pathlib import Path
 
 from sstlib import paths
 from sstlib.config.entries import Registry, lazily
+from sstlib.config.fields import naming
 from sstlib.datasets.folder import open_folder
+from sstlib.metrics import PROTOCOLS
 from sstlib.video import Sequence
 
 Opener = Callable[[str, str, Path | None], list[Sequence]]
@@ -76,6 +78,21 @@ class DataSet:
     page: str = ""
     urls: tuple[str, ...] = ()
     most: int = 0
+
+    def __post_init__(self) -> None:
+        """Raises a ValueError where it names a split or a protocol that there is not, or has a name that `data.real`
+        would take for several.
+        """
+        named = {"scored": {self.scored}, "hidden": self.hidden,
+                 "benchmark": {self.benchmark.split} if self.benchmark else set()}
+        for field, splits in named.items():
+            if unknown := sorted(splits - {*self.splits}):
+                raise ValueError(f"data set {self.name}: {field} names the split {unknown[0]!r}, and its splits are "
+                                 f"{', '.join(self.splits)}")
+        with naming(f"data set {self.name}"):
+            PROTOCOLS.find(self.protocol)
+        if not self.name or {*"+*"} & {*self.name}:
+            raise ValueError(f"data set {self.name!r}: + and * join data sets in data.real; give it another name")
 
 
 def tree(folder: Path) -> Opener:

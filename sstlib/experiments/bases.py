@@ -17,11 +17,6 @@ from sstlib.experiments.sweeps import EXPERIMENT, SWEEPS, Run
 from sstlib.provenance import computed_by
 
 PILOT = "pilot"  # the base alone: its spread over seeds says how many of them a comparison needs
-BEYOND = {  # variants that the short experiment does not have: changes of the model, sweep and label
-    "encoding-learned": ({"encoding": "learned"}, "encoding", "learned"),
-    "encoding-buffer": ({"encoding_time": "buffer"}, "encoding", "sinusoidal, time from now on"),
-    "history-8": ({"history": 8}, "history", "8"),
-}
 
 
 @dataclass(frozen=True)
@@ -64,12 +59,12 @@ class Base:
         Raises:
             ValueError: an unknown variant, or a base whose kernel is not known.
         """
-        changes = dict(_changes(variant))
-        if "layers" in changes:
-            changes["layers"] = tuple(_fitted(layer, self.config.model) for layer in changes["layers"])
+        one, own = sweeps.named(sweeps.variants(), variant), self.config.model
+        fitted = {}
+        if "layers" in one.changes:
+            fitted["layers"] = tuple(_fitted(layer, own) for layer in one.changes["layers"])
         training = self.config.training.replace(seed=seed)
-        return Run(self.name, variant, seed,
-                   self.config.replace(model=self.config.model.replace(**changes), training=training))
+        return Run(self.name, variant, seed, self.config.replace(model=one.of(own, **fitted), training=training))
 
     def require_alike(self, fresh: Iterable[Run] = ()) -> None:
         """Raises a ValueError where a record of this base is of another configuration or of other code than a run
@@ -106,7 +101,7 @@ def labels(sweep: str) -> dict[str, str]:
         return {"base": "base"}
     if sweep not in SWEEPS:
         raise ValueError(f"no sweep {sweep!r}; with --base there are {', '.join([PILOT, *SWEEPS])}")
-    return SWEEPS[sweep].labels | {name: label for name, (_, where, label) in BEYOND.items() if where == sweep}
+    return SWEEPS[sweep].labels_of(short=False)
 
 
 def select(base: Base, names: Iterable[str], seeds: Iterable[int], only: str | None = None) -> list[tuple[str, Run]]:
@@ -122,14 +117,6 @@ def select(base: Base, names: Iterable[str], seeds: Iterable[int], only: str | N
     chosen = [(name, variant) for variant, name in sweep_of.items() if only in (None, variant)]
     chosen.sort(key=lambda pair: names.index(pair[0]))
     return [(name, base.run(variant, seed)) for seed in seeds for name, variant in chosen]
-
-
-def _changes(variant: str) -> dict[str, object]:
-    known = sweeps.changes_of()
-    known |= {name: changes for name, (changes, _, _) in BEYOND.items()}
-    if variant not in known:
-        raise ValueError(f"unknown variant {variant!r}; known: {', '.join(known)}")
-    return known[variant]
 
 
 def _fitted(layer: str, model: ModelConfig) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 
 from sstlib.config import DataConfig, ModelConfig, RunConfig, TrainingConfig
 from sstlib.config.entries import Registry
+from sstlib.config.fields import naming
 from sstlib.config.networks import METHODS
 from sstlib.experiments import records
 from sstlib.provenance import made_by
@@ -36,11 +37,21 @@ class Variant:
         name: in commands, and of its records.
         changes: fields of the base run's model.
         labels: its name in the table of each sweep that it belongs to, by sweep.
+        short: whether the short experiment has it, too, and not other bases alone.
     """
 
     name: str
     changes: dict[str, object]
     labels: dict[str, str]
+    short: bool = True
+
+    def of(self, model: ModelConfig, **fitted: object) -> ModelConfig:
+        """A base run's model with the changes, some of which may have been fitted to it.
+
+        Raises:
+            ValueError: a field that a model does not have, or a value that it does not take; names the variant.
+        """
+        return ModelConfig.from_dict(model.to_dict() | self.changes | fitted, f"variant {self.name}: ")
 
 
 VARIANTS: Registry[Variant] = Registry(
@@ -57,14 +68,32 @@ VARIANTS: Registry[Variant] = Registry(
     Variant("strided-2", {"layers": (STRIDED, ) * 2}, {"pattern": "Strided, 2 layers"}),
     Variant("localstrided-2", {"layers": (LOCAL, STRIDED)}, {"pattern": "LocalStrided, 2 layers"}),
     Variant("dense-2", {"layers": ("dense", ) * 2}, {"pattern": "Dense, 2 layers"}),
+    Variant("encoding-learned", {"encoding": "learned"}, {"encoding": "learned"}, short=False),
+    Variant("encoding-buffer", {"encoding_time": "buffer"}, {"encoding": "sinusoidal, time from now on"}, short=False),
+    Variant("history-8", {"history": 8}, {"history": "8"}, short=False),
 )
 
 
 def variants() -> dict[str, Variant]:
-    """What `VARIANTS` has, and every other method than the base run's."""
+    """What `VARIANTS` has, and every other method than the base run's.
+
+    Raises:
+        ValueError: a variant of a sweep that there is not, two that have one name in a table, or one whose name is not
+            that of a file.
+    """
     rivals = {name: Variant(name, {"method": name}, {"rivals": one.title}) for name, one in METHODS.items()
               if name != BASE.model.method}
-    return VARIANTS | {name: one for name, one in rivals.items() if name not in VARIANTS}
+    known = VARIANTS | {name: one for name, one in rivals.items() if name not in VARIANTS}
+    rows: dict[tuple[str, str], str] = {}
+    for name, sweep, label in ((one.name, *pair) for one in known.values() for pair in one.labels.items()):
+        if Path(name).name != name:
+            raise ValueError(f"variant {name!r} names the files of its records; give it a name without a slash")
+        with naming(f"variant {name}"):
+            SWEEPS.find(sweep)
+        if (other := rows.setdefault((sweep, label), name)) != name:
+            raise ValueError(f"variants {other} and {name} are both {label!r} in the table of {sweep}; give one "
+                             "of them another label")
+    return known
 
 
 @dataclass(frozen=True)
@@ -111,8 +140,13 @@ class Sweep:
 
     @property
     def labels(self) -> dict[str, str]:
-        """Names in the table by variant, in the table's order."""
-        return {one.name: one.labels[self.name] for one in variants().values() if self.name in one.labels}
+        """Names in the table of the short experiment by variant, in the table's order."""
+        return self.labels_of(short=True)
+
+    def labels_of(self, short: bool) -> dict[str, str]:
+        """Names in the table by variant: of the short experiment, or of another base."""
+        return {one.name: one.labels[self.name] for one in variants().values()
+                if self.name in one.labels and (one.short or not short)}
 
     def runs(self) -> list[Run]:
         return [run(variant, seed) for variant in self.labels for seed in SEEDS]
@@ -138,17 +172,19 @@ def run(variant: str, seed: int) -> Run:
     Raises:
         ValueError: an unknown variant; lists the known ones.
     """
-    known = variants()
-    if variant not in known:
-        raise ValueError(f"unknown variant {variant!r}; known: {', '.join(known)}")
-    changes = known[variant].changes
-    config = BASE.replace(model=BASE.model.replace(**changes), training=BASE.training.replace(seed=seed))
-    return Run(EXPERIMENT, variant, seed, config)
+    model = named({name: one for name, one in variants().items() if one.short}, variant).of(BASE.model)
+    return Run(EXPERIMENT, variant, seed, BASE.replace(model=model, training=BASE.training.replace(seed=seed)))
 
 
-def changes_of() -> dict[str, dict[str, object]]:
-    """What each variant changes of a base run's model."""
-    return {name: one.changes for name, one in variants().items()}
+def named(known: dict[str, Variant], name: str) -> Variant:
+    """One of some variants.
+
+    Raises:
+        ValueError: it is none of them; lists them.
+    """
+    if name not in known:
+        raise ValueError(f"unknown variant {name!r}; known: {', '.join(known)}")
+    return known[name]
 
 
 def missing(sweep: Sweep | Iterable[Sweep]) -> list[Run]:
