@@ -59,6 +59,11 @@ def test_rows_that_no_step_has_seen_are_not_used():
         encoding(torch.tensor([LONGEST[0]]), 2, 3)
 
 
+def test_an_encoding_that_is_none_is_refused():
+    with pytest.raises(ValueError, match="unknown encoding 'sinusoid'; known: sinusoidal, none, learned"):
+        PositionalEncoding("sinusoid", 16)
+
+
 def test_sinusoids_extrapolate_and_learned_tables_say_that_they_end():
     far = torch.tensor([LONGEST[0] + 7])
     assert PositionalEncoding("sinusoidal", 16)(far, 2, 3).abs().max() <= 1

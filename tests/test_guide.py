@@ -13,7 +13,7 @@ import torch
 from sstlib import paths
 from sstlib.config import named_model
 from sstlib.config.entries import lazily
-from sstlib.config.networks import BACKBONES, METHODS, Backbone, Method
+from sstlib.config.networks import BACKBONES, ENCODINGS, METHODS, Backbone, Encoding, Method
 from sstlib.connectivity import PATTERNS
 from sstlib.datasets import DATASETS, Benchmark, DataSet
 from sstlib.datasets.registry import tree
@@ -24,7 +24,7 @@ from sstlib.model import build
 
 BLOCKS = re.findall(r"```python\n(.*?)```", (paths.ROOT / "CONTRIBUTING.md").read_text(), re.DOTALL)
 NAMES = {"np": np, "paths": paths, "lazily": lazily, "tree": tree, "Benchmark": Benchmark, "DataSet": DataSet,
-         "Metric": Metric, "Method": Method, "Backbone": Backbone, "Variant": Variant}
+         "Metric": Metric, "Method": Method, "Backbone": Backbone, "Encoding": Encoding, "Variant": Variant}
 
 
 def code(word):
@@ -44,7 +44,7 @@ def entered(monkeypatch):
     return enter
 
 
-@pytest.mark.parametrize("word", ["class Rows", "class Copy", "class Means"])
+@pytest.mark.parametrize("word", ["class Rows", "class Copy", "class Means", "def triangles"])
 def test_files_of_the_guide_pass_the_linter(word):
     subprocess.run([sys.executable, "-m", "ruff", "check", "--stdin-filename", paths.ROOT / "sstlib" / "new.py", "-"],
                    input=code(word)[1], text=True, check=True)
@@ -81,7 +81,8 @@ def test_the_guide_s_metrics_are_what_they_are_called(entered):
 
 
 @pytest.mark.parametrize("word, registry, field", [("class Copy", METHODS, "method"),
-                                                   ("class Means", BACKBONES, "backbone")])
+                                                   ("class Means", BACKBONES, "backbone"),
+                                                   ("def triangles", ENCODINGS, "encoding")])
 def test_the_guide_s_network_segments(word, registry, field, entered, monkeypatch):
     entries, file = code(word)
     [entry] = entered(registry, entries)

@@ -20,7 +20,7 @@ from sstlib.benchmarks.anatomy import anatomy
 from sstlib.cli import main
 from sstlib.config import MODELS, RunConfig, TrainingConfig
 from sstlib.config.entries import Registry
-from sstlib.config.networks import BACKBONES, METHODS, Backbone, Method
+from sstlib.config.networks import BACKBONES, DECODERS, ENCODINGS, METHODS, Backbone, Decoder, Encoding, Method
 from sstlib.config.values import Whole
 from sstlib.connectivity import Local
 from sstlib.datasets import DATASETS, DataSet, samples, sst_occlusion
@@ -275,6 +275,39 @@ def test_a_variant_of_other_bases_is_no_run_of_the_short_experiment(add, place, 
     capsys.readouterr()
     assert main(["sweep", "history", "--base", "evidence", "--only", "toy", "--seed", "1", "--list"]) == 0
     assert capsys.readouterr().out.split() == ["missing", "history", "evidence/toy-seed1"]
+
+
+class ToyDecoder(torch.nn.Module):
+    """The mean of an object's evidence at the fine resolution."""
+
+    def __init__(self):
+        super().__init__()
+        self.gain = torch.nn.Parameter(torch.tensor(2.0))
+
+    def forward(self, low, shared, evidence, instance, known):
+        return torch.nn.functional.interpolate(self.gain * evidence.mean(2), low.shape[-2:])
+
+
+def test_a_decoder_trains_by_its_name_and_is_in_weights_and_picture(add, place, monkeypatch):
+    add(DECODERS, Decoder("toy", "mean of evidence", lambda config, *channels: ToyDecoder()))
+    network = trained(place, monkeypatch, "model.decoder=toy")
+    assert isinstance(network.decoder, ToyDecoder) and network.decoder.gain != 2
+    picture = architecture(network.config, anatomy(network.config, 32, 48), "toy")
+    assert any("mean of evidence" in text.get_text() for text in picture.axes[0].texts)
+    with pytest.raises(ValueError, match="presence is read off the small decoder, and decoder is 'toy'"):
+        network.config.replace(presence=True)
+
+
+def test_an_encoding_trains_by_its_name_and_has_its_row_in_weights_picture_and_table(add, place, monkeypatch):
+    add(ENCODINGS, Encoding("toy", lambda places, channels, base: places[:, None].expand(-1, channels) / 8))
+    network = trained(place, monkeypatch, "model.encoding=toy")
+    code = network.encoding(torch.tensor([0, 4]), 3, 9)[1, 2, 8]
+    torch.testing.assert_close(code, torch.tensor([4 / 8, 2 / 8, 1]).repeat_interleave(
+        torch.tensor(network.encoding.channels)))
+    picture = architecture(network.config, anatomy(network.config, 32, 48), "toy")
+    assert any("toy\nencoding" in text.get_text() for text in picture.axes[0].texts)
+    add(VARIANTS, Variant("toy", {"encoding": "toy"}, {"encoding": "a toy"}))
+    assert {"none", "sinusoidal", "a toy"} == set(tables.measured("encoding")["variant"])
 
 
 def test_a_backbone_trains_by_its_name_and_is_in_weights_card_and_picture(add, place, monkeypatch):

@@ -4,7 +4,7 @@ A field is added in one line, with its type and range: `heads: int = whole(8, 1,
 before there was the field, so that records, weights and checkpoints that lack it go on meaning the same.
 
 Beside it: kinds of fields (`fields`) and of values from outside (`values`), registries of what there is of a kind
-(`entries`), those of methods and backbones (`networks`), and whole runs by name (`presets`).
+(`entries`), those of methods, backbones, encodings and decoders (`networks`), and whole runs by name (`presets`).
 
 >>> config = RunConfig().with_changes(["model.layers=grid", "training.steps=100"])
 >>> config.differences(RunConfig())
@@ -14,7 +14,7 @@ Beside it: kinds of fields (`fields`) and of values from outside (`values`), reg
 from dataclasses import dataclass, field
 
 from sstlib.config.fields import Config, choice, entry, number, require, share, texts, whole
-from sstlib.config.networks import BACKBONES, METHODS
+from sstlib.config.networks import BACKBONES, DECODERS, ENCODINGS, METHODS
 from sstlib.config.values import shown
 
 
@@ -26,7 +26,7 @@ class ModelConfig(Config):
     layers: tuple[str, ...] = texts("local(radius=7)", "local(radius=7)", least=1, most=64)  # of the encoder (Table 5)
     history: int = whole(3, 1, 1000)  # tau, the preceding frames that the current one attends to (section 3.1, Table 4)
     keep_reference: bool = False  # the given frame stays in the buffer; False is the paper's strict history
-    encoding: str = choice("sinusoidal", "none", "learned")  # of time, height and width (Eq. 2, Table 3)
+    encoding: str = entry(ENCODINGS)  # of time, height and width (Eq. 2, Table 3)
     encoding_base: float = number(10_000.0, 1, 1e9)  # longest over shortest wavelength; see encoding.sinusoid
     encoding_axes: str = choice("concat", "sum")  # concat: channels of each axis; sum: full-width codes are added
     encoding_time: str = choice("clip", "buffer", "none")  # from the reference frame, back from the current one, none
@@ -56,7 +56,7 @@ class ModelConfig(Config):
     embedding: int = whole(96, 1, 4096)  # channels of a frame's embedding, the features of Eq. 1
     backbone_norm: str = choice("frozen", "frn", "group")  # of a ResNet; frozen: published BatchNorm; others learn
     output_stride: int = whole(8, 4, 16)  # image pixels a feature cell; 4: DeepLabV3+'s neck on a ResNet (the paper)
-    decoder: str = choice("small", "ensembler")  # ensembler: CFBI's in the paper's width
+    decoder: str = entry(DECODERS)  # ensembler: CFBI's in the paper's width
     decoder_width: int = whole(64, 1, 4096)
 
     @property
@@ -69,10 +69,10 @@ class ModelConfig(Config):
         if self.landmarks and self.matching == "none":
             raise ValueError(f"landmarks is {self.landmarks}, and matching is 'none', which matches with no frame; set "
                              "matching")
-        if self.strict and self.decoder != "small":
-            raise ValueError(f"profile is {self.profile!r}, and the ensembler makes its last weights of pooled "
+        if self.strict and DECODERS[self.decoder].pooled:
+            raise ValueError(f"profile is {self.profile!r}, and the {self.decoder} makes its last weights of pooled "
                              "embeddings; use decoder='small'")
-        if self.presence and self.decoder != "small":
+        if self.presence and not DECODERS[self.decoder].presence:
             raise ValueError(f"presence is read off the small decoder, and decoder is {self.decoder!r}; leave presence "
                              "out")
         if self.presence_gate and not self.presence:
@@ -111,7 +111,7 @@ def _named_models() -> dict[str, ModelConfig]:
     }
     # The other rows of Tables 3 to 5, with one kernel size for all (Table 5), and a long history.
     local, strided = "local(radius=5)", "strided(stride=11)"
-    models |= {f"sst-r101-encoding-{kind}": paper.replace(encoding=kind) for kind in ("none", "learned")}
+    models |= {f"sst-r101-encoding-{kind}": paper.replace(encoding=kind) for kind in [*ENCODINGS][1:]}
     models |= {f"sst-r101-history-{tau}": paper.replace(history=tau) for tau in (1, 2, 16)}
     models |= {f"sst-r101-grid-{depth}": paper.replace(layers=("grid",) * depth) for depth in (1, 2, 3)}
     models |= {

@@ -1,7 +1,9 @@
-"""What a network is made of by name: methods, which carry masks from frame to frame, and backbones, which see a frame.
+"""What a network is made of by name: methods, which carry masks from frame to frame, backbones, which see a frame,
+positional encodings and decoders.
 
-A rival is one entry of `METHODS`, a backbone one of `BACKBONES`; configurations, named models, sweeps, tables and
-figures ask these. The classes are imported when a network is built.
+A rival is one entry of `METHODS`, a backbone one of `BACKBONES`, an encoding one of `ENCODINGS`, a decoder one of
+`DECODERS`; configurations, named models, sweeps, tables and figures ask these. The classes are imported when a network
+is built.
 """
 
 from collections.abc import Callable
@@ -50,6 +52,40 @@ class Backbone:
     centered: bool = False
 
 
+@dataclass(frozen=True)
+class Encoding:
+    """What tells where a cell lies (Eq. 2, Table 3).
+
+    Attributes:
+        name: in configurations.
+        code: codes (position, channels) of real positions on one axis, of (positions, channels, base); None: a table
+            that is learned.
+    """
+
+    name: str
+    code: Callable[[Any, int, float], Any] | None
+
+
+@dataclass(frozen=True)
+class Decoder:
+    """What makes masks of evidence about each object.
+
+    Attributes:
+        name: in configurations.
+        title: in pictures of the network.
+        build: the module of a configuration, of (config, shared, features, maps, instance, low) as in
+            `model.decoder.build_decoder`.
+        pooled: whether it needs pooled embeddings, which strict profiles do not have.
+        presence: whether it has `decoded`, what a presence head reads.
+    """
+
+    name: str
+    title: str
+    build: Callable[..., Any]
+    pooled: bool = False
+    presence: bool = False
+
+
 METHODS: Registry[Method] = Registry(
     "method",
     Method("sst", "SST", "encoder", lazily("sstlib.model.sst:SST"), "#0072b2", "o"),
@@ -75,4 +111,21 @@ BACKBONES: Registry[Backbone] = Registry(
     # EfficientNet-Lite on the frame at half size, beside the small one
     *(Backbone(f"small+lite{n}", f"small + Lite{n}", lambda c, trunk=f"lite{n}": _semantic(
         c.backbone_width, c.embedding, trunk)) for n in (0, 2)),
+)
+
+ENCODINGS: Registry[Encoding] = Registry(
+    "encoding",
+    Encoding("sinusoidal", lazily("sstlib.model.encoding:sinusoid")),
+    Encoding("none", lambda positions, channels, base: positions.new_zeros(len(positions), channels)),
+    Encoding("learned", None),
+)
+
+_small_decoder, _ensembler = (lazily(f"sstlib.model.decoder:{kind}") for kind in ("SmallDecoder", "Ensembler"))
+
+DECODERS: Registry[Decoder] = Registry(
+    "decoder",
+    Decoder("small", "small ensembler", lambda c, shared, features, maps, instance, low: _small_decoder(
+        shared, features + maps, instance, low, c.decoder_width, c.output_stride // 4, BACKBONES[c.backbone].centered),
+        presence=True),
+    Decoder("ensembler", "ensembler", lambda c, *channels: _ensembler(*channels), pooled=True),  # CFBI's
 )

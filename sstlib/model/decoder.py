@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sstlib.config import ModelConfig
-from sstlib.config.networks import BACKBONES
+from sstlib.config.networks import DECODERS
 from sstlib.model import fast
 from sstlib.model.layers import GroupNorm, ResidualBlock, group_norm, upsample
 from sstlib.model.resnet import ASPP, Bottleneck
@@ -235,7 +235,4 @@ def build_decoder(config: ModelConfig, shared: int, features: int, maps: int, lo
         low: channels of the stride-4 features.
     """
     instance = 0 if config.strict else 4 * config.embedding
-    if config.decoder == "ensembler":
-        return Ensembler(shared, features, maps, instance, low)
-    return SmallDecoder(shared, features + maps, instance, low, config.decoder_width, config.output_stride // 4,
-                        BACKBONES[config.backbone].centered)
+    return DECODERS[config.decoder].build(config, shared, features, maps, instance, low)

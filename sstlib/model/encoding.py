@@ -5,6 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from sstlib.config.networks import ENCODINGS
 from sstlib.shapes import Float, Int
 
 LONGEST = (300, 256, 256)  # table lengths of the learned encoding; 300 frames is the authors' setting
@@ -37,8 +38,8 @@ class PositionalEncoding(nn.Module):
     """P of Eq. 2 for any frame numbers and any feature size.
 
     Args:
-        kind: none (zeros), sinusoidal or learned (one table an axis; its rows that no training step has seen are not
-            used, the last one that was seen stands for them).
+        kind: one of `networks.ENCODINGS`; none is zeros, learned one table an axis (its rows that no training step has
+            seen are not used, the last one that was seen stands for them).
         width: channels C of the encoder.
         base: see `sinusoid`.
         axes: `concat` gives each axis its own channels, `sum` adds three full-width codes; the paper does not say.
@@ -46,9 +47,9 @@ class PositionalEncoding(nn.Module):
 
     def __init__(self, kind: str, width: int, base: float = 10_000.0, axes: str = "concat"):
         super().__init__()
-        self.kind, self.base, self.axes = kind, base, axes
+        self.kind, self.base, self.axes = ENCODINGS.find(kind).name, base, axes
         self.channels = split_channels(width, axes)
-        if kind == "learned":
+        if ENCODINGS[kind].code is None:
             self.register_buffer("trained", torch.zeros(3, dtype=torch.long))  # rows of each table, from the first on
             self.tables = nn.ParameterList(nn.Parameter(torch.randn(length, channels) * 0.02)
                                            for length, channels in zip(LONGEST, self.channels))
@@ -70,10 +71,8 @@ class PositionalEncoding(nn.Module):
                           codes[2].expand(*size, -1)], -1)
 
     def _code(self, axis: int, positions: Tensor) -> Tensor:
-        if self.kind == "none":
-            return torch.zeros(len(positions), self.channels[axis], device=positions.device)
-        if self.kind == "sinusoidal":
-            return sinusoid(positions.float(), self.channels[axis], self.base)
+        if (code := ENCODINGS[self.kind].code) is not None:
+            return code(positions.float(), self.channels[axis], self.base)
         table, name = self.tables[axis], ("time", "height", "width")[axis]
         if positions.is_meta or not len(positions):
             return table[positions]

@@ -15,7 +15,7 @@ from matplotlib.patches import FancyArrowPatch, Polygon
 from matplotlib.path import Path
 
 from sstlib.config import ModelConfig
-from sstlib.config.networks import BACKBONES, METHODS
+from sstlib.config.networks import BACKBONES, DECODERS, METHODS
 from sstlib.config.values import scaled
 from sstlib.connectivity import parse
 from sstlib.plots.connectivity import draw_sheets
@@ -104,8 +104,7 @@ def _ends(axes: Axes, config: ModelConfig, named: Named) -> None:
     _part(axes, BACKBONE, [(1.4, TOP), (2.2, TOP + 0.3), (2.2, BOTTOM - 0.3), (1.4, BOTTOM)], "Backbone", MIDDLE - 0.1,
           f"{BACKBONES[config.backbone].title}{neck}\nstride {config.output_stride}\n{_cost(row)}")
     _part(axes, DECODER, [(5.44, TOP + 0.3), (6.3, TOP), (6.3, BOTTOM), (5.44, BOTTOM - 0.3)], "Decoder", MIDDLE - 0.1,
-          f"{'small ensembler' if decoder.kind == 'SmallDecoder' else 'ensembler'}\n{_shape(decoder)}\n"
-          f"{_cost(decoder)}")
+          f"{DECODERS[config.decoder].title}\n{_shape(decoder)}\n{_cost(decoder)}")
     cells = " × ".join(str(-(-side // config.output_stride)) for side in named[""].output[-2:])
     _note(axes, 2.58, MIDDLE - 0.17, f"{config.embedding} ×\n{cells}", va="bottom")
     _arrow(axes, (2.0, TOP + 0.22), (2.0, TOP - 0.22), (5.86, TOP - 0.22), (5.86, TOP + 0.16))
