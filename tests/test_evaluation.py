@@ -221,13 +221,13 @@ def test_missing_predictions_are_listed_or_count_as_empty(folders, capsys):
     shutil.rmtree(predictions / "vanish")
     (predictions / "border-exit" / "00004.png").unlink()
     (predictions / "border-exit" / "00000.png").unlink()  # the first frame is not scored and so not needed
-    with pytest.raises(FileNotFoundError, match=r"2 predictions.*border-exit/00004.png, vanish/ \(all 12 frames\)"):
+    with pytest.raises(FileNotFoundError, match=r"13 predictions.*border-exit/00004.png, vanish/ \(all 12 frames\)"):
         evaluate(predictions, annotations)
     assert main(["evaluate", str(predictions), str(annotations)]) == 2
     assert "--missing zeros" in capsys.readouterr().err
     result = evaluate(predictions, annotations, missing="zeros")
     assert result.sequences["border-exit"].similarity[:, 3].tolist() == [0.0, 0.0]
-    assert "2 missing" in result.notes[0]
+    assert "13 missing predictions" in result.notes[0]  # frames, however they are listed
 
 
 def test_predictions_that_are_compared_with_nothing_are_noted(folders):

@@ -162,7 +162,7 @@ def test_what_is_noted_of_the_other_result_is_told(sides, masks, capsys):
     (sides[0] / "part" / "clip" / "00002.png").unlink()
     folders = [sides[0] / "whole", sides[1], "--against", sides[0] / "part", "--missing", "zeros", "--processes", 1]
     assert main(["evaluate", *map(str, folders)]) == 0
-    assert "note on the other: 1 missing predictions counted as empty masks: clip/00002.png" in capsys.readouterr().out
+    assert "note on the other: 1 missing prediction counted as empty masks: clip/00002.png" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("more, words", [

@@ -66,14 +66,15 @@ def absent_noted(gone: Mapping[str, tuple[Sequence[Path], int]], predictions: Pa
     """
     if missing not in MISSING:
         raise ValueError(f"missing is {missing!r}; it is one of {', '.join(MISSING)}")
-    absent = []
+    absent, count = [], sum(len(frames) for frames, _ in gone.values())
     for name, (frames, scored) in gone.items():
         whole = len(frames) == scored > 1
         absent += [f"{name}/ (all {scored} frames)"] if whole else [f"{name}/{path.name}" for path in frames]
     if absent and missing == "error":
-        raise FileNotFoundError(f"{len(absent)} predictions are missing in {predictions}: {names_of(absent)}; "
-                                "add them, or let them count as empty masks (missing=\"zeros\", --missing zeros)")
-    return [f"{len(absent)} missing predictions counted as empty masks: {names_of(absent)}"] if absent else []
+        raise FileNotFoundError(f"{count} prediction{'s are' if count > 1 else ' is'} missing in {predictions}: "
+                                f"{names_of(absent)}; add them, or let them count as empty masks "
+                                "(missing=\"zeros\", --missing zeros)")
+    return [f"{count} missing prediction{'s' * (count > 1)} counted as empty masks: {names_of(absent)}"] * bool(count)
 
 
 def uncompared_noted(predictions: Path, annotations: Mapping[str, Sequence[Path]], alone: bool) -> list[str]:
