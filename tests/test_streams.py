@@ -18,7 +18,7 @@ from sstlib import paths, video, weights
 from sstlib.config import named_model
 from sstlib.inference import Segmenter
 from sstlib.model import build
-from sstlib.movies import Incomplete, Stream, is_stream
+from sstlib.movies import Incomplete, Stream, VideoSequence, is_stream
 
 HEIGHT, WIDTH = 32, 48
 FRAMES = np.random.default_rng(0).integers(0, 256, (6, HEIGHT, WIDTH, 3), np.uint8)
@@ -106,6 +106,33 @@ def test_a_video_that_is_piped_comes_as_its_decoder_gives_it(tmp_path, container
         content = (tmp_path / "clip").read_bytes()
         with pytest.warns(Incomplete, match="standard input ends before .* cut off"):
             assert len(list(Stream("-", io.BytesIO(content[:len(content) * 5 // 8])))) < len(FRAMES)
+
+
+@pytest.mark.parametrize("name, kept, spoilt", [("late.mkv", range(2, 20), ()), ("damaged.mkv", range(20), (12,))])
+@pytest.mark.parametrize("codec", ["libvpx", "libvpx-vp9"])
+def test_a_piped_video_is_read_as_its_file_where_it_begins_late_or_is_damaged(tmp_path, codec, name, kept, spoilt):
+    """A capture that was joined between key frames, and one of which a packet holds no frame."""
+    picture = np.random.default_rng(0).integers(0, 200, (HEIGHT, WIDTH, 3), np.uint8)
+    with av.open(str(tmp_path / "whole.mkv"), "w") as file:
+        stream = file.add_stream(codec, rate=20, width=WIDTH, height=HEIGHT, pix_fmt="yuv420p")
+        stream.codec_context.gop_size = 5
+        for t in range(20):
+            file.mux(stream.encode(av.VideoFrame.from_ndarray(picture + np.uint8(t), format="rgb24")))
+        file.mux(stream.encode())
+    with av.open(str(tmp_path / "whole.mkv")) as file, av.open(str(tmp_path / name), "w") as target:
+        copied = target.add_stream_from_template(file.streams.video[0])
+        for t, packet in enumerate(file.demux(video=0)):
+            if t in kept:
+                written = av.Packet(bytes(packet.size) if t in spoilt else bytes(packet))
+                written.pts, written.dts, written.time_base = packet.pts, packet.dts, packet.time_base
+                written.is_keyframe, written.stream = packet.is_keyframe, copied
+                target.mux(written)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        read = VideoSequence(tmp_path / name)
+        piped = list(Stream("-", io.BytesIO((tmp_path / name).read_bytes())))
+    np.testing.assert_array_equal(piped, [read.frame(t) for t in range(len(read))])
+    assert 12 <= len(read) < 20 and len(said) == 2 * bool(spoilt), [str(one.message) for one in said]
 
 
 @pytest.mark.parametrize("content", [b"", b"no video at all" * 100])

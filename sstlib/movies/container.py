@@ -129,6 +129,39 @@ def has_end(container: Any, path: Path, byte: int) -> bool:
     return sign is None or path.read_bytes().rstrip(b"\0").endswith(sign)
 
 
+def emitted(packets: Iterator[Any], stream: Any) -> Iterator[Any]:
+    """All frames that the decoder emits. Before the first, packets that need what was cut away are passed over.
+
+    Raises:
+        FFmpegError: damage, after all frames before it.
+    """
+    import av
+
+    started, damaging = False, errors()  # looked up before: a generator may be closed when the interpreter ends
+    spoilt: list[Any] = []  # a packet of which not all is there: the file may end within it
+    try:
+        for packet in packets:
+            if not packet.size and packet.pts is not None:  # AVI: the same picture for longer
+                continue
+            due, spoilt = [*spoilt, packet] if packet.size else [packet], []
+            if packet.is_corrupt:
+                spoilt.append(due.pop())
+            for one in due:
+                try:
+                    frames = one.decode()
+                except av.error.InvalidDataError:
+                    if started:
+                        raise
+                    continue
+                for frame in frames:
+                    started = True
+                    yield frame
+    except damaging:
+        if started:
+            yield from stream.decode(None)
+        raise
+
+
 def upright(frame: Any) -> UInt8[np.ndarray, "height width 3"]:
     """A decoded frame in RGB, turned and mirrored as its file says."""
     picture = frame.to_ndarray(format="rgb24")

@@ -1,7 +1,6 @@
 """Video files as sequences, decoded by PyAV, which is imported only when one is opened."""
 
 import functools
-import itertools
 import warnings
 import zlib
 from collections import OrderedDict
@@ -17,6 +16,7 @@ from tqdm import tqdm
 from sstlib.movies.container import (
     Extent,
     declared_frames,
+    emitted,
     errors,
     has_end,
     moving_stream,
@@ -112,7 +112,7 @@ class VideoSequence:
 
             with bar:
                 try:
-                    for frame in _emitted(extent.measured(container, stream, 1 / self.rate, bar), stream):
+                    for frame in emitted(extent.measured(container, stream, 1 / self.rate, bar), stream):
                         if not self._stamps:
                             self.aspect: Fraction = pixel_aspect(stream, frame)
                         require_opaque(frame, self.path)
@@ -207,11 +207,11 @@ class VideoSequence:
         damaging = errors()
         with self._opened() as (container, stream):
             if stamp is None:
-                yield from enumerate(_emitted(container.demux(stream), stream))
+                yield from enumerate(emitted(container.demux(stream), stream))
                 return
             try:
                 container.seek(stamp, stream=stream, backward=True)
-                for frame in _emitted(container.demux(stream), stream):
+                for frame in emitted(container.demux(stream), stream):
                     if frame.pts in self._numbers:
                         yield self._numbers[frame.pts], frame
             except damaging:
@@ -234,36 +234,6 @@ class VideoSequence:
                 self._next = t + 1
                 return True
         return False
-
-
-def _emitted(packets: Iterator[Any], stream: Any) -> Iterator[Any]:
-    """All frames that the decoder emits. Before the first, packets that need what was cut away are passed over.
-
-    Raises:
-        FFmpegError: damage, after all frames before it.
-    """
-    import av
-
-    started, damaging = False, errors()  # looked up before: a generator may be closed when the interpreter ends
-    try:
-        for packet, following in itertools.pairwise(itertools.chain(packets, [None])):
-            if not packet.size and packet.pts is not None:  # AVI: the same picture for longer
-                continue
-            if packet.is_corrupt and not (following and following.size):  # cut off within it
-                continue
-            try:
-                frames = packet.decode()
-            except av.error.InvalidDataError:
-                if started:
-                    raise
-                continue
-            for frame in frames:
-                started = True
-                yield frame
-    except damaging:
-        if started:
-            yield from stream.decode(None)
-        raise
 
 
 def _checksum(frame: Any) -> int:

@@ -12,7 +12,9 @@ from tqdm import tqdm
 
 from sstlib.movies.container import (
     Extent,
+    emitted,
     ends_within_frame,
+    errors,
     moving_stream,
     naming_damage,
     pixel_aspect,
@@ -87,13 +89,19 @@ class Stream:
                 self.rate = stream.average_rate
             if others := unread_streams(container, stream, self.name):
                 warnings.warn(others, Incomplete, stacklevel=3)
-            rate = stream.average_rate or self.rate
-            for packet in extent.measured(container, stream, 1 / rate, tqdm(disable=True)):
-                for frame in packet.decode():
+            rate, count, damage = stream.average_rate or self.rate, 0, False
+            try:
+                for frame in emitted(extent.measured(container, stream, 1 / rate, tqdm(disable=True)), stream):
                     require_opaque(frame, self.name)
                     self.aspect = pixel_aspect(stream, frame)
                     yield upright(frame)
-            if extent.early(container, stream, rate) or ends_within_frame(container, extent.byte, source.length):
+                    count += 1
+            except errors():
+                damage = True
+                if not count:
+                    raise
+            damage = damage or extent.early(container, stream, rate)
+            if damage or ends_within_frame(container, extent.byte, source.length):
                 warnings.warn(f"{self.name} ends before it says that it does, or within a frame; it may be cut off",
                               Incomplete, stacklevel=3)
 
