@@ -81,7 +81,7 @@ BEFORE = {  # what is done, options, words of the line; found before work starts
                          "00003.png: 00003.bmp is of the same frame; keep one"),
     "a sheet among them": (lambda: None, ["--sheet", "fixed/sheet.png"], "sheet.png.*fixed"),
 }
-REACHED = {  # what is done, the mask of the first frame, words of the line; known when its frame is reached
+REFUSED = {  # what is done, the mask of the first frame, words of the line
     "another size": (lambda: write_mask(FIXED, square()[:-2]), "one.png", "is 48x30 pixels, the frame is 48x32; draw"),
     "turned": (lambda: write_mask(FIXED, square().T), "one.png", "is 32x48 pixels, the frame is 48x32"),
     "half-written": (lambda: half(FIXED), "one.png", "00003.png: not an image, or damaged"),
@@ -109,11 +109,33 @@ def test_corrections_of_nothing_are_refused_before_work_starts(sst, done, option
     assert re.search(words, error), error
 
 
-@pytest.mark.parametrize("done, mask, words", REACHED.values(), ids=REACHED)
-def test_a_correction_that_cannot_be_is_named_at_its_frame_and_the_run_goes_on_without_it(sst, done, mask, words):
+@pytest.mark.parametrize("done, mask, words", REFUSED.values(), ids=REFUSED)
+def test_a_correction_that_cannot_be_and_is_there_is_named_before_work_starts(sst, done, mask, words):
     done()
     old(FIXED)
     status, _, error = sst(mask=mask)
+    assert status == 2 and error.count("\n") == 1 and "00003.png" in error and not Path("out").exists()
+    assert re.search(words, error), error
+
+
+@pytest.mark.parametrize("done, mask, words", REFUSED.values(), ids=REFUSED)
+def test_a_correction_that_cannot_be_is_named_at_its_frame_and_the_run_goes_on_without_it(sst, done, mask, words,
+                                                                                          monkeypatch):
+    """One that comes while the frames before it are segmented."""
+    from sstlib.sessions import Corrections
+
+    done()
+    FIXED.rename("later")
+    begin = Corrections.__init__
+
+    def begins(*given):
+        begin(*given)
+        Path("later").rename(FIXED)
+        old(FIXED)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Corrections, "__init__", begins)
+        status, _, error = sst(mask=mask)
     assert status == 2 and error.count("\n") == 1 and "00003.png" in error and not Path("out/00003.png").exists()
     assert re.search(words, error), error
     FIXED.unlink()
@@ -154,11 +176,13 @@ def test_colors_mean_in_a_correction_what_they_mean_in_the_clips_masks(sst):
 def test_what_joins_or_corrects_nothing_is_said_and_what_is_no_picture_is_left_alone(sst):
     write_mask(FIXED, square(9, 20))
     write_mask("fixed/00004.png", 0 * square())
+    Path("fixed/00005.json").write_text("{}")
     for name in (".DS_Store", "notes.txt", ".00005.png.abcdefgh.part", "00005.png~"):
         Path("fixed", name).write_text("")
     status, out, error = sst()
     assert status == 0 and "00003.png: corrects 1 object: 9 = 144 pixels\n" in out, error
     assert "fixed/00004.png: corrects no object, and nothing by it; for one that is gone there is --absent" in out
+    assert "fixed: 00005.json is no picture, and not taken; " in error
     assert (shown() == 9).any()
 
 

@@ -31,7 +31,8 @@ class Corrections:
 
     Raises:
         FileNotFoundError: no such folder.
-        ValueError: a mask in it that belongs to no frame.
+        ValueError: a mask in it that belongs to no frame, or is refused; one that may still be written to is looked at
+            when its frame is reached.
     """
 
     def __init__(self, folder: Path, frames: Sequence, size: tuple[int, int], ids: Collection[int] = (),
@@ -44,7 +45,8 @@ class Corrections:
         self._numbers: Mapping[str, int] = {name: t for t, name in enumerate(frames.frame_names)}
         self.applied: dict[int, list[int] | None] = {}
         self._looked, self._late = 0.0, []
-        self.listed()
+        for path in self.listed().values():
+            self._require_readable(path)
 
     def listed(self) -> dict[int, Path]:
         """The masks that are there, by frame number.
@@ -93,6 +95,19 @@ class Corrections:
         nothing = "" if (labels % VOID).any() else ", and nothing by it; for one that is gone there is --absent"
         self.report(f"{path}: corrects {areas(labels)}{nothing}")
         return labels
+
+    def _require_readable(self, path: Path) -> None:
+        """Raises a ValueError where a mask that nobody writes to any more would be refused at its frame."""
+        mark = _mark(path)
+        if mark is None or not _old(mark):
+            return
+        try:
+            self._labels(path)
+        except FileNotFoundError:  # removed meanwhile
+            return
+        except ValueError:
+            if _mark(path) == mark:
+                raise
 
     def _labels(self, path: Path) -> UInt8[np.ndarray, "height width"]:
         """The objects of a mask that may come from elsewhere than the clip's own: by id they are the same; by colors
