@@ -91,13 +91,19 @@ def test_a_folder_of_files_follows_one_object_a_label(tmp_path):
         (tmp_path / f"{frame}.json").write_text(labelme_text())
     labeled = read_labels(tmp_path)
     assert list(labeled.masks) == ["00000", "00004"] and labeled.names == {1: "cat", 2: "dog"}
+    (tmp_path / "._00000.json").write_bytes(bytes(99))  # which a Mac puts there
+    assert read_labels(tmp_path).names == labeled.names
+    (tmp_path / "00004.json").write_text(labelme_text().replace('"polygon"', '"rectangle"'))
+    with pytest.raises(ValueError, match="00004.json: .*is a rectangle"):
+        read_labels(tmp_path)
     (tmp_path / "00004.json").write_text(labelme_text().replace("cat", "dog"))
     with pytest.raises(ValueError, match="2 regions 'dog', and nothing says which"):
         read_labels(tmp_path)
 
 
 BAD = {
-    "another JSON": ('{"a": 1}', "neither COCO's JSON"), "no JSON": ("{", "no masks can be read"),
+    "another JSON": ('{"a": 1}', "neither COCO's JSON.*export it as COCO"), "a list": ("[5]", "export it as COCO"),
+    "no JSON": ("{", "no masks can be read"),
     "a box": (labelme_text().replace('"polygon"', '"rectangle"'), "cat.* is a rectangle, which is no mask.*--box"),
     "no region": ('{"imageHeight": 4, "imageWidth": 4, "shapes": []}', "no polygon and no mask"),
     "runs too long": (coco_text().replace("[305", "[9305").replace("[245", "[9245"), "run lengths add up"),

@@ -24,7 +24,7 @@ from sstlib.video import (
     reading_of,
     require_background,
 )
-from sstlib.video.pictures import passed_over
+from sstlib.video.pictures import files_of, passed_over
 
 LISTED = 6  # masks that are named one by one
 ALIKE = 0.02  # that the shapes of a mask and its frame may differ where one is a resized other
@@ -78,13 +78,13 @@ def from_tool(arguments: argparse.Namespace) -> bool:
     """Whether a mask is a file of a labeling tool, or a folder of such files alone, or beside the frames, where LabelMe
     puts them.
     """
-    from sstlib.video.labeltools import SUFFIXES
+    from sstlib.video.labeltools import LABELME, SUFFIXES
 
     path = Path(arguments.mask)
     if not path.is_dir():
         return path.suffix.lower() in SUFFIXES
     beside = isinstance(arguments.video, str) and resolved(arguments.video) == resolved(path)
-    return any(path.glob("*.json")) and (beside or not any(is_picture(entry) for entry in path.iterdir()))
+    return bool(files_of(path, LABELME)) and (beside or not any(is_picture(entry) for entry in path.iterdir()))
 
 
 def labeled(path: Path, at: int | None, sequence: Sequence, frames: Sequence) -> tuple[Any, list[str]]:
@@ -194,9 +194,18 @@ def corrections(arguments: argparse.Namespace, clip: Any, files: Mapping[int, Pa
     reading = reading_of(files.values(), arguments.threshold) if pictures else None
     ids = {int(n) for labels in clip.given.values() for n in np.unique(labels)} - {0, VOID}
     result = Corrections(arguments.corrections, clip.frames, clip.size, ids, reading, tqdm.write)
-    if instead := passed_over(arguments.corrections):
+    for instead in filter(None, (passed_over(arguments.corrections), drawn_elsewhere(arguments.corrections))):
         print(f"note: {arguments.corrections}: {instead}", file=sys.stderr)
     return result
+
+
+def drawn_elsewhere(folder: Path) -> str:
+    """What is to be said of files of labeling tools in a folder of corrections, "" where there are none."""
+    from sstlib.sessions.drawings import OBJECTS
+    from sstlib.video.labeltools import SUFFIXES
+
+    names = [path.name for path in files_of(folder, SUFFIXES) if path.name != OBJECTS]
+    return f"{names[0]} is no picture, and not taken; corrections are masks as those in --out" if names else ""
 
 
 def at_frame(at: int | None, sequence: Sequence, frames: Sequence) -> int:

@@ -22,9 +22,9 @@ from PIL import Image, ImageDraw
 
 from sstlib.config.values import parse_json
 from sstlib.shapes import Bool, UInt8
-from sstlib.video.pictures import require_file
+from sstlib.video.pictures import files_of, require_file
 
-SUFFIXES = (".json", ".xml")
+SUFFIXES, LABELME = (".json", ".xml"), (".json",)
 VOID, MOST, LARGEST = 255, 254, 1 << 28  # the last in pixels, of a frame
 Size = tuple[int, int]
 
@@ -56,19 +56,20 @@ def read_labels(path: Path | str) -> Labeled:
         FileNotFoundError: no such file.
         ValueError: damaged, of another kind, without masks, or not clear about who is who.
     """
-    path = Path(path)
-    files = sorted(path.glob("*.json")) if path.is_dir() else [path]
+    path = file = Path(path)
+    files = files_of(path, LABELME) if path.is_dir() else [path]
     try:
-        parts = [_parts(file) for file in files]
+        parts = [_parts(file := one) for one in files]
+        file = path
         if len({(kind, size) for kind, size, _ in parts}) > 1 or len(parts) > 1 and parts[0][0] != "LabelMe":
             raise ValueError("its files are not all LabelMe's, of one size")
         regions = [region for _, _, shapes in parts for region in shapes]
         return Labeled(*parts[0][:2], *_numbered(regions, parts[0][1]))
     except OSError as error:
-        raise type(error)(f"{path}: it cannot be read ({error.strerror})") from None
+        raise type(error)(f"{file}: it cannot be read ({error.strerror})") from None
     except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, ElementTree.ParseError) as error:
         reason = f"it lacks the key {error}" if isinstance(error, KeyError) else str(error) or type(error).__name__
-        raise ValueError(f"{path}: no masks can be read from it ({reason})") from None
+        raise ValueError(f"{file}: no masks can be read from it ({reason})") from None
 
 
 def _parts(path: Path) -> tuple[str, Size, list[Region]]:
@@ -76,13 +77,12 @@ def _parts(path: Path) -> tuple[str, Size, list[Region]]:
     if path.suffix.lower() == ".xml":
         return _cvat(ElementTree.fromstring(path.read_bytes()))
     content = parse_json(path.read_bytes(), path.name)
-    if not isinstance(content, dict):
-        raise ValueError("the JSON is no object")
-    if "shapes" in content:
+    keys = set(content) if isinstance(content, dict) else set()
+    if "shapes" in keys:
         return _labelme(content, path.stem)
-    if "images" in content and "annotations" in content:
+    if keys >= {"images", "annotations"}:
         return _coco(content)
-    raise ValueError("it is neither COCO's JSON (images and annotations) nor LabelMe's (shapes)")
+    raise ValueError("it is neither COCO's JSON (images and annotations) nor LabelMe's (shapes); export it as COCO")
 
 
 def _numbered(regions: list[Region], size: Size) -> tuple[dict[str | int, np.ndarray], dict[int, str]]:

@@ -4,7 +4,7 @@ import os
 import re
 import unicodedata
 import warnings
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -83,10 +83,17 @@ def images(folder: Path, content: str = "frames", within: Path | None = None) ->
     return listed
 
 
+def files_of(folder: Path, suffixes: Collection[str]) -> list[Path]:
+    """What a folder holds of these kinds, in the order of their numbers, but for what is hidden, as what a Mac puts
+    beside files on other disks.
+    """
+    return sorted((path for path in folder.iterdir() if path.suffix.lower() in suffixes
+                   and not path.name.startswith(".")), key=lambda path: name_order(path.name))
+
+
 def passed_over(folder: Path) -> str:
     """What is to be said of pictures in a folder whose kind is not read, "" where there are none."""
-    names = sorted((path.name for path in folder.iterdir()
-                    if path.suffix.lower() in UNREAD and not path.name.startswith(".")), key=name_order)
+    names = [path.name for path in files_of(folder, UNREAD)]
     if not names:
         return ""
     more = ", ..." * (len(names) > LISTED)
