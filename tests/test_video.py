@@ -208,6 +208,23 @@ def test_a_truncated_jpeg_is_told_by_name(tmp_path):
         video.FolderSequence(frames).frame(0)
 
 
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+def test_a_frame_that_is_cut_off_is_found_when_its_folder_is_opened(tmp_path, suffix):
+    """Not after the masks of all before it; what phones put behind a picture's end is none of it."""
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8))
+    paths = [tmp_path / f"{t:05d}{suffix}" for t in range(3)]
+    for path in paths:
+        picture.save(path)
+    whole = paths[2].read_bytes()
+    for more in (b"", b"\0", b"a film behind the picture" * 99):
+        paths[2].write_bytes(whole + more)
+        assert open_clip(tmp_path).size == (64, 96)
+    for length in (len(whole) // 2, len(whole) - 40):
+        paths[2].write_bytes(whole[:length])
+        with pytest.raises(ValueError, match="00002.*cannot be decoded"):
+            open_clip(tmp_path)
+
+
 def test_arrays_are_a_sequence():
     frames = np.zeros((3, 5, 7, 3), np.uint8)
     first = labels_of((5, 7))

@@ -11,7 +11,7 @@ import numpy as np
 from sstlib.config.arrays import byte_labels
 from sstlib.shapes import Shaped, UInt8
 from sstlib.video.masks import VOID, Reading, palette, read_mask, reading_of
-from sstlib.video.pictures import images, picture_size, read_frame
+from sstlib.video.pictures import images, picture_size, read_frame, require_end
 
 
 def clip_name(path: Path | str) -> str:
@@ -164,13 +164,14 @@ class FolderSequence:
         """Height and width of all frames, from their headers.
 
         Raises:
-            ValueError: a frame of another size than the first.
+            ValueError: a frame of another size than the first, or one that is cut off.
         """
         first = picture_size(self.paths[0])
-        for path in self.paths[1:]:
+        for path in self.paths:
             if (size := picture_size(path)) != first:
                 raise ValueError(f"{path}: the frame is {size[1]}x{size[0]}, the first one, {self.paths[0].name}, is "
                                  f"{first[1]}x{first[0]}; a clip has one size")
+            require_end(path)
         return first
 
     @functools.cached_property
