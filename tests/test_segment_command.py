@@ -730,6 +730,24 @@ def test_a_mask_of_a_frame_that_the_video_does_not_have_is_of_no_other(folder, s
     assert "--at 0 goes with a single mask; masks is a folder" in sst("frames", "masks", "other", "--at", 0)[2]
 
 
+def test_a_mask_that_is_named_as_a_frame_is_of_it(folder, sst):
+    """As it is in a folder of masks, and as an image of a labeling tool is: it was laid on the first frame."""
+    write_mask("00003.png", square())
+    assert "00003.png: for frame 00003, 1 object" in sst("frames", "00003.png", "a")[1]
+    np.testing.assert_array_equal(read_mask("a/00003.png"), square())
+    status, out, error = sst("frames", "00003.png", "b", "--at", 1)
+    assert status == 0 and "for frame 00001" in out and not error
+    assert "00003.png: for frame 00003" in sst("frames", "00003.png", "c", "--start", 1, "--stride", 2)[1]
+    status, out, error = sst("frames", "00003.png", "d", "--stop", 3)
+    assert status == 0 and "for frame 00000" in out
+    assert "note: 00003.png is named as a frame that is not segmented, and taken for 00000; --at says" in error
+    shutil.copytree("frames", "00003")
+    assert "for frame 00000" in sst("00003", "00003.png", "e")[1], "it is named as its video"
+    (folder / "a.json").write_text(json.dumps({
+        "imageHeight": 32, "imageWidth": 48, "shapes": [{"label": "dog", "points": [[5, 8], [16, 8], [16, 19]]}]}))
+    assert "a.json: LabelMe, for frame 00000, drawn on an image called a, 1 object" in sst("frames", "a.json", "f")[1]
+
+
 def test_files_of_labelme_may_lie_beside_the_frames(folder, sst):
     """Where LabelMe puts them: the frames were read as masks."""
     for t in (0, 3):

@@ -40,8 +40,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
                             "them) or CVAT (.xml, of images or of a video), with the names of its objects")
     _prompts.configure(group)
     group.add_argument("--at", type=int, metavar="FRAME",
-                       help="number of the frame that the mask, or the prompts, belong to (default: the first that is "
-                            "segmented); earlier frames are segmented backward from it")
+                       help="number of the frame that the mask, or the prompts, belong to (default: the one that the "
+                            "mask is named as, else the first that is segmented); earlier frames are segmented "
+                            "backward from it")
     group.add_argument("--threshold", type=_arguments.whole(1, 255), metavar="LEVEL",
                        help="read masks with soft edges, too: levels from this one (1..255) on are the one object")
     _absent.configure(group)
@@ -104,6 +105,7 @@ def labeled(path: Path, at: int | None, sequence: Sequence, frames: Sequence) ->
     known = {name: t for t, name in enumerate(sequence.frame_names)} | {t: t for t in range(len(sequence))}
     times = list(range(len(sequence))) if frames is sequence else list(frames.times)
     given: dict[int, np.ndarray] = {}
+    called: dict[int, str] = {}  # what the images of others are called
     if at is not None and len(content.masks) > 1:
         raise ValueError(f"--at {at} goes with a single mask; {path} has those of {len(content.masks)} frames, by name "
                          "or number: leave --at out")
@@ -118,9 +120,11 @@ def labeled(path: Path, at: int | None, sequence: Sequence, frames: Sequence) ->
                 raise ValueError(f"{path}: its frame {frame!r} is not among those that are segmented")
             place = times.index(known[frame])
         given[place] = labels
+        if isinstance(frame, str) and frame != frames.frame_names[place]:
+            called[place] = f", drawn on an image called {frame}"
     clip = Clip(frames, dict(sorted(given.items())), content.names)
-    return clip, [f"{path}: {content.kind}, for frame {frames.frame_names[t]}, {named_areas(labels, content.names)}"
-                  for t, labels in list(clip.given.items())[:LISTED]]
+    return clip, [f"{path}: {content.kind}, for frame {frames.frame_names[t]}{called.get(t, '')}, "
+                  f"{named_areas(labels, content.names)}" for t, labels in list(clip.given.items())[:LISTED]]
 
 
 def read(arguments: argparse.Namespace, sequence: Sequence, frames: Sequence,
@@ -249,7 +253,7 @@ def named_areas(labels: UInt8[np.ndarray, "height width"], names: Mapping[int, s
 
 def mask_files(path: Path, at: int | None, first: int, sequence: Sequence, frames: Sequence) -> dict[int, Path]:
     """Mask files by their place among the frames that are segmented, from one file, which belongs to the frame at place
-    `first`, or from a folder of files named as their frames.
+    `first` unless it is named as another, or from a folder of files named as their frames.
 
     Raises:
         FileNotFoundError: no such file or folder.
@@ -257,7 +261,7 @@ def mask_files(path: Path, at: int | None, first: int, sequence: Sequence, frame
             segmented.
     """
     if not path.is_dir():
-        return {first: path}
+        return {named_place(path, first, sequence, frames) if at is None else first: path}
     if at is not None:
         raise ValueError(f"--at {at} goes with a single mask; {path} is a folder, whose masks are named as their "
                          "frames: leave --at out")
@@ -277,6 +281,19 @@ def mask_files(path: Path, at: int | None, first: int, sequence: Sequence, frame
         print(f"note: {unused} of the masks in {path} {'are' if unused > 1 else 'is'} of frames that are not segmented",
               file=sys.stderr)
     return files
+
+
+def named_place(path: Path, first: int, sequence: Sequence, frames: Sequence) -> int:
+    """The place among the frames that are segmented of the one that a single mask is named as, as it would have it in a
+    folder of masks; `first` where its name is none of a frame, is its video's, or is of a frame that is left out.
+    """
+    if path.stem not in sequence.frame_names or path.stem == sequence.name:
+        return first
+    if path.stem in frames.frame_names:
+        return frames.frame_names.index(path.stem)
+    print(f"note: {path} is named as a frame that is not segmented, and taken for {frames.frame_names[first]}; --at "
+          "says another", file=sys.stderr)
+    return first
 
 
 def given_masks(files: Mapping[int, Path], sequence: Sequence, reading: Reading) -> dict[int, np.ndarray]:
