@@ -269,6 +269,8 @@ def test_bad_input_ends_in_one_line_that_names_it(folders, tmp_path):
     predictions, annotations = folders
     with pytest.raises(FileNotFoundError, match="nowhere"):
         evaluate(tmp_path / "nowhere", annotations)
+    with pytest.raises(FileNotFoundError, match="test_evaluation.py, is a file; give a folder"):
+        evaluate(predictions, __file__)
     with pytest.raises(FileNotFoundError, match="holds no SEQUENCE/FRAME.png"):
         evaluate(predictions, annotations / "vanish")
     for none in ([], "bear"):

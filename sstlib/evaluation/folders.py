@@ -229,8 +229,8 @@ def existing_folder(folder: str | Path, content: str) -> Path:
     """
     folder = Path(folder).expanduser()
     if not folder.is_dir():
-        raise FileNotFoundError(f"the folder of {content}, {folder}, does not exist; give a folder of "
-                                "SEQUENCE/FRAME.png")
+        problem = "is a file" if folder.exists() else "does not exist"
+        raise FileNotFoundError(f"the folder of {content}, {folder}, {problem}; give a folder of SEQUENCE/FRAME.png")
     return folder
 
 
