@@ -740,7 +740,11 @@ def test_a_mask_that_is_named_as_a_frame_is_of_it(folder, sst):
     assert "00003.png: for frame 00003" in sst("frames", "00003.png", "c", "--start", 1, "--stride", 2)[1]
     status, out, error = sst("frames", "00003.png", "d", "--stop", 3)
     assert status == 0 and "for frame 00000" in out
-    assert "note: 00003.png is named as a frame that is not segmented, and taken for 00000; --at says" in error
+    assert "note: 00003.png is named as frame 00003, and taken for frame 00000; --at FRAME, counted" in error
+    write_video("clip.mp4", FRAMES)
+    status, out, error = sst("clip.mp4", "00003.png", "v")
+    assert status == 0 and "for frame 00000" in out and "named as frame 00003, and taken for frame 00000" in error
+    assert "note" not in sst("clip.mp4", "00003.png", "w", "--at", 3)[2]
     shutil.copytree("frames", "00003")
     assert "for frame 00000" in sst("00003", "00003.png", "e")[1], "it is named as its video"
     (folder / "a.json").write_text(json.dumps({

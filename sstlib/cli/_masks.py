@@ -40,9 +40,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
                             "them) or CVAT (.xml, of images or of a video), with the names of its objects")
     _prompts.configure(group)
     group.add_argument("--at", type=int, metavar="FRAME",
-                       help="number of the frame that the mask, or the prompts, belong to (default: the one that the "
-                            "mask is named as, else the first that is segmented); earlier frames are segmented "
-                            "backward from it")
+                       help="number of the frame that the mask, or the prompts, belong to (default: of a folder of "
+                            "frames the one that the mask is named as, else the first that is segmented); earlier "
+                            "frames are segmented backward from it")
     group.add_argument("--threshold", type=_arguments.whole(1, 255), metavar="LEVEL",
                        help="read masks with soft edges, too: levels from this one (1..255) on are the one object")
     _absent.configure(group)
@@ -285,13 +285,15 @@ def mask_files(path: Path, at: int | None, first: int, sequence: Sequence, frame
 
 def named_place(path: Path, first: int, sequence: Sequence, frames: Sequence) -> int:
     """The place among the frames that are segmented of the one that a single mask is named as, as it would have it in a
-    folder of masks; `first` where its name is none of a frame, is its video's, or is of a frame that is left out.
+    folder of masks. `first` where its name is none of a frame, is its video's, is of a frame that is left out, or is a
+    number in a video file, whose frames have no names: programs that extract them count from 1, too.
     """
-    if path.stem not in sequence.frame_names or path.stem == sequence.name:
+    name, names = path.stem, frames.frame_names
+    if name not in sequence.frame_names or name in (sequence.name, names[first]):
         return first
-    if path.stem in frames.frame_names:
-        return frames.frame_names.index(path.stem)
-    print(f"note: {path} is named as a frame that is not segmented, and taken for {frames.frame_names[first]}; --at "
+    if isinstance(sequence, FolderSequence) and name in names:
+        return names.index(name)
+    print(f"note: {path} is named as frame {name}, and taken for frame {names[first]}; --at FRAME, counted from 0, "
           "says another", file=sys.stderr)
     return first
 
