@@ -58,7 +58,9 @@ def camera(monkeypatch):
 
 def test_raw_frames_come_as_they_are(tmp_path):
     stream = Stream("-", io.BytesIO(FRAMES.tobytes()), (HEIGHT, WIDTH), 12.5)
-    np.testing.assert_array_equal(list(stream), FRAMES)
+    result = list(stream)
+    np.testing.assert_array_equal(result, FRAMES)
+    assert all(frame.flags.writeable for frame in result), "they are the caller's own, to be drawn on"
     assert stream.rate == Fraction(25, 2)
 
 
@@ -108,9 +110,9 @@ def test_a_video_that_is_piped_comes_as_its_decoder_gives_it(tmp_path, container
             assert len(list(Stream("-", io.BytesIO(content[:len(content) * 5 // 8])))) < len(FRAMES)
 
 
-@pytest.mark.parametrize("name, kept, spoilt", [("late.mkv", range(2, 20), ()), ("damaged.mkv", range(20), (12,))])
+@pytest.mark.parametrize("name, numbers, spoilt", [("late.mkv", range(2, 20), ()), ("damaged.mkv", range(20), (12,))])
 @pytest.mark.parametrize("codec", ["libvpx", "libvpx-vp9"])
-def test_a_piped_video_is_read_as_its_file_where_it_begins_late_or_is_damaged(tmp_path, codec, name, kept, spoilt):
+def test_a_piped_video_is_read_as_its_file_where_it_begins_late_or_is_damaged(tmp_path, codec, name, numbers, spoilt):
     """A capture that was joined between key frames, and one of which a packet holds no frame."""
     picture = np.random.default_rng(0).integers(0, 200, (HEIGHT, WIDTH, 3), np.uint8)
     with av.open(str(tmp_path / "whole.mkv"), "w") as file:
@@ -122,17 +124,17 @@ def test_a_piped_video_is_read_as_its_file_where_it_begins_late_or_is_damaged(tm
     with av.open(str(tmp_path / "whole.mkv")) as file, av.open(str(tmp_path / name), "w") as target:
         copied = target.add_stream_from_template(file.streams.video[0])
         for t, packet in enumerate(file.demux(video=0)):
-            if t in kept:
+            if t in numbers:
                 written = av.Packet(bytes(packet.size) if t in spoilt else bytes(packet))
                 written.pts, written.dts, written.time_base = packet.pts, packet.dts, packet.time_base
                 written.is_keyframe, written.stream = packet.is_keyframe, copied
                 target.mux(written)
-    with warnings.catch_warnings(record=True) as said:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         read = VideoSequence(tmp_path / name)
         piped = list(Stream("-", io.BytesIO((tmp_path / name).read_bytes())))
     np.testing.assert_array_equal(piped, [read.frame(t) for t in range(len(read))])
-    assert 12 <= len(read) < 20 and len(said) == 2 * bool(spoilt), [str(one.message) for one in said]
+    assert 12 <= len(read) < 20 and len(caught) == 2 * bool(spoilt), [str(one.message) for one in caught]
 
 
 @pytest.mark.parametrize("content", [b"", b"no video at all" * 100])

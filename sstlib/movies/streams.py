@@ -76,7 +76,7 @@ class Stream:
             if len(content) < length:
                 raise ValueError(f"{self.name} ends within frame {t}, after {len(content)} of its {length} bytes; are "
                                  f"frames raw RGB of {size[1]}x{size[0]} pixels?")
-            yield np.frombuffer(content, np.uint8).reshape(*size, 3)
+            yield np.frombuffer(content, np.uint8).reshape(*size, 3).copy()  # to be drawn on
             t += 1
 
     def _decoded(self, piped: BufferedIOBase, asks: bool) -> Iterator[Frame]:
