@@ -13,7 +13,7 @@ from sstlib.training.losses import segmentation_loss
 STEPS, EVERY, ENOUGH = 400, 20, 0.95
 # Tables 3 to 5, twelve networks with dense attention, and the three rivals; nobody trains the last three for a table.
 CHANGES = {
-    **{name: one.changes for name, one in variants().items()}, "encoding-learned": {"encoding": "learned"},
+    **{name: one.changes for name, one in variants().items() if one.short}, "encoding-learned": {"encoding": "learned"},
     "history-16": {"history": 16},
     "cfbi+sst": {"profile": "cfbi+sst"}
 }
