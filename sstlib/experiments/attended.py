@@ -14,14 +14,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sstlib.config.fields import require
-from sstlib.config.presets import HELD_OUT
 from sstlib.connectivity import Connectivity
-from sstlib.datasets import open_dataset, sst_occlusion_2
+from sstlib.datasets import sst_occlusion_2
 from sstlib.experiments import knockouts, records
 from sstlib.model import Memory, Propagator
 from sstlib.routes import attention_maps, carried, separation
 from sstlib.shapes import Bool, Float
-from sstlib.statistics.uncertainty import Interval
+from sstlib.statistics.uncertainty import UNKNOWN
 
 HIDDEN, ROUTES = "attention-hidden", "mask-routes"
 LENGTH, BEFORE, AFTER = 8, 3, 8  # frames hidden, and looked at before and after
@@ -36,7 +35,7 @@ MOMENTS = {  # by what is seen of the object, and whether a past frame in memory
     "back, out of memory": lambda row, before: not before and row["visible"] > 0 and not row["object in memory"],
     "back, in memory again": lambda row, before: not before and row["visible"] > 0 and row["object in memory"]}
 FIRST, ROUTES_LONGEST = 2, 256
-ROUTES_DATA = (f"davis2016 train, {', '.join(HELD_OUT)}; a buffer of every third frame, the oldest number "
+ROUTES_DATA = (f"{knockouts.HELD_OUT_DATA}; a buffer of every third frame, the oldest number "
                f"{knockouts.APART * FIRST}, longest side {ROUTES_LONGEST}")
 
 
@@ -62,13 +61,11 @@ def _clip(sequence: sst_occlusion_2.PairedSequence
           ) -> tuple[Float[Tensor, "time 3 height width"], Bool[np.ndarray, "time height width"],
                      Bool[np.ndarray, "time height width"]]:
     """Frames at the working size; the object's visible and full masks at that of the clip."""
-    made = sequence.clip
-    gone = np.flatnonzero(made.visible_share[:, 0] == 0)
+    clip = sequence.clip
+    gone = np.flatnonzero(clip.visible_share[:, 0] == 0)
     times = slice(gone[0] - BEFORE - 3, gone[-1] + AFTER + 1)
-    frames = torch.from_numpy(made.frames[times].copy()).permute(0, 3, 1, 2)
-    size = tuple(round(side * LONGEST / max(frames.shape[2:])) for side in frames.shape[2:])
-    small = F.interpolate(frames, size, mode="bicubic", align_corners=False, antialias=True).float() / 255
-    return small, made.labels[times] == sst_occlusion_2.TARGET, sequence.amodal[times]
+    frames = knockouts.shrunk(clip.frames[times].copy(), LONGEST)
+    return frames, clip.labels[times] == sst_occlusion_2.TARGET, sequence.amodal[times]
 
 
 @torch.inference_mode()
@@ -150,12 +147,10 @@ def traveled(network: Propagator) -> dict[str, Any]:
         FileNotFoundError: DAVIS is not there.
     """
     _require_attention(network)
-    rows = {}
-    for sequence in open_dataset("davis2016", "train"):
-        if sequence.name in HELD_OUT:
-            frames, masks = knockouts.clip(sequence, ROUTES_LONGEST)
-            buffer = slice(FIRST, FIRST + network.config.history + 1)
-            rows[sequence.name] = areas(network, frames[buffer], masks[buffer])
+    buffer, rows = slice(FIRST, FIRST + network.config.history + 1), {}
+    for sequence in knockouts.held_out():
+        frames, masks = knockouts.clip(sequence, ROUTES_LONGEST)
+        rows[sequence.name] = areas(network, frames[buffer], masks[buffer])
     return {"sequences": rows}
 
 
@@ -207,7 +202,7 @@ def looks() -> pd.DataFrame:
             for number, place in enumerate(PLACES):
                 attention, even = (100 * values[:, kind, :, number] for kind in (0, 1))
                 usable = ~np.isnan(attention).any(0)
-                estimate = knockouts.spread(attention[:, usable]) if usable.sum() > 1 else Interval(*[np.nan] * 4)
+                estimate = knockouts.spread(attention[:, usable]) if usable.sum() > 1 else UNKNOWN
                 rows.append({"network": name, "moment": moment, "place": place, "share": estimate.mean,
                              "low": estimate.low, "high": estimate.high,
                              "even": float(even[:, usable].mean()) if usable.any() else np.nan,
@@ -233,8 +228,7 @@ def distances() -> pd.DataFrame:
                                             for run in runs]) for kind in ("attention", "even")}
             difference = knockouts.spread(values["attention"] - values["even"])
             rows.append({"network": name, "frames back": int(distance), "attention": values["attention"].mean(),
-                         "even": values["even"].mean(), "mean": difference.mean, "low": difference.low,
-                         "high": difference.high})
+                         "even": values["even"].mean(), **difference.columns})
     return pd.DataFrame(rows)
 
 

@@ -13,7 +13,7 @@ from sstlib import weights
 from sstlib.benchmarks.anatomy import anatomy
 from sstlib.datasets import open_dataset
 from sstlib.experiments import records, tables
-from sstlib.experiments.execute import summary
+from sstlib.experiments.trials import summary
 from sstlib.experiments.validation import fingerprint
 from sstlib.inference import Segmenter, sharing_weights
 from sstlib.metrics import SequenceScorer, region_similarity

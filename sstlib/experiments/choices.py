@@ -3,33 +3,30 @@
 On data that are kept from training to choose by: sequences of DAVIS 2016, and the validation scenes of DAVIS-Occlusion.
 """
 
-import functools
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from PIL import Image
 
-from sstlib.config.presets import HELD_OUT
-from sstlib.datasets import DATASETS, open_dataset
+from sstlib.datasets import DATASETS
 from sstlib.evaluation.occlusion_windows import PassageTable
-from sstlib.evaluation.passages import Frames, Labels, labels_of, segment_scenes
+from sstlib.evaluation.passages import labels_of, segment_scenes
 from sstlib.experiments import records
-from sstlib.experiments.knockouts import means_of, spoken, spread
+from sstlib.experiments.execute import segmented
+from sstlib.experiments.knockouts import HELD_OUT_DATA, held_out, means_of, spoken, spread
 from sstlib.inference import sharing_weights
 from sstlib.metrics import region_similarity
 from sstlib.model import Propagator
-from sstlib.sessions import segment_sequence
 from sstlib.shapes import UInt8
-from sstlib.video import ArraySequence, Sequence
+from sstlib.video import Sequence
 
 EXPERIMENT = "choices"
 ENLARGED = (854, 480)  # as frames come: DAVIS's training sequences are had at 360p, too
 SIZES = (512, 640, 854)  # pixels of the longer side inside the network
 GATES = (0.0, 0.1, 0.4)
 LENGTH = 16  # frames for which the object is hidden
-DATA = (f"davis2016 train, {', '.join(HELD_OUT)}, enlarged to {'x'.join(map(str, ENLARGED))}; davis-occlusion val, "
-        f"{LENGTH} frames hidden")
+DATA = f"{HELD_OUT_DATA}, enlarged to {'x'.join(map(str, ENLARGED))}; davis-occlusion val, {LENGTH} frames hidden"
 
 
 def measure(network: Propagator) -> dict[str, Any]:
@@ -38,9 +35,8 @@ def measure(network: Propagator) -> dict[str, Any]:
     Raises:
         FileNotFoundError: DAVIS is not there.
     """
-    held_out = [sequence for sequence in open_dataset("davis2016", "train") if sequence.name in HELD_OUT]
     result: dict[str, Any] = {"sequences": {
-        sequence.name: {str(size): scores(network, sequence, size) for size in SIZES} for sequence in held_out}}
+        sequence.name: {str(size): scores(network, sequence, size) for size in SIZES} for sequence in held_out()}}
     if network.config.presence:
         scenes = [tuple(clip for clip in scene if clip.length in (0, LENGTH))
                   for scene in DATASETS.find("davis-occlusion").scenes("val", None)]
@@ -53,25 +49,20 @@ def scores(network: Propagator, sequence: Sequence, size: int) -> list[float]:
     frames = np.stack([_enlarged(sequence.frame(t), Image.Resampling.BICUBIC) for t in range(len(sequence))])
     truth = np.stack([_enlarged((labels > 0).astype(np.uint8), Image.Resampling.NEAREST)
                       for labels in labels_of(sequence)])
-    predicted = _segmented(network, frames, truth, longest=size)
+    predicted = segmented(network, frames, truth[0], longest=size)
     return [float(region_similarity(*pair)) for pair in zip(predicted[1:] == 1, truth[1:] == 1, strict=True)]
 
 
 def passages(network: Propagator, scenes: list[tuple], gates: tuple[float, ...]) -> dict[str, PassageTable]:
     """What the occlusions of the scenes cost with each gate."""
     gated = {str(gate): sharing_weights(network, presence_gate=gate) for gate in gates}
-    return segment_scenes(scenes, {gate: functools.partial(_segmented, one) for gate, one in gated.items()})
+    return segment_scenes(scenes, {gate: lambda frames, labels, one=one: segmented(one, frames, labels[0])
+                                   for gate, one in gated.items()})
 
 
 def _enlarged(picture: UInt8[np.ndarray, "height width *channels"],
               by: Image.Resampling) -> UInt8[np.ndarray, "enlarged_height enlarged_width *channels"]:
     return np.asarray(Image.fromarray(picture).resize(ENLARGED, by))
-
-
-def _segmented(network: Propagator, frames: Frames, labels: Labels, **options: object) -> Labels:
-    """Labels of all frames from those of the first."""
-    steps = segment_sequence(network, ArraySequence(frames, labels[0]), **options)
-    return np.stack([prediction.labels for _, prediction in steps])
 
 
 def sentences(record: records.RunRecord) -> list[str]:

@@ -40,9 +40,8 @@ def table(plan: Plan, sweep: str) -> pd.DataFrame:
             continue
         least, times, most = statistics.quantiles(
             [own / base for own, base in zip(seconds[variant], seconds["base"], strict=True)], n=4)
-        score = evidence.score(runs)
         rows.append({"variant": bases.labels(sweep)[variant], "seeds": len(runs), "times": times, "least": least,
-                     "most": most, "mean": score.mean, "low": score.low, "high": score.high})
+                     "most": most, **evidence.score(runs).columns})
     return pd.DataFrame(rows).sort_values("times", ignore_index=True) if rows else pd.DataFrame()
 
 

@@ -17,7 +17,7 @@ from sstlib.shapes import Float
 from sstlib.statistics import looks, pilot
 from sstlib.statistics.comparison import Difference
 from sstlib.statistics.looks import Followed
-from sstlib.statistics.uncertainty import Interval, bootstrap
+from sstlib.statistics.uncertainty import UNKNOWN, Interval, bootstrap
 from sstlib.statistics.verdicts import LOOKS, Verdict
 
 COPIED, NOTHING = "first mask copied", "nothing predicted"
@@ -47,23 +47,23 @@ def _values(record: records.RunRecord, measure: str) -> list[float]:
     return [100 * one["J&F"] for one in record.metrics["sequences"].values()]
 
 
-def lost(record: records.RunRecord, source: str = PREDICTIONS) -> Float[np.ndarray, "scene"]:
+def lost(record: records.RunRecord) -> Float[np.ndarray, "scene"]:
     """What the target's J&F loses by an occlusion in its first whole frames after it, mean over the lengths."""
-    table = record.metrics["passages"]["tables"][source]
+    table = record.metrics["passages"]["tables"][PREDICTIONS]
     return np.mean(np.array(table["back_control"]) - np.array(table["back"]), axis=1)
 
 
-def interval(values: Float[np.ndarray, "seed sequence"], level: float = 0.95) -> Interval:
-    """Of the mean over seeds and sequences; of one seed, over sequences alone."""
+def interval(values: Float[np.ndarray, "seed sequence"]) -> Interval:
+    """The 95% interval of the mean over seeds and sequences; of one seed, over sequences alone."""
     measured = values[~np.isnan(values).all(axis=1)]
     if len(measured) > 1:
-        return Difference.of(measured).interval(level)
-    return bootstrap({str(n): [value] for n, value in enumerate(measured[0])}, level)
+        return Difference.of(measured).interval()
+    return bootstrap({str(n): [value] for n, value in enumerate(measured[0])})
 
 
 def score(runs: Runs) -> Interval:
     """J&F of a variant over all of its runs, NaN where there is none."""
-    return interval(scores(runs, "J&F", max(runs) + 1)) if runs else Interval(*[np.nan] * 4)
+    return interval(scores(runs, "J&F", max(runs) + 1)) if runs else UNKNOWN
 
 
 def floor(runs: Runs, name: str = COPIED) -> float:
@@ -181,8 +181,7 @@ def differences(plan: Plan, family: Family) -> pd.DataFrame:
     rows = []
     for name, verdict in verdicts(plan, family).items():
         known = isinstance(verdict, Verdict)
-        difference = verdict.interval if known else Interval(*[np.nan] * 4)
-        rows.append({"claim": name, "mean": difference.mean, "low": difference.low, "high": difference.high,
+        rows.append({"claim": name, **(verdict.interval if known else UNKNOWN).columns,
                      "verdict": verdict.text if known else NOT_RUN})
     return pd.DataFrame(rows)
 
@@ -240,9 +239,8 @@ def bars(plan: Plan, sweep: str) -> pd.DataFrame:
     names = {name: variant for variant, name in bases.labels(sweep).items()}
     for _, row in shown_rows[shown_rows["variant"].isin(names)].iterrows():
         runs = plan.records()[names[row["variant"]]]
-        measured = score(runs)
-        rows.append({"variant": f"{row['variant']} (n={len(runs)})", "mean": measured.mean, "low": measured.low,
-                     "high": measured.high, "printed": np.nan if row[PAPER] == "–" else float(row[PAPER])})
+        rows.append({"variant": f"{row['variant']} (n={len(runs)})", **score(runs).columns,
+                     "printed": np.nan if row[PAPER] == "–" else float(row[PAPER])})
     return pd.DataFrame(rows)
 
 

@@ -34,7 +34,7 @@ WORKERS = 2  # processes that render clips for a GPU; on a processor they would 
 AFTER = 4  # last frames of a clip, in which the target is whole again
 
 
-def execute(run: Run, *, quiet: bool = False) -> records.RunRecord:
+def execute(run: Run) -> records.RunRecord:
     """Trains and scores one run and writes its record and curve; stopped, it goes on from its last checkpoint.
 
     The working folder (checkpoint, curve, weights) is results/training/EXPERIMENT/VARIANT-seedN, which git ignores;
@@ -44,10 +44,10 @@ def execute(run: Run, *, quiet: bool = False) -> records.RunRecord:
     if not short:
         trials.require_data(run.config)
     folder = paths.RESULTS / "training" / run.experiment / f"{run.variant}-seed{run.seed}"
-    network = train(run.config, folder, quiet=quiet, workers=WORKERS if torch.cuda.is_available() else 0)
+    network = train(run.config, folder, workers=WORKERS if torch.cuda.is_available() else 0)
     curve = pd.read_csv(folder / "curve.csv")
-    scored = score_occlusions(network, test_clips()) if short else trials.measured(network, run.config)
-    metrics, seconds, frames = scored
+    metrics, seconds, frames = score_occlusions(network, test_clips()) if short else trials.measured(
+        network, run.config)
     cost = {"training_seconds": float(curve["seconds"].iloc[-1]), "frames_per_second": frames / seconds,
             "parameters": sum(p.numel() for p in network.parameters()), "peak_megabytes": clocks.peak_megabytes()}
     made_by = provenance(TEST if short else trials.data_summary(run.config)) | {"computed_by": computed_by()}
@@ -95,6 +95,7 @@ def score_occlusions(network: Propagator, clips: Iterable[tuple[int, Clip]]) -> 
 
 
 def segmented(network: Propagator, frames: UInt8[np.ndarray, "time height width 3"],
-              first: UInt8[np.ndarray, "height width"]) -> UInt8[np.ndarray, "time height width"]:
-    """Labels of every frame of a clip in memory, from those of its first frame."""
-    return np.stack([prediction.labels for _, prediction in segment_sequence(network, ArraySequence(frames, first))])
+              first: UInt8[np.ndarray, "height width"], **options: object) -> UInt8[np.ndarray, "time height width"]:
+    """Labels of every frame of a clip in memory, from those of its first frame; `options` are those of `Segmenter`."""
+    steps = segment_sequence(network, ArraySequence(frames, first), **options)
+    return np.stack([prediction.labels for _, prediction in steps])

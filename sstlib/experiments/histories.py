@@ -9,10 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sstlib.config.presets import HELD_OUT
-from sstlib.datasets import open_dataset
 from sstlib.experiments import records
-from sstlib.experiments.knockouts import Grouped, means_of, spoken, spread
+from sstlib.experiments.knockouts import HELD_OUT_DATA, Grouped, held_out, means_of, spoken, spread
 from sstlib.inference import Segmenter
 from sstlib.metrics import region_similarity
 from sstlib.model import Propagator
@@ -21,8 +19,7 @@ from sstlib.video import Sequence
 EXPERIMENT = "histories"
 HISTORIES = (1, 2, 3, 8, 32)  # and that of training
 LONGEST, APART, MOST = 320, 2, 40  # pixels inside the network; every second frame; predicted frames a sequence
-DATA = (f"davis2016 train, {', '.join(HELD_OUT)}; every second frame, at most {MOST} predicted, longest side {LONGEST} "
-        "inside the network")
+DATA = f"{HELD_OUT_DATA}; every second frame, at most {MOST} predicted, longest side {LONGEST} inside the network"
 
 
 def measure(network: Propagator) -> dict[str, Any]:
@@ -37,7 +34,7 @@ def measure(network: Propagator) -> dict[str, Any]:
     return {"sequences": {
         sequence.name: {str(history): scores(network, sequence, history)
                         for history in sorted({*HISTORIES, network.config.history})}
-        for sequence in open_dataset("davis2016", "train") if sequence.name in HELD_OUT}}
+        for sequence in held_out()}}
 
 
 def scores(network: Propagator, sequence: Sequence, history: int) -> list[float]:
@@ -63,8 +60,7 @@ def rows(grouped: Grouped) -> pd.DataFrame:
         for history, values in means.items():
             difference = spread(values - means[trained])
             lines.append({"network": f"{name} (n={len(runs)})" if len(runs) > 1 else name, "trained with": trained,
-                          "history": history, "J": values.mean(), "mean": difference.mean, "low": difference.low,
-                          "high": difference.high})
+                          "history": history, "J": values.mean(), **difference.columns})
     return pd.DataFrame(lines)
 
 

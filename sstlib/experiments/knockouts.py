@@ -19,17 +19,18 @@ from sstlib.experiments import records
 from sstlib.metrics import region_similarity
 from sstlib.model import Features, Propagator
 from sstlib.model.propagator import own_memberships
-from sstlib.shapes import Bool, Float
+from sstlib.shapes import Bool, Float, UInt8
 from sstlib.statistics.comparison import Difference
 from sstlib.statistics.student import critical
-from sstlib.statistics.uncertainty import Interval
+from sstlib.statistics.uncertainty import UNKNOWN, Interval
 from sstlib.video import Sequence
 
 EXPERIMENT = "knockouts"
 WHOLE, TRUE, COPIED = "nothing", "own masks in memory", "tracking"  # what is taken away
 LONGEST, APART, MOST = 320, 3, 20  # pixels; every third frame; predicted frames a sequence
-DATA = (f"davis2016 train, {', '.join(HELD_OUT)}; every third frame, at most {MOST} predicted, longest side "
-        f"{LONGEST}, J at that size")
+PARTS = 5  # of a sequence, in `drift`
+HELD_OUT_DATA = f"davis2016 train, {', '.join(HELD_OUT)}"
+DATA = f"{HELD_OUT_DATA}; every third frame, at most {MOST} predicted, longest side {LONGEST}, J at that size"
 
 
 def measure(network: Propagator) -> dict[str, Any]:
@@ -39,20 +40,33 @@ def measure(network: Propagator) -> dict[str, Any]:
     Raises:
         FileNotFoundError: DAVIS is not there.
     """
-    return {"sequences": {sequence.name: curves(network, *clip(sequence))
-                          for sequence in open_dataset("davis2016", "train") if sequence.name in HELD_OUT}}
+    return {"sequences": {sequence.name: curves(network, *clip(sequence)) for sequence in held_out()}}
+
+
+def held_out() -> list[Sequence]:
+    """The sequences of DAVIS 2016 that are kept from training to choose by.
+
+    Raises:
+        FileNotFoundError: DAVIS is not there.
+    """
+    return [sequence for sequence in open_dataset("davis2016", "train") if sequence.name in HELD_OUT]
 
 
 def clip(sequence: Sequence, longest: int = LONGEST
          ) -> tuple[Float[Tensor, "time 3 height width"], Bool[np.ndarray, "time height width"]]:
     """Frames and masks of the object at the working size."""
     times = range(0, len(sequence), APART)[:MOST + 1]
-    frames = torch.from_numpy(np.stack([sequence.frame(t) for t in times])).permute(0, 3, 1, 2)
-    size = tuple(round(side * longest / max(frames.shape[2:])) for side in frames.shape[2:])
-    small = F.interpolate(frames, size, mode="bicubic", align_corners=False, antialias=True)
+    frames = shrunk(np.stack([sequence.frame(t) for t in times]), longest)
     labels = torch.from_numpy(np.stack([sequence.label(t) for t in times]) > 0)
-    masks = F.interpolate(labels[:, None].float(), size, mode="nearest-exact")[:, 0] > 0
-    return small.float() / 255, masks.numpy()
+    masks = F.interpolate(labels[:, None].float(), frames.shape[2:], mode="nearest-exact")[:, 0] > 0
+    return frames, masks.numpy()
+
+
+def shrunk(frames: UInt8[np.ndarray, "time rows columns 3"], longest: int) -> Float[Tensor, "time 3 height width"]:
+    """Frames with `longest` pixels on their longer side, as networks take them (0..1)."""
+    tensor = torch.from_numpy(frames).permute(0, 3, 1, 2)
+    size = tuple(round(side * longest / max(tensor.shape[2:])) for side in tensor.shape[2:])
+    return F.interpolate(tensor, size, mode="bicubic", align_corners=False, antialias=True).float() / 255
 
 
 @torch.inference_mode()
@@ -108,8 +122,7 @@ def differences(grouped: Grouped) -> pd.DataFrame:
                 continue
             difference = spread(means_of(runs, taken) - whole)
             rows.append({"network": f"{name} (n={len(runs)})" if len(runs) > 1 else name, "taken away": taken,
-                         "J whole": whole.mean(), "mean": difference.mean, "low": difference.low,
-                         "high": difference.high})
+                         "J whole": whole.mean(), **difference.columns})
     return pd.DataFrame(rows)
 
 
@@ -124,19 +137,19 @@ def spoken(row: pd.Series) -> str:
     return f"{row['mean']:+z.1f} ({row['low']:+z.1f} to {row['high']:+z.1f})"
 
 
-def drift(grouped: Grouped, parts_of: int = 5) -> pd.DataFrame:
-    """A row a network, memory and part of the sequence: mean J (percent) over sequences and seeds; of own masks `low`
+def drift(grouped: Grouped) -> pd.DataFrame:
+    """A row a network, memory and fifth of the sequence: mean J (percent) over sequences and seeds; of own masks `low`
     and `high`, too, which are as far from J with true masks as the ends of the difference's 95% interval say.
     """
     rows = []
     for name, runs in grouped.items():
-        curves = {taken: np.array([[[100 * np.mean(part) for part in np.array_split(one[taken], parts_of)]
+        curves = {taken: np.array([[[100 * np.mean(part) for part in np.array_split(one[taken], PARTS)]
                                     for one in run.metrics["sequences"].values()] for run in runs])
                   for taken in (WHOLE, TRUE, COPIED)}
         for taken, memory in ((WHOLE, "own masks"), (TRUE, "true masks"), (COPIED, "first mask copied")):
-            for part in range(parts_of):
+            for part in range(PARTS):
                 values, true = curves[taken][..., part], curves[TRUE][..., part]
-                apart = spread(values - true) if taken == WHOLE else Interval(*[np.nan] * 4)
+                apart = spread(values - true) if taken == WHOLE else UNKNOWN
                 rows.append({"network": name, "memory": memory, "part": part + 1, "J": values.mean(),
                              "low": true.mean() + apart.low, "high": true.mean() + apart.high})
     return pd.DataFrame(rows)

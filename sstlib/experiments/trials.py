@@ -56,12 +56,12 @@ def measured(network: Propagator, config: RunConfig) -> tuple[dict[str, Any], fl
     scores, floors = [], Floors(protocol)
     for sequence in open_dataset(data_of(config), "val"):
         truth = labels_of(sequence)
-        scores.append(score_sequence(clock.segment(sequence, len(truth), LONGEST), truth, protocol, sequence.name))
+        scores.append(score_sequence(clock.segment(sequence, LONGEST), truth, protocol, sequence.name))
         floors.add(truth, sequence.name)
     rows = [[clip for clip in row if clip.length in (0, *LENGTHS)] for row in _scenes()]
     floor_of = {name: lambda _, labels, made=made: made(labels) for name, made in FLOORS.items()}
     tables = segment_scenes(rows, {"predictions": lambda frames, labels: clock.segment(
-        ArraySequence(frames, labels[0]), len(labels), None)} | floor_of)
+        ArraySequence(frames, labels[0]), None)} | floor_of)
     metrics = summary(scores) | {
         "tenths": tenths(np.nanmean(score.similarity, axis=0) for score in scores),
         "floors": floors.means(),
@@ -116,10 +116,10 @@ class _Clock:
     def __init__(self, network: Propagator, aggregation: str) -> None:
         self.network, self.aggregation, self.seconds, self.frames = network, aggregation, 0.0, 0
 
-    def segment(self, sequence: Sequence, length: int, longest: int | None) -> Labels:
+    def segment(self, sequence: Sequence, longest: int | None) -> Labels:
         """Label maps of every frame from those of the first."""
         started = clocks.now()
         labels = [one.labels for _, one in segment_sequence(self.network, sequence, longest=longest or 0,
                                                             aggregation=self.aggregation)]
-        self.seconds, self.frames = self.seconds + clocks.now() - started, self.frames + length - 1
+        self.seconds, self.frames = self.seconds + clocks.now() - started, self.frames + len(labels) - 1
         return np.stack(labels)

@@ -16,7 +16,7 @@ from sstlib.datasets import DATASETS, Benchmark, open_dataset
 from sstlib.evaluation import Evaluation, evaluate_on
 from sstlib.evaluation.passages import labels_of
 from sstlib.experiments import records, trials
-from sstlib.experiments.execute import summary
+from sstlib.experiments.trials import summary
 from sstlib.metrics import PROTOCOLS
 from sstlib.model import Propagator
 from sstlib.paths import atomic_write

@@ -27,6 +27,14 @@ class Interval:
         """The four numbers by name, None where there is none."""
         return {name: None if math.isnan(value) else value for name, value in asdict(self).items()}
 
+    @property
+    def columns(self) -> dict[str, float]:
+        """Mean, low and high by name, for a row of a table."""
+        return {"mean": self.mean, "low": self.low, "high": self.high}
+
+
+UNKNOWN = Interval(math.nan, math.nan, math.nan, math.nan)  # of what was not measured
+
 
 @dataclass(frozen=True)
 class Comparison:
