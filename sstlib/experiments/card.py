@@ -189,10 +189,9 @@ def _along(record: records.RunRecord | None) -> list[str]:
     """What drift costs, and every sequence, where each has one object."""
     if record is None or "frames" not in record.metrics:
         return []
-    each = record.metrics["sequences"]
     return ["DAVIS-2016 validation, mean J by tenth of a sequence: "
             + ", ".join(f"{value:.1f}" for value in validation.tenths(record)) + ".", "",
-            f"J&F of each sequence: {_named(record, sorted(each, key=lambda name: -each[name]['J&F']))}.", ""]
+            f"J&F of each sequence: {_named(record, reversed(validation.ranked(record)))}.", ""]
 
 
 def _hidden(record: records.RunRecord | None) -> list[str]:
@@ -258,19 +257,16 @@ def _failures(name: str, scored: dict[str, records.RunRecord]) -> list[str]:
     """The worst sequences by number and in pictures."""
     lines = ["## What it fails at", ""] if scored else []
     if record := scored.get("sst-occlusion"):
-        worst = _worst(record)
+        worst = validation.ranked(record)[:FAILURES]
         lines += [f"The {len(worst)} worst clips of SST-Occlusion (J&F): {_named(record, worst)}.", ""]
         for number, clip in enumerate(worst, 1):
             lines += _picture(name, f"failure-{number}.jpg", f"truth and prediction, {clip}")
     if record := scored.get("davis2016"):
-        lines += [
-            "DAVIS-2016 validation, the best, the median and the worst sequence (J&F): "
-            f"{_named(record, validation.extremes(record).values())}.", "The worst five: " +
-            _named(record,
-                   sorted(record.metrics["sequences"], key=lambda n: record.metrics["sequences"][n]["J&F"])[:5]) + ".",
-            "", *_picture(name, "davis2016.png", "boundaries and scores of the best, the median and the "
-                          "worst sequence")
-        ]
+        lines += ["DAVIS-2016 validation, the best, the median and the worst sequence (J&F): "
+                  f"{_named(record, validation.extremes(record).values())}.",
+                  f"The worst five: {_named(record, validation.ranked(record)[:5])}.", "",
+                  *_picture(name, "davis2016.png", "boundaries and scores of the best, the median and the worst "
+                            "sequence")]
         if (paths.FIGURES / name / "davis2016.png").exists():
             lines += ["The outlines are made from the masks of DAVIS 2016 (Perazzi et al., CVPR 2016; CC BY-NC 4.0), "
                       "and so this picture is under the "
@@ -280,10 +276,6 @@ def _failures(name: str, scored: dict[str, records.RunRecord]) -> list[str]:
 
 def _named(record: records.RunRecord, names: Any) -> str:
     return ", ".join(f"{name} {100 * record.metrics['sequences'][name]['J&F']:.1f}" for name in names)
-
-
-def _worst(record: records.RunRecord) -> list[str]:
-    return sorted(record.metrics["sequences"], key=lambda name: record.metrics["sequences"][name]["J&F"])[:FAILURES]
 
 
 def _picture(name: str, file: str, says: str) -> list[str]:
@@ -297,10 +289,9 @@ def write_figures(name: str) -> list[Path]:
     """
     written = []
     if record := validation.record_of(name, "sst-occlusion"):
-        written += [
-            _write(name, f"failure-{n}.jpg", jpeg(_strip(name, clip), 70)) for n, clip in enumerate(_worst(record), 1)
-            if (validation.predictions(name, "sst-occlusion") / clip).is_dir()
-        ]
+        written += [_write(name, f"failure-{number}.jpg", jpeg(_strip(name, clip), 70))
+                    for number, clip in enumerate(validation.ranked(record)[:FAILURES], 1)
+                    if (validation.predictions(name, "sst-occlusion") / clip).is_dir()]
     if sources := doubt.scores_of(name):
         curves = {doubt.LABELS[source]: scores for source, scores in sources.items()}
         written.append(_write(name, "reliability.png", png(reliability_curves(curves))))

@@ -26,19 +26,15 @@ def write_tables(folder: Path | None = None) -> list[Path]:
     frames = {sweep: evidence.table(claimed.get(sweep, (plan,))[0], sweep) for sweep in SWEEPS}
     frames |= {f"claims-{name}": evidence.decisions(one, family) for name, (one, family) in claimed.items()}
     frames |= {name: tables.on_dataset(name) for name in of_datasets()}
-    for name, dataset in (("releases", "sst-occlusion-2"), ("releases-davis-occlusion", "davis-occlusion")):
-        if len(scored := evidence.releases(dataset)):
-            frames[name] = scored
-    if len(networks := tables.networks()):
-        frames["networks"] = networks
-    if len(won := gains.gained("sst-small-occlusion", "sst-small")):
-        frames["gains-occlusion"] = won
     if len(pilots := plan.records()["base"]) > 1:
         frames["power"] = evidence.power(pilots)
-    frames |= {name: frame for name, frame in (
-        (knockouts.EXPERIMENT, knockouts.differences(records.by_variant(knockouts.EXPERIMENT))),
-        (attended.HIDDEN, attended.looks()), (attended.ROUTES, attended.distances()),
-        (histories.EXPERIMENT, histories.swept())) if len(frame)}
+    frames |= {name: frame for name, frame in {
+        "releases": evidence.releases("sst-occlusion-2"),
+        "releases-davis-occlusion": evidence.releases("davis-occlusion"), "networks": tables.networks(),
+        "gains-occlusion": gains.gained("sst-small-occlusion", "sst-small"),
+        knockouts.EXPERIMENT: knockouts.differences(records.by_variant(knockouts.EXPERIMENT)),
+        attended.HIDDEN: attended.looks(), attended.ROUTES: attended.distances(),
+        histories.EXPERIMENT: histories.swept()}.items() if len(frame)}  # a table without a row is not written
     frames |= {f"published-{table}": tables.published(table) for table in PRINTED}
     return [path for name, frame in frames.items() for path in write(name, frame, folder)]
 

@@ -200,7 +200,13 @@ def tenths(record: records.RunRecord) -> list[float]:
     return trials.tenths(100 * np.array(frames["J"]) for frames in record.metrics["frames"].values())
 
 
+def ranked(record: records.RunRecord) -> list[str]:
+    """The sequences of a record by J&F, the worst first."""
+    scores = record.metrics["sequences"]
+    return sorted(scores, key=lambda name: scores[name]["J&F"])
+
+
 def extremes(record: records.RunRecord) -> dict[str, str]:
     """The best, the median and the worst sequence of a record by J&F."""
-    order = sorted(record.metrics["sequences"], key=lambda name: record.metrics["sequences"][name]["J&F"])
+    order = ranked(record)
     return {"best": order[-1], "median": order[len(order) // 2], "worst": order[0]}
