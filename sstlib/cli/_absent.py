@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sstlib.shapes import UInt8
-from sstlib.video import VOID
 
 FRAMES = re.compile(r"(\d{1,9})(?:-(\d{1,9}))?")
 
@@ -40,23 +39,21 @@ def absences(text: str) -> list[Absence]:
     return result
 
 
-def resolved(typed: Iterable[Absence], given: Iterable[UInt8[np.ndarray, "height width"]],
-             names: Mapping[int, str]) -> list[Absence]:
+def resolved(typed: Iterable[Absence], ids: Iterable[int], names: Mapping[int, str]) -> list[Absence]:
     """Absences by id.
 
     Args:
         typed: as they were typed.
-        given: all given masks.
+        ids: of all objects.
         names: of objects by id.
 
     Raises:
         ValueError: no object is called so.
     """
-    ids = sorted({int(n) for labels in given for n in np.unique(labels)} - {0, VOID})
     known = {str(identity): identity for identity in ids} | {name: identity for identity, name in names.items()}
     if unknown := [absence.identity for absence in typed if absence.identity not in known]:
         raise ValueError(f"--absent: there is no object {unknown[0]!r}; there are "
-                         + ", ".join(names.get(identity, str(identity)) for identity in ids))
+                         + ", ".join(names.get(identity, str(identity)) for identity in sorted(ids)))
     return [absence._replace(identity=known[absence.identity]) for absence in typed]
 
 

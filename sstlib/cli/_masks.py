@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from sstlib.cli import _absent, _arguments, _prompts
+from sstlib.metrics.scores import object_ids
 from sstlib.paths import resolved
 from sstlib.shapes import UInt8
 from sstlib.video import (
@@ -159,7 +160,7 @@ def read(arguments: argparse.Namespace, sequence: Sequence, frames: Sequence,
     if clip.before:
         lines.append(f"no object before frame {frames.frame_names[clip.before]}: masks are empty up to there")
     numbers = range(len(frames)) if frames is sequence else frames.times
-    absences = _absent.resolved(arguments.absent, clip.given.values(), clip.names)
+    absences = _absent.resolved(arguments.absent, clip.ids, clip.names)
     absent = _absent.by_frame(absences, clip.given, numbers)
     clip = replace(clip, absent={t: absent.get(t, frozenset()) | clip.absent.get(t, frozenset())
                                  for t in sorted({*absent, *clip.absent})})
@@ -173,7 +174,7 @@ def drawn(folder: Path, clip: Any) -> tuple[Any, list[str]]:
     from sstlib.sessions.drawings import OBJECTS, noted
 
     known, places = noted(folder), {name: t for t, name in enumerate(clip.frames.frame_names)}
-    shown = {int(n) for labels in clip.given.values() for n in np.unique(labels)} - {0, VOID}
+    shown = clip.ids
     names = {n: name for n, name in known.names.items() if n in shown and name != f"object {n}"}
     erased = {places[frame]: ids & shown - {*np.unique(clip.given.get(places[frame], 0)).tolist()}
               for frame, ids in known.absent.items() if frame in places}
@@ -196,8 +197,7 @@ def corrections(arguments: argparse.Namespace, clip: Any, files: Mapping[int, Pa
         return None
     pictures = files and not from_tool(arguments)
     reading = reading_of(files.values(), arguments.threshold) if pictures else None
-    ids = {int(n) for labels in clip.given.values() for n in np.unique(labels)} - {0, VOID}
-    result = Corrections(arguments.corrections, clip.frames, clip.size, ids, reading, tqdm.write)
+    result = Corrections(arguments.corrections, clip.frames, clip.size, clip.ids, reading, tqdm.write)
     for instead in filter(None, (passed_over(arguments.corrections), drawn_elsewhere(arguments.corrections))):
         print(f"note: {arguments.corrections}: {instead}", file=sys.stderr)
     return result
@@ -244,8 +244,7 @@ def opening(path: str, sequence: Sequence, frames: Sequence, size: tuple[int, in
 
 def named_areas(labels: UInt8[np.ndarray, "height width"], names: Mapping[int, str]) -> str:
     """What labels hold, objects by number and name."""
-    counts = np.bincount(labels.ravel(), minlength=256)
-    ids = [n for n in np.flatnonzero(counts).tolist() if n not in (0, VOID)]
+    counts, ids = np.bincount(labels.ravel(), minlength=256), object_ids(labels)
     void = f"; void (255): {counts[VOID]:,} pixels" if counts[VOID] else ""
     return f"{len(ids)} object{'s' * (len(ids) > 1)}: " + ", ".join(
         f"{n}{f' ({names[n]})' if n in names else ''} = {counts[n]:,} pixels" for n in ids) + void

@@ -11,6 +11,7 @@ import numpy as np
 
 from sstlib.cli import _arguments
 from sstlib.config.values import Number
+from sstlib.metrics.scores import object_ids
 from sstlib.shapes import UInt8
 
 NUMBERS = {"box": "[NAME=]X,Y,WIDTH,HEIGHT", "points": "[NAME=]X,Y", "polygon": "[NAME=]X,Y"}
@@ -126,11 +127,11 @@ def write_preview(path: Path, frame: UInt8[np.ndarray, "height width 3"], labels
     """A frame tinted with its objects, each called by its name, or its number, in its middle."""
     from PIL import Image, ImageDraw
 
-    from sstlib.video import VOID, overlay, write_picture
+    from sstlib.video import overlay, write_picture
 
     picture = Image.fromarray(overlay(frame, labels))
     draw, size = ImageDraw.Draw(picture), max(10, max(frame.shape[:2]) // 40)
-    for identity in sorted(set(np.unique(labels).tolist()) - {0, VOID}):
+    for identity in object_ids(labels):
         rows, columns = np.nonzero(labels == identity)
         draw.text((float(columns.mean()), float(rows.mean())), names.get(identity, str(identity)), (255, 255, 255),
                   font_size=size, anchor="mm", stroke_width=max(1, size // 8), stroke_fill=(0, 0, 0))

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from sstlib.cli import _absent, _arguments, _devices, _masks, _outputs, _runs
+from sstlib.metrics.scores import object_ids
 from sstlib.paths import alone
 from sstlib.video import ArraySequence, areas, reading_of
 
@@ -70,7 +71,7 @@ def _followed(arguments: argparse.Namespace, name: str, device: str, raw: Any, k
         if first is None:
             raise ValueError(f"{stream.name} ended before a frame came")
         labels, names, sources = _given(arguments, first)
-        absences = _absent.resolved(arguments.absent, [labels], names)
+        absences = _absent.resolved(arguments.absent, object_ids(labels), names)
         _absent.by_frame([absence for absence in absences if not absence.first], {0: labels}, range(1))
         sequence = ArraySequence(first[None], name=stream.name)
         timing = Timing(stream.rate, aspect=stream.aspect)
@@ -130,10 +131,9 @@ def _sinks(arguments: argparse.Namespace, sequence: ArraySequence, labels: np.nd
     stale = _outputs.checked(arguments, sequence, [arguments.weights, *sources])
     sequence.frame_names = Numbered()
     clip = Clip(sequence, {0: labels}, names)
-    ids = {int(n) for n in np.unique(labels)} - {0, 255}
     kinds = [FORMATS[name] for name in dict.fromkeys(arguments.export)]
     return [MaskFolder(clip, arguments.out, stale),
-            LiveExports(arguments.out, kinds, sequence.name, labels.shape, timing, names, ids, arguments.codec,
+            LiveExports(arguments.out, kinds, sequence.name, labels.shape, timing, names, clip.ids, arguments.codec,
                         arguments.crf)]
 
 

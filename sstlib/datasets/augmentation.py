@@ -8,7 +8,7 @@ gives for a 465-pixel crop are shares of the crop here.
 import numpy as np
 from PIL import Image
 
-from sstlib.metrics.counts import present
+from sstlib.metrics.scores import object_ids
 from sstlib.shapes import UInt8
 from sstlib.video import VOID, Sequence
 
@@ -54,7 +54,7 @@ def cut_clip(
     for _ in range(TRIES):
         indices = [labeled[i] for i in frame_indices(rng, len(labeled), frames, max_gap, anywhere)]
         labels = [np.asarray(sequence.label(t)) for t in indices]
-        ids = [set(present(label)) - {0, VOID} for label in labels]
+        ids = [set(object_ids(label)) for label in labels]
         shown = np.isin(labels[0], [0, VOID], invert=True).mean()
         if shown >= REFERENCE_PIXELS and set().union(*ids[1:]) <= ids[0]:
             break

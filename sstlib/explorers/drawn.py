@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from PIL import Image
 
-from sstlib.metrics.counts import present
+from sstlib.metrics.scores import object_ids
 from sstlib.shapes import Shaped, UInt8
 from sstlib.video import VOID, mask_image
 
@@ -27,7 +27,7 @@ class Annotation:
     @functools.cached_property
     def ids(self) -> set[int]:
         """Objects that have a pixel."""
-        return set(present(self.labels)) - {0, VOID}
+        return set(object_ids(self.labels))
 
     def without(self, identity: int) -> "Annotation | None":
         """The same of all other objects; None where nothing is left."""

@@ -8,6 +8,7 @@ from fractions import Fraction
 
 import numpy as np
 
+from sstlib.metrics.scores import object_ids
 from sstlib.shapes import Shaped, UInt8
 from sstlib.video import VOID, Sequence
 
@@ -64,6 +65,11 @@ class Clip:
     def size(self) -> tuple[int, int]:
         """Height and width of all frames."""
         return next(iter(self.given.values())).shape
+
+    @property
+    def ids(self) -> set[int]:
+        """All objects of the given masks."""
+        return {identity for labels in self.given.values() for identity in object_ids(labels)}
 
     def number(self, t: int) -> int:
         """The number of a frame in its video."""

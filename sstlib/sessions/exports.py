@@ -21,7 +21,7 @@ from sstlib.sessions.films import Green, Overlay, Prores, Sheet, Webm
 from sstlib.sessions.matting import Cutout, Floats, Objects, Soft, alpha_of
 from sstlib.sessions.product import Frame, Product, Shot
 from sstlib.sessions.sinks import Sink
-from sstlib.video import VOID, Reading, Sequence, read_mask, write_picture
+from sstlib.video import Reading, Sequence, read_mask, write_picture
 
 FORMATS: dict[str, type[Product]] = {
     "overlay": Overlay, "green": Green, "cutout": Cutout, "webm": Webm, "prores": Prores, "objects": Objects,
@@ -147,8 +147,7 @@ def shot_of(clip: Clip) -> Shot:
         timing, seconds = Timing(rate / abs(numbers.step)), [t / rate for t in numbers]
     paths = getattr(source, "paths", None)
     names = [paths[t].name for t in numbers] if paths else [f"{name}.jpg" for name in clip.frames.frame_names]
-    ids = {int(n) for labels in clip.given.values() for n in np.unique(labels)} - {0, VOID}
-    return Shot(clip.frames.name, list(clip.frames.frame_names), clip.size, timing, clip.names, ids, names,
+    return Shot(clip.frames.name, list(clip.frames.frame_names), clip.size, timing, clip.names, clip.ids, names,
                 numbers=numbers, seconds=seconds)
 
 

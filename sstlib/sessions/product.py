@@ -15,10 +15,11 @@ import numpy as np
 from PIL import Image
 
 from sstlib.config.values import require_place
+from sstlib.metrics.scores import object_ids
 from sstlib.movies import Timing
 from sstlib.paths import atomic_write
 from sstlib.shapes import Shaped, UInt8
-from sstlib.video import VOID, is_signed, write_picture
+from sstlib.video import is_signed, write_picture
 from sstlib.video.masks import smallest_part
 
 Frame = UInt8[np.ndarray, "height width 3"]
@@ -186,9 +187,8 @@ def lies_beside_masks(path: Path) -> bool:
 
 def objects(labels: Labels) -> Iterator[tuple[int, Shaped[np.ndarray, "height width"]]]:
     """Ids that show, and the mask of each."""
-    for identity in np.flatnonzero(np.bincount(labels.ravel(), minlength=256)).tolist():
-        if identity not in (0, VOID):
-            yield identity, labels == identity
+    for identity in object_ids(labels):
+        yield identity, labels == identity
 
 
 def box(mask: Shaped[np.ndarray, "height width"]) -> tuple[int, int, int, int]:
