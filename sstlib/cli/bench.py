@@ -37,7 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
         ValueError: options that the benchmark does not take, or a device that this machine lacks.
     """
-    from sstlib.paths import atomic_write
+    from sstlib.paths import write_whole
 
     if "device" in arguments:
         _arguments.usable_device(arguments.device)
@@ -46,8 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
     def keep(record: dict[str, Any]) -> None:
         from sstlib.benchmarks.attention import text
 
-        with atomic_write(arguments.json, "w") as file:
-            file.write(text(record))
+        write_whole(arguments.json, text(record))
 
     benchmark = BENCHMARKS.find(arguments.what)
     record = benchmark.measure(arguments, keep)

@@ -231,7 +231,7 @@ def _submission(arguments: argparse.Namespace) -> int:
 def _speed(arguments: argparse.Namespace) -> int:
     from sstlib.benchmarks import rendering as speed
     from sstlib.config.presets import read_config
-    from sstlib.paths import atomic_write, refuse_inputs
+    from sstlib.paths import refuse_inputs, write_whole
 
     refuse_inputs({"--json": arguments.json}, [arguments.preset])
     device = _arguments.usable_device(arguments.device)
@@ -239,8 +239,7 @@ def _speed(arguments: argparse.Namespace) -> int:
     text = json.dumps(record, indent=1)
     print(text)
     if arguments.json:
-        with atomic_write(arguments.json, "w") as file:
-            file.write(text + "\n")
+        write_whole(arguments.json, text + "\n")
     return 0
 
 

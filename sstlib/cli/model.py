@@ -217,20 +217,18 @@ def show(record: dict[str, Any]) -> None:
 def draw(path: str, config: ModelConfig, title: str, height: int, width: int, objects: int) -> None:
     """The architecture as a figure."""
     from sstlib.benchmarks.anatomy import anatomy
-    from sstlib.paths import atomic_write
+    from sstlib.paths import write_whole
     from sstlib.plots import png
     from sstlib.plots.architecture import architecture
 
-    with atomic_write(path) as file:
-        file.write(png(architecture(config, anatomy(config, height, width, objects), title)))
+    write_whole(path, png(architecture(config, anatomy(config, height, width, objects), title)))
 
 
 def write(record: dict[str, Any], path: str) -> None:
     """The record as JSON that a person can read: seven digits, one row a line."""
-    from sstlib.paths import atomic_write
+    from sstlib.paths import write_whole
 
-    with atomic_write(path, "w") as file:
-        file.write(re.sub(r"\n {2,}|\n (?=[\]}])", " ", json.dumps(record, indent=1)) + "\n")
+    write_whole(path, re.sub(r"\n {2,}|\n (?=[\]}])", " ", json.dumps(record, indent=1)) + "\n")
 
 
 def parse_size(text: str) -> tuple[int, int]:

@@ -166,12 +166,11 @@ def walked(arguments: argparse.Namespace, session: Any, sinks: list[Any]) -> Non
 
 def finished(arguments: argparse.Namespace, session: Any) -> _videos.Outcome:
     """Writes the table and says what became of the objects."""
-    from sstlib.paths import atomic_write
+    from sstlib.paths import write_whole
     from sstlib.sessions import confidence_table, object_lines, worst_share
 
     if arguments.confidence:
-        with atomic_write(arguments.confidence, "w") as file:
-            file.write(confidence_table(session.clip, session.judgments))
+        write_whole(arguments.confidence, confidence_table(session.clip, session.judgments))
         print(f"and {arguments.confidence}")
     print(*object_lines(session.clip, session.judgments), sep="\n")
     share = worst_share(session.judgments)

@@ -137,12 +137,11 @@ def _note_emulated(precision: str) -> None:
 
 def _profile(config: RunConfig, arguments: argparse.Namespace) -> int:
     from sstlib.benchmarks import training
-    from sstlib.paths import atomic_write
+    from sstlib.paths import write_whole
 
     record = training.profile_steps(config, arguments.profile, arguments.workers)
     print(training.table(record).round({"seconds a step": 3, "share (%)": 1}).to_string(index=False))
     print(training.summary(record))
     if arguments.json:
-        with atomic_write(arguments.json, "w") as file:
-            json.dump(record, file, indent=1)
+        write_whole(arguments.json, json.dumps(record, indent=1))
     return 0

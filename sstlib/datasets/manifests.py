@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sstlib.paths import atomic_write
+from sstlib.paths import write_whole
 from sstlib.video import LazySequence
 
 
@@ -32,5 +32,4 @@ def stated(path: Path, kind: str) -> dict[str, Any]:
 def write(path: Path, version: int, kind: str, content: Mapping[str, Any]) -> None:
     """Writes a manifest of scenes or clips, for whoever makes a new version; that of a released one never changes."""
     lines = ",\n".join(f"{json.dumps(name)}: {json.dumps(value)}" for name, value in content.items())
-    with atomic_write(path, "w") as file:
-        file.write(f'{{"version": {version}, "{kind}": {{\n{lines}\n}}}}\n')
+    write_whole(path, f'{{"version": {version}, "{kind}": {{\n{lines}\n}}}}\n')

@@ -10,7 +10,7 @@ import numpy as np
 
 from sstlib.metrics import METRICS, Protocol, SequenceScore, Statistics
 from sstlib.metrics.scores import averaged
-from sstlib.paths import atomic_write
+from sstlib.paths import atomic_write, write_whole
 from sstlib.statistics.uncertainty import Comparison, Interval, bootstrap, paired_comparison
 
 
@@ -109,8 +109,7 @@ class Evaluation:
 
     def write(self, path: str | Path) -> None:
         """Writes the record; the file appears whole or not at all."""
-        with atomic_write(path, "w") as file:
-            json.dump(self.to_dict(), file, indent=1, allow_nan=False)
+        write_whole(path, json.dumps(self.to_dict(), indent=1, allow_nan=False))
 
     def write_table(self, path: str | Path) -> None:
         """Writes a CSV of a row an object: sequence, object, and mean, recall and decay of J&F and every metric."""

@@ -14,7 +14,7 @@ from sstlib.evaluation import dataset_masks, passages
 from sstlib.experiments import choices, doubt, evidence, records, validation
 from sstlib.experiments.terms import terms_of
 from sstlib.metrics import region_similarity
-from sstlib.paths import atomic_write
+from sstlib.paths import write_whole
 from sstlib.plots import jpeg, png
 from sstlib.plots.curves import Shown, reliability_curves, sequences_in_outline, side_by_side
 from sstlib.shapes import Float
@@ -32,10 +32,7 @@ def write_card(name: str) -> Path:
     """Writes results/weights/NAME.md from the weights file, the records that score these very weights, and the
     figures that are there.
     """
-    path = paths.WEIGHTS / f"{name}.md"
-    with atomic_write(path, "w") as file:
-        file.write(card(name))
-    return path
+    return write_whole(paths.WEIGHTS / f"{name}.md", card(name))
 
 
 def card(name: str) -> str:
@@ -284,29 +281,22 @@ def _picture(name: str, file: str, says: str) -> list[str]:
 
 
 def write_figures(name: str) -> list[Path]:
-    """Draws what the records of these weights allow; those that show masks need the masks of `scoring.score` on this
+    """Draws what the records of these weights allow; those that show masks need the masks of `validation.score` on this
     machine.
     """
-    written = []
+    folder, written = paths.FIGURES / name, []
     if record := validation.record_of(name, "sst-occlusion"):
-        written += [_write(name, f"failure-{number}.jpg", jpeg(_strip(name, clip), 70))
+        written += [write_whole(folder / f"failure-{number}.jpg", jpeg(_strip(name, clip), 70))
                     for number, clip in enumerate(validation.ranked(record)[:FAILURES], 1)
                     if (validation.predictions(name, "sst-occlusion") / clip).is_dir()]
     if sources := doubt.scores_of(name):
         curves = {doubt.LABELS[source]: scores for source, scores in sources.items()}
-        written.append(_write(name, "reliability.png", png(reliability_curves(curves))))
+        written.append(write_whole(folder / "reliability.png", png(reliability_curves(curves))))
     record = validation.record_of(name, "davis2016")
     if record and "frames" in record.metrics and paths.davis() and validation.predictions(name, "davis2016").is_dir():
         rows = [_outlined(name, record, kind, sequence) for kind, sequence in validation.extremes(record).items()]
-        written.append(_write(name, "davis2016.png", png(sequences_in_outline(rows))))
+        written.append(write_whole(folder / "davis2016.png", png(sequences_in_outline(rows))))
     return written
-
-
-def _write(name: str, file: str, content: bytes) -> Path:
-    path = paths.FIGURES / name / file
-    with atomic_write(path) as out:
-        out.write(content)
-    return path
 
 
 def _strip(name: str, clip: str) -> Any:

@@ -23,7 +23,7 @@ from sstlib.experiments.validation import fingerprint
 from sstlib.inference import Segmenter
 from sstlib.metrics import region_similarity
 from sstlib.model import presence
-from sstlib.paths import atomic_write
+from sstlib.paths import write_whole
 from sstlib.provenance import provenance
 from sstlib.shapes import Bool, Float
 from sstlib.statistics import calibration
@@ -65,8 +65,7 @@ def gather(name: str, source: str) -> dict[str, list[dict[str, Any]]]:
         path = folder / f"{source}-{sequence.name}.json"
         if not path.exists():
             rows = looks(network, sequence)
-            with atomic_write(path, "w") as file:
-                json.dump(rows, file)
+            write_whole(path, json.dumps(rows))
         clips[sequence.name] = json.loads(path.read_text())
     return clips
 

@@ -52,8 +52,7 @@ def execute(run: Run) -> records.RunRecord:
             "parameters": sum(p.numel() for p in network.parameters()), "peak_megabytes": clocks.peak_megabytes()}
     made_by = provenance(TEST if short else trials.data_summary(run.config)) | {"computed_by": computed_by()}
     record = records.RunRecord(run.experiment, run.variant, run.seed, run.config.to_dict(), metrics, cost, made_by)
-    record.write(run.record_path)
-    records.write_curve(curve, run.record_path)
+    records.write_curve(curve, record.write())
     shutil.rmtree(folder / "checkpoint", ignore_errors=True)
     return record
 

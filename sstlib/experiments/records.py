@@ -10,7 +10,7 @@ import pandas as pd
 from sstlib import paths
 from sstlib.config.fields import require
 from sstlib.config.values import Fields, Number, Text, Whole, read_json
-from sstlib.paths import atomic_write
+from sstlib.paths import atomic_write, write_whole
 
 CURVE_ROWS = 300
 KINDS = {"experiment": Text(), "variant": Text(), "seed": Whole()}  # the others are objects
@@ -40,12 +40,9 @@ class RunRecord:
         """
         return Number(0, 1).check(self.metrics.get(name), f"{self.path}: metrics.{name}")
 
-    def write(self, path: Path | None = None) -> Path:
-        """Writes the record aside and renames it: a reader finds a whole record or none."""
-        path = path or self.path
-        with atomic_write(path, "w") as file:
-            file.write(json.dumps(_rounded(asdict(self)), indent=1) + "\n")
-        return path
+    def write(self) -> Path:
+        """Writes the record to its path: a reader finds a whole record or none."""
+        return write_whole(self.path, json.dumps(_rounded(asdict(self)), indent=1) + "\n")
 
 
 def record_path(experiment: str, variant: str, seed: int) -> Path:

@@ -8,7 +8,7 @@ from sstlib import paths
 from sstlib.datasets import DATASETS
 from sstlib.experiments import attended, evidence, gains, histories, knockouts, plans, records, tables
 from sstlib.experiments.sweeps import SWEEPS
-from sstlib.paths import atomic_write
+from sstlib.paths import write_whole
 
 PRINTED = ("1a", "1b", "2", "6")  # published tables of which nothing here is a row
 
@@ -43,11 +43,7 @@ def write(name: str, frame: pd.DataFrame, folder: Path | None = None) -> list[Pa
     """Writes one table as CSV and Markdown, and returns the files."""
     # Ten digits: the last bits of a mean differ from processor to processor, and tables should not
     texts = {".csv": frame.to_csv(index=False, float_format="%.10g"), ".md": tables.markdown(readable(frame))}
-    files = [(folder or paths.TABLES) / f"{name}{ending}" for ending in texts]
-    for path, text in zip(files, texts.values(), strict=True):
-        with atomic_write(path, "w") as file:
-            file.write(text)
-    return files
+    return [write_whole((folder or paths.TABLES) / f"{name}{ending}", text) for ending, text in texts.items()]
 
 
 def readable(frame: pd.DataFrame) -> pd.DataFrame:

@@ -19,7 +19,7 @@ from sstlib.experiments import records, trials
 from sstlib.experiments.trials import summary
 from sstlib.metrics import PROTOCOLS
 from sstlib.model import Propagator
-from sstlib.paths import atomic_write
+from sstlib.paths import write_whole
 from sstlib.paths.digests import sha256
 from sstlib.provenance import provenance
 from sstlib.sessions import segment_sequence
@@ -122,8 +122,7 @@ def _keep_earlier(name: str, benchmark: str) -> None:
     one = {"J&F": before.score("J&F"), "weights": before.config.get("weights", ""),
            "commit": before.provenance.get("commit", "")}
     known = read_json(_earlier_path(name)) if _earlier_path(name).exists() else {}
-    with atomic_write(_earlier_path(name), "w") as file:
-        file.write(json.dumps(known | {benchmark: [*known.get(benchmark, []), one]}, indent=1) + "\n")
+    write_whole(_earlier_path(name), json.dumps(known | {benchmark: [*known.get(benchmark, []), one]}, indent=1) + "\n")
 
 
 def measured(evaluation: Evaluation) -> dict[str, object]:
@@ -154,8 +153,7 @@ def predict(network: Propagator, sequences: list[Sequence], folder: Path) -> tup
             done = folder / f"{sequence.name}.json"  # written last
             if not done.exists():
                 seconds = _segment(network, sequence, folder / sequence.name)
-                with atomic_write(done, "w") as file:
-                    json.dump({"seconds": seconds, "frames": len(sequence) - 1}, file)
+                write_whole(done, json.dumps({"seconds": seconds, "frames": len(sequence) - 1}))
             totals.append(_spent(done))
             bar.update(len(sequence))
     return sum(t["seconds"] for t in totals), sum(t["frames"] for t in totals)

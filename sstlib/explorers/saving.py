@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from sstlib.explorers.drawn import Annotation, Drawn
-from sstlib.paths import atomic_write
+from sstlib.paths import write_whole
 from sstlib.sessions.drawings import OBJECTS, noted
 from sstlib.video import Reading, Sequence, is_signed, read_mask, write_mask
 
@@ -35,8 +35,7 @@ class DrawnFolder:
         objects = json.dumps({"clip": self.clip, "names": drawn.names, "absent": absent}, indent=1).encode()
         if objects != self._objects and (drawn.names or self.path.is_dir()):
             self._objects = objects
-            with atomic_write(self.path / OBJECTS) as file:
-                file.write(objects)
+            write_whole(self.path / OBJECTS, objects)
 
     def read(self, size: tuple[int, int]) -> Drawn:
         """What an earlier session on the same clip left, nothing where there was none.

@@ -158,6 +158,17 @@ def atomic_write(path: Path | str, mode: str = "wb") -> Iterator[IO]:
         raise
 
 
+def write_whole(path: Path | str, content: str | bytes) -> Path:
+    """Writes a text (UTF-8) or bytes as `atomic_write` does, whole or not at all, and returns the path.
+
+    Raises:
+        NotWritten: as `atomic_write`.
+    """
+    with atomic_write(path) as file:
+        file.write(content.encode("utf-8", "surrogateescape") if isinstance(content, str) else content)
+    return Path(path)
+
+
 @contextmanager
 def naming_place(path: Path, advice: Mapping[int, str] = ADVICE) -> Iterator[None]:
     """Turns the system's errors of writing into one that names the file and says what to do; what is read meanwhile has

@@ -29,7 +29,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from sstlib import paths
 from sstlib.config.networks import METHODS
-from sstlib.paths import atomic_write
+from sstlib.paths import write_whole
 from sstlib.shapes import Shaped
 
 INK = "#1f2933"  # text and axes
@@ -283,6 +283,4 @@ def save(drawing: Any, name: str, folder: Path | None = None) -> Path | None:
         return None
     moves = hasattr(drawing, "avif")
     path = (folder or paths.FIGURES) / f"{name}.{'avif' if moves else 'png'}"
-    with atomic_write(path) as file:
-        file.write(drawing.avif if moves else png(drawing))
-    return path
+    return write_whole(path, drawing.avif if moves else png(drawing))

@@ -9,7 +9,7 @@ from typing import Any
 
 import sstlib
 from sstlib import paths
-from sstlib.paths import atomic_write
+from sstlib.paths import write_whole
 from sstlib.paths.digests import sha256
 from sstlib.provenance import SOURCES, software, tree_digest, versions
 from sstlib.reproduction.task import Task
@@ -95,8 +95,7 @@ def write_in_place(task: Task, path: Path) -> None:
     """Puts a notebook's execution back into the notebook itself, in its committed form."""
     import nbformat
 
-    with atomic_write(path) as file:
-        file.write((nbformat.writes(tidy(nbformat.read(task.output, as_version=4))) + "\n").encode())
+    write_whole(path, nbformat.writes(tidy(nbformat.read(task.output, as_version=4))) + "\n")
 
 
 def tidy(notebook: Any) -> Any:

@@ -11,7 +11,7 @@ from typing import Any
 
 from sstlib import paths, weights
 from sstlib.explorers import pages
-from sstlib.paths import atomic_write
+from sstlib.paths import write_whole
 from sstlib.paths.digests import sha256
 from sstlib.provenance import code, software
 from sstlib.reproduction import found
@@ -36,13 +36,10 @@ def write(tasks: list[Task], outcomes: list[Outcome]) -> Path:
     """
     failed = {outcome.name: outcome.error for outcome in outcomes if outcome.status == "failed"}
     sections = [_section(task, failed.get(task.name, "")) for task in tasks]
-    target, record = paths.REPORT / "index.html", _record()
-    with atomic_write(paths.REPORT / "explorer.html") as file:
-        file.write(pages.explorer_page(record).encode())
+    record = _record()
+    write_whole(paths.REPORT / "explorer.html", pages.explorer_page(record))
     page = _page(sections + _tables(), record)
-    with atomic_write(target) as file:
-        file.write(page.replace(SIZE, f"{len(page.encode()) / 1e6:.1f} MB").encode())
-    return target
+    return write_whole(paths.REPORT / "index.html", page.replace(SIZE, f"{len(page.encode()) / 1e6:.1f} MB"))
 
 
 def _record() -> dict[str, Any] | None:
@@ -53,8 +50,7 @@ def _record() -> dict[str, Any] | None:
     recorded = read_record(path)
     if recorded.get("of") != of:
         recorded = {"of": of, "record": pages.released_record()}
-        with atomic_write(path) as file:
-            file.write(json.dumps(recorded).encode())
+        write_whole(path, json.dumps(recorded))
     return recorded["record"]
 
 

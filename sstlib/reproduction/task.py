@@ -14,7 +14,7 @@ from typing import Any
 
 import sstlib
 from sstlib.config.values import read_json
-from sstlib.paths import absolute, atomic_write
+from sstlib.paths import absolute, write_whole
 from sstlib.paths.digests import sha256
 
 START_FAILED = 75  # exit status of a child that never began its work (EX_TEMPFAIL); the only one worth another attempt
@@ -140,8 +140,7 @@ def _settle(task: Task, status: int, seconds: float) -> str:
     if task.stamp is not None:
         finished = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         content = task.stamp | {"finished": finished, "seconds": seconds, "digest": sha256(task.output)}
-        with atomic_write(task.record) as file:
-            file.write(json.dumps(content, indent=1).encode())
+        write_whole(task.record, json.dumps(content, indent=1))
     return "" if task.record.is_file() else f"ended with status 0 but without its record {task.record}"
 
 

@@ -14,7 +14,7 @@ import torch
 from sstlib.config.values import parse_json
 from sstlib.inference import Segmenter
 from sstlib.model.memory import Memory, Remembered
-from sstlib.paths import atomic_write
+from sstlib.paths import write_whole
 
 KINDS = {kind.__name__: kind for kind in (Memory, Remembered)}
 
@@ -27,8 +27,7 @@ def write(path: Path, content: Any) -> None:
     packed = _packed(content, tensors)
     data = safetensors.torch.save({str(n): tensor for n, tensor in enumerate(tensors.values())} or
                                   {"0": torch.zeros(1)}, {"state": json.dumps(packed)})
-    with atomic_write(path) as file:
-        file.write(data)
+    write_whole(path, data)
 
 
 def read(path: Path, device: torch.device | str = "cpu") -> Any:

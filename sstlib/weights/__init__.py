@@ -12,7 +12,7 @@ from pathlib import Path
 from torch import nn
 
 from sstlib.config.values import shown
-from sstlib.paths import atomic_write
+from sstlib.paths import write_whole
 from sstlib.weights.releases import HUB_FILE, LONGEST, STAGES, SUFFIX, facts, find, graft, load, load_tensors, released
 
 __all__ = [
@@ -27,13 +27,10 @@ def save(network: nn.Module, path: Path | str, **facts: object) -> Path:
     """
     from safetensors.torch import save as serialize
 
-    path = Path(path)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     known = {} if network.longest is None else {"longest": network.longest}
     metadata = {key: json.dumps(value) for key, value in {"config": network.config.to_dict(), **known, **facts}.items()}
-    with atomic_write(path) as file:
-        file.write(_in_order(serialize(tensors, metadata)))
-    return path
+    return write_whole(path, _in_order(serialize(tensors, metadata)))
 
 
 def _in_order(data: bytes) -> bytes:
