@@ -93,8 +93,7 @@ def training(options: Namespace, keep: Callable[[Record], None]) -> Record:
 
 
 def training_summary(record: Record) -> str:
-    rows = steps.table(record).round({"seconds a step": 3, "share (%)": 1})
-    return f"{rows.to_string(index=False)}\n{steps.summary(record)}"
+    return steps.summary(record)
 
 
 def clips(options: Namespace, keep: Callable[[Record], None]) -> Record:

@@ -156,12 +156,12 @@ def table(record: dict[str, Any]) -> pd.DataFrame:
 
 
 def summary(record: dict[str, Any]) -> str:
-    """The speed and the share of convolution and attention, in a line."""
+    """The table, rounded, and below it the speed and the share of convolution and attention."""
+    rows = table(record).round({"seconds a step": 3, "share (%)": 1}).to_string(index=False)
     whole = sum(record["stages"].values())
     share, operator = (sum(record["stages"][stage] for stage in stages) / whole for stages in (HEADLINE, HEADLINE[:3]))
     data, training = record["config"]["data"], record["config"]["training"]
-    return (f"{record['frames_per_second']:.1f} frames a second ({training['batch']} clips of {data['frames']} frames, "
-            f"{data['width']}x{data['height']}, "
-            f"{training['precision']}) on {record['provenance']['device']} and {record['workers']} worker(s); "
-            f"{share:.0%} of a step in convolution and attention, {operator:.0%} without attention's projections and "
-            "the matching")
+    return (f"{rows}\n{record['frames_per_second']:.1f} frames a second ({training['batch']} clips of {data['frames']} "
+            f"frames, {data['width']}x{data['height']}, {training['precision']}) on {record['provenance']['device']} "
+            f"and {record['workers']} worker(s); {share:.0%} of a step in convolution and attention, {operator:.0%} "
+            "without attention's projections and the matching")

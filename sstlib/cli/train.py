@@ -140,7 +140,6 @@ def _profile(config: RunConfig, arguments: argparse.Namespace) -> int:
     from sstlib.paths import write_whole
 
     record = training.profile_steps(config, arguments.profile, arguments.workers)
-    print(training.table(record).round({"seconds a step": 3, "share (%)": 1}).to_string(index=False))
     print(training.summary(record))
     if arguments.json:
         write_whole(arguments.json, json.dumps(record, indent=1))
