@@ -8,17 +8,12 @@ and held to the content that the manifest states. Test scenes are made of DAVIS'
 """
 
 import functools
-import json
-import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image
 
 from sstlib.datasets import davis, manifests
 from sstlib.datasets.davis_compositions import (
@@ -32,16 +27,14 @@ from sstlib.datasets.davis_compositions import (
     material,
 )
 from sstlib.datasets.davis_occlusion_scenes import find_scenes
-from sstlib.paths import atomic_write
 from sstlib.paths.digests import sha256
 from sstlib.shapes import Bool
-from sstlib.video import Sequence, mask_image
+from sstlib.video import Sequence
 
 TITLE = "DAVIS-Occlusion"
 VERSION = 1
 MANIFEST = Path(__file__).with_name("davis_occlusion.json")
 SCENES = {"train": 12, "val": 8, "test": 24}
-RESOLUTION = "480p"  # official DAVIS tools look in no other folder; the frames are smaller
 
 
 class Fingerprint(NamedTuple):
@@ -127,33 +120,14 @@ def content_hash(split: str) -> str:
 
 
 def write(folder: Path, sequence: DavisOcclusionSequence) -> None:
-    """Writes one clip in DAVIS layout, the target's full masks in Amodal/; each part whole or not at all."""
-    clip = sequence.clip
-    parts = {f"JPEGImages/{RESOLUTION}": ("jpg", map(Image.fromarray, clip.frames)),
-             f"Annotations/{RESOLUTION}": ("png", map(mask_image, clip.labels)),
-             "Amodal": ("png", map(Image.fromarray, clip.amodal))}
-    folder.mkdir(parents=True, exist_ok=True)
-    for part, (kind, pictures) in parts.items():
-        place = folder / part / sequence.name
-        with tempfile.TemporaryDirectory(dir=folder, prefix=f".{sequence.name}.") as scratch:
-            aside = Path(scratch) / "whole"
-            aside.mkdir()
-            for name, picture in zip(sequence.frame_names, pictures, strict=True):
-                picture.save(aside / f"{name}.{kind}", **({"quality": 95} if kind == "jpg" else {}))
-            place.parent.mkdir(parents=True, exist_ok=True)
-            shutil.rmtree(place, ignore_errors=True)
-            os.replace(aside, place)
+    """Writes one clip in DAVIS layout, with the target's full masks (see `manifests.write_clip`)."""
+    manifests.write_clip(folder, sequence, {"": sequence.amodal})
 
 
 def write_index(folder: Path, split: str) -> None:
     """Writes the list of a split, and what each of its clips is made of."""
-    rows = clips(split)
-    with atomic_write(folder / "ImageSets" / "2017" / f"{split}.txt", "w") as file:
-        file.writelines(f"{sequence.name}\n" for sequence in rows)
-    known = {sequence.name: {"length": sequence.length, "scene": sequence.scene.to_dict()} for sequence in rows}
-    with atomic_write(folder / f"{split}.json", "w") as file:
-        json.dump({"benchmark": TITLE, "version": VERSION, "split": split,
-                   "content": content_hash(split), "clips": known}, file, indent=1)
+    manifests.write_index(folder, split, TITLE, VERSION, content_hash(split), {
+        sequence.name: {"length": sequence.length, "scene": sequence.scene.to_dict()} for sequence in clips(split)})
 
 
 def state(scene: Scene, split: str, folder: Path) -> dict[str, Any]:

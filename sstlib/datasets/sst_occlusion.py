@@ -6,23 +6,17 @@ version's manifest states, so that nobody measures on something else unknowingly
 """
 
 import functools
-import json
-import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from sstlib.datasets import davis, manifests
-from sstlib.paths import atomic_write
 from sstlib.paths.digests import sha256
 from sstlib.synthetic import Clip, ClipSpec, render
-from sstlib.video import LazySequence, Sequence, mask_image
+from sstlib.video import LazySequence, Sequence
 
 TITLE = "SST-Occlusion"
 VERSION = 1
@@ -42,8 +36,6 @@ CLIPS = {
 }  # clips a value: of the length axis, of the others
 MINI = dict(height=120, width=216)  # mini is for a quick look at the length axis, not part of the benchmark
 AROUND = 22  # frames before and after the occlusion together
-JPEG_QUALITY = 95
-RESOLUTION = "480p"  # official DAVIS tools look in no other folder; the frames are smaller
 
 
 @dataclass(frozen=True)
@@ -150,51 +142,13 @@ def write_manifest(path: Path) -> None:
 
 
 def write(folder: Path, sequence: OcclusionSequence) -> None:
-    """Writes one clip in DAVIS layout, full masks of each object in Amodal/; each part whole or not at all."""
-    clip = sequence.clip
-    parts = {
-        "JPEGImages": folder / "JPEGImages" / RESOLUTION / sequence.name,
-        "Amodal": folder / "Amodal" / sequence.name,
-        "Annotations": folder / "Annotations" / RESOLUTION / sequence.name,
-    }
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=f".{sequence.name}.") as scratch:
-        aside = {part: Path(scratch) / part for part in parts}
-        for path in (*list(aside.values()), *(aside["Amodal"] / str(n + 1) for n in range(sequence.spec.objects))):
-            path.mkdir()
-        for t, name in enumerate(sequence.frame_names):
-            Image.fromarray(clip.frames[t]).save(aside["JPEGImages"] / f"{name}.jpg", quality=JPEG_QUALITY)
-            mask_image(clip.labels[t]).save(aside["Annotations"] / f"{name}.png")
-            for n in range(1, sequence.spec.objects + 1):
-                Image.fromarray(clip.full(n)[t]).save(aside["Amodal"] / str(n) / f"{name}.png")
-        for part, place in parts.items():
-            place.parent.mkdir(parents=True, exist_ok=True)
-            shutil.rmtree(place, ignore_errors=True)
-            os.replace(aside[part], place)
+    """Writes one clip in DAVIS layout, each object's full masks in a folder (see `manifests.write_clip`)."""
+    full = {str(n): sequence.clip.full(n) for n in range(1, sequence.spec.objects + 1)}
+    manifests.write_clip(folder, sequence, full)
 
 
 def write_index(folder: Path, split: str) -> None:
     """Writes the list of a split and what is known of each of its clips."""
-    with atomic_write(folder / "ImageSets" / "2017" / f"{split}.txt", "w") as file:
-        file.writelines(f"{sequence.name}\n" for sequence in clips(split))
-    known = {
-        sequence.name: {
-            "axis": sequence.axis,
-            "value": sequence.value,
-            "seed": list(sequence.seed),
-            "spec": sequence.spec.to_dict(),
-        }
-        for sequence in clips(split)
-    }
-    with atomic_write(folder / f"{split}.json", "w") as file:
-        json.dump(
-            {
-                "benchmark": "SST-Occlusion",
-                "version": VERSION,
-                "split": split,
-                "content": content_hash(split),
-                "clips": known,
-            },
-            file,
-            indent=1,
-        )
+    manifests.write_index(folder, split, TITLE, VERSION, content_hash(split), {
+        sequence.name: {"axis": sequence.axis, "value": sequence.value, "seed": list(sequence.seed),
+                        "spec": sequence.spec.to_dict()} for sequence in clips(split)})
