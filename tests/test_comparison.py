@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from sstlib.statistics.comparison import Difference, compare
-from sstlib.statistics.pilot import Components, plan
+from sstlib.statistics.pilot import Components
 from sstlib.statistics.student import critical, tail
 
 
@@ -198,7 +198,6 @@ def test_components_are_found_again_in_many_runs():
     assert (doubled.seed, doubled.sequence, doubled.rest) == pytest.approx(
         (result.seed * 2**0.5, 2.5, result.rest * 2**0.5)
     )
-    assert result.of_a_difference(2.5, paired=1.0).seed == 0
 
 
 def test_a_spread_that_the_rest_explains_is_none():
@@ -206,18 +205,6 @@ def test_a_spread_that_the_rest_explains_is_none():
     values = crossed(np.random.default_rng(9), 4, 20, 0.0, 0.0, 3.0)
     assert Components.of(values - values.mean(axis=1, keepdims=True)).seed == 0
     assert Components.of(values - values.mean(axis=0)).sequence == 0
-
-
-def test_a_plan_gives_the_fewest_seeds_and_says_where_none_are_enough():
-    spread = Components(1.0, 2.0, 3.0)
-    result = plan(spread, 20, 0.005)
-    needed = result.needed[3.0]
-    assert spread.expected(needed, 20).detectable(0.005) <= 3 < spread.expected(needed - 1, 20).detectable(0.005)
-    assert result.needed[1.0] is None  # 20 sequences that differ by 2 alone hide it
-    assert result.detectable[3] > result.detectable[5] > result.detectable[8] > 0
-    assert result.to_dict()["needed"]["3"] == needed
-    assert plan(Components(1.0, 0.0, 0.5), 20, 0.05).needed[5.0] == 3
-    assert plan(Components(0.1, 0.0, 0.1), 20, 0.05).needed[2.0] == 2, "spread is known from two runs on"
 
 
 @pytest.mark.parametrize("level", [95.0, 1.0, math.nan])

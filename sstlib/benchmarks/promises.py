@@ -80,13 +80,13 @@ def sizes(network: Propagator, sequences: Iterable[Sequence], frames: int = 20) 
     return rows
 
 
-def largest_frames(network: Propagator, frames: int = 6) -> dict[str, float]:
-    """Peak of the process's memory over some frames of 3840x2160, in megabytes, and what it was before."""
-    clip = render(ClipSpec(frames=frames, height=120, width=213), 0)
+def largest_frames(network: Propagator) -> dict[str, float]:
+    """Peak of the process's memory over six frames of 3840x2160, in megabytes, and what it was before."""
+    clip = render(ClipSpec(frames=6, height=120, width=213), 0)
     before = clocks.resident_megabytes()
     clocks.forget_peak()
     segmenter = Segmenter(network)
-    for t in range(frames):
+    for t in range(len(clip.frames)):
         labels = _resized(clip.labels[t], Image.Resampling.NEAREST, LARGEST) if t == 0 else None
         segmenter.step(_resized(clip.frames[t], Image.Resampling.BICUBIC, LARGEST), labels)
     return {"megabytes before": before, "megabytes at most": clocks.resident_megabytes("VmHWM")}

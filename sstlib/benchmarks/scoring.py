@@ -107,13 +107,13 @@ def _turns(methods: dict[str, Callable], rounds: int, frames: int, clock: str) -
     return {name: statistics.median(taken) for name, taken in times.items()}
 
 
-def _make(folder: Path, seed: int, sequences: int = 4, frames: int = 50) -> Path:
-    """Clips of one blob with a ragged edge that moves; another seed shifts edge and place a little."""
+def _make(folder: Path, seed: int) -> Path:
+    """Four clips of 50 frames, each a ragged blob that moves; another seed shifts its edge and place a little."""
     y, x = np.mgrid[:HEIGHT, :WIDTH]
-    for number in range(sequences):
+    for number in range(4):
         path, edge = np.random.default_rng(number), np.random.default_rng((number, seed))
         center, size = path.uniform((150, 250), (330, 600)), path.uniform(60, 140)
-        for frame in range(frames):
+        for frame in range(50):
             center = center + path.normal(0, 4, 2)
             dy, dx = y - center[0] - edge.normal(0, 2), x - center[1] - edge.normal(0, 2)
             angle, waves = np.arctan2(dy, dx), edge.normal(0, 0.04, 12)

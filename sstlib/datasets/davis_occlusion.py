@@ -136,9 +136,9 @@ def state(scene: Scene, split: str, folder: Path) -> dict[str, Any]:
     return {"split": split, "scene": scene.to_dict(), "clips": clips}
 
 
-def write_manifest(path: Path, folder: Path | None = None) -> None:
+def write_manifest(path: Path) -> None:
     """Finds all scenes and states them with their content (see `manifests.write`)."""
-    folder = davis.located("davis2016", folder)
+    folder = davis.located("davis2016", None)
     manifests.write(path, VERSION, "scenes", {
         f"{split}-{number:02d}": state(scene, split, folder) for at, (split, count) in enumerate(SCENES.items())
         for number, scene in enumerate(find_scenes(split, folder, count, (VERSION, at)))})

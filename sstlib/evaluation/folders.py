@@ -172,8 +172,8 @@ def _first_object(files: Sequence[Path], reading: Reading) -> int:
     return next((n for n, path in enumerate(files) if object_ids(read_mask(path, reading))), 0)
 
 
-def dataset_masks(name: str, split: str = "val", folder: str | Path | None = None) -> dict[str, list[Path]]:
-    """The annotation files of a known data set's split, by sequence; `folder` is where `datasets.open_dataset` looks.
+def dataset_masks(name: str, split: str = "val") -> dict[str, list[Path]]:
+    """The annotation files of a known data set's split, by sequence.
 
     Raises:
         ValueError: an unknown data set or split, or one whose annotations are no files.
@@ -185,7 +185,7 @@ def dataset_masks(name: str, split: str = "val", folder: str | Path | None = Non
         raise ValueError(f"the annotations of {name} {split} are not public, but for the given masks; submit the "
                          "predictions to its server, or evaluate on sequences held out of train")
     masks_of = {}
-    for sequence in open_dataset(name, split, folder):
+    for sequence in open_dataset(name, split):
         masks = getattr(sequence, "masks", None)
         if not masks:
             raise ValueError(f"{name} {split} has no annotation files of {sequence.name}; give their folder instead")

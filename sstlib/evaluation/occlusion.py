@@ -11,7 +11,7 @@ import numpy as np
 
 from sstlib.shapes import Bool, Float, Int, UInt8
 
-EDGES = (0.0, 0.25, 0.5, 0.75, 1.0)
+EDGES = (0.0, 0.25, 0.5, 0.75, 1.0)  # of bins of the visible share; a bin holds its upper edge, not its lower one
 FIRST = 5
 
 
@@ -84,16 +84,15 @@ def _joint(prediction: UInt8[np.ndarray, "height width"],
     return np.bincount(truth.ravel().astype(np.int64) * 256 + prediction.ravel(), minlength=65536).reshape(256, 256)
 
 
-def summarize_occlusion(scores: Iterable[OcclusionScore], edges: Sequence[float] = EDGES, first: int = FIRST) -> dict:
+def summarize_occlusion(scores: Iterable[OcclusionScore], first: int = FIRST) -> dict:
     """Pools clips into the four answers, as JSON values (None: nothing to average); all frames of objects count alike.
 
     Args:
         scores: of any number of clips.
-        edges: of the bins of visible share; a bin holds its upper edge and not its lower one.
         first: how many frames after a reappearance to follow.
 
     Returns:
-        `by_visible_share`: for each bin `low`, `high`, mean `J` and number of `frames` while the object is there;
+        `by_visible_share`: for each bin of EDGES `low`, `high`, mean `J` and number of `frames` with the object;
         `after_reappearance`: mean `J` of the first frame, the second, ..., their `mean`, and the number of `events`;
         `identity`: number of `swaps`, and `share` of frames under another object's label;
         `while_gone`: number of `frames`, `share` of them with a false claim, mean claimed `area`, a share of the frame.
@@ -105,7 +104,7 @@ def summarize_occlusion(scores: Iterable[OcclusionScore], edges: Sequence[float]
 
     values, visible, gone, claimed = (pooled(name) for name in ("similarity", "visible", "gone", "claimed"))
     gone = gone.astype(bool)
-    bins = [~gone & (low < visible) & (visible <= high) for low, high in zip(edges, edges[1:])]
+    bins = [~gone & (low < visible) & (visible <= high) for low, high in zip(EDGES, EDGES[1:])]
     steps: list[list[float]] = [[] for _ in range(first)]
     for score in scores:
         for row, column in score.reappearances():
@@ -115,7 +114,7 @@ def summarize_occlusion(scores: Iterable[OcclusionScore], edges: Sequence[float]
                 steps[step].append(float(score.similarity[row, column + step]))
     swapped = np.concatenate([score.swapped().ravel() for score in scores] or [np.zeros(0, bool)])
     return {"by_visible_share": [{"low": low, "high": high, "J": _mean(values[chosen]), "frames": int(chosen.sum())}
-                                 for low, high, chosen in zip(edges, edges[1:], bins)],
+                                 for low, high, chosen in zip(EDGES, EDGES[1:], bins)],
             "after_reappearance": {"J": [_mean(step) for step in steps], "mean": _mean(sum(steps, [])),
                                    "events": len(steps[0])},
             "identity": {"swaps": sum(score.swaps() for score in scores), "share": _mean(swapped[~gone])},

@@ -137,12 +137,10 @@ class PassageTable:
             raise ValueError(f"no loss in a window {window!r}; known: {known}")
         return self.values[f"{window}_control"] - self.values[window]
 
-    def intervals(self, window: str = "back", level: float = 0.95) -> list[Interval]:
+    def intervals(self, window: str = "back") -> list[Interval]:
         """Mean loss at each length with its bootstrap interval over scenes; a scene keeps its two clips together."""
-        return [
-            bootstrap({str(scene): [loss] for scene, loss in enumerate(column) if not np.isnan(loss)}, level)
-            for column in self.loss(window).T
-        ]
+        return [bootstrap({str(scene): [loss] for scene, loss in enumerate(column) if not np.isnan(loss)})
+                for column in self.loss(window).T]
 
 
 def follow(

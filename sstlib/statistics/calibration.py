@@ -49,7 +49,7 @@ class Reliability:
         return {"bins": bins, "error": self.error, "brier": self.brier}
 
 
-def roc_area(foretold: Foretold, level: float = 0.95, seed: int = 0) -> Interval:
+def roc_area(foretold: Foretold, level: float = 0.95) -> Interval:
     """Area under the curve of true against false positives: how often a true case scores above a false one, ties half.
 
     That is the statistic of Mann and Whitney over all pairs of frames, also of different sequences. The interval is of
@@ -71,14 +71,14 @@ def roc_area(foretold: Foretold, level: float = 0.95, seed: int = 0) -> Interval
     mean = float(above.sum() / (trues.sum() * falses.sum()))
     if len(true) < 2:
         return Interval(mean, np.nan, np.nan, level)
-    drawn = np.random.default_rng(seed).multinomial(len(true), np.full(len(true), 1 / len(true)), SAMPLES).astype(float)
+    drawn = np.random.default_rng(0).multinomial(len(true), np.full(len(true), 1 / len(true)), SAMPLES).astype(float)
     pairs = (drawn @ trues) * (drawn @ falses)
     areas = ((drawn @ above) * drawn).sum(1)[pairs > 0] / pairs[pairs > 0]
     low, high = np.quantile(areas, [(1 - level) / 2, (1 + level) / 2])
     return Interval(mean, float(low), float(high), level)
 
 
-def reliability(foretold: Foretold, bins: int = 10, level: float = 0.95) -> Reliability:
+def reliability(foretold: Foretold, bins: int = 10) -> Reliability:
     """Probabilities sorted into bins of one width, against the share that came true in each, with its interval.
 
     Raises:
@@ -99,7 +99,7 @@ def reliability(foretold: Foretold, bins: int = 10, level: float = 0.95) -> Reli
         if inside.any():
             came = {name: foretold[name][1][at].astype(float).tolist() for name, at in members.items()}
             rows.append(
-                Bin(k / bins, (k + 1) / bins, float(scores[inside].mean()), bootstrap(came, level), int(inside.sum()))
+                Bin(k / bins, (k + 1) / bins, float(scores[inside].mean()), bootstrap(came), int(inside.sum()))
             )
     error = sum(row.count * abs(row.foretold - row.observed.mean) for row in rows) / len(scores)
     return Reliability(tuple(rows), float(error), float(((scores - outcomes) ** 2).mean()))

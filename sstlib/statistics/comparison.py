@@ -17,7 +17,7 @@ are in the tests).
 
 import functools
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -111,10 +111,6 @@ class Difference:
 
     def _parts(self) -> tuple[tuple[int, float], tuple[int, float]]:
         return (self.seeds, self.by_seed), (self.sequences, self.by_sequence)
-
-    def to_dict(self) -> dict[str, float | int]:
-        """All fields as JSON values."""
-        return asdict(self)
 
 
 @functools.lru_cache(maxsize=64)

@@ -13,7 +13,6 @@ was fixed beforehand. Their levels add up, by Bonferroni's inequality, to that o
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from sstlib.statistics.comparison import Difference
 from sstlib.statistics.uncertainty import Interval
@@ -85,19 +84,6 @@ class Verdict:
         if self.kind == "equal":
             return f"equal within {self.claim.margin:g}"
         return self.kind if self.decided else f"undecided (could have seen {self.detectable:.1f})"
-
-    def to_dict(self) -> dict[str, Any]:
-        """All as JSON values."""
-        return {
-            "claim": self.claim.name,
-            "verdict": self.text,
-            "margin": self.claim.margin,
-            "look": self.look,
-            "level": self.level,
-            "interval": self.interval.to_dict(),
-            "detectable": self.detectable,
-            "difference": self.claim.difference.to_dict(),
-        }
 
 
 def decide(claims: Sequence[Claim], look: int = 1, earlier: Mapping[str, Verdict] | None = None) -> dict[str, Verdict]:
