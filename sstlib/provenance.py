@@ -22,11 +22,9 @@ def provenance(data: str) -> dict[str, Any]:
     import torch
 
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} thread(s)"
-    return {
-        "commit": paths.commit(), "code": code(), "sstlib": __version__, "torch": torch.__version__,
-        "python": platform.python_version(), "device": device, "processor": processor()["processor"], "data": data,
-        "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    }
+    return {"commit": paths.commit(), "code": code(), "sstlib": __version__, "torch": torch.__version__,
+            "python": platform.python_version(), "device": device, "processor": processor()["processor"], "data": data,
+            "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
 
 
 @functools.cache

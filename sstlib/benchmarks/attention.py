@@ -133,12 +133,10 @@ def _run_once(size: Buffer, patterns: list[str], quick: bool, flex: bool, number
 
 def _row(size: Buffer, contender: Contender, times: list[float]) -> dict[str, Any]:
     pattern, implementation, direction, _, factor = contender
-    return {
-        "size": size.name, **dict(zip(size._fields[1:], size[1:])), "pattern": str(pattern),
-        "implementation": implementation, "direction": direction,
-        "milliseconds": 1e3 * factor * statistics.median(times), "repeats": len(times),
-        "measured_heads": size.heads // factor, "peak_megabytes": None, "ratio_to_dense": None
-    }
+    return {"size": size.name, **dict(zip(size._fields[1:], size[1:])), "pattern": str(pattern),
+            "implementation": implementation, "direction": direction,
+            "milliseconds": 1e3 * factor * statistics.median(times), "repeats": len(times),
+            "measured_heads": size.heads // factor, "peak_megabytes": None, "ratio_to_dense": None}
 
 
 def _compare(size: Buffer, patterns: Sequence[Connectivity], rounds: int, quick: bool, flex: bool,
@@ -155,8 +153,8 @@ def _compare(size: Buffer, patterns: Sequence[Connectivity], rounds: int, quick:
                 with torch.set_grad_enabled(contender.direction == BOTH):
                     contender.run()
             except Exception as error:
-                left_out[contender.
-                         implementation] = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+                first = next(iter(str(error).splitlines()), "")
+                left_out[contender.implementation] = f"{type(error).__name__}: {first}"
                 continue
         entered.append(contender)
     timers = [_timer(contender, size.device, left_out) for contender in entered]
@@ -217,17 +215,16 @@ def _growth(patterns: Sequence[Connectivity], quick: bool, where: dict[str, str]
     rows = []
     frames, sides = ((2, 4), (16, 32)) if quick else ((2, 4, 8, 16), (16, 32, 64, 96))
     buffers = [Buffer("growing frames", t, 32, 32, 1, 16) for t in frames]
-    buffers += [Buffer("growing height", 4, n, 32, 1, 16) for n in sides
-                ] + [Buffer("growing width", 4, 32, n, 1, 16) for n in sides]
+    buffers += [Buffer("growing height", 4, n, 32, 1, 16) for n in sides]
+    buffers += [Buffer("growing width", 4, 32, n, 1, 16) for n in sides]
     for size in (buffer._replace(**where) for buffer in buffers):
         report(f"{size.name}: {size.time} x {size.height} x {size.width}")
         for pattern in (Dense(), *patterns):
             tensors = tensors_of(size)
             run = lambda p=pattern, t=tensors: sparse_attention(*t, p)
             name = names_of(pattern, size)[0]
-            rows.append(
-                _row(size, Contender(pattern, name, FORWARD, run),
-                     [clocks.seconds(run, size.device) for _ in range(5)]))
+            rows.append(_row(size, Contender(pattern, name, FORWARD, run),
+                             [clocks.seconds(run, size.device) for _ in range(5)]))
     return rows
 
 

@@ -90,8 +90,8 @@ def contenders(size: Buffer, patterns: Sequence[Connectivity], quick: bool, flex
     if (cells <= 40_000 or size.device != "cpu") and not (quick and cells > 4000):
         yield Contender(Dense(), "sdpa", BOTH, both(dense, flat), factor)
     labels, latest = _objects(size), tensors[0][:, :, -1:]
-    scattered = labels.flatten()[torch.randperm(labels.numel(),
-                                                generator=torch.Generator().manual_seed(0))].view_as(labels)
+    order = torch.randperm(labels.numel(), generator=torch.Generator().manual_seed(0))
+    scattered = labels.flatten()[order].view_as(labels)
     for pattern in patterns:
         for name in names_of(pattern, size):
             if name == "flex" and not flex:
@@ -101,8 +101,8 @@ def contenders(size: Buffer, patterns: Sequence[Connectivity], quick: bool, flex
             yield Contender(pattern, name, BOTH, both(attend, tensors))
             if name not in names_of(pattern, size, affinity=True):
                 continue
-            ranked = lambda q, p=pattern, n=name, which=labels: sparse_attention(q, *tensors[1:], p, labels=which,
-                                                                                 objects=3, implementation=n)
+            ranked = lambda q, p=pattern, n=name, which=labels: sparse_attention(
+                q, *tensors[1:], p, labels=which, objects=3, implementation=n)
             yield Contender(pattern, f"{name}, affinity of 3", FORWARD, lambda f=ranked: f(tensors[0]))
             if name == "native":  # the worst case: no two neighbors alike
                 yield Contender(pattern, f"{name}, affinity of 3 scattered", FORWARD,
@@ -116,8 +116,8 @@ def contenders(size: Buffer, patterns: Sequence[Connectivity], quick: bool, flex
 def _masked(pattern: Connectivity, size: Buffer, tensors: list[Tensor], one: list[Tensor],
             flex: bool) -> Iterator[Contender]:
     """Rivals that need the mask of all pairs: on all heads, and on a CPU on the first, times the number of heads."""
-    mask, together, flat = pattern.mask(*size[1:4]).to(size.device), *([t.flatten(2, 4) for t in ts]
-                                                                       for ts in (tensors, one))
+    mask = pattern.mask(*size[1:4]).to(size.device)
+    together, flat = ([t.flatten(2, 4) for t in ts] for ts in (tensors, one))
     bias = torch.zeros(mask.shape, dtype=tensors[0].dtype, device=size.device).masked_fill_(~mask, -float("inf"))
     yield Contender(pattern, "sdpa, masked", FORWARD,
                     lambda: functional.scaled_dot_product_attention(*together, attn_mask=bias))
@@ -139,6 +139,6 @@ def _objects(size: Buffer) -> Tensor:
     t, y, x = torch.meshgrid(*(torch.arange(n) for n in (size.time, size.height, size.width)), indexing="ij")
     labels = torch.zeros(1, size.time, size.height, size.width, dtype=torch.long)
     for number, (down, across, radius, speed) in enumerate(((0.4, 0.3, 0.2, 1), (0.6, 0.7, 0.15, -1)), start=1):
-        labels[0][(y - down * size.height)**2 + (x - across * size.width - speed * t)**2 < (radius *
-                                                                                            size.height)**2] = number
+        away = (y - down * size.height)**2 + (x - across * size.width - speed * t)**2
+        labels[0][away < (radius * size.height)**2] = number
     return labels.to(size.device)

@@ -174,10 +174,10 @@ def steps_of(options: Namespace, keep: Callable[[Record], None]) -> Record:
     """Steps of two released networks in turns, on one thread."""
     torch.set_num_threads(1)
     networks = [weights.load(name) for name in (options.weights, options.against)]
-    rows = [{"objects": objects, "seconds": stages.steps_in_turns(networks, objects, options.rounds, options.height,
-                                                                  options.width)} for objects in options.objects]
-    return _record("steps", weights=options.weights, against=options.against, size=[options.height, options.width],
-                   rows=rows)
+    size = [options.height, options.width]
+    rows = [{"objects": objects, "seconds": stages.steps_in_turns(networks, objects, options.rounds, *size)}
+            for objects in options.objects]
+    return _record("steps", weights=options.weights, against=options.against, size=size, rows=rows)
 
 
 def steps_of_summary(record: Record) -> str:

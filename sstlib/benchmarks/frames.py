@@ -37,11 +37,11 @@ def stage_seconds(network: Propagator, height: int = 480, width: int = 854, obje
     device = next(network.parameters()).device
     frame = torch.rand(1, 3, height, width, device=device)
     bands = np.arange(height) * (1 + objects) // height  # the objects lie one below the other
-    masks = torch.from_numpy(bands == np.arange(1 + objects)[:, None]).float().to(device)[None, :, :,
-                                                                                          None].repeat(1, 1, 1, width)
+    rows = torch.from_numpy(bands == np.arange(1 + objects)[:, None]).float().to(device)
+    masks = rows[None, :, :, None].repeat(1, 1, 1, width)
     memory = full_memory(network, frame, masks)
     now = functools.partial(clocks.now, clock, device)
-    rows = []
+    times = []
     for _ in range(rounds + 1):
         marks = [now()]
         features = network.extract(frame)
@@ -53,8 +53,8 @@ def stage_seconds(network: Propagator, height: int = 480, width: int = 854, obje
         marks.append(now())
         network.remember(memory, features, masks)
         marks.append(now())
-        rows.append([later - earlier for earlier, later in zip(marks, marks[1:])])
-    best = torch.tensor(rows[1:]).amin(0).tolist()
+        times.append([later - earlier for earlier, later in zip(marks, marks[1:])])
+    best = torch.tensor(times[1:]).amin(0).tolist()
     steps = _step_seconds(network, np.repeat(bands[:, None], width, 1).astype(np.uint8), rounds, now)
     return dict(zip(("backbone", "encoder", "decoder", "memory"), best)) | {"step": min(steps)}
 
@@ -108,8 +108,6 @@ def streamed(segmenter: Segmenter, video: Iterable[LabeledFrame], frames: int,
             peak = clocks.resident_megabytes("VmHWM")
             if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):
                 trim(0)
-            yield {
-                "frame": t, "held_megabytes": clocks.resident_megabytes(), "peak_megabytes": peak,
-                "seconds": clocks.now() - started
-            }
+            yield {"frame": t, "held_megabytes": clocks.resident_megabytes(), "peak_megabytes": peak,
+                   "seconds": clocks.now() - started}
             clocks.forget_peak()

@@ -101,8 +101,8 @@ def replacing(arguments: argparse.Namespace, before: Any) -> argparse.Namespace:
     return own
 
 
-def one_after_another(arguments: argparse.Namespace, videos: list[str], segment: Callable[[argparse.Namespace],
-                                                                                          Outcome]) -> int:
+def one_after_another(arguments: argparse.Namespace, videos: list[str],
+                      segment: Callable[[argparse.Namespace], Outcome]) -> int:
     """Segments each video into a folder of its own, and ends with a table; the exit status is the gravest. Those that
     are done are not done again where the same is begun once more before all are.
 

@@ -66,8 +66,8 @@ def run(arguments: argparse.Namespace) -> int:
             write_notebook(scratch / "root" / NOTEBOOK, code, executed(scratch, address, token, code))
             response(f"{address}/api/contents/{NOTEBOOK}/trust?token={token}")  # else its widget would not show
             page = f"{address}/doc/tree/{NOTEBOOK}?token={token}"
-            print(f"draw at {page}\nCtrl+C ends it" + (f"; what is drawn is in {arguments.out / DRAWN}"
-                                                       if arguments.out else ""), flush=True)
+            place = f"; what is drawn is in {arguments.out / DRAWN}" if arguments.out else ""
+            print(f"draw at {page}\nCtrl+C ends it{place}", flush=True)
             if not arguments.no_browser:
                 webbrowser.open(page)
             signal.signal(signal.SIGTERM, signal.default_int_handler)  # as a container is stopped

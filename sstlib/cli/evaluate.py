@@ -147,10 +147,8 @@ def _refuse_inputs(arguments: argparse.Namespace) -> None:
 def _scorer(arguments: argparse.Namespace) -> Callable[[str | Path, Path | None], Evaluation]:
     """What scores a folder of predictions, and keeps the record where one is asked for, by the command's settings."""
     groups = youtube_groups(arguments.meta, arguments.seen) if arguments.meta else None
-    settings = {
-        "sequences": arguments.sequences, "missing": arguments.missing, "progress": True, "groups": groups,
-        "processes": arguments.processes, "protocol": arguments.protocol
-    }
+    settings = {"sequences": arguments.sequences, "missing": arguments.missing, "progress": True, "groups": groups,
+                "processes": arguments.processes, "protocol": arguments.protocol}
     if arguments.dataset:
         return lambda predictions, record: evaluate_on(arguments.dataset, predictions, arguments.split, record=record,
                                                        **settings)

@@ -39,16 +39,8 @@ def frame_indices(rng: np.random.Generator, length: int, frames: int, max_gap: i
     return [int(i) for i in indices]
 
 
-def cut_clip(
-    rng: np.random.Generator,
-    sequence: Sequence,
-    frames: int,
-    height: int,
-    width: int,
-    max_gap: int = 3,
-    anywhere: bool = False,
-    as_cfbi: bool = False,
-) -> tuple[Frames, Labels]:
+def cut_clip(rng: np.random.Generator, sequence: Sequence, frames: int, height: int, width: int, max_gap: int = 3,
+             anywhere: bool = False, as_cfbi: bool = False) -> tuple[Frames, Labels]:
     """A training clip of one sequence: frames drawn, cropped, scaled and mirrored alike; `as_cfbi` is whose crop."""
     labeled = labeled_frames(sequence)
     for _ in range(TRIES):

@@ -69,10 +69,8 @@ def draw_path(rng: np.random.Generator, frames: int, size: tuple[int, int], spee
                 rng.normal(0, 0.2) * calm + turning * time, squeeze, wave, float(rng.uniform(0, 0.12) * calm))
 
 
-def warped(
-    layer: Layer, size: tuple[int, int], padding: str = "zeros"
-) -> tuple[Float[torch.Tensor, "time 3 height "
-                 "width"], Float[torch.Tensor, "time height width"]]:
+def warped(layer: Layer, size: tuple[int, int], padding: str = "zeros"
+           ) -> tuple[Float[torch.Tensor, "time 3 height width"], Float[torch.Tensor, "time height width"]]:
     """Pixels in 0..255, and how much each is covered, for every frame."""
     height, width = size
     path = layer.path
@@ -83,8 +81,7 @@ def warped(
     if rows < layer.mask.shape[0] or columns < layer.mask.shape[1]:
         shape = min(columns, picture.width), min(rows, picture.height)
         picture, mask = picture.resize(shape, Image.Resampling.BOX), mask.resize(shape, Image.Resampling.BOX)
-    source = torch.from_numpy(np.concatenate([np.asarray(picture), np.asarray(mask)[..., None]], 2)).permute(2, 0,
-                                                                                                             1).float()
+    source = torch.from_numpy(np.dstack([picture, mask])).permute(2, 0, 1).float()
     grid = _grid(path, layer.half, height, width)
     sampled = F.grid_sample(source[None].expand(len(grid), -1, -1, -1), grid, "bilinear", padding, align_corners=False)
     # Color beyond the picture's border is black; divided by what lies within, it goes on.

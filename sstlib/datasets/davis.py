@@ -27,9 +27,7 @@ def located(name: str, folder: Path | None) -> Path:
         folder = alone
     folder = folder or paths.davis()
     if folder is None:
-        raise Absent(
-            f"no DAVIS folder: set SST_DAVIS to the one that holds JPEGImages/, or `sst data fetch {name}`"
-        )
+        raise Absent(f"no DAVIS folder: set SST_DAVIS to the one that holds JPEGImages/, or `sst data fetch {name}`")
     return folder
 
 
@@ -45,10 +43,8 @@ def _listed(folder: Path, year: str, split: str) -> list[str]:
     if listing.is_file():
         names = _words(listing)
     elif year == "2016" and pairs.is_file():
-        listing, names = (
-            pairs,
-            list(dict.fromkeys(PurePosixPath(frame).parent.name for frame in _words(pairs)[::2])),
-        )
+        listing = pairs
+        names = list(dict.fromkeys(PurePosixPath(frame).parent.name for frame in _words(pairs)[::2]))
     else:
         raise FileNotFoundError(f"{listing}: no list of the {split} sequences; is {folder} the folder of DAVIS {year}?")
     if not names:
@@ -68,10 +64,8 @@ def _words(listing: Path) -> list[str]:
 
 def _sequence(folder: Path, name: str, merge: bool) -> Sequence:
     """One sequence, from whichever resolution's folder holds it."""
-    folders = sorted(
-        (place / name for place in (folder / "JPEGImages").glob("*") if (place / name).is_dir()),
-        key=lambda path: (path.parent.name != PREFERRED, name_order(path.parent.name)),
-    )
+    folders = sorted((place / name for place in (folder / "JPEGImages").glob("*") if (place / name).is_dir()),
+                     key=lambda path: (path.parent.name != PREFERRED, name_order(path.parent.name)))
     if not folders:
         raise FileNotFoundError(f"{folder / 'JPEGImages'}: no resolution's folder holds sequence {name!r}")
     frames = folders[0]

@@ -16,16 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sstlib.datasets import davis, manifests
-from sstlib.datasets.davis_compositions import (
-    BYSTANDER,
-    FRAMES,
-    LENGTHS,
-    TARGET,
-    Composed,
-    Scene,
-    compose,
-    material,
-)
+from sstlib.datasets.davis_compositions import BYSTANDER, FRAMES, LENGTHS, TARGET, Composed, Scene, compose, material
 from sstlib.datasets.davis_occlusion_scenes import find_scenes
 from sstlib.paths.digests import sha256
 from sstlib.shapes import Bool

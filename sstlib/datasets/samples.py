@@ -81,14 +81,8 @@ def training_samples(
 
 
 def _wish(rng: np.random.Generator, data: DataConfig) -> ClipSpec:
-    return random_spec(
-        data.difficulty,
-        rng,
-        frames=data.frames,
-        height=data.height,
-        width=data.width,
-        objects=int(rng.integers(1, data.objects + 1)),
-    )
+    return random_spec(data.difficulty, rng, frames=data.frames, height=data.height, width=data.width,
+                       objects=int(rng.integers(1, data.objects + 1)))
 
 
 def _occluded(rng: np.random.Generator, data: DataConfig, seed: tuple[int, ...], device: torch.device | str) -> Sample:

@@ -28,12 +28,7 @@ AXES: dict[str, tuple[str, tuple[float, ...]]] = {
     "objects": ("objects", (1, 2, 4, 6)),
     "speed": ("speed", (0.5, 1.0, 2.0, 4.0)),
 }
-CLIPS = {
-    "train": (3, 2),
-    "val": (2, 1),
-    "test": (6, 4),
-    "mini": (1, 0),
-}  # clips a value: of the length axis, of the others
+CLIPS = {"train": (3, 2), "val": (2, 1), "test": (6, 4), "mini": (1, 0)}  # a value: of the length axis, of the others
 MINI = dict(height=120, width=216)  # mini is for a quick look at the length axis, not part of the benchmark
 AROUND = 22  # frames before and after the occlusion together
 
@@ -71,19 +66,9 @@ def clips(split: str) -> Iterator[OcclusionSequence]:
                 wish: dict[str, Any] = BASE | {field: value}
                 seed = (VERSION, list(CLIPS).index(split), list(AXES).index(axis), at, number)
                 rng = np.random.default_rng(seed)
-                spec = ClipSpec(
-                    frames=int(wish["occlusion"]) + AROUND,
-                    distractors=1,
-                    size=float(rng.uniform(12, 16)),
-                    deformation=0.4,
-                    scale_change=0.15,
-                    camera=0.4,
-                    appearance=0.2,
-                    blur=0.5,
-                    noise=0.01,
-                    **wish,
-                    **(MINI if split == "mini" else {}),
-                )
+                spec = ClipSpec(frames=int(wish["occlusion"]) + AROUND, distractors=1, size=float(rng.uniform(12, 16)),
+                                deformation=0.4, scale_change=0.15, camera=0.4, appearance=0.2, blur=0.5, noise=0.01,
+                                **wish, **(MINI if split == "mini" else {}))
                 yield OcclusionSequence(
                     f"{split}-{axis}-{value:g}-{number}".replace(".", "p"), axis, float(value), spec, seed
                 )
@@ -121,10 +106,8 @@ def held_to(expected: dict[str, Any], clip: Clip, name: str, version: int) -> Cl
     own = fingerprint(clip)
     apart = np.abs(np.subtract(expected["thumbnail"], own["thumbnail"])).max()
     if expected["sha256"] != own["sha256"] and apart > 2:
-        raise ValueError(
-            f"clip {name} is not that of SST-Occlusion version {version}: the generator has changed; "
-            "scores on it cannot be compared. Use the release that the version belongs to"
-        )
+        raise ValueError(f"clip {name} is not that of SST-Occlusion version {version}: the generator has changed; "
+                         "scores on it cannot be compared. Use the release that the version belongs to")
     return clip
 
 

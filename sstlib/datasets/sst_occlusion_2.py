@@ -75,20 +75,8 @@ def scenes(split: str, folder: Path | None = None) -> Iterator[tuple[PairedSeque
 def _spec(seed: tuple[int, ...]) -> ClipSpec:
     """What a scene is asked to be: as in version 1, the target a little larger, so that networks can follow it."""
     size = float(np.random.default_rng(seed).uniform(14, 19))
-    return ClipSpec(
-        frames=FRAMES,
-        objects=2,
-        distractors=1,
-        likeness=0.5,
-        speed=2.0,
-        size=size,
-        deformation=0.4,
-        scale_change=0.15,
-        camera=0.4,
-        appearance=0.2,
-        blur=0.5,
-        noise=0.01,
-    )
+    return ClipSpec(frames=FRAMES, objects=2, distractors=1, likeness=0.5, speed=2.0, size=size, deformation=0.4,
+                    scale_change=0.15, camera=0.4, appearance=0.2, blur=0.5, noise=0.01)
 
 
 @functools.lru_cache(maxsize=2)

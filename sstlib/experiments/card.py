@@ -207,8 +207,7 @@ def _hidden(record: records.RunRecord | None) -> list[str]:
     for source, table in passages.tables(known).items():
         subject = "this network" if source == "predictions" else source
         for at, row in enumerate(passages.rows(known, source)):
-            returning, claimed = (_over(known["scenes"], values[:, at]) for values in (table["returning"],
-                                                                                      table["claimed"]))
+            returning, claimed = (_over(known["scenes"], table[key][:, at]) for key in ("returning", "claimed"))
             others = "".join(f" {100 * row[key]:.1f} |" for key in ("before", "back", "end"))
             lines.append(f"| {subject} | {row['hidden for']} | {_spread(*(100 * value for value in returning))} | "
                          f"{100 * row['J control']:.1f} | {_spread(*claimed, digits=2)} | "

@@ -88,8 +88,8 @@ def fit(numbers: Float[np.ndarray, "case kind"], truth: Bool[np.ndarray, "case"]
 
     def loss() -> torch.Tensor:
         optimizer.zero_grad()
-        value = F.binary_cross_entropy_with_logits(x @ solution[:-1] + solution[-1],
-                                                   y) + decay * solution[:-1].square().sum()
+        error = F.binary_cross_entropy_with_logits(x @ solution[:-1] + solution[-1], y)
+        value = error + decay * solution[:-1].square().sum()
         value.backward()
         return value
 

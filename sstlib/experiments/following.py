@@ -46,12 +46,12 @@ def summary(plan: Plan) -> str:
                      + f"   {plan.command(variant)}" * bool(left[variant]))
     following = next((variant for look in plan.seeds for variant in plan.order
                       if left[variant] and due[variant] <= look), "nothing: every look is complete")
-    missing = sum(left.values())
+    missing, elsewhere = sum(left.values()), ""
+    if computed_by() != plan.computed_by:
+        elsewhere = ", not by the code here: sst sweep --plan runs them in a worktree of it"
     lines += [f"{len(spent)} runs took {sum(spent):.1f} hours; {missing} are left of the looks that are due: "
               f"{missing * each:.0f} hours of one core at {each:.2f} a run", f"next: {following}",
-              f"all runs are made by commit {plan.commit}" + ("" if computed_by() == plan.computed_by else
-                                                              ", not by the code here: sst sweep --plan runs them in a "
-                                                              "worktree of it")]
+              f"all runs are made by commit {plan.commit}{elsewhere}"]
     return "\n".join(lines)
 
 

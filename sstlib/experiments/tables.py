@@ -118,8 +118,6 @@ def markdown(frame: pd.DataFrame) -> str:
             return "yes" if value else "no"
         return f"{value:.1f}" if isinstance(value, float) else str(value)
 
-    lines = [
-        list(frame.columns), ["---"] * len(frame.columns),
-        *([cell(v) for v in row] for row in frame.itertuples(index=False))
-    ]
+    lines = [list(frame.columns), ["---"] * len(frame.columns),
+             *([cell(v) for v in row] for row in frame.itertuples(index=False))]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"

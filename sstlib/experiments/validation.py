@@ -167,10 +167,8 @@ def _spent(path: Path) -> dict[str, float | int]:
     """
     content = read_json(path)
     try:
-        return {
-            "seconds": Number(0).check(content.get("seconds"), "seconds"),
-            "frames": Whole(0).check(content.get("frames"), "frames")
-        }
+        return {"seconds": Number(0).check(content.get("seconds"), "seconds"),
+                "frames": Whole(0).check(content.get("frames"), "frames")}
     except ValueError as error:
         raise ValueError(f"{path}: {error}; delete it, and the masks beside it are made again") from error
 

@@ -12,10 +12,10 @@ from sstlib.routes import carried, strongest_routes
 from sstlib.shapes import Bool, Float, UInt8
 
 
-def route_explorer(frames: UInt8[np.ndarray, "time pixel_rows pixel_columns 3"], maps: Sequence[Float[np.ndarray,
-                                                                                                      "_ keys"]],
-                   goals: Mapping[str, Bool[np.ndarray,
-                                            "time height width"]], cell: tuple[int, int], count: int = 5) -> Explorer:
+def route_explorer(frames: UInt8[np.ndarray, "time pixel_rows pixel_columns 3"],
+                   maps: Sequence[Float[np.ndarray, "_ keys"]],
+                   goals: Mapping[str, Bool[np.ndarray, "time height width"]], cell: tuple[int, int],
+                   count: int = 5) -> Explorer:
     """Pick a cell of the last frame (click, or sliders) and see the strongest routes from it to a goal (section 7).
 
     Args:
@@ -33,13 +33,13 @@ def route_explorer(frames: UInt8[np.ndarray, "time pixel_rows pixel_columns 3"],
         routes = strongest_routes(maps, query, ends.ravel(), count)
         arriving = carried(maps, ends.reshape(-1, 1).astype(float))
         title = (f"From row {row}, column {column} of the last frame: {arriving[query - time * height * width, 0]:.1%} "
-                 "of its attention "
-                 f"over {len(maps)} hops ends in {goal}")
+                 f"of its attention over {len(maps)} hops ends in {goal}")
         return route_frames(frames, routes, ends, title)
 
     controls = {
         "goal": ipywidgets.Dropdown(options=[*goals], description="to", layout={"width": "200px"},
-                                    style={"description_width": "30px"}), "row": slider("row", cell[0] + 1, 1, height),
-        "column": slider("column", cell[1] + 1, 1, width), "count": slider("routes", count, 1, 10)
+                                    style={"description_width": "30px"}),
+        "row": slider("row", cell[0] + 1, 1, height), "column": slider("column", cell[1] + 1, 1, width),
+        "count": slider("routes", count, 1, 10)
     }
     return Explorer(draw, controls, lambda frame, x, y: {"row": int(y) + 1, "column": int(x) + 1})

@@ -135,8 +135,8 @@ def _pictures(axes: Axes, config: ModelConfig, named: Named) -> None:
 def _rival(axes: Axes, config: ModelConfig, named: Named) -> None:
     """What a rival has in the encoder's place, and what it remembers."""
     own = METHODS[config.method].mechanism
-    parts = [row for name, row in named.items() if "." not in name and name not in ("", "backbone", "decoder",
-                                                                                    "matching")]
+    parts = [row for name, row in named.items()
+             if "." not in name and name not in ("", "backbone", "decoder", "matching")]
     _part(axes, ENCODER, _box(2.95, TOP + 0.1, RIGHT - 0.04, BOTTOM - 0.1), own[0].upper() + own[1:], TOP + 0.42,
           "\n".join(f"{row.module.replace('_', ' ')}: {_shape(row)}\n{_cost(row)}" for row in parts))
     _arrow(axes, (2.2, MIDDLE), (2.95, MIDDLE))

@@ -57,9 +57,9 @@ def reliability_curves(sources: Mapping[str, Mapping[str, Any]]) -> Figure:
 
 
 @styled
-def side_by_side(frames: UInt8[np.ndarray, "time height width 3"], rows: Mapping[str, UInt8[np.ndarray,
-                                                                                            "time height width"]],
-                 times: Sequence[int], notes: Mapping[str, Sequence[str]] | None = None) -> Figure:
+def side_by_side(frames: UInt8[np.ndarray, "time height width 3"],
+                 rows: Mapping[str, UInt8[np.ndarray, "time height width"]], times: Sequence[int],
+                 notes: Mapping[str, Sequence[str]] | None = None) -> Figure:
     """Frames of a clip from left to right, and in each row the masks of one source over them, tinted and outlined in
     white (Fig. 3-5).
 
@@ -91,8 +91,8 @@ def published_bars(table: pd.DataFrame) -> Figure:
     drawing, [axes] = panels(0.7 + 0.22 * len(rows))
     bars(axes, dict(zip(rows["method"], rows[score])), [f"{value:.1f}" for value in rows[score]],
          np.where(plain, ACCENT, FAINT), fontsize=8)
-    axes.set(xlabel=f"{score} (%), as published", title=f"{table.attrs.get('title', '')} (blue: no finetuning, no "
-                                                        "synthetic pretraining)", xlim=(0, 100))
+    axes.set(xlabel=f"{score} (%), as published", xlim=(0, 100),
+             title=f"{table.attrs.get('title', '')} (blue: no finetuning, no synthetic pretraining)")
     return drawing
 
 

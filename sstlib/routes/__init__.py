@@ -23,8 +23,8 @@ from sstlib.shapes import Bool, Float, Int, Shaped
 Cell = tuple[int, int, int]
 
 
-def arrival(layers: Sequence[Connectivity], cell: Cell, size: tuple[int, int,
-                                                                    int]) -> Int[np.ndarray, "time height width"]:
+def arrival(layers: Sequence[Connectivity], cell: Cell,
+            size: tuple[int, int, int]) -> Int[np.ndarray, "time height width"]:
     """The layer after which a cell's content has arrived at each cell (Fig. 1): 0 at the cell itself, -1 never."""
     reached = np.stack([arrive(layers[:count], cell, size) for count in range(len(layers) + 1)])
     return np.where(reached[-1], reached.argmax(axis=0), -1)
@@ -37,9 +37,9 @@ def similarities(features: Float[np.ndarray, "time height width channels"], conn
     return np.where(connectivity.mask(*features.shape[:3]).numpy(), flat @ flat.T, 0.0)
 
 
-def routed(features: Float[np.ndarray, "time height width channels"], values: Float[np.ndarray,
-                                                                                    "time height width any"],
-           connectivity: Connectivity, hops: int) -> Float[np.ndarray, "time height width any"]:
+def routed(features: Float[np.ndarray, "time height width channels"],
+           values: Float[np.ndarray, "time height width any"], connectivity: Connectivity,
+           hops: int) -> Float[np.ndarray, "time height width any"]:
     """Eq. 10: `hops` layers of Eq. 8 with Q = K = T throughout, so that only the values are passed on; A^hops V."""
     weights, passed = similarities(features, connectivity), values.reshape(-1, values.shape[-1])
     for _ in range(hops):
@@ -55,8 +55,8 @@ def reattended(features: Float[np.ndarray, "time height width channels"], connec
     return features
 
 
-def equation_7(features: Float[np.ndarray, "time height width channels"]) -> Float[np.ndarray, "time height width "
-                                                                                               "channels"]:
+def equation_7(features: Float[np.ndarray, "time height width channels"]
+               ) -> Float[np.ndarray, "time height width channels"]:
     """The sum displayed in Eq. 7 and 10 for every cell: routes that go along x first, then along y, then along t."""
     along_x = np.einsum("tyxc,tyic->tyxi", features, features)
     along_y = np.einsum("tyic,tjic->tyij", features, features)
@@ -159,8 +159,8 @@ def _largest(values: Float[np.ndarray, "rows columns"], count: int) -> Int[np.nd
     return np.take_along_axis(rough, order, axis=0)
 
 
-def carried(maps: Sequence[Float[np.ndarray, "_ keys"]], values: Float[np.ndarray,
-                                                                       "keys any"]) -> Float[np.ndarray, "queries any"]:
+def carried(maps: Sequence[Float[np.ndarray, "_ keys"]],
+            values: Float[np.ndarray, "keys any"]) -> Float[np.ndarray, "queries any"]:
     """What arrives at the queries of the first map along all routes: the product of the maps, applied to the values."""
     for hop_map in reversed(maps):
         values = hop_map @ values

@@ -98,9 +98,7 @@ def reliability(foretold: Foretold, bins: int = 10) -> Reliability:
         inside = np.concatenate(list(members.values()))
         if inside.any():
             came = {name: foretold[name][1][at].astype(float).tolist() for name, at in members.items()}
-            rows.append(
-                Bin(k / bins, (k + 1) / bins, float(scores[inside].mean()), bootstrap(came), int(inside.sum()))
-            )
+            rows.append(Bin(k / bins, (k + 1) / bins, float(scores[inside].mean()), bootstrap(came), int(inside.sum())))
     error = sum(row.count * abs(row.foretold - row.observed.mean) for row in rows) / len(scores)
     return Reliability(tuple(rows), float(error), float(((scores - outcomes) ** 2).mean()))
 

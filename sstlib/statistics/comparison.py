@@ -58,23 +58,15 @@ class Difference:
         values = values[~np.isnan(values).all(axis=1)]
         if not np.isfinite(values).all():
             row, column = np.argwhere(~np.isfinite(values))[0].tolist()
-            raise ValueError(
-                f"run {row} has {values[row, column]} for sequence {column}; "
-                "a run is scored on every sequence, or missing altogether (all NaN)"
-            )
+            raise ValueError(f"run {row} has {values[row, column]} for sequence {column}; "
+                             "a run is scored on every sequence, or missing altogether (all NaN)")
         seeds, sequences = values.shape
         if min(seeds, sequences) < 2:
             raise ValueError(f"{seeds} seeds and {sequences} sequences are left; spread is known from two of each on")
         mean, rows, columns = values.mean(), values.mean(axis=1), values.mean(axis=0)
         rest = values - rows[:, None] - columns + mean
-        return cls(
-            float(mean),
-            float(rows.var(ddof=1) / seeds),
-            float(columns.var(ddof=1) / sequences),
-            float((rest**2).sum() / ((seeds - 1) * (sequences - 1) * values.size)),
-            seeds,
-            sequences,
-        )
+        return cls(float(mean), float(rows.var(ddof=1) / seeds), float(columns.var(ddof=1) / sequences),
+                   float((rest**2).sum() / ((seeds - 1) * (sequences - 1) * values.size)), seeds, sequences)
 
     def half_width(self, level: float) -> float:
         """Half of the interval that misses the true difference with probability `level` at most."""

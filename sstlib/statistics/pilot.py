@@ -27,11 +27,8 @@ class Components:
         """
         difference = Difference.of(scores)
         seed, sequence = difference.by_seed - difference.rest, difference.by_sequence - difference.rest
-        return cls(
-            max(seed * difference.seeds, 0) ** 0.5,
-            max(sequence * difference.sequences, 0) ** 0.5,
-            (difference.rest * difference.seeds * difference.sequences) ** 0.5,
-        )
+        return cls(max(seed * difference.seeds, 0) ** 0.5, max(sequence * difference.sequences, 0) ** 0.5,
+                   (difference.rest * difference.seeds * difference.sequences) ** 0.5)
 
     def of_a_difference(self, sequence: float) -> "Components":
         """Of the difference of two networks that each spread like this one, if runs of one seed share nothing.

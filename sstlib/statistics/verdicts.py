@@ -106,10 +106,8 @@ def decide(claims: Sequence[Claim], look: int = 1, earlier: Mapping[str, Verdict
             f"look is {look} with {len(earlier)} earlier verdicts; the first look has none, the second all"
         )
     if earlier and set(earlier) != set(names):
-        raise ValueError(
-            f"the first look was at {', '.join(earlier)}, this one is at {', '.join(names)}; "
-            "a table has the same claims at both"
-        )
+        raise ValueError(f"the first look was at {', '.join(earlier)}, this one is at {', '.join(names)}; "
+                         "a table has the same claims at both")
     open_claims = {claim.name: claim for claim in claims if not (earlier and earlier[claim.name].decided)}
     rejected, last = _step_down(open_claims, LOOKS[look - 1])
     verdicts = {}

@@ -94,9 +94,7 @@ def _offsets(crossing: Crossing, spec: ClipSpec, offset_of, far: float) -> np.nd
     return np.where(late > 0, touch_out + np.sign(touch_out) * step * (late - 0.5), offset)
 
 
-def _outline(
-    target: list[Layer], path: np.ndarray, reach: float
-) -> tuple[Tensor, Tensor]:
+def _outline(target: list[Layer], path: np.ndarray, reach: float) -> tuple[Tensor, Tensor]:
     """Probe points (frames, points, 2) in a square about the target and whether each is on it."""
     step = 2 * reach / PROBE
     to_probe = np.array([[1 / step, 0, PROBE / 2], [0, 1 / step, PROBE / 2], [0, 0, 1.0]])

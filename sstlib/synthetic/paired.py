@@ -74,10 +74,8 @@ def find_scene(spec: ClipSpec, seed: int | tuple[int, ...], lengths: Sequence[in
             does not fit, or none of several scenes is good.
     """
     if spec.occlusion is not None or spec.hidden != 1:
-        raise ValueError(
-            f"occlusion is {spec.occlusion} and hidden {spec.hidden}; leave both as they are by default: "
-            "a paired scene is hidden in full for each of the given lengths"
-        )
+        raise ValueError(f"occlusion is {spec.occlusion} and hidden {spec.hidden}; leave both as they are by default: "
+                         "a paired scene is hidden in full for each of the given lengths")
     if 0 not in lengths or len(set(lengths)) < 2:
         raise ValueError(f"lengths are {tuple(lengths)}; expected 0, the control, and at least one more")
     needed = max(lengths) + BACK - BEFORE + AROUND_OCCLUSION
@@ -92,10 +90,8 @@ def find_scene(spec: ClipSpec, seed: int | tuple[int, ...], lengths: Sequence[in
         scene = PairedScene(spec, seed, attempt, tuple(lengths))
         if all(shows(scene.clip(length), scene.onset) for length in longest_first):
             return scene
-    raise ValueError(
-        f"none of {TRIES} scenes shows the object around each of {tuple(lengths)} hidden frames "
-        f"(size {spec.size}, speed {spec.speed}); make it smaller or slower"
-    )
+    raise ValueError(f"none of {TRIES} scenes shows the object around each of {tuple(lengths)} hidden frames "
+                     f"(size {spec.size}, speed {spec.speed}); make it smaller or slower")
 
 
 def shows(clip: Clip, onset: int) -> bool:

@@ -62,14 +62,8 @@ class Clip:
             self.ids[scene.mover] == object
         ):  # far to near: the nearer part of the object has the last word
             now = slice(t, t + 1)
-            grid = layers.material(
-                scene.placements[layer, now],
-                scene.bends[layer, now],
-                np.zeros((1, 2), int),
-                spec.height,
-                spec.width,
-                "cpu",
-            )
+            grid = layers.material(scene.placements[layer, now], scene.bends[layer, now], np.zeros((1, 2), int),
+                                   spec.height, spec.width, "cpu")
             inside = (layers.sample(scene.sprites[layer, 3:].cpu(), grid)[0, 0] > 0).numpy()
             moved = layers.pixels(
                 grid[0].double().numpy()[inside], scene.placements[layer, t + 1], scene.bends[layer, t + 1]
@@ -149,13 +143,9 @@ def as_wished(clip: Clip) -> bool:
     return bool(between and len(runs) == spec.occlusion and runs[-1] - runs[0] == spec.occlusion - 1)
 
 
-def draw(
-    scenes: list[Scene],
-) -> tuple[
-    Float[Tensor, "clip time 3 height width"],
-    UInt8[Tensor, "clip time height width"],
-    Bool[Tensor, "clip time mover height width"],
-]:
+def draw(scenes: list[Scene]) -> tuple[Float[Tensor, "clip time 3 height width"],
+                                       UInt8[Tensor, "clip time height width"],
+                                       Bool[Tensor, "clip time mover height width"]]:
     """Frames in [0, 1], labels and amodal masks of scenes of one size; movers that a scene lacks are nowhere."""
     spec, device, count = scenes[0].spec, scenes[0].background.device, len(scenes)
     size = (spec.height, spec.width)
@@ -263,10 +253,8 @@ def _cast(frame: Tensor, cover: Tensor, y: int, x: int, darkness: float | Tensor
     part.mul_(1 - darkness * cover[..., :part.shape[-2], :part.shape[-1]])
 
 
-def _thrice(
-    color: Shaped[Tensor, "*frame 3 rows columns"], cover: Shaped[Tensor, "*frame 1 rows columns"],
-    moved: Callable[[Tensor, int], Tensor],
-) -> tuple[Tensor, Tensor]:
+def _thrice(color: Shaped[Tensor, "*frame 3 rows columns"], cover: Shaped[Tensor, "*frame 1 rows columns"],
+            moved: Callable[[Tensor, int], Tensor]) -> tuple[Tensor, Tensor]:
     """A layer as an open shutter sees it: the mean over three places -1, 0, 1, to which `moved` brings it."""
     still = torch.cat([color * cover, cover], -3)
     mean = moved(still, -1).add_(still).add_(moved(still, 1)).div_(3)

@@ -70,9 +70,7 @@ def sprite_size(spec: ClipSpec) -> int:
 class _Plan:
     """All that is random about one clip, in the order in which it is drawn."""
 
-    def __init__(
-        self, spec: ClipSpec, seed: int | tuple[int, ...], crossing: occluder.Crossing | None = None
-    ) -> None:
+    def __init__(self, spec: ClipSpec, seed: int | tuple[int, ...], crossing: occluder.Crossing | None = None) -> None:
         rng = np.random.default_rng(seed)
         self.spec = spec
         self.planned = spec.occlusion is not None

@@ -36,8 +36,8 @@ def silhouettes(
     counts = [sum(len(drawn["at"]) for drawn in clip.values()) for clip in draws]
     firsts = np.cumsum([0, *counts])
     level = torch.empty(int(firsts[-1]), size, size, device=device)
-    for kinds, outlines in ((("blob", "rough", COVER), _wavy), (("polygon",), _polygons), (("body", "thin"),
-                                                                                           _capsules)):
+    for kinds, outlines in ((("blob", "rough", COVER), _wavy), (("polygon",), _polygons),
+                            (("body", "thin"), _capsules)):
         members = [(first, clip[kind]) for first, clip in zip(firsts, draws) for kind in kinds if kind in clip]
         if members:
             at = np.concatenate([first + drawn["at"] for first, drawn in members])

@@ -38,15 +38,8 @@ def windows(placements: Placements, bends: Bends, height: int, width: int) -> tu
     return corners[:, ::-1], int(size[1]), int(size[0])
 
 
-def material(
-    placements: Placements,
-    bends: Bends,
-    corners: Int[np.ndarray, "time 2"],
-    rows: int,
-    columns: int,
-    device: torch.device | str,
-    whole: bool = False,
-) -> Float[Tensor, "time rows columns 2"]:
+def material(placements: Placements, bends: Bends, corners: Int[np.ndarray, "time 2"], rows: int, columns: int,
+             device: torch.device | str, whole: bool = False) -> Float[Tensor, "time rows columns 2"]:
     """Where on the sprite each pixel's center lies: the inverse of `placements` and `bends`.
 
     Pixels are those of a window at `corners`; or those of the whole frame, counted from `corners` all the same, so that

@@ -174,7 +174,5 @@ def _with_cells(draws: list[Draws], base: Tensor, warp: Tensor) -> Tensor:
         -1, 3, size // 2, size // 2
     )
     result = base.clone()
-    result[chosen] += torch.nn.functional.interpolate(
-        color, size=(size, size), mode="bilinear"
-    )
+    result[chosen] += torch.nn.functional.interpolate(color, size=(size, size), mode="bilinear")
     return result
