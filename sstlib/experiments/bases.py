@@ -1,7 +1,7 @@
 """Sweeps on any base: a preset or a configuration of one's own in place of the short experiment's, the same variants.
 
-Records of a base lie in a folder of their own. They are of one configuration, but for what a variant and a seed change,
-and of one code; where one is not, nothing is run or compared until it is made again.
+Each base has a folder of records. They share one configuration, except for what variant and seed change, and were made
+by one version of the code; if a record differs, nothing is run or compared until it is made again.
 """
 
 from collections.abc import Iterable
@@ -35,10 +35,10 @@ class Base:
 
     @classmethod
     def named(cls, source: str, steps: int | None = None) -> "Base":
-        """A preset or a JSON file, with another number of steps if one is given; warm-up keeps its share of them.
+        """Reads a preset or a JSON file; `steps` replaces its number of steps, of which warm-up keeps its share.
 
         Raises:
-            ValueError: neither, of the short experiment's name, or with a pattern that nobody knows.
+            ValueError: neither a preset nor a file, the name of the short experiment, or an unknown pattern.
         """
         config, name = read_config(source), Path(source).stem
         with naming(f"{source}: model.layers"):
@@ -57,7 +57,7 @@ class Base:
         """One run.
 
         Raises:
-            ValueError: an unknown variant, or a base whose kernel is not known.
+            ValueError: an unknown variant, or a base whose kernel size is not known.
         """
         one, own = sweeps.named(sweeps.variants(), variant), self.config.model
         fitted = {}
@@ -67,8 +67,8 @@ class Base:
         return Run(self.name, variant, seed, self.config.replace(model=one.of(own, **fitted), training=training))
 
     def require_alike(self, fresh: Iterable[Run] = ()) -> None:
-        """Raises a ValueError where a record of this base is of another configuration or of other code than a run
-        would be now; but for those that are made again.
+        """Raises a ValueError if a record of this base differs from what a run would be now, in configuration or in
+        code; records that `fresh` runs will replace are not checked.
         """
         again = {run.record_path for run in fresh}
         for record in records.read_all(self.name):
@@ -87,7 +87,7 @@ class Base:
                                  "make it again by --fresh, or go on with that commit")
 
     def options(self) -> list[str]:
-        """The command's options that mean this base."""
+        """The options by which `sst sweep` selects this base."""
         return ["--base", self.source, "--steps", str(self.config.training.steps)]
 
 
@@ -105,10 +105,10 @@ def labels(sweep: str) -> dict[str, str]:
 
 
 def select(base: Base, names: Iterable[str], seeds: Iterable[int], only: str | None = None) -> list[tuple[str, Run]]:
-    """Sweep and run of what is asked for, each run once.
+    """The selected runs, each once, with the name of its sweep.
 
     Raises:
-        ValueError: an unknown sweep, or a variant that none of them has.
+        ValueError: an unknown sweep, or a variant that is in none of the sweeps.
     """
     names, seeds = list(names), list(seeds)
     sweep_of = {variant: name for name in reversed(names) for variant in labels(name)}
@@ -120,7 +120,7 @@ def select(base: Base, names: Iterable[str], seeds: Iterable[int], only: str | N
 
 
 def _fitted(layer: str, model: ModelConfig) -> str:
-    """A layer of a variant with the base's one kernel size: Local's window is as wide as Strided's stride."""
+    """A variant's layer with the kernel size of the base: Strided's stride is the width of Local's window."""
     first = parse(model.layers[0])
     if not isinstance(first, Local) or not isinstance(first.radius, int):
         raise ValueError(f"the base's first layer is {model.layers[0]!r}; expected local(radius=...) with one number, "

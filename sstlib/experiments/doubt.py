@@ -1,8 +1,8 @@
-"""How far presence and doubt can be believed: areas under their curves and how often what was said came true.
+"""How reliable predicted presence and doubt are: areas under their ROC curves, and calibration.
 
-A network with a presence head says itself what is in sight; its doubt has coefficients fitted on all clips, whose worth
-is told by those of each half on the other. For other networks, both have coefficients that were fitted on half of the
-clips, and are scored on the other half.
+A network with a presence head predicts presence itself; its doubt has coefficients fitted on all clips, and is scored
+on each half of the clips with coefficients fitted on the other. For networks without such a head, the coefficients of
+both are fitted on one half of the clips and scored on the other.
 """
 
 import json
@@ -30,7 +30,7 @@ from sstlib.statistics import calibration
 from sstlib.video import Sequence
 
 EXPERIMENT = "doubt"
-STATISTIC = "statistic"  # what stands in for a presence head
+STATISTIC = "statistic"  # in place of a presence head
 SOURCES = {"sst-occlusion": "val", "davis2016": "train"}  # neither is a test set
 LABELS = {"sst-occlusion": "SST-Occlusion, validation", "davis2016": "DAVIS 2016, training"}
 DATA = ", ".join(f"{source} {split}" for source, split in SOURCES.items())
@@ -38,7 +38,7 @@ WRONG = 0.5  # J below which a mask is
 
 
 def looks(network: torch.nn.Module, sequence: Sequence) -> list[dict[str, Any]]:
-    """A row an object and predicted frame: the evidence, J, whether the object is in sight, and what was said."""
+    """A row an object and predicted frame: evidence, J, whether the object is visible, predicted presence and doubt."""
     segmenter, rows = Segmenter(network), []
     for t in range(len(sequence)):
         truth = sequence.label(t)
@@ -58,7 +58,7 @@ def looks(network: torch.nn.Module, sequence: Sequence) -> list[dict[str, Any]]:
 
 
 def gather(name: str, source: str) -> dict[str, list[dict[str, Any]]]:
-    """The rows of each clip of a source by its name; what an earlier call left is not computed again."""
+    """The rows of every clip of a source, by clip; clips that an earlier call has finished are read, not computed."""
     folder, network = paths.RESULTS / "training" / EXPERIMENT / f"{name}-{fingerprint(name)}", weights.load(name)
     clips = {}
     for sequence in tqdm(sequences_of(name, source), unit="clip", ascii=True, desc=f"{name}, {source}", mininterval=5):
@@ -71,15 +71,15 @@ def gather(name: str, source: str) -> dict[str, list[dict[str, Any]]]:
 
 
 def sequences_of(name: str, source: str) -> list[Sequence]:
-    """Those of a source that a network was not trained on, if its weights tell that some were held out."""
+    """The sequences of a source that were held out from a network's training, or all if its weights name none."""
     sequences = list(open_dataset(source, SOURCES[source]))
     held_out = weights.facts(name)["run"]["data"].get("held_out", ())
     return [sequence for sequence in sequences if sequence.name in held_out] or sequences
 
 
 def fit(numbers: Float[np.ndarray, "case kind"], truth: Bool[np.ndarray, "case"], decay: float = 1e-3) -> list[float]:
-    """Coefficients of a logistic function of each column, and what is added: least cross-entropy with a little
-    weight decay.
+    """Logistic regression: a coefficient for each column, then the intercept, by least cross-entropy with slight weight
+    decay.
     """
     mean, spread = numbers.mean(0), numbers.std(0) + 1e-6
     x, y = torch.from_numpy((numbers - mean) / spread), torch.from_numpy(truth.astype(float))
@@ -99,13 +99,13 @@ def fit(numbers: Float[np.ndarray, "case kind"], truth: Bool[np.ndarray, "case"]
 
 
 def halves(clips: dict[str, list[dict[str, Any]]]) -> tuple[dict[str, list[dict[str, Any]]], ...]:
-    """Every second clip by name, and the others: the first are fitted on, the others scored."""
+    """Every second clip by name, to fit on, and the others, to score."""
     names = sorted(clips)
     return tuple({name: clips[name] for name in half} for half in (names[::2], names[1::2]))
 
 
 def columns(rows: list[dict[str, Any]]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Evidence, whether the mask is wrong, and whether the object is in sight, of each row."""
+    """Evidence, whether the mask is wrong, and whether the object is visible, for each row."""
     return (np.array([row["evidence"] for row in rows]).reshape(-1, len(presence.EVIDENCE)),
             np.array([row["J"] < WRONG for row in rows], bool), np.array([row["visible"] for row in rows], bool))
 
@@ -124,7 +124,7 @@ def fitted(rows: list[dict[str, Any]], doubt: list[float], seen: list[float]) ->
 
 def scored(clips: dict[str, list[dict[str, Any]]],
            scores: Callable[[list[dict[str, Any]]], dict[str, Float[np.ndarray, "case"]]] = stated) -> dict[str, Any]:
-    """Areas under the curves, with intervals over clips, and reliability of both probabilities."""
+    """Area under the ROC curve, with its interval over clips, and reliability of both probabilities."""
     outcomes = {name: dict(zip(("doubt", "presence"), columns(rows)[1:])) for name, rows in clips.items()}
     numbers = {name: scores(rows) for name, rows in clips.items()}
     table: dict[str, Any] = {"clips": len(clips), "cases": sum(map(len, clips.values()))}
@@ -137,11 +137,11 @@ def scored(clips: dict[str, list[dict[str, Any]]],
 
 
 def judge(name: str) -> Path:
-    """The record of what a network's own presence head and its doubt are worth, over all clips of both sources, with
-    the coefficients of doubt; they are copied to `presence` by hand.
+    """Writes the record of how reliable a network's own presence head and its doubt are on all clips of both sources,
+    with the coefficients of doubt, which are copied to `presence` by hand.
 
     Raises:
-        ValueError: it has none.
+        ValueError: the network has no presence head.
     """
     if not weights.load(name).config.presence:
         raise ValueError(f"{name} has no presence head; `calibrate` fits a statistic for it")
@@ -155,20 +155,20 @@ def judge(name: str) -> Path:
 
 
 def doubt_of(clips: Mapping[str, dict[str, list[dict[str, Any]]]]) -> list[float]:
-    """Coefficients of doubt for running means of the evidence, fitted on the clips of all sources."""
+    """Coefficients of doubt on running means of the evidence, fitted on the clips of all sources."""
     rows = [row for source in clips.values() for one in source.values() for row in one]
     return fit(np.array([row["usual"] for row in rows]), columns(rows)[1])
 
 
 def judged(clips: dict[str, list[dict[str, Any]]], doubt: list[float]) -> dict[str, list[dict[str, Any]]]:
-    """The rows of clips with the doubt that coefficients give."""
+    """The rows of clips with the doubt that these coefficients give."""
     return {name: [row | {"doubt": float(presence.logistic(torch.tensor([row["usual"]]), doubt))} for row in rows]
             for name, rows in clips.items()}
 
 
 def calibrate(names: Iterable[str] = ("sst-small", "sst-small-davis2016")) -> Path:
-    """The record of the coefficients for networks without a presence head, and of what they are worth; they are copied
-    to `presence` by hand.
+    """Writes the record of the coefficients for networks without a presence head and of how reliable they are; they are
+    copied to `presence` by hand.
 
     `sst-small` saw no frame of DAVIS; its sibling was trained on these sequences, and is scored on them for comparison
     alone.
@@ -190,7 +190,7 @@ def calibrate(names: Iterable[str] = ("sst-small", "sst-small-davis2016")) -> Pa
 
 
 def scores_of(name: str) -> dict[str, Any]:
-    """What is recorded of these very weights, by source; empty where nothing is."""
+    """The recorded scores of exactly these weights, by source; empty if there are none."""
     own, together = records.find(EXPERIMENT, name), records.find(EXPERIMENT, STATISTIC)
     if own and own.config["weights"] == fingerprint(name):
         return own.metrics

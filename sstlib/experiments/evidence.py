@@ -1,7 +1,7 @@
 """What the runs of a plan say: scores by seed and sequence, verdicts on its claims, tables in the paper's layout.
 
-All numbers are in percent. A row is a result where its interval over seeds and sequences lies above the floor of a
-copied first mask; where it does not, the table says so, and where there are no runs, the command that makes them.
+All numbers are in percent. A row counts as a result if its interval over seeds and sequences lies above the score of a
+copied first mask. If it does not, the table says so; if there are no runs, it gives the command that makes them.
 """
 
 from collections.abc import Mapping
@@ -29,7 +29,7 @@ Runs = Mapping[int, records.RunRecord]
 
 
 def scores(runs: Runs, measure: str, seeds: int) -> Float[np.ndarray, "seed sequence"]:
-    """One measure of `plans.MEASURES` of a variant's runs, a row of NaN for a seed that is missing.
+    """A measure (of `plans.MEASURES`) of a variant's runs; a missing seed is a row of NaN.
 
     Raises:
         ValueError: no run.
@@ -62,7 +62,7 @@ def interval(values: Float[np.ndarray, "seed sequence"]) -> Interval:
 
 
 def score(runs: Runs) -> Interval:
-    """J&F of a variant over all of its runs, NaN where there is none."""
+    """J&F of a variant over all of its runs; NaN if there are none."""
     return interval(scores(runs, "J&F", max(runs) + 1)) if runs else UNKNOWN
 
 
@@ -72,13 +72,13 @@ def floor(runs: Runs, name: str = COPIED) -> float:
 
 
 def stands(runs: Runs, seeds: int) -> bool:
-    """Whether runs are a result: all of the interval lies above what a copied first mask scores."""
+    """Whether runs are a result: the whole interval lies above the score of a copied first mask."""
     return interval(scores(runs, "J&F", seeds)).low > floor(runs)
 
 
 def verdicts(plan: Plan, family: Family) -> dict[str, Verdict | str]:
-    """Of each claim, by its words: a verdict where all of its runs of the first look are there, else what is missing;
-    of a claim that the first look left undecided that of the second, as soon as its runs are all there.
+    """The verdict on each claim, by the claim's words; as long as runs of its first look are missing, which ones. A
+    claim that the first look left undecided gets the verdict of the second once all runs of that exist.
     """
     by_variant = plan.records()
     known = looks.verdicts(_followed(family, by_variant, plan), plan.seeds)
@@ -87,7 +87,7 @@ def verdicts(plan: Plan, family: Family) -> dict[str, Verdict | str]:
 
 
 def seeds_due(plan: Plan) -> dict[str, int]:
-    """How many seeds each variant is to have: those of the second look where the first left a claim undecided."""
+    """The number of seeds due for each variant: that of the second look if the first left a claim on it undecided."""
     by_variant, again = plan.records(), set()
     for family in plan.families:
         undecided = looks.open_claims(_followed(family, by_variant, plan), plan.seeds)
@@ -97,8 +97,8 @@ def seeds_due(plan: Plan) -> dict[str, int]:
 
 
 def _followed(family: Family, by_variant: Mapping[str, Runs], plan: Plan) -> list[Followed]:
-    """The claims with the paired differences of their runs, above zero for what is claimed: a loss is better the
-    smaller it is.
+    """The claims with the paired differences of their runs, positive in the direction of the claim (of losses the
+    smaller is the better).
     """
     sign = -1 if family.measure == "loss" else 1
 
@@ -123,7 +123,7 @@ def words(family: Family, claim: Expected) -> str:
 
 
 def label(family: str, variant: str) -> str:
-    """The name of a variant in a family's table: its sweep's, else that of the first sweep that has it."""
+    """The name of a variant in a family's table: from the family's own sweep, else from the first sweep that has it."""
     for sweep in (family, *family.split("-"), "rivals" if family == "occlusion" else "pattern"):
         if sweep in SWEEPS and variant in bases.labels(sweep):
             name = bases.labels(sweep)[variant]
@@ -132,8 +132,8 @@ def label(family: str, variant: str) -> str:
 
 
 def decisions(plan: Plan, family: Family) -> pd.DataFrame:
-    """A row a claim: the difference with its interval at the level of the decision, the verdict, what could have been
-    seen, and the seeds of the look that it is from.
+    """A row a claim: the difference with its interval at the level of the decision, and the verdict with what could
+    have been detected and the number of seeds.
     """
     rows = []
     for name, verdict in verdicts(plan, family).items():
@@ -146,9 +146,9 @@ def decisions(plan: Plan, family: Family) -> pd.DataFrame:
 
 
 def table(plan: Plan, sweep: str) -> pd.DataFrame:
-    """A sweep in the paper's layout, measured beside published, the two floors below; a row says its runs and records.
+    """A sweep in the paper's layout: measured beside published scores, with runs and records, and the two floors below.
 
-    Columns hold text, so that nothing is empty: J&F is the mean with its 95% interval over seeds and sequences.
+    All columns are text, so that no cell is empty; J&F is the mean with its 95% interval over seeds and sequences.
     """
     by_variant, entry, due = plan.records(), SWEEPS.find(sweep), seeds_due(plan)
     names = {variant: name for variant, name in bases.labels(sweep).items() if variant in by_variant}
@@ -177,7 +177,7 @@ def _cells(plan: Plan, variant: str, runs: Runs) -> dict[str, str]:
 
 
 def differences(plan: Plan, family: Family) -> pd.DataFrame:
-    """A row a claim, for a figure: claim, mean, low, high and verdict; NaN where runs are missing."""
+    """A row a claim, for a figure: claim, mean, low, high and verdict; NaN if runs are missing."""
     rows = []
     for name, verdict in verdicts(plan, family).items():
         known = isinstance(verdict, Verdict)
@@ -194,7 +194,7 @@ def passages(runs: Runs) -> pd.DataFrame:
 
 
 def _passages(scored: list[dict[str, Any]]) -> pd.DataFrame:
-    """The same of what `evaluation.passages` scored, a network a seed."""
+    """`passages` for scores of `evaluation.passages`, one for each seed."""
     rows = []
     for source in scored[0]["tables"]:
         for column, length in enumerate(scored[0]["lengths"]):
@@ -211,8 +211,8 @@ def _passages(scored: list[dict[str, Any]]) -> pd.DataFrame:
 
 
 def releases(dataset: str = "sst-occlusion-2") -> pd.DataFrame:
-    """What an occlusion costs each release on paired scenes, a row a release and length, floors below; empty where none
-    was scored.
+    """What an occlusion costs each release on paired scenes: a row a release and length, floors below; empty if no
+    release was scored.
     """
     parts = []
     for record in records.read_all(dataset):
@@ -226,14 +226,14 @@ def releases(dataset: str = "sst-occlusion-2") -> pd.DataFrame:
 
 
 def shown(estimate: Interval, sign: str = "+") -> str:
-    """A mean with its interval; what rounds to nothing has no sign."""
+    """A mean with its interval as text; a value that rounds to 0 has no sign."""
     mean, low, high = (f"{value:{sign}z.1f}" for value in (estimate.mean, estimate.low, estimate.high))
     return f"{mean} ({low} to {high})"
 
 
 def bars(plan: Plan, sweep: str) -> pd.DataFrame:
-    """A row a variant of a sweep, for a figure: variant with its seeds, mean, low and high, and what the paper printed;
-    NaN where there is none.
+    """A row a variant of a sweep, for a figure: variant with its number of seeds, mean, low, high, and the score that
+    the paper printed (NaN if none).
     """
     rows, shown_rows = [], table(plan, sweep)
     names = {name: variant for variant, name in bases.labels(sweep).items()}
@@ -245,12 +245,12 @@ def bars(plan: Plan, sweep: str) -> pd.DataFrame:
 
 
 def power(runs: Runs) -> pd.DataFrame:
-    """What the pilot's spread lets a comparison find, a row a measure: standard deviations of one network's score over
-    seeds, over sequences and of the rest, and the smallest differences seen four times out of five with 3 or 5 seeds
-    at the first look and with 8 at the second.
+    """What a comparison can find given the spread of the pilot, a row a measure: standard deviations of one network's
+    score over seeds, over sequences and of the residual, and the smallest differences that are detected with a power
+    of 0.8, with 3 or 5 seeds at the first look and 8 at the second.
 
-    Of two networks' difference the spread over sequences is not known from one; it is taken to be the rest's, and runs
-    of one seed to be as far apart as any two. The level is that of the first of four claims at the look.
+    One network does not tell how the difference of two varies over sequences: it is assumed to vary as the residual
+    does, and runs of one seed to be as independent as any two. The level is that of the first of four claims.
 
     Raises:
         ValueError: fewer than two seeds.
@@ -269,6 +269,6 @@ def power(runs: Runs) -> pd.DataFrame:
 
 
 def effects(powers: pd.DataFrame) -> pd.DataFrame:
-    """The smallest effects of `power`, a row a measure and number of seeds, for a figure."""
+    """The smallest effects of `power`, for a figure: a row a measure and number of seeds."""
     return pd.DataFrame([{"measure": row["measure"], "seeds": seeds, "effect": row[f"smallest, {seeds} seeds"]}
                          for _, row in powers.iterrows() for seeds in pilot.SEEDS])

@@ -1,7 +1,7 @@
 """How many past frames a trained network can use: J with other histories at test time than it was trained with.
 
-The paper stopped at three frames for want of GPU memory (Table 4). On sequences of DAVIS 2016 that are kept from
-training to choose by.
+The paper stopped at three frames for lack of GPU memory (Table 4). This is measured on the sequences of DAVIS 2016 that
+are held out from training.
 """
 
 from typing import Any
@@ -17,7 +17,7 @@ from sstlib.model import Propagator
 from sstlib.video import Sequence
 
 EXPERIMENT = "histories"
-HISTORIES = (1, 2, 3, 8, 32)  # and that of training
+HISTORIES = (1, 2, 3, 8, 32)  # beside that of training
 LONGEST, APART, MOST = 320, 2, 40  # pixels inside the network; every second frame; predicted frames a sequence
 DATA = f"{HELD_OUT_DATA}; every second frame, at most {MOST} predicted, longest side {LONGEST} inside the network"
 
@@ -49,8 +49,8 @@ def scores(network: Propagator, sequence: Sequence, history: int) -> list[float]
 
 
 def rows(grouped: Grouped) -> pd.DataFrame:
-    """A row a network and history: J (percent), and its difference from J with the history of training, with the 95%
-    interval over sequences (and seeds).
+    """A row a network and history: J (percent), and its difference from J with the history used in training, with the
+    95% interval over sequences (and seeds).
     """
     lines = []
     for name, runs in grouped.items():
@@ -73,5 +73,5 @@ def shown(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def swept() -> pd.DataFrame:
-    """The rows of all records; empty where there are none."""
+    """The rows of all records; empty if there are none."""
     return rows(records.by_variant(EXPERIMENT))

@@ -1,6 +1,6 @@
 """What carries the mask: J with one of the decoder's inputs neutral, and with true masks in memory, frame by frame.
 
-On sequences of DAVIS 2016 that are kept from training to choose by; nothing here is looked at on validation.
+On the sequences of DAVIS 2016 that are held out from training; nothing here uses the validation split.
 """
 
 from collections.abc import Iterator, Mapping
@@ -34,8 +34,8 @@ DATA = f"{HELD_OUT_DATA}; every third frame, at most {MOST} predicted, longest s
 
 
 def measure(network: Propagator) -> dict[str, Any]:
-    """J of every predicted frame by sequence and by what was taken away: nothing, each input of the decoder, own masks
-    in memory (true ones instead), and all tracking (the first mask copied).
+    """J of every predicted frame, by sequence and by what was taken away: nothing, each input of the decoder, own masks
+    in memory (replaced by true ones), and all tracking (the first mask is copied).
 
     Raises:
         FileNotFoundError: DAVIS is not there.
@@ -44,7 +44,7 @@ def measure(network: Propagator) -> dict[str, Any]:
 
 
 def held_out() -> list[Sequence]:
-    """The sequences of DAVIS 2016 that are kept from training to choose by.
+    """The sequences of DAVIS 2016 that are held out from training, to make choices on.
 
     Raises:
         FileNotFoundError: DAVIS is not there.
@@ -103,7 +103,7 @@ def means_of(runs: list[records.RunRecord], part: str) -> Float[np.ndarray, "see
 
 
 def spread(values: Float[np.ndarray, "seed sequence"]) -> Interval:
-    """Of a mean over seeds and sequences; of one seed, by Student's t over sequences alone."""
+    """The interval of a mean over seeds and sequences; for one seed, by Student's t over sequences alone."""
     if len(values) > 1:
         return Difference.of(values).interval()
     half = critical(0.05, values.shape[1] - 1) * values.std(ddof=1) / values.shape[1]**0.5
@@ -111,8 +111,8 @@ def spread(values: Float[np.ndarray, "seed sequence"]) -> Interval:
 
 
 def differences(grouped: Grouped) -> pd.DataFrame:
-    """A row a network and thing taken away: J (percent) without it less that of the whole network, with the 95%
-    interval over sequences (and seeds); a thing that the network does not have is no row.
+    """A row a network and part taken away: J (percent) without it minus J of the whole network, with the 95% interval
+    over sequences (and seeds). Parts that a network does not have are left out.
     """
     rows = []
     for name, runs in grouped.items():
@@ -138,8 +138,8 @@ def spoken(row: pd.Series) -> str:
 
 
 def drift(grouped: Grouped) -> pd.DataFrame:
-    """A row a network, memory and fifth of the sequence: mean J (percent) over sequences and seeds; of own masks `low`
-    and `high`, too, which are as far from J with true masks as the ends of the difference's 95% interval say.
+    """A row a network, memory and fifth of the sequence: mean J (percent) over sequences and seeds; for own
+    masks also `low` and `high`, which place the 95% interval of the difference from true masks around J with those.
     """
     rows = []
     for name, runs in grouped.items():
