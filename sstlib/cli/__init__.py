@@ -20,13 +20,13 @@ from sstlib.cli import _extras
 from sstlib.cli._status import BAD_INPUT, FAILED, INTERRUPTED, PIPE_CLOSED
 
 DEBUG = "SST_DEBUG"  # set to 1 it shows where an error was raised
-# What readers of damaged input raise beside ValueError and OSError; whoever reads should say it better, and this is the
-# net below.
+# What reading damaged input may raise beside ValueError and OSError. Readers should turn these into messages of their
+# own; this catches what they miss.
 DAMAGED = (ArithmeticError, EOFError, LookupError, MemoryError, RecursionError, TypeError, struct.error,
            zipfile.BadZipFile, zlib.error)
-# Of packages that are not imported for this
+# Errors of packages that need not be imported, by name
 DAMAGED_BY_NAME = {"SafetensorError", "UnpicklingError", "OutOfMemoryError"}
-# Options with one value of which somebody could take several to go together
+# Options of one value that one might expect to accept several
 MEANT_TOGETHER = ("against", "at", "base", "corrections", "mask", "only", "seed")
 
 
@@ -35,11 +35,12 @@ class UsageError(ValueError):
 
 
 class Given(argparse.Action):
-    """Keeps what an option is given. Given again, a list goes on, and a single value counts instead, so that it may
-    stand behind those of an alias; but of two of `MEANT_TOGETHER` the first would be lost without a word.
+    """Stores an option's value. Given again, a list is extended and a single value replaced, so that it can follow
+    those of a shell alias; two different values for an option of `MEANT_TOGETHER` are refused, as the first would be
+    ignored.
     """
 
-    before: tuple[Any, Any] = None, None  # what was parsed last, and into which namespace
+    before: tuple[Any, Any] = None, None  # the namespace that was last parsed into, and the value
 
     def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any,
                  option_string: str | None = None) -> None:
@@ -54,8 +55,9 @@ class Given(argparse.Action):
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that says what is wrong in one line, without the usage, which --help shows. What begins with a minus and
-    a digit is a value, such as a point left of the frame, as no option begins so (in Python from 3.14 on it is).
+    """A parser that says what is wrong in one line, without the usage, which --help shows. An argument that begins with
+    a minus and a digit is a value, such as a point left of the frame: no option begins so (the default from Python
+    3.14).
     """
 
     def __init__(self, **options: Any) -> None:
@@ -76,7 +78,7 @@ def commands() -> list[str]:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The parser of all commands; only the one that is called imports what it needs."""
+    """The parser of all commands; a command imports what it needs only when it runs."""
     parser = Parser(prog="sst", description="sst: sparse spatiotemporal transformers for video object segmentation")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name in commands():
@@ -88,8 +90,8 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs one command. Bad input ends with one line and exit status 2, a fault of this program with one line and 1,
-    an interrupt with 130, a reader of the output that is there no more with 141.
+    """Runs one command and returns its exit status: 2 with one line for bad input, 1 with one line for a fault of this
+    program, 130 for an interrupt, 141 if the reader of the output has gone.
     """
     command = "sst"
     _take_streams()
@@ -117,16 +119,16 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _with_home(argv: list[str]) -> list[str]:
-    """The command line with the user's folder for ~, also where a shell leaves it as it is: quoted, or in --out=~/dog,
-    which would make a folder of that name, to be removed by rm -r ~ one day.
+    """The command line with ~ expanded where a shell does not: in quotes, or in --out=~/dog. Otherwise a folder named ~
+    would be made, and one day removed by rm -r ~.
     """
     parts = [re.fullmatch(r"(--[\w-]+=)?(~(?:/.*)?)", text, re.DOTALL) for text in argv]
     return [f"{part[1] or ''}{os.path.expanduser(part[2])}" if part else text for part, text in zip(parts, argv)]
 
 
 def _refuse_empty(argv: list[str]) -> None:
-    """Raises a UsageError for what is nothing, as a variable of the shell is that was not set: as a path it would be
-    the current folder.
+    """Raises a UsageError for an empty argument, such as a shell variable that is not set: as a path it would mean the
+    current folder.
     """
     for before, text in zip(["the command", *argv], argv):
         if not text or text.startswith("--") and text.endswith("=") and text.count("=") == 1:
@@ -134,8 +136,8 @@ def _refuse_empty(argv: list[str]) -> None:
 
 
 def _words_aside(arguments: argparse.Namespace) -> AbstractContextManager:
-    """What is printed goes to standard error where an option's file is standard output: a record with words behind it
-    is none that can be read.
+    """Redirects printed text to standard error if an option writes its file to standard output, which nothing else may
+    be mixed into.
     """
     from sstlib.paths import STREAMS
 
@@ -144,8 +146,8 @@ def _words_aside(arguments: argparse.Namespace) -> AbstractContextManager:
 
 
 def _take_streams() -> None:
-    """Standard streams that were closed lead nowhere, and keep their numbers: the next file to be opened would have
-    one, and what FFmpeg prints would be in it. What the encoding of an output lacks is escaped.
+    """Opens standard streams that were closed on the null device: otherwise the next file to be opened would get such a
+    stream's number, and FFmpeg's messages would end up in it. Characters that an output cannot encode are escaped.
     """
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         try:
@@ -168,7 +170,7 @@ def _tell(line: str) -> None:
 
 
 def _let_go() -> None:
-    """What nobody reads any more goes nowhere: Python would try again at its end, and say so."""
+    """Leads broken output streams to the null device, as Python would complain of them when it exits."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
@@ -177,8 +179,8 @@ def _let_go() -> None:
 
 
 def one_line(command: str, error: Exception) -> str:
-    """What is printed of an error: its message where it was written for people, and how to see more where it was
-    not.
+    """The line that is printed for an error: its message if that was written for users, otherwise also its type and how
+    to see the traceback.
     """
     text = "; ".join(filter(None, (line.strip() for line in str(error).splitlines()))) or type(error).__name__
     if isinstance(error, UsageError):

@@ -1,4 +1,4 @@
-"""Objects that `sst segment` is told to be nowhere in some frames."""
+"""`sst segment --absent`: objects that are not in some frames."""
 
 import argparse
 import re
@@ -13,7 +13,7 @@ FRAMES = re.compile(r"(\d{1,9})(?:-(\d{1,9}))?")
 
 
 class Absence(NamedTuple):
-    """An object, by its id or as the user calls it, and the first and the last frame of a time without it."""
+    """An object, by id or by the user's name for it, and the first and last frame of an interval without it."""
 
     identity: int | str
     first: int
@@ -40,15 +40,15 @@ def absences(text: str) -> list[Absence]:
 
 
 def resolved(typed: Iterable[Absence], ids: Iterable[int], names: Mapping[int, str]) -> list[Absence]:
-    """Absences by id.
+    """Absences with the ids of their objects.
 
     Args:
-        typed: as they were typed.
+        typed: with objects as the user typed them.
         ids: of all objects.
         names: of objects by id.
 
     Raises:
-        ValueError: no object is called so.
+        ValueError: there is no such object.
     """
     known = {str(identity): identity for identity in ids} | {name: identity for identity, name in names.items()}
     if unknown := [absence.identity for absence in typed if absence.identity not in known]:
@@ -58,18 +58,18 @@ def resolved(typed: Iterable[Absence], ids: Iterable[int], names: Mapping[int, s
 
 
 def at(absences: Iterable[Absence], number: int) -> frozenset[int]:
-    """Ids that are nowhere in a frame, by its number."""
+    """Ids that are absent from a frame, by its number."""
     return frozenset(absence.identity for absence in absences if absence.first <= number <= absence.last)
 
 
 def by_frame(absences: list[Absence], given: Mapping[int, UInt8[np.ndarray, "height width"]],
              numbers: range) -> dict[int, frozenset[int]]:
-    """Ids that are nowhere, by the place of a frame among those that are segmented.
+    """Ids that are absent from frames, by each frame's index among those that are segmented.
 
     Args:
         absences: by id.
-        given: masks, by the same places.
-        numbers: of those frames in the video.
+        given: masks, by the same indices.
+        numbers: of the segmented frames in the video.
 
     Raises:
         ValueError: an object is absent where a mask shows it, or in none of the frames that are segmented.

@@ -31,18 +31,18 @@ def number(least: float | int, most: float | int, above: bool = False) -> Callab
 
 
 def close_with(parser: argparse.ArgumentParser, text: str) -> None:
-    """Has a command's help end with a text as it is, such as its examples."""
+    """Ends a command's help with a text, unwrapped, such as its examples."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = text
 
 
 threads = whole(1, MOST)
-"""The type of an option that says how many threads or processes; at least one."""
+"""The type of an option that takes a number of threads or processes; at least one."""
 
 
 def new_file(text: str) -> Path:
-    """The type of an option that names a file to write, which nothing stands in the way of; - is standard output, and
-    a file of that name ./-.
+    """The type of an option that names a file to write, checked to be writable; - means standard output, and ./- a file
+    of that name.
     """
     try:
         return require_place("/dev/stdout" if text == "-" else text)
@@ -51,7 +51,7 @@ def new_file(text: str) -> Path:
 
 
 def new_folder(text: str) -> Path:
-    """The type of an option that names a folder to write into, which standard output is none of."""
+    """The type of an option that names a folder to write into, so that - is refused."""
     if text == "-":
         raise argparse.ArgumentTypeError("- is standard output, and a folder is needed; one of that name is ./-")
     return Path(text)

@@ -22,10 +22,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def usable(arguments: argparse.Namespace) -> str:
-    """The device that is asked for.
+    """The device that the options name.
 
     Raises:
-        ValueError: this machine lacks it, or it does not compute in the precision that is asked for.
+        ValueError: this machine lacks it, or it does not compute in the precision that is requested.
     """
     import torch
 
@@ -44,8 +44,8 @@ def usable(arguments: argparse.Namespace) -> str:
 
 def precision_of(arguments: argparse.Namespace, network: Any, device: str, clip: Any, options: dict[str, Any],
                  before: dict[str, Any] | None = None) -> str:
-    """The precision of the steps, which is said where it was chosen or is not the usual; an interrupted run keeps
-    its own.
+    """The precision of the steps; an interrupted run keeps its own. It is printed unless it and the device are the
+    defaults.
     """
     from sstlib.sessions import precision
 

@@ -1,4 +1,4 @@
-"""Packages that only some commands need, and what brings them."""
+"""Packages that only some commands need, and the extras that install them."""
 
 from collections.abc import Iterable
 from importlib.util import find_spec
@@ -9,11 +9,11 @@ EXTRAS = {
     **dict.fromkeys(("matplotlib", "pandas", "seaborn", "ipykernel", "jupyter_client", "ipywidgets", "anywidget",
                      "traitlets", "jupyterlab", "nbformat"), "notebooks"),
     "pdoc": "docs", **dict.fromkeys(("nbconvert", "papermill", "dask", "distributed"), "reproduction"),
-}  # yapf: disable
+}
 
 
 def lacking(error: Exception) -> str | None:
-    """The package whose absence an error is about, if an extra brings it."""
+    """The package that an error says is missing, if an extra installs it."""
     name = (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
     return name if name in EXTRAS else None
 
@@ -27,10 +27,10 @@ def instruction(packages: Iterable[str]) -> str:
 
 
 def require(packages: Iterable[str]) -> None:
-    """Refuses work that would end for want of a package, before any of it is done.
+    """Refuses to begin work that needs packages that are not installed.
 
     Raises:
-        ValueError: it names all that are absent, and what brings them.
+        ValueError: names all missing packages, and the extra that installs them.
     """
     if absent := [name for name in packages if find_spec(name) is None]:
         raise ValueError(instruction(absent))

@@ -1,5 +1,4 @@
-"""Objects of one frame that `sst segment` is shown by boxes, clicks and polygons, and the picture of what they were
-taken for.
+"""`sst segment` with boxes, clicks and polygons: the masks of one frame that they give, and a preview of these masks.
 """
 
 import argparse
@@ -48,10 +47,10 @@ def configure(group: Any) -> None:
 
 
 def read(kind: str, texts: Sequence[str]) -> tuple[str | None, list[tuple[float, ...]], list[tuple[float, ...]]]:
-    """The name, the numbers that are meant and those that are excluded, from what was typed.
+    """Name, included points (or a box) and excluded points of a prompt, from its text.
 
     Raises:
-        ValueError: it cannot be read.
+        ValueError: a text that cannot be read.
     """
     name, wanted, excluded = None, [], []
     for n, text in enumerate(texts):
@@ -81,7 +80,7 @@ def labels_of(frame: UInt8[np.ndarray, "height width 3"],
     """Labels of a frame, uint8 (height, width), and the names of the objects.
 
     Raises:
-        ValueError: a prompt that gives no mask, by its object.
+        ValueError: a prompt that gives no mask; names its object.
     """
     from sstlib.video import prompts
 
@@ -104,7 +103,8 @@ def labels_of(frame: UInt8[np.ndarray, "height width 3"],
 
 
 def _numbered(names: list[str | None]) -> list[int]:
-    """An id for each prompt: a name that is a number is one, equal names are one object, others follow in order."""
+    """An id for each prompt: names that are numbers are ids, equal names are one object, others get the next free id.
+    """
     ids, known = [], {int(name) for name in names if name and name.isascii() and name.isdecimal()}
     if any(not 1 <= identity <= MOST for identity in known):
         raise ValueError(f"objects are numbered 1..{MOST}, not {max(known)}")
@@ -124,7 +124,7 @@ def _numbered(names: list[str | None]) -> list[int]:
 
 def write_preview(path: Path, frame: UInt8[np.ndarray, "height width 3"], labels: UInt8[np.ndarray, "height width"],
                   names: dict[int, str]) -> None:
-    """A frame tinted with its objects, each called by its name, or its number, in its middle."""
+    """Writes a frame tinted with its objects, each with its name, or its number, in its middle."""
     from PIL import Image, ImageDraw
 
     from sstlib.video import overlay, write_picture

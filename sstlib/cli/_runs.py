@@ -1,5 +1,4 @@
-"""How `sst segment` runs: which frames, how it goes on after an interrupt, what it watches and what it says at the
-end.
+"""How `sst segment` runs: which frames are segmented, how an interrupted run is resumed, and how signals are handled.
 """
 
 import argparse
@@ -61,10 +60,10 @@ def segmenter_options(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def chosen(sequence: Sequence, arguments: argparse.Namespace) -> Sequence:
-    """The frames of a video that are wanted.
+    """The frames of a video that the options select.
 
     Raises:
-        ValueError: none are.
+        ValueError: none, or frames beyond the end.
     """
     from sstlib.sessions import Part
 
@@ -81,7 +80,7 @@ def chosen(sequence: Sequence, arguments: argparse.Namespace) -> Sequence:
 
 
 def facts(arguments: argparse.Namespace, clip: Any, network_file: Path, rest: Mapping[str, Any]) -> dict[str, Any]:
-    """What must be equal for an interrupted run to go on: options, and the content of all that is read."""
+    """What must be equal for an interrupted run to be resumed: options, and the content of all files that are read."""
     options = {name: repr(value) for name, value in sorted(vars(arguments).items()) if name not in FREE}
     masks = [f"{t} {labels.shape} {sha256(labels.tobytes())} " for t, labels in sorted(clip.given.items())]
     masks += [f"{t} without {sorted(ids)} " for t, ids in clip.absent.items()]
@@ -101,7 +100,7 @@ def _digest(paths: list[Path]) -> str:
 
 
 def interrupted_state(out: Path, resume: bool, device: str) -> dict[str, Any] | None:
-    """What an interrupted run left in the folder of masks, if any, its tensors on the device.
+    """The state that an interrupted run left in the folder of masks, if any, with its tensors on the device.
 
     Raises:
         ValueError: it is damaged.
@@ -112,10 +111,10 @@ def interrupted_state(out: Path, resume: bool, device: str) -> dict[str, Any] | 
 
 
 def require_same(out: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Refuses to go on with a run of other inputs.
+    """Refuses to resume a run of other inputs.
 
     Raises:
-        ValueError: it says what is different.
+        ValueError: names what is different.
     """
     different = [field for field in now if field != "options" and before.get(field) != now[field]]
     old, new = before.get("options", {}), now["options"]
@@ -127,11 +126,11 @@ def require_same(out: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -
 
 
 def must_begin_anew(before: Mapping[str, Any], clip: Any, out: Path, needs_all: bool) -> str:
-    """What an interrupted run lacks to be gone on with; empty for nothing, as where all of it was done.
+    """Why an interrupted run cannot be resumed but begins anew, to end a line with; empty if it can, or was complete.
 
     Args:
         before: its state.
-        needs_all: whether something is made of every prediction.
+        needs_all: whether an output needs every prediction.
     """
     names = clip.frames.frame_names
     if before["ended"]:
@@ -142,7 +141,7 @@ def must_begin_anew(before: Mapping[str, Any], clip: Any, out: Path, needs_all: 
 
 
 def claim(arguments: argparse.Namespace, keep: Callable[[], None]) -> None:
-    """Makes the folder of masks, keeps it to this run, and clears it of what another left half-written."""
+    """Makes the folder of masks, locks it for this run, and removes what another run left half-written."""
     with naming_place(arguments.out, ADVICE | BEFORE):
         arguments.out.mkdir(parents=True, exist_ok=True)
     keep()
@@ -166,7 +165,7 @@ def clear_parts(arguments: argparse.Namespace) -> None:
 
 @contextmanager
 def stopped_as_by_hand() -> Iterator[None]:
-    """What asks a program to end does so as Ctrl-C does: SIGTERM, and SIGHUP of a terminal that is closed."""
+    """SIGTERM, and SIGHUP of a terminal that is closed, interrupt within as Ctrl-C does."""
     def interrupt(number: int, frame: Any) -> None:
         raise KeyboardInterrupt
 
@@ -176,7 +175,7 @@ def stopped_as_by_hand() -> Iterator[None]:
 
 @contextmanager
 def handled(handler: Callable[[int, Any], None], *numbers: int) -> Iterator[None]:
-    """Handles signals; not a terminal's end that is ignored, as by nohup, and in no thread but the main one."""
+    """Handles signals within, in the main thread only; SIGHUP stays ignored where it is, as under nohup."""
     before: dict[int, Any] = {}
     try:
         for number in numbers:
@@ -193,7 +192,7 @@ def handled(handler: Callable[[int, Any], None], *numbers: int) -> Iterator[None
 
 @contextmanager
 def noting() -> Iterator[None]:
-    """What readers warn of, within, is a line on standard error."""
+    """Prints warnings of readers within as lines on standard error."""
     from sstlib.movies import Incomplete
 
     with warnings.catch_warnings():

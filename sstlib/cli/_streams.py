@@ -16,7 +16,7 @@ from sstlib.metrics.scores import object_ids
 from sstlib.paths import alone
 from sstlib.video import ArraySequence, areas, reading_of
 
-# Options that need to know all frames, by their names and by what they are when they are not given
+# Options that need to know all frames, and their values when they are not given
 WHOLE = {"at": (None, 0), "start": (None, 0), "stride": (None, 1), "corrections": (None,), "watch": (None, False),
          "sheet": (None,), "confidence": (None,), "exit_doubt": (None,), "preview": (None,)}
 
@@ -48,7 +48,7 @@ def run(arguments: argparse.Namespace, name: str, device: str) -> int:
 
 
 def refuse_options(arguments: argparse.Namespace) -> None:
-    """Raises a ValueError for options of streams beside files."""
+    """Raises a ValueError for options of streams if the input is a file."""
     for option in ("size", "rate"):
         if getattr(arguments, option) is not None:
             raise ValueError(f"--{option} goes with frames from standard input (-) or a camera; {arguments.video[0]} "
@@ -138,7 +138,7 @@ def _sinks(arguments: argparse.Namespace, sequence: ArraySequence, labels: np.nd
 
 
 class Numbered(list):
-    """Names of frames of which nobody knows how many come: 00000, 00001 and so on."""
+    """Names of an unknown number of frames: 00000, 00001 and so on."""
 
     def __getitem__(self, t: int) -> str:
         return f"{t:05d}"
@@ -172,8 +172,8 @@ def _steps(segmenter: Any, within: Any, frames: Iterable[np.ndarray], labels: np
 
 @contextmanager
 def _interruptible() -> Iterator[list[bool]]:
-    """The first Ctrl-C, or SIGTERM, ends the stream after the frame that is in work, so that all outputs are whole; the
-    second interrupts.
+    """The first Ctrl-C, or SIGTERM, ends the stream after the current frame, so that all outputs are complete; the
+    second interrupts at once.
     """
     interrupted: list[bool] = []
 

@@ -1,4 +1,5 @@
-"""One video or several of `sst segment`: patterns, masks and folders of each, and the table of what became of them."""
+"""`sst segment` with one video or several: patterns, the masks and the folder of each, and the table of their outcomes.
+"""
 
 import argparse
 import glob
@@ -14,15 +15,15 @@ from sstlib.cli import _extras, _runs
 from sstlib.cli._status import BAD_INPUT
 from sstlib.paths import resolved
 
-# Options that go with one video alone
+# Options that take a single video
 SINGLE = ("prompts", "at", "absent", "sheet", "confidence", "preview", "corrections", "watch")
 OF_MASKS = ("export", "sheet", "confidence", "exit_doubt")  # options of what is made of masks
 
 
 @dataclass
 class Outcome:
-    """What became of a video: its clip, what was said of its objects in each frame, the exit status, and whether all of
-    it was done before.
+    """The outcome of a video: its clip, the judgments of its objects in each frame, the exit status, and whether an
+    earlier run had done all of it.
     """
 
     clip: Any
@@ -35,7 +36,7 @@ def check(arguments: argparse.Namespace) -> None:
     """Refuses options that do not go together.
 
     Raises:
-        ValueError: it says which.
+        ValueError: names them.
     """
     if arguments.out is None and not arguments.preview:
         raise ValueError("give --out DIR for the masks (or --preview FILE.png alone, to see what would be followed)")
@@ -52,10 +53,10 @@ def check(arguments: argparse.Namespace) -> None:
 
 
 def expanded(texts: Sequence[str]) -> list[str]:
-    """The videos that paths and patterns name, each once, in their order.
+    """The videos that paths and patterns name, each once, in order.
 
     Raises:
-        FileNotFoundError: a pattern that fits nothing.
+        FileNotFoundError: a pattern that matches nothing.
         ValueError: a stream among videos, or a camera without its number.
     """
     from sstlib.movies import is_stream
@@ -74,10 +75,10 @@ def expanded(texts: Sequence[str]) -> list[str]:
 
 
 def require_packages(arguments: argparse.Namespace, videos: Sequence[str]) -> None:
-    """Refuses what needs packages that are not installed before a long video is read.
+    """Refuses what needs packages that are not installed, before a long video is read.
 
     Raises:
-        ValueError: it says which, and what brings them.
+        ValueError: names them, and the extra that installs them.
     """
     from sstlib.movies import is_movie
     from sstlib.sessions.exports import FORMATS
@@ -87,15 +88,15 @@ def require_packages(arguments: argparse.Namespace, videos: Sequence[str]) -> No
 
 
 def by_name(arguments: argparse.Namespace) -> bool:
-    """Whether a folder of masks is meant to hold one for each video, of its name: with a pattern it is, even where that
-    fits one video alone.
+    """Whether a folder of masks holds one for each video, by name: with a pattern it does, even if that matches a
+    single video.
     """
     pattern = any(glob.has_magic(text) and not Path(text).exists() for text in arguments.video)
     return pattern and bool(arguments.mask) and Path(arguments.mask).is_dir()
 
 
 def replacing(arguments: argparse.Namespace, before: Any) -> argparse.Namespace:
-    """The arguments as outputs are checked: masks of an interrupted run are to be gone on with."""
+    """The arguments for checking outputs: masks of an interrupted run that is resumed may be there."""
     own = copy(arguments)
     own.overwrite = arguments.overwrite or before is not None
     return own
@@ -103,8 +104,8 @@ def replacing(arguments: argparse.Namespace, before: Any) -> argparse.Namespace:
 
 def one_after_another(arguments: argparse.Namespace, videos: list[str],
                       segment: Callable[[argparse.Namespace], Outcome]) -> int:
-    """Segments each video into a folder of its own, and ends with a table; the exit status is the gravest. Those that
-    are done are not done again where the same is begun once more before all are.
+    """Segments each video into its own folder and prints a table; returns the most severe exit status. If the same
+    command is given again before all videos are done, those that are done are not repeated.
 
     Raises:
         ValueError: options for a single video, or two videos of one name.
@@ -158,11 +159,11 @@ def _row_of(own: argparse.Namespace, name: str,
 
 
 def mask_of(folder: Path, name: str) -> Path:
-    """The mask, or folder of masks, of one video of several: called as the video.
+    """The mask, or folder of masks, of one of several videos, which has its name.
 
     Raises:
-        FileNotFoundError: there is none.
-        ValueError: there are several.
+        FileNotFoundError: none.
+        ValueError: several.
     """
     from sstlib.video import is_picture
 
