@@ -1,4 +1,4 @@
-"""The drawing widget: masks are drawn on frames in the browser, and held here."""
+"""The drawing widget: masks are drawn in the browser and kept here."""
 
 import io
 import threading
@@ -17,26 +17,26 @@ from sstlib.explorers.saving import DrawnFolder
 from sstlib.shapes import Shaped, UInt8
 from sstlib.video import Sequence, overlay, prompts, read_mask
 
-RATE = 12.0  # frames a second, where a clip has none of its own
-STATIC = 640  # pixels; width of the picture that stands where no widget can
+RATE = 12.0  # frames a second, if the clip has no rate
+STATIC = 640  # pixels; width of the picture that is shown in place of the widget
 FILES = Path(__file__).parent
 
 
 class Annotator(anywidget.AnyWidget):
     """Draws masks on any frame of a clip: brush, eraser, polygon, box; objects by color and name; undo; zoom.
 
-    The browser sends a mask once a stroke is finished and asks for frames as it shows them; neither is kept in the
-    notebook. `masks` is what was drawn. Where no widget can be, a picture of the current frame stands for it.
+    The browser sends a mask when a stroke is finished and requests frames as it shows them; the notebook file keeps
+    neither. `masks` holds what was drawn. Where widgets cannot be shown, a picture of the current frame is.
 
     Args:
         sequence: the clip.
-        masks: masks by frame number to begin with; None takes those that the sequence has for its first frame.
-        rate: frames a second at which it plays; None for the clip's own.
-        drawn: a folder in which FRAME.png of each frame that was drawn on is kept, as it changes, and from which one
-            goes on after a restart, before `masks`; None for none.
+        masks: initial masks by frame number; None takes the sequence's own mask of its first frame.
+        rate: frames a second for playing; None for the clip's own.
+        drawn: a folder that keeps FRAME.png of each frame that was drawn on; what it holds is loaded at the start, in
+            place of `masks`. None for none.
 
     Raises:
-        ValueError: the folder holds what was drawn on another clip, or damaged files.
+        ValueError: the folder holds drawings of another clip, or damaged files.
     """
 
     _esm = (FILES / "annotator.js").read_text(encoding="utf-8")
@@ -48,7 +48,7 @@ class Annotator(anywidget.AnyWidget):
     progress = traitlets.Dict({"running": False, "done": 0}).tag(sync=True)
     status = traitlets.Unicode().tag(sync=True)
     folder = traitlets.Unicode().tag(sync=True)
-    segments = False  # whether it carries masks through the clip
+    segments = False  # whether it propagates masks through the clip
 
     def __init__(self, sequence: Sequence, masks: Mapping[int, Shaped[np.ndarray, "..."]] | None = None,
                  rate: float | int | None = None, drawn: Path | str | None = None) -> None:
@@ -72,21 +72,21 @@ class Annotator(anywidget.AnyWidget):
 
     @property
     def masks(self) -> dict[int, UInt8[np.ndarray, "height width"]]:
-        """What was drawn, by frame number; 0 is the background, 255 void."""
+        """The masks that were drawn, by frame number; 0 is the background, 255 void."""
         return self.annotations.masks
 
     def labels(self, t: int) -> UInt8[np.ndarray, "height width"] | None:
-        """What is seen on frame `t`."""
+        """The labels that are shown on frame `t`."""
         annotation = self.annotations[t]
         return annotation.labels if annotation else None
 
     def picture(self, t: int) -> UInt8[np.ndarray, "height width 3"]:
-        """Frame `t` as the clip has it; clips are read by one thread at a time."""
+        """Frame `t` of the clip, which one thread reads at a time."""
         with self._reading:
             return self.sequence.frame(t)
 
     def draw(self, t: int, labels: Shaped[np.ndarray, "..."]) -> None:
-        """Makes these labels the mask of frame `t`, as drawing them does.
+        """Sets the mask of frame `t`, as drawing it does.
 
         Raises:
             ValueError: no such frame, or labels of another size or with values outside 0..255.
@@ -95,14 +95,14 @@ class Annotator(anywidget.AnyWidget):
             self._changed(self.annotations.draw(t, labels, self.labels(t)))
 
     def add(self, name: str = "") -> int:
-        """A new object, of the least free id, which is returned."""
+        """Adds an object with the smallest free id, and returns the id."""
         with self._changing:
             identity = self.annotations.add(name)
             self._changed()
             return identity
 
     def remove(self, identity: int) -> None:
-        """Takes an object out of all frames.
+        """Removes an object from all frames.
 
         Raises:
             ValueError: there is no such object.
@@ -111,17 +111,17 @@ class Annotator(anywidget.AnyWidget):
             self._changed(self.annotations.remove(identity))
 
     def undo(self) -> None:
-        """Takes the last change back."""
+        """Undoes the last change."""
         with self._changing:
             self._changed(self.annotations.undo())
 
     def redo(self) -> None:
-        """Makes the change again that was taken back last."""
+        """Redoes the change that was undone last."""
         with self._changing:
             self._changed(self.annotations.redo())
 
     def _changed(self, frames: Set[int] = frozenset(), origin: str | None = None) -> None:
-        """Tells the browser of what was changed; `origin` is the view in which it was drawn, which knows."""
+        """Sends changes to the browser; `origin` is the view in which they were drawn, which has them already."""
         self.objects = [{"id": identity, "name": name} for identity, name in self.annotations.names.items()]
         if self._folder:
             self._folder.write(self.annotations.now, frames)
@@ -134,7 +134,7 @@ class Annotator(anywidget.AnyWidget):
                   [mask_bytes(self.labels(t))])
 
     def _heard(self, widget: Any, content: dict[str, Any], buffers: list[memoryview]) -> None:
-        """Does what the browser asks for, and tells there what cannot be done."""
+        """Handles a message of the browser; an error is shown there."""
         with self._changing:
             self._edits[content["view"]] = content["edit"]
             t = min(max(0, content.get("frame", 0)), len(self.sequence) - 1)
@@ -145,7 +145,7 @@ class Annotator(anywidget.AnyWidget):
                 self._show(t)
 
     def _acts(self) -> dict[str, Callable[[dict[str, Any], int, list[memoryview]], None]]:
-        """What is done for each kind of message."""
+        """The handler of each kind of message."""
         annotations = self.annotations
         return {
             "want": lambda content, t, buffers: self._send_frames(content["frames"]),

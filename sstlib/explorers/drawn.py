@@ -1,4 +1,4 @@
-"""What a person has drawn on a clip: masks by frame and objects by id. Every change can be taken back."""
+"""What a user has drawn on a clip: masks by frame and objects by id. Every change can be undone."""
 
 import dataclasses
 import functools
@@ -14,12 +14,12 @@ from sstlib.shapes import Shaped, UInt8
 from sstlib.video import VOID, mask_image
 
 MOST_OBJECTS = VOID - 1
-MOST_CHANGES = 100  # that can be taken back; each holds a mask
+MOST_CHANGES = 100  # that can be undone; each holds a mask
 
 
 @dataclass(frozen=True)
 class Annotation:
-    """A frame's mask, and which objects that were there before were erased from it: they are nowhere."""
+    """A frame's mask, and the objects that were erased from it, which are absent."""
 
     labels: UInt8[np.ndarray, "height width"]
     absent: frozenset[int] = frozenset()
@@ -30,7 +30,7 @@ class Annotation:
         return set(object_ids(self.labels))
 
     def without(self, identity: int) -> "Annotation | None":
-        """The same of all other objects; None where nothing is left."""
+        """This annotation without an object; None if nothing is left."""
         labels = np.where(self.labels == identity, np.uint8(0), self.labels)
         rest = Annotation(labels, self.absent - {identity})
         return rest if labels.any() or rest.absent else None
@@ -38,19 +38,19 @@ class Annotation:
 
 @dataclass(frozen=True)
 class Drawn:
-    """All annotations by frame and all objects' names by id at one time; neither is changed in place."""
+    """All annotations by frame and all names by object id at one time; neither is changed in place."""
 
     frames: Mapping[int, Annotation] = field(default_factory=dict)
     names: Mapping[int, str] = field(default_factory=dict)
 
 
 class Annotations:
-    """The annotations of a clip, with what they were before.
+    """The annotations of a clip, with their history.
 
     Args:
         size: height and width of the frames.
         length: number of frames.
-        drawn: what there is to begin with.
+        drawn: the initial annotations.
     """
 
     def __init__(self, size: tuple[int, int], length: int, drawn: Drawn = Drawn()) -> None:
@@ -69,7 +69,7 @@ class Annotations:
 
     @property
     def masks(self) -> dict[int, UInt8[np.ndarray, "height width"]]:
-        """What was drawn, by frame, in order of time."""
+        """The masks that were drawn, by frame in temporal order."""
         return {t: annotation.labels for t, annotation in sorted(self.now.frames.items())}
 
     @property
@@ -79,11 +79,10 @@ class Annotations:
 
     def draw(self, t: int, labels: Shaped[np.ndarray, "..."],
              before: UInt8[np.ndarray, "height width"] | None = None) -> set[int]:
-        """Makes these labels the mask of frame `t`; ids not known yet join as new objects. Returns the frames that
-        changed.
+        """Sets the mask of frame `t`, with new objects for ids that are not known yet. Returns the frames that changed.
 
         Args:
-            before: what was seen there: objects of it that the new labels lack were erased.
+            before: the labels that were shown there; objects that the new labels lack were erased.
 
         Raises:
             ValueError: no such frame, or labels of another size or with values outside 0..255.
@@ -110,7 +109,7 @@ class Annotations:
         return self._change(Drawn(frames, dict(sorted(names.items()))))
 
     def clear(self, t: int) -> set[int]:
-        """Takes away what was drawn on a frame."""
+        """Clears a frame."""
         return self._change(Drawn({s: annotation for s, annotation in self.now.frames.items() if s != t}, self.names))
 
     def add(self, name: str = "") -> int:
@@ -178,7 +177,7 @@ class Annotations:
 
 
 def mask_bytes(labels: UInt8[np.ndarray, "height width"] | None) -> bytes:
-    """Labels as a palette PNG for the browser; nothing where there are none."""
+    """Labels as a palette PNG for the browser; empty if there are none."""
     if labels is None:
         return b""
     file = io.BytesIO()
@@ -190,7 +189,7 @@ def labels_of(content: Iterable[int]) -> UInt8[np.ndarray, "height width"]:
     """The ids of a PNG that the browser made.
 
     Raises:
-        ValueError: it is none of 8 bits by palette or gray.
+        ValueError: not a PNG with 8 bits of palette or gray.
     """
     try:
         with Image.open(io.BytesIO(bytes(content)), formats=["PNG"]) as image:

@@ -1,4 +1,5 @@
-"""Interactive segmentation: masks drawn on some frames are carried through a clip while one looks, and corrected."""
+"""Interactive segmentation: masks drawn on some frames are propagated through a clip in the background, and corrected.
+"""
 
 import io
 import math
@@ -29,16 +30,16 @@ POLL = 0.2  # seconds between two looks at what goes on in the background
 
 
 class InteractiveSegmentation(Annotator):
-    """Draws masks, carries them through the clip in the background, and goes on from corrections.
+    """Draws masks, propagates them through the clip in the background, and continues from corrections.
 
-    `segment` returns at once; masks appear as they come and the kernel stays usable. A frame drawn on afterward is a
-    correction: what comes after it is computed again, from there. An object erased from a frame is taken to be nowhere
-    in it. Under the slider, a row of cells for each object says where it was drawn, is in sight, doubtful or lost.
+    `segment` returns at once; masks appear as they are computed and the kernel stays usable. Drawing on a frame later
+    corrects it, and the frames after it are computed again. An object erased from a frame is absent there. Under the
+    slider, a row of cells for each object says where it was drawn, is in sight, doubtful or lost.
 
     Args:
         network: trained weights (`weights.load`).
         sequence, masks, rate, drawn: as of `Annotator`.
-        folder: where `export` writes unless told otherwise.
+        folder: where `export` writes by default.
         **options: of `inference.Segmenter`.
     """
 
@@ -56,8 +57,8 @@ class InteractiveSegmentation(Annotator):
         self.folder = str(folder)
 
     def labels(self, t: int) -> UInt8[np.ndarray, "height width"] | None:
-        """What is seen on frame `t`: what was predicted from all that was drawn, without objects that were removed;
-        what was drawn there and is not taken in yet; an older prediction.
+        """The labels that are shown on frame `t`: what was drawn there, if no prediction includes it yet; otherwise the
+        latest prediction, without objects that were removed.
         """
         drawn, predicted = self.annotations[t], self.propagation.predicted.get(t)
         if drawn is not None and not self.propagation.follows(t, drawn):
@@ -70,11 +71,11 @@ class InteractiveSegmentation(Annotator):
     @property
     def predictions(self) -> dict[int, Prediction]:
         """Masks, presence and doubt of the frames that are up to date, by frame number."""
-        known = dict(self.propagation.predicted)  # which grows meanwhile
+        known = dict(self.propagation.predicted)  # which may grow at the same time
         return {t: predicted for t, predicted in sorted(known.items()) if self.propagation.current(t)}
 
     def segment(self) -> None:
-        """Begins to compute what is not up to date, and returns at once; does nothing while that goes on.
+        """Starts computing what is out of date, and returns at once; does nothing if that is under way.
 
         Raises:
             ValueError: nothing was drawn.
@@ -90,15 +91,15 @@ class InteractiveSegmentation(Annotator):
                 self._worker.start()
 
     def cancel(self) -> None:
-        """Stops after the frame in work; masks that are there stay, and `segment` goes on from them."""
+        """Stops after the current frame; masks that are done stay, and `segment` continues from them."""
         self._canceled.set()
 
     def wait(self, seconds: float | int | None = None, progress: bool = False) -> None:
-        """Until what was begun has ended, with a bar of its progress where the widget may be out of sight.
+        """Waits until `segment` is done; with `progress`, shows a bar, as the widget may be out of sight.
 
         Raises:
-            TimeoutError: it goes on after so many seconds.
-            ValueError: what stopped it.
+            TimeoutError: it is not done after so many seconds.
+            ValueError: the error that stopped it.
         """
         if (worker := self._worker) is not None:
             end = math.inf if seconds is None else time.monotonic() + seconds
@@ -114,7 +115,7 @@ class InteractiveSegmentation(Annotator):
             raise self._failure
 
     def _work(self) -> None:
-        """In the background: one frame after another until all are up to date, or it is canceled."""
+        """In the background: computes frame after frame until all are up to date, or it is canceled."""
         while self._goes_on():
             try:
                 t = self.propagation.step()
@@ -125,7 +126,7 @@ class InteractiveSegmentation(Annotator):
                 self._show(t, predicted=True)
 
     def _goes_on(self) -> bool:
-        """Takes note of what was drawn meanwhile, and ends the work where nothing is left of it."""
+        """Takes in what was drawn meanwhile; False if nothing is left to compute, which ends the work."""
         with self._changing:
             self.propagation.update(self.annotations)
             if self._canceled.is_set() or not self.propagation.waiting:
@@ -144,7 +145,7 @@ class InteractiveSegmentation(Annotator):
         self._tell_progress()
 
     def _tell_progress(self) -> None:
-        """Progress, presence and doubt, for the browser."""
+        """Sends progress, presence and doubt to the browser."""
         self.progress = {"running": self._worker is not None, "done": self.propagation.done}
         self.strip = {str(identity): self._row(identity) for identity in self.annotations.names}
         predictions = self.predictions
@@ -159,8 +160,8 @@ class InteractiveSegmentation(Annotator):
             self.status = "\n".join([f"{rest} frames are to be segmented"] * (rest > 0) + lines)
 
     def _row(self, identity: int) -> str:
-        """A letter a frame of what is known of an object: given, seen, doubtful, lost; "-" for nothing. Capitals are to
-        be computed again.
+        """A letter a frame for an object: given, seen, doubtful, lost; "-" if nothing is known. Capitals are out of
+        date.
         """
         letters = []
         for t in range(len(self.sequence)):
@@ -175,11 +176,11 @@ class InteractiveSegmentation(Annotator):
         return "".join(letters)
 
     def export(self, folder: Path | str | None = None, overlaid: bool = False) -> Path:
-        """Writes the masks of all frames as `sst segment` does, FRAME.png each, and on request the tinted video.
+        """Writes the masks of all frames as FRAME.png, as `sst segment` does, and if `overlaid` the tinted video.
 
         Raises:
-            ValueError: frames without a mask, a folder that holds pictures already or is where frames are read, or a
-                file in its place.
+            ValueError: frames without a mask, a folder that is not empty or from which frames are read, or a file in
+                its place.
         """
         name = str(self.folder if folder is None else folder).strip()
         if not name:

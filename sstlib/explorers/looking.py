@@ -1,5 +1,5 @@
-"""What a trained network attends to on a clip: every frame, layer, head and cell, and what other patterns would make of
-the same queries and keys.
+"""What a trained network attends to on a clip, for every frame, layer, head and cell, and what other patterns would
+attend to with the same queries and keys.
 """
 
 import functools
@@ -26,13 +26,13 @@ OWN = "(the layer's own)"
 
 
 class Watched:
-    """A clip as an SST segments it from the mask of its first frame, and all that its layers attend with on the way.
+    """A clip segmented by an SST from the mask of its first frame, with the inputs of every layer's attention.
 
     Args:
         network: a trained SST.
         sequence: the clip; its first frame has a mask.
-        frames: how many of its frames, from the first on; None: all.
-        progress: whether to show it in a bar.
+        frames: how many of its frames, from the first on; None for all.
+        progress: whether to show a progress bar.
         **options: of `Segmenter`.
 
     Raises:
@@ -60,7 +60,7 @@ class Watched:
             labels.append(segmenter.step(sequence.frame(t), sequence.label(t) if t == 0 else None).labels)
             pictures.append(_at_size(sequence.frame(t), segmenter.working_size))
             features = taken.pop()
-            features.encoded, features.low = None, features.low[:, :0]  # what a look needs not
+            features.encoded, features.low = None, features.low[:, :0]  # not needed here
             self.seen.append((features, memory))
         del self.network.extract
         self.frames: UInt8[np.ndarray, "time rows columns 3"] = np.stack(pictures)
@@ -68,17 +68,19 @@ class Watched:
         self.inputs = functools.lru_cache(maxsize=8)(self.inputs)
 
     def inputs(self, frame: int) -> list[lookups.Inputs]:
-        """What each layer attends with while a frame is segmented, the first layer first."""
+        """The inputs of each layer's attention for a frame, from the first layer on."""
         return lookups.layer_inputs(self.network, *self.seen[frame])
 
     def look(self, frame: int, layer: int, head: int | None, cell: tuple[int, int],
              connectivity: Connectivity | None = None) -> lookups.Lookup:
-        """What a cell (row, column) of a frame looks up in a layer, counted from 0 (see `lookups.attention_of`)."""
+        """The attention of a cell (row, column) of a frame in a layer, counted from 0 (see `lookups.attention_of`)."""
         inputs = self.inputs(frame)[layer]
         return lookups.attention_of(inputs, (inputs.size[0] - 1, *cell), head, connectivity)
 
     def extent(self) -> tuple[float, float, float, float]:
-        """Left, right, bottom and top of a frame, in cells, so that every cell lies over what it was computed from."""
+        """Left, right, bottom and top of a frame in units of cells, so that each cell lies over its part of the
+        picture.
+        """
         stride, (rows, columns) = self.network.config.output_stride, self.frames.shape[1:3]
         if self.network.centered:  # cells sit on every stride-th pixel
             return 0.5 - 0.5 / stride, (columns - 0.5) / stride + 0.5, (rows - 0.5) / stride + 0.5, 0.5 - 0.5 / stride
@@ -89,7 +91,7 @@ class Watched:
         """The strongest routes from a cell through all layers to an object in the oldest frame of its buffer, as
         (weight, cells (frame of the clip, row, column) from the query on).
 
-        Without `causal` every frame of the buffer asks anew; with it each asked while it was the current one.
+        Without `causal` all frames of the buffer attend anew; with it each attended when it was the current one.
         """
         current, last = self.inputs(frame), len(self.network.layers) - 1
         oldest = current[0].times[0]
@@ -106,8 +108,8 @@ class Watched:
         return lookups.strongest(row, (frame, *cell), len(current), count)
 
     def owners(self, frame: int) -> Int[np.ndarray, "time height width"]:
-        """What each cell of the buffer's earlier frames carries: 0 the background, 1 the first object and so on; -1 in
-        the frame itself, which carries nothing yet.
+        """The label of each cell of the buffer's earlier frames: 0 the background, 1 the first object and so on; -1 in
+        the frame itself, which has none yet.
         """
         inputs = self.inputs(frame)[0]
         return np.full(inputs.size, -1) if inputs.labels is None else inputs.labels.numpy()

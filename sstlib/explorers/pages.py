@@ -1,5 +1,5 @@
-"""Explorers that need no kernel: patterns computed by the page itself, and the recorded attention of a trained network,
-as parts of the report and as one self-contained file.
+"""Explorers that need no kernel, for the report and as one self-contained file: patterns, computed by the page itself,
+and the recorded attention of a trained network.
 """
 
 import base64
@@ -53,16 +53,16 @@ product of the weights that it passes.</p>
 
 def recorded_attention(watched: Watched, queries: Sequence[int] | None = None,
                        patterns: Sequence[Connectivity] = OTHERS) -> dict[str, Any]:
-    """What every cell of every layer asks and answers with, frame by frame, and who is connected to whom, for
-    `mountAttention` of explore.js, which makes weights, affinity and routes of it for every head and pattern.
+    """Queries and keys of every cell and layer, frame by frame, and the patterns' connections, from which
+    `mountAttention` of explore.js computes weights, affinity and routes for every head and pattern.
 
-    What is equal is held once, as keys of past frames are in a causal network. Objects are the background and those of
-    the first mask.
+    Equal arrays are stored once, such as keys of past frames in a causal network. Objects are the background and those
+    of the first mask.
 
     Args:
         watched: a small clip.
-        queries: frames that ask, counted from 0; None: all, as routes of a causal network need them.
-        patterns: beside the layer's own.
+        queries: frames whose queries are recorded, counted from 0; None for all, which routes of a causal network need.
+        patterns: to compare with the layer's own.
     """
     (height, width), first = watched.inputs(0)[0].size[1:], watched.inputs(0)[0]
     stored: dict[bytes, int] = {}
@@ -105,7 +105,7 @@ def _data_url(frame: UInt8[np.ndarray, "height width 3"]) -> str:
 
 
 def released_record() -> dict[str, Any] | None:
-    """The record of a released network on a small generated clip; None where it is not released."""
+    """The recorded attention of a released network on a small generated clip; None if it is not released."""
     if RECORDED not in weights.released():
         return None
     spec = random_spec("easy", 9, frames=7, height=72, width=128, objects=2, distractors=0, size=30, speed=3.0)
@@ -115,7 +115,7 @@ def released_record() -> dict[str, Any] | None:
 
 
 def mounted(record: dict[str, Any] | None) -> str:
-    """Style and script that bring the elements with `data-explorer="patterns"` and `="attention"` of a page to life."""
+    """Style and script for the elements with `data-explorer="patterns"` and `="attention"` of a page."""
     data = json.dumps(record).replace("<", "\\u003c")
     script = (FOLDER / "explore.js").read_text()
     return f"""<style>
@@ -131,7 +131,7 @@ if (record) document.querySelectorAll('[data-explorer="attention"]').forEach((el
 
 
 def explorer_page(record: dict[str, Any] | None) -> str:
-    """One HTML file with both explorers that asks no network for anything."""
+    """One HTML file with both explorers that loads nothing from a network."""
     attention = ATTENTION_TEXT.format(name=RECORDED) + '<div data-explorer="attention"></div>\n' if record else ""
     return f"""{HEADER}</style>
 </head>

@@ -1,5 +1,5 @@
-"""Predictions of all frames from what was drawn, brought up to date one frame at a time: what a correction leaves as it
-is, is not computed again.
+"""Predictions of all frames from what was drawn, updated one frame at a time; frames that a correction does not affect
+are not computed again.
 """
 
 import copy
@@ -13,12 +13,12 @@ from sstlib.inference import Prediction, Segmenter
 from sstlib.model import Propagator
 from sstlib.shapes import UInt8
 
-STATES = 16  # states of the segmenter, from which it goes on after a correction; each holds its memory
+STATES = 16  # snapshots of the segmenter, with its memory, to continue from after a correction
 
 
 class Propagation:
     """Masks of a whole clip as `sessions.segment_sequence` gives them: from the first annotated frame forward, then
-    backward from it, annotations of other frames taken in as they are met.
+    backward from it; annotations of other frames are used when they are reached.
 
     Args:
         network: trained weights.
@@ -27,7 +27,7 @@ class Propagation:
         **options: of `Segmenter`.
 
     Attributes:
-        predicted: by frame number, without memberships, which are large; what is older than the annotations stays until
+        predicted: by frame number, without memberships, which are large; a prediction that is out of date stays until
             it is computed again.
     """
 
@@ -37,19 +37,19 @@ class Propagation:
         self.predicted: dict[int, Prediction] = {}
         self.start: int | None = None  # the first frame with an object
         self._used: dict[int, Annotation] = {}
-        Segmenter(network, **options)  # which refuses wrong options
+        Segmenter(network, **options)  # raises for wrong options
         self._restart()
 
     def _restart(self) -> None:
-        """Nothing is up to date."""
+        """Marks all frames as out of date."""
         self._ahead = self.start or 0  # frames from `start` up to here are up to date
         self._back = self._ahead  # and frames from here up to `start`
-        self._states: dict[int, Segmenter] = {}  # what the segmenter was before a frame
+        self._states: dict[int, Segmenter] = {}  # snapshots of the segmenter before a frame
         self._live: tuple[int, Segmenter] | None = None  # the segmenter, and the frame that it takes next
         self._behind: tuple[int, Segmenter] | None = None  # likewise, backward
 
     def current(self, t: int) -> bool:
-        """Whether a frame's prediction is that of the annotations."""
+        """Whether a frame's prediction is up to date."""
         return self.start is not None and self._back <= t < self._ahead
 
     @property
@@ -59,15 +59,15 @@ class Propagation:
 
     @property
     def waiting(self) -> bool:
-        """Whether there is something to compute."""
+        """Whether there are frames to compute."""
         return self.start is not None and self.done < self.length
 
     def follows(self, t: int, annotation: Annotation | None) -> bool:
-        """Whether a frame's prediction is up to date, this annotation of it included."""
+        """Whether a frame's prediction is up to date and includes this annotation of it."""
         return self.current(t) and self._used.get(t) is annotation
 
     def update(self, annotations: Annotations) -> None:
-        """Takes note of what was drawn since."""
+        """Takes in what was drawn since, and marks the frames that it affects as out of date."""
         drawn = {t: annotation for t, annotation in annotations.now.frames.items()
                  if t >= (annotations.first or 0) or annotation.absent}
         changed = [t for t in drawn.keys() | self._used.keys() if drawn.get(t) is not self._used.get(t)]
@@ -79,7 +79,7 @@ class Propagation:
             self._go_back([t for t in changed if t > self.start], [t for t in changed if t < self.start])
 
     def _go_back(self, after: list[int], before: list[int]) -> None:
-        """What follows these frames, after the start and before it, is not up to date any more."""
+        """Marks what depends on these frames, after the start and before it, as out of date."""
         if after and min(after) < self._ahead:
             self._ahead = min(after)
             self._states = {t: state for t, state in self._states.items() if t <= self._ahead}
@@ -88,7 +88,7 @@ class Propagation:
             self._back, self._behind = max(before) + 1, None
 
     def step(self) -> int:
-        """Computes the next frame that is not up to date, or one on the way to it, and returns its number."""
+        """Computes the next frame that is out of date, or one on the way to it, and returns its number."""
         return self._forward() if self._ahead < self.length else self._backward()
 
     def _forward(self) -> int:
@@ -124,7 +124,7 @@ class Propagation:
 
 
 def twin(segmenter: Segmenter) -> Segmenter:
-    """The segmenter as it is now, which goes on by itself: what is remembered is never changed in place."""
+    """A copy that continues independently: what a segmenter remembers is never changed in place."""
     other = copy.copy(segmenter)
     other.memories, other.ids = list(segmenter.memories), list(segmenter.ids)
     other.evidence = dict(segmenter.evidence)

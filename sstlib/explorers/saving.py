@@ -1,4 +1,4 @@
-"""What is drawn, in a folder: a palette PNG a frame and the objects' names, from which drawing goes on."""
+"""Drawings kept in a folder, to continue from: a palette PNG a frame, and the names of the objects."""
 
 import json
 from collections.abc import Iterable
@@ -23,7 +23,7 @@ class DrawnFolder:
         self._objects = b""
 
     def write(self, drawn: Drawn, frames: Iterable[int]) -> None:
-        """Writes the masks of these frames, removes those that were cleared, and notes names where they changed."""
+        """Writes the masks of these frames, removes those that were cleared, and writes names if they changed."""
         for t in frames:
             path, annotation = self.path / f"{self.frame_names[t]}.png", drawn.frames.get(t)
             if annotation is not None:
@@ -38,13 +38,13 @@ class DrawnFolder:
             write_whole(self.path / OBJECTS, objects)
 
     def read(self, size: tuple[int, int]) -> Drawn:
-        """What an earlier session on the same clip left, nothing where there was none.
+        """What an earlier session on the same clip left, if any.
 
         Args:
             size: height and width of the frames.
 
         Raises:
-            ValueError: what is there is damaged, or of another clip.
+            ValueError: files that are damaged, or of another clip.
         """
         known, times = noted(self.path), {name: t for t, name in enumerate(self.frame_names)}
         if known.clip not in (None, self.clip):
