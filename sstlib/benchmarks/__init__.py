@@ -1,7 +1,7 @@
 """Every measurement of speed and memory, with one timer and one reader of memory (`clocks`): attention, frames,
 training, clips, scoring.
 
-A benchmark is one entry of `BENCHMARKS`: what `sst bench NAME` measures, with which options, and what it says of it.
+A benchmark is one entry of `BENCHMARKS`: what `sst bench NAME` measures, its options, and the summary that it prints.
 """
 
 from argparse import Namespace
@@ -31,11 +31,11 @@ class Benchmark:
     """A measurement.
 
     Attributes:
-        name: what `sst bench` calls it by.
+        name: in `sst bench`.
         title: what is measured, in a line.
-        measure: the record, from the options and a function that keeps what is known so far; such a record has at
-            least `kind`, "benchmark", and `name`.
-        summary: what is printed of a record.
+        measure: makes the record from the options and a function that saves an incomplete one; a record has at least
+            `kind`, "benchmark", and `name`.
+        summary: the text that is printed for a record.
         options: of the command, by flag: what argparse takes, with a `values.Kind` as `kind`.
     """
 

@@ -22,7 +22,7 @@ class Row:
     module: str
     kind: str
     output: tuple[int, ...]  # shape
-    parameters: int  # statistics and affine maps of frozen norms among them
+    parameters: int  # including statistics and affine maps of frozen norms
     multiply_adds: int
     pairs: int  # query-key pairs over all heads; 0 where there is no sparse attention
 
@@ -55,7 +55,7 @@ def anatomy(config: ModelConfig, height: int = 480, width: int = 854, objects: i
 
 
 def _measured(network: Propagator, modules: dict[str, nn.Module]) -> tuple[dict[str, tuple[int, ...]], dict[str, int]]:
-    """What fills as the network runs: the shapes that modules give, and the pairs that attention has."""
+    """Two dictionaries that fill as the network runs: output shapes of modules, and pairs of attention layers."""
     shapes: dict[str, tuple[int, ...]] = {}
     pairs: dict[str, int] = {}
     for name, module in modules.items():
@@ -68,7 +68,7 @@ def _measured(network: Propagator, modules: dict[str, nn.Module]) -> tuple[dict[
 
 
 class _Frame(nn.Module):
-    """All that a frame costs, as one module: the counter knows the modules below one that it sees called."""
+    """All work for a frame as one module: the counter knows only modules within one that is called."""
 
     def __init__(self, network: Propagator):
         super().__init__()
@@ -83,7 +83,7 @@ class _Frame(nn.Module):
 
 def full_memory(network: Propagator, frame: Float[Tensor, "batch 3 height width"],
                 masks: Float[Tensor, "batch object height width"]) -> Memory:
-    """A memory after as many frames as it ever holds."""
+    """A memory that holds as many frames as it ever does."""
     features, memory = network.extract(frame), None
     for _ in range(max(network.config.history, 1) + 1 + network.config.keep_reference):
         features.encoded = None
@@ -92,7 +92,7 @@ def full_memory(network: Propagator, frame: Float[Tensor, "batch 3 height width"
 
 
 def _counted(pairs: dict[str, int], name: str) -> Any:
-    """A stand-in for `sparse_attention` that gives shapes and counts pairs."""
+    """A stand-in for `sparse_attention` that returns empty tensors of the right shapes and counts pairs."""
 
     def attention(query: Tensor, key: Tensor, value: Tensor, connectivity: Connectivity, *,
                   labels: Tensor | None = None, objects: int | None = None, **_: Any) -> Attended:

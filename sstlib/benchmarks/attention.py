@@ -1,10 +1,9 @@
 """How fast and how large attention is: every pattern and implementation beside dense, gathered and fused attention.
 
 One thread, interleaved: each round runs every contender once, so that a busy machine slows all of them alike, and
-medians over rounds are compared. Times are the processor's (not the wall's), which leaves out what other programs take;
-on a GPU they are the device's own, of calls recorded and replayed, with the time of a call from Python beside them.
-Peaks of memory come from a process of their own each, as the growth of the largest resident size (on a GPU: of what was
-allocated) during the call.
+medians over rounds are compared. Times are processor time, which excludes other programs; on a GPU they are device time
+of recorded and replayed calls, beside the time of a call from Python. Peak memory is measured in a separate process for
+each contender, as the growth of the largest resident size (on a GPU: of allocated memory) during the call.
 """
 
 import contextlib
@@ -38,20 +37,20 @@ from sstlib.benchmarks.contenders import (
 from sstlib.connectivity import Connectivity, Dense, Local, pairs_of_last, parse
 
 PARTS = (*SIZES, "growth", "memory")
-HISTORY = "480p history"  # of one pattern, whichever are measured otherwise
+HISTORY = "480p history"  # of one pattern, whichever others are measured
 ROUNDS = 9
-ENOUGH = 8.0  # seconds of one contender at one size, after which it leaves the remaining rounds out
+ENOUGH = 8.0  # seconds of one contender at one size, after which it skips the remaining rounds
 
 
 def measure(parts: list[str], quick: bool, flex: bool, report: Callable[[str], None], device: str = "cpu",
             dtype: str = "float32", earlier: dict[str, Any] | None = None,
             keep: Callable[[dict[str, Any]], None] = lambda record: None,
             patterns: Sequence[Connectivity] = PUBLISHED) -> dict[str, Any]:
-    """The benchmark of some patterns as a record: the named parts, beside what an earlier record has of others.
+    """Measures some patterns and returns a record: the named parts, and the other parts of an earlier record.
 
-    `report` hears one line a step, `keep` is given the record after each part; `flex` compiles FlexAttention, too.
-    Parts measured on a GPU are named after it and the precision, so that a record holds them beside the processor's;
-    `parts` says which machine measured which.
+    `report` receives a line for each step, `keep` the record after each part; `flex` also compiles FlexAttention. Names
+    of parts measured on a GPU include device and precision, so that a record holds them beside the processor's; the
+    record's `parts` say which machine measured which.
 
     Raises:
         ValueError: the earlier record has other patterns in these parts, which would be lost.
@@ -86,7 +85,7 @@ def measure(parts: list[str], quick: bool, flex: bool, report: Callable[[str], N
 
 
 def _begun(earlier: dict[str, Any] | None, again: set[str], patterns: Sequence[Connectivity]) -> dict[str, Any]:
-    """A record of what an earlier one has, less the parts that are measured again."""
+    """A record that begins with the parts of an earlier one that are not measured again."""
     record = {"kind": "benchmark", "name": "attention", "parts": {}, "left_out": {}, "rows": []}
     if earlier:
         known = {row["pattern"] for row in earlier["rows"] if row["part"] in again and row["size"] != HISTORY}
@@ -100,12 +99,12 @@ def _begun(earlier: dict[str, Any] | None, again: set[str], patterns: Sequence[C
 
 
 def _pairs(row: dict[str, Any]) -> int:
-    """Of all heads. Each needs an exponential, so that no kernel is faster forward."""
+    """Query-key pairs over all heads. Each needs an exponential, which bounds the speed of any forward kernel."""
     return row["heads"] * parse(row["pattern"]).pairs((row["time"], row["height"], row["width"]))
 
 
 def _warm(where: dict[str, str], patterns: Sequence[Connectivity]) -> None:
-    """Compiles, loads and imports what only the first call does."""
+    """Does what only a first call does: compiling, loading, importing."""
     size = Buffer("", 2, 8, 8, 1, 8, **where)
     small = tensors_of(size)
     labels = torch.zeros(1, 2, 8, 8, dtype=torch.long, device=size.device)
@@ -116,7 +115,8 @@ def _warm(where: dict[str, str], patterns: Sequence[Connectivity]) -> None:
 
 
 def _compile(sizes: list[Buffer], patterns: Sequence[Connectivity], quick: bool, flex: bool) -> None:
-    """Fills the caches of compiled kernels: a GPU has dozens a size, each of which a process compiles for seconds."""
+    """Fills the caches of compiled kernels: a GPU needs dozens for each size, each of which takes seconds to compile.
+    """
     texts = [str(pattern) for pattern in patterns]
     jobs = [(size, texts, quick, flex, number) for size in sizes
             for number in range(sum(1 for _ in contenders(size, patterns, quick, flex)))]
@@ -125,7 +125,7 @@ def _compile(sizes: list[Buffer], patterns: Sequence[Connectivity], quick: bool,
 
 
 def _run_once(size: Buffer, patterns: list[str], quick: bool, flex: bool, number: int) -> None:
-    """One contender. What fails here fails again where it is measured, and is told of there."""
+    """Runs one contender. An error here occurs again when it is measured, and is reported then."""
     contender = next(itertools.islice(contenders(size, [parse(text) for text in patterns], quick, flex), number, None))
     with contextlib.suppress(Exception), torch.set_grad_enabled(contender.direction == BOTH):
         contender.run()
@@ -141,13 +141,13 @@ def _row(size: Buffer, contender: Contender, times: list[float]) -> dict[str, An
 
 def _compare(size: Buffer, patterns: Sequence[Connectivity], rounds: int, quick: bool, flex: bool,
              report: Callable[[str], None]) -> tuple[list[dict[str, Any]], dict[str, str]]:
-    """All contenders at one size, round by round, and why some rivals are left out; contenders that have taken
-    ENOUGH seconds stop.
+    """Measures all contenders at one size, round by round; contenders that have taken ENOUGH seconds stop. Returns
+    their rows, and why some rivals were left out.
     """
     report(f"{size.name}: preparing")
     entered, left_out = [], {}
     for contender in contenders(size, patterns, quick, flex):
-        # optional: what does not import, compile or know the machine is left out, by name
+        # Optional: rivals that cannot be imported, compiled or run on this machine are left out, with the reason
         if contender.implementation in ("natten", "flex"):
             try:
                 with torch.set_grad_enabled(contender.direction == BOTH):
@@ -177,7 +177,7 @@ def _compare(size: Buffer, patterns: Sequence[Connectivity], rounds: int, quick:
 
 
 def _timer(contender: Contender, device: str, left_out: dict[str, str]) -> Callable[[], float]:
-    """What measures one call; on a GPU from Python, and said so, where a call cannot be recorded."""
+    """The timer of one call; if a GPU call cannot be recorded, it is timed from Python, and `left_out` says so."""
     if device == "cpu":
         return functools.partial(clocks.seconds, contender.run)
     with torch.set_grad_enabled(contender.direction == BOTH):
@@ -191,7 +191,7 @@ def _timer(contender: Contender, device: str, left_out: dict[str, str]) -> Calla
 
 def _relate(contender: Contender, row: dict[str, Any], times: dict[tuple[str, str, str], float],
             size: tuple[int, int, int]) -> None:
-    """Adds what a time is compared with: dense, masked dense, the forward pass alone, attention without affinity,
+    """Adds ratios of a time to others: to dense, masked dense, the forward pass alone, attention without affinity, and
     its share of the pairs.
     """
     spent, pattern, direction = row["milliseconds"], row["pattern"], row["direction"]

@@ -1,4 +1,4 @@
-"""What the attention benchmark lets compete: each pattern's implementations, dense attention, and rivals, at named
+"""The contenders of the attention benchmark: implementations of each pattern, dense attention, and rivals, at named
 sizes.
 """
 
@@ -39,13 +39,13 @@ LARGEST_GATHER = 80_000_000  # floats that a gathered copy of the keys may have
 
 
 def names_of(pattern: Connectivity, size: Buffer, affinity: bool = False) -> list[str]:
-    """The implementations that can compute this, the one that `auto` takes first."""
+    """The implementations that can compute this, first the one that `auto` takes."""
     return usable(pattern, getattr(torch, size.dtype), torch.device(size.device), affinity)
 
 
 class Contender(NamedTuple):
-    """One row to be: `run` computes it once; `factor` is what its time is multiplied with (dense runs on one head of
-    many).
+    """A row to be measured: `run` computes it once, and its time is multiplied by `factor` (dense attention runs on one
+    head of several).
     """
 
     pattern: Connectivity
@@ -115,7 +115,7 @@ def contenders(size: Buffer, patterns: Sequence[Connectivity], quick: bool, flex
 
 def _masked(pattern: Connectivity, size: Buffer, tensors: list[Tensor], one: list[Tensor],
             flex: bool) -> Iterator[Contender]:
-    """Rivals that need the mask of all pairs: on all heads, and on a CPU on the first, times the number of heads."""
+    """Rivals that need the mask of all pairs: on all heads, or on a CPU on the first, times the number of heads."""
     mask = pattern.mask(*size[1:4]).to(size.device)
     together, flat = ([t.flatten(2, 4) for t in ts] for ts in (tensors, one))
     bias = torch.zeros(mask.shape, dtype=tensors[0].dtype, device=size.device).masked_fill_(~mask, -float("inf"))

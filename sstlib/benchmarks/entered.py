@@ -1,4 +1,4 @@
-"""What `sst bench` makes of its options: the measurement behind each entry of `BENCHMARKS`, and what it says."""
+"""The measurement behind each entry of `BENCHMARKS`, from the options of `sst bench`, and the summary of its record."""
 
 import statistics
 from argparse import Namespace
@@ -23,7 +23,7 @@ from sstlib.model import build
 from sstlib.native import keep_freed_memory
 from sstlib.provenance import provenance
 
-# What a row to merge with must have
+# Keys that each row of a record to merge with must have
 ROW = ("part", "size", "pattern", "implementation", "direction", "milliseconds", "ratio_to_dense")
 
 
@@ -33,7 +33,7 @@ def attention(options: Namespace, keep: Callable[[Record], None]) -> Record:
     Raises:
         ValueError: an unknown size or pattern, or a record that cannot be merged with.
     """
-    # Else the pages of large outputs are cleared in some rounds and not in others; peaks have processes of their own
+    # Otherwise pages of large outputs are cleared in some rounds only; peak memory is measured in other processes
     keep_freed_memory()
     unknown = [name for name in options.sizes if name not in attentions.PARTS]
     if unknown:
@@ -55,7 +55,7 @@ def _read_earlier(path: Path) -> dict[str, Any]:
     """The record to merge with.
 
     Raises:
-        ValueError: it is none of this benchmark.
+        ValueError: it is not a record of this benchmark.
     """
     record = read_json(path)
     try:
@@ -129,7 +129,7 @@ def corrections_summary(record: Record) -> str:
 
 
 def sizes(options: Namespace, keep: Callable[[Record], None]) -> Record:
-    """Large frames, and the memory of the largest, which comes first: a young process has freed little."""
+    """Large frames, after the memory of the largest, which is measured first while the process has freed little."""
     network = weights.load(options.weights)
     torch.set_num_threads(1)
     memory = promises.largest_frames(network)
@@ -147,7 +147,7 @@ def sizes_summary(record: Record) -> str:
 
 
 def threads(options: Namespace, keep: Callable[[Record], None]) -> Record:
-    """What further threads bring, and cost where a core is busy."""
+    """What more threads gain, and what they cost if a core is busy."""
     rows = promises.threads(weights.load(options.weights), options.rounds, options.frames)
     return _record("threads", weights=options.weights, rows=rows)
 

@@ -1,4 +1,4 @@
-"""What a network costs on this machine: seconds of each stage of a frame, and resident memory along a video."""
+"""The cost of a network on this machine: seconds of each stage of a frame, and resident memory along a video."""
 
 import ctypes
 import functools
@@ -26,8 +26,7 @@ def stage_seconds(network: Propagator, height: int = 480, width: int = 854, obje
         network: any method.
         height, width, objects: of the frame, in pixels, and how many objects beside the background.
         rounds: how often each stage is measured.
-        clock: `wall`, or `processor`, the time that all threads of this process spend computing: what other programs
-            take does not count.
+        clock: `wall`, or `processor`: the time that all threads of this process compute, without other programs.
 
     Returns:
         `backbone`, `encoder` (SST: attention with affinity and warped masks, all layers), `decoder` (with the evidence
@@ -89,17 +88,16 @@ def steps_in_turns(networks: Sequence[Propagator], objects: int = 1, rounds: int
 
 def streamed(segmenter: Segmenter, video: Iterable[LabeledFrame], frames: int,
              every: int) -> Iterator[dict[str, float | int]]:
-    """Segments `frames` frames of a video from the mask of its first; after every so many, and at the end, says what is
-    used.
+    """Segments `frames` frames of a video from the mask of its first, and reports memory after every `every` frames and
+    at the end.
 
     Yields:
-        `frame` (how many were segmented), `held_megabytes` (resident size of the whole process, once the allocator has
-        given back what is free), `peak_megabytes` (the most that was resident since the last look) and `seconds` since
-        the start. Within a frame, and from one to the next, free memory comes and goes by several percent; what is held
-        tells whether anything stays behind.
+        `frame` (how many were segmented), `held_megabytes` (resident size of the process, after the allocator has
+        returned free memory), `peak_megabytes` (the largest resident size since the last report) and `seconds` since
+        the start. Free memory varies by several percent within and between frames; held memory tells whether any leaks.
 
     Raises:
-        OSError: a system without /proc, which tells the resident size.
+        OSError: a system without /proc, from which the resident size is read.
     """
     started = clocks.now()
     for t, (frame, labels) in enumerate(itertools.islice(video, frames), 1):

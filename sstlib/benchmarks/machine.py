@@ -1,4 +1,4 @@
-"""What a machine is and where its limits lie: multiply-adds, matrix products, exponentials, copies."""
+"""A machine and its limits: multiply-adds, matrix products, exponentials, copies."""
 
 import ctypes
 import platform
@@ -12,7 +12,7 @@ from sstlib.provenance import processor
 
 
 def limits(device: str = "cpu") -> dict[str, Any]:
-    """The machine, how busy it is, and its limits on one thread, or the GPU's."""
+    """The machine, its load, and its limits on one thread, or those of the GPU."""
     return _of_gpu(device) if device != "cpu" else _of_processor()
 
 
@@ -36,8 +36,8 @@ def _of_processor() -> dict[str, Any]:
 
 
 def convolution_in_bfloat16() -> float:
-    """How many times as long a convolution takes in bfloat16 as in float32 on this processor: on one that has no
-    instructions for it, PyTorch's takes tens of times as long.
+    """How many times as long a convolution takes in bfloat16 as in float32 on this processor: tens of times if it has
+    no instructions for bfloat16.
     """
     image, weight = torch.randn(1, 32, 48, 64), torch.randn(32, 32, 3, 3)
     wide, half = (clocks.least(lambda dtype=dtype: torch.conv2d(image.to(dtype), weight.to(dtype), padding=1), rounds=3)

@@ -1,5 +1,5 @@
-"""What a segmenter promises, measured on clips: a correction lasts, large frames lose nothing, more threads are never
-slower.
+"""Promises of the segmenter, measured on clips: a correction lasts, large frames lose no quality, more threads are
+never slower.
 """
 
 import os
@@ -22,7 +22,7 @@ from sstlib.model import Propagator
 from sstlib.synthetic import ClipSpec, render
 from sstlib.video import Sequence
 
-AFTER = 10  # frames that are looked at after a correction
+AFTER = 10  # frames that are scored after a correction
 ENLARGED = (1920, 1080)
 LARGEST = (3840, 2160)
 FILTERS = (Image.Resampling.BICUBIC, Image.Resampling.NEAREST)  # of frames, of labels
@@ -31,7 +31,7 @@ SPIN = "import os, sys\nos.sched_setaffinity(0, {int(sys.argv[1])})\nwhile True:
 
 
 def corrections(network: Propagator, sequences: Iterable[Sequence]) -> list[dict[str, Any]]:
-    """A row a clip: the true mask is given again at its middle, and over the next frames J and area are set beside
+    """A row a clip: the true mask is given again in the middle, and J and area over the next frames are compared with
     those of a segmenter that starts there.
     """
     rows = []
@@ -57,8 +57,8 @@ def corrections(network: Propagator, sequences: Iterable[Sequence]) -> list[dict
 
 
 def sizes(network: Propagator, sequences: Iterable[Sequence], frames: int = 20) -> list[dict[str, Any]]:
-    """A row a clip, enlarged to 1080p: mean J and median seconds of a step (one thread, the processor's clock) as it is
-    then, and reduced again to its own size before the segmenter sees it, in turns.
+    """A row a clip, enlarged to 1080p: mean J and median seconds of a step (one thread, processor time) at that size,
+    and if it is first reduced to its original size, in turns.
     """
     rows = []
     for sequence in tqdm(list(sequences), unit="clip", ascii=True, mininterval=5):
@@ -119,7 +119,7 @@ def threads(network: Propagator, pairs: int = 4, frames: int = 30) -> list[dict[
 
 @contextmanager
 def _busy_cores(number: int) -> Iterator[None]:
-    """Programs that do nothing but use the last cores."""
+    """Keeps the last cores busy with other programs."""
     cores = sorted(os.sched_getaffinity(0))[::-1][:number]
     programs = [subprocess.Popen([sys.executable, "-c", SPIN, str(core)]) for core in cores]
     try:

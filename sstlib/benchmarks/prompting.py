@@ -1,5 +1,5 @@
-"""Masks that prompts give, against the truth: a box, clicks and a rough outline, each placed by a rule that knows the
-true mask, as a careful hand would place it.
+"""Masks from prompts against the truth: a box, clicks and a rough outline, each placed by a rule that knows the true
+mask, as a careful user would place it.
 """
 
 import statistics
@@ -18,14 +18,14 @@ from sstlib.sessions.product import box
 from sstlib.shapes import Bool, UInt8
 from sstlib.video import VOID, prompts
 
-PHOTOGRAPHS, SEED = 50, 21  # how many are drawn, and the seed by which
-WITHIN = 0.5  # of the depth of an object's deepest pixel, that clicks have at least: nobody clicks on an edge
-ROUGH = 0.01  # of the longer side, that a drawn outline leaves the true one at most
+PHOTOGRAPHS, SEED = 50, 21  # how many are drawn, and with which seed
+WITHIN = 0.5  # least depth of clicks, as a share of an object's deepest pixel's: nobody clicks on an edge
+ROUGH = 0.01  # of the longer side: the largest distance of a drawn outline from the true one
 Mask = Bool[np.ndarray, "height width"]
 
 
 class Pictured(NamedTuple):
-    """A picture, the true mask of the object that is prompted, and the pixels that do not count."""
+    """A picture, the true mask of the prompted object, and the pixels that do not count."""
 
     data: str
     name: str
@@ -35,11 +35,11 @@ class Pictured(NamedTuple):
 
 
 def pictures() -> Iterator[Pictured]:
-    """The photographs that are drawn, of each the largest object, and the first frames of DAVIS 2016's validation
+    """A random choice of photographs, each with its largest object, and the first frames of DAVIS 2016's validation
     sequences.
 
     Raises:
-        FileNotFoundError: one of the two is not there.
+        FileNotFoundError: one of the two data sets is not there.
     """
     photographs, sequences = open_photographs(), open_dataset("davis2016", "val")
     for number in np.random.default_rng(SEED).permutation(len(photographs))[:PHOTOGRAPHS].tolist():
@@ -54,8 +54,8 @@ def pictures() -> Iterator[Pictured]:
 
 
 def clicked(truth: Mask, count: int) -> list[tuple[int, int]]:
-    """Clicks on the largest part of an object, each (x, y): its deepest pixel, then the one that is farthest from all
-    clicks before, of those that are not close to the edge.
+    """Clicks on the largest part of an object, each (x, y): its deepest pixel, then repeatedly the pixel away from the
+    edge that is farthest from all clicks so far.
     """
     depth = prompts.distance(np.pad(~_largest_part(truth), 1, constant_values=True))[1:-1, 1:-1]
     inner, points = depth >= WITHIN * depth.max(), [_place(depth)]
@@ -67,7 +67,7 @@ def clicked(truth: Mask, count: int) -> list[tuple[int, int]]:
 
 
 def outlined(truth: Mask) -> list[tuple[int, int]]:
-    """The outline of the largest part of an object as somebody draws it, with few corners (x, y) and no holes."""
+    """The outline of the largest part of an object as a user would draw it, with few corners (x, y) and no holes."""
     around = max(outlines(_largest_part(truth)), key=lambda ring: np.ptp(ring, axis=0).prod())
     return [(int(x), int(y)) for x, y in simplified(around, ROUGH * max(truth.shape))]
 
@@ -81,7 +81,8 @@ PROMPTS: dict[str, Callable[[Pictured], Mask]] = {
 
 
 def measure(given: Iterable[Pictured]) -> list[dict[str, Any]]:
-    """A row a picture: J of the mask that each prompt gives, 0 where it is refused, and which are refused."""
+    """A row a picture: J of the mask from each prompt, 0 if it is refused, and the refused prompts with their errors.
+    """
     rows = []
     for one in tqdm(list(given), unit="picture", ascii=True, mininterval=5):
         scores, refused = {}, {}
@@ -97,7 +98,7 @@ def measure(given: Iterable[Pictured]) -> list[dict[str, Any]]:
 
 
 def summary(rows: list[dict[str, Any]]) -> str:
-    """A line a data set and prompt: median J, quarter of the worst, how many are refused."""
+    """A line a data set and prompt: median J, lower quartile, number of refused prompts."""
     lines = []
     for data in dict.fromkeys(row["data"] for row in rows):
         own = [row for row in rows if row["data"] == data]
@@ -118,6 +119,6 @@ def _largest_part(mask: Mask) -> Mask:
 
 
 def _place(values: np.ndarray) -> tuple[int, int]:
-    """Where the largest of some values is, (x, y)."""
+    """The place (x, y) of the largest value."""
     y, x = divmod(int(values.argmax()), values.shape[1])
     return x, y

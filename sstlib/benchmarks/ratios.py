@@ -1,5 +1,5 @@
-"""What a record of the attention benchmark says: what a gradient, an affinity or the last frame alone costs, and the
-rows beside dense.
+"""Ratios from a record of the attention benchmark: the cost of gradients, of affinity and of the last frame alone, and
+speed against dense attention.
 """
 
 import pandas as pd

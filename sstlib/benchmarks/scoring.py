@@ -1,6 +1,6 @@
 """How fast scoring is against a plain implementation that dilates whole frames with a disk: in memory and from files.
 
-The plain one does what the boundary measure says, word for word, with OpenCV for the dilation; it is the tests' oracle.
+The plain one follows the definition of the boundary measure literally, dilating with OpenCV; it is the tests' oracle.
 """
 
 import statistics
@@ -48,8 +48,8 @@ def benchmark(predictions: str | Path | None = None, annotations: str | Path | N
               processes: int = 2) -> dict[str, dict[str, float]]:
     """Times per frame in milliseconds by method, `in memory` (CPU time, one thread) and `from files` (wall clock).
 
-    Methods take turns, and the median of their rounds counts: on a busy machine only ratios of one run mean anything.
-    Without folders, clips of 854x480 are made.
+    Methods take turns, and the median over rounds counts: on a busy machine only ratios within one run are meaningful.
+    Without folders, clips of 854x480 are generated.
 
     Raises:
         ValueError: OpenCV is not installed, or the methods do not agree in every count.
@@ -97,7 +97,7 @@ def _agree(pairs: Sequence[Pair], methods: dict[str, Callable]) -> None:
 
 
 def _turns(methods: dict[str, Callable], rounds: int, frames: int, clock: str) -> dict[str, float]:
-    """Median milliseconds per frame of each method, after a first turn that does not count."""
+    """Median milliseconds per frame of each method, without a first turn for warm-up."""
     times: dict[str, list[float]] = {name: [] for name in methods}
     for turn in range(rounds + 1):
         for name, method in methods.items():

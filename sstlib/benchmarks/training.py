@@ -1,4 +1,4 @@
-"""Where the time of a training step goes: the very step of the loop, timed alone and then under PyTorch's profiler."""
+"""Where the time of a training step goes: the loop's own step, timed alone and then under PyTorch's profiler."""
 
 import contextlib
 import re
@@ -21,8 +21,8 @@ from sstlib.provenance import provenance
 from sstlib.training.loop import _Run
 from sstlib.training.processes import joined
 
-BESIDE = "attention's projections, matching"  # what runs in the methods of AROUND, the attention operator apart
-# An operation belongs to the first stage that its outermost named caller matches, so a copy inside a convolution is
+BESIDE = "attention's projections, matching"  # what runs in the methods of AROUND, except the attention operator
+# An operation belongs to the first stage that its outermost named caller matches: a copy within a convolution counts as
 # convolution.
 STAGES = {
     "data (waiting for clips)": r"data$",
@@ -30,7 +30,7 @@ STAGES = {
     "convolution": r"aten::_?conv",
     "attention, forward": r"sstlib::attend$",
     "attention, backward": r"sstlib::(attend|affinity)_backward$",
-    BESIDE: r"$^",  # no name of an operation tells it
+    BESIDE: r"$^",  # not recognized by the names of operations
     "matrix products": r"(aten|mkldnn)::(linear|_linear_pointwise|matmul|einsum|addmm|bmm|mm|baddbmm)(_backward)?$",
     "normalization": r"(aten|sstlib)::\w*(group|layer|response)_norm",
     "resampling": r"aten::_?(upsample|interpolate|avg_pool|adaptive|pad$|replication_pad|constant_pad)",
@@ -46,8 +46,7 @@ RANGE, NODE = "attention", "autograd::engine::evaluate_function"
 
 
 def profile_steps(config: RunConfig, steps: int, workers: int) -> dict[str, Any]:
-    """Runs `steps` training steps without the profiler for their speed and as many with it for the shares, and keeps
-    nothing.
+    """Runs `steps` training steps without the profiler, for speed, and as many with it, for shares; keeps nothing.
 
     Both halves of a run (true and own masks) cost the same but for a softmax, so the first steps stand for all.
 
@@ -100,7 +99,7 @@ def _timed(run: _Run, clips: Iterator) -> float:
 
 @contextlib.contextmanager
 def _ranges() -> Iterator[None]:
-    """Names what the methods of AROUND do to the profiler."""
+    """Marks the methods of AROUND for the profiler."""
     methods = [(owner, name, getattr(owner, name)) for owner, name in AROUND]
     try:
         for owner, name, method in methods:
@@ -114,8 +113,8 @@ def _ranges() -> Iterator[None]:
 def stage_seconds(events: Iterable[Any], device: str = "cpu") -> dict[str, float]:
     """Seconds of each of STAGES: the own time of every operation, given to the stage of its outermost named caller.
 
-    Operations of AROUND that are neither convolution nor the attention operator are its own stage; autograd numbers
-    operations, and the nodes that differentiate them alike, which tells theirs.
+    Operations within AROUND that are neither convolution nor the attention operator form a stage; their backward passes
+    are recognized by sequence numbers, which autograd gives to an operation and to the node that differentiates it.
 
     Args:
         events: of a profiler (torch.autograd.profiler_util.FunctionEvent).
@@ -144,7 +143,7 @@ def _callers(event: Any) -> list[Any]:
 
 
 def stage_of(operation: str) -> str | None:
-    """The stage of an operation by its name, None for what only calls others (autograd's nodes)."""
+    """The stage of an operation by its name; None for autograd's nodes, which only call others."""
     return next((stage for stage, pattern in STAGES.items() if re.match(pattern, operation)), None)
 
 

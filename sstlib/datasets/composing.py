@@ -1,5 +1,5 @@
 """Clips composed of photographs with masks: a background that the camera pans over, objects that move, grow, turn and
-bend, others like them, and occluders that hide an object in full for some frames, after which it is seen again.
+bend, look-alikes, and occluders that hide an object completely for some frames, after which it is seen again.
 """
 
 import numpy as np
@@ -15,15 +15,15 @@ from sstlib.video.masks import smallest_part
 SLOWEST, FASTEST = 0.003, 0.1  # of the width, a frame
 SMALLEST, LARGEST = 0.12, 0.95  # of the height: the length of an object, its root of width times height
 BROADEST = 0.7  # of the frame, both ways: what is larger would be hidden by something that fills it
-TWIN = 0.3  # probability that something that looks alike is there too
+TWIN = 0.3  # probability of a look-alike
 
 Composed = tuple[Frames, Labels]
 
 
 def compose(rng: np.random.Generator, photographs: Photographs, frames: int, height: int, width: int,
             objects: int, hidden: float) -> Composed:
-    """A clip of photographs alone, with at most `objects` labeled objects, one of them hidden in full for a time with
-    probability `hidden`.
+    """A clip made only of photographs, with at most `objects` labeled objects; with probability `hidden` one of them is
+    completely hidden for some frames.
     """
     size = (height, width)
     behind = photographs[int(rng.integers(len(photographs)))]
@@ -38,7 +38,7 @@ def compose(rng: np.random.Generator, photographs: Photographs, frames: int, hei
 
 def overlaid(rng: np.random.Generator, photographs: Photographs, below: Composed, objects: int,
              hidden: float) -> Composed:
-    """A clip with cut-outs of photographs over it, as compose lays them; its own objects may be hidden by them."""
+    """A clip with cut-outs of photographs laid over it as in `compose`, which may hide its own objects."""
     clip = torch.from_numpy(below[0].copy()).permute(0, 3, 1, 2).float()
     labels = below[1].copy()
     add_objects(rng, photographs, clip, labels, objects, None, hidden)
@@ -48,7 +48,7 @@ def overlaid(rng: np.random.Generator, photographs: Photographs, below: Composed
 def add_objects(rng: np.random.Generator, photographs: Photographs, clip: Float[torch.Tensor, "time 3 height width"],
                 labels: Labels, objects: int,
                 behind: Photograph | None, hidden: float) -> None:
-    """Objects up to a random number, perhaps a look-alike of one of them, and perhaps an occluder, in place."""
+    """Adds a random number of objects, perhaps a look-alike of one and perhaps an occluder, in place."""
     frames, size = len(labels), labels.shape[1:]
     first = int(labels.max(initial=0, where=labels != VOID))
     wanted = int(rng.integers(0 if first else 1, max(objects - first, 1) + 1)) if objects > first else 0
@@ -129,8 +129,8 @@ def _twin(rng: np.random.Generator, layers: list[Layer], behind: Photograph | No
 
 
 def _hide(rng: np.random.Generator, photographs: Photographs, clip: torch.Tensor, labels: Labels) -> None:
-    """Something crosses in front of an object and hides all of it for some frames; seen again in the last one at
-    least, if it still is there.
+    """Something crosses in front of an object and hides it completely for some frames; at the latest in the last frame
+    it is seen again, if it is still there.
     """
     frames, height, width = labels.shape
     shown = [o for o in np.unique(labels[0]) if o not in (0, VOID)]

@@ -11,16 +11,16 @@ PREFERRED = "480p"  # the resolution that the benchmark is scored at
 
 
 def open_split(name: str, split: str, folder: Path | None) -> list[Sequence]:
-    """The sequences of ImageSets/YEAR/SPLIT.txt, at 480p where there is one; DAVIS 2016 merges all objects into one."""
+    """The sequences of ImageSets/YEAR/SPLIT.txt, at 480p if there; DAVIS 2016 merges all objects into one."""
     year, folder = name.removeprefix("davis"), located(name, folder)
     return [_sequence(folder, sequence, merge=year == "2016") for sequence in _listed(folder, year, split)]
 
 
 def located(name: str, folder: Path | None) -> Path:
-    """The folder itself, or where that data set is looked for.
+    """The folder, if given, or the place of that data set on this machine.
 
     Raises:
-        Absent: it is nowhere.
+        Absent: it is not there.
     """
     alone = paths.DATA / "DAVIS2016"  # its binary masks would overwrite those of 2017
     if folder is None and name == "davis2016" and not os.environ.get("SST_DAVIS") and alone.is_dir():
@@ -36,7 +36,7 @@ def _listed(folder: Path, year: str, split: str) -> list[str]:
 
     Raises:
         FileNotFoundError: no such list.
-        ValueError: it is no text, is empty, or names a sequence twice.
+        ValueError: it is not text, is empty, or names a sequence twice.
     """
     listing = folder / "ImageSets" / year / f"{split}.txt"
     pairs = folder / "ImageSets" / PREFERRED / f"{split}.txt"
@@ -55,7 +55,7 @@ def _listed(folder: Path, year: str, split: str) -> list[str]:
 
 
 def _words(listing: Path) -> list[str]:
-    """The words of a list, which some editors begin with a mark of its encoding."""
+    """The words of a list; a byte order mark, with which some editors begin a file, is skipped."""
     try:
         return listing.read_text("utf-8-sig").split()
     except UnicodeDecodeError as error:
@@ -63,7 +63,7 @@ def _words(listing: Path) -> list[str]:
 
 
 def _sequence(folder: Path, name: str, merge: bool) -> Sequence:
-    """One sequence, from whichever resolution's folder holds it."""
+    """One sequence, from the folder of a resolution that holds it."""
     folders = sorted((place / name for place in (folder / "JPEGImages").glob("*") if (place / name).is_dir()),
                      key=lambda path: (path.parent.name != PREFERRED, name_order(path.parent.name)))
     if not folders:

@@ -1,4 +1,4 @@
-"""How clips of DAVIS-Occlusion are composed: an object over the frames of another sequence, and a third one over it."""
+"""Composes the clips of DAVIS-Occlusion: an object over the frames of another sequence, and a third over both."""
 
 import functools
 from collections.abc import Iterator
@@ -40,7 +40,7 @@ class Composed(NamedTuple):
 
 @dataclass(frozen=True)
 class Scene(Config):
-    """All that makes a scene; lengths in pixels of the composed frame, times in frames."""
+    """Everything that defines a scene; lengths in pixels of the composed frame, times in frames."""
 
     ground: str = ""  # the sequence that all happens in, by name; its object is the bystander
     ground_start: int = 0  # its first frame in the clip
@@ -59,21 +59,21 @@ class Scene(Config):
 
 @functools.cache
 def material(split: str, folder: Path) -> dict[str, Sequence]:
-    """The sequences that a split is made of, by name."""
+    """The DAVIS sequences that a split is composed of, by name."""
     sequences = davis.open_split("davis2016", "val" if split == "test" else "train", folder)
     return {one.name: one for one in sequences if split == "test" or (one.name in HELD_OUT) == (split == "val")}
 
 
 @functools.cache
 def covers(split: str, folder: Path, name: str) -> UInt8[np.ndarray, "time height width"]:
-    """The object of a sequence in all frames that clips are made of, at the clip's size."""
+    """How much of each pixel a sequence's object covers (0..255), in the frames that clips use, at the clip's size."""
     sequence = material(split, folder)[name]
     return np.stack([_small((np.asarray(sequence.label(t)) == 1).astype(np.uint8) * 255)
                      for t in frames_used(split, sequence)])
 
 
 def walked(frames: int, start: int) -> list[int]:
-    """Which of a sequence's frames a clip is made of: from `start` on, back again from the end."""
+    """The frames of a sequence in a clip: from `start` on, and backward from the end."""
     around = 2 * (frames - 1)
     return [min(w, around - w) for w in ((start + t) % around for t in range(FRAMES))]
 
@@ -88,8 +88,8 @@ def shown(split: str, folder: Path, name: str, start: int) -> tuple[np.ndarray, 
 
 
 def frames_used(split: str, sequence: Sequence) -> list[int]:
-    """The frames of a sequence that clips are made of; of training sequences every second one, which is what smaller
-    copies hold.
+    """The frames of a sequence that clips use; of training sequences every second one, as smaller copies hold no
+    others.
     """
     return [t for t, text in enumerate(sequence.frame_names) if split == "test" or int(text) % 2 == 0]
 
@@ -109,8 +109,7 @@ def cut_out(frame: UInt8[np.ndarray, "height width *channels"], cover: UInt8[np.
 
 def lay(frame: UInt8[np.ndarray, "height width 3"] | None, own: Bool[np.ndarray, "height width"], placed: Placed,
         middle: Float[np.ndarray, "2"]) -> None:
-    """Blends a cut-out into a frame, if there is one, around `middle` (x, y), and notes in `own` which pixels are its
-    own, both in place.
+    """Blends a cut-out into a frame, if given, around `middle` (x, y), and marks its pixels in `own`, both in place.
     """
     rows, columns = placed.cover.shape
     left, upper = (int(v) for v in np.round(middle - np.array([columns, rows]) / 2))
@@ -125,7 +124,7 @@ def lay(frame: UInt8[np.ndarray, "height width 3"] | None, own: Bool[np.ndarray,
 
 
 def middles(cover: UInt8[np.ndarray, "time height width"]) -> np.ndarray:
-    """The middle (x, y) of the object's box in every frame, smooth over five."""
+    """The middle (x, y) of the object's box in every frame, averaged over five frames."""
     parts = [smallest_part(mask) for mask in cover >= 128]
     boxes = np.array([[(along.start + along.stop - 1) / 2 for along in (columns, rows)] for rows, columns in parts])
     padded = np.pad(boxes, ((2, 2), (0, 0)), mode="edge")
@@ -133,8 +132,8 @@ def middles(cover: UInt8[np.ndarray, "time height width"]) -> np.ndarray:
 
 
 def offsets(apart: int, onset: int, length: int) -> np.ndarray:
-    """How far the occluder's middle is from the target's in every frame: nearer by a third of `apart` a frame, over it,
-    and away again.
+    """Distance of the occluder's middle from the target's in every frame: it approaches by a third of `apart` a frame,
+    stays over it, and leaves likewise.
     """
     time = np.arange(FRAMES)
     away = np.maximum(np.maximum(onset - time, time - (onset + length - 1)), 0) * (apart / RAMP)
@@ -152,7 +151,7 @@ def compose(scene: Scene, length: int, split: str, folder: Path) -> Composed:
 
 def occluded(scene: Scene, length: int, amodal: Bool[np.ndarray, "time height width"], occluder: Placed,
              frames: UInt8[np.ndarray, "time height width 3"] | None = None) -> Iterator[Bool[np.ndarray, "_ _"]]:
-    """Where the occluder is in every frame; it is laid over `frames`, if they are given, in place."""
+    """The occluder's mask in every frame; if `frames` are given it is laid over them, in place."""
     heading = np.array([np.cos(np.radians(scene.angle)), np.sin(np.radians(scene.angle))])
     path = middles(amodal.astype(np.uint8) * 255) + offsets(scene.apart, scene.onset, length)[:, None] * heading
     for t in range(FRAMES):
@@ -173,7 +172,7 @@ def beneath(scene: Scene, split: str, folder: Path) -> Composed:
 def placed_target(scene: Scene, split: str, folder: Path,
                   frames: UInt8[np.ndarray, "time height width 3"] | None = None
                   ) -> Bool[np.ndarray, "time height width"]:
-    """Full masks of the target where it is put; it is laid over `frames`, if they are given, in place."""
+    """Full masks of the target at its place; if `frames` are given it is laid over them, in place."""
     masks = covers(split, folder, scene.target)
     masks = masks[walked(len(masks), scene.target_start)]
     others = masks if frames is None else shown(split, folder, scene.target, scene.target_start)[0]

@@ -29,7 +29,7 @@ SCENES = {"train": 12, "val": 8, "test": 24}
 
 
 class Fingerprint(NamedTuple):
-    """What identifies a clip: a hash of its bytes, and a few means, which other decoders of JPEG come near to."""
+    """Identifies a clip: a hash of its bytes, and a few means, which other JPEG decoders reproduce approximately."""
 
     sha256: str
     thumbnail: tuple[float, ...]
@@ -59,7 +59,7 @@ class DavisOcclusionSequence(manifests.SceneClip):
 
 
 def open_split(name: str, split: str, folder: Path | None) -> list[Sequence]:
-    """The clips of a split, composed when asked for from the DAVIS 2016 in `folder` or where it is looked for."""
+    """The clips of a split, composed when accessed, from the DAVIS 2016 in `folder` or at its usual place."""
     return clips(split, folder)
 
 

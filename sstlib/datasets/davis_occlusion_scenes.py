@@ -1,5 +1,5 @@
-"""How the scenes of DAVIS-Occlusion are found: drawn at random from masks alone, and kept where the occluder hides the
-whole target and nobody else is in the way.
+"""Finds the scenes of DAVIS-Occlusion: drawn at random, using masks alone, and accepted if the occluder hides the whole
+target and nothing else does.
 """
 
 from collections.abc import Iterator
@@ -32,10 +32,10 @@ SHOWN = 0.5  # share of the bystander that the others leave in sight at least
 
 
 def find_scenes(split: str, folder: Path, count: int, seed: tuple[int, ...]) -> Iterator[Scene]:
-    """Some scenes of a split: its sequences take turns as the target; one that gives no scene is passed over.
+    """Scenes of a split; its sequences take turns as the target, and one that gives no scene is skipped.
 
     Raises:
-        ValueError: the sequences do not give as many.
+        ValueError: the sequences do not give so many.
     """
     names = sorted(material(split, folder))
     scenes = number = 0
@@ -71,7 +71,7 @@ def _frames(split: str, folder: Path, name: str) -> int:
 
 
 def _start(rng: np.random.Generator, split: str, folder: Path, name: str) -> int:
-    """A first frame, one of a few, so that what is read is used again."""
+    """A first frame, one of three, so that frames are read once and reused."""
     return int(rng.integers(3)) * (_frames(split, folder, name) // 6)
 
 
@@ -87,7 +87,7 @@ def _is_seen(scene: Scene, split: str, folder: Path) -> bool:
 
 
 def _with_target(rng: np.random.Generator, scene: Scene, split: str, folder: Path) -> Scene | None:
-    """The scene with the target as small as it must be, somewhere within the frame in every frame."""
+    """The scene with the target small enough, at a random place within all frames; None if that is impossible."""
     masks = _shown(split, folder, scene.target, scene.target_start)
     heights, widths = masks.any(2), masks.any(1)
     reduced = min(1.0, TALLEST * HEIGHT / heights.sum(1).max(), WIDEST * WIDTH / widths.sum(1).max())
@@ -104,7 +104,7 @@ def _with_target(rng: np.random.Generator, scene: Scene, split: str, folder: Pat
 
 
 def _with_occluder(scene: Scene, target: np.ndarray, split: str, folder: Path) -> Scene | None:
-    """The scene with the occluder as large as it must be, and as far away as it must be not to touch the target."""
+    """The scene with the occluder large enough, and starting far enough away; None if that is impossible."""
     cover = covers(split, folder, scene.occluder)[scene.occluder_frame]
     if (cover >= 128).mean() < LEAST:
         return None
@@ -137,7 +137,7 @@ def _middle(mask: np.ndarray, share: float) -> np.ndarray:
 
 
 def _is_good(scene: Scene, target: np.ndarray, split: str, folder: Path) -> bool:
-    """Whether the target is hidden in full when it should be and at no other time at all, and the bystander is seen."""
+    """Whether the target is hidden exactly when it should be, and the bystander stays visible."""
     ground = _shown(split, folder, scene.ground, scene.ground_start)
     cover = covers(split, folder, scene.occluder)[scene.occluder_frame]
     occluder = cut_out(cover, cover, scene.enlarged)

@@ -37,7 +37,7 @@ class FastClip(NamedTuple):
 
 @dataclass(frozen=True)
 class FastSequence(LazySequence):
-    """One clip, made when a frame is asked for."""
+    """One clip, made when a frame is accessed."""
 
     number: int
     folder: Path | None  # of DAVIS 2016; None of a rendered clip
@@ -55,7 +55,7 @@ class FastSequence(LazySequence):
 
 
 def open_split(name: str, split: str, folder: Path | None) -> list[Sequence]:
-    """The clips of one of both data sets, made when asked for.
+    """The clips of one of the two data sets, made when accessed.
 
     Raises:
         FileNotFoundError: DAVIS 2016, which composed clips are made of, is not there.
@@ -67,13 +67,13 @@ def open_split(name: str, split: str, folder: Path | None) -> list[Sequence]:
 
 
 def content_hash(name: str, split: str) -> str:
-    """The hash of all clips of one of both data sets."""
+    """The hash of all clips of one of the two data sets."""
     clips = (one.clip for one in open_split(name, split, None))
     return sha256(*(values.tobytes() for clip in clips for values in (clip.frames, clip.labels)))[:16]
 
 
 def middles(rng: np.random.Generator, box: Float[np.ndarray, "2"]) -> Float[np.ndarray, "time 2"]:
-    """Where the middle (x, y) of the object is in every frame: equal steps, turned back at the border.
+    """The middle (x, y) of the object in every frame: equal steps, reflected at the border.
 
     Args:
         box: the largest width and height of the object, in pixels.
@@ -102,7 +102,7 @@ def _made(sequence: FastSequence) -> FastClip:
 
 
 def _rendered(rng: np.random.Generator, objects: int) -> tuple[np.ndarray, np.ndarray]:
-    """Frames of a generated clip, and the cover of object 1, whole in every one of them."""
+    """Frames of a generated clip, and the cover of object 1, which is fully visible in all of them."""
     spec = ClipSpec(frames=FRAMES, height=HEIGHT, width=WIDTH, objects=objects, distractors=0, size=18.0, speed=1.0,
                     camera=0.3, deformation=0.4)
     while True:
@@ -113,7 +113,7 @@ def _rendered(rng: np.random.Generator, objects: int) -> tuple[np.ndarray, np.nd
 
 
 def _filmed(rng: np.random.Generator, number: int, folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Frames of one sequence; those of another with its object's cover, whose turn it is."""
+    """Frames of one sequence; frames and object cover of another, chosen in turn by number."""
     names = sorted(material("test", folder))
     target = names[number % len(names)]
     other = str(rng.choice([name for name in names if name != target]))

@@ -1,4 +1,4 @@
-"""How archives of data sets are unpacked without harm."""
+"""Unpacks archives of data sets safely."""
 
 import errno
 import filecmp
@@ -25,14 +25,14 @@ PARTS = frozenset(["JPEGImages", "Annotations", "ImageSets", *SPLITS.split()])  
 
 
 def unpack(archive: Path | str, folder: Path, most: int) -> int:
-    """Unpacks a zip into `folder` and returns the number of files; nothing appears there until all of it is unpacked.
+    """Unpacks a zip into `folder` and returns the number of files; nothing appears there before all is unpacked.
 
-    A single outer folder, as DAVIS's zips have, is left out.
+    A single outer folder, as in DAVIS's zips, is stripped.
 
     Raises:
         FileNotFoundError: no such zip.
-        ValueError: not a zip, damaged, or with members that leave the folder, are links, or exceed `most` bytes; or
-            another picture is in the place of one of its.
+        ValueError: not a zip, damaged, or with members that leave the folder, are links, or exceed `most` bytes; or it
+            would replace a different picture.
     """
     archive = Path(archive)
     if not archive.is_file():
@@ -62,7 +62,7 @@ def unpack(archive: Path | str, folder: Path, most: int) -> int:
 
 
 def _safe_members(archive: Path, opened: zipfile.ZipFile, most: int) -> dict[PurePosixPath, zipfile.ZipInfo]:
-    """The files of a zip by their place, once all of them are known to be harmless."""
+    """The files of a zip by path, all checked to be harmless."""
     members: dict[PurePosixPath, zipfile.ZipInfo] = {}
     total = 0
     for member in opened.infolist():
@@ -90,7 +90,7 @@ def _safe_members(archive: Path, opened: zipfile.ZipFile, most: int) -> dict[Pur
 
 
 def _require_same(source: Path, target: Path) -> None:
-    """Raises a ValueError where a picture would be replaced by another, as the masks of DAVIS 2017 by those of 2016."""
+    """Raises a ValueError if a picture would replace a different one, as masks of DAVIS 2016 would those of 2017."""
     for path in source.rglob("*") if target.exists() else ():
         place = target / path.relative_to(source)
         if is_picture(path) and place.is_file() and not filecmp.cmp(path, place, shallow=False):
@@ -99,7 +99,7 @@ def _require_same(source: Path, target: Path) -> None:
 
 
 def _move_into(source: Path, target: Path) -> None:
-    """Moves a tree into place, joining it with folders that are there."""
+    """Moves a tree into place, merging it with existing folders."""
     if not target.exists():
         os.replace(source, target)
         return

@@ -22,7 +22,7 @@ RESOLUTION = "480p"  # official DAVIS tools look in no other folder; the frames 
 
 
 class SceneClip(LazySequence):
-    """A scene at one length of the occlusion, and named so."""
+    """A scene at one length of the occlusion, and named by it."""
 
     scene_name: str
     length: int
@@ -34,12 +34,12 @@ class SceneClip(LazySequence):
 
 @functools.cache
 def stated(path: Path, kind: str) -> dict[str, Any]:
-    """What a manifest states, by scene or clip; nothing where there is none yet."""
+    """The content of a manifest by scene or clip; empty if there is no manifest yet."""
     return json.loads(path.read_text())[kind] if path.is_file() else {}
 
 
 def write(path: Path, version: int, kind: str, content: Mapping[str, Any]) -> None:
-    """Writes a manifest of scenes or clips, for whoever makes a new version; that of a released one never changes."""
+    """Writes the manifest of a new version; that of a released version never changes."""
     lines = ",\n".join(f"{json.dumps(name)}: {json.dumps(value)}" for name, value in content.items())
     write_whole(path, f'{{"version": {version}, "{kind}": {{\n{lines}\n}}}}\n')
 

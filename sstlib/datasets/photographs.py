@@ -1,7 +1,7 @@
 """Photographs with object masks, SET/JPEGImages/NAME.jpg and SET/Annotations/NAME.png in a folder or a zip file, and
-what is cut out of them.
+objects cut out of them.
 
-Each is decoded once a process and then kept: a few hundred megabytes for a thousand at 288 pixels.
+Each process decodes a photograph once and keeps it: a few hundred megabytes for a thousand of 288 pixels.
 """
 
 import functools
@@ -22,7 +22,7 @@ LEAST = 0.004  # share of a photograph that an object must cover to be cut out
 
 
 class Photograph(NamedTuple):
-    """One picture and what is in it."""
+    """One picture and the labels of its objects."""
 
     name: str  # SET/NAME
     pixels: UInt8[np.ndarray, "height width 3"]
@@ -41,11 +41,11 @@ class Photograph(NamedTuple):
 
 
 class Photographs:
-    """All photographs of a place, in the order of their names.
+    """All photographs of a folder or zip file, sorted by name.
 
     Raises:
         FileNotFoundError: there are none with masks.
-        ValueError: a file that is no zip file.
+        ValueError: a file that is not a zip file.
     """
 
     def __init__(self, place: Path):
@@ -87,17 +87,17 @@ class Photographs:
     def _bytes(self, names: tuple[str, str]) -> list[bytes]:
         if self.place.is_dir():
             return [(self.place / name).read_bytes() for name in names]
-        # Opened anew: processes that shared an open file would move each other's place in it
+        # Opened each time: processes that share an open file would move each other's position
         with zipfile.ZipFile(self.place) as archive:
             return [archive.read(name) for name in names]
 
 
 def open_photographs() -> Photographs:
-    """The photographs that this machine has.
+    """The photographs on this machine.
 
     Raises:
         FileNotFoundError: there are none.
-        ValueError: nothing can be cut out of any.
+        ValueError: none holds an object that can be cut out.
     """
     place = paths.photographs()
     if place is None:

@@ -19,7 +19,7 @@ Opener = Callable[[str, str, Path | None], list[Sequence]]
 
 
 class Absent(FileNotFoundError):
-    """A data set that is nowhere on this machine, which is no fault."""
+    """A data set that is not on this machine, which is no fault."""
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,9 @@ class Benchmark:
     """The part of a data set that releases are scored on.
 
     Attributes:
-        split: that it is of.
-        title: what run records and cards call it.
-        chosen: which of the split's sequences belong to it.
+        split: of the data set.
+        title: in run records and cards.
+        chosen: whether a sequence of the split belongs to it.
     """
 
     split: str
@@ -39,10 +39,10 @@ class Benchmark:
 
 @dataclass(frozen=True)
 class DataSet:
-    """A data set and all that is known of it.
+    """A data set and all that the project knows of it.
 
     Attributes:
-        name: what it is asked for by.
+        name: in commands and configurations.
         open: its sequences, from name, split and folder (None: where `sst data` keeps it), read lazily.
         splits: its parts.
         terms: its license, in a sentence or two.
@@ -54,11 +54,11 @@ class DataSet:
         content: of generated clips, whose sequences hold their truth as `clip`: what identifies a split's content.
         scenes: of paired scenes (`evaluation.passages`): each split's, from split and folder, with `content` beside it.
         submitted: whether predictions go to a server, as the zip of `youtube.write_submission`.
-        benchmark: what releases are scored on, if they are.
-        folder: where it is fetched to; None where there is nothing to fetch.
+        benchmark: the part that releases are scored on, if any.
+        folder: where it is fetched to; None if there is nothing to fetch.
         page: where its makers describe it.
         urls: archives that can be fetched without an account.
-        most: bytes that it may have unpacked.
+        most: bytes that it may take unpacked.
     """
 
     name: str
@@ -96,7 +96,7 @@ class DataSet:
 
 
 def tree(folder: Path) -> Opener:
-    """Opens the splits of a data set that lie as folder/SPLIT/{JPEGImages,Annotations}/SEQUENCE/FRAME."""
+    """An opener for a data set laid out as folder/SPLIT/{JPEGImages,Annotations}/SEQUENCE/FRAME."""
     def opened(name: str, split: str, other: Path | None) -> list[Sequence]:
         place = (other or folder) / split
         if not place.is_dir():

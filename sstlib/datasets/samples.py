@@ -21,7 +21,7 @@ from sstlib.synthetic import ClipSpec, random_spec, render, render_batch
 from sstlib.synthetic.spec import AROUND_OCCLUSION
 from sstlib.video import Sequence
 
-LEAST_VISIBLE = 0.001  # share of the reference frame that an object must cover to be asked for
+LEAST_VISIBLE = 0.001  # share of the reference frame that an object must cover to be labeled
 TRIES = 8
 COMPRESSED = 0.4  # probability that a generated clip goes through JPEG, as real frames did
 
@@ -86,8 +86,8 @@ def _wish(rng: np.random.Generator, data: DataConfig) -> ClipSpec:
 
 
 def _occluded(rng: np.random.Generator, data: DataConfig, seed: tuple[int, ...], device: torch.device | str) -> Sample:
-    """A generated clip in which something hides object 1 in full and leaves again: some frames of a longer one, as
-    coming and going take more frames than a training clip has.
+    """A generated clip in which an occluder hides object 1 completely and leaves again. Coming and going take more
+    frames than a training clip has, so it consists of every few frames of a longer clip.
     """
     gap = -(-AROUND_OCCLUSION // (data.frames - 1)) + int(rng.integers(1, 3))
     frames = gap * (data.frames - 1) + 1
@@ -106,7 +106,7 @@ def _occluded(rng: np.random.Generator, data: DataConfig, seed: tuple[int, ...],
 
 def _filmed(rng: np.random.Generator, frames: UInt8[np.ndarray, "time height width 3"]
             ) -> UInt8[np.ndarray, "time height width 3"]:
-    """Frames of a generated clip, now and then with the marks of JPEG."""
+    """Frames of a generated clip, sometimes with JPEG artifacts."""
     if rng.random() > COMPRESSED:
         return frames
     quality = int(rng.integers(25, 90))
@@ -120,8 +120,8 @@ def _compressed(frame: UInt8[np.ndarray, "height width 3"], quality: int) -> UIn
 
 
 def _real(rng: np.random.Generator, data: DataConfig) -> Sample:
-    """A clip cut from one sequence, as often as is said with another's objects over it (or with photographs' where
-    there are), and relit.
+    """A clip cut from one sequence and relit; cut-outs of photographs, if these are used, or else objects of another
+    sequence may be laid over it, each with probability `data.pasted`.
     """
     mixture = real_mixture(data.real, data.held_out)
 
@@ -145,18 +145,18 @@ def _real(rng: np.random.Generator, data: DataConfig) -> Sample:
 
 
 def _composed(rng: np.random.Generator, data: DataConfig) -> Sample:
-    """A clip composed of photographs, relit, now and then with the marks of JPEG."""
+    """A clip composed of photographs, relit, sometimes with JPEG artifacts."""
     frames, labels = composing.compose(rng, open_photographs(), data.frames, data.height, data.width, data.objects,
                                        data.hidden)
     return _filmed(rng, augmentation.relight(rng, frames)), labels
 
 
 def require_clips(data: DataConfig) -> None:
-    """Raises at once what drawing the first clip would.
+    """Raises the errors that drawing the first clip would, in advance.
 
     Raises:
         ValueError: an unknown preset or data set, or a sequence held out that it does not have; names the key.
-        OSError: data that are not there.
+        OSError: missing data.
     """
     with naming("data.difficulty"):
         for preset in data.difficulty.split("+"):
@@ -169,7 +169,7 @@ def require_clips(data: DataConfig) -> None:
 
 @functools.cache
 def real_mixture(real: str, held_out: tuple[str, ...] = ()) -> list[tuple[Sequence, float]]:
-    """The training sequences of one data set or of several but those held out by name, each with its probability.
+    """The training sequences of one or several data sets, without those held out by name, each with its probability.
 
     Raises:
         ValueError: a held-out sequence that no data set has, nothing left of one, or no mixture.

@@ -52,7 +52,7 @@ class OcclusionSequence(LazySequence):
 
 
 def open_split(name: str, split: str, folder: Path | None) -> list[Sequence]:
-    """The clips of a split, rendered when asked for; or read from a folder that `write` left."""
+    """The clips of a split, rendered when accessed; or read from a folder that `write` made."""
     if folder is not None:
         return davis.open_split("davis2017", split, folder)
     return list(clips(split))
@@ -82,7 +82,7 @@ def _rendered(sequence: OcclusionSequence) -> Clip:
 
 
 def fingerprint(clip: Clip) -> dict[str, Any]:
-    """What identifies a clip: a hash of all its bytes, and for other processors a few means over blocks."""
+    """Identifies a clip: a hash of all its bytes, and means over blocks, which are nearly equal on other processors."""
     content = sha256(clip.frames.tobytes(), clip.labels.tobytes(), np.packbits(clip.amodal).tobytes())
     some = np.linspace(0, len(clip.frames) - 1, 3).astype(int)
     height, width = clip.labels.shape[1:]
@@ -98,10 +98,10 @@ def fingerprint(clip: Clip) -> dict[str, Any]:
 
 
 def held_to(expected: dict[str, Any], clip: Clip, name: str, version: int) -> Clip:
-    """The clip, if it is what a version's manifest states; processors round differently, so bytes alone may differ.
+    """Returns the clip if it is that of a version's manifest; processors round differently, so bytes alone may differ.
 
     Raises:
-        ValueError: it is another.
+        ValueError: it is not.
     """
     own = fingerprint(clip)
     apart = np.abs(np.subtract(expected["thumbnail"], own["thumbnail"])).max()
