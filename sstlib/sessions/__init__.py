@@ -1,4 +1,4 @@
-"""One video carried from its given masks through all its frames, step by step, into whatever takes the masks.
+"""One video segmented from its given masks frame by frame, and the sinks that take the masks.
 
 >>> from sstlib import synthetic, video, weights
 >>> clip = synthetic.render(synthetic.random_spec("easy", 1, frames=3), 1)

@@ -1,4 +1,4 @@
-"""Masks as those who train detectors and trackers read them: COCO, YOLO, MOTS, and a table of boxes."""
+"""Masks in the formats of detectors and trackers: COCO, YOLO, MOTS, and a table of boxes."""
 
 import csv
 import json
@@ -62,7 +62,7 @@ class Yolo(FolderProduct):
 
     def __init__(self, shot: Shot, folder: Path) -> None:
         super().__init__(shot, folder)
-        self._classes = {kind: n for n, kind in enumerate(shot.kinds())}  # those that join later come behind
+        self._classes = {kind: n for n, kind in enumerate(shot.kinds())}  # classes of later objects are appended
 
     def add(self, t: int, frame: Frame, labels: Labels, alpha: Alpha | None) -> None:
         name, size = self.shot.frame_names[t], labels.shape[::-1]
@@ -100,8 +100,7 @@ class Mots(FileProduct):
 
 
 class Boxes(FileProduct):
-    """A table of boxes and areas in pixels, a row a frame and object; where an object is not, its area is 0 and its
-    box empty.
+    """A table of boxes and areas in pixels, a row a frame and object; an absent object has area 0 and an empty box.
     """
 
     place = "boxes.csv"

@@ -1,6 +1,4 @@
-"""What a session is about: the frames of a video that are wanted, the masks that are given, and what the objects are
-called.
-"""
+"""The input of a session: the selected frames of a video, the given masks, and the names of the objects."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,7 +16,7 @@ class Part:
 
     Args:
         sequence: all frames.
-        times: the numbers of those that count, in this order.
+        times: the numbers of the selected frames, in order.
     """
 
     def __init__(self, sequence: Sequence, times: range) -> None:
@@ -51,9 +49,9 @@ class Clip:
 
     Attributes:
         frames: a sequence, or a `Part` of one; all numbers are of it.
-        given: masks of all objects, integers (height, width), of the frames where they are known.
-        names: what the user calls an object, where that is more than its id.
-        absent: ids of objects that are nowhere in a frame, by its number.
+        given: masks of all objects, integers (height, width), for the frames where they are known.
+        names: the user's names of objects, by id.
+        absent: ids of objects that are not in a frame, by its number.
     """
 
     frames: Sequence
@@ -77,22 +75,23 @@ class Clip:
 
     @property
     def first(self) -> int:
-        """The first frame of which a mask with an object is given."""
+        """The first frame with a given mask that holds an object."""
         return min(t for t in self.given if t >= self.before)
 
     @property
     def before(self) -> int:
-        """How many frames at the start hold no object, as the given masks say."""
+        """The number of frames at the start that hold no object according to the given masks."""
         return first_object(self.given)
 
 
 def size_of(sequence: Sequence) -> tuple[int, int]:
-    """Height and width of all frames of a sequence, or of its first where nobody knows more."""
+    """Height and width of all frames of a sequence, if it states them, or else of its first frame."""
     return getattr(sequence, "size", None) or sequence.frame(0).shape[:2]
 
 
 def first_object(given: Mapping[int, Shaped[np.ndarray, "height width"]]) -> int:
-    """How many frames at the start hold no object: up to the last mask that says so before any mask with an object."""
+    """The number of frames at the start without an object: up to the last empty mask before the first with an object.
+    """
     before = 0
     for t, labels in sorted(given.items()):
         if ((labels > 0) & (labels != VOID)).any():

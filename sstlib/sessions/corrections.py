@@ -1,4 +1,4 @@
-"""Masks that replace predictions, in a folder that may grow while a clip is segmented."""
+"""Masks that replace predictions, from a folder to which files may be added while a clip is segmented."""
 
 import os
 import time
@@ -15,19 +15,19 @@ SETTLED = 1.0  # seconds since a file was last written to, after which it is tak
 
 
 class Corrections:
-    """A folder of masks named as their frames. An object that a mask holds is as the mask says; the others are as
-    predicted outside of it.
+    """A folder of masks named as their frames. A mask determines the objects that it holds; the others stay as
+    predicted, outside of it.
 
     Args:
         folder: the folder; it may be empty.
         frames: the clip.
         size: height and width of its frames.
         ids: of the clip's objects, as far as they are known before it is segmented.
-        reading: how the clip's own masks were read, by which colors mean the same; None where they are no pictures.
-        report: takes a line about each correction that is applied.
+        reading: how the clip's own masks were read, so that colors mean the same; None if they are not pictures.
+        report: receives a line about each correction that is applied.
 
     Attributes:
-        applied: the mask that each frame was segmented with, by its file's time and size; None for none.
+        applied: time and size of the mask file with which each frame was segmented; None for none.
 
     Raises:
         FileNotFoundError: no such folder.
@@ -49,10 +49,10 @@ class Corrections:
             self._require_readable(path)
 
     def listed(self) -> dict[int, Path]:
-        """The masks that are there, by frame number.
+        """The present masks, by frame number.
 
         Raises:
-            FileNotFoundError: the folder is there no more.
+            FileNotFoundError: the folder was removed.
             ValueError: one that belongs to no frame, or two of one frame.
         """
         files: dict[int, Path] = {}
@@ -73,7 +73,7 @@ class Corrections:
         return files
 
     def at(self, t: int) -> UInt8[np.ndarray, "height width"] | None:
-        """The mask of a frame, if there is one by now.
+        """The mask of a frame, if there is one now.
 
         Raises:
             ValueError: it cannot be read, or has another size.
@@ -110,9 +110,9 @@ class Corrections:
                 raise
 
     def _labels(self, path: Path) -> UInt8[np.ndarray, "height width"]:
-        """The objects of a mask that may come from elsewhere than the clip's own: by id they are the same; by colors
-        that are nobody's, only if the clip's masks were read by these; and one object without an id is the clip's only
-        one.
+        """The labels of a correction, which may be of another kind than the clip's own masks: ids are taken as they
+        are, arbitrary colors only if the clip's masks were read by the same colors, and a mask of one object without an
+        id means the clip's only object.
         """
         reading = reading_of([path])
         if reading.color and self.reading is not None and self.reading.kind == "colors":
@@ -133,7 +133,8 @@ class Corrections:
         return labels
 
     def unseen(self) -> list[int]:
-        """Frames that were segmented without the mask that is there now; looked for once a second."""
+        """Frames that were not segmented with the mask that is present now; checks the folder at most twice a second.
+        """
         if time.monotonic() - self._looked >= SETTLED / 2:
             self._looked = time.monotonic()
             marks = {t: _mark(path) for t, path in self.listed().items()}
@@ -144,7 +145,7 @@ class Corrections:
 
 
 def _mark(path: Path) -> list[int] | None:
-    """A file's time and size; None where it was removed since the folder was listed."""
+    """A file's time and size; None if it was removed since the folder was listed."""
     try:
         status = path.stat()
     except FileNotFoundError:

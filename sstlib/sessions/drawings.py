@@ -1,4 +1,4 @@
-"""What stands beside masks that were drawn: the names of their objects, and which of them were erased from a frame."""
+"""Names of drawn objects, and which of them were erased from a frame, in a file beside the masks."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -6,12 +6,11 @@ from typing import NamedTuple
 from sstlib.config.values import parse_json
 from sstlib.video import VOID
 
-OBJECTS = "objects.json"  # beside the masks: what these cannot hold
+OBJECTS = "objects.json"  # beside the masks
 
 
 class Noted(NamedTuple):
-    """What a folder of drawn masks says of its objects: the clip that was drawn on, names by id, and ids that were
-    erased, by the name of their frame.
+    """The content of that file: the clip that was drawn on, names by id, and erased ids by the name of their frame.
     """
 
     clip: str | None = None
@@ -20,7 +19,7 @@ class Noted(NamedTuple):
 
 
 def noted(folder: Path) -> Noted:
-    """What stands beside the masks; nothing where there is no such file.
+    """Reads the file in a folder of masks; empty if there is none.
 
     Raises:
         ValueError: it is damaged.

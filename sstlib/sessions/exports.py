@@ -1,5 +1,5 @@
-"""What a clip's masks become beside palette PNGs: layers, videos, annotations and tables, by name in `FORMATS`; and the
-sinks that make them: of predictions as they come, of masks in the clip's order once all are there.
+"""Exports of a clip's masks: layers, videos, annotations and tables, by name in `FORMATS`, and the sinks that write
+them, either from predictions as they come or from the masks in the clip's order when all are there.
 """
 
 import shutil
@@ -32,8 +32,8 @@ FORMATS: dict[str, type[Product]] = {
 class Exports(Sink):
     """Products of a clip, beside the masks in a folder.
 
-    What is made of probabilities takes them frame by frame, in whichever order they come. All else is made when all
-    masks are in the folder, from those: videos and tables are in order also where a clip was segmented backward.
+    Products of probabilities take predictions in the order in which they come. All others are made from the masks when
+    all are in the folder, so that videos and tables are in order even if a clip was segmented backward.
 
     Args:
         clip: what is segmented.
@@ -88,7 +88,7 @@ class Exports(Sink):
 
 
 class LiveExports(Sink):
-    """Products of a stream, whose frames come once and in order: each is taken as it comes.
+    """Products of a stream, whose frames come once and in order, and are exported as they come.
 
     Args:
         name: of the stream.
@@ -122,7 +122,7 @@ class LiveExports(Sink):
 
 
 def closed(products: Iterable[Product]) -> None:
-    """Closes all products, which are there from now on, and says where."""
+    """Closes all products, which then appear, and prints their paths."""
     for product in products:
         with naming_place(product.path):
             product.close()
@@ -130,14 +130,14 @@ def closed(products: Iterable[Product]) -> None:
 
 
 def discarded(products: Iterable[Product]) -> None:
-    """Discards all products, whatever becomes of one: what led to it is the error to tell of."""
+    """Discards all products, ignoring errors: the one that led here is the one to report."""
     for product in products:
         with suppress(Exception):
             product.discard()
 
 
 def shot_of(clip: Clip) -> Shot:
-    """What products must know of a clip."""
+    """The `Shot` of a clip."""
     source, numbers = origin(clip.frames)
     if isinstance(source, VideoSequence):
         timing, times = Timing.of(source, numbers), source.times

@@ -21,14 +21,14 @@ PICTURES = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}  # what a sheet is w
 class Film(Product):
     """A video with the times and the sound of the clip's."""
 
-    codec: ClassVar[str] = ""  # of its own; else the one that is asked for
+    codec: ClassVar[str] = ""  # fixed; else the one that the user chose
 
     def __init__(self, shot: Shot, folder: Path) -> None:
         super().__init__(shot, folder)
         self._writer: VideoWriter | None = None
 
     def picture(self, frame: Frame, labels: Labels, alpha: Alpha | None) -> np.ndarray:
-        """What is shown of a frame."""
+        """The picture for a frame."""
         raise NotImplementedError
 
     def add(self, t: int, frame: Frame, labels: Labels, alpha: Alpha | None) -> None:
@@ -84,8 +84,8 @@ class Prores(Film):
 
 
 class Sheet(Product):
-    """Two dozen frames of the whole clip side by side, objects outlined and named, as PNG or JPEG; not beside the
-    masks, which are all pictures of their folder.
+    """Two dozen frames of the whole clip side by side, objects outlined and named, as PNG or JPEG; not in the folder of
+    masks, where every picture is a mask.
     """
 
     place = "sheet.png"

@@ -1,5 +1,4 @@
-"""Masks as layers: an image an object, probabilities, and what is cut out of the picture."""
-
+"""Masks as layers: an image an object, probabilities, and cut-outs of the picture."""
 
 import numpy as np
 
@@ -8,7 +7,7 @@ from sstlib.paths import atomic_write
 from sstlib.sessions.product import Alpha, FolderProduct, Frame, Labels
 from sstlib.shapes import Float, Shaped, UInt8
 
-INSIDE, OUTSIDE = 144, 111  # least alpha of an object's pixels, most of others': both sides of 128, also after a codec
+INSIDE, OUTSIDE = 144, 111  # least alpha of objects' pixels, largest of others': apart even after lossy coding
 
 
 class Objects(FolderProduct):
@@ -33,7 +32,7 @@ class Soft(FolderProduct):
             self.put(f"{self.subfolder(identity)}/{self.shot.frame_names[t]}.png", sixteen_bits(probability))
 
     def close(self) -> None:
-        for identity in self.shot.ids:  # before an object joined nothing was known of it
+        for identity in self.shot.ids:  # frames before an object joined have no probability of it
             for name in self.shot.frame_names:
                 place = f"{self.subfolder(identity)}/{name}.png"
                 if not (self.scratch / place).exists():
@@ -73,9 +72,8 @@ def sixteen_bits(probability: Float[np.ndarray, "height width"]) -> Shaped[np.nd
 
 
 def alpha_of(prediction: Prediction) -> Alpha:
-    """How much of each pixel is an object's: its share of what the best object and the background have of it, from a
-    quarter to three quarters, so that no haze is left of what is unlikely; kept on that side of 128 on which the mask
-    is.
+    """Alpha of each pixel: the best object's share of its own and the background's probability, stretched from a
+    quarter .. three quarters to 0 .. 255, so that unlikely pixels leave no haze; it stays on the mask's side of 128.
     """
     labels = prediction.labels
     covered = (labels > 0) & (labels != 255)

@@ -1,4 +1,4 @@
-"""What a session says of its objects when it is done: a line each, a table of all frames, how doubtful they were."""
+"""What a session reports on its objects: a line each, a table of all frames, and how often they were doubtful."""
 
 import csv
 import io
@@ -13,7 +13,7 @@ HALF = 0.5  # of a probability: below it an object is out of sight, from it on i
 
 
 def object_lines(clip: Clip, judgments: Judgments) -> list[str]:
-    """What became of each object, by its id and its name."""
+    """A line on each object, by id and name."""
     parts = {t: tuple({i: row[part] for i, row in rows.items()} for part in (0, 1)) for t, rows in judgments.items()}
     ids = sorted({identity for rows in judgments.values() for identity in rows})
     return [line.replace(f"object {identity}:", f"object {identity} ({clip.names[identity]}):", 1)
@@ -36,7 +36,7 @@ def confidence_table(clip: Clip, judgments: Judgments) -> str:
 
 
 def worst_share(judgments: Judgments) -> float:
-    """Of the object that was lost or doubtful most often, in which share of its frames it was."""
+    """The share of frames in which an object was lost or doubtful, of the object with the largest share."""
     frames: dict[int, list[bool]] = {}
     for rows in judgments.values():
         for identity, (presence, doubt, *_) in rows.items():

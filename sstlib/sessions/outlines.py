@@ -6,15 +6,15 @@ import numpy as np
 
 from sstlib.shapes import Bool, Float, Shaped
 
-TOLERANCE = 0.75  # pixels that an outline may leave what it simplifies: what makes a line of the steps of a slope
+TOLERANCE = 0.75  # largest distance in pixels of a simplified outline: enough to turn the steps of a slope into a line
 SMALL = 12  # corners up to which an outline stays as it is
 
 
 def outlines(mask: Bool[np.ndarray, "height width"]) -> list[Shaped[np.ndarray, "corner 2"]]:
     """Closed outlines of a mask along the edges of its pixels, as corners (x, y) without repetition of the first.
 
-    Those around objects go clockwise as seen on the screen, those around holes counterclockwise; pixels that touch at
-    a corner alone are apart. Filled they are the mask to the pixel.
+    Outlines of objects go clockwise as seen on the screen, those of holes counterclockwise; pixels that touch only at a
+    corner are separate. Filled, they give the mask exactly.
     """
     leaving: dict[tuple[int, int], list[tuple[int, int]]] = defaultdict(list)
     for start, end in _edges(mask):
@@ -36,7 +36,7 @@ def outlines(mask: Bool[np.ndarray, "height width"]) -> list[Shaped[np.ndarray, 
 
 
 def _edges(mask: Bool[np.ndarray, "height width"]) -> list[tuple[tuple[int, int], tuple[int, int]]]:
-    """Straight edges from corner to corner, the object at their right."""
+    """Straight edges from corner to corner, with the object on their right."""
     padded = np.pad(mask, 1)
     below, beside = padded[1:, 1:-1].astype(np.int8) - padded[:-1, 1:-1], padded[1:-1, 1:].astype(np.int8) - padded[
         1:-1, :-1]
@@ -50,7 +50,7 @@ def _edges(mask: Bool[np.ndarray, "height width"]) -> list[tuple[tuple[int, int]
 
 
 def _stretches(on: Bool[np.ndarray, "line place"]) -> list[list[int]]:
-    """Where things are on, line by line: line, first place, place after the last."""
+    """Runs of True, line by line: line, first place, place after the last."""
     change = np.diff(np.pad(on, ((0, 0), (1, 1))).astype(np.int8), axis=1)
     lines, first = np.nonzero(change == 1)
     return np.stack([lines, first, np.nonzero(change == -1)[1]], 1).tolist()
@@ -62,7 +62,7 @@ def _turns_right(a: tuple[int, int], b: tuple[int, int], c: tuple[int, int]) -> 
 
 
 def simplified(ring: Shaped[np.ndarray, "corner 2"], tolerance: float = TOLERANCE) -> Shaped[np.ndarray, "remaining 2"]:
-    """A closed outline with fewer corners, from which none that is left out is farther than the tolerance."""
+    """A closed outline with fewer corners; no omitted corner is farther from it than the tolerance."""
     if len(ring) <= SMALL:
         return ring
     far = int(np.argmax(((ring - ring[0]) ** 2).sum(1)))
@@ -82,14 +82,14 @@ def simplified(ring: Shaped[np.ndarray, "corner 2"], tolerance: float = TOLERANC
 
 def _distances(points: Shaped[np.ndarray, "point 2"], start: np.ndarray,
                end: np.ndarray) -> Float[np.ndarray, "point"]:
-    """Distances of points from a stretch."""
+    """Distances of points from a line segment."""
     along = (end - start).astype(float)
     share = np.clip((points - start) @ along / max(along @ along, 1e-12), 0, 1)
     return np.linalg.norm(points - start - share[:, None] * along, axis=1)
 
 
 def polygon(mask: Bool[np.ndarray, "height width"]) -> Shaped[np.ndarray, "corner 2"]:
-    """One polygon of a whole mask: its parts and holes are joined by lines there and back, which enclose nothing."""
+    """One polygon for a whole mask: parts and holes are joined by lines back and forth, which enclose nothing."""
     rings = sorted((simplified(ring) for ring in outlines(mask)), key=len, reverse=True)
     if not rings:
         return np.zeros((0, 2), int)

@@ -1,6 +1,4 @@
-"""The precision that steps are computed in: float32, or half of it by autocast where it is asked for, or measured to be
-faster.
-"""
+"""The precision of steps: float32, or half precision by autocast, if it is requested or measured to be faster."""
 
 import warnings
 from collections.abc import Callable
@@ -16,19 +14,19 @@ from sstlib.model import Propagator
 from sstlib.sessions.clip import Clip
 
 PRECISIONS = ("float32", "bfloat16", "float16")
-FASTER = 1.2  # times as fast must bfloat16 be to be taken unasked: a few labels differ
+FASTER = 1.2  # how many times as fast bfloat16 must be to be chosen automatically, as a few labels differ
 TURNS = 3
 
 
 def within(precision: str, device: str) -> Callable[[], AbstractContextManager]:
-    """What makes a context for each step.
+    """A function that makes the context of each step.
 
     Args:
         precision: one of `PRECISIONS`.
         device: the name of PyTorch's, such as cuda:1.
 
     Raises:
-        ValueError: the device does not compute in it.
+        ValueError: the device does not support it.
     """
     if precision == "float32":
         return nullcontext
@@ -41,7 +39,7 @@ def within(precision: str, device: str) -> Callable[[], AbstractContextManager]:
 
 
 def _takes_effect(context: Callable[[], AbstractContextManager], kind: str) -> bool:
-    """Whether autocast stays on: where it lacks something, it warns and computes in float32, or raises."""
+    """Whether autocast is really on: if unsupported, it warns and computes in float32, or raises."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -52,8 +50,8 @@ def _takes_effect(context: Callable[[], AbstractContextManager], kind: str) -> b
 
 
 def faster(network: Propagator, device: str, clip: Clip, options: dict[str, Any]) -> tuple[str, str]:
-    """The precision to take, float32 or bfloat16, and why: the least of some steps in each, in turns, on the clip's
-    first frame with an object. The segmenters are of their own; no other one is touched.
+    """The precision to use, float32 or bfloat16, and why: the fastest of a few steps in each, in turns, on the clip's
+    first frame with an object, with separate segmenters.
 
     Args:
         network: trained weights.

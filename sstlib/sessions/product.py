@@ -1,5 +1,5 @@
-"""What a clip's masks are made into beside palette PNGs: one product a form, each a file or a folder beneath that of
-the masks, whole or not at all.
+"""Products that are exported from a clip's masks: each a file or folder within that of the masks, written whole or not
+at all.
 """
 
 import re
@@ -29,18 +29,18 @@ Alpha = UInt8[np.ndarray, "height width"]
 
 @dataclass
 class Shot:
-    """The clip that products are made of.
+    """The clip that products are made from.
 
     Attributes:
         name: of the video.
         frame_names: of its frames, in order.
-        file_names: of their files; of a video's frames, as they are called where they are written.
+        file_names: of their files; for a video, the names under which frames are written.
         size: height and width.
         timing: when they are shown.
-        names: what the user calls the objects, by id.
-        ids: of all objects that there are.
+        names: the user's names of objects, by id.
+        ids: of all objects.
         codec, crf: of videos for viewing.
-        numbers, seconds: of the frames in the whole video, where these are some of them.
+        numbers, seconds: of the frames in the whole video, if only some are selected.
     """
 
     name: str
@@ -56,16 +56,16 @@ class Shot:
     seconds: Sequence[Fraction] = ()
 
     def number(self, t: int) -> int:
-        """The number of a frame in its video, as everywhere."""
+        """The number of a frame in its video."""
         return self.numbers[t] if self.numbers else t
 
     def second(self, t: int) -> float:
-        """When a frame is shown in its video, in seconds after that one's first frame."""
+        """The time of a frame in its video, in seconds from the first frame."""
         times = self.seconds or self.timing.times
         return float(times[t] if times else t / self.timing.rate)
 
     def title(self, identity: int) -> str:
-        """What an object is called."""
+        """The name of an object, or "object ID"."""
         return self.names.get(identity) or f"object {identity}"
 
     def kind(self, identity: int) -> str:
@@ -74,41 +74,41 @@ class Shot:
         return re.sub(r"[\s_-]*\d+$", "", title) or title
 
     def kinds(self) -> list[str]:
-        """The classes of all objects, by name."""
+        """The classes of all objects, sorted."""
         return sorted({self.kind(identity) for identity in self.ids})
 
 
 class Product:
-    """One form of a clip's masks. `add` is called with each frame in the clip's order, unless `soft` is "all": then
-    `take` is called with the prediction of each, in the order in which they are segmented.
+    """One exported form of a clip's masks. `add` is called with each frame in the clip's order; if `soft` is "all",
+    `take` is called instead with each prediction, in the order of segmentation.
     """
 
-    place: ClassVar[str]  # beneath the folder of masks
+    place: ClassVar[str]  # within the folder of masks
     soft: ClassVar[str] = ""  # "alpha": is given the objects' alpha; "all": is given predictions
-    pictures: ClassVar[bool] = True  # whether it shows anything of the frames
-    unsigned: ClassVar[tuple[str, ...]] = ("*",)  # files of it that do not say who wrote them
+    pictures: ClassVar[bool] = True  # whether it needs the frames' pictures
+    unsigned: ClassVar[tuple[str, ...]] = ("*",)  # its files that do not say which program wrote them
 
     def __init__(self, shot: Shot, folder: Path) -> None:
         self.shot, self.path = shot, folder / self.where(shot.codec)
 
     @classmethod
     def where(cls, codec: str) -> str:
-        """The place beneath the folder of masks, for a codec of videos."""
+        """The path within the folder of masks, given the codec of videos."""
         return cls.place
 
     @classmethod
     def check(cls, path: Path) -> None:
-        """Raises a ValueError or an OSError where something is in the way that is not to be replaced."""
+        """Raises a ValueError or an OSError if something is in the way that must not be replaced."""
         require_place(path)
 
     def add(self, t: int, frame: Frame, labels: Labels, alpha: Alpha | None) -> None:
         """Takes the next frame."""
 
     def close(self) -> None:
-        """All frames are there: the product appears."""
+        """Completes the product, which then appears."""
 
     def discard(self) -> None:
-        """Leaves nothing."""
+        """Removes what was written."""
 
 
 class FileProduct(Product):
@@ -146,10 +146,10 @@ class FolderProduct(Product):
 
     @classmethod
     def check(cls, path: Path) -> None:
-        """The folder would be replaced as a whole, so that all in it must be of this command.
+        """The folder would be replaced as a whole, so everything in it must come from this command.
 
         Raises:
-            ValueError: it is a link, or something else is in it.
+            ValueError: it is a link, or holds other files.
         """
         require_place(path, folder=True)
         if path.is_symlink():
@@ -181,12 +181,12 @@ class FolderProduct(Product):
 
 
 def lies_beside_masks(path: Path) -> bool:
-    """Whether masks of this command lie in a file's folder: of what does not say who wrote it, these tell."""
+    """Whether masks of this command are in a file's folder, which shows the origin of files that do not state it."""
     return any(map(is_signed, path.parent.glob("*.png")))
 
 
 def objects(labels: Labels) -> Iterator[tuple[int, Shaped[np.ndarray, "height width"]]]:
-    """Ids that show, and the mask of each."""
+    """Ids of visible objects, and the mask of each."""
     for identity in object_ids(labels):
         yield identity, labels == identity
 

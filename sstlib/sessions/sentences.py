@@ -1,8 +1,8 @@
-"""What became of the objects of a video, in words."""
+"""Summaries of the objects of a video in words."""
 
 from collections.abc import Sequence
 
-EVENTS = 4  # losses that are told one by one
+EVENTS = 4  # losses that are listed one by one
 
 
 def sentence(identity: int, frames: Sequence[str], presence: Sequence[float], doubt: Sequence[float]) -> str:
