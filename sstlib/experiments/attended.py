@@ -1,6 +1,6 @@
-"""Where a trained SST looks: its attention while an object is hidden and when it returns, and how far a mask travels.
+"""Where a trained SST attends while an object is hidden and when it returns, and how far its attention carries a mask.
 
-Both need the truth of what is hidden or where the object is, and no masks of the network: attention does not see masks.
+Both use true masks and none of the network's own: attention does not depend on masks.
 """
 
 import functools
@@ -23,12 +23,12 @@ from sstlib.shapes import Bool, Float
 from sstlib.statistics.uncertainty import UNKNOWN
 
 HIDDEN, ROUTES = "attention-hidden", "mask-routes"
-LENGTH, BEFORE, AFTER = 8, 3, 8  # frames hidden, and looked at before and after
+LENGTH, BEFORE, AFTER = 8, 3, 8  # frames hidden, and measured before and after
 LONGEST, SCENES = 320, 8  # pixels
 HIDDEN_DATA = (f"sst-occlusion-2 val, {SCENES} scenes hidden for {LENGTH} frames, from {BEFORE} frames before to "
                f"{AFTER} after, longest side {LONGEST}")
 PLACES = ("the object", "what hides it", "elsewhere", "the frame itself")
-MOMENTS = {  # by what is seen of the object, and whether a past frame in memory shows it
+MOMENTS = {  # by whether the object is visible, and whether a frame in memory shows it
     "in sight, before": lambda row, before: before and row["visible"] > 0,
     "hidden, in memory": lambda row, before: row["visible"] == 0 and row["object in memory"],
     "hidden, out of memory": lambda row, before: row["visible"] == 0 and not row["object in memory"],
@@ -44,9 +44,9 @@ def _require_attention(network: Propagator) -> None:
 
 
 def hidden(network: Propagator) -> dict[str, Any]:
-    """By scene a row a frame and layer: what share of its attention the object's place gives to the object's true
-    cells in earlier frames, to what hides it there, elsewhere, and within the frame; and the same of even attention
-    over all connected cells.
+    """For each scene, a row a frame and layer: the shares of attention from the object's cells to the object's true
+    cells in earlier frames, to what hides it there, elsewhere, and to the frame itself; and the same for even
+    attention over all connected cells.
 
     Raises:
         ValueError: not an SST.
@@ -72,7 +72,7 @@ def _clip(sequence: sst_occlusion_2.PairedSequence
 def shares(network: Propagator, frames: Float[Tensor, "time 3 height width"],
            visible: Bool[np.ndarray, "time rows columns"],
            full: Bool[np.ndarray, "time rows columns"]) -> list[dict[str, Any]]:
-    """A row a frame and layer, from the frame on whose history is whole."""
+    """A row a frame and layer, beginning with the first frame that has a full history."""
     sight, masks = (_resized(one, tuple(frames.shape[2:])) for one in (visible, full))
     covered = np.clip(masks - sight, 0, 1)
     truth = torch.from_numpy(np.stack([1 - sight, sight], 1)).float()
@@ -138,9 +138,9 @@ def _connected(connectivity: Connectivity, size: tuple[int, int, int]) -> Bool[n
 
 
 def traveled(network: Propagator) -> dict[str, Any]:
-    """By sequence and distance in frames: how well what arrives along all routes from the object's cells of an earlier
-    frame tells its cells in the current one from the others (area under the curve; .5 is chance), and the same along
-    the same connections with even attention.
+    """For each sequence and distance in frames: how well what arrives along all routes from the object's cells of an
+    earlier frame separates its cells in the current one from the others (area under the ROC curve; 0.5 is chance), and
+    the same for even attention along the same connections.
 
     Raises:
         ValueError: not an SST.
@@ -156,7 +156,7 @@ def traveled(network: Propagator) -> dict[str, Any]:
 
 def areas(network: Propagator, frames: Float[Tensor, "time 3 height width"],
           masks: Bool[np.ndarray, "time height width"]) -> dict[str, dict[str, float]]:
-    """Areas under the curve of one buffer, by distance."""
+    """Areas under the ROC curve in one buffer, by distance."""
     truth = torch.from_numpy(np.stack([~masks, masks], 1)).float()
     maps = attention_maps(network, frames, truth)
     stride = network.config.output_stride
@@ -176,7 +176,7 @@ def areas(network: Propagator, frames: Float[Tensor, "time 3 height width"],
 
 def _even(connectivity: Connectivity, size: tuple[int, int, int], queries: int, causal: bool
           ) -> Float[np.ndarray, "queries keys"]:
-    """Attention that is the same for all cells that a query is connected with."""
+    """Even attention, the same over all cells that a query is connected to."""
     connected = connectivity.mask(*size).numpy()[-queries:]
     frame = np.repeat(np.arange(size[0]), size[1] * size[2])
     if causal:
@@ -185,13 +185,13 @@ def _even(connectivity: Connectivity, size: tuple[int, int, int], queries: int, 
 
 
 def _share(arriving: Float[np.ndarray, "cells 2"]) -> Float[np.ndarray, "cells"]:
-    """Of what arrives from the frame, what comes from the object."""
+    """The object's share of what arrives from the frame."""
     return np.divide(arriving[:, 0], arriving[:, 1], out=np.zeros(len(arriving)), where=arriving[:, 1] > 0)
 
 
 def looks() -> pd.DataFrame:
-    """A row a network, moment and place: share of attention (percent, the last layer) with its 95% interval over
-    scenes, and that of even attention.
+    """A row a network, moment and place: share of attention (percent, last layer) with its 95% interval over scenes,
+    and that of even attention.
     """
     rows = []
     for name, runs in records.by_variant(HIDDEN).items():
@@ -218,8 +218,8 @@ def _mean(rows: list[dict[str, Any]], chosen: Any, kind: str) -> list[float]:
 
 
 def distances() -> pd.DataFrame:
-    """A row a network and distance: the area under the curve (percent) of attention and of even attention, and their
-    difference with its 95% interval over sequences (and seeds).
+    """A row a network and distance: the area under the ROC curve (percent) of attention and of even attention, and
+    their difference with its 95% interval over sequences (and seeds).
     """
     rows = []
     for name, runs in records.by_variant(ROUTES).items():

@@ -1,5 +1,5 @@
-"""The card of a release, whose every number comes from the weights file or from a record of these very weights, and
-its figures.
+"""The card of a release and its figures; every number comes from the weights file or from a record of exactly these
+weights.
 """
 
 from pathlib import Path
@@ -25,18 +25,18 @@ from sstlib.video import read_mask
 BEYOND_FIELDS = ("the bias of the distance affinity is 0, where CFBI learns it; Local has no window in time (the "
                  "paper's text can be read as a cube); all heads of a layer have one pattern; masks are a "
                  "softmax over objects and background, where the paper's text says sigmoid")
-FAILURES = 3  # worst clips that are shown
+FAILURES = 3  # number of worst clips that are shown
 
 
 def write_card(name: str) -> Path:
-    """Writes results/weights/NAME.md from the weights file, the records that score these very weights, and the
-    figures that are there.
+    """Writes results/weights/NAME.md from the weights file, the records that score exactly these weights, and existing
+    figures.
     """
     return write_whole(paths.WEIGHTS / f"{name}.md", card(name))
 
 
 def card(name: str) -> str:
-    """The model card as Markdown: what it is, how it was trained, what it scores, what it fails at, its terms."""
+    """The model card as Markdown: model, training, scores, failures, terms."""
     facts = weights.facts(name)
     run = RunConfig.from_dict(facts["run"], f"{name}: run.")
     data, training, network = run.data, run.training, weights.load(name)
@@ -67,7 +67,8 @@ def card(name: str) -> str:
 
 
 def _beside_the_paper(model: ModelConfig) -> list[str]:
-    """A table row a field in which the network is another than the paper's, or than the rival of the paper's size."""
+    """A table row for each field in which the network differs from the paper's, or from the rival of the paper's size.
+    """
     paper = f"{model.method}-r101" if f"{model.method}-r101" in MODELS else "sst-r101-paper"
     differing = model.differences(MODELS[paper])
     if not differing:
@@ -80,7 +81,7 @@ def _beside_the_paper(model: ModelConfig) -> list[str]:
 
 
 def _made_of(facts: dict[str, Any]) -> list[str]:
-    """The size that it works at, and whose weights are part of it."""
+    """The working size, and the pretrained weights that the network contains."""
     lines = [f"It works on frames of at most {facts.get('longest', weights.LONGEST)} pixels on their longer side; "
              "larger ones are shrunk, and their masks enlarged."]
     trunk = facts["config"]["backbone"].rpartition("+")[2]
@@ -97,7 +98,7 @@ def _value(value: Any) -> str:
 
 
 def _selection(name: str, held_out: tuple[str, ...]) -> str:
-    """What was compared before these weights were released, as far as records tell."""
+    """The scores that were compared before these weights were released, as far as records exist."""
     before = {one.title: ", then ".join(f"{100 * score['J&F']:.1f}" for score in known)
               for benchmark, one in validation.benchmarks().items() if (known := validation.earlier(name, benchmark))}
     text = "- **Selection**: the averaged weights at the last step; no step was picked by a score."
@@ -112,7 +113,7 @@ def _selection(name: str, held_out: tuple[str, ...]) -> str:
 
 
 def _training(facts: dict[str, Any]) -> list[str]:
-    """A table row a run, from random weights to these."""
+    """A table row for each run, from random weights to these."""
     chain = [*facts.get("ancestry", []), facts]
     start = chain[0]["run"]["training"]["start"]
     known = [run["training_seconds"] for run in chain if "training_seconds" in run]
@@ -144,7 +145,7 @@ def _data(data: dict[str, Any]) -> str:
 
 
 def _scores(scored: dict[str, records.RunRecord]) -> list[str]:
-    """A table row a record of these weights, or one line that there is none."""
+    """A table row for each record of these weights, or a line that there is none."""
     if not scored:
         return ["No record of these weights yet."]
     rows = ["J&F with its 95% interval over sequences (bootstrap). The spread over seeds is unknown: one was trained. "
@@ -165,25 +166,25 @@ def _scores(scored: dict[str, records.RunRecord]) -> list[str]:
 
 
 def _spread(mean: float, low: float, high: float, digits: int = 1) -> str:
-    """A mean with its interval, where more than one sequence gives one."""
+    """A mean with its interval, if there is more than one sequence."""
     return f"{mean:.{digits}f}" if np.isnan(low) else f"{mean:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
 
 
 def _chosen(name: str) -> list[str]:
-    """What was seen of the choices that were made after training, of these very weights."""
+    """The measurements behind choices that were made after training of exactly these weights."""
     record = validation.record_of(name, choices.EXPERIMENT)
     return choices.sentences(record) if record else []
 
 
 def _withdrawn(record: records.RunRecord | None) -> list[str]:
-    """Why there is no curve over the length of an occlusion."""
+    """Why the card has no curve over the length of an occlusion."""
     return ["No curve of SST-Occlusion 1 over the length of an occlusion stands here: its lengths have scenes of their "
             "own, and half of a score is the object that nobody hides. Pairs of scenes say what an occlusion costs.",
             ""] if record else []
 
 
 def _along(record: records.RunRecord | None) -> list[str]:
-    """What drift costs, and every sequence, where each has one object."""
+    """J over time, and the score of every sequence, if each has one object."""
     if record is None or "frames" not in record.metrics:
         return []
     return ["DAVIS-2016 validation, mean J by tenth of a sequence: "
@@ -192,7 +193,7 @@ def _along(record: records.RunRecord | None) -> list[str]:
 
 
 def _hidden(record: records.RunRecord | None) -> list[str]:
-    """What an occlusion costs in paired scenes, beside what follows nothing."""
+    """The cost of occlusions in paired scenes, beside baselines that track nothing."""
     known = record and record.metrics["occlusion"].get("passages")
     if not known:
         return []
@@ -216,13 +217,13 @@ def _hidden(record: records.RunRecord | None) -> list[str]:
 
 
 def _over(scenes: list[str], values: Float[np.ndarray, "scene"]) -> tuple[float, float, float]:
-    """The mean over scenes that have a value, and its 95% interval."""
+    """The mean over scenes with a value, and its 95% interval."""
     again = bootstrap({scene: [value] for scene, value in zip(scenes, values) if not np.isnan(value)})
     return again.mean, again.low, again.high
 
 
 def _doubt(name: str) -> list[str]:
-    """How far presence and doubt can be believed, as a table and a figure."""
+    """The reliability of presence and doubt, as a table and a figure."""
     sources, facts = doubt.scores_of(name), weights.facts(name)
     if not sources:
         return []
@@ -245,7 +246,7 @@ def _doubt(name: str) -> list[str]:
 
 
 def _area(area: dict[str, float] | None) -> str:
-    """An area under the curve with its interval, or why there is none."""
+    """An area under the ROC curve with its interval, or why there is none."""
     return "none: always the same" if area is None else f"{area['mean']:.2f} ({area['low']:.2f} to {area['high']:.2f})"
 
 
@@ -275,13 +276,13 @@ def _named(record: records.RunRecord, names: Any) -> str:
 
 
 def _picture(name: str, file: str, says: str) -> list[str]:
-    """The line that shows a figure, where it is there."""
+    """The Markdown of a figure, if it exists."""
     return [f"![{says}](../figures/{name}/{file})", ""] if (paths.FIGURES / name / file).exists() else []
 
 
 def write_figures(name: str) -> list[Path]:
-    """Draws what the records of these weights allow; those that show masks need the masks of `validation.score` on this
-    machine.
+    """Draws the figures for which there are records of these weights; those of masks need the masks of
+    `validation.score` on this machine.
     """
     folder, written = paths.FIGURES / name, []
     if record := validation.record_of(name, "sst-occlusion"):

@@ -1,6 +1,4 @@
-"""What the causal mode changes in the masks: the same weights with cached keys, and with every buffer computed anew
-and in full.
-"""
+"""The effect of causal mode on masks: the same weights with cached keys, and with every buffer recomputed in full."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -26,7 +24,7 @@ MODES = {"causal": True, "full": False}
 
 
 def compare(name: str = "sst-small", split: str = "val") -> Path:
-    """The record of both modes on a split of SST-Occlusion; one that is there for these very weights is kept.
+    """Writes the record of both modes on a split of SST-Occlusion, unless there is one of exactly these weights.
 
     Half an hour of one processor core for the 27 clips of `val`.
     """
@@ -78,7 +76,7 @@ def table(record: records.RunRecord) -> pd.DataFrame:
 
 
 def said(record: records.RunRecord) -> str:
-    """How much the masks of both modes agree, and whether one is better."""
+    """A sentence on how much the masks of both modes agree, and whether one mode is better."""
     difference = record.metrics["full_minus_causal"]
     low, mean, high = (100 * difference["difference"][part] for part in ("low", "mean", "high"))
     verdict = "undecided" if low <= 0 <= high else "full is better" if low > 0 else "causal is better"

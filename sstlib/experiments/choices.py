@@ -1,6 +1,6 @@
-"""What is chosen for a release once it is trained: the size at which it works, and the gate on presence.
+"""Choices for a release after training: its working size, and its gate on presence.
 
-On data that are kept from training to choose by: sequences of DAVIS 2016, and the validation scenes of DAVIS-Occlusion.
+Measured on data that are held out from training: sequences of DAVIS 2016, and validation scenes of DAVIS-Occlusion.
 """
 
 from typing import Any
@@ -22,7 +22,7 @@ from sstlib.shapes import UInt8
 from sstlib.video import Sequence
 
 EXPERIMENT = "choices"
-ENLARGED = (854, 480)  # as frames come: DAVIS's training sequences are had at 360p, too
+ENLARGED = (854, 480)  # a usual size of frames; DAVIS's training sequences may be available at 360p only
 SIZES = (512, 640, 854)  # pixels of the longer side inside the network
 GATES = (0.0, 0.1, 0.4)
 LENGTH = 16  # frames for which the object is hidden
@@ -30,7 +30,7 @@ DATA = f"{HELD_OUT_DATA}, enlarged to {'x'.join(map(str, ENLARGED))}; davis-occl
 
 
 def measure(network: Propagator) -> dict[str, Any]:
-    """J of every predicted frame by sequence and working size; with a presence head, what the occlusions cost by gate.
+    """J of every predicted frame by sequence and working size; with a presence head, the cost of occlusions by gate.
 
     Raises:
         FileNotFoundError: DAVIS is not there.
@@ -54,7 +54,7 @@ def scores(network: Propagator, sequence: Sequence, size: int) -> list[float]:
 
 
 def passages(network: Propagator, scenes: list[tuple], gates: tuple[float, ...]) -> dict[str, PassageTable]:
-    """What the occlusions of the scenes cost with each gate."""
+    """The cost of the scenes' occlusions with each gate."""
     gated = {str(gate): sharing_weights(network, presence_gate=gate) for gate in gates}
     return segment_scenes(scenes, {gate: lambda frames, labels, one=one: segmented(one, frames, labels[0])
                                    for gate, one in gated.items()})
@@ -66,7 +66,7 @@ def _enlarged(picture: UInt8[np.ndarray, "height width *channels"],
 
 
 def sentences(record: records.RunRecord) -> list[str]:
-    """What was seen of each choice, a Markdown line each; differences are to the largest size."""
+    """A Markdown line of measurements for each choice; differences are from the largest size."""
     largest = str(max(SIZES))
     whole, texts = means_of([record], largest), []
     for size in map(str, SIZES):

@@ -1,4 +1,4 @@
-"""Cost against quality: how long a step takes with each network of a plan, beside what its runs score."""
+"""Cost against quality: the time of a step with each network of a plan, beside the score of its runs."""
 
 import statistics
 
@@ -17,8 +17,8 @@ SIZE = (trials.LONGEST * 9 // 16, trials.LONGEST)  # height and width of DAVIS's
 
 
 def measure(plan: Plan, rounds: int = 15) -> records.RunRecord:
-    """Times a segmenter's step with every network of a plan in turns: one thread, one object, random weights, memory
-    full.
+    """Times a segmenter's step with every network of a plan in turns: one thread, one object, random weights, full
+    memory.
     """
     torch.set_num_threads(1)
     networks = [build(plan.base.run(variant, 0).config.model).eval() for variant in plan.order]
@@ -29,9 +29,8 @@ def measure(plan: Plan, rounds: int = 15) -> records.RunRecord:
 
 
 def table(plan: Plan, sweep: str) -> pd.DataFrame:
-    """A row a variant of a sweep, the cheapest first: its step's time in multiples of the base's (median over rounds,
-    `least` and `most` their quartiles), and mean, low and high of its J&F (percent), NaN where it is not run; no row
-    where nothing was timed.
+    """A row a timed variant of a sweep, the cheapest first: the time of a step in multiples of the base's (median over
+    rounds, with quartiles `least` and `most`), and mean, low and high of its J&F (percent), NaN if it was not run.
     """
     record, rows = records.find(EXPERIMENT, plan.base.name), []
     seconds = record.metrics["seconds"] if record else {}

@@ -1,6 +1,4 @@
-"""Carries out one run: train, segment the test clips from its own masks, score them, write the record and the
-curve.
-"""
+"""Carries out one run: trains, segments and scores the test clips, writes the record and the curve."""
 
 import shutil
 from collections import defaultdict
@@ -30,12 +28,12 @@ LENGTHS = (0, 2, 4, 8)  # frames for which the target of a test clip is hidden i
 CLIPS_A_LENGTH = 6
 TEST = f"generated clips after the preset easy, an occlusion of {LENGTHS} frames, {CLIPS_A_LENGTH} a length"
 TEST_SEED = 2**30  # far from the seeds of training and of its probes
-WORKERS = 2  # processes that render clips for a GPU; on a processor they would take the cores of other runs
-AFTER = 4  # last frames of a clip, in which the target is whole again
+WORKERS = 2  # processes that render clips for a GPU; on a CPU they would take cores from other runs
+AFTER = 4  # last frames of a clip, in which the target is fully visible again
 
 
 def execute(run: Run) -> records.RunRecord:
-    """Trains and scores one run and writes its record and curve; stopped, it goes on from its last checkpoint.
+    """Trains and scores one run and writes its record and curve; if interrupted, it resumes from its last checkpoint.
 
     The working folder (checkpoint, curve, weights) is results/training/EXPERIMENT/VARIANT-seedN, which git ignores;
     only the checkpoint is removed when the record is written.
@@ -58,10 +56,10 @@ def execute(run: Run) -> records.RunRecord:
 
 
 def test_clips() -> Iterator[tuple[int, Clip]]:
-    """What short runs are scored on, rendered when asked for: (frames of full occlusion, clip), of the size they are
-    trained at.
+    """The clips that short runs are scored on, rendered one by one at the size of training: (frames of full occlusion,
+    clip).
 
-    SST-Occlusion itself is out of reach of a minute's training: all methods lose all targets, which compares nothing.
+    SST-Occlusion itself is too hard after a minute of training: all methods lose all targets.
     """
     data = BASE.data
     for length in LENGTHS:

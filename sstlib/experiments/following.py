@@ -1,7 +1,7 @@
 """Follows a plan: what is done, what is due at which look, and the runs that are missing.
 
-Runs of a plan are made by one code, that of the plan's commit. Another checkout follows the plan in a worktree of that
-commit, to which the records that are there are lent and from which new ones come back.
+All runs of a plan are made by the code of the plan's commit. Another checkout makes them in a worktree of that commit,
+to which existing records are copied and from which new ones are copied back.
 """
 
 import os
@@ -28,12 +28,12 @@ def sweep_of(variant: str) -> str:
 
 
 def hours(record: records.RunRecord) -> float:
-    """Hours that training and trial of one run took, on a machine that other programs may have shared."""
+    """Hours of training and trial of one run, on a machine that may have been shared."""
     return (record.cost["training_seconds"] + TRIED / record.cost["frames_per_second"]) / 3600
 
 
 def summary(plan: Plan) -> str:
-    """What is done, what comes next and how long it is expected to take, a line a variant."""
+    """What is done, what comes next and how long it should take, with a line for each variant."""
     made, due = plan.records(), evidence.seeds_due(plan)
     spent = [hours(one) for runs in made.values() for one in runs.values()]
     each = sum(spent) / len(spent) if spent else plan.hours
@@ -56,12 +56,12 @@ def summary(plan: Plan) -> str:
 
 
 def follow(plan: Plan, jobs: int | None = None, only: str | None = None) -> int:
-    """Makes the missing runs in the plan's order, or of one variant, by the plan's code: those of the first look, then
-    those of the second, of what the first left undecided. The first exit status that is not 0 ends it, else 0. Started
-    again it goes on from the last checkpoint.
+    """Makes the missing runs in the plan's order, or those of one variant, with the plan's code: those of the first
+    look, then those of the second for undecided claims. Stops at the first exit status other than 0, and returns it.
+    Started again, it resumes from the last checkpoint.
 
     Raises:
-        ValueError: the plan's commit is not to be had, or it has no such variant.
+        ValueError: the plan's commit is not available, or the plan has no such variant.
     """
     if only is not None:
         require(only, "--only", plan.order)
@@ -82,8 +82,8 @@ def follow(plan: Plan, jobs: int | None = None, only: str | None = None) -> int:
 
 
 def _made(plan: Plan, home: Path, variant: str, seeds: int, jobs: int | None) -> int:
-    """The exit status of the sweep that makes a variant's missing runs in another folder, whose records and curves come
-    back.
+    """Runs the sweep that makes a variant's missing runs in another folder, and copies records and curves back; returns
+    its exit status.
     """
     environment = os.environ | paths.absolute(os.environ) | {"PYTHONPATH": str(home), "SSTVOS_HOME": str(home)}
     if davis := paths.davis():
@@ -95,7 +95,7 @@ def _made(plan: Plan, home: Path, variant: str, seeds: int, jobs: int | None) ->
         if path != records.record_path(plan.base.name, variant, 0).with_name(path.name):
             place = records.read(path).write()
             curve = home / "results" / "training" / plan.base.name / path.stem / "curve.csv"
-            if curve.is_file():  # of a run that was made elsewhere there is none
+            if curve.is_file():  # a run that was made elsewhere has none
                 records.write_curve(pd.read_csv(curve), place)
     return status
 

@@ -1,4 +1,4 @@
-"""What one release has over another: paired differences on every benchmark that stands and on which both are scored."""
+"""Gains of one release over another: paired differences on every valid benchmark on which both are scored."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,8 +15,8 @@ MEASURES = {"J returning": "returning", "J without": "returning_control", "claim
 
 
 def gained(name: str, over: str) -> pd.DataFrame:
-    """A row a benchmark and measure (percent): what the release `over` has, what `name` has, and the mean difference
-    over the same sequences or scenes with its 95% interval; empty where no benchmark has both.
+    """A row a benchmark and measure (percent): the value of the release `over`, that of `name`, and the mean difference
+    over the same sequences or scenes with its 95% interval; empty if no benchmark has both.
     """
     rows = []
     for benchmark in validation.benchmarks():

@@ -1,4 +1,4 @@
-"""A committed plan of a sweep: its runs in order of importance, its claims, and when they are looked at."""
+"""A committed plan of a sweep: its runs in order of importance, its claims, and when these are evaluated."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -20,7 +20,9 @@ MOST_CLAIMS = 4
 
 @dataclass(frozen=True)
 class Expected:
-    """That one variant is above another, or loses less; `margin` is what may be called no difference, in points."""
+    """The claim that one variant is above another, or loses less; `margin` (points) is the largest negligible
+    difference.
+    """
 
     better: str
     worse: str
@@ -42,10 +44,10 @@ class Plan:
     """What is run, compared and claimed.
 
     Attributes:
-        base: what variants are changes of.
+        base: of which variants are changes.
         commit, computed_by: of the code that makes all runs.
         seeds: number of seeds at each look.
-        hours: core hours of one run, as long as no record tells.
+        hours: core hours of one run, until records tell.
         choices: what was chosen on which data.
         order: variants, the most important first.
         families: of claims.
@@ -67,11 +69,11 @@ class Plan:
         return [self.base.run(variant, seed) for variant in self.order for seed in range(self.seeds[0])]
 
     def command(self, variant: str) -> str:
-        """What makes the missing runs of one variant, whatever code is here."""
+        """The command that makes the missing runs of one variant, with any version of the code."""
         return " ".join(["sst sweep --plan", *filter(None, [self.source]), "--only", variant])
 
     def records(self) -> dict[str, dict[int, records.RunRecord]]:
-        """The records that are there, by variant and seed.
+        """The existing records, by variant and seed.
 
         Raises:
             ValueError: one of another code than the plan's.
@@ -86,11 +88,11 @@ class Plan:
 
 
 def read(given: Path | str = EVIDENCE) -> Plan:
-    """A plan from its file, or a committed one by name: results/plans/NAME.json of the folder that holds the results or
-    else of the one that holds this code.
+    """A plan from its file, or a committed one by name: results/plans/NAME.json in the folder of results or else in
+    that of this code.
 
     Raises:
-        FileNotFoundError: there is none.
+        FileNotFoundError: there is no such plan.
         ValueError: unknown variants or measures, families of too many claims, or other levels than verdicts have.
     """
     committed = [root / "results" / "plans" / f"{given}.json" for root in (paths.ROOT, Path(__file__).parents[2])]

@@ -1,4 +1,4 @@
-"""What is asked of networks that are trained already: each question one entry, each answer one run record a network."""
+"""Questions to trained networks: each is one entry, and each answer is one run record for a network."""
 
 import re
 from collections.abc import Callable, Iterable
@@ -21,8 +21,8 @@ class Question:
     Attributes:
         name: in commands, and the folder of its records in results/runs.
         title: what is asked.
-        data: what it is asked on, as the record says it.
-        measure: the record's metrics of a network.
+        data: on which it is measured, for the record.
+        measure: computes the metrics of a network.
     """
 
     name: str
@@ -63,7 +63,7 @@ def named(source: str) -> tuple[str, int]:
 
 
 def analyze(question: str, sources: Iterable[str], fresh: bool = False) -> list[Path]:
-    """Records of the networks, made unless there are some of the same weights; each is written as it is done.
+    """Answers a question for networks, unless there are records of the same weights; each is written when it is done.
 
     Args:
         question: one of `QUESTIONS`.

@@ -1,4 +1,4 @@
-"""The rows on real frames: the released weights on DAVIS-2016 validation, and masks that others made."""
+"""The rows on real frames: released weights on DAVIS-2016 validation, and published masks of other methods."""
 
 import re
 from pathlib import Path
@@ -13,10 +13,9 @@ EXPERIMENT = "davis2016"
 
 
 def davis_rows() -> list[Path]:
-    """Scores every released network of the main line (`sst-...`) on the 20 validation sequences, where DAVIS is at
-    hand.
+    """Scores every released network of the main line (`sst-...`) on the 20 validation sequences, if DAVIS is available.
 
-    Returns the records: those that are there for these very weights are kept.
+    Returns the paths of the records; existing records of exactly these weights are kept.
 
     Raises:
         FileNotFoundError: `SST_DAVIS` or data/DAVIS names a folder that is not DAVIS 2016.
@@ -26,8 +25,8 @@ def davis_rows() -> list[Path]:
 
 
 def published_masks_row(name: str, result: Evaluation, trained_on: str, dataset: str = EXPERIMENT) -> list[Path]:
-    """A row of a data set's table for masks that others made, from what `sst evaluate` scored: its record, and the
-    table anew.
+    """Adds a row to a data set's table for masks of another method, from a result of `sst evaluate`: writes its record,
+    and the table again.
 
     Raises:
         ValueError: as `require_row`.
@@ -44,7 +43,7 @@ def require_row(name: str, dataset: str, protocol: str, sequences: list[str] | N
     """Refuses what cannot be a row of a data set's table.
 
     Args:
-        sequences: names of those that are scored, where they are known yet.
+        sequences: names of the scored sequences, if they are known already.
 
     Raises:
         ValueError: there is no such table, its rows are scored otherwise or over other sequences, or the row is that of

@@ -25,13 +25,12 @@ def release(run: Path, name: str, data: str, start: str | None = None, longest: 
 
     Args:
         run: folder of a finished `sst train`.
-        name: what users will load it by.
-        data: what it was trained on (see `terms_of`); decides the terms that the file and the card state.
-        start: the weights that the run started from, where its file does not tell of them (older runs) and they lie
-            elsewhere by now.
-        longest: pixels of a frame's longer side that masks are computed at, chosen on sequences held out; none: what
-            the run's weights say.
-        gate: `presence_gate` of the configuration, chosen likewise: training does not know it.
+        name: by which users will load it.
+        data: on which it was trained (see `terms_of`); decides the terms that the file and the card state.
+        start: the weights that the run started from, if its file does not state them (older runs) and they were moved.
+        longest: working size in pixels of a frame's longer side, chosen on held-out sequences; None for that of the
+            run's weights.
+        gate: `presence_gate` of the configuration, chosen likewise, as training does not use it.
 
     Raises:
         ValueError: unknown data; a run that has not finished; weights that the run cannot have started from.
@@ -57,19 +56,17 @@ def release(run: Path, name: str, data: str, start: str | None = None, longest: 
 
 
 def require_name(name: str) -> None:
-    """Raises a ValueError for a release's name that would not be that of one file in results/weights and one folder
-    of figures.
-    """
+    """Raises a ValueError for a name that cannot be that of a file in results/weights and of a folder of figures."""
     if not re.fullmatch(r"\w[\w.-]*", name):
         raise ValueError("a release is named by letters, digits, '-', '_' and '.', for example sst-small; given "
                          f"{name!r}")
 
 
 def _finished(run: Path) -> tuple[dict[str, Any], pd.DataFrame]:
-    """What the weights of a run's folder tell of it, and its curve.
+    """The facts in the weights of a run's folder, and its curve.
 
     Raises:
-        ValueError: weights that tell of no run, a curve without its columns, or steps that are yet to come.
+        ValueError: weights without a run, a curve without its columns, or a run that has not finished.
     """
     file, table = run / "weights.safetensors", run / "curve.csv"
     facts = weights.facts(file)
@@ -95,11 +92,11 @@ def _finished(run: Path) -> tuple[dict[str, Any], pd.DataFrame]:
 
 
 def stage(run: Path, name: str) -> Path:
-    """The averaged weights of a run as far as it is, in half precision, as results/weights/stages/NAME: what the next
-    leg starts from, on any machine (`training.start` stages/NAME).
+    """Writes the averaged weights of a run, finished or not, in half precision as results/weights/stages/NAME, from
+    which the next leg starts on any machine (`training.start` stages/NAME).
 
     Raises:
-        ValueError: no name of a file, or data whose terms are not known.
+        ValueError: a name that cannot be a file's, or data whose terms are not known.
     """
     require_name(name)
     facts = weights.facts(run / "weights.safetensors")
@@ -111,7 +108,7 @@ def stage(run: Path, name: str) -> Path:
 
 
 def _require_stated(one: dict[str, Any], source: str) -> None:
-    """Raises a ValueError where what a weights file tells of a run is not what training writes."""
+    """Raises a ValueError if a weights file describes a run otherwise than training does."""
     RunConfig.from_dict(one.get("run"), f"{source}run.")
     Whole().check(one.get("step"), f"{source}step")
     origin = Fields().check(one.get("origin"), f"{source}origin")
@@ -122,14 +119,14 @@ def _require_stated(one: dict[str, Any], source: str) -> None:
 
 
 def ancestry(facts: dict[str, Any], name: str, start: str | None = None) -> list[dict[str, Any]]:
-    """The runs before the one of `facts`, the first one first: as the file tells, and before these those of the weights
-    at `start`.
+    """The runs before that of `facts`, oldest first: those that the file states, preceded by those of the weights at
+    `start`.
 
-    A file that tells of no run takes those of the weights that it names as its start.
+    If the file states none, the runs are those of the weights that it names as its start.
 
     Raises:
-        FileNotFoundError: the start is no more where it was.
-        ValueError: what lies there was made after the run began, so that it is something else.
+        FileNotFoundError: the starting weights are gone.
+        ValueError: the file there was made after the run began, so that it is a different one.
     """
     known = facts.get("ancestry", [])
     first = known[0] if known else facts
@@ -151,8 +148,8 @@ def ancestry(facts: dict[str, Any], name: str, start: str | None = None) -> list
 
 
 def _name_starts(chain: list[dict[str, Any]]) -> None:
-    """Names each run's start by the run before it: a path is of one machine, and a name may mean other weights
-    later.
+    """Names each run's start after the run before it: paths are valid on one machine only, and names may mean other
+    weights later.
     """
     for before, run in zip(chain, chain[1:]):
         if not run["run"]["training"]["start"].startswith(PARTS):  # which names them beside other parts
@@ -160,7 +157,7 @@ def _name_starts(chain: list[dict[str, Any]]) -> None:
 
 
 def hub_mixin() -> type:
-    """The class by which the Hugging Face hub is written to; asked for before other work is done.
+    """The class that writes to the Hugging Face hub; call it before other work, as it may be missing.
 
     Raises:
         ValueError: huggingface_hub is not installed.
@@ -187,7 +184,7 @@ def push(name: str, repository: str, **options: Any) -> str:
         FileNotFoundError: no such release.
     """
     class Release(hub_mixin()):
-        """What the mixin uploads: the files of `hub_folder`."""
+        """Uploads the files of `hub_folder`."""
 
         def _save_pretrained(self, save_directory: Path) -> None:
             hub_folder(name, save_directory)

@@ -1,4 +1,4 @@
-"""Every table as a file: CSV for programs, Markdown for people."""
+"""Every table as files: CSV for programs, Markdown for readers."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from sstlib.experiments import attended, evidence, gains, histories, knockouts, 
 from sstlib.experiments.sweeps import SWEEPS
 from sstlib.paths import write_whole
 
-PRINTED = ("1a", "1b", "2", "6")  # published tables of which nothing here is a row
+PRINTED = ("1a", "1b", "2", "6")  # published tables without a row of this project
 
 
 def of_datasets() -> list[str]:
@@ -22,7 +22,7 @@ def write_tables(folder: Path | None = None) -> list[Path]:
     """Writes every table as CSV (full precision) and Markdown (rounded), and returns the files."""
     plan, rivals = plans.read(), plans.read(plans.RIVALS)
     claimed = {family.name: (one, family) for one in (plan, rivals) for family in one.families}
-    # A sweep of which nothing is claimed yet is the evidence plan's
+    # A sweep without claims belongs to the evidence plan
     frames = {sweep: evidence.table(claimed.get(sweep, (plan,))[0], sweep) for sweep in SWEEPS}
     frames |= {f"claims-{name}": evidence.decisions(one, family) for name, (one, family) in claimed.items()}
     frames |= {name: tables.on_dataset(name) for name in of_datasets()}
@@ -41,13 +41,13 @@ def write_tables(folder: Path | None = None) -> list[Path]:
 
 def write(name: str, frame: pd.DataFrame, folder: Path | None = None) -> list[Path]:
     """Writes one table as CSV and Markdown, and returns the files."""
-    # Ten digits: the last bits of a mean differ from processor to processor, and tables should not
+    # Ten digits: the last bits of a mean differ between processors, and tables should not
     texts = {".csv": frame.to_csv(index=False, float_format="%.10g"), ".md": tables.markdown(readable(frame))}
     return [write_whole((folder or paths.TABLES) / f"{name}{ending}", text) for ending, text in texts.items()]
 
 
 def readable(frame: pd.DataFrame) -> pd.DataFrame:
-    """The table for people: a value with its interval in one column, and no underscores in titles."""
+    """The table for readers: a value with its interval in one column, and no underscores in titles."""
     titled = frame.rename(columns=lambda name: name.replace("_", " "))
     if "low" not in titled:
         return titled

@@ -1,4 +1,4 @@
-"""The terms that weights are under, by what they were trained on."""
+"""The terms of weights, by the data that they were trained on."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ FREE = DATASETS["sst-occlusion"].license
 
 
 def terms_of(trained_on: str) -> tuple[str, str]:
-    """What weights state that were trained on some data, and their license as hubs of models name it.
+    """The terms that weights trained on some data state, and their license as model hubs name it.
 
     Args:
         trained_on: a name of `datasets.DATASETS`, "generated" or "photographs", or several with "+" between.

@@ -1,4 +1,4 @@
-"""What a trained network of a base is tried on: real sequences and paired scenes, in memory, floors beside them."""
+"""The trial of a trained network of a base: real sequences and paired scenes, in memory, with floors beside them."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -23,29 +23,29 @@ TENTHS = 10
 
 
 def data_of(config: RunConfig) -> str:
-    """The real data that a network of this configuration is tried on: DAVIS 2017 if it was trained on that."""
+    """The real data of the trial: DAVIS 2017 if the network was trained on that, else DAVIS 2016."""
     return "davis2017" if config.data.real == "davis2017" else "davis2016"
 
 
 def data_summary(config: RunConfig) -> str:
-    """What a record says of its data."""
+    """The data of the trial, for records."""
     return (f"{data_of(config)} val, longest side {LONGEST}; sst-occlusion-2 test, {SCENES} scenes hidden for "
             f"{', '.join(map(str, LENGTHS))} frames, and their controls")
 
 
 def require_data(config: RunConfig) -> None:
-    """Raises what the trial would, before anything is trained.
+    """Raises the errors that the trial would, before anything is trained.
 
     Raises:
         FileNotFoundError: DAVIS is not there.
-        ValueError: the scenes are not.
+        ValueError: there are too few scenes.
     """
     open_dataset(data_of(config), "val")
     _scenes()
 
 
 def measured(network: Propagator, config: RunConfig) -> tuple[dict[str, Any], float, int]:
-    """Scores on real sequences and what occlusions cost.
+    """Scores on real sequences, and the cost of occlusions.
 
     Returns:
         Metrics: J, F and J&F with those of every sequence, `tenths` (mean J by tenth of a sequence), `floors` (J&F) and
@@ -71,7 +71,7 @@ def measured(network: Propagator, config: RunConfig) -> tuple[dict[str, Any], fl
 
 
 class Floors:
-    """What following nothing scores, over sequences that are added one by one."""
+    """Scores of baselines that track nothing, over sequences that are added one by one."""
 
     def __init__(self, protocol: Protocol) -> None:
         self.protocol = protocol
@@ -89,7 +89,7 @@ class Floors:
 
 
 def summary(scores: list[SequenceScore]) -> dict[str, Any]:
-    """Global J, F, J&F (mean over objects) and those of each sequence, as a run record keeps them."""
+    """Overall J, F, J&F (mean over objects) and those of each sequence, for a run record."""
     overall = averaged(row for score in scores for row in score.per_object().values())
     sequences = {score.name: {key: value.mean for key, value in score.overall().items()} for score in scores}
     return {key: value.mean for key, value in overall.items()} | {
@@ -98,7 +98,7 @@ def summary(scores: list[SequenceScore]) -> dict[str, Any]:
 
 
 def tenths(sequences: Iterable[Float[np.ndarray, "time"]]) -> list[float]:
-    """Mean J by tenth of a sequence, the mean over sequences of at least ten frames: how a network drifts."""
+    """Mean J by tenth of a sequence, over sequences of at least ten frames, which shows drift."""
     parts = [np.array_split(values, TENTHS) for values in sequences if len(values) >= TENTHS]
     return np.mean([[part.mean() for part in one] for one in parts], axis=0).tolist()
 
@@ -111,7 +111,7 @@ def _scenes() -> list[tuple[Sequence, ...]]:
 
 
 class _Clock:
-    """Segments, and counts what that takes."""
+    """Segments sequences, and counts seconds and frames."""
 
     def __init__(self, network: Propagator, aggregation: str) -> None:
         self.network, self.aggregation, self.seconds, self.frames = network, aggregation, 0.0, 0

@@ -1,5 +1,5 @@
-"""Released weights scored on a benchmark: masks go to disk first, so that a stopped scoring goes on, then to the
-project's evaluator.
+"""Scores released weights on a benchmark: masks are written to disk, so that an interrupted scoring can be resumed, and
+then evaluated.
 """
 
 import json
@@ -28,7 +28,7 @@ from sstlib.video import Sequence, write_mask
 
 
 def benchmarks() -> dict[str, Benchmark]:
-    """What released weights are scored on: the data sets whose entry says so."""
+    """The benchmarks that released weights are scored on: those in the entries of data sets."""
     return {name: one.benchmark for name, one in DATASETS.items() if one.benchmark}
 
 
@@ -43,23 +43,23 @@ def sequences_of(name: str) -> list[Sequence]:
 
 
 def fingerprint(name: str) -> str:
-    """What ties a record to a weights file: a hash of its bytes."""
+    """A hash of a weights file, which records keep."""
     return sha256(weights.find(name))[:16]
 
 
 def record_of(name: str, benchmark: str) -> records.RunRecord | None:
-    """The record of these very weights, if there is one."""
+    """The record of exactly these weights, if there is one."""
     record = records.find(benchmark, name)
     return record if record and record.config.get("weights") == fingerprint(name) else None
 
 
 def predictions(name: str, benchmark: str) -> Path:
-    """The folder of the masks of these very weights; git ignores it."""
+    """The folder of masks of exactly these weights; git ignores it."""
     return paths.RESULTS / "training" / "predictions" / benchmark / f"{name}-{fingerprint(name)}"
 
 
 def score(name: str, benchmark: str) -> Path:
-    """The record of released weights on a benchmark, made unless there is one of the same bytes.
+    """Scores released weights on a benchmark, unless there is a record of the same bytes; returns the record's path.
 
     Raises:
         FileNotFoundError: no such weights, or the data are not there.
@@ -101,8 +101,8 @@ def _scored(network: Propagator, benchmark: str, folder: Path) -> tuple[Evaluati
 
 
 def earlier(name: str, benchmark: str) -> list[dict[str, Any]]:
-    """What weights released under this name before scored on a benchmark: J&F (0..1), fingerprint and commit of
-    each, the oldest first.
+    """Scores on a benchmark of weights that were released under this name before: J&F (0..1), fingerprint and commit of
+    each, oldest first.
     """
     path = _earlier_path(name)
     return read_json(path).get(benchmark, []) if path.exists() else []
@@ -113,8 +113,8 @@ def _earlier_path(name: str) -> Path:
 
 
 def _keep_earlier(name: str, benchmark: str) -> None:
-    """Keeps the score of the weights before, whose record is about to be replaced: what a recipe was chosen by
-    belongs into the card.
+    """Keeps the score of the previous weights, whose record is about to be replaced: the card lists the scores by which
+    a recipe was chosen.
     """
     before = records.find(benchmark, name)
     if before is None or before.config.get("weights") == fingerprint(name):
@@ -126,8 +126,8 @@ def _keep_earlier(name: str, benchmark: str) -> None:
 
 
 def measured(evaluation: Evaluation) -> dict[str, object]:
-    """An evaluation as a record keeps it: means, those of every sequence, those at occlusions, and each frame's
-    where there is one object.
+    """The metrics of an evaluation for a record: means, those of every sequence and at occlusions, and those of each
+    frame if there is one object.
     """
     scores = list(evaluation.sequences.values())
     frames = {
@@ -139,11 +139,10 @@ def measured(evaluation: Evaluation) -> dict[str, object]:
 
 
 def predict(network: Propagator, sequences: list[Sequence], folder: Path) -> tuple[float, int]:
-    """Writes the masks of every sequence that has none yet as folder/SEQUENCE/FRAME.png, from the mask of its first
-    frame.
+    """Segments every sequence that is not done yet from the mask of its first frame, into folder/SEQUENCE/FRAME.png.
 
     Returns:
-        Seconds of segmentation and frames segmented, of earlier calls too.
+        Seconds of segmentation and frames segmented, including earlier calls.
     """
     totals = []
     with tqdm(total=sum(map(len, sequences)), unit="frame", ascii=True,
@@ -163,7 +162,7 @@ def _spent(path: Path) -> dict[str, float | int]:
     """Seconds and frames of a sequence that is done.
 
     Raises:
-        ValueError: the file that says so is damaged.
+        ValueError: its file is damaged.
     """
     content = read_json(path)
     try:
@@ -174,7 +173,7 @@ def _spent(path: Path) -> dict[str, float | int]:
 
 
 def _segment(network: Propagator, sequence: Sequence, folder: Path) -> float:
-    """Writes the masks of one sequence; the seconds that segmenting alone took."""
+    """Writes the masks of one sequence; returns the seconds of segmentation alone."""
     seconds, started = 0.0, clocks.now()
     for t, prediction in segment_sequence(network, sequence):
         seconds += clocks.now() - started
@@ -184,15 +183,13 @@ def _segment(network: Propagator, sequence: Sequence, folder: Path) -> float:
 
 
 def interval(record: records.RunRecord) -> tuple[float, float, float]:
-    """J&F of a record in percent with its 95% interval over sequences, drawn again and again."""
+    """J&F of a record in percent with its 95% bootstrap interval over sequences."""
     resampled = bootstrap({name: [means["J&F"]] for name, means in record.metrics["sequences"].items()})
     return 100 * resampled.mean, 100 * resampled.low, 100 * resampled.high
 
 
 def tenths(record: records.RunRecord) -> list[float]:
-    """Mean J in each tenth of a sequence, in percent: the frames in which masks are predicted, in order, over all
-    sequences of one object.
-    """
+    """Mean J (percent) in each tenth of a sequence's predicted frames, over all sequences of one object."""
     return trials.tenths(100 * np.array(frames["J"]) for frames in record.metrics["frames"].values())
 
 
