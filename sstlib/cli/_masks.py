@@ -1,4 +1,4 @@
-"""Masks that `sst segment` is given: its options for them, how they are read and checked, and what is said of it."""
+"""The masks given to `sst segment`: options, reading and checking, and the lines printed about them."""
 
 import argparse
 import sys
@@ -27,12 +27,12 @@ from sstlib.video import (
 )
 from sstlib.video.pictures import files_of, passed_over
 
-LISTED = 6  # masks that are named one by one
-ALIKE = 0.02  # that the shapes of a mask and its frame may differ where one is a resized other
+LISTED = 6  # masks that are listed one by one
+ALIKE = 0.02  # how much the aspect ratios of a mask and its frame may differ if one is the other resized
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Options of the masks that are given, and of the prompts in their place."""
+    """Options for masks, and for prompts in their place."""
     group = parser.add_argument_group("masks and prompts", "what is followed: by --mask, or by prompts in its place")
     group.add_argument("--mask", metavar="FILE",
                        help="palette or gray PNG with an id for each object, white on black, or a color for each "
@@ -50,10 +50,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def named_files(arguments: argparse.Namespace, sequence: Sequence, frames: Sequence) -> dict[int, Path]:
-    """The mask files that are given, by their frames' places among those that are segmented; none with prompts.
+    """The given mask files, by the index of their frames among those that are segmented; empty with prompts.
 
     Raises:
-        ValueError: no mask and no prompt, or both; or a frame that is not there.
+        ValueError: no mask and no prompt, or both; or a frame that does not exist.
     """
     require_objects(arguments)
     at = at_frame(arguments.at, sequence, frames)
@@ -65,8 +65,8 @@ def named_files(arguments: argparse.Namespace, sequence: Sequence, frames: Seque
 
 
 def require_objects(arguments: argparse.Namespace) -> None:
-    """Raises a ValueError where no objects are given, or by masks and prompts at once, or in another way than an option
-    for pictures of masks is for.
+    """Raises a ValueError if no objects are given, or both masks and prompts, or an option for pictures of masks
+    without such pictures.
     """
     if bool(arguments.mask) == bool(arguments.prompts):
         raise ValueError("give the objects of one frame either by --mask or by --box, --points and --polygon"
@@ -77,8 +77,8 @@ def require_objects(arguments: argparse.Namespace) -> None:
 
 
 def from_tool(arguments: argparse.Namespace) -> bool:
-    """Whether a mask is a file of a labeling tool, or a folder of such files alone, or beside the frames, where LabelMe
-    puts them.
+    """Whether the mask is a labeling tool's file, or a folder of such files: without pictures, or with the frames,
+    where LabelMe puts them.
     """
     from sstlib.video.labeltools import LABELME, SUFFIXES
 
@@ -90,11 +90,11 @@ def from_tool(arguments: argparse.Namespace) -> bool:
 
 
 def labeled(path: Path, at: int | None, sequence: Sequence, frames: Sequence) -> tuple[Any, list[str]]:
-    """The clip with the masks of a labeling tool's file, and what is said of them. A single mask belongs to the frame
-    that `--at` names, or to the one of its name; several to those of their names or numbers.
+    """The clip with the masks of a labeling tool's file, and lines about them. A single mask belongs to the frame that
+    `--at` names, or to that of its name; several masks to those of their names or numbers.
 
     Raises:
-        ValueError: a mask of no frame, or of another size.
+        ValueError: a mask without a frame, or of another size.
     """
     from sstlib.sessions import Clip, size_of
     from sstlib.video.labeltools import read_labels
@@ -130,12 +130,12 @@ def labeled(path: Path, at: int | None, sequence: Sequence, frames: Sequence) ->
 
 def read(arguments: argparse.Namespace, sequence: Sequence, frames: Sequence,
          files: Mapping[int, Path]) -> tuple[Any, list[str]]:
-    """The clip with all that is given of it, and what is said of it before work starts.
+    """The clip with all that is given, and lines about it to print before work starts.
 
     Args:
         sequence: the whole video.
-        frames: what is segmented of it.
-        files: masks; none with prompts.
+        frames: the part that is segmented.
+        files: masks; empty with prompts.
 
     Raises:
         ValueError: a mask or a prompt that does not fit.
@@ -168,8 +168,8 @@ def read(arguments: argparse.Namespace, sequence: Sequence, frames: Sequence,
 
 
 def drawn(folder: Path, clip: Any) -> tuple[Any, list[str]]:
-    """The clip with the names of its objects, and where they were erased, as far as `sst annotate` noted them in the
-    folder of its masks; and what is said of it. A frame that all was erased from is no beginning of the clip.
+    """The clip with names and erasures of objects, if `sst annotate` wrote them into the folder of masks, and lines
+    about them. A frame from which everything was erased does not begin the clip.
     """
     from sstlib.sessions.drawings import OBJECTS, noted
 
@@ -188,7 +188,7 @@ def drawn(folder: Path, clip: Any) -> tuple[Any, list[str]]:
 
 
 def corrections(arguments: argparse.Namespace, clip: Any, files: Mapping[int, Path]) -> Any:
-    """The folder of corrections, if there is one, each of which is said when it is read."""
+    """The folder of corrections, if there is one; each correction is reported when it is read."""
     from tqdm import tqdm
 
     from sstlib.sessions import Corrections
@@ -213,7 +213,7 @@ def drawn_elsewhere(folder: Path) -> str:
 
 
 def at_frame(at: int | None, sequence: Sequence, frames: Sequence) -> int:
-    """The place among the frames that are segmented of the one that `--at` names.
+    """The index, among the frames that are segmented, of the one that `--at` names.
 
     Raises:
         ValueError: it is not among them.
@@ -228,7 +228,7 @@ def at_frame(at: int | None, sequence: Sequence, frames: Sequence) -> int:
 
 
 def opening(path: str, sequence: Sequence, frames: Sequence, size: tuple[int, int]) -> list[str]:
-    """Lines about the video, and which of its frames are segmented."""
+    """Lines about the video and the frames that are segmented."""
     folder = isinstance(sequence, FolderSequence)
     rate = "" if folder else f", {float(getattr(sequence, 'rate', 0)):g} frames a second"
     aspect = getattr(sequence, "aspect", 1)
@@ -243,7 +243,7 @@ def opening(path: str, sequence: Sequence, frames: Sequence, size: tuple[int, in
 
 
 def named_areas(labels: UInt8[np.ndarray, "height width"], names: Mapping[int, str]) -> str:
-    """What labels hold, objects by number and name."""
+    """A description of labels: objects by id and name."""
     counts, ids = np.bincount(labels.ravel(), minlength=256), object_ids(labels)
     void = f"; void (255): {counts[VOID]:,} pixels" if counts[VOID] else ""
     return f"{len(ids)} object{'s' * (len(ids) > 1)}: " + ", ".join(
@@ -256,8 +256,7 @@ def mask_files(path: Path, at: int | None, first: int, sequence: Sequence, frame
 
     Raises:
         FileNotFoundError: no such file or folder.
-        ValueError: a mask in the folder that belongs to no frame; a folder with `at`; none of a frame that is
-            segmented.
+        ValueError: a mask in the folder that belongs to no frame; a folder with `at`; no mask of a segmented frame.
     """
     if not path.is_dir():
         return {named_place(path, first, sequence, frames) if at is None else first: path}
@@ -301,7 +300,7 @@ def given_masks(files: Mapping[int, Path], sequence: Sequence, reading: Reading)
     """All given masks by frame number, read and checked before anything is computed.
 
     Raises:
-        ValueError: a mask that cannot be read, of another size than the frames, or none that holds an object.
+        ValueError: a mask that cannot be read or has another size than the frames, or no mask with an object.
     """
     from sstlib.sessions import first_object, size_of
 

@@ -1,4 +1,4 @@
-"""What `sst segment` writes: its options for it, what stands in their way, and the sinks that write."""
+"""The outputs of `sst segment`: options, checks for files in the way, and the sinks that write them."""
 
 import argparse
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ from sstlib.config.values import require_place
 from sstlib.paths import STREAMS, refuse_inputs, resolved
 from sstlib.video import Sequence, is_picture, is_signed
 
-LISTED = 6  # files that are named one by one
+LISTED = 6  # files that are listed one by one
 EXPORTS = {  # of `exports.FORMATS`, each in a line
     "overlay": "overlay.mp4, the video tinted with its masks, with its times and its sound",
     "green": "green.mp4, the objects before a green screen, likewise",
@@ -57,7 +57,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def listed() -> str:
-    """What --export takes, a line each."""
+    """The values of --export, a line each."""
     return "\n".join(["exports (an object's class is its name without a number at its end):"]
                      + [f"  {name:8} {about}" for name, about in EXPORTS.items()])
 
@@ -71,11 +71,11 @@ def exports(text: str) -> list[str]:
 
 
 def checked(arguments: argparse.Namespace, sequence: Sequence, inputs: Iterable[Path | str | None]) -> list[Path]:
-    """What an earlier run left in the folder and this one will not replace, to be removed.
+    """Files of an earlier run in the folder that this run will not replace and must remove.
 
     Raises:
-        ValueError: an output is an input; or something is left there, and it is not to be overwritten; or a quality
-            that the codec does not have.
+        ValueError: an output is an input; or there are files that must not be overwritten; or a quality that the codec
+            does not have.
     """
     from sstlib.movies import checked_codec
     from sstlib.sessions.exports import FORMATS, origin
@@ -112,10 +112,10 @@ def checked(arguments: argparse.Namespace, sequence: Sequence, inputs: Iterable[
 
 
 def _single(arguments: argparse.Namespace, inputs: Iterable[Path | str | None]) -> dict[str, Path | None]:
-    """The files that options name, by option. One preview may follow another.
+    """The single files that options name, by option. A preview may replace another.
 
     Raises:
-        ValueError: one is an input, or there already and not to be replaced.
+        ValueError: one is an input, or exists and must not be replaced.
     """
     from sstlib.sessions.films import Sheet
 
@@ -136,7 +136,7 @@ def _single(arguments: argparse.Namespace, inputs: Iterable[Path | str | None]) 
 
 
 def _is_preview(path: Path) -> bool:
-    """Whether a file is a color picture by this command; masks, which are worth more, are not."""
+    """Whether a file is a color picture of this command, and not a mask, which would be a loss."""
     if not is_signed(path):
         return False
     with Image.open(path) as image:
@@ -144,7 +144,7 @@ def _is_preview(path: Path) -> bool:
 
 
 def _ours(path: Path, kind: Any) -> bool:
-    """Whether what stands at the place of an export is one of this command."""
+    """Whether what exists at the path of an export comes from this command."""
     from sstlib.sessions.product import lies_beside_masks
 
     try:
@@ -155,7 +155,7 @@ def _ours(path: Path, kind: Any) -> bool:
 
 
 def sinks(arguments: argparse.Namespace, clip: Any, stale: list[Path]) -> list[Any]:
-    """All that takes the masks of a clip; the folder of masks comes first, so that others can read them there."""
+    """The sinks for the masks of a clip; the folder of masks comes first, so that others can read from it."""
     from sstlib.sessions import MaskFolder
     from sstlib.sessions.exports import FORMATS, Exports
 

@@ -1,4 +1,4 @@
-"""`sst annotate VIDEO`: draws masks on a video in the browser, and carries them through it."""
+"""`sst annotate VIDEO`: draw masks on a video in the browser, and propagate them through it."""
 
 import argparse
 import json
@@ -28,7 +28,7 @@ EXAMPLES = """examples:
 """
 NOTEBOOK = "annotate.ipynb"
 DRAWN, MASKS = "drawn", "masks"  # folders beneath --out
-PATIENCE = 120  # seconds in which a server must answer, on a busy machine, too
+PATIENCE = 120  # seconds in which a server must answer, even on a busy machine
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -79,11 +79,11 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def cell(arguments: argparse.Namespace) -> str:
-    """The code of the notebook, after all that it names was looked at.
+    """The code of the notebook, after everything that it names was checked.
 
     Raises:
         FileNotFoundError: no such video, mask or weights.
-        ValueError: one that cannot be read, or a folder for the results that holds something.
+        ValueError: one that cannot be read, or a folder for results that holds other files.
     """
     from sstlib.explorers.saving import DrawnFolder
     from sstlib.movies import open_clip
@@ -118,7 +118,7 @@ session"""
 
 
 def write_notebook(path: Path, code: str, outputs: list) -> None:
-    """A notebook of one folded cell and its outputs."""
+    """Writes a notebook of one folded cell and its outputs."""
     import nbformat.v4 as form
 
     made = form.new_code_cell(code, outputs=outputs, execution_count=1 if outputs else None)
@@ -130,10 +130,10 @@ def write_notebook(path: Path, code: str, outputs: list) -> None:
 
 @contextmanager
 def served(scratch: Path, ip: str, port: int) -> Iterator[tuple[subprocess.Popen, str, str]]:
-    """A JupyterLab for one notebook, which neither reads nor writes the user's settings: its process, address, token.
+    """A JupyterLab for one notebook that ignores the user's settings: its process, address and token.
 
     Raises:
-        ValueError: the address cannot be listened at, or the server does not answer.
+        ValueError: no server can listen at the address, or it does not answer.
     """
     try:
         with socket.socket() as free:
@@ -172,7 +172,7 @@ def served(scratch: Path, ip: str, port: int) -> Iterator[tuple[subprocess.Popen
 
 
 def wait_for_answer(server: subprocess.Popen, address: str, log: Path) -> None:
-    """Until the server answers.
+    """Waits until the server answers.
 
     Raises:
         ValueError: it has ended, or takes too long.
@@ -189,17 +189,17 @@ def wait_for_answer(server: subprocess.Popen, address: str, log: Path) -> None:
 
 
 def response(address: str, content: dict[str, Any] | None = None) -> bytes:
-    """What the server answers to a request."""
+    """The server's response to a request."""
     request = urllib.request.Request(address, json.dumps(content or {}).encode(), {"Content-Type": "application/json"})
     with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
         return answer.read()
 
 
 def wait_for_kernel(client: Any) -> None:
-    """Until a kernel replies; one that is starting still, on a busy machine, is taken for dead by its client.
+    """Waits until a kernel replies; its client takes one that is slow to start for dead, so it is asked again.
 
     Raises:
-        ValueError: it does not.
+        ValueError: it does not reply.
     """
     end = time.monotonic() + PATIENCE
     while time.monotonic() < end:
@@ -214,7 +214,7 @@ def executed(scratch: Path, address: str, token: str, code: str) -> list:
     """Runs the code in a kernel of the notebook, so that the page opens with the widget: the cell's outputs.
 
     Raises:
-        ValueError: what the code failed with.
+        ValueError: the error of the code.
     """
     import nbformat.v4 as form
     from jupyter_client import BlockingKernelClient

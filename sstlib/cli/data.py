@@ -26,7 +26,7 @@ SPLITS = ("train", "val", "test")  # of what is written
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Declares the arguments."""
+    """Adds the command's arguments."""
     _arguments.close_with(parser, EXAMPLES)
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     listed = actions.add_parser("list", help="which data sets are there, where, under which terms")
@@ -93,7 +93,7 @@ def _configure_made(actions: Any) -> None:
 
 
 def _submitted() -> list[str]:
-    """The data sets whose predictions a server takes."""
+    """The data sets whose predictions are submitted to a server."""
     return [name for name, one in DATASETS.items() if one.submitted]
 
 
@@ -126,7 +126,7 @@ def _list(arguments: argparse.Namespace) -> int:
 
 
 def _list_photographs() -> None:
-    """The photographs that training clips are composed of: anyone's own, so that they have no terms of ours."""
+    """Lists the photographs that training clips are composed of, which users bring, with terms of their own."""
     from sstlib.datasets.photographs import open_photographs
 
     print("photographs")
@@ -194,8 +194,8 @@ def _occlusion(arguments: argparse.Namespace) -> int:
 
 
 def _require_own(folder: Path, made: Any) -> None:
-    """Raises a ValueError where a folder holds sequences of something else, such as DAVIS, whose lists would be
-    replaced by those of the clips.
+    """Raises a ValueError if a folder holds sequences of another data set, such as DAVIS, whose lists would be
+    replaced.
     """
     others = {place.name for place in folder.glob("JPEGImages/*/*")}
     for split in SPLITS if others else ():

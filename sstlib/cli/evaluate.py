@@ -100,7 +100,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _require_timed_alone(arguments: argparse.Namespace) -> None:
-    """Raises a ValueError for one folder of the two, and for what is of scores, where scoring is timed instead."""
+    """Raises a ValueError for one folder of two, and for options of scores, as scoring is only timed."""
     if (arguments.predictions is None) != (arguments.annotations is None):
         raise ValueError("--benchmark takes both folders, PREDICTIONS and ANNOTATIONS, or none of them")
     for option in ("dataset", "split", "protocol", "sequences", "meta", "seen", "json", "csv", "against", "row",
@@ -110,7 +110,7 @@ def _require_timed_alone(arguments: argparse.Namespace) -> None:
 
 
 def _require_row(arguments: argparse.Namespace) -> None:
-    """Refuses what cannot be a row before it is scored; without a word on the protocol it is the table's."""
+    """Refuses what cannot be a row before it is scored; the default protocol is that of the table."""
     from sstlib.experiments.real_frames import require_row
 
     dataset = arguments.dataset or "davis2016"
@@ -125,14 +125,14 @@ def _require_row(arguments: argparse.Namespace) -> None:
 
 
 def _other(against: str | None) -> Evaluation | Path | None:
-    """What a result is to be compared with: a record, or a folder that is yet to be scored."""
+    """What a result is compared with: a record, or a folder that is still to be scored."""
     if against is None:
         return None
     return Evaluation.read(Path(against)) if Path(against).is_file() else existing_folder(against, "predictions")
 
 
 def _refuse_inputs(arguments: argparse.Namespace) -> None:
-    """Refuses to write over anything that is read."""
+    """Refuses to overwrite inputs."""
     outputs = {"--json": arguments.json, "--csv": arguments.csv}
     inputs = [arguments.predictions, arguments.annotations, arguments.meta, arguments.seen, arguments.against]
     if any(path and Path(path).exists() for path in outputs.values()):  # a new file is none of these
@@ -145,7 +145,9 @@ def _refuse_inputs(arguments: argparse.Namespace) -> None:
 
 
 def _scorer(arguments: argparse.Namespace) -> Callable[[str | Path, Path | None], Evaluation]:
-    """What scores a folder of predictions, and keeps the record where one is asked for, by the command's settings."""
+    """A function that scores a folder of predictions with the command's settings, and writes the record if given a
+    path.
+    """
     groups = youtube_groups(arguments.meta, arguments.seen) if arguments.meta else None
     settings = {"sequences": arguments.sequences, "missing": arguments.missing, "progress": True, "groups": groups,
                 "processes": arguments.processes, "protocol": arguments.protocol}
@@ -172,7 +174,7 @@ def report(result: Evaluation) -> None:
 
 
 def report_passages(passages: dict) -> None:
-    """Prints a line a length of the occlusion, and those of the floors: the target alone, and what was lost."""
+    """Prints a line for each length of the occlusion, and those of the floors: scores of the target, and the loss."""
     from sstlib.evaluation.passages import WINDOWS, rows
 
     print(f"the target through {len(passages['scenes'])} occlusions, J&F; loss against the same scene without one")
@@ -186,7 +188,7 @@ def report_passages(passages: dict) -> None:
 
 
 def report_occlusion(groups: dict[str, dict]) -> None:
-    """Prints a line a group of clips: J while hardly seen, after the object comes back, identity, and false claims."""
+    """Prints a line for each group of clips: J while hardly visible and after the return, identity, false claims."""
     def shown(value: float | None) -> str:
         return f"{'-' if value is None else format(100 * value, '.1f'):>12}"
 
@@ -206,7 +208,7 @@ def percent(interval: Interval, sign: str = "", over: str = "sequences") -> str:
 
 
 def report_comparison(result: Evaluation, other: Evaluation) -> None:
-    """Prints the difference to another result, the sequences that make it, and what only that is noted with."""
+    """Prints the difference from another result, the sequences that cause it, and notes on the other alone."""
     for measure in ("J&F", *METRICS):
         comparison = compare(other, result, measure)
         print(f"{measure:>3} {percent(comparison.difference, '+')} against the other; better in {comparison.better} "

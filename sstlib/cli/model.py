@@ -1,5 +1,5 @@
-"""`sst model NAME`: layers, shapes, parameters, multiply-adds and attention pairs of a network, and on request what
-it costs here.
+"""`sst model NAME`: layers, shapes, parameters, multiply-adds and attention pairs of a network, and on request its cost
+on this machine.
 """
 
 import argparse
@@ -23,7 +23,7 @@ EXAMPLES = """examples:
   sst model run/weights.safetensors                         what a file of weights is, and holds
   sst model sst-small --stream 2000 --json memory.json      memory along 2,000 frames
 """
-EVERY = 200  # frames of a stream between two looks at the memory
+EVERY = 200  # frames of a stream between two reports of memory
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -102,7 +102,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _require_nothing(arguments: argparse.Namespace) -> None:
-    """Raises a ValueError where something is to be done with a network that is not named."""
+    """Raises a ValueError for options of a network if none is named."""
     options = {"--set": arguments.changes, "--time": arguments.time, "--beside": arguments.beside,
                "--threads": arguments.threads, "--stream": arguments.stream, "--figure": arguments.figure,
                "--json": arguments.json}
@@ -112,7 +112,7 @@ def _require_nothing(arguments: argparse.Namespace) -> None:
 
 
 def _check(arguments: argparse.Namespace, inputs: list[Path]) -> None:
-    """Refuses what cannot be written, or is read, or goes with nothing, before anything is computed."""
+    """Refuses outputs that cannot be written or are inputs, and options without effect, before anything is computed."""
     from sstlib.config.values import require_place
     from sstlib.paths import refuse_inputs
 
@@ -128,10 +128,10 @@ def _check(arguments: argparse.Namespace, inputs: list[Path]) -> None:
 
 
 def trained(name: str) -> Any:
-    """The network of weights that are here, loaded whole, so that a damaged file is not described; else None.
+    """The network of released weights or of a file, else None; it is loaded completely, to detect damage.
 
     Raises:
-        ValueError: no weights of sstlib, or damaged.
+        ValueError: not weights of sstlib, or damaged.
     """
     from sstlib import weights
 
@@ -140,7 +140,7 @@ def trained(name: str) -> Any:
 
 
 def _training(name: str) -> Iterator[str]:
-    """What a file of weights says of its training, as far as it does."""
+    """What a weights file states on its training."""
     from sstlib import weights
 
     known, words = weights.facts(name), {"trained_on": "trained on {}", "step": "step {}",
@@ -150,7 +150,7 @@ def _training(name: str) -> Iterator[str]:
 
 
 def _listed() -> Iterator[str]:
-    """A line for each model that has a name."""
+    """A line for each named model."""
     for name, config in MODELS.items():
         own = ""
         if config.method == "sst":
@@ -160,7 +160,8 @@ def _listed() -> Iterator[str]:
 
 def timed(configs: dict[str, ModelConfig], height: int, width: int,
           arguments: argparse.Namespace) -> list[dict[str, Any]]:
-    """Seconds of each stage for each number of objects and of threads; of a changed network for the first of both."""
+    """Seconds of each stage for each number of objects and threads; changed networks are timed with the first of both.
+    """
     import torch
 
     from sstlib.benchmarks.frames import stage_seconds
@@ -182,7 +183,7 @@ def timed(configs: dict[str, ModelConfig], height: int, width: int,
 
 
 def watched(network: Any, arguments: argparse.Namespace) -> Iterator[list[dict[str, float | int]]]:
-    """What the process has used so far along a generated video, at every look."""
+    """The memory reports so far along a generated video, whenever there is a new one."""
     import torch
 
     from sstlib.benchmarks.frames import streamed
@@ -201,7 +202,7 @@ def watched(network: Any, arguments: argparse.Namespace) -> Iterator[list[dict[s
 
 
 def show(record: dict[str, Any]) -> None:
-    """The table of modules."""
+    """Prints the table of modules."""
     from sstlib.config.values import scaled
 
     height, width = record["size"]
@@ -215,7 +216,7 @@ def show(record: dict[str, Any]) -> None:
 
 
 def draw(path: str, config: ModelConfig, title: str, height: int, width: int, objects: int) -> None:
-    """The architecture as a figure."""
+    """Writes the architecture as a figure."""
     from sstlib.benchmarks.anatomy import anatomy
     from sstlib.paths import write_whole
     from sstlib.plots import png
@@ -225,7 +226,7 @@ def draw(path: str, config: ModelConfig, title: str, height: int, width: int, ob
 
 
 def write(record: dict[str, Any], path: str) -> None:
-    """The record as JSON that a person can read: seven digits, one row a line."""
+    """Writes the record as readable JSON, one row a line."""
     from sstlib.paths import write_whole
 
     write_whole(path, re.sub(r"\n {2,}|\n (?=[\]}])", " ", json.dumps(record, indent=1)) + "\n")
@@ -235,7 +236,7 @@ def parse_size(text: str) -> tuple[int, int]:
     """Height and width from HxW.
 
     Raises:
-        ValueError: anything else.
+        ValueError: another form, or fewer than 16 pixels.
     """
     match = re.fullmatch(r"(\d+)x(\d+)", text)
     if not match or min(map(int, match.groups())) < 16:

@@ -45,7 +45,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Releases, scores, draws, writes the card, pushes: what was asked for of these, in this order.
+    """Releases, scores, draws, writes the card, pushes: those of these that are requested, in this order.
 
     Raises:
         ValueError: options that do not go together.
@@ -84,7 +84,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _check(arguments: argparse.Namespace) -> None:
-    """Raises a ValueError for RUN without --data, or the other way round, and for what goes only with them."""
+    """Raises a ValueError for RUN without --data or the reverse, and for options that need both."""
     released = arguments.data or arguments.start or arguments.longest or arguments.gate is not None
     if arguments.stage:
         if arguments.folder is None or released or arguments.score or arguments.push:

@@ -59,7 +59,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Segments the videos and says where the masks are."""
+    """Segments the videos and prints where the masks are."""
     import torch
 
     from sstlib.movies import is_stream
@@ -81,13 +81,13 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def segment(arguments: argparse.Namespace, device: str, several: bool = False) -> _videos.Outcome:
-    """Segments one video, alone in its folder; of several, what is done stays noted until all are."""
+    """Segments one video, with its folder locked; with several, finished ones are remembered until all are done."""
     with alone(arguments.out) as keep:
         return followed(arguments, device, several, keep)
 
 
 def followed(arguments: argparse.Namespace, device: str, several: bool, keep: Callable[[], None]) -> _videos.Outcome:
-    """Reads all that is given, checks it, and follows it; `keep` keeps the folder to this run once it is there."""
+    """Reads and checks all inputs, and segments; `keep` locks the output folder once it exists."""
     from sstlib.movies import open_clip
 
     sequence = open_clip(arguments.video, progress=not arguments.quiet)
@@ -121,7 +121,7 @@ def followed(arguments: argparse.Namespace, device: str, several: bool, keep: Ca
 
 def prepared(arguments: argparse.Namespace, clip: Any, corrections: Any, device: str, before: dict[str, Any] | None,
              anew: bool, keep: Callable[[], None]) -> Any:
-    """The session, where an interrupted one was if there is one and it need not start anew."""
+    """The session, which resumes an interrupted one if that is possible."""
     from sstlib import weights
     from sstlib.sessions import Session, precision
 
@@ -144,7 +144,7 @@ def prepared(arguments: argparse.Namespace, clip: Any, corrections: Any, device:
 
 
 def walked(arguments: argparse.Namespace, session: Any, sinks: list[Any]) -> None:
-    """Takes every step, with a line of progress, and keeps the state until all outputs are there."""
+    """Takes every step, with a progress line, and keeps the state until all outputs are complete."""
     from tqdm import tqdm
 
     from sstlib.sessions import carry
@@ -165,7 +165,7 @@ def walked(arguments: argparse.Namespace, session: Any, sinks: list[Any]) -> Non
 
 
 def finished(arguments: argparse.Namespace, session: Any) -> _videos.Outcome:
-    """Writes the table and says what became of the objects."""
+    """Writes the table of confidences and prints a summary of the objects."""
     from sstlib.paths import write_whole
     from sstlib.sessions import confidence_table, object_lines, worst_share
 
@@ -182,7 +182,7 @@ def finished(arguments: argparse.Namespace, session: Any) -> _videos.Outcome:
 
 
 def report_size(size: tuple[int, int], trained: int | None, longest: int | None) -> None:
-    """Says at which size frames are worked on, where that is not their own."""
+    """Prints the working size of frames, if it is not their own."""
     from sstlib.inference import working_size
 
     height, width = working_size(size, trained if longest is None else longest)

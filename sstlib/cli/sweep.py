@@ -84,7 +84,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _planned(arguments: argparse.Namespace) -> int:
-    """Tells or follows a plan, which says by itself what is run."""
+    """Prints or follows a plan, which determines what is run."""
     from sstlib.experiments import following, plans
 
     others = {"NAME": arguments.names, "--base": arguments.base, "--seeds": arguments.seeds, "--steps": arguments.steps,
@@ -118,7 +118,7 @@ def _short(arguments: argparse.Namespace) -> tuple[list, list[str]]:
 
 
 def _varied(arguments: argparse.Namespace) -> tuple[list, list[str]]:
-    """Runs of another base, each with its sweep's name, and the options that mean the base."""
+    """Runs of another base, each with its sweep's name, and the options that select the base."""
     from sstlib.experiments import SWEEPS, bases
 
     base = bases.Base.named(arguments.base, arguments.steps)

@@ -15,7 +15,7 @@ from sstlib.cli._status import FAILED
 from sstlib.config import RunConfig
 from sstlib.paths import refuse_inputs
 
-SLOWER = 1.5  # times as long as float32 is more than chance
+SLOWER = 1.5  # how many times as long as float32 is worth a note
 HELP = "train a network from a preset or a JSON configuration; started again it goes on where it stopped"
 EXAMPLES = """examples:
   sst train tiny --out run                                               minutes on one core, generated clips
@@ -62,7 +62,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    # Read when PyTorch is imported; the profiler would print when it starts and stops
+    # Read when PyTorch is imported: otherwise the profiler prints when it starts and stops
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")
     import torch
 
@@ -101,7 +101,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 @contextmanager
 def _naming_file(config: str, changes: list[str]) -> Iterator[None]:
-    """Puts the file before what is said of a key of its own, unless the command has changed that."""
+    """Puts the file's name before an error about one of its keys, unless the command line changed that key."""
     from sstlib.config.presets import PRESETS
 
     try:
@@ -115,7 +115,7 @@ def _naming_file(config: str, changes: list[str]) -> Iterator[None]:
 
 
 def _require_own(folder: Path) -> None:
-    """Raises a ValueError where weights or a curve would be replaced that no checkpoint says to be of a run here."""
+    """Raises a ValueError if weights or a curve would be replaced that have no checkpoint of their run beside them."""
     if not (folder / "checkpoint" / "last.pt").exists():
         for path in (folder / "weights.safetensors", folder / "curve.csv"):
             if path.exists():
@@ -124,7 +124,7 @@ def _require_own(folder: Path) -> None:
 
 
 def _note_emulated(precision: str) -> None:
-    """Says so where the precision of a recipe, made on another processor, makes steps slower."""
+    """Prints a note if the recipe's precision, chosen on another processor, makes steps slower here."""
     import torch
 
     from sstlib.benchmarks.machine import convolution_in_bfloat16
