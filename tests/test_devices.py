@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from squares import write_frames
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
@@ -30,9 +30,7 @@ LABELS[8:20, 5:17] = 1
 def sst(tmp_path, monkeypatch, tiny_weights, capsys):
     """Runs the command on five frames, from a folder or standard input; its exit status and what it says."""
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "frames").mkdir()
-    for t, frame in enumerate(FRAMES):
-        Image.fromarray(frame).save(f"frames/{t:05d}.png")
+    write_frames("frames", FRAMES)
     write_mask("mask.png", LABELS)
 
     def run(*more, out="out", video="frames"):

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from squares import write_frames
 
 from sstlib import paths, weights
 from sstlib.cli import main
@@ -208,9 +208,7 @@ def network(tmp_path_factory):
 def sst(tmp_path, monkeypatch, network, capsys):
     """Runs the command in a folder with frames/, clip.mp4 with sound, mask.png and fixed/."""
     monkeypatch.chdir(tmp_path)
-    for t, frame in enumerate(FRAMES):
-        (tmp_path / "frames").mkdir(exist_ok=True)
-        Image.fromarray(frame).save(f"frames/{t:05d}.png")
+    write_frames("frames", FRAMES)
     write_video("clip.mp4", FRAMES)
     write_mask("mask.png", PREDICTION.labels)
     os.mkdir("fixed")

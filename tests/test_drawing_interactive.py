@@ -8,7 +8,7 @@ import threading
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from squares import write_frames
 from test_drawing import Page
 
 from sstlib import movies, weights
@@ -209,9 +209,7 @@ def test_waiting_too_long_says_how_far_it_is(session, monkeypatch):
 
 def test_the_export_is_that_of_the_command(session, network, clip, tmp_path):
     """Given the first frame and a correction: the same files, byte by byte."""
-    (tmp_path / "frames").mkdir()
-    for t, frame in enumerate(clip.frames):
-        Image.fromarray(frame).save(tmp_path / "frames" / f"{t:05d}.png")
+    write_frames(tmp_path / "frames", clip.frames)
     session = InteractiveSegmentation(network, movies.open_clip(tmp_path / "frames"), {0: clip.labels[0]},
                                       folder=tmp_path / "own")
     computed(session)

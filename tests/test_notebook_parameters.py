@@ -12,6 +12,7 @@ import sys
 import nbformat
 import pytest
 from PIL import Image
+from squares import write_frames
 
 from sstlib import paths
 from sstlib.paths.digests import distinct_name
@@ -46,9 +47,7 @@ VARIANTS = {
 def clip(tmp_path_factory):
     folder = tmp_path_factory.mktemp("clip")
     made = render(random_spec("easy", 4, frames=5, height=96, width=160, objects=2, distractors=0, size=40.0), 4)
-    (folder / "frames").mkdir()
-    for t, frame in enumerate(made.frames):
-        Image.fromarray(frame).save(folder / "frames" / f"{t:05d}.png")
+    write_frames(folder / "frames", made.frames)
     write_mask(folder / "mask.png", made.labels[0])
     return {CLIP: str(folder / "frames"), MASK: str(folder / "mask.png")}
 

@@ -47,9 +47,7 @@ square = functools.partial(squares.square, SHAPE)
 def folder(tmp_path, monkeypatch):
     """frames/ of five PNG files, mask.png for the first, in the current folder."""
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "frames").mkdir()
-    for t, frame in enumerate(FRAMES):
-        Image.fromarray(frame).save(tmp_path / "frames" / f"{t:05d}.png")
+    squares.write_frames("frames", FRAMES)
     write_mask(tmp_path / "mask.png", square())
     return tmp_path
 

@@ -38,10 +38,8 @@ def colored(**columns):
 def sst(tmp_path, monkeypatch, tiny_weights, capsys):
     """Runs the command in a folder of frames/, fixed/, one.png with object 7 and two.png with 1 and 2."""
     monkeypatch.chdir(tmp_path)
-    for name in ("frames", "fixed"):
-        Path(name).mkdir()
-    for t, frame in enumerate(FRAMES):
-        Image.fromarray(frame).save(f"frames/{t:05d}.png")
+    squares.write_frames("frames", FRAMES)
+    Path("fixed").mkdir()
     write_mask("one.png", square(7))
     write_mask("two.png", square(1) | square(2, 30))
 
