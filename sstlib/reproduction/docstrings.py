@@ -17,7 +17,7 @@ import sstlib
 from sstlib import paths
 from sstlib.paths.digests import sha256
 
-# No interface of the library, or not to be imported everywhere
+# Not part of the library's interface, or not importable on every machine
 LEFT_OUT = ("sstlib.__main__", "sstlib.cli", "sstlib.reproduction", "sstlib.attention.triton")
 STYLE = re.compile(r"\s*<style>(.*?)</style>", re.DOTALL)
 INSTALL = "pip install 'sstlib[docs]'"
@@ -56,7 +56,7 @@ def write(folder: Path, names: list[str]) -> Path:
 
 
 def _share_style(page: Path, folder: Path) -> None:
-    """Moves the style of a page into a file that pages share: each would bring half of its size anew."""
+    """Moves the style of a page, half of its size, into a file that all pages share."""
     text = page.read_text()
     style = "".join(STYLE.findall(text))
     if not style:
@@ -69,7 +69,7 @@ def _share_style(page: Path, folder: Path) -> None:
 
 
 def make(folder: Path) -> str:
-    """Writes the reference into a folder in a process of its own; what a summary says of it."""
+    """Writes the reference into a folder in a separate process; returns a line for the summary."""
     if importlib.util.find_spec("pdoc") is None:
         return f"no API reference: {INSTALL}"
     made = subprocess.run([sys.executable, "-m", __spec__.name, str(folder)], capture_output=True, text=True)

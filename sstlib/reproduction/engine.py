@@ -18,15 +18,15 @@ ENDING = 20  # seconds for interrupted tasks to end their children
 
 
 class Engine(contextlib.AbstractContextManager):
-    """Runs tasks on Dask; nothing is started before there is a task to run.
+    """Runs tasks on Dask, which is started when there is a first task to run.
 
     Args:
         scheduler: Address of a running Dask scheduler, such as tcp://host:8786, whose workers see the same files.
-            None: a cluster of processes on this machine, for as long as the engine lives.
-        workers: Tasks at a time on that own cluster; None: one a core.
+            None: a cluster of processes on this machine, as long as the engine is open.
+        workers: Tasks at a time on that local cluster; None: one a core.
 
     Raises:
-        ValueError: fewer workers than one, or workers beside a scheduler, which has its own.
+        ValueError: fewer workers than one, or workers together with a scheduler, which has its own.
     """
 
     def __init__(self, scheduler: str | None = None, workers: int | None = None) -> None:
@@ -45,7 +45,7 @@ class Engine(contextlib.AbstractContextManager):
             self._open.close()
 
     def run(self, tasks: list[Task], fresh: bool = False, title: str = "tasks") -> list[Outcome]:
-        """Runs the tasks that are not done (all of them if `fresh`), in any order; outcomes in the tasks' order."""
+        """Runs the tasks that are not done (if `fresh`, all), in any order; returns outcomes in the tasks' order."""
         outcomes = {
             task.name: Outcome(task.name, "reused", note=task.note) for task in tasks if not fresh and task.done()
         }
@@ -79,7 +79,7 @@ class Engine(contextlib.AbstractContextManager):
         return outcomes
 
     def _connected(self, wanted: int) -> Any:
-        """The client, connected on first use; an own cluster grows with the number of tasks, up to one a core."""
+        """The client, connected on first use; a local cluster grows with the number of tasks, up to one a core."""
         from distributed import Client
 
         logging.getLogger("distributed").setLevel(logging.CRITICAL)
@@ -101,7 +101,9 @@ class Engine(contextlib.AbstractContextManager):
 
 
 def _undisturbed() -> Any:
-    """Ctrl-C in a terminal reaches the workers too; only the one who waits for them shall act on it."""
+    """A plugin by which workers ignore Ctrl-C, which a terminal also sends to them: only the waiting process acts on
+    it.
+    """
     from distributed import WorkerPlugin
 
     class Undisturbed(WorkerPlugin):
@@ -112,7 +114,7 @@ def _undisturbed() -> Any:
 
 
 def own_cluster() -> Any:
-    """A Dask cluster of processes on this machine, still without any: one task each, no memory limit, no dashboard."""
+    """A Dask cluster on this machine, without workers yet: one task each, no memory limit, no dashboard."""
     from distributed import LocalCluster
 
     os.environ.setdefault("DASK_LOGGING__DISTRIBUTED", "critical")  # the workers' own logs
@@ -121,7 +123,7 @@ def own_cluster() -> Any:
 
 
 def work(task: Task, stop: str) -> Outcome:
-    """What a Dask worker does with a task: run it, and end it early when the event named `stop` is set."""
+    """Runs a task on a Dask worker, and ends it early if the event named `stop` is set."""
     return execute(task, stopped=_stopper(stop))
 
 
@@ -147,8 +149,8 @@ def _outcome(future: Any, task: Task) -> Outcome:
 
 
 def summary(outcomes: list[Outcome]) -> str:
-    """A table of what ran, was reused or failed, with seconds and totals; reused runs of an experiment that one code
-    made are one row.
+    """A table of what ran, was reused or failed, with seconds and totals; reused runs of an experiment are one row for
+    each version of the code that made them.
     """
     gathered = Counter((o.name.split("/")[0], o.note) for o in outcomes if o.status == "reused" and "/" in o.name)
     rows = [(f"{name} ({number} runs)", "reused", note) for (name, note), number in gathered.items()]

@@ -17,7 +17,7 @@ SIZE = (8, 64, 64)  # the paper's training size
 
 
 class Finding(NamedTuple):
-    """One figure of results/figures, and a sentence on it with numbers in **bold**; None where there is no record."""
+    """One figure of results/figures, and a sentence on it with numbers in **bold**, or None if there is no record."""
 
     figure: str
     notebook: str
@@ -32,7 +32,7 @@ def findings() -> Iterator[tuple[Finding, str]]:
 
 
 def front(titles: dict[str, str]) -> str:
-    """The findings as HTML, each linked to its section; empty where there are none.
+    """The findings as HTML, each linked to its section; empty if there are none.
 
     Args:
         titles: of the report's sections by notebook.

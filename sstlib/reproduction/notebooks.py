@@ -1,4 +1,4 @@
-"""Notebooks as tasks: their parameters, what their result depends on, and their committed form."""
+"""Notebooks as tasks: their parameters, dependencies, and committed form."""
 
 import copy
 import difflib
@@ -24,10 +24,10 @@ def notebooks() -> dict[str, Path]:
 
 
 def choose(names: list[str]) -> dict[str, Path]:
-    """The notebooks that the names mean, all where there is no name.
+    """The notebooks of these names, or all without names.
 
     Raises:
-        ValueError: a name that no notebook has, with the nearest that one has.
+        ValueError: a name that no notebook has; suggests the nearest.
     """
     known = notebooks()
     wanted = [Path(name).name.removesuffix(".ipynb") for name in names]
@@ -78,12 +78,12 @@ def _task(name: str, path: Path, parameters: dict[str, Any], world: dict[str, st
 
 
 def _content(path: Path) -> str:
-    """What a parameter's file holds, or a folder with all that is in it."""
+    """A digest of a parameter's file, or of a folder with everything in it."""
     return tree_digest(path, "*") if path.is_dir() else sha256(path)
 
 
 def _surroundings() -> dict[str, str]:
-    """What every notebook's result depends on beside itself: the library, the run records, the data it finds."""
+    """Dependencies of every notebook's result: the library, run records, weights and data."""
     package = Path(sstlib.__file__).parent
     return {"sstlib": tree_digest(package, *SOURCES),
             "runs": tree_digest(paths.RUNS, "*.json"), "weights": tree_digest(paths.WEIGHTS, "*.safetensors", "*.json"),
@@ -99,10 +99,11 @@ def write_in_place(task: Task, path: Path) -> None:
 
 
 def tidy(notebook: Any) -> Any:
-    """The notebook's committed form: nothing in it that differs between two equal executions, so that diffs stay small.
+    """The notebook's committed form, without anything that differs between two equal executions, so that diffs stay
+    small.
 
-    Timing and papermill's metadata go; so do widget views, whose ids are random and whose static picture stays. Tags
-    stay, and which cells are folded.
+    Timing, papermill's metadata and widget views, whose ids are random, are removed; the widgets' static pictures, tags
+    and folded cells stay.
     """
     notebook = copy.deepcopy(notebook)
     kernel = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": KERNEL}
@@ -123,7 +124,7 @@ def tidy(notebook: Any) -> Any:
 
 
 def _merged(outputs: list[Any]) -> list[Any]:
-    """Neighboring pieces of one stream joined: where they are cut is a matter of timing."""
+    """Joins neighboring pieces of one stream, as timing decides where they are cut."""
     merged: list[Any] = []
     for output in outputs:
         if merged and output["output_type"] == "stream" and merged[-1].get("name") == output["name"]:

@@ -1,9 +1,9 @@
-"""Parameters of notebooks as a command line gives them: of the declared type, within the declared range, and files
-where the user stands.
+"""Parameters of notebooks from the command line, checked for the declared type and range; relative paths are taken from
+the working directory.
 
-What a notebook's comment beside a parameter says is what holds: "at least 1", "above 0", "at most 8", "one of 0, 2, 4
-or 8", "needed with video"; one that speaks of a file or a folder means a path, and one that speaks of released weights
-means their names, too.
+The comment beside a parameter in the notebook states its range: "at least 1", "above 0", "at most 8", "one of 0, 2, 4
+or 8", "needed with video". If it mentions a file or folder, the value is a path; if it mentions released weights, it
+may also be the name of a release.
 """
 
 import re
@@ -41,7 +41,7 @@ def parse_parameters(given: list[str]) -> dict[str, dict[str, Any]]:
 
 
 def _read(text: str, declared_type: str, comment: str, name: str) -> Any:
-    """The value that a text means to a parameter of that type and comment."""
+    """The value of a text for a parameter of that type and comment."""
     kind = KINDS.get(declared_type, Kind())
     value = kind.check(kind.read(text), f"{name}: it")
     if listed := re.search(r"\bone of (.+? or [^,;:]+)", comment):
@@ -54,11 +54,11 @@ def _read(text: str, declared_type: str, comment: str, name: str) -> Any:
 
 
 def _located(value: str, comment: str, name: str) -> str:
-    """A path from where the user stands as an absolute one; any other text as it is.
+    """A path, made absolute from the working directory; any other text unchanged.
 
     Raises:
-        FileNotFoundError: nothing is there.
-        ValueError: weights shall be there, and are not.
+        FileNotFoundError: there is no such file.
+        ValueError: it should hold weights, and does not.
     """
     released = re.search(r"\breleased\b", comment)
     if not (value or released) or not re.search(r"\b(file|folder)\b", comment):
@@ -77,8 +77,8 @@ def _located(value: str, comment: str, name: str) -> str:
 
 
 def _require_companions(notebook: str, values: dict[str, Any]) -> None:
-    """Raises a ValueError where a parameter lacks that its comment calls needed with one that is given, where that is
-    given alone, or where such a mask does not fit its clip.
+    """Raises a ValueError if only one of two parameters is given of which one is "needed with" the other, or if a mask
+    does not fit its clip.
     """
     for name, (_, comment) in declared(choose([notebook])[notebook]).items():
         needed = re.search(r"\bneeded with (\w+)", comment)
@@ -93,7 +93,7 @@ def _require_companions(notebook: str, values: dict[str, Any]) -> None:
 
 
 def _require_mask(clip: str, mask: str) -> None:
-    """Raises a ValueError where the first frame's mask is of another size, or holds no object."""
+    """Raises a ValueError if the first frame's mask has another size, or holds no object."""
     from sstlib.movies import open_clip
 
     labels = open_clip(clip, mask, progress=True).label(0)

@@ -1,5 +1,5 @@
-"""One HTML page with the narrative, tables and figures of all notebooks, which needs nothing but itself to be read, and
-beside it one with explorers that needs no kernel.
+"""A self-contained HTML page with the narrative, tables and figures of all notebooks, and a page of explorers that
+needs no kernel.
 """
 
 import html
@@ -18,9 +18,9 @@ from sstlib.reproduction import found
 from sstlib.reproduction.formulas import formula
 from sstlib.reproduction.task import Outcome, Task, read_record
 
-SIZE = "@size@"  # what stands for the page's own size until it is known
+SIZE = "@size@"  # placeholder of the page's own size
 MIMES = ["text/html", "image/svg+xml", "image/png", "image/jpeg", "text/markdown", "text/plain"]
-# What a section says of its record
+# Fields of a record that a section shows
 SHOWN = {"parameters": dict, "commit": str, "finished": str, "seconds": int | float}
 STALE = "what it depends on has changed since: run it again"
 TEMPLATE = """{%- extends 'basic/index.html.j2' -%}
@@ -31,8 +31,8 @@ def write(tasks: list[Task], outcomes: list[Outcome]) -> Path:
     """Writes results/report/index.html from the executed copies of the notebooks and the tables.
 
     Args:
-        tasks: A task for every notebook that belongs into the report, in its order.
-        outcomes: How those went that were asked for just now; a failed one shows its error, not an older result.
+        tasks: A task for every notebook of the report, in order.
+        outcomes: Of the tasks that were just run; a failed one shows its error, not an older result.
     """
     failed = {outcome.name: outcome.error for outcome in outcomes if outcome.status == "failed"}
     sections = [_section(task, failed.get(task.name, "")) for task in tasks]
@@ -43,7 +43,7 @@ def write(tasks: list[Task], outcomes: list[Outcome]) -> Path:
 
 
 def _record() -> dict[str, Any] | None:
-    """The recorded attention of a release, kept in results/executed for as long as code and weights stay."""
+    """The recorded attention of a release, kept in results/executed as long as code and weights do not change."""
     if pages.RECORDED not in weights.released():
         return None
     path, of = paths.EXECUTED / "recorded-attention.json", f"{code()} {sha256(weights.find(pages.RECORDED))}"
@@ -83,7 +83,7 @@ def heading(notebook: Any) -> tuple[str, str]:
 
 
 def _facts(state: str, record: dict[str, Any]) -> str:
-    """One line on where a section comes from."""
+    """One line on the origin of a section."""
     if state not in ("done", "stale"):
         return {"failed": "failed", "missing": "not executed yet"}[state]
     given = ", ".join(f"{name} = {value!r}" for name, value in record["parameters"].items()) or "default parameters"
@@ -93,8 +93,8 @@ def _facts(state: str, record: dict[str, Any]) -> str:
 
 
 def body_of(notebook: Any, name: str) -> str:
-    """The notebook as HTML: code folded, images embedded, formulas drawn, headings and links unique to the page, tables
-    without row numbers and with dashes for what is missing.
+    """The notebook as HTML: code folded, images embedded, formulas drawn, headings and links unique within the page,
+    tables without row numbers and with dashes for missing values.
     """
     from nbconvert import HTMLExporter
     from traitlets.config import Config
@@ -112,8 +112,8 @@ def body_of(notebook: Any, name: str) -> str:
 
 
 def plain(table: str) -> str:
-    """A data frame's HTML without the column of row numbers, if that is all it is, with dashes in place of NaN, and
-    with the name of its index in the row of the other headings, not beneath it.
+    """A data frame's HTML with dashes for NaN, without an index that only numbers the rows, and with the name of any
+    other index in the same row as the other headings.
     """
     table = re.sub(r"<td>(?:NaN|nan|None|&lt;NA&gt;)</td>", "<td>–</td>", table)
     head, _, body = table.partition("<tbody>")

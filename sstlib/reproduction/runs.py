@@ -1,4 +1,4 @@
-"""Runs of sweeps as tasks: which are asked for, and each as the command that makes it alone."""
+"""Runs of sweeps as tasks: their selection, and the command that makes each one."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,7 +7,7 @@ from sstlib import paths
 
 
 def select(names: list[str], variant: str | None = None, seed: int | None = None) -> list:
-    """Sweep and run of what is asked for; a run that two sweeps share comes once."""
+    """The selected runs with the names of their sweeps; a run that two sweeps share comes once."""
     from sstlib import experiments, reproduction
 
     runs = {run.record_path: (name, run) for name in reversed(names) for run in experiments.SWEEPS[name].runs()}
@@ -24,7 +24,7 @@ def run_name(run: Any) -> str:
 
 
 def note(run: Any) -> str:
-    """What the summary says of a reused run that other code than this made."""
+    """The summary's note on a reused run that other code made; else empty."""
     return f"{run.note}; sst sweep --fresh makes them again" if run.note else ""
 
 
@@ -35,8 +35,8 @@ def task(name: str, run: Any, fresh: bool = False, options: Sequence[str] = (), 
         name: the sweep.
         run: the run.
         fresh: whether it is made again.
-        options: of the command, that mean its base.
-        device: cpu, cuda or cuda:NUMBER; empty for what there is.
+        options: of the command, which select its base.
+        device: cpu, cuda or cuda:NUMBER; empty for the default.
     """
     from sstlib import reproduction
 
@@ -49,6 +49,6 @@ def task(name: str, run: Any, fresh: bool = False, options: Sequence[str] = (), 
 
 
 def visible(device: str) -> dict[str, str]:
-    """The environment in which a process finds that device alone."""
+    """The environment variables with which a process sees only that device."""
     number = {"cpu": ""}.get(device, device.partition(":")[2] or None)
     return {} if number is None else {"CUDA_VISIBLE_DEVICES": number}

@@ -1,4 +1,4 @@
-"""One task: a command in its own process, and the record that says it is done."""
+"""One task: a command in its own process, and the record of its completion."""
 
 import dataclasses
 import json
@@ -21,16 +21,16 @@ START_FAILED = 75  # exit status of a child that never began its work (EX_TEMPFA
 ATTEMPTS = 3
 PATIENCE = 5.0  # seconds between asking a child to end and ending it
 POLL = 0.5
-SHOWN = 25  # last lines of the log that stand for the error of a task
+SHOWN = 25  # last lines of the log that are shown as the error of a task
 
 
 @dataclasses.dataclass(frozen=True)
 class Task:
     """A module to run in its own process, what it makes, and where its completion is recorded.
 
-    With a `stamp` the runner itself writes `record` when the command has ended with status 0: the stamp, when, in how
-    many seconds, and a digest of the output. Without one the command writes its own record, atomically, as its last
-    act, and whoever makes the task says by `complete` whether that record is there and of the present configuration.
+    With a `stamp`, the runner writes `record` when the command has ended with status 0: the stamp, time, seconds, and a
+    digest of the output. Without one, the command writes its own record, atomically, as its last step, and `complete`
+    says whether that record exists and has the present configuration.
     """
 
     name: str
@@ -40,12 +40,12 @@ class Task:
     log: Path
     stamp: dict[str, Any] | None = None
     complete: bool = False
-    note: str = ""  # what to say of its result where that is reused
+    note: str = ""  # on its result, if that is reused
     partial: Path | None = None  # where the command writes its output until it is whole
     environment: dict[str, str] = dataclasses.field(default_factory=dict)
 
     def done(self) -> bool:
-        """Whether the record is there, is of the same fingerprint, and describes the output that is there."""
+        """Whether there is a record of the same fingerprint that describes the existing output."""
         if self.stamp is None:
             return self.complete
         written = read_record(self.record)
@@ -66,7 +66,7 @@ class Outcome:
 
 
 def execute(task: Task, stopped: Callable[[], bool] = lambda: False) -> Outcome:
-    """Runs a task to its end in a child process; `stopped` is asked twice a second whether to end it early."""
+    """Runs a task in a child process; `stopped` is called twice a second and ends it early."""
     began = time.monotonic()
     task.log.parent.mkdir(parents=True, exist_ok=True)
     task.output.parent.mkdir(parents=True, exist_ok=True)
@@ -84,7 +84,7 @@ def execute(task: Task, stopped: Callable[[], bool] = lambda: False) -> Outcome:
 
 
 def _run_child(task: Task, stopped: Callable[[], bool]) -> int | None:
-    """Exit status of the command, None where it was stopped."""
+    """Exit status of the command, None if it was stopped."""
     with tempfile.TemporaryDirectory(prefix="sst-") as scratch, open(task.log, "wb") as log:
         environment = _environment(task, Path(scratch))
         child = subprocess.Popen([sys.executable, "-m", "sstlib.reproduction.child", *task.command], env=environment,
@@ -101,7 +101,7 @@ def _run_child(task: Task, stopped: Callable[[], bool]) -> int | None:
 
 
 def _environment(task: Task, scratch: Path) -> dict[str, str]:
-    """One thread a task, the same sstlib in every process, and nothing of the user's IPython profile."""
+    """The child's environment: one thread, the same sstlib as here, and not the user's IPython profile."""
     (scratch / "profile_default").mkdir()
     (scratch / "profile_default" / "ipython_kernel_config.py").write_text(
         "c.IPKernelApp.log_level = 40  # no warning about plain TCP at each start\nc.HistoryManager.enabled = False\n")
@@ -114,7 +114,7 @@ def _environment(task: Task, scratch: Path) -> dict[str, str]:
 
 
 def _end(child: subprocess.Popen) -> None:
-    """Ends whatever is left of a child's group, gently first; a kernel ends itself when its parent is gone."""
+    """Terminates what is left of a child's process group, gently first; a kernel ends itself without its parent."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         try:
             os.killpg(child.pid, number)
@@ -128,7 +128,7 @@ def _end(child: subprocess.Popen) -> None:
 
 
 def _settle(task: Task, status: int, seconds: float) -> str:
-    """Puts the output in its place and writes the record, or keeps what a failed command left; gives the error."""
+    """Moves the output into place and writes the record, or keeps a failed command's output; returns the error."""
     failed = task.output.with_suffix(".failed" + task.output.suffix)
     if status:
         if task.partial and task.partial.exists():
@@ -154,7 +154,7 @@ def tail(log: Path) -> str:
 
 
 def read_record(path: Path) -> dict[str, Any]:
-    """A record's content, empty where there is none or it cannot be read."""
+    """A record's content; empty if there is none or it cannot be read."""
     try:
         return read_json(path)
     except (OSError, ValueError):
