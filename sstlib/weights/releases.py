@@ -130,7 +130,7 @@ def load(name_or_path: str | Path, device: str | torch.device = "cpu") -> nn.Mod
         except ValueError as error:
             raise ValueError(str(error) if str(path) in str(error) else f"{path}: config.{error}") from error
         with torch.device("cpu"):  # whatever PyTorch's defaults are
-            network = build(config).float()
+            network = build(config)
         load_tensors(network, {name: file.get_tensor(name) for name in shapes}, str(path))
     network.longest = Whole(16).check(known.get("longest", LONGEST), f"{path}: longest")
     return network.to(device).eval()
@@ -197,7 +197,7 @@ def require_shapes(own: Mapping[str, Shaped[torch.Tensor, "..."]], shapes: Mappi
     _require_none(wrong, f"{source} does not fit {network}")
 
 
-def require_finite(tensors: Mapping[str, torch.Tensor], source: str) -> None:
+def require_finite(tensors: Mapping[str, Shaped[torch.Tensor, "..."]], source: str) -> None:
     """Raises a ValueError that lists which tensors hold numbers that are not finite."""
     wrong = [
         f"{name} has {int((~tensor.isfinite()).sum())} of {tensor.numel()}" for name, tensor in tensors.items()
