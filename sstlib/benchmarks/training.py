@@ -155,12 +155,17 @@ def table(record: dict[str, Any]) -> pd.DataFrame:
 
 
 def summary(record: dict[str, Any]) -> str:
-    """The table, rounded, and below it the speed and the share of convolution and attention."""
-    rows = table(record).round({"seconds a step": 3, "share (%)": 1}).to_string(index=False)
+    """The table, rounded, and the `speed` below it."""
+    rows = table(record).round({"seconds a step": 3, "share (%)": 1})
+    return f"{rows.to_string(index=False)}\n{speed(record)}"
+
+
+def speed(record: dict[str, Any]) -> str:
+    """Frames a second and the share of convolution and attention, in a line."""
     whole = sum(record["stages"].values())
     share, operator = (sum(record["stages"][stage] for stage in stages) / whole for stages in (HEADLINE, HEADLINE[:3]))
     data, training = record["config"]["data"], record["config"]["training"]
-    return (f"{rows}\n{record['frames_per_second']:.1f} frames a second ({training['batch']} clips of {data['frames']} "
+    return (f"{record['frames_per_second']:.1f} frames a second ({training['batch']} clips of {data['frames']} "
             f"frames, {data['width']}x{data['height']}, {training['precision']}) on {record['provenance']['device']} "
             f"and {record['workers']} worker(s); {share:.0%} of a step in convolution and attention, {operator:.0%} "
             "without attention's projections and the matching")

@@ -130,7 +130,7 @@ def load(name_or_path: str | Path, device: str | torch.device = "cpu") -> nn.Mod
         except ValueError as error:
             raise ValueError(str(error) if str(path) in str(error) else f"{path}: config.{error}") from error
         with torch.device("cpu"):  # whatever PyTorch's defaults are
-            network = build(config)
+            network = build(config).float()
         load_tensors(network, {name: file.get_tensor(name) for name in shapes}, str(path))
     network.longest = Whole(16).check(known.get("longest", LONGEST), f"{path}: longest")
     return network.to(device).eval()
