@@ -18,7 +18,8 @@ FRAME_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".
 UNREAD = frozenset({".heic", ".heif", ".avif", ".jxl", ".jp2", ".gif", ".jfif", ".pgm", ".pnm", ".tga", ".exr", ".hdr",
                     ".dpx", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2", ".psd", ".svg"})  # pictures
 LISTED = 4  # names, or kinds of names, that are given one by one
-ENDS = {b"\xff\xd8": b"\xff\xd9", b"\x89P": b"IEND\xaeB`\x82"}  # how files end that begin so: JPEG and PNG
+# How files end that begin so: JPEG, PNG, and WebP, which is read whole with its header
+ENDS = {b"\xff\xd8": b"\xff\xd9", b"\x89P": b"IEND\xaeB`\x82", b"RI": b""}
 ORIENTATION = 0x0112  # the tag of EXIF
 UPRIGHT = {2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
            5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
@@ -206,15 +207,16 @@ def load_picture(path: Path) -> Image.Image:
 
 
 def require_end(path: Path) -> None:
-    """Raises a ValueError where a JPEG or a PNG is cut off, which its header does not tell; one that ends otherwise
-    than by its sign, as with a phone's appendix, is decoded to be sure.
+    """Raises a ValueError where a picture is cut off, which its header does not tell; one that does not end by its
+    sign, as with a phone's appendix, or whose kind has none, is decoded to be sure.
     """
     with open(path, "rb") as file:
-        sign = ENDS.get(file.read(2), b"")
-        file.seek(-min(len(sign), file.seek(0, os.SEEK_END)), os.SEEK_END)
-        ended = file.read() == sign
-    if sign and not ended:
-        load_picture(path)
+        sign = ENDS.get(file.read(2))
+        if sign is not None:
+            file.seek(-min(len(sign), file.seek(0, os.SEEK_END)), os.SEEK_END)
+            if file.read() == sign:
+                return
+    load_picture(path)
 
 
 def upright(image: Image.Image) -> Image.Image:
