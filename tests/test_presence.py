@@ -39,10 +39,14 @@ def test_what_looks_alike_and_is_sure_is_in_sight_and_beyond_doubt():
     assert presence.logistic(good, presence.DOUBT) < 0.1 < 0.5 < presence.logistic(bad, presence.DOUBT)
 
 
+HEADS = [{}, {"presence": True}, {"presence": True, "presence_gate": 0.7}]  # without, and as the releases have it
+
+
+@pytest.mark.parametrize("changes", HEADS, ids=["no head", "head", "gate"])
 @pytest.mark.parametrize("name", ["sst-tiny", "recurrent-tiny", "stm-tiny", "cfbi-tiny"])
-def test_every_method_tells_and_what_the_user_said_is_beyond_doubt(name):
+def test_every_method_tells_and_what_the_user_said_is_beyond_doubt(name, changes):
     torch.manual_seed(0)
-    segmenter = Segmenter(build(named_model(name)))
+    segmenter = Segmenter(build(named_model(name).replace(**changes)))
     first = segmenter.step(FRAMES[0], GIVEN)
     assert first.presence == {4: 1.0, 9: 1.0} and first.doubt == {4: 0.0, 9: 0.0}
     second = segmenter.step(FRAMES[1])
@@ -52,6 +56,8 @@ def test_every_method_tells_and_what_the_user_said_is_beyond_doubt(name):
     assert third.presence == {4: 1.0, 9: 0.0} and third.doubt == {4: 0.0, 9: 0.0}
     joined = segmenter.step(FRAMES[3], np.where(GIVEN == 4, 7, 0))
     assert joined.presence[7] == 1.0 and joined.doubt[7] == 0.0 and 0 < joined.doubt[9] < 1
+    after = segmenter.step(FRAMES[4])
+    assert set(after.presence) == set(after.doubt) == {4, 7, 9}
 
 
 def test_a_network_with_a_presence_head_says_what_is_in_sight_itself():

@@ -86,7 +86,7 @@ def presence_and_doubt(features: Features, numbers: Float[Tensor, "object 2"],
     0.5).
 
     Args:
-        features: of the frame, once it was segmented.
+        features: of the frame, once it was segmented; the last of `usual` may have joined since: they are in sight.
         numbers: the frame's `evidence`.
         usual: its running means, this frame included.
     """
@@ -95,4 +95,4 @@ def presence_and_doubt(features: Features, numbers: Float[Tensor, "object 2"],
     seen = features.presence[0, 1:, 0].float().sigmoid()
     if features.level is not None:  # the gate's word is the last
         seen = torch.where(features.level[0, 1:] < 0, torch.minimum(seen, 1 - seen), seen)
-    return torch.stack([seen, logistic(usual, DOUBT_COMPARED)])
+    return torch.stack([F.pad(seen, (0, len(usual) - len(seen)), value=1), logistic(usual, DOUBT_COMPARED)])
