@@ -12,7 +12,8 @@ from sstlib import __version__, paths
 from sstlib.paths.digests import sha256
 
 LIBRARIES = ("torch", "numpy", "matplotlib", "pandas")
-SHOWING = ("anatomy", "benchmarks", "cli", "experiments", "explorers", "movies", "plots", "reproduction", "statistics")
+SHOWING = ("anatomy", "benchmarks", "cli", "experiments", "explorers", "movies", "plots", "releasing",
+           "reproduction", "statistics")
 TRYING = ("execute", "trials")  # of experiments, what makes scores
 SOURCES = ("*.py", "*.cpp", "*.h", "*.cu", "*.js")
 

@@ -42,9 +42,9 @@ MADE = {  # what takes minutes or writes into the project, by what does the work
     "sstlib.benchmarks.prompting.pictures": list,
     "sstlib.benchmarks.prompting.measure": lambda pictures: [],
     "sstlib.paths.davis": lambda: Path("."),
-    "sstlib.experiments.doubt.judge": lambda name: "record.json",
-    "sstlib.experiments.card.write_figures": lambda name: [],
-    "sstlib.experiments.card.write_card": lambda name: "card.md",
+    "sstlib.releasing.doubt.judge": lambda name: "record.json",
+    "sstlib.releasing.card.write_figures": lambda name: [],
+    "sstlib.releasing.card.write_card": lambda name: "card.md",
     "sstlib.training.train": lambda *given, **more: None,
 }
 

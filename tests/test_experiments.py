@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sstlib import paths, reproduction, weights
+from sstlib import paths, releasing, reproduction, weights
 from sstlib.cli import main
 from sstlib.config import MODELS, RunConfig, TrainingConfig
 from sstlib.datasets import DATASETS, Benchmark, sst_occlusion
@@ -19,13 +19,11 @@ from sstlib.evaluation import evaluate_clips
 from sstlib.experiments import (
     SWEEPS,
     RunRecord,
-    card,
     evidence,
     findings,
     missing,
     plans,
     records,
-    releasing,
     run,
     table_files,
     tables,
@@ -34,6 +32,7 @@ from sstlib.experiments import (
 from sstlib.experiments.sweeps import SEEDS, variants
 from sstlib.model import build
 from sstlib.provenance import provenance
+from sstlib.releasing import card
 from sstlib.reproduction import runs as sweep
 from sstlib.statistics.uncertainty import bootstrap
 from sstlib.training.checkpoint import write_curve

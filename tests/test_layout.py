@@ -22,6 +22,7 @@ FLOORS = (  # a room imports only rooms of floors before its own
     ("evaluation", "training"),
     ("benchmarks", "explorers"),
     ("experiments",),
+    ("releasing",),
     ("reproduction",),
     ("cli",),
     ("__main__",),

@@ -16,8 +16,8 @@ from sstlib.evaluation import Evaluation, evaluate_on
 from sstlib.evaluation import passages as scored
 from sstlib.evaluation.occlusion_windows import Windows, first_copied, nothing_predicted
 from sstlib.evaluation.passages import segment_scenes
-from sstlib.experiments import card
 from sstlib.experiments.records import RunRecord
+from sstlib.releasing import card
 from sstlib.synthetic.paired import FRAMES, LENGTHS
 from sstlib.synthetic.spec import BACK
 

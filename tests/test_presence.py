@@ -10,10 +10,11 @@ from numpy.testing import assert_allclose
 
 from sstlib import weights
 from sstlib.config import named_model
-from sstlib.experiments import doubt, records
+from sstlib.experiments import records
 from sstlib.inference import Segmenter
 from sstlib.model import Memory, build, presence
 from sstlib.plots.curves import reliability_curves
+from sstlib.releasing import doubt
 from sstlib.sessions import state
 from sstlib.sessions.sentences import sentence, sentences
 

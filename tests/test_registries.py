@@ -26,7 +26,7 @@ from sstlib.connectivity import Local
 from sstlib.datasets import DATASETS, DataSet, samples, sst_occlusion
 from sstlib.datasets.registry import tree
 from sstlib.evaluation import folders
-from sstlib.experiments import SWEEPS, RunRecord, evidence, findings, plans, real_frames, records, run, tables
+from sstlib.experiments import SWEEPS, RunRecord, evidence, findings, plans, records, run, tables
 from sstlib.experiments.sweeps import SEEDS, VARIANTS, Variant
 from sstlib.metrics import METRICS, Metric
 from sstlib.model import Propagator, build
@@ -36,6 +36,7 @@ from sstlib.plots.curves import sequence_bars, step_stages
 from sstlib.plots.differences import scores_above
 from sstlib.plots.scaling import cost_dots
 from sstlib.provenance import provenance
+from sstlib.releasing import real_frames
 from sstlib.training import loop
 from sstlib.training.checkpoint import write_curve
 from sstlib.video import write_mask
@@ -171,7 +172,7 @@ def test_masks_made_elsewhere_are_a_row_of_a_data_set_s_table_and_figure(toy_dat
 
 
 def test_weights_of_several_data_state_all_of_their_terms():
-    from sstlib.experiments.terms import terms_of, trained_on
+    from sstlib.releasing.terms import terms_of, trained_on
 
     assert trained_on({"real": "", "photo_ratio": 0.0}) == "generated"
     assert trained_on({"real": "", "photo_ratio": 0.2}) == "photographs", "photographs are real frames, too"

@@ -25,7 +25,7 @@ def run(arguments: argparse.Namespace) -> int:
         ValueError: no DAVIS folder, or a name that is no release.
     """
     from sstlib import paths, weights
-    from sstlib.experiments import card, doubt
+    from sstlib.releasing import card, doubt
 
     if others := [name for name in arguments.names if name not in weights.released()]:
         raise ValueError(f"{others[0]!r} is no release, by whose name records and cards are kept; there are "

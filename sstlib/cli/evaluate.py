@@ -90,7 +90,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.csv:
         result.write_table(arguments.csv)
     if arguments.row is not None:
-        from sstlib.experiments.real_frames import published_masks_row
+        from sstlib.releasing.real_frames import published_masks_row
 
         written = published_masks_row(arguments.row, result, arguments.trained_on, arguments.dataset or "davis2016")
         print(f"row {arguments.row}:", *written)
@@ -111,7 +111,7 @@ def _require_timed_alone(arguments: argparse.Namespace) -> None:
 
 def _require_row(arguments: argparse.Namespace) -> None:
     """Refuses what cannot be a row before it is scored; the default protocol is that of the table."""
-    from sstlib.experiments.real_frames import require_row
+    from sstlib.releasing.real_frames import require_row
 
     dataset = arguments.dataset or "davis2016"
     entry = DATASETS.find(dataset)

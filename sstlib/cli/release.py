@@ -52,9 +52,10 @@ def run(arguments: argparse.Namespace) -> int:
     """
     import torch
 
-    from sstlib import paths, weights
+    from sstlib import paths, releasing, weights
     from sstlib.datasets import Absent
-    from sstlib.experiments import card, releasing, table_files, validation
+    from sstlib.experiments import table_files, validation
+    from sstlib.releasing import card
 
     _check(arguments)
     if arguments.stage:

@@ -80,8 +80,9 @@ def davis_rows() -> list:
     if paths.davis() is None:
         print("no DAVIS folder (SST_DAVIS or data/DAVIS): the rows on real frames stay as they are recorded")
         return []
-    from sstlib.experiments import real_frames, records
+    from sstlib.experiments import records
     from sstlib.provenance import made_by
+    from sstlib.releasing import real_frames
 
     began, outcomes = time.time(), []
     for path in real_frames.davis_rows():

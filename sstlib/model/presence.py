@@ -1,7 +1,7 @@
 """Whether an object is in sight and whether its mask may be wrong: probabilities for each object and frame.
 
 A network with a presence head says itself whether an object is in sight. All else is a logistic function of two
-numbers; its coefficients were fitted on clips of results/runs/doubt and are scored on others (`experiments.doubt`). The
+numbers; its coefficients were fitted on clips of results/runs/doubt and are scored on others (`releasing.doubt`). The
 head's own word on its masks ranks them worse (area under the curve .82 against .90), and is for training alone.
 """
 

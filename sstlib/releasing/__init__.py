@@ -12,9 +12,9 @@ from sstlib import paths, weights
 from sstlib.config import RunConfig
 from sstlib.config.values import Fields, Number, Text, Whole, shown
 from sstlib.experiments import records
-from sstlib.experiments.card import write_card
-from sstlib.experiments.terms import terms_of, trained_on
 from sstlib.paths import refuse_inputs
+from sstlib.releasing.card import write_card
+from sstlib.releasing.terms import terms_of, trained_on
 from sstlib.training.start import BACKBONE, PARTS
 
 

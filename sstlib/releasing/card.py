@@ -11,12 +11,13 @@ from sstlib import paths, weights
 from sstlib.config import MODELS, ModelConfig, RunConfig
 from sstlib.config.networks import METHODS
 from sstlib.evaluation import dataset_masks, passages
-from sstlib.experiments import choices, doubt, evidence, records, validation
-from sstlib.experiments.terms import terms_of
+from sstlib.experiments import choices, evidence, records, validation
 from sstlib.metrics import region_similarity
 from sstlib.paths import write_whole
 from sstlib.plots import jpeg, png
 from sstlib.plots.curves import Shown, reliability_curves, sequences_in_outline, side_by_side
+from sstlib.releasing import doubt
+from sstlib.releasing.terms import terms_of
 from sstlib.shapes import Float
 from sstlib.statistics.uncertainty import bootstrap
 from sstlib.training.start import BACKBONE
