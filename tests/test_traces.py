@@ -137,11 +137,12 @@ CARD, PHOTO = "results/weights/sst-small.md", "results/weights/sst-photo.md"
 NUMBER = r"([\d.]+)"
 ROW, SKIPPED = r"\| sst-photo \| [a-z][^|]*\| ", r"(?:[^|]*\| )"  # of the table of releases, and a cell of it
 TRACES = [  # file, what stands around the number, and the number from the records
-    ("README.md", rf"\| sst-small-davis2016 \| davis2016 \| {NUMBER} \| [\d.]+ \| [\d.]+ \| –",
+    ("README.md", rf"\| sst-small-davis2016 \| davis2016 \| {NUMBER} \| [\d.]+ to [\d.]+ \| [\d.]+ \| [\d.]+ \| –",
      lambda: score("davis2016", "sst-small-davis2016")),
-    ("README.md", rf"\| sst-small \| generated \| [\d.]+ \| {NUMBER} \| [\d.]+ \| –",
+    ("README.md", rf"\| sst-small \| generated \| [\d.]+ \| [\d.]+ to [\d.]+ \| {NUMBER} \| [\d.]+ \| –",
      lambda: score("davis2016", "sst-small", "J")),
-    ("README.md", rf"\| OSVOS \| .*?\) \| [\d.]+ \| [\d.]+ \| {NUMBER}", lambda: score("davis2016", "OSVOS", "F")),
+    ("README.md", rf"\| OSVOS \| .*?\) \| [\d.]+ \| [^|]+ \| [\d.]+ \| {NUMBER}",
+     lambda: score("davis2016", "OSVOS", "F")),
     ("README.md", rf"\| sst-small \| 16 \| [\d.]+ \| {NUMBER}", lambda: release("sst-small", "back_control")),
     ("README.md", rf"\| sst-small-davis2016 \| 4 \| {NUMBER}", lambda: release("sst-small-davis2016", "back", 4)),
     ("README.md", rf"a median J of {NUMBER}", lambda: prompted("photographs", "box")),

@@ -73,15 +73,23 @@ def davis2016() -> pd.DataFrame:
 
 
 def on_dataset(name: str) -> pd.DataFrame:
-    """A row a method that was scored on a data set, then published ones if there are any, never mixed in a column."""
+    """A row a method that was scored on a data set, then published ones if there are any, never mixed in a column; the
+    95% interval of J&F is over sequences.
+    """
     scored = records.read_all(name)
-    columns = scores(scored)
-    rows = [{"method": record.variant, **{score: _score(record, score) for score in columns},
-             "training": record.metrics.get("trained_on", ""), "published J&F": np.nan} for record in scored]
+    first, *others = scores(scored)
+    rows = [{"method": record.variant, "95%": _between(record), "training": record.metrics.get("trained_on", ""),
+             **{score: _score(record, score) for score in (first, *others)}} for record in scored]
     if name in _published():
         rows += [{"method": row["method"], "training": row["training"], "published J&F": row["J&F"]}
                  for row in published(name).to_dict("records")]
-    return pd.DataFrame(rows, columns=["method", "training", *columns, "published J&F"])
+    return pd.DataFrame(rows, columns=["method", "training", first, "95%", *others, "published J&F"])
+
+
+def _between(record: records.RunRecord) -> str | float:
+    """The interval of a record's J&F; NaN where it has none, of fewer than two sequences."""
+    _, low, high = validation.interval(record)
+    return np.nan if np.isnan(low) else f"{low:.1f} to {high:.1f}"
 
 
 def networks() -> pd.DataFrame:
