@@ -126,11 +126,11 @@ class Segmenter:
         """
         if not isinstance(absent, Iterable) or isinstance(absent, str):
             raise ValueError(f"absent is {absent!r}; give the ids of objects, as {{1, 2}}")
-        absent = set(absent)
+        absent = list(absent)
         self._check(frame, labels, absent)
         before = self.memories, self.ids, self.evidence, self.size
         try:
-            return self._stepped(frame, labels, absent)
+            return self._stepped(frame, labels, set(absent))
         except BaseException:  # such as an interrupt, or no memory: the same frame may be given again
             self.memories, self.ids, self.evidence, self.size = before
             raise
@@ -179,7 +179,7 @@ class Segmenter:
         self.ids = [self.ids[channel] for channel in others]
         self.evidence.pop(identity, None)
 
-    def _check(self, frame: np.ndarray, labels: np.ndarray | None, absent: set[int]) -> None:
+    def _check(self, frame: np.ndarray, labels: np.ndarray | None, absent: list) -> None:
         plain = isinstance(frame, np.ndarray) and isinstance(labels, np.ndarray | None)
         if not plain or np.ma.isMA(frame) or np.ma.isMA(labels):
             raise ValueError(f"frame and labels are plain arrays of NumPy; these are {type(frame).__name__} and "
@@ -194,14 +194,14 @@ class Segmenter:
         if (side := round(max(size) * min(scale for scale, _ in self.views) * shrinking(size, self.longest))) < LEAST:
             raise ValueError(f"the frame is {size[1]}x{size[0]} pixels, {side} in the network; its longer side must be "
                              f"at least {LEAST} there")
-        if unknown := sorted(absent - set(self.ids[1:])):
+        if unknown := [identity for identity in absent if identity not in self.ids[1:]]:
             raise ValueError(f"object {unknown[0]} is said to be absent; the objects are {self.ids[1:]}")
         if labels is not None:
             self._check_labels(labels, size, absent)
         elif self.size is None:
             raise ValueError("the first frame came without labels; give the masks of the objects to follow")
 
-    def _check_labels(self, labels: np.ndarray, size: tuple[int, int], absent: set[int]) -> None:
+    def _check_labels(self, labels: np.ndarray, size: tuple[int, int], absent: list) -> None:
         if labels.shape != size:
             raise ValueError(f"labels have shape {labels.shape}, the frame {size}; resize masks by nearest neighbor")
         if not np.issubdtype(labels.dtype, np.integer) and labels.dtype != bool:
@@ -213,7 +213,7 @@ class Segmenter:
                              "objects")
         if self.size is None and largest == 0:
             raise ValueError("the labels of the first frame hold no object; give the mask of at least one to follow")
-        if both := [identity for identity in sorted(absent) if (labels == identity).any()]:
+        if both := [identity for identity in absent if (labels == identity).any()]:
             raise ValueError(f"object {both[0]} is said to be absent and has a mask in the labels; give one of them")
 
     def _given(self, labels: Tensor | None, predicted: Tensor | None, absent: set[int]) -> tuple[Tensor, set[int]]:

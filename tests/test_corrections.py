@@ -172,6 +172,8 @@ def test_an_object_said_to_be_absent_is_nowhere_and_may_return(trained, clip):
         segmenter.step(clip.frames[3], absent=[7])
     with pytest.raises(ValueError, match="absent is 1; give the ids of objects"):
         inspect.unwrap(Segmenter.step)(segmenter, clip.frames[3], absent=1)  # without the types that tests check
+    with pytest.raises(ValueError, match=r"object \[1\] is said to be absent; the objects are"):
+        inspect.unwrap(Segmenter.step)(segmenter, clip.frames[3], absent=[[1]])
     with pytest.raises(ValueError, match="object 2 is said to be absent and has a mask"):
         segmenter.step(clip.frames[3], clip.labels[3], absent=[2])
 
