@@ -2,7 +2,9 @@
 their frames are shown. PyAV is imported only when one is opened.
 """
 
+import functools
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +19,7 @@ from sstlib.shapes import UInt8
 LISTS = frozenset({"concat", "dash", "hls", "imf"})  # what FFmpeg calls files that hold names of others
 SIGNS = {"gif": b";", "apng": b"IEND\xae\x42\x60\x82"}  # that close files of a kind
 NAMES = "is no video by its content, but names other files; give one of these"
+HIGH_RANGE = {16, 18}  # PQ and HLG among the transfer characteristics of ITU-T H.273: phones film so
 TRANSPARENT = "the video has transparency, and what shows through it is not known; save it opaque"
 
 
@@ -163,11 +166,40 @@ def emitted(packets: Iterator[Any], stream: Any) -> Iterator[Any]:
 
 
 def upright(frame: Any) -> UInt8[np.ndarray, "height width 3"]:
-    """A decoded frame in RGB, turned and mirrored as its file says."""
-    picture = frame.to_ndarray(format="rgb24")
+    """A decoded frame in RGB, in the colors of an ordinary screen, turned and mirrored as its file says."""
+    picture = (_in_standard_range(frame) if frame.color_trc in HIGH_RANGE else frame).to_ndarray(format="rgb24")
     lying, across, down = _placed(frame)
     picture = picture.swapaxes(0, 1) if lying else picture
     return np.ascontiguousarray(picture[::-1 if down < 0 else 1, ::-1 if across < 0 else 1])
+
+
+def _in_standard_range(frame: Any) -> Any:
+    """A frame of high dynamic range in sRGB, as players show it on an ordinary screen: the white of a sheet of paper
+    (203 candela a square meter, ITU-R BT.2408) becomes white, and so does all that is brighter.
+    """
+    with _converting:
+        graph = _to_standard_range(frame.width, frame.height, frame.format.name, int(frame.colorspace),
+                                   int(frame.color_range))
+        graph.push(frame)
+        return graph.pull()
+
+
+_converting = threading.Lock()  # a graph takes one frame after another
+
+
+@functools.lru_cache(maxsize=2)  # its table of colors takes a second or two to make
+def _to_standard_range(width: int, height: int, pixels: str, colorspace: int, color_range: int) -> Any:
+    import av
+
+    graph = av.filter.Graph()
+    nodes = [graph.add("buffer", f"video_size={width}x{height}:pix_fmt={pixels}:time_base=1/1000:"
+                                 f"colorspace={colorspace}:range={color_range}"),
+             graph.add("scale", "out_primaries=bt709:out_transfer=srgb"), graph.add("format", "pix_fmts=rgb24"),
+             graph.add("buffersink")]
+    for one, following in zip(nodes, nodes[1:]):
+        one.link_to(following)
+    graph.configure()
+    return graph
 
 
 def _placed(frame: Any) -> tuple[bool, int, int]:

@@ -52,7 +52,8 @@ class Incomplete(UserWarning):
 
 
 class VideoSequence:
-    """A video file as a sequence: what its decoder emits, in its order, turned upright.
+    """A video file as a sequence: what its decoder emits, in its order, turned upright; of high dynamic range (PQ, HLG)
+    as an ordinary screen shows it.
 
     The file is decoded once when it is opened: containers tell of frames that are cut away (a phone's trim), or cannot
     be decoded without what was before them, and no header says which. Each frame's checksum is kept, so that a jump is
