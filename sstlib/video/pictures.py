@@ -1,5 +1,7 @@
 """Image files: which of a folder they are, in which order, and how each is decoded as viewers show it."""
 
+import functools
+import io
 import os
 import re
 import unicodedata
@@ -9,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageCms, UnidentifiedImageError
 
 from sstlib.shapes import UInt8
 from sstlib.video import png
@@ -250,7 +252,7 @@ def _orientation(image: Image.Image) -> int:
 
 
 def read_frame(path: Path | str) -> UInt8[np.ndarray, "height width 3"]:
-    """One frame in RGB, as viewers show it: upright, 16-bit gray scaled to 8.
+    """One frame in RGB, as viewers show it: upright, in sRGB by its color profile, 16-bit gray scaled to 8.
 
     Raises:
         FileNotFoundError: no such file.
@@ -266,8 +268,30 @@ def read_frame(path: Path | str) -> UInt8[np.ndarray, "height width 3"]:
                          "known; save frames with 8 or 16 bits a channel")
     with naming_damage(path):
         opaque = not image.has_transparency_data or image.convert("RGBA").getchannel("A").getextrema()[0] == 255
-        frame = np.array(image.convert("RGB"))
+        frame = np.array(_in_srgb(image))
     if not opaque:
         raise ValueError(f"{path}: the frame has transparent pixels, and what shows through them is not known; save it "
                          "opaque")
     return frame
+
+
+def _in_srgb(image: Image.Image) -> Image.Image:
+    """An opaque picture in the colors of an ordinary screen: phones and Macs save those of their own (Display P3)."""
+    plain = image if image.mode in ("L", "CMYK") else image.convert("L" if image.mode == "LA" else "RGB")
+    profile = image.info.get("icc_profile")
+    conversion = _to_srgb(profile, plain.mode) if profile else None
+    return plain.convert("RGB") if conversion is None else conversion.apply(plain)
+
+
+@functools.lru_cache(maxsize=8)
+def _to_srgb(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
+    """What brings pixels of a color profile to sRGB; None of sRGB itself, and of a profile that is damaged or of
+    another kind of pixels, which says nothing to viewers either.
+    """
+    try:
+        given = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        if "sRGB" in ImageCms.getProfileDescription(given):
+            return None
+        return ImageCms.buildTransform(given, ImageCms.createProfile("sRGB"), mode, "RGB")
+    except (ImageCms.PyCMSError, OSError):
+        return None
