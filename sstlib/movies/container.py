@@ -194,6 +194,7 @@ def _to_standard_range(width: int, height: int, pixels: str, colorspace: int, co
     graph = av.filter.Graph()
     nodes = [graph.add("buffer", f"video_size={width}x{height}:pix_fmt={pixels}:time_base=1/1000:"
                                  f"colorspace={colorspace}:range={color_range}"),
+             graph.add("sidedata", "mode=delete"),  # HDR10+ tells of each frame's lights, for tables of its own
              graph.add("scale", "out_primaries=bt709:out_transfer=srgb"), graph.add("format", "pix_fmts=rgb24"),
              graph.add("buffersink")]
     for one, following in zip(nodes, nodes[1:]):
