@@ -574,6 +574,16 @@ def test_an_object_that_was_known_before_an_interrupt_alone_is_in_all_exports(fo
     assert content(folder / "out") == content(folder / "whole") and (folder / "out" / "objects" / "2").is_dir()
 
 
+@pytest.mark.parametrize("name", ["out.mp4", "out.png", "out.zip", "out.JSON"])
+def test_a_folder_that_is_named_as_a_file_is_asked_about(folder, sst, name):
+    status, _, error = sst("frames", "mask.png", name)
+    assert status == 2 and f"{name} is to be a folder, and is named as a file" in error
+    assert not (folder / name).exists()
+    (folder / name).mkdir()
+    assert sst("frames", "mask.png", name)[0] == 0, "who made it means it"
+    assert sst("frames", "mask.png", "clip.v1.2")[0] == 0
+
+
 def test_some_frames_keep_their_names_and_numbers(folder, sst):
     status, out, _ = sst("frames", "mask.png", "out", "--start", 1, "--stride", 2, "--at", 3, "--confidence", "c.csv")
     assert status == 0 and "segmented are 2 of them, number 1 (named 00001) to 3, one in 2, counted from 0" in out
