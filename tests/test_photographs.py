@@ -243,6 +243,41 @@ def test_an_occluder_waits_where_what_has_left_the_frame_was_last(photographs, m
     assert (gone == (57, 23)).all(1).any() and not (gone == (3, 23)).all(1).any()
 
 
+def test_objects_of_a_background_are_labeled_where_they_are_seen(photographs):
+    """They are of one color each: under the camera, mirrored with the clip, and up to the middle of their border."""
+    mirrored = set()
+    for seed in range(16):
+        rng = np.random.default_rng(seed)
+        clip, labels = composing._background(rng, photographs[1], 3, SIZE)
+        redder = (clip[:, 0] - clip[:, 1]).numpy()  # of a disk on the left of its photograph and a box on the right
+        for identity, excess in ((1, redder), (2, -redder)):
+            assert (excess[labels == identity] > 60).all() and (labels[excess > 200] == identity).all()
+        if (labels == 1).any() and (labels == 2).any():
+            left, right = (np.nonzero(labels == identity)[2].mean() for identity in (1, 2))
+            mirrored.add(left > right)
+    assert mirrored == {False, True}
+
+
+def test_a_clip_has_no_more_objects_than_it_may(photographs):
+    """Also where the photograph behind has more."""
+    most = {int(composing.compose(np.random.default_rng(seed), photographs, 2, *SIZE, 1, 0.0)[1].max())
+            for seed in range(24)}
+    assert most == {1}
+
+
+def test_what_looks_like_an_object_is_none(photographs, monkeypatch):
+    laid = []
+    monkeypatch.setattr(composing, "TWIN", 1.0)
+    monkeypatch.setattr(composing, "lay", lambda clip, labels, layer, identity, light: laid.append((layer, identity)))
+    for seed in range(8):
+        laid.clear()
+        clip, labels = torch.zeros(3, 3, *SIZE), np.zeros((3, *SIZE), np.uint8)
+        composing.add_objects(np.random.default_rng(seed), photographs, clip, labels, 1, None, 0.0)
+        (model, first), (twin, second) = laid
+        assert (first, second) == (1, 0) and twin.pixels is model.pixels and twin.mask is model.mask
+        assert not np.array_equal(twin.path.center, model.path.center), "it goes its own way"
+
+
 def test_generated_clips_are_drawn_as_they_were(photographs):
     """Photographs beside them change neither which numbers are drawn nor what is rendered."""
     mixed = samples(ratio=0.5, count=10)
