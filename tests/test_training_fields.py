@@ -134,13 +134,13 @@ def test_checkpoint_every_is_how_often_a_run_is_saved(monkeypatch, tmp_path, eve
 
 
 def test_presence_weighs_the_loss_of_its_head(first_steps):
-    """By as much as the weights differ, in the first step."""
-    losses = [
-        first_steps(with_training(presence=weight).replace(model=MODEL.replace(presence=True)))["rows"][0][0]
-        for weight in (0.0, 0.1, 0.4)
-    ]
-    assert losses[1] > losses[0]
+    """By as much as the weights differ, in the first step; and the head learns from it."""
+    runs = [first_steps(with_training(presence=weight).replace(model=MODEL.replace(presence=True)))
+            for weight in (0.0, 0.1, 0.4)]
+    losses, norms = zip(*(run["rows"][0][:2] for run in runs))
+    assert losses[1] > losses[0] and len(set(norms)) == 3
     np.testing.assert_allclose(losses[2] - losses[0], 4 * (losses[1] - losses[0]), rtol=1e-3)
+    assert not torch.equal(runs[0]["weights"]["presence.out.bias"], runs[2]["weights"]["presence.out.bias"])
 
 
 def test_clips_begin_at_frame_numbers_that_only_an_absolute_time_code_tells_apart(first_steps):
