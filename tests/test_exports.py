@@ -226,6 +226,19 @@ def test_yolo_is_read_by_its_rule(made):
             assert (result & mask).sum() / (result | mask).sum() > 0.94
 
 
+def test_a_class_that_comes_late_is_a_further_one(made):
+    """Of an object that joins, whose class no object had at first."""
+    lines = [line.split(" ") for line in made("mots", ids={1, 4}).read_text().splitlines()]
+    assert {(int(track), int(kind)) for _, track, kind, *_ in lines} == {(1001, 1), (1004, 1), (2009, 2)}
+
+
+def test_a_class_that_comes_late_is_a_further_one_of_yolo(made):
+    folder = made("yolo", ids={1, 4})
+    assert yaml.safe_load((folder / "data.yaml").read_text())["names"] == {0: "dog", 1: "cat"}
+    kinds = [line[0] for line in (folder / f"labels/train/{FRAME_NAMES[2]}.txt").read_text().splitlines()]
+    assert kinds == ["0", "0", "1"]
+
+
 def test_boxes_are_read_by_pandas(made):
     table = pd.read_csv(made("boxes"), dtype={"name": str})
     assert len(table) == 3 * COUNT and table["seconds"].tolist()[::3] == [t / 12.5 for t in range(COUNT)]

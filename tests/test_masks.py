@@ -215,6 +215,15 @@ def test_colors_are_numbered_over_a_whole_clip(tmp_path):
         np.testing.assert_array_equal(result, expected)
 
 
+def test_a_clip_of_more_colors_than_objects_can_have_is_refused(tmp_path):
+    """Each mask has few, and some are known from elsewhere."""
+    shades = [Image.fromarray(np.where(DISK[..., None], np.uint8([255, 10 * n, 7]), np.uint8(0))) for n in range(20)]
+    paths = saved(tmp_path / "clip", *shades)
+    for known in ((), (0xFF0007,)):
+        with pytest.raises(ValueError, match="the masks of this clip have 20 colors; expected at most 16"):
+            video.reading_of(paths, known=known)
+
+
 def test_white_on_black_is_the_object_also_where_a_frame_is_black(tmp_path):
     paths = saved(tmp_path / "clip", painted("black"), painted("white"), painted("black"))
     reading, labels = read_clip(paths)
@@ -245,6 +254,8 @@ def test_a_frame_of_void_alone_stays_void_in_a_clip_of_ids(tmp_path):
     np.testing.assert_array_equal(read_clip(paths)[1][1], void)
     paths = saved(tmp_path / "void first", indexed(void, None), indexed(TWO, None))
     np.testing.assert_array_equal(read_clip(paths)[1][0], void)
+    paths = saved(tmp_path / "nothing but void", Image.fromarray(np.full_like(void, 255)), Image.fromarray(TWO))
+    assert (read_clip(paths)[1][0] == 255).all()
 
 
 OWN = [(0, 0, 0), (255, 255, 255), (255, 0, 0), (10, 10, 10)]  # a palette in which white and grays are objects
