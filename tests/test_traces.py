@@ -41,13 +41,14 @@ def base(field, length):
     return np.mean([passage(one, field, length) for one in read("evidence", "base")])
 
 
-def rival(name, field, length):
-    return np.mean([passage(one, field, length) for one in read("evidence-forced", name)])
+def rival(name, field, length, experiment="evidence-forced"):
+    return np.mean([passage(one, field, length) for one in read(experiment, name)])
 
 
-def loss(name):
+def loss(name, experiment="evidence-forced"):
     """What an occlusion costs, mean over its lengths."""
-    return np.mean([rival(name, "back_control", length) - rival(name, "back", length) for length in (4, 16)])
+    return np.mean([rival(name, "back_control", length, experiment) - rival(name, "back", length, experiment)
+                    for length in (4, 16)])
 
 
 def costs(plan, variant):
@@ -178,8 +179,12 @@ TRACES = [  # file, what stands around the number, and the number from the recor
     ("README.md", rf"strided against grid \({NUMBER}",
      lambda: score("evidence", "strided-2") - score("evidence", "grid-2")),
     ("README.md", rf"Grid itself scores {NUMBER} and", lambda: score("evidence", "grid-2")),
-    ("README.md", rf"it is {NUMBER} below \(",
+    ("README.md", rf"encoding is {NUMBER} below none",
      lambda: score("evidence", "encoding-none") - score("evidence", "base")),
+    ("README.md", rf"eight frames is {NUMBER} above one of three",
+     lambda: score("evidence", "history-8") - score("evidence", "base")),
+    ("README.md", rf"eight frames lose {NUMBER} points less",
+     lambda: loss("history-1", "evidence") - loss("history-8", "evidence")),
     ("README.md", rf"its first seed has {NUMBER} so", lambda: first("evidence", "recurrent")),
     ("README.md", rf"so, and {NUMBER} with the true ones", lambda: first("evidence-forced", "recurrent")),
     ("README.md", rf"STM's has {NUMBER} and", lambda: first("evidence", "stm")),
