@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 LARGEST = 2**31 - 1  # of a whole number that says nothing else
-FILES = frozenset({"application/json", "application/zip", "text/csv"})  # no folders, beside pictures, videos
+NO_FOLDERS = frozenset({"application/json", "application/zip", "text/csv"})  # beside pictures and videos
 
 
 def shown(value: Any) -> str:
@@ -283,7 +283,7 @@ def require_place(path: Path | str, folder: bool = False) -> Path:
         raise ValueError(f"{path} is a {'file; expected a folder' if folder else 'folder; expected a file'} to write; "
                          "name another place")
     kind, _ = mimetypes.guess_type(path.name)
-    if folder and not path.exists() and kind and (kind.startswith(("image/", "video/")) or kind in FILES):
+    if folder and not path.exists() and kind and (kind.startswith(("image/", "video/")) or kind in NO_FOLDERS):
         raise ValueError(f"{path} is to be a folder, and is named as a file ({kind}); name a folder for what "
                          "is written")
     nearest = next(parent for parent in (*[path] * folder, *path.absolute().parents) if parent.exists())
