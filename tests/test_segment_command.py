@@ -574,10 +574,11 @@ def test_an_object_that_was_known_before_an_interrupt_alone_is_in_all_exports(fo
     assert content(folder / "out") == content(folder / "whole") and (folder / "out" / "objects" / "2").is_dir()
 
 
-@pytest.mark.parametrize("name", ["out.mp4", "out.png", "out.zip", "out.JSON"])
-def test_a_folder_that_is_named_as_a_file_is_asked_about(folder, sst, name):
+@pytest.mark.parametrize("name", ["out.mp4", "out.MKV", "out.png", "out.tar", "out.json"])
+def test_a_folder_that_is_named_as_a_file_is_asked_about(folder, sst, capsys, name):
     status, _, error = sst("frames", "mask.png", name)
     assert status == 2 and f"{name} is to be a folder, and is named as a file" in error
+    assert main(["train", "tiny", "--out", name]) == 2 and "is to be a folder" in capsys.readouterr().err
     assert not (folder / name).exists()
     (folder / name).mkdir()
     assert sst("frames", "mask.png", name)[0] == 0, "who made it means it"
@@ -677,13 +678,15 @@ def test_several_videos_end_in_one_table(folder, sst):
 
 
 def test_clips_are_called_as_their_folders_and_links_are(folder, sst):
-    shutil.copytree("frames", "clips/take.1")
+    for name in ("take.1", "take.mp4"):
+        shutil.copytree("frames", f"clips/{name}")
+        (folder / "masks").mkdir(exist_ok=True)
+        write_mask(f"masks/{name}.png", square())
     (folder / "clips" / "last").symlink_to("../frames")
-    (folder / "masks").mkdir()
-    write_mask("masks/take.1.png", square())
     write_mask("masks/last.png", square())
     status, _, error = sst("clips/*", "masks", "out", "--stop", 2)
-    assert status == 0 and sorted(path.name for path in (folder / "out").iterdir()) == ["last", "take.1"], error
+    assert status == 0 and sorted(path.name for path in (folder / "out").iterdir()) == ["last", "take.1",
+                                                                                            "take.mp4"], error
     assert clip_name(".") == folder.name and clip_name("clips/..") == folder.name and clip_name("a/b.c.mp4") == "b.c"
 
 

@@ -5,7 +5,6 @@ code.
 import ast
 import json
 import math
-import mimetypes
 import numbers
 import os
 from collections.abc import Collection
@@ -14,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 LARGEST = 2**31 - 1  # of a whole number that says nothing else
-NO_FOLDERS = frozenset({"application/json", "application/zip", "text/csv"})  # beside pictures and videos
 
 
 def shown(value: Any) -> str:
@@ -270,8 +268,8 @@ def require_place(path: Path | str, folder: bool = False) -> Path:
     """A path at which a file (or a folder) can be written, checked before there is anything to write.
 
     Raises:
-        ValueError: a folder stands where a file shall be, or a file where a folder; a new folder is named as a video, a
-            picture or a table; or it means what is there only once folders are made that it leads through and back.
+        ValueError: a folder stands where a file shall be, or a file where a folder, or it means what is there only once
+            folders are made that it leads through and back; names it.
         PermissionError: the nearest folder that is there cannot be written into.
     """
     path = Path(path)
@@ -282,10 +280,6 @@ def require_place(path: Path | str, folder: bool = False) -> Path:
     if path.exists() and path.is_dir() != folder:
         raise ValueError(f"{path} is a {'file; expected a folder' if folder else 'folder; expected a file'} to write; "
                          "name another place")
-    kind, _ = mimetypes.guess_type(path.name)
-    if folder and not path.exists() and kind and (kind.startswith(("image/", "video/")) or kind in NO_FOLDERS):
-        raise ValueError(f"{path} is to be a folder, and is named as a file ({kind}); name a folder for what "
-                         "is written")
     nearest = next(parent for parent in (*[path] * folder, *path.absolute().parents) if parent.exists())
     if not nearest.is_dir():
         raise ValueError(f"{path} cannot be written: {nearest} is a file; name another place")
