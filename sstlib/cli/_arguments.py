@@ -52,14 +52,19 @@ def new_file(text: str) -> Path:
 
 
 def new_folder(text: str) -> Path:
-    """The type of an option that names a folder to write into: - is none, and what is to be made and is named as a
-    video, a picture, a table or an archive is taken for a mistake.
+    """The type of an option that names a folder to write into, so that - is refused."""
+    if text == "-":
+        raise argparse.ArgumentTypeError("- is standard output, and a folder is needed; one of that name is ./-")
+    return folder_or_stream(text)
+
+
+def folder_or_stream(text: str) -> Path:
+    """The type of an option that names a folder to write into, or - for standard output. What is to be made and is
+    named as a video, a picture, a table or an archive is taken for a mistake.
     """
     from sstlib.movies import VIDEO_SUFFIXES
     from sstlib.video.pictures import FRAME_SUFFIXES
 
-    if text == "-":
-        raise argparse.ArgumentTypeError("- is standard output, and a folder is needed; one of that name is ./-")
     if Path(text).suffix.lower() in VIDEO_SUFFIXES | FRAME_SUFFIXES | TABLES and not Path(text).exists():
         raise argparse.ArgumentTypeError(f"{text} is to be a folder, and is named as a file; name a folder for what is "
                                          "written")

@@ -34,7 +34,7 @@ SINGLE = ("sheet", "confidence", "preview")  # options that name one file each
 def configure(parser: argparse.ArgumentParser) -> None:
     """Options of the outputs."""
     group = parser.add_argument_group("outputs", "what is written, beside a palette PNG of ids for each frame")
-    group.add_argument("--out", type=_arguments.new_folder, metavar="DIR",
+    group.add_argument("--out", type=_arguments.folder_or_stream, metavar="DIR",
                        help="folder for FRAME.png, written as they come")
     group.add_argument("--overwrite", action="store_true",
                        help="replace masks and exports of the names that are written, and remove others that this "
