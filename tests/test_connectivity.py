@@ -21,9 +21,11 @@ from sstlib.connectivity import (
     attended,
     pairs_of_last,
     parse,
+    products,
     reach,
 )
 from sstlib.connectivity.unions import count, disjoint, inside
+from sstlib.routes import arrival
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,13 +135,21 @@ def test_text_round_trip(pattern):
 @pytest.mark.parametrize("pattern", [Dense(), Grid(), Local(1), Strided(2)], ids=str)
 @pytest.mark.parametrize("size", [(2.5, 3, 5), (3.0, 5, 7), (-1, 5, 7), (True, 5, 7), (3, 5)])
 def test_what_is_no_size_or_no_number_of_hops_is_not_counted_with(pattern, size):
-    with pytest.raises(ValueError, match="a side of the buffer is|unpack"):
-        inspect.unwrap(type(pattern).pairs)(pattern, size)
+    for counted in (type(pattern).pairs, products):
+        with pytest.raises(ValueError, match="a side of the buffer is|the size of a buffer is|unpack"):
+            inspect.unwrap(counted)(pattern, size)
     with pytest.raises(ValueError, match="a side of the buffer is 7.5; expected a whole number of at least 1"):
         inspect.unwrap(Dense.pairs)(Dense(), (3, 5, 7.5))
     for hops in (-1, 1.5, True):
         with pytest.raises(ValueError, match="hops is .*expected a whole number"):
             inspect.unwrap(type(pattern).reach)(pattern, (0, 0, 0), hops, (3, 5, 7))
+
+
+def test_layers_may_be_texts_as_in_configurations():
+    layers, size = ["local(radius=1)", "grid"], (2, 3, 5)
+    known = [parse(text) for text in layers]
+    for way in (reach, arrive, arrival):
+        numpy.testing.assert_array_equal(way(layers, (1, 0, 2), size), way(known, (1, 0, 2), size))
 
 
 def test_names_and_short_forms():
@@ -195,7 +205,7 @@ def test_a_cell_outside_is_refused(axis):
             assert Grid().neighbors(cell, size)
 
 
-@pytest.mark.parametrize("cell", [(1, 1), (1, 1, 1, 0)])
+@pytest.mark.parametrize("cell", [(1, 1), (1, 1, 1, 0), (1.0, 1, 1), (1, True, 1)])
 def test_a_cell_of_other_axes_is_refused_also_where_types_are_not_checked(cell):
     with pytest.raises(ValueError, match="lies outside"):
         inspect.unwrap(inside)(cell, (3, 4, 5))

@@ -344,6 +344,12 @@ def test_the_command_packs_a_submission(tmp_path, capsys):
     command = ["data", "submission", "youtube2019", str(tmp_path / "masks"), "--folder", str(tmp_path), "--out"]
     assert cli.main([*command, str(tmp_path / "out.zip")]) == 0
     assert "7 masks" in capsys.readouterr().out and zipfile.is_zipfile(tmp_path / "out.zip")
+    (tmp_path / "out.zip").write_bytes(b"an archive of one's own")
+    assert cli.main([*command, str(tmp_path / "out.zip")]) == 2
+    assert "out.zip; give another name, or --overwrite" in capsys.readouterr().err
+    assert (tmp_path / "out.zip").read_bytes() == b"an archive of one's own"
+    assert cli.main([*command, str(tmp_path / "out.zip"), "--overwrite"]) == 0
+    assert zipfile.is_zipfile(tmp_path / "out.zip")
     command[2] = "davis2017"
     assert cli.main([*command, str(tmp_path / "other.zip")]) == 2
     assert "only youtube2018, youtube2019 are submitted" in capsys.readouterr().err

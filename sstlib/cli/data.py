@@ -61,6 +61,7 @@ def _configure_submission(actions: Any) -> None:
     frames.add_argument("--folder", type=Path, metavar="DIR",
                         help="where the data set is (default: where sst looks for it)")
     frames.add_argument("--out", type=_arguments.new_file, required=True, metavar="ZIP", help="zip to write")
+    frames.add_argument("--overwrite", action="store_true", help="replace the zip where there is one")
 
 
 def _configure_made(actions: Any) -> None:
@@ -222,8 +223,10 @@ def _submission(arguments: argparse.Namespace) -> int:
 
     if not DATASETS.find(arguments.name).submitted:
         raise ValueError(f"{arguments.name!r}: only {', '.join(_submitted())} are submitted")
-    sequences = open_dataset(arguments.name, arguments.split, arguments.folder)
     refuse_inputs({"--out": arguments.out}, [arguments.masks, *arguments.masks.glob("*/*")])
+    if arguments.out.is_file() and not arguments.overwrite:
+        raise ValueError(f"--out would replace {arguments.out}; give another name, or --overwrite")
+    sequences = open_dataset(arguments.name, arguments.split, arguments.folder)
     print(f"{youtube.write_submission(arguments.out, arguments.masks, sequences)} masks in {arguments.out}")
     return 0
 

@@ -7,7 +7,7 @@ import json
 import math
 import numbers
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -262,6 +262,19 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ValueError(f"{path} holds {shown(content)}; expected a JSON object, {{...}}")
     return content
+
+
+def sides(size: Iterable[Any]) -> tuple[int, int, int]:
+    """The size (time, height, width) of a buffer, itself once checked.
+
+    Raises:
+        ValueError: not three whole numbers of at least 1.
+    """
+    lengths = [Whole(1).check(length, "a side of the buffer") for length in size]
+    if len(lengths) != 3:
+        raise ValueError(f"the size of a buffer is {size!r}; expected (time, height, width)")
+    time, height, width = lengths
+    return time, height, width
 
 
 def require_place(path: Path | str, folder: bool = False) -> Path:

@@ -31,7 +31,7 @@ import numpy
 import torch
 
 from sstlib.config.declared import fault
-from sstlib.config.values import LARGEST, Whole
+from sstlib.config.values import LARGEST, Whole, sides
 from sstlib.connectivity.unions import Cell, Product, Size, checked, count, disjoint, inside, served, spread
 from sstlib.native import pytorch
 from sstlib.shapes import Bool
@@ -79,15 +79,16 @@ class Connectivity:
 
     def mask(self, time: int, height: int, width: int) -> Bool[torch.Tensor, "queries keys"]:
         """Which keys each query has, in raster order: the definition, for small sizes (its size is cells squared)."""
+        terms = products(self, (time, height, width))
         joined = numpy.zeros((time * height * width,) * 2, dtype=bool)
-        for along_time, along_y, along_x in products(self, (time, height, width)):
+        for along_time, along_y, along_x in terms:
             joined |= numpy.kron(numpy.kron(along_time, along_y), along_x)
         return torch.from_numpy(joined)
 
     def neighbors(self, cell: Cell, size: Size) -> list[Cell]:
         """The keys of one query (I_p of Eq. 6), in raster order."""
-        keys = numpy.zeros(size, dtype=bool)
-        for product in products(self, size):
+        terms, keys = products(self, size), numpy.zeros(size, dtype=bool)
+        for product in terms:
             along_time, along_y, along_x = (relation[place] for relation, place in zip(product, inside(cell, size)))
             keys |= along_time[:, None, None] & along_y[:, None] & along_x
         return [(int(t), int(y), int(x)) for t, y, x in numpy.argwhere(keys)]
@@ -267,13 +268,13 @@ def _with_defaults(pattern: type[Connectivity]) -> str:
     return pattern.__name__.lower() + (f"({', '.join(listed)})" if listed else "")
 
 
-def products(pattern: Connectivity, size: Size) -> list[Product]:
+def products(pattern: Connectivity | str, size: Size) -> list[Product]:
     """`relations` once checked and, where the pattern is causal, without keys of later frames.
 
     Raises:
-        ValueError: fields of another type than they are declared with, or relations that are no boolean matrices of
-            this size.
+        ValueError: no size; fields of another type than declared; relations that are no boolean matrices of this size.
     """
+    pattern, size = parse(pattern) if isinstance(pattern, str) else pattern, sides(size)
     Connectivity.__post_init__(pattern)
     if type(pattern).mask is not Connectivity.mask:
         raise ValueError(f"{pattern.name} defines a mask of its own, which only `relations` may decide; define "
@@ -307,7 +308,7 @@ def pairs_of_last(queried: int, pattern: Connectivity, size: Size) -> int:
     return count(disjoint([(t[-queried:], y, x) for t, y, x in products(pattern, size)]))
 
 
-def reach(layers: Sequence[Connectivity], cell: Cell, size: Size) -> numpy.ndarray:
+def reach(layers: Sequence[Connectivity | str], cell: Cell, size: Size) -> numpy.ndarray:
     """Cells whose content arrives at `cell` through a stack of layers (Fig. 1), as booleans over (time, height, width).
 
     The cell is one of the last layer's output, so the hops are followed from the last layer back to the first.
@@ -316,7 +317,7 @@ def reach(layers: Sequence[Connectivity], cell: Cell, size: Size) -> numpy.ndarr
     return spread(turned, cell, size)
 
 
-def arrive(layers: Sequence[Connectivity], cell: Cell, size: Size) -> numpy.ndarray:
+def arrive(layers: Sequence[Connectivity | str], cell: Cell, size: Size) -> numpy.ndarray:
     """Cells at which a first-layer cell's content arrives through a stack of layers: `reach` the other way round."""
     return spread([products(layer, size) for layer in layers], cell, size)
 
@@ -338,5 +339,4 @@ def _classes(length: int, stride: int) -> tuple[tuple[int, int], tuple[int, int]
 
 
 def _time_pairs(size: Sequence[Any], stride: int, causal: bool) -> int:
-    time, _, _ = (Whole(1).check(length, "a side of the buffer") for length in size)
-    return sum(many * (c * (c + 1) // 2 if causal else c * c) for c, many in _classes(time, stride))
+    return sum(many * (c * (c + 1) // 2 if causal else c * c) for c, many in _classes(sides(size)[0], stride))

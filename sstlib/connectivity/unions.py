@@ -10,6 +10,7 @@ from typing import Any
 import numpy
 
 from sstlib.config.arrays import unmasked
+from sstlib.config.values import Whole, sides
 
 Cell = tuple[int, int, int]
 Size = tuple[int, int, int]
@@ -37,8 +38,7 @@ def checked(name: str, relations: Any, size: Size) -> list[Product]:
             if relation.dtype != bool or relation.shape != (length, length):
                 raise ValueError(f"{name}: the relation over {axis} of product {number} is {relation.dtype} of shape "
                                  f"{relation.shape}; expected bool (query, key) of shape {(length, length)}")
-        along_time, along_y, along_x = matrices
-        products.append((along_time, along_y, along_x))
+        products.append((matrices[0], matrices[1], matrices[2]))
     return products
 
 
@@ -104,9 +104,9 @@ def inside(cell: Cell, size: Size) -> Cell:
     """The cell, of a buffer of this size.
 
     Raises:
-        ValueError: it lies outside.
+        ValueError: it lies outside, or is no three whole numbers.
     """
-    if len(cell) != 3 or not all(0 <= i < n for i, n in zip(cell, size)):
-        raise ValueError(f"cell {cell} lies outside a buffer of (time, height, width) {tuple(size)}")
-    time, row, column = cell
-    return time, row, column
+    if len(cell) != 3 or not all(Whole(0, n - 1).fits(i) for i, n in zip(cell, sides(size))):
+        raise ValueError(f"cell {cell} lies outside a buffer of (time, height, width) {tuple(size)}; expected whole "
+                         "numbers from 0, each below the buffer's")
+    return cell[0], cell[1], cell[2]

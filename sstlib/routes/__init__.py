@@ -17,28 +17,29 @@ import numpy as np
 import torch
 from torch import nn
 
-from sstlib.connectivity import Connectivity, arrive
+from sstlib.connectivity import Connectivity, arrive, parse
 from sstlib.shapes import Bool, Float, Int, Shaped
 
 Cell = tuple[int, int, int]
 
 
-def arrival(layers: Sequence[Connectivity], cell: Cell,
+def arrival(layers: Sequence[Connectivity | str], cell: Cell,
             size: tuple[int, int, int]) -> Int[np.ndarray, "time height width"]:
     """The layer after which a cell's content has arrived at each cell (Fig. 1): 0 at the cell itself, -1 never."""
     reached = np.stack([arrive(layers[:count], cell, size) for count in range(len(layers) + 1)])
     return np.where(reached[-1], reached.argmax(axis=0), -1)
 
 
-def similarities(features: Float[np.ndarray, "time height width channels"], connectivity: Connectivity
+def similarities(features: Float[np.ndarray, "time height width channels"], connectivity: Connectivity | str
                  ) -> Float[np.ndarray, "cells cells"]:
     """A of Eq. 8: the dot product of the features of connected cells, 0 elsewhere, with no softmax."""
+    connectivity = parse(connectivity) if isinstance(connectivity, str) else connectivity
     flat = features.reshape(-1, features.shape[-1])
     return np.where(connectivity.mask(*features.shape[:3]).numpy(), flat @ flat.T, 0.0)
 
 
 def routed(features: Float[np.ndarray, "time height width channels"],
-           values: Float[np.ndarray, "time height width any"], connectivity: Connectivity,
+           values: Float[np.ndarray, "time height width any"], connectivity: Connectivity | str,
            hops: int) -> Float[np.ndarray, "time height width any"]:
     """Eq. 10: `hops` layers of Eq. 8 with Q = K = T throughout, so that only the values are passed on; A^hops V."""
     weights, passed = similarities(features, connectivity), values.reshape(-1, values.shape[-1])
@@ -47,7 +48,7 @@ def routed(features: Float[np.ndarray, "time height width channels"],
     return passed.reshape(values.shape)
 
 
-def reattended(features: Float[np.ndarray, "time height width channels"], connectivity: Connectivity, hops: int
+def reattended(features: Float[np.ndarray, "time height width channels"], connectivity: Connectivity | str, hops: int
                ) -> Float[np.ndarray, "time height width channels"]:
     """Eq. 8 applied again and again to its own output as query, key and value, the other reading of GridAttn^3."""
     for _ in range(hops):
