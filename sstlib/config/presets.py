@@ -95,7 +95,7 @@ PRESETS: dict[str, RunConfig] = {
         LONG.replace(height=288, width=512, real="davis2016*4+davis-occlusion", real_ratio=0.75, photo_ratio=0.15,
                      hidden=0.7)),
     "sst-photo-5": RunConfig(
-        # Under way, of no release yet: more of the fourth, with more clips in which real objects hide. It was decided
+        # Not run yet, of no release: more of the fourth, with more clips in which real objects hide. It was decided
         # on once the fourth leg's test scores were known, of which what is claimed of hidden objects was too much.
         PHOTO,
         TrainingConfig(steps=2000, batch=2, learning_rate=5e-4, warmup=30, ema=0.998, precision="bfloat16",
