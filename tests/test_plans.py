@@ -193,7 +193,7 @@ def test_a_row_is_a_result_only_above_the_floor(place):
         keep("grid-2", seed, varied(0.26, seed) + np.linspace(-0.2, 0.2, 20))
     rows = evidence.table(PLAN, "pattern").set_index("variant")
     assert rows.loc["Local, 2 layers", "result"].startswith("yes: results/runs/evidence/base-seed")
-    assert rows.loc["Grid, 2 layers", "result"] == "no: on the floor"
+    assert rows.loc["Grid, 2 layers", "result"] == "no: its interval holds the floor"
     keep("recurrent", 0, varied(0.1, 0), plan=RIVALS)
     listed = evidence.table(RIVALS, "rivals").set_index("variant")["result"]
     assert listed["Recurrent"] == "no: below the floor"

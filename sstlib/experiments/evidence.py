@@ -172,7 +172,7 @@ def _cells(plan: Plan, variant: str, runs: Runs) -> dict[str, str]:
     mean = {name: np.mean([100 * run.score(name) for run in runs.values()]) for name in ("J", "F")}
     result = f"yes: results/runs/{plan.base.name}/{variant}-seed*.json"
     if measured.low <= floor(runs):
-        result = "no: below the floor" if measured.high < floor(runs) else "no: on the floor"
+        result = "no: below the floor" if measured.high < floor(runs) else "no: its interval holds the floor"
     return {"J&F": shown(measured, ""), "J": f"{mean['J']:.1f}", "F": f"{mean['F']:.1f}", "result": result}
 
 
