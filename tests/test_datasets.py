@@ -5,6 +5,8 @@ import json
 import os
 import re
 import shutil
+import subprocess
+import sys
 import zipfile
 
 import numpy as np
@@ -350,6 +352,11 @@ def test_the_command_packs_a_submission(tmp_path, capsys):
     assert (tmp_path / "out.zip").read_bytes() == b"an archive of one's own"
     assert cli.main([*command, str(tmp_path / "out.zip"), "--overwrite"]) == 0
     assert zipfile.is_zipfile(tmp_path / "out.zip")
+    with (tmp_path / "piped.zip").open("wb") as piped:  # a file that the shell has opened is not replaced
+        ended = subprocess.run([sys.executable, "-m", "sstlib", *command, "-"], stdout=piped, stderr=subprocess.PIPE)
+    assert ended.returncode == 0, ended.stderr
+    with zipfile.ZipFile(tmp_path / "piped.zip") as archive:
+        assert len(archive.namelist()) == 7 and archive.testzip() is None
     command[2] = "davis2017"
     assert cli.main([*command, str(tmp_path / "other.zip")]) == 2
     assert "only youtube2018, youtube2019 are submitted" in capsys.readouterr().err

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from sstlib.config.values import LARGEST, Kind, Number, Whole, require_place
+from sstlib.paths import STREAMS
 
 MOST = 1024  # threads or processes
 TABLES = frozenset({".csv", ".json", ".npz", ".tar", ".zip"})  # and archives
@@ -69,6 +70,14 @@ def folder_or_stream(text: str) -> Path:
         raise argparse.ArgumentTypeError(f"{text} is to be a folder, and is named as a file; name a folder for what is "
                                          "written")
     return Path(text)
+
+
+def require_new(option: str, path: Path, overwrite: bool) -> None:
+    """Raises a ValueError where an option would replace a file without --overwrite; what standard output leads to, a
+    file or not, is the shell's.
+    """
+    if path not in STREAMS and path.is_file() and not overwrite:
+        raise ValueError(f"{option} would replace {path}; give another name, or --overwrite")
 
 
 def usable_device(name: str | None, expected: str = "cpu, cuda or cuda:NUMBER") -> str:

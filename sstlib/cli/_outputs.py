@@ -9,7 +9,7 @@ from PIL import Image
 
 from sstlib.cli import _arguments
 from sstlib.config.values import require_place
-from sstlib.paths import STREAMS, refuse_inputs, resolved
+from sstlib.paths import refuse_inputs, resolved
 from sstlib.video import Sequence, is_picture, is_signed
 
 LISTED = 6  # files that are listed one by one
@@ -130,9 +130,8 @@ def _single(arguments: argparse.Namespace, inputs: Iterable[Path | str | None]) 
         if arguments.out and files[option] and resolved(files[option]).parent == resolved(arguments.out):
             raise ValueError(f"{option} would put {files[option]} among the masks; give another folder")
     for option, path in files.items():
-        replaced = path and path not in STREAMS and path.is_file()
-        if replaced and not (arguments.overwrite or option == "--preview" and _is_preview(path)):
-            raise ValueError(f"{option} would replace {path}; give another name, or --overwrite")
+        if path and not (option == "--preview" and path.is_file() and _is_preview(path)):
+            _arguments.require_new(option, path, arguments.overwrite)
     return files
 
 

@@ -224,8 +224,7 @@ def _submission(arguments: argparse.Namespace) -> int:
     if not DATASETS.find(arguments.name).submitted:
         raise ValueError(f"{arguments.name!r}: only {', '.join(_submitted())} are submitted")
     refuse_inputs({"--out": arguments.out}, [arguments.masks, *arguments.masks.glob("*/*")])
-    if arguments.out.is_file() and not arguments.overwrite:
-        raise ValueError(f"--out would replace {arguments.out}; give another name, or --overwrite")
+    _arguments.require_new("--out", arguments.out, arguments.overwrite)
     sequences = open_dataset(arguments.name, arguments.split, arguments.folder)
     print(f"{youtube.write_submission(arguments.out, arguments.masks, sequences)} masks in {arguments.out}")
     return 0

@@ -138,7 +138,7 @@ class Grid(Connectivity):
 
     def pairs(self, size: Size) -> int:
         """T H W (T + H + W - 2), with (T + 1) / 2 in place of T when causal."""
-        time, height, width = size
+        time, height, width = sides(size)
         return height * width * (_time_pairs(size, 1, self.causal) + time * (height + width - 2))
 
 
