@@ -10,6 +10,7 @@ import patterns
 import pytest
 
 from sstlib.config.declared import fits
+from sstlib.config.values import sides
 from sstlib.connectivity import (
     PATTERNS,
     Connectivity,
@@ -140,6 +141,8 @@ def test_what_is_no_size_or_no_number_of_hops_is_not_counted_with(pattern, size)
             inspect.unwrap(counted)(pattern, size)
     with pytest.raises(ValueError, match="a side of the buffer is 7.5; expected a whole number of at least 1"):
         inspect.unwrap(Dense.pairs)(Dense(), (3, 5, 7.5))
+    with pytest.raises(ValueError, match=r"the size of a buffer is 5; expected \(time, height, width\)"):
+        sides(5)
     for hops in (-1, 1.5, True):
         with pytest.raises(ValueError, match="hops is .*expected a whole number"):
             inspect.unwrap(type(pattern).reach)(pattern, (0, 0, 0), hops, (3, 5, 7))

@@ -400,6 +400,22 @@ def test_a_thumbnail_beside_the_film_is_not_taken_for_it(tmp_path, order):
         assert [frame.shape[:2] for frame in movies.Stream("-", piped)] == [(96, 160)] * 12
 
 
+@pytest.mark.parametrize("suffix, codec", [(".mkv", "mpeg2video"), (".mp4", "libx264"), (".avi", "mpeg4")])
+@pytest.mark.parametrize("interlaced", [True, False])
+def test_frames_of_two_moments_are_said_to_be_interlaced(tmp_path, suffix, codec, interlaced):
+    """From a file and from a pipe, once, with what to do; other videos are read without a word."""
+    path = encoded(tmp_path / f"clip{suffix}", codec, options={"flags": "+ildct+ilme"} if interlaced else None)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        assert len(movies.VideoSequence(path)) == COUNT
+        if suffix == ".mkv":
+            with open(path, "rb") as piped:
+                assert len(list(movies.Stream("-", piped))) == COUNT
+    names = [str(path), "standard input"][:1 + (suffix == ".mkv")] if interlaced else []
+    assert [str(one.message).split(" is marked as interlaced")[0] for one in caught] == names
+    assert all("ffmpeg -i FILE -vf bwdif NEW" in str(one.message) for one in caught)
+
+
 ALPHA = {"BGRA": (".mkv", "ffv1", "bgra"), "ProRes 4444": (".mkv", "prores_ks", "yuva444p10le"),
          "in a channel that VP9's decoder leaves out": (".webm", "libvpx-vp9", "yuva420p")}
 

@@ -264,13 +264,14 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def sides(size: Iterable[Any]) -> tuple[int, int, int]:
+def sides(size: Any) -> tuple[int, int, int]:
     """The size (time, height, width) of a buffer, itself once checked.
 
     Raises:
         ValueError: not three whole numbers of at least 1.
     """
-    lengths = [Whole(1).check(length, "a side of the buffer") for length in size]
+    given = list(size) if isinstance(size, Iterable) else []
+    lengths = [Whole(1).check(length, "a side of the buffer") for length in given]
     if len(lengths) != 3:
         raise ValueError(f"the size of a buffer is {size!r}; expected (time, height, width)")
     time, height, width = lengths

@@ -20,6 +20,8 @@ LISTS = frozenset({"concat", "dash", "hls", "imf"})  # what FFmpeg calls files t
 SIGNS = {"gif": b";", "apng": b"IEND\xae\x42\x60\x82"}  # that close files of a kind
 NAMES = "is no video by its content, but names other files; give one of these"
 HIGH_RANGE = {16, 18}  # PQ and HLG among the transfer characteristics of ITU-T H.273: phones film so
+INTERLACED = ("is marked as interlaced: a frame then holds two moments, and what moves has combed edges, in masks too; "
+              "unless it looks well, deinterlace it first (ffmpeg -i FILE -vf bwdif NEW)")
 TRANSPARENT = "the video has transparency, and what shows through it is not known; save it opaque"
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 from sstlib.movies.container import (
+    INTERLACED,
     Extent,
     declared_frames,
     emitted,
@@ -48,7 +49,7 @@ def is_movie(path: Path | str) -> bool:
 
 
 class Incomplete(UserWarning):
-    """A file or folder of which not all is used, or that may be more than one clip."""
+    """A file or folder of which not all is used, that may be more than one clip, or whose frames are not as filmed."""
 
 
 class VideoSequence:
@@ -104,7 +105,7 @@ class VideoSequence:
         """Decodes the whole file once, and keeps when each frame is shown, whether it is a key frame, and its
         checksum.
         """
-        sizes, extent, damage, spoilt = {}, Extent(), None, False
+        sizes, extent, damage, spoilt, interlaced = {}, Extent(), None, False, False
         with self._opened() as (container, stream):
             # Before anything is read: AVI's is another one after that
             self.rate: Fraction = stream.average_rate or Fraction(25)
@@ -119,6 +120,7 @@ class VideoSequence:
                         require_opaque(frame, self.path)
                         sizes.setdefault((frame.width, frame.height), len(self._stamps))
                         spoilt |= bool(frame.is_corrupt)
+                        interlaced |= bool(frame.interlaced_frame)
                         if frame.key_frame:
                             self._keys.append(len(self._stamps))
                         self._stamps.append(frame.pts)
@@ -135,8 +137,8 @@ class VideoSequence:
             self._threads, self._stamps, self._keys, self._checksums = "NONE", [], [], []
             return self._index(progress)
         self._check(sizes, damage, damage is not None or early, max(declared, extent.packets))
-        if others:
-            warnings.warn(others, Incomplete, stacklevel=4)
+        for note in filter(None, (others, f"{self.path} {INTERLACED}" if interlaced else "")):
+            warnings.warn(note, Incomplete, stacklevel=4)
 
     def _check(self, sizes: dict[tuple[int, int], int], damage: Exception | None, early: bool, declared: int) -> None:
         """Refuses a file without frames, or with frames of several sizes, and warns of one that ends early."""

@@ -11,6 +11,7 @@ import numpy as np
 from tqdm import tqdm
 
 from sstlib.movies.container import (
+    INTERLACED,
     Extent,
     emitted,
     ends_within_frame,
@@ -89,11 +90,14 @@ class Stream:
                 self.rate = stream.average_rate
             if others := unread_streams(container, stream, self.name):
                 warnings.warn(others, Incomplete, stacklevel=3)
-            rate, count, damage = stream.average_rate or self.rate, 0, False
+            rate, count, damage, interlaced = stream.average_rate or self.rate, 0, False, False
             try:
                 for frame in emitted(extent.measured(container, stream, 1 / rate, tqdm(disable=True)), stream):
                     require_opaque(frame, self.name)
                     self.aspect = pixel_aspect(stream, frame)
+                    if frame.interlaced_frame and not interlaced:
+                        interlaced = True
+                        warnings.warn(f"{self.name} {INTERLACED}", Incomplete, stacklevel=3)
                     yield upright(frame)
                     count += 1
             except errors():
