@@ -274,9 +274,14 @@ def test_a_release_works_at_the_size_that_was_chosen_for_it(finished, capsys):
     shutil.copy(paths.WEIGHTS / "sst-test.safetensors", again / "weights.safetensors")
     assert main(["release", str(again), "sst-other", "--data", "generated", "--longest", "512"]) == 0
     assert weights.load("sst-other").longest == 512
-    for option in (["--longest", "512"], ["--gate", "0"]):
-        assert main(["release", "sst-test", *option]) == 2
-        assert "--longest and --gate only with them" in capsys.readouterr().err
+    before = weights.facts("sst-other")
+    assert main(["release", "sst-other", "--longest", "480"]) == 0
+    assert weights.facts("sst-other") == before | {"longest": 480}, "what was trained is what it was"
+    assert "frames of at most 480 pixels" in (paths.WEIGHTS / "sst-other.md").read_text()
+    assert main(["release", "sst-other", "--start", "sst-test"]) == 2
+    assert "--start only with them" in capsys.readouterr().err
+    assert main(["release", "nothing-of-that-name", "--longest", "480"]) == 2
+    assert "nothing-of-that-name" in capsys.readouterr().err
 
 
 def test_a_release_closes_at_the_presence_that_was_chosen_for_it(finished, capsys):
@@ -290,6 +295,13 @@ def test_a_release_closes_at_the_presence_that_was_chosen_for_it(finished, capsy
     assert weights.load("sst-test").config.presence_gate == 0.4
     assert main(["release", str(finished), "sst-test", "--data", "generated", "--gate", "0.1"]) == 0
     assert weights.load("sst-test").config == network.config.replace(presence_gate=0.1)
+    tensors = weights.load("sst-test").state_dict()
+    for gate in (0.3, 0.0):
+        assert main(["release", "sst-test", "--gate", str(gate)]) == 0
+        changed = weights.load("sst-test")
+        assert changed.config == network.config.replace(presence_gate=gate)
+        assert all(tensor.equal(tensors[key]) for key, tensor in changed.state_dict().items())
+        assert ("| presence_gate | 0.3 |" in (paths.WEIGHTS / "sst-test.md").read_text()) == (gate == 0.3)
     assert weights.facts("sst-test")["run"] == facts["run"], "what was trained is what it was"
 
 

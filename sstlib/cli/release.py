@@ -10,6 +10,7 @@ HELP = ("put the weights of a finished run into results/weights, with their term
 EXAMPLES = """examples:
   sst release run my-network --data generated               weights, terms and a card, loaded by name from then on
   sst release my-network --score                            scores on every benchmark that is at hand, into the card
+  sst release my-network --gate 0.2                         the gate that `sst analyze choices my-network` advises
   sst release my-network --push OWNER/my-network            onto the Hugging Face hub
 """
 
@@ -19,18 +20,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
                         help="folder of a finished `sst train`; without it: the release NAME, which exists already")
     parser.add_argument("name", metavar="NAME", help="name to load it by, for example sst-small")
     _arguments.close_with(parser, EXAMPLES)
-    weights = parser.add_argument_group("weights", "of a finished run")
+    weights = parser.add_argument_group("weights", "of a finished run, or of a release NAME")
     weights.add_argument("--data", metavar="NAME",
                          help="with RUN: what it was trained on, generated or a data set, with +photographs where it "
                               "was; decides its terms")
     weights.add_argument("--start", metavar="FILE",
                          help="with RUN: the weights it started from, where its file does not tell of them")
     weights.add_argument("--longest", type=_arguments.whole(64, _arguments.MOST), metavar="PIXELS",
-                         help="with RUN: work on frames of at most this long a side, as chosen on sequences held out "
-                              "(default 854)")
+                         help="work on frames of at most this long a side, as chosen on sequences held out (default: "
+                              "the run's, or 854)")
     weights.add_argument("--gate", type=_arguments.number(0, 1), metavar="SHARE",
-                         help="with RUN: an object whose presence falls below this share of its usual one gets no mask "
-                              "(0..1; 0: no gate), as chosen on sequences held out (default: the run's)")
+                         help="an object whose presence falls below this share of its usual one gets no mask (0..1; 0: "
+                              "no gate), as chosen on sequences held out (default: the run's)")
     weights.add_argument("--stage", action="store_true",
                          help="with RUN: only its weights as they are now, in half precision, into "
                               "results/weights/stages, for the next leg to start from")
@@ -68,6 +69,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.folder:
         print(*releasing.release(arguments.folder, arguments.name, arguments.data, arguments.start,
                                  arguments.longest, arguments.gate), sep="\n")
+    elif arguments.longest or arguments.gate is not None:
+        releasing.choose(arguments.name, arguments.longest, arguments.gate)
     releasing.require_name(arguments.name)
     weights.find(arguments.name)
     if arguments.score:
@@ -85,11 +88,11 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _check(arguments: argparse.Namespace) -> None:
-    """Raises a ValueError for RUN without --data or the reverse, and for options that need both."""
-    released = arguments.data or arguments.start or arguments.longest or arguments.gate is not None
+    """Raises a ValueError for RUN without --data or the reverse, and for options that go with other ones."""
+    chosen = arguments.longest or arguments.gate is not None
     if arguments.stage:
-        if arguments.folder is None or released or arguments.score or arguments.push:
+        if arguments.folder is None or arguments.data or arguments.start or chosen or arguments.score or arguments.push:
             raise ValueError("--stage goes with RUN and NAME alone")
-    elif (arguments.folder is None) != (arguments.data is None) or (released and arguments.folder is None):
-        raise ValueError("RUN and --data go together: a run to release, and what it was trained on; --start, "
-                         "--longest and --gate only with them")
+    elif (arguments.folder is None) != (arguments.data is None) or (arguments.start and arguments.folder is None):
+        raise ValueError("RUN and --data go together: a run to release, and what it was trained on; --start only with "
+                         "them")

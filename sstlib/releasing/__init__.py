@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from torch import nn
 
 from sstlib import paths, weights
 from sstlib.config import RunConfig
@@ -44,15 +45,33 @@ def release(run: Path, name: str, data: str, start: str | None = None, longest: 
     facts |= {"trained_on": data, "terms": terms, "training_seconds": float(curve["seconds"].iloc[-1])}
     facts["ancestry"] = ancestry(facts, name, start)
     _name_starts([*facts["ancestry"], facts])
-    facts.pop("config")
+    path = _saved(network, target, facts, longest, gate)
+    thin = records.write_curve(curve, paths.RUNS / "releases" / name)
+    return [path, thin, write_card(name)]
+
+
+def choose(name: str, longest: int | None = None, gate: float | None = None) -> Path:
+    """Gives a release another working size or gate on presence, which training does not use, and writes its card.
+
+    Its records are of other weights from then on: their earlier scores are kept for the card by the next scoring.
+
+    Raises:
+        FileNotFoundError: no such release.
+        ValueError: a gate for a network without a presence head.
+    """
+    require_name(name)
+    target = paths.WEIGHTS / f"{name}{weights.SUFFIX}"
+    _saved(weights.load(target), target, weights.facts(target), longest, gate)
+    return write_card(name)
+
+
+def _saved(network: nn.Module, target: Path, facts: dict[str, Any], longest: int | None, gate: float | None) -> Path:
+    """Writes a release's weights with what was chosen for them."""
     network.longest = longest or network.longest
     if gate is not None:
         network.config = network.config.replace(presence_gate=gate)
-    facts.pop("longest", None)
-    shutil.rmtree(paths.FIGURES / name, ignore_errors=True)  # pictures of what the weights before these did
-    path = weights.save(network, target, **facts)
-    thin = records.write_curve(curve, paths.RUNS / "releases" / name)
-    return [path, thin, write_card(name)]
+    shutil.rmtree(paths.FIGURES / target.stem, ignore_errors=True)  # pictures of what the weights before these did
+    return weights.save(network, target, **{key: facts[key] for key in facts if key not in ("config", "longest")})
 
 
 def require_name(name: str) -> None:
