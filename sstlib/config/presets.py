@@ -29,6 +29,14 @@ EVIDENCE = RunConfig(
                    start="backbone:sst-small", freeze=("backbone.",)),
     DataConfig(height=144, width=256, frames=5))
 
+# What the parts of sst-photo's training gain (`experiments.ablations`): as many steps as EVIDENCE's, from the weights
+# that its first leg starts from, on clips as its second leg has them, but smaller.
+ABLATION = RunConfig(
+    PHOTO,
+    TrainingConfig(steps=300, batch=2, learning_rate=8e-4, warmup=30, ema=0.99, own_masks_from=0.5, presence=0.3,
+                   checkpoint_every=25, start="parts:sst-small,backbone:wheel", freeze=("backbone.trunk",)),
+    REAL.replace(frames=8, real="davis2016*2+davis-occlusion", hidden=0.7))
+
 # The two networks that were released first
 LEG = TrainingConfig(batch=4, learning_rate=6e-4, ema=0.995, precision="bfloat16", own_masks_from=0.5,
                      checkpoint_every=100)
@@ -39,6 +47,14 @@ PRESETS: dict[str, RunConfig] = {
     # Previous masks stay the true ones (teacher forcing): with its own from half of so few steps on, the recurrent
     # rival learns nothing, by sequences that were held out.
     "evidence-forced": EVIDENCE.replace(training=EVIDENCE.training.replace(own_masks_from=1.0)),
+    "ablation": ABLATION,
+    "ablation-pretrained": ABLATION.replace(
+        model=PHOTO.replace(backbone="small"), training=ABLATION.training.replace(start="parts:sst-small", freeze=())),
+    "ablation-photographs": ABLATION.replace(data=ABLATION.data.replace(photo_ratio=0.0)),
+    "ablation-occlusion": ABLATION.replace(data=ABLATION.data.replace(real="davis2016*2", hidden=0.0)),
+    "ablation-reference": ABLATION.replace(model=PHOTO.replace(keep_reference=False, landmarks=0)),
+    "ablation-presence": ABLATION.replace(
+        model=PHOTO.replace(presence=False, presence_compared=False, presence_gate=0.0)),
     "tiny": RunConfig(MODELS["sst-tiny"], TrainingConfig(steps=300, batch=2, checkpoint_every=100),
                       DataConfig(height=64, width=112)),
     "small": RunConfig(MODELS["sst-small"], TrainingConfig(steps=20_000, batch=4, checkpoint_every=200, warmup=200),

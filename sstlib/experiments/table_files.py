@@ -6,7 +6,7 @@ import pandas as pd
 
 from sstlib import paths
 from sstlib.datasets import DATASETS
-from sstlib.experiments import attended, evidence, gains, histories, knockouts, plans, records, tables
+from sstlib.experiments import ablations, attended, evidence, gains, histories, knockouts, plans, records, tables
 from sstlib.experiments.sweeps import SWEEPS
 from sstlib.paths import write_whole
 
@@ -31,7 +31,7 @@ def write_tables(folder: Path | None = None) -> list[Path]:
     frames |= {name: frame for name, frame in {
         "releases": evidence.releases("sst-occlusion-2"),
         "releases-davis-occlusion": evidence.releases("davis-occlusion"), "networks": tables.networks(),
-        "gains-occlusion": gains.gained("sst-small-occlusion", "sst-small"),
+        "gains-occlusion": gains.gained("sst-small-occlusion", "sst-small"), "ablations": ablations.table(),
         knockouts.EXPERIMENT: knockouts.differences(records.by_variant(knockouts.EXPERIMENT)),
         attended.HIDDEN: attended.looks(), attended.ROUTES: attended.distances(),
         histories.EXPERIMENT: histories.swept()}.items() if len(frame)}  # a table without a row is not written

@@ -1,0 +1,58 @@
+"""What the parts of sst-photo's training gain: short runs with all of them, against runs without one.
+
+Each is a recipe of its own, "ablation" and "ablation-PART" (`config.presets`), whose runs are made by `sst sweep pilot
+--base RECIPE --seeds 3`. They have a quarter of the steps of a leg of the release: they say what a part is good for in
+the first steps, and not in the end.
+"""
+
+import numpy as np
+import pandas as pd
+
+from sstlib.experiments import evidence, records
+from sstlib.shapes import Float
+
+WHOLE = "ablation"
+PARTS = {"pretrained": "features of EfficientNet-Lite0 (ImageNet)", "photographs": "clips composed of photographs",
+         "occlusion": "clips in which objects hide", "reference": "the given frame and landmarks, kept",
+         "presence": "the presence head and its gate"}
+MEASURES = {"J&F": "J&F on DAVIS-2016 validation", "loss": "J&F lost by an occlusion",
+            "claimed": "area claimed while hidden"}
+
+
+def table() -> pd.DataFrame:
+    """A row a part and measure (percent; of the occluded target in SST-Occlusion 2, means over lengths): seeds, the
+    value with all parts and without this one, and the mean difference over the same seeds and sequences or scenes with
+    its 95% interval. A part without runs is left out.
+
+    Raises:
+        ValueError: records of one comparison that different code made.
+    """
+    known, rows = {part: _runs(f"{WHOLE}-{part}") for part in PARTS}, []
+    whole = _runs(WHOLE)
+    for part, runs in known.items():
+        seeds = sorted(whole.keys() & runs.keys())
+        _require_alike([one[seed] for seed in seeds for one in (whole, runs)])
+        for measure, words in MEASURES.items() if seeds else ():
+            with_it, without = (np.array([_values(one[seed], measure) for seed in seeds]) for one in (whole, runs))
+            rows.append({"without": PARTS[part], "measure": words, "seeds": len(seeds), "whole": with_it.mean(),
+                         "without it": without.mean(), "difference (95%)": evidence.shown(
+                             evidence.interval(without - with_it))})
+    return pd.DataFrame(rows)
+
+
+def _runs(base: str) -> dict[int, records.RunRecord]:
+    return {one.seed: one for one in records.read_all(base) if one.variant == "base"}
+
+
+def _values(record: records.RunRecord, measure: str) -> Float[np.ndarray, "sequence"]:
+    if measure != "claimed":
+        return evidence.scores({0: record}, measure, 1)[0]
+    return 100 * np.mean(np.array(record.metrics["passages"]["tables"][evidence.PREDICTIONS][measure], float), axis=1)
+
+
+def _require_alike(compared: list[records.RunRecord]) -> None:
+    """Raises a ValueError where records were not all made by the same code."""
+    codes = {one.provenance.get("computed_by"): one.path for one in compared}
+    if len(codes) > 1:
+        raise ValueError(f"{' and '.join(map(str, codes.values()))} were made by different code; make one again by "
+                         "`sst sweep pilot --base RECIPE --fresh`")
