@@ -350,12 +350,24 @@ def test_a_gate_is_that_of_the_network_that_passes_the_scenes():
 
 def test_choices_are_told_with_their_differences():
     curves = {clip: {"512": [0.5], "640": [0.6 + 0.01 * n], "854": [0.6]} for n, clip in enumerate("abc")}
-    gates = {"0.1": {"claimed": [[0.1], [0.3]], "returning": [[0.5], [np.nan]], "before": [[0.8], [0.9]]}}
-    record = records.RunRecord(choices.EXPERIMENT, "one", 0, {}, {"sequences": curves, "gates": gates}, {})
+    gates = {"0.1": {"claimed": [[0.1, 0.0], [0.3, 0.0]], "returning": [[0.5, 0.4], [None, 0.6]],
+                     "before": [[0.8, 0.8], [0.9, 0.9]]}}
+    record = records.RunRecord(choices.EXPERIMENT, "one", 0, {},
+                               {"sequences": curves, "gates": gates, "hidden": [4, 16]}, {})
     sizes, gate = choices.sentences(record)
     assert "512 pixels 50.0, -10.0 (-10.0 to -10.0); 640 pixels 61.0, +1.0 (-1.5 to +3.5); 854 pixels 60.0." in sizes
-    assert "gets no mask" in gate and "means over 2 validation scenes" in gate
-    assert gate.endswith("at 0.1 claimed 0.20, J returning 50.0, J&F before 85.0.")
+    assert "gets no mask" in gate and "means over 2 validation scenes, claims after 4, 16 frames hidden" in gate
+    assert "at 0.1 claimed 0.20 (0.10 to 0.30) and 0.00 (0.00 to 0.00), J returning 50.0, J&F before 85.0." in gate
+    assert gate.endswith("at or below 0.1: none.")
+
+
+def test_the_chosen_gate_is_the_smallest_that_surely_claims_little():
+    """Not one whose mean is small by luck of one scene, nor one that claims much after long occlusions alone."""
+    gates = {"0.0": [[0.0, 0.7], [0.0, 0.7], [0.0, 0.7]], "0.1": [[0.0, 0.28], [0.0, 0.0], [0.0, 0.0]],
+             "0.3": [[0.02, 0.09], [0.0, 0.0], [None, 0.05]], "0.4": [[0.0, 0.0]] * 3}
+    tables = {gate: {"claimed": rows} for gate, rows in gates.items()}
+    assert choices.smallest_gate(dict(reversed(tables.items()))) == "0.3"
+    assert choices.smallest_gate({"0.1": tables["0.1"]}) is None
 
 
 @pytest.mark.parametrize("source, expected", [

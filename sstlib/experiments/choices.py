@@ -3,6 +3,7 @@
 Measured on data that are held out from training: sequences of DAVIS 2016, and validation scenes of DAVIS-Occlusion.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -19,14 +20,17 @@ from sstlib.inference import sharing_weights
 from sstlib.metrics import region_similarity
 from sstlib.model import Propagator
 from sstlib.shapes import UInt8
+from sstlib.statistics.uncertainty import Interval, bootstrap
 from sstlib.video import Sequence
 
 EXPERIMENT = "choices"
 ENLARGED = (854, 480)  # a usual size of frames; DAVIS's training sequences may be available at 360p only
 SIZES = (512, 640, 854)  # pixels of the longer side inside the network
-GATES = (0.0, 0.1, 0.4)
-LENGTH = 16  # frames for which the object is hidden
-DATA = f"{HELD_OUT_DATA}, enlarged to {'x'.join(map(str, ENLARGED))}; davis-occlusion val, {LENGTH} frames hidden"
+GATES = (0.0, 0.1, 0.2, 0.3, 0.4)
+LENGTHS = (4, 16, 32)  # frames for which the object is hidden
+CLAIMED = 0.1  # share of its area that an object may be given while it is hidden
+DATA = (f"{HELD_OUT_DATA}, enlarged to {'x'.join(map(str, ENLARGED))}; davis-occlusion val, "
+        f"{', '.join(map(str, LENGTHS))} frames hidden")
 
 
 def measure(network: Propagator) -> dict[str, Any]:
@@ -38,8 +42,9 @@ def measure(network: Propagator) -> dict[str, Any]:
     result: dict[str, Any] = {"sequences": {
         sequence.name: {str(size): scores(network, sequence, size) for size in SIZES} for sequence in held_out()}}
     if network.config.presence:
-        scenes = [tuple(clip for clip in scene if clip.length in (0, LENGTH))
+        scenes = [tuple(clip for clip in scene if clip.length in (0, *LENGTHS))
                   for scene in DATASETS.find("davis-occlusion").scenes("val", None)]
+        result["hidden"] = list(LENGTHS)
         result["gates"] = {gate: table.to_dict() for gate, table in passages(network, scenes, GATES).items()}
     return result
 
@@ -77,12 +82,31 @@ def sentences(record: records.RunRecord) -> list[str]:
              f"{'x'.join(map(str, ENLARGED))} (which favors the smaller), with the difference from {largest}: "
              f"{'; '.join(texts)}."]
     if gates := record.metrics.get("gates"):
-        scenes, texts = len(next(iter(gates.values()))["claimed"]), []
+        hidden, texts = [str(length) for length in record.metrics["hidden"]], []
         for gate, table in gates.items():
-            claimed, returning, before = (np.nanmean(table[name]) for name in ("claimed", "returning", "before"))
-            texts.append(f"at {gate} claimed {claimed:.2f}, J returning {100 * returning:.1f}, J&F before "
+            returning, before = (np.nanmean(np.array(table[name], float)) for name in ("returning", "before"))
+            claims = " and ".join(f"{one.mean:.2f} ({one.low:.2f} to {one.high:.2f})" for one in claimed(table))
+            texts.append(f"at {gate} claimed {claims}, J returning {100 * returning:.1f}, J&F before "
                          f"{100 * before:.1f}")
+        chosen = smallest_gate(gates)
         lines.append(f"- **Presence gate** (an object whose presence falls below this share of its usual one gets no "
-                     f"mask; 0: no gate), means over {scenes} validation scenes with {LENGTH} frames hidden: "
-                     f"{'; '.join(texts)}.")
+                     f"mask; 0: no gate), means over {len(table['claimed'])} validation scenes, claims after "
+                     f"{', '.join(hidden)} frames hidden each with its interval: {'; '.join(texts)}. The smallest gate "
+                     f"whose intervals all end at or below {CLAIMED}: {'none' if chosen is None else chosen}.")
     return lines
+
+
+def claimed(table: Mapping[str, list[list[float | None]]]) -> list[Interval]:
+    """Share of an object's area claimed while it is hidden, with its interval over scenes, at each length."""
+    columns = np.array(table["claimed"], float).T
+    return [bootstrap({str(scene): [x] for scene, x in enumerate(column) if not np.isnan(x)}) for column in columns]
+
+
+def smallest_gate(gates: Mapping[str, Mapping[str, list[list[float | None]]]]) -> str | None:
+    """The gate to release with: the smallest whose claims stay within CLAIMED by all of their intervals, if any does.
+
+    Args:
+        gates: the table of passages of each gate, as in a record.
+    """
+    fitting = [gate for gate, table in gates.items() if all(one.high <= CLAIMED for one in claimed(table))]
+    return min(fitting, key=float, default=None)
