@@ -104,7 +104,7 @@ def _named_models() -> dict[str, ModelConfig]:
     # As sst-small, with ImageNet's features beside the small backbone; found again by them, in the given frames and in
     # recent ones.
     photo = small.replace(backbone="small+lite0", matching="centered", landmarks=4, presence=True,
-                          presence_compared=True, presence_gate=0.1, keep_reference=True)
+                          presence_compared=True, presence_gate=0.2, keep_reference=True)
     models = {
         "sst-tiny": tiny, "sst-small": small, "sst-photo": photo, "sst-r101-paper": paper,
         "sst-r101-cfbi": paper.replace(profile="cfbi+sst")

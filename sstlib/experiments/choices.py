@@ -82,7 +82,7 @@ def sentences(record: records.RunRecord) -> list[str]:
              f"{'x'.join(map(str, ENLARGED))} (which favors the smaller), with the difference from {largest}: "
              f"{'; '.join(texts)}."]
     if gates := record.metrics.get("gates"):
-        hidden, texts = [str(length) for length in record.metrics["hidden"]], []
+        hidden, texts = [str(length) for length in record.metrics.get("hidden", [16])], []  # as the first did
         for gate, table in gates.items():
             returning, before = (np.nanmean(np.array(table[name], float)) for name in ("returning", "before"))
             claims = " and ".join(f"{one.mean:.2f} ({one.low:.2f} to {one.high:.2f})" for one in claimed(table))
