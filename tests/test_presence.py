@@ -84,8 +84,8 @@ def doubts(evidence):
     for i, rows in evidence.items():
         for row in rows[1:]:
             means[i] = [0.85 * a + 0.15 * b for a, b in zip(means[i], row)]
-    a, b, c = presence.DOUBT_COMPARED
-    return {i: 1 / (1 + math.exp(-(a * alike + b * sure + c))) for i, (alike, sure) in means.items()}
+    *slopes, bias = presence.DOUBT_COMPARED
+    return {i: 1 / (1 + math.exp(-(np.dot(slopes, means[i] + evidence[i][-1]) + bias))) for i in means}
 
 
 def test_doubt_of_a_network_with_a_head_is_of_running_means_since_the_mask_was_given(tmp_path):

@@ -22,8 +22,8 @@ RETURN = -1.0  # logit above which an object that was out of sight is back
 # Coefficients of EVIDENCE, and what is added.
 PRESENCE = (5.417, 6.197, -8.295)
 DOUBT = (-14.575, -16.924, 28.183)
-# Of networks with a presence head, for running means of the evidence: what is lost stays lost for a while
-DOUBT_COMPARED = (-56.575, -20.988, 72.661)
+# Of networks with a presence head, for running means of the evidence (what is lost stays lost for a while) and its own
+DOUBT_COMPARED = (0.0, 0.0, 0.0, 0.0, 0.0)
 INERTIA = 0.85  # of .5, .7 and .85, chosen on the same clips, by less than .01 of the area under the curve
 
 
@@ -68,7 +68,7 @@ def followed(logit: Float[Tensor, "batch object"], level: Float[Tensor, "batch o
                                                      logit.clamp_min(1)))
 
 
-def logistic(numbers: Float[Tensor, "object 2"], coefficients: Sequence[float]) -> Float[Tensor, " object"]:
+def logistic(numbers: Float[Tensor, "object kind"], coefficients: Sequence[float]) -> Float[Tensor, " object"]:
     """Probabilities from evidence."""
     *slopes, bias = coefficients
     return (numbers @ numbers.new_tensor(slopes) + bias).sigmoid()
@@ -82,8 +82,7 @@ def evidence(memory: Memory, confidence: Sequence[float]) -> Float[Tensor, "obje
 
 def presence_and_doubt(features: Features, numbers: Float[Tensor, "object 2"],
                        usual: Float[Tensor, "object 2"]) -> Float[Tensor, "2 object"]:
-    """Probability of each object that it is in sight, and that its mask overlaps with the truth by less than half (J <
-    0.5).
+    """Probability of each object that it is in sight, and that the J of its mask is below 0.5.
 
     Args:
         features: of the frame, once it was segmented; the last of `usual` may have joined since: they are in sight.
@@ -95,4 +94,5 @@ def presence_and_doubt(features: Features, numbers: Float[Tensor, "object 2"],
     seen = features.presence[0, 1:, 0].float().sigmoid()
     if features.level is not None:  # the gate's word is the last
         seen = torch.where(features.level[0, 1:] < 0, torch.minimum(seen, 1 - seen), seen)
-    return torch.stack([F.pad(seen, (0, len(usual) - len(seen)), value=1), logistic(usual, DOUBT_COMPARED)])
+    doubt = logistic(torch.cat([usual, numbers], 1), DOUBT_COMPARED)
+    return torch.stack([F.pad(seen, (0, len(usual) - len(seen)), value=1), doubt])

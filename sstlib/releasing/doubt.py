@@ -155,15 +155,17 @@ def judge(name: str) -> Path:
 
 
 def doubt_of(clips: Mapping[str, dict[str, list[dict[str, Any]]]]) -> list[float]:
-    """Coefficients of doubt on running means of the evidence, fitted on the clips of all sources."""
+    """Coefficients of doubt on running means of the evidence and on its own values, fitted on the clips of all
+    sources.
+    """
     rows = [row for source in clips.values() for one in source.values() for row in one]
-    return fit(np.array([row["usual"] for row in rows]), columns(rows)[1])
+    return fit(np.array([row["usual"] + row["evidence"] for row in rows]), columns(rows)[1])
 
 
 def judged(clips: dict[str, list[dict[str, Any]]], doubt: list[float]) -> dict[str, list[dict[str, Any]]]:
     """The rows of clips with the doubt that these coefficients give."""
-    return {name: [row | {"doubt": float(presence.logistic(torch.tensor([row["usual"]]), doubt))} for row in rows]
-            for name, rows in clips.items()}
+    return {name: [row | {"doubt": float(presence.logistic(torch.tensor([row["usual"] + row["evidence"]]), doubt))}
+                   for row in rows] for name, rows in clips.items()}
 
 
 def calibrate(names: Iterable[str] = ("sst-small", "sst-small-davis2016")) -> Path:
