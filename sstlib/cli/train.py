@@ -35,6 +35,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
                              "sst-small-davis2016-3 (after sst-small-1), sst-photo-1, sst-photo-2, sst-photo-3, "
                              "sst-photo-4, sst-small-3 (sst-small-occlusion); sst-photo-5 (not released), evidence and "
                              "evidence-forced (what variants, and rivals, are compared on), "
+                             "ablation (short, of sst-photo's training) and without a part of it ablation-pretrained, "
+                             "ablation-photographs, ablation-occlusion, ablation-reference, ablation-presence, "
                              "sst-paper (the paper's: ResNet-101 on DAVIS 2017 by CFBI's recipe, 25,000 steps), cfbi "
                              "(the rival's own, likewise)")
     _arguments.close_with(parser, EXAMPLES)
