@@ -265,7 +265,8 @@ def test_a_release_is_loaded_by_name_and_says_its_terms(finished):
     assert len(thin) <= records.CURVE_ROWS and thin["step"].iloc[-1] == 700 and thin["probe_J"].iloc[-1] == 0.5
 
 
-def test_a_release_works_at_the_size_that_was_chosen_for_it(finished, capsys):
+def test_a_release_works_at_the_size_that_was_chosen_for_it(finished, capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "FIGURES", tmp_path / "figures")
     assert main(["release", str(finished), "sst-test", "--data", "generated", "--longest", "640"]) == 0
     assert weights.load("sst-test").longest == 640 and weights.facts("sst-test")["longest"] == 640
     assert "frames of at most 640 pixels" in (paths.WEIGHTS / "sst-test.md").read_text()
@@ -274,8 +275,11 @@ def test_a_release_works_at_the_size_that_was_chosen_for_it(finished, capsys):
     shutil.copy(paths.WEIGHTS / "sst-test.safetensors", again / "weights.safetensors")
     assert main(["release", str(again), "sst-other", "--data", "generated", "--longest", "512"]) == 0
     assert weights.load("sst-other").longest == 512
-    before = weights.facts("sst-other")
-    assert main(["release", "sst-other", "--longest", "480"]) == 0
+    before, picture = weights.facts("sst-other"), paths.FIGURES / "sst-other" / "failure-1.jpg"
+    picture.parent.mkdir(parents=True)
+    picture.touch()
+    assert main(["release", "sst-other", "--longest", "512"]) == 0 and picture.exists(), "nothing has changed"
+    assert main(["release", "sst-other", "--longest", "480"]) == 0 and not picture.exists()
     assert weights.facts("sst-other") == before | {"longest": 480}, "what was trained is what it was"
     assert "frames of at most 480 pixels" in (paths.WEIGHTS / "sst-other.md").read_text()
     assert main(["release", "sst-other", "--start", "sst-test"]) == 2

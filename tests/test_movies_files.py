@@ -416,6 +416,17 @@ def test_frames_of_two_moments_are_said_to_be_interlaced(tmp_path, suffix, codec
     assert all("ffmpeg -i FILE -vf bwdif NEW" in str(one.message) for one in caught)
 
 
+@pytest.mark.parametrize("suffix, codec", [(".mov", "png"), (".apng", "apng")])
+def test_pictures_that_are_stored_in_passes_are_whole_moments(tmp_path, suffix, codec):
+    """PNG's interlacing (Adam7) is an order of pixels in the file, which decoders mark as they mark fields."""
+    path = encoded(tmp_path / f"clip{suffix}", codec, "rgb24", {"flags": "+ildct"})
+    with av.open(str(path)) as container:
+        assert next(container.decode(video=0)).interlaced_frame, "or else this test shows nothing"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert len(movies.VideoSequence(path)) == COUNT
+
+
 ALPHA = {"BGRA": (".mkv", "ffv1", "bgra"), "ProRes 4444": (".mkv", "prores_ks", "yuva444p10le"),
          "in a channel that VP9's decoder leaves out": (".webm", "libvpx-vp9", "yuva420p")}
 

@@ -357,7 +357,7 @@ def test_choices_are_told_with_their_differences():
     sizes, gate = choices.sentences(record)
     assert "512 pixels 50.0, -10.0 (-10.0 to -10.0); 640 pixels 61.0, +1.0 (-1.5 to +3.5); 854 pixels 60.0." in sizes
     assert "gets no mask" in gate and "means over 2 validation scenes, claims after 4, 16 frames hidden" in gate
-    assert "at 0.1 claimed 0.20 (0.10 to 0.30) and 0.00 (0.00 to 0.00), J returning 50.0, J&F before 85.0." in gate
+    assert "at 0.1 claimed 0.20 (0.10 to 0.30), 0.00 (0.00 to 0.00), J returning 50.0, J&F before 85.0." in gate
     assert gate.endswith("at or below 0.1: none.")
 
 

@@ -13,14 +13,14 @@ from PIL import Image
 from sstlib.datasets import DATASETS
 from sstlib.evaluation.occlusion_windows import PassageTable
 from sstlib.evaluation.passages import labels_of, segment_scenes
-from sstlib.experiments import records
+from sstlib.experiments import evidence, records
 from sstlib.experiments.execute import segmented
 from sstlib.experiments.knockouts import HELD_OUT_DATA, held_out, means_of, spoken, spread
 from sstlib.inference import sharing_weights
 from sstlib.metrics import region_similarity
 from sstlib.model import Propagator
 from sstlib.shapes import UInt8
-from sstlib.statistics.uncertainty import Interval, bootstrap
+from sstlib.statistics.uncertainty import Interval
 from sstlib.video import Sequence
 
 EXPERIMENT = "choices"
@@ -82,10 +82,10 @@ def sentences(record: records.RunRecord) -> list[str]:
              f"{'x'.join(map(str, ENLARGED))} (which favors the smaller), with the difference from {largest}: "
              f"{'; '.join(texts)}."]
     if gates := record.metrics.get("gates"):
-        hidden, texts = [str(length) for length in record.metrics.get("hidden", [16])], []  # as the first did
+        hidden, texts = [str(length) for length in record.metrics.get("hidden", [16])], []  # the first records lack it
         for gate, table in gates.items():
             returning, before = (np.nanmean(np.array(table[name], float)) for name in ("returning", "before"))
-            claims = " and ".join(f"{one.mean:.2f} ({one.low:.2f} to {one.high:.2f})" for one in claimed(table))
+            claims = ", ".join(f"{one.mean:.2f} ({one.low:.2f} to {one.high:.2f})" for one in claimed(table))
             texts.append(f"at {gate} claimed {claims}, J returning {100 * returning:.1f}, J&F before "
                          f"{100 * before:.1f}")
         chosen = smallest_gate(gates)
@@ -99,7 +99,7 @@ def sentences(record: records.RunRecord) -> list[str]:
 def claimed(table: Mapping[str, list[list[float | None]]]) -> list[Interval]:
     """Share of an object's area claimed while it is hidden, with its interval over scenes, at each length."""
     columns = np.array(table["claimed"], float).T
-    return [bootstrap({str(scene): [x] for scene, x in enumerate(column) if not np.isnan(x)}) for column in columns]
+    return [evidence.interval(column[~np.isnan(column)][None]) for column in columns]
 
 
 def smallest_gate(gates: Mapping[str, Mapping[str, list[list[float | None]]]]) -> str | None:

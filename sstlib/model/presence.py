@@ -24,7 +24,7 @@ PRESENCE = (5.417, 6.197, -8.295)
 DOUBT = (-14.575, -16.924, 28.183)
 # Of networks with a presence head, for running means of the evidence (what is lost stays lost for a while) and its own
 DOUBT_COMPARED = (-43.409, -17.231, -10.347, -4.725, 70.744)
-INERTIA = 0.85  # of .5, .7 and .85, chosen on the same clips, by less than .01 of the area under the curve
+INERTIA = 0.85  # chosen on the same clips as the inputs of doubt, by less than .01 of the area under the curve
 
 
 def likeness(memory: Memory) -> Float[Tensor, " object"]:

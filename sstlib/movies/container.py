@@ -22,6 +22,7 @@ NAMES = "is no video by its content, but names other files; give one of these"
 HIGH_RANGE = {16, 18}  # PQ and HLG among the transfer characteristics of ITU-T H.273: phones film so
 INTERLACED = ("is marked as interlaced: a frame then holds two moments, and what moves has combed edges, in masks too; "
               "unless it looks well, deinterlace it first (ffmpeg -i FILE -vf bwdif NEW)")
+SCANNED = {"apng", "png"}  # whose decoders call interlaced what is stored in another order of rows
 TRANSPARENT = "the video has transparency, and what shows through it is not known; save it opaque"
 
 
@@ -220,6 +221,11 @@ def pixel_aspect(stream: Any, frame: Any) -> Fraction:
     """Width of a pixel by its height as players show an upright frame: not 1 of DVD, DV and some cameras."""
     aspect = stream.sample_aspect_ratio or Fraction(1)
     return 1 / aspect if _placed(frame)[0] else aspect
+
+
+def is_interlaced(stream: Any, frame: Any) -> bool:
+    """Whether a decoded frame is marked as holding two moments, in every second row each."""
+    return bool(frame.interlaced_frame) and stream.codec_context.name not in SCANNED
 
 
 def require_opaque(frame: Any, name: Path | str) -> None:

@@ -20,6 +20,7 @@ from sstlib.movies.container import (
     emitted,
     errors,
     has_end,
+    is_interlaced,
     moving_stream,
     naming_damage,
     opened,
@@ -120,7 +121,7 @@ class VideoSequence:
                         require_opaque(frame, self.path)
                         sizes.setdefault((frame.width, frame.height), len(self._stamps))
                         spoilt |= bool(frame.is_corrupt)
-                        interlaced |= bool(frame.interlaced_frame)
+                        interlaced |= is_interlaced(stream, frame)
                         if frame.key_frame:
                             self._keys.append(len(self._stamps))
                         self._stamps.append(frame.pts)

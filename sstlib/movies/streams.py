@@ -16,6 +16,7 @@ from sstlib.movies.container import (
     emitted,
     ends_within_frame,
     errors,
+    is_interlaced,
     moving_stream,
     naming_damage,
     pixel_aspect,
@@ -95,7 +96,7 @@ class Stream:
                 for frame in emitted(extent.measured(container, stream, 1 / rate, tqdm(disable=True)), stream):
                     require_opaque(frame, self.name)
                     self.aspect = pixel_aspect(stream, frame)
-                    if frame.interlaced_frame and not interlaced:
+                    if not interlaced and is_interlaced(stream, frame):
                         interlaced = True
                         warnings.warn(f"{self.name} {INTERLACED}", Incomplete, stacklevel=3)
                     yield upright(frame)

@@ -14,6 +14,7 @@ from sstlib.config import RunConfig
 from sstlib.config.values import Fields, Number, Text, Whole, shown
 from sstlib.experiments import records
 from sstlib.paths import refuse_inputs
+from sstlib.paths.digests import sha256
 from sstlib.releasing.card import write_card
 from sstlib.releasing.terms import terms_of, trained_on
 from sstlib.training.start import BACKBONE, PARTS
@@ -70,8 +71,11 @@ def _saved(network: nn.Module, target: Path, facts: dict[str, Any], longest: int
     network.longest = longest or network.longest
     if gate is not None:
         network.config = network.config.replace(presence_gate=gate)
-    shutil.rmtree(paths.FIGURES / target.stem, ignore_errors=True)  # pictures of what the weights before these did
-    return weights.save(network, target, **{key: facts[key] for key in facts if key not in ("config", "longest")})
+    before = sha256(target) if target.exists() else ""
+    weights.save(network, target, **{key: facts[key] for key in facts if key not in ("config", "longest")})
+    if sha256(target) != before:
+        shutil.rmtree(paths.FIGURES / target.stem, ignore_errors=True)  # pictures of what the weights before these did
+    return target
 
 
 def require_name(name: str) -> None:

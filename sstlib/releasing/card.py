@@ -236,7 +236,8 @@ def _doubt(name: str) -> list[str]:
              "sight. The area under the ROC curve says how well they rank (1 is perfect, 0.5 is chance); the error is "
              "the mean distance of predicted probabilities from observed shares. "
              + ("Presence comes from the network's own head. Doubt is a fitted function of likeness and confidence "
-                "and their running means; each half of the clips is scored by what was fitted on the other."
+                "and their running means, inputs that were chosen on these clips; each half of the clips is scored by "
+                "what was fitted on the other."
                 if weights.load(name).config.presence else
                 "Both are fitted functions of likeness and confidence, scored on clips that they were not fitted on.")
              + " The network was trained on these sequences of DAVIS, so that row flatters it." * (
