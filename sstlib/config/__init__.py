@@ -76,8 +76,8 @@ class ModelConfig(Config):
             raise ValueError(f"presence is read off the small decoder, and decoder is {self.decoder!r}; leave presence "
                              "out")
         if self.presence_gate and not self.presence:
-            raise ValueError(f"presence_gate is {self.presence_gate}, and there is no presence head to go by; set "
-                             "presence")
+            raise ValueError(f"presence_gate is {self.presence_gate}, and there is no presence head to go by; leave "
+                             "the gate at 0, or train with presence")
         if self.presence_compared and not (self.presence and self.matching != "none"):
             raise ValueError("presence_compared gives the presence head features of the dense matching; set presence "
                              "and matching, too")
