@@ -113,6 +113,44 @@ def test_the_same_command_goes_on_and_another_clip_is_refused(folder):
         annotate.cell(parsed(folder / "others", "--out", folder / "out"))
 
 
+def test_what_a_paint_program_has_changed_is_gone_on_from(folder):
+    given, drawn = parsed(folder / "frames", "--out", folder / "out"), folder / "out" / "drawn"
+    mask = np.zeros((12, 20), np.uint8)
+    mask[2:5, 3:9], mask[7:9, 3:9] = 3, 4
+    write_mask(drawn / "1.png", mask)
+    Image.open(drawn / "1.png").save(drawn / "2.png")  # by index, and unsigned
+    Image.open(drawn / "1.png").convert("RGB").save(drawn / "0.png")
+    for name in (".DS_Store", "Thumbs.db"):
+        (folder / "out" / name).write_text("")
+    names = {}
+    exec(annotate.cell(given), names)
+    assert set(names["session"].masks) == {0, 1, 2}
+    for labels in names["session"].masks.values():
+        np.testing.assert_array_equal(labels, mask)
+    names["session"].remove(3)
+    names["session"].remove(4)
+    assert not any((read_mask(path, Reading("ids")) % 255).any() for path in drawn.glob("*.png"))
+
+
+@pytest.mark.parametrize("name, content, message", [
+    ("1.png", b"", "1.png: not an image, or damaged"), ("1.png", b"half", "1.png: .*; copy or extract it again"),
+    ("1.bmp", b"whole", "1.bmp: .* with masks called FRAME.png; move it"),
+    ("1.png", b"white", "1.png: mask is read .* cannot be known which objects these are; save their ids"),
+    ("objects.json", b"{", "objects.json: damaged; remove it")])
+def test_a_drawing_that_cannot_be_gone_on_from_is_not_passed_over(folder, name, content, message):
+    """It would be replaced as soon as its frame was drawn on."""
+    mask = np.zeros((12, 20), np.uint8)
+    mask[2:5, 3:9] = 4
+    path = folder / "out" / "drawn" / name
+    write_mask(path, mask)
+    if content == b"white":
+        Image.fromarray((mask > 0) * np.uint8(255)).save(path)
+    else:
+        path.write_bytes({b"half": path.read_bytes()[:90], b"whole": path.read_bytes()}.get(content, content))
+    with pytest.raises(ValueError, match=message):
+        annotate.cell(parsed(folder / "frames", "--out", folder / "out"))
+
+
 @pytest.mark.parametrize("words, message", [
     (["nowhere.mp4"], "no such video file or folder of frames"),
     (["frames", "--mask", "nothing.png"], "no such mask file"),

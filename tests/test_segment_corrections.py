@@ -171,6 +171,27 @@ def test_colors_mean_in_a_correction_what_they_mean_in_the_clips_masks(sst):
     np.testing.assert_array_equal(shown() == 2, square(1, 20) == 1)
 
 
+def test_an_index_of_another_color_than_in_the_clips_masks_is_of_no_object(sst):
+    """As programs write it that keep the colors of a frame: object 2 alone is 1, and would have corrected that."""
+    def indexed(labels, *colors):
+        image = Image.fromarray(labels)
+        image.putpalette([value for color in ((0, 0, 0), *colors) for value in color])
+        return image
+
+    indexed(square(1) | square(2, 30), BLUE, GREEN).save("indexed.png")
+    indexed(square(1, 20), GREEN).save(FIXED)
+    old(FIXED)
+    status, out, error = sst(mask="indexed.png")
+    assert status == 2 and not Path("out").exists()
+    assert error.endswith("fixed/00003.png: index 1 of its palette is #00C864, and #0000FF in the clip's own masks, so "
+                          "that it cannot be known which object it is; save all masks of a clip with one palette, or "
+                          "gray by id\n")
+    indexed(square(2, 20), BLUE, GREEN).save(FIXED)
+    old(FIXED)
+    status, out, error = sst(mask="indexed.png")
+    assert status == 0 and "corrects 1 object: 2 = 144 pixels" in out, error
+
+
 def test_what_joins_or_corrects_nothing_is_said_and_what_is_no_picture_is_left_alone(sst):
     write_mask(FIXED, square(9, 20))
     write_mask("fixed/00004.png", 0 * square())

@@ -28,6 +28,7 @@ EXAMPLES = """examples:
 """
 NOTEBOOK = "annotate.ipynb"
 DRAWN, MASKS = "drawn", "masks"  # folders beneath --out
+DESKTOP = ("Thumbs.db", "desktop.ini")  # what Windows puts into folders that somebody has looked at
 PATIENCE = 120  # seconds in which a server must answer, even on a busy machine
 
 
@@ -99,7 +100,8 @@ def cell(arguments: argparse.Namespace) -> str:
     options = ""
     if arguments.out is not None:
         out = require_place(arguments.out, folder=True).absolute()
-        if out.is_dir() and (others := {path.name for path in out.iterdir()} - {DRAWN, MASKS}):
+        others = {path.name for path in out.iterdir()} if out.is_dir() else set()
+        if others := {name for name in others if not name.startswith(".")} - {DRAWN, MASKS, *DESKTOP}:
             raise ValueError(f"{arguments.out} holds something already ({min(others)}); give another folder, or one in "
                              "which this command was at work")
         drawn = DrawnFolder(out / DRAWN, clip).read(clip.frame(0).shape[:2])  # refuses what another clip left there

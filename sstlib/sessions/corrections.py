@@ -9,6 +9,7 @@ import numpy as np
 
 from sstlib.shapes import UInt8
 from sstlib.video import VOID, Reading, Sequence, areas, is_picture, read_mask, reading_of, require_background
+from sstlib.video.masks import require_one_palette
 
 NAMELESS = ("bit", "binary", "indices", "alpha", "empty")  # readings of masks that show an object and not which
 SETTLED = 1.0  # seconds since a file was last written to, after which it is taken to be whole
@@ -111,10 +112,13 @@ class Corrections:
 
     def _labels(self, path: Path) -> UInt8[np.ndarray, "height width"]:
         """The labels of a correction, which may be of another kind than the clip's own masks: ids are taken as they
-        are, arbitrary colors only if the clip's masks were read by the same colors, and a mask of one object without an
-        id means the clip's only object.
+        are, unless the palette says that they are numbered otherwise than in the clip's masks, arbitrary colors only if
+        these were read by the same colors, and a mask of one object without an id means the clip's only object.
         """
         reading = reading_of([path])
+        if self.reading is not None:
+            require_one_palette(path, reading.indices, {index: (color, "the clip's own masks")
+                                                        for index, color in self.reading.indices})
         if reading.color and self.reading is not None and self.reading.kind == "colors":
             reading = self.reading
         elif reading.kind == "colors":

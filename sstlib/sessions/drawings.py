@@ -27,12 +27,12 @@ def noted(folder: Path) -> Noted:
     path = folder / OBJECTS
     if not path.is_file():
         return Noted()
-    known = parse_json(path.read_bytes(), str(path))
     try:
+        known = parse_json(path.read_bytes(), str(path))
         sound = (all(isinstance(name, str) and n.isdecimal() and 0 < int(n) < VOID for n, name in
                      known["names"].items())
                  and all(isinstance(n, int) for ids in known["absent"].values() for n in ids))
-    except (KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         sound = False
     if not sound:
         raise ValueError(f"{path}: damaged; remove it, and masks are read as of objects without names")

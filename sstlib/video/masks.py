@@ -51,12 +51,14 @@ class Reading(NamedTuple):
         colors: the color of object 1, 2, ... as 0xRRGGBB.
         color: whether the masks are color images.
         threshold: the least level of the object.
+        indices: that the masks show, but for 0, of a palette of their own, each with its color.
     """
 
     kind: str
     colors: tuple[int, ...] = ()
     color: bool = False
     threshold: int = 0
+    indices: frozenset[tuple[int, int]] = frozenset()
 
     @property
     def by_id(self) -> bool:
@@ -133,25 +135,33 @@ def reading_of(masks: Iterable[Path], threshold: int | None = None, known: tuple
             return _color_reading(masks, known)
         reading = _plain_reading(path, content)
         if reading is not None and reading.kind != "indices":
-            if content.shown:
-                _require_one_palette(masks)
-            return reading
+            return reading._replace(indices=_one_palette(masks) if content.shown else frozenset())
         undecided = reading or undecided  # 255 alone may be a frame of void alone, and white one of several objects
     return undecided
 
 
-def _require_one_palette(masks: list[Path]) -> None:
-    """Raises a ValueError where an index has another color in another mask of a clip, so that it is no id: programs
-    that make files smaller keep the colors that a frame shows, and number these.
-    """
-    known: dict[int, tuple[int, Path]] = {}
+def _one_palette(masks: list[Path]) -> frozenset[tuple[int, int]]:
+    """The indices that the masks of a clip show and their colors (`require_one_palette`)."""
+    known: dict[int, tuple[int, str]] = {}
     for path in masks:
-        for index, code in content_of(path).shown:
-            color, first = known.setdefault(index, (code, path))
-            if color != code:
-                raise ValueError(f"{path}: index {index} of its palette is #{code:06X}, and #{color:06X} in "
-                                 f"{first.name}, so that it cannot be known which object it is; save all masks of a "
-                                 "clip with one palette, or gray by id")
+        require_one_palette(path, content_of(path).shown, known)
+    return frozenset((index, code) for index, (code, _) in known.items())
+
+
+def require_one_palette(path: Path, shown: Iterable[tuple[int, int]], known: dict[int, tuple[int, str]]) -> None:
+    """Raises a ValueError where an index has another color than it is known to have, so that it is no id: programs that
+    make files smaller keep the colors that a frame shows, and number these.
+
+    Args:
+        path: the mask that shows these indices, each with its color.
+        known: the color of each index and where it is so, to which those of the mask are added.
+    """
+    for index, code in sorted(shown):
+        color, first = known.setdefault(index, (code, path.name))
+        if color != code:
+            raise ValueError(f"{path}: index {index} of its palette is #{code:06X}, and #{color:06X} in {first}, so "
+                             "that it cannot be known which object it is; save all masks of a clip with one palette, "
+                             "or gray by id")
 
 
 def _plain_reading(path: Path, content: Content) -> Reading | None:
