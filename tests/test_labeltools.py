@@ -86,6 +86,25 @@ def test_regions_are_as_cocos_library_decodes_them(seed):
     np.testing.assert_array_equal(coco_mask([polygon], SIZE), expected > 0)
 
 
+def test_a_file_of_labelme_is_of_its_frame_however_it_is_called(tmp_path):
+    (tmp_path / "drawn.json").write_text(labelme_text().replace('"00000.jpg"', r'"..\\shots\\00002.jpg"'))
+    frames = ["00000", "00002", "00003"]
+    assert list(read_labels(tmp_path / "drawn.json", frames).masks) == ["00002"]
+    assert list(read_labels(tmp_path / "drawn.json", ["0", "1"]).masks) == ["drawn"]
+    (tmp_path / "drawn.json").rename(tmp_path / "00003.json")  # a copy, in which the other image is still named
+    assert list(read_labels(tmp_path / "00003.json", frames).masks) == ["00003"]
+
+
+def test_what_is_outside_in_cvat_is_spoken_of_and_not_passed_over(tmp_path):
+    (tmp_path / "video.xml").write_text(CVAT_VIDEO)
+    labeled = read_labels(tmp_path / "video.xml")
+    assert len(labeled.passed_over) == 1 and list(labeled.masks) == [0]
+    assert labeled.passed_over[0].startswith("outside is cat (track 1) from frame 3 on, which is not taken for gone")
+    (tmp_path / "video.xml").write_text(CVAT_VIDEO.replace('outside="1"', 'outside="0"'))
+    labeled = read_labels(tmp_path / "video.xml")
+    assert not labeled.passed_over and list(labeled.masks) == [0, 3]
+
+
 def test_a_folder_of_files_follows_one_object_a_label(tmp_path):
     for frame in ("00000", "00004"):
         (tmp_path / f"{frame}.json").write_text(labelme_text())

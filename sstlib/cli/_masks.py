@@ -99,7 +99,7 @@ def labeled(path: Path, at: int | None, sequence: Sequence, frames: Sequence) ->
     from sstlib.sessions import Clip, size_of
     from sstlib.video.labeltools import read_labels
 
-    content, size = read_labels(path), size_of(frames)
+    content, size = read_labels(path, sequence.frame_names), size_of(frames)
     if content.size != size:
         raise ValueError(f"{path}: its masks are {content.size[1]}x{content.size[0]} pixels, the frames of "
                          f"{sequence.name} are {size[1]}x{size[0]}")
@@ -124,8 +124,9 @@ def labeled(path: Path, at: int | None, sequence: Sequence, frames: Sequence) ->
         if isinstance(frame, str) and frame != frames.frame_names[place]:
             called[place] = f", drawn on an image called {frame}"
     clip = Clip(frames, dict(sorted(given.items())), content.names)
-    return clip, [f"{path}: {content.kind}, for frame {frames.frame_names[t]}{called.get(t, '')}, "
-                  f"{named_areas(labels, content.names)}" for t, labels in list(clip.given.items())[:LISTED]]
+    return clip, [*(f"{path}: {content.kind}, for frame {frames.frame_names[t]}{called.get(t, '')}, "
+                    f"{named_areas(labels, content.names)}" for t, labels in list(clip.given.items())[:LISTED]),
+                  *(f"{path}: {sentence}" for sentence in content.passed_over)]
 
 
 def read(arguments: argparse.Namespace, sequence: Sequence, frames: Sequence,

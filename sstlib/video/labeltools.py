@@ -12,21 +12,33 @@ import binascii
 import io
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 from xml.etree import ElementTree
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image
 
 from sstlib.config.values import parse_json
 from sstlib.shapes import Bool, UInt8
 from sstlib.video.pictures import files_of, require_file
+from sstlib.video.regions import (
+    LARGEST,
+    Region,
+    Size,
+    coordinates,
+    ellipse_mask,
+    named,
+    one_size,
+    pasted,
+    polygon_mask,
+    require_near,
+)
 
 SUFFIXES, LABELME = (".json", ".xml"), (".json",)
-VOID, MOST, LARGEST = 255, 254, 1 << 28  # the last in pixels, of a frame
-Size = tuple[int, int]
+VOID, MOST = 255, 254
+LISTED = 4  # places that are given one by one
 
 
 class Labeled(NamedTuple):
@@ -36,21 +48,14 @@ class Labeled(NamedTuple):
     size: Size  # height and width
     masks: dict[str | int, UInt8[np.ndarray, "height width"]]
     names: dict[int, str]  # of the objects
+    passed_over: tuple[str, ...] = ()  # sentences about what else it says
 
 
-class Region(NamedTuple):
-    """One drawn region."""
-
-    frame: str | int
-    label: str
-    key: Any  # what is equal for the same object of this label; None where the file does not tell
-    mask: Bool[np.ndarray, "height width"]
-    void: bool = False
-    picture: str = ""  # the frame's file as it is called there, with its folders
-
-
-def read_labels(path: Path | str) -> Labeled:
+def read_labels(path: Path | str, frames: Collection[str] = ()) -> Labeled:
     """The masks of a file, or of a folder of LabelMe's files.
+
+    Args:
+        frames: names of the clip's frames; a file of LabelMe that has none of these is of the image that it names.
 
     Raises:
         FileNotFoundError: no such file.
@@ -59,12 +64,13 @@ def read_labels(path: Path | str) -> Labeled:
     path = file = Path(path)
     files = files_of(path, LABELME) if path.is_dir() else [path]
     try:
-        parts = [_parts(file := one) for one in files]
+        parts = [_parts(file := one, frames) for one in files]
         file = path
         if len({(kind, size) for kind, size, _ in parts}) > 1 or len(parts) > 1 and parts[0][0] != "LabelMe":
             raise ValueError("its files are not all LabelMe's, of one size")
         regions = [region for _, _, shapes in parts for region in shapes]
-        return Labeled(*parts[0][:2], *_numbered(regions, parts[0][1]))
+        return Labeled(*parts[0][:2], *_numbered([region for region in regions if not region.outside], parts[0][1]),
+                       _outside(regions))
     except OSError as error:
         raise type(error)(f"{file}: it cannot be read ({error.strerror})") from None
     except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, ElementTree.ParseError) as error:
@@ -72,14 +78,16 @@ def read_labels(path: Path | str) -> Labeled:
         raise ValueError(f"{file}: no masks can be read from it ({reason})") from None
 
 
-def _parts(path: Path) -> tuple[str, Size, list[Region]]:
+def _parts(path: Path, frames: Collection[str]) -> tuple[str, Size, list[Region]]:
     require_file(path)
     if path.suffix.lower() == ".xml":
         return _cvat(ElementTree.fromstring(path.read_bytes()))
     content = parse_json(path.read_bytes(), path.name)
     keys = set(content) if isinstance(content, dict) else set()
     if "shapes" in keys:
-        return _labelme(content, path.stem)
+        picture = content.get("imagePath")
+        drawn_on = _stem(picture) if isinstance(picture, str) and picture.strip() else ""
+        return _labelme(content, drawn_on if path.stem not in frames and drawn_on in frames else path.stem)
     if keys >= {"images", "annotations"}:
         return _coco(content)
     raise ValueError("it is neither COCO's JSON (images and annotations) nor LabelMe's (shapes); export it as COCO")
@@ -131,14 +139,14 @@ def _require_one_clip(regions: list[Region]) -> None:
 
 def _stem(name: str) -> str:
     """The name of a frame from that of its file, which may have folders of any system before it."""
-    return Path(re.split(r"[/\\]", _text(name))[-1]).stem
+    return Path(re.split(r"[/\\]", named(name))[-1]).stem
 
 
 def _coco(content: dict[str, Any]) -> tuple[str, Size, list[Region]]:
-    labels = {entry["id"]: _text(entry["name"]) for entry in content.get("categories", [])}
+    labels = {entry["id"]: named(entry["name"]) for entry in content.get("categories", [])}
     images = {entry["id"]: entry for entry in content["images"]}
     tracks = {entry["id"]: entry.get("name") for entry in content.get("tracks", [])}  # as sst segment names them
-    size = _one_size([(entry["height"], entry["width"]) for entry in images.values()])
+    size = one_size([(entry["height"], entry["width"]) for entry in images.values()])
     if len(images) < len(content["images"]):
         raise ValueError("two of its images have the same id")
     regions = []
@@ -170,11 +178,11 @@ def coco_mask(segmentation: Any, size: Size) -> Bool[np.ndarray, "height width"]
         return _runs(_decompressed(counts) if isinstance(counts, str) else counts, size[::-1]).T
     from pycocotools import mask as coco
 
-    polygons = [_numbers(polygon) for polygon in segmentation]
+    polygons = [coordinates(polygon) for polygon in segmentation]
     for polygon in polygons:
         if len(polygon) < 6 or len(polygon) % 2:
             raise ValueError(f"a polygon of {len(polygon)} numbers; expected x and y of three corners or more")
-        _near(polygon, size)
+        require_near(polygon, size)
     merged = coco.merge(coco.frPyObjects(polygons, *size))
     return _runs(_decompressed(merged["counts"].decode()), size[::-1]).T
 
@@ -208,23 +216,23 @@ def _runs(counts: Any, size: Size) -> np.ndarray:
 
 
 def _labelme(content: dict[str, Any], stem: str) -> tuple[str, Size, list[Region]]:
-    size, regions = _one_size([(content["imageHeight"], content["imageWidth"])]), []
+    size, regions = one_size([(content["imageHeight"], content["imageWidth"])]), []
     for shape in content["shapes"]:
-        kind, points = shape.get("shape_type") or "polygon", [tuple(_numbers(point)) for point in shape["points"]]
+        kind, points = shape.get("shape_type") or "polygon", [tuple(coordinates(point)) for point in shape["points"]]
         if kind == "polygon":
-            mask = _polygon(points, size)
+            mask = polygon_mask(points, size)
         elif kind == "circle":
             if len(points) != 2:
                 raise ValueError(f"a circle of {len(points)} points; expected its center and a point on it")
             (x, y), edge = points
             radius = math.dist((x, y), edge)
-            mask = _ellipse(x, y, radius, radius, size)
+            mask = ellipse_mask(x, y, radius, radius, size)
         elif kind == "mask":
-            mask = _pasted(_picture(shape["mask"]), round(points[0][0]), round(points[0][1]), size)
+            mask = pasted(_picture(shape["mask"]), round(points[0][0]), round(points[0][1]), size)
         else:
-            raise ValueError(f"shape {_text(shape['label'])!r} is a {kind}, which is no mask; draw polygons"
+            raise ValueError(f"shape {named(shape['label'])!r} is a {kind}, which is no mask; draw polygons"
                              + (", or give the box by --box" if kind == "rectangle" else ""))
-        regions.append(Region(stem, _text(shape["label"]), shape.get("group_id"), mask))
+        regions.append(Region(stem, named(shape["label"]), shape.get("group_id"), mask))
     return "LabelMe", size, regions
 
 
@@ -244,26 +252,38 @@ def _cvat(root: ElementTree.Element) -> tuple[str, Size, list[Region]]:
         raise ValueError(f"the XML is <{root.tag}>; expected CVAT's <annotations>")
     images, tracks = root.findall("image"), root.findall("track")
     if images:
-        size = _one_size([(int(_of(image, "height")), int(_of(image, "width"))) for image in images])
+        size = one_size([(int(_of(image, "height")), int(_of(image, "width"))) for image in images])
         regions = []
         for image in images:
             for shape in sorted(_shapes(image), key=lambda shape: int(shape.get("z_order") or 0)):
                 group = shape.get("group_id")
-                regions.append(Region(_stem(_of(image, "name")), _text(shape.get("label")),
+                regions.append(Region(_stem(_of(image, "name")), named(shape.get("label")),
                                       None if group in (None, "0") else group, _cvat_mask(shape, size),
                                       picture=_of(image, "name")))
         return "CVAT", size, regions
     original = next(root.iter("original_size"), None)
     if original is None:
         raise ValueError("it says no size of the video (meta/.../original_size)")
-    size, drawn = _one_size([(int(original.findtext("height")), int(original.findtext("width")))]), []
+    size, drawn = one_size([(int(original.findtext("height")), int(original.findtext("width")))]), []
     for track in tracks:
         for shape in _shapes(track):
-            if shape.get("keyframe", "1") == "1" and shape.get("outside", "0") != "1":
-                region = Region(int(_of(shape, "frame")), _text(track.get("label")), track.get("id"),
-                                _cvat_mask(shape, size))
+            if shape.get("keyframe", "1") == "1":
+                outside = shape.get("outside", "0") == "1"
+                region = Region(int(_of(shape, "frame")), named(track.get("label")), track.get("id"),
+                                np.zeros(size, bool) if outside else _cvat_mask(shape, size), outside=outside)
                 drawn.append((region.frame, int(shape.get("z_order") or 0), len(drawn), region))
     return "CVAT", size, [region for *_, region in sorted(drawn, key=lambda entry: entry[:3])]
+
+
+def _outside(regions: list[Region]) -> tuple[str, ...]:
+    """What is to be said of objects that are outside of a frame: CVAT ends tracks so, and single shapes as well, so
+    that nobody knows whether the object is gone.
+    """
+    places = [f"{region.label} (track {region.key}) from frame {region.frame} on" for region in regions
+              if region.outside]
+    listed = ", ".join(places[:LISTED]) + ", ..." * (len(places) > LISTED)
+    return (f"outside is {listed}, which is not taken for gone, as what is drawn on one frame alone ends so, too; for "
+            "an object that is gone there is --absent", ) if places else ()
 
 
 def _shapes(parent: ElementTree.Element) -> Iterator[ElementTree.Element]:
@@ -285,66 +305,13 @@ def _of(element: ElementTree.Element, name: str) -> str:
 
 def _cvat_mask(shape: ElementTree.Element, size: Size) -> np.ndarray:
     def number(name: str) -> float:
-        return _numbers([float(_of(shape, name))])[0]
+        return coordinates([float(_of(shape, name))])[0]
 
     if shape.tag == "ellipse":
         turned = math.radians(number("rotation")) if "rotation" in shape.attrib else 0.0
-        return _ellipse(number("cx"), number("cy"), number("rx"), number("ry"), size, turned)
+        return ellipse_mask(number("cx"), number("cy"), number("rx"), number("ry"), size, turned)
     if shape.tag == "polygon":
-        return _polygon([tuple(map(float, point.split(","))) for point in _of(shape, "points").split(";")], size)
-    part = _one_size([(int(number("height")), int(number("width")))])
+        return polygon_mask([tuple(map(float, point.split(","))) for point in _of(shape, "points").split(";")], size)
+    part = one_size([(int(number("height")), int(number("width")))])
     counts = [int(count) for count in _of(shape, "rle").split(",")]
-    return _pasted(_runs(counts, part), int(number("left")), int(number("top")), size)
-
-
-def _pasted(part: np.ndarray, left: int, top: int, size: Size) -> np.ndarray:
-    mask = np.zeros(size, bool)
-    if left < 0 or top < 0 or top + part.shape[0] > size[0] or left + part.shape[1] > size[1]:
-        raise ValueError(f"a mask of {part.shape[1]}x{part.shape[0]} pixels at {left},{top} is not in its image")
-    mask[top:top + part.shape[0], left:left + part.shape[1]] = part
-    return mask
-
-
-def _polygon(points: list[tuple[float, ...]], size: Size) -> np.ndarray:
-    if len(points) < 3 or any(len(point) != 2 for point in points):
-        raise ValueError(f"a polygon of {len(points)} points; expected three or more, each x and y")
-    _near([value for point in points for value in point], size)
-    image = Image.new("1", size[::-1])
-    ImageDraw.Draw(image).polygon(points, fill=1, outline=1)
-    return np.array(image)
-
-
-def _ellipse(x: float, y: float, across: float, down: float, size: Size, turned: float = 0.0) -> np.ndarray:
-    """The pixels of an ellipse with these half axes, turned clockwise as seen by so many radians."""
-    rows, columns = np.ogrid[:size[0], :size[1]]
-    rows, columns, (sine, cosine) = rows - y, columns - x, (math.sin(turned), math.cos(turned))
-    along, athwart = columns * cosine + rows * sine, rows * cosine - columns * sine
-    return (along / max(across, 1e-6))**2 + (athwart / max(down, 1e-6))**2 <= 1 + 1e-9
-
-
-def _near(values: list[float], size: Size) -> None:
-    """Tools let corners stick out a little; what lies far away is damage."""
-    reach = 2 * max(size) + 100
-    if any(abs(value) > reach for value in values):
-        raise ValueError(f"a corner is far outside of its image of {size[1]}x{size[0]} pixels")
-
-
-def _numbers(values: Any) -> list[float]:
-    if not isinstance(values, list | tuple) or any(type(value) not in (int, float) or not math.isfinite(value)
-                                                   for value in values):
-        raise ValueError("coordinates are no list of numbers")
-    return [float(value) for value in values]
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str) or not value.strip():
-        raise ValueError(f"a name is {value!r}")
-    return value.strip()
-
-
-def _one_size(sizes: list[Any]) -> Size:
-    if len(set(sizes)) != 1:
-        raise ValueError("it has no images" if not sizes else "its images have several sizes; a clip has one")
-    if any(type(side) is not int or side < 1 for side in sizes[0]) or sizes[0][0] * sizes[0][1] > LARGEST:
-        raise ValueError(f"its images are {sizes[0][1]}x{sizes[0][0]}; expected whole numbers of pixels")
-    return sizes[0]
+    return pasted(_runs(counts, part), int(number("left")), int(number("top")), size)
