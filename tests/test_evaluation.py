@@ -212,6 +212,20 @@ def test_no_result_is_written_over_what_is_scored(folders, tmp_path, option, pla
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
+@pytest.mark.parametrize("option, content", [("--json", '{"images": [], "annotations": []}'), ("--json", "[]"),
+                                             ("--json", "notes"), ("--csv", "name,age\nRex,3\n")])
+def test_no_file_of_another_kind_is_replaced_by_a_result(folders, tmp_path, option, content, capsys):
+    place = tmp_path / "mine"
+    command = ["evaluate", *map(str, folders), "--processes", "1", option, str(place)]
+    place.write_text(content)
+    assert main(command) == 2 and place.read_text() == content
+    assert f"{option} would replace {place}, which is no " in capsys.readouterr().err
+    for before in ("", None):  # as mktemp makes it, and the command's own
+        if before is not None:
+            place.write_text(before)
+        assert main(command) == 0 and place.stat().st_size
+
+
 def test_a_void_pixel_does_not_make_a_folder_binary(folders):
     assert evaluate(*folders).protocol.name == "davis2017"
 

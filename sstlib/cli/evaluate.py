@@ -10,8 +10,9 @@ from sstlib.cli import _arguments
 from sstlib.datasets import DATASETS
 from sstlib.evaluation import MISSING, Evaluation, compare, evaluate, evaluate_on, youtube_groups
 from sstlib.evaluation.folders import existing_folder, folder_masks
+from sstlib.evaluation.result import is_record, is_table
 from sstlib.metrics import METRICS, PROTOCOLS
-from sstlib.paths import refuse_inputs
+from sstlib.paths import STREAMS, refuse_inputs
 from sstlib.statistics.uncertainty import Interval
 
 HELP = "score predicted masks against annotations: region similarity J and contour accuracy F"
@@ -132,7 +133,7 @@ def _other(against: str | None) -> Evaluation | Path | None:
 
 
 def _refuse_inputs(arguments: argparse.Namespace) -> None:
-    """Refuses to overwrite inputs."""
+    """Refuses to overwrite inputs, and files that this command did not write."""
     outputs = {"--json": arguments.json, "--csv": arguments.csv}
     inputs = [arguments.predictions, arguments.annotations, arguments.meta, arguments.seen, arguments.against]
     if any(path and Path(path).exists() for path in outputs.values()):  # a new file is none of these
@@ -142,6 +143,10 @@ def _refuse_inputs(arguments: argparse.Namespace) -> None:
         ]
         inputs += [file for folder in folders for file in folder.glob("*/*")]
     refuse_inputs(outputs, inputs)
+    for option, content, is_own in (("--json", "record of an evaluation", is_record), ("--csv", "table", is_table)):
+        path = outputs[option]
+        if path and path.is_file() and path not in STREAMS and path.stat().st_size and not is_own(path):
+            raise ValueError(f"{option} would replace {path}, which is no {content} of this command; give another name")
 
 
 def _scorer(arguments: argparse.Namespace) -> Callable[[str | Path, Path | None], Evaluation]:

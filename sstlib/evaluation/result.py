@@ -136,6 +136,21 @@ class Evaluation:
         return replace(self, notes=self.notes + notes)
 
 
+def is_record(path: Path) -> bool:
+    """Whether `Evaluation.write` wrote a file, at whatever time."""
+    try:
+        record = json.loads(path.read_bytes())
+    except ValueError:
+        return False
+    return isinstance(record, dict) and {"global", "protocol", "sequences"} <= set(record)
+
+
+def is_table(path: Path) -> bool:
+    """Whether `Evaluation.write_table` wrote a file, with whatever metrics."""
+    with open(path, "rb") as file:
+        return file.readline().startswith(b"sequence,object,")
+
+
 def compare(first: Evaluation, second: Evaluation, measure: str = "J&F", level: float = 0.95) -> Comparison:
     """Compares two results of the same sequences: difference, interval, sign test, and the sequences that decide it.
 
