@@ -338,6 +338,21 @@ def test_a_submission_is_by_palette_and_in_the_order_of_numbers_whatever_it_is_r
                 np.testing.assert_array_equal(np.asarray(image), sequence.label(0))
 
 
+def test_no_file_of_the_data_set_is_replaced_by_a_submission(tmp_path, capsys):
+    youtube(tmp_path / "data")
+    for one in open_dataset("youtube2019", "valid", tmp_path / "data"):
+        for name in one.frame_names:
+            video.write_mask(tmp_path / "masks" / one.name / f"{name}.png", one.label(0))
+    meta = tmp_path / "data" / "valid" / "meta.json"
+    before = meta.read_bytes()
+    (tmp_path / "link.zip").symlink_to(meta)
+    for out in (meta, tmp_path / "link.zip"):
+        assert cli.main(["data", "submission", "youtube2019", str(tmp_path / "masks"), "--folder",
+                         str(tmp_path / "data"), "--overwrite", "--out", str(out)]) == 2
+        assert f"--out would replace {out}, a file of the data set" in capsys.readouterr().err
+        assert meta.read_bytes() == before
+
+
 def test_the_command_packs_a_submission(tmp_path, capsys):
     youtube(tmp_path)
     for one in open_dataset("youtube2019", "valid", tmp_path):

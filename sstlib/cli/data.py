@@ -219,12 +219,16 @@ def _manifest(arguments: argparse.Namespace) -> int:
 
 def _submission(arguments: argparse.Namespace) -> int:
     from sstlib.datasets import youtube
-    from sstlib.paths import refuse_inputs
+    from sstlib.paths import refuse_inputs, resolved
 
     if not DATASETS.find(arguments.name).submitted:
         raise ValueError(f"{arguments.name!r}: only {', '.join(_submitted())} are submitted")
     refuse_inputs({"--out": arguments.out}, [arguments.masks, *arguments.masks.glob("*/*")])
     _arguments.require_new("--out", arguments.out, arguments.overwrite)
+    known = DATASETS.find(arguments.name)
+    place = resolved(arguments.folder or known.folder or ".")
+    if arguments.out.exists() and any(resolved(arguments.out).is_relative_to(place / split) for split in known.splits):
+        raise ValueError(f"--out would replace {arguments.out}, a file of the data set; write elsewhere")
     sequences = open_dataset(arguments.name, arguments.split, arguments.folder)
     print(f"{youtube.write_submission(arguments.out, arguments.masks, sequences)} masks in {arguments.out}")
     return 0
