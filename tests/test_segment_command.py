@@ -182,6 +182,16 @@ def test_nothing_is_removed_by_a_run_that_is_refused(folder, sst, tmp_path):
     assert len(list((folder / "out").iterdir())) == 5
 
 
+@pytest.mark.parametrize("name", ["00002.png", "coco.json"])
+def test_what_a_link_in_the_folder_leads_to_is_not_replaced(folder, sst, name):
+    (folder / "out").mkdir()
+    (folder / "mine").write_bytes(b"a picture")
+    (folder / "out" / name).symlink_to(folder / "mine")
+    status, _, error = sst("frames", "mask.png", "out", "--overwrite", "--export", "coco")
+    assert status == 2 and f"out/{name} is a link to {folder / 'mine'}, which would be replaced; remove" in error
+    assert (folder / "mine").read_bytes() == b"a picture" and os.listdir("out") == [name]
+
+
 def test_a_mask_that_lies_in_the_folder_is_not_removed(folder, sst):
     write_mask("out/given.png", square())
     status, _, error = sst("frames", "out/given.png")

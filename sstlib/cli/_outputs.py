@@ -91,6 +91,7 @@ def checked(arguments: argparse.Namespace, sequence: Sequence, inputs: Iterable[
     outputs = {f"--out, frame {name}": require_place(out / f"{name}.png") for name in sequence.frame_names}
     outputs |= {f"--export {name}": path for name, path in places.items()} | single
     refuse_inputs(outputs | {"--out": out}, inputs)
+    _refuse_links(path for path in outputs.values() if path is not None and path.parent == out)
     sources = {resolved(path) for path in inputs if path}
     for name, path in places.items():
         FORMATS[name].check(path)
@@ -110,6 +111,13 @@ def checked(arguments: argparse.Namespace, sequence: Sequence, inputs: Iterable[
         print(f"note: not written by this command, and left in {out}: "
               f"{', '.join(foreign[:LISTED])}{', ...' if len(foreign) > LISTED else ''}")
     return [path for path in stale if path.name not in foreign]
+
+
+def _refuse_links(paths: Iterable[Path]) -> None:
+    """Raises a ValueError for a link among the places of masks and exports: what it leads to would be replaced."""
+    if links := [path for path in paths if path.is_symlink()]:
+        raise ValueError(f"{links[0]} is a link to {links[0].readlink()}, which would be replaced; remove the link, or "
+                         "give another folder")
 
 
 def _single(arguments: argparse.Namespace, inputs: Iterable[Path | str | None]) -> dict[str, Path | None]:
