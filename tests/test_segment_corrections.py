@@ -192,6 +192,25 @@ def test_an_index_of_another_color_than_in_the_clips_masks_is_of_no_object(sst):
     assert status == 0 and "corrects 1 object: 2 = 144 pixels" in out, error
 
 
+def test_soft_edges_are_read_by_the_threshold_that_the_clips_masks_are_read_by(sst):
+    def soft(column):
+        return Image.fromarray(square(255, column)).resize((24, 16)).resize(SHAPE[::-1])
+
+    soft(5).save("soft.png")
+    soft(20).save(FIXED)
+    old(FIXED)
+    status, out, error = sst("--threshold", "100", mask="soft.png")
+    assert status == 0, error
+    np.testing.assert_array_equal(shown(), np.asarray(soft(20)) >= 100)
+    half(FIXED)
+    old(FIXED)
+    status, out, error = sst("--threshold", "100", "--overwrite", mask="soft.png")
+    assert status == 2 and "00003.png: not an image, or damaged" in error
+    write_mask(FIXED, square(1, 20))  # an id below the threshold
+    status, out, error = sst("--threshold", "100", "--overwrite", mask="soft.png")
+    assert status == 0 and "corrects 1 object: 1 = 144 pixels" in out, error
+
+
 def test_what_joins_or_corrects_nothing_is_said_and_what_is_no_picture_is_left_alone(sst):
     write_mask(FIXED, square(9, 20))
     write_mask("fixed/00004.png", 0 * square())

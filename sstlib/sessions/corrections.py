@@ -115,7 +115,12 @@ class Corrections:
         are, unless the palette says that they are numbered otherwise than in the clip's masks, arbitrary colors only if
         these were read by the same colors, and a mask of one object without an id means the clip's only object.
         """
-        reading = reading_of([path])
+        try:
+            reading = reading_of([path])
+        except ValueError:  # soft edges, as those of the clip's masks may have had
+            if self.reading is None or self.reading.kind != "threshold":
+                raise
+            reading = self.reading
         if self.reading is not None:
             require_one_palette(path, reading.indices, {index: (color, "the clip's own masks")
                                                         for index, color in self.reading.indices})
