@@ -766,6 +766,10 @@ def test_a_mask_that_is_named_as_a_frame_is_of_it(folder, sst):
     status, out, error = sst("clip.mp4", "00003.png", "v")
     assert status == 0 and "for frame 00000" in out and "named as frame 00003, and taken for frame 00000" in error
     assert "note" not in sst("clip.mp4", "00003.png", "w", "--at", 3)[2]
+    write_mask("3.png", square())
+    status, out, error = sst("frames", "3.png", "g")
+    assert status == 0 and "3.png is named as frame 00003, and taken for frame 00000; --at" in error
+    assert "note" not in sst("frames", "3.png", "h", "--at", 3)[2]
     shutil.copytree("frames", "00003")
     assert "for frame 00000" in sst("00003", "00003.png", "e")[1], "it is named as its video"
     (folder / "a.json").write_text(json.dumps({

@@ -25,7 +25,7 @@ from sstlib.video import (
     reading_of,
     require_background,
 )
-from sstlib.video.pictures import files_of, passed_over
+from sstlib.video.pictures import files_of, passed_over, same_number
 
 LISTED = 6  # masks that are listed one by one
 ALIKE = 0.02  # how much the aspect ratios of a mask and its frame may differ if one is the other resized
@@ -285,13 +285,15 @@ def mask_files(path: Path, at: int | None, first: int, sequence: Sequence, frame
 def named_place(path: Path, first: int, sequence: Sequence, frames: Sequence) -> int:
     """The place among the frames that are segmented of the one that a single mask is named as, as it would have it in a
     folder of masks. `first` where its name is none of a frame, is its video's, is of a frame that is left out, or is a
-    number in a video file, whose frames have no names: programs that extract them count from 1, too.
+    number in a video file, whose frames have no names: programs that extract them count from 1, too. So is a number
+    that is written otherwise than those of the frames.
     """
-    name, names = path.stem, frames.frame_names
-    if name not in sequence.frame_names or name in (sequence.name, names[first]):
+    number, names = same_number(path.stem), frames.frame_names
+    name = next((name for name in sequence.frame_names if same_number(name) == number), None)
+    if name is None or name == names[first] or path.stem == sequence.name:
         return first
-    if isinstance(sequence, FolderSequence) and name in names:
-        return names.index(name)
+    if isinstance(sequence, FolderSequence) and path.stem in names:
+        return names.index(path.stem)
     print(f"note: {path} is named as frame {name}, and taken for frame {names[first]}; --at FRAME, counted from 0, "
           "says another", file=sys.stderr)
     return first
