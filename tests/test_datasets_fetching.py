@@ -115,6 +115,21 @@ def test_an_outer_folder_is_left_out_and_trees_are_joined(tmp_path):
                       "DAVIS/JPEGImages/480p/bear/00000.jpg", "DAVIS/JPEGImages/480p/cows/00000.jpg"]
 
 
+def test_what_is_packed_again_is_unpacked_alike(tmp_path, capsys):
+    """In further folders, and with what a Mac or Windows puts beside files."""
+    members = {"JPEGImages/480p/bear/00000.jpg": b"1", "ImageSets/2017/val.txt": b"bear"}
+    clutter = {".DS_Store": b"", "__MACOSX/DAVIS/._val.txt": b"", "mine/sets/DAVIS/Thumbs.db": b"",
+               "mine/sets/DAVIS/ImageSets/._2017": b""}
+    archive = packed(tmp_path / "a.zip", {f"mine/sets/DAVIS/{name}": text for name, text in members.items()} | clutter)
+    assert fetching.unpack(archive, tmp_path / "out", 1 << 20) == 2
+    assert {str(path.relative_to(tmp_path / "out")): path.read_bytes() for path in (tmp_path / "out").rglob("*")
+            if path.is_file()} == members
+    packed(tmp_path / "b.zip", {"notes.txt": b""})
+    assert cli.main(["data", "fetch", "davis2017", "--zip", str(tmp_path / "b.zip"), "--into",
+                     str(tmp_path / "other")]) == 0
+    assert f"nothing of davis2017 is in {tmp_path / 'other'} yet: {tmp_path / 'other'}" in capsys.readouterr().err
+
+
 def test_no_picture_is_replaced_by_another(tmp_path):
     """Masks of DAVIS 2016 have the names of those of 2017."""
     name = "Annotations/480p/bear/00000.png"

@@ -168,7 +168,23 @@ def _fetch(arguments: argparse.Namespace) -> int:
         else:
             archive = download(origin.urls[n], folder.parent / "archives", expected)
         print(f"{archive.name}: {fetching.unpack(archive, folder, origin.most)} files into {folder}")
+    if lacking := _lacking(arguments.name, folder):
+        print(f"note: nothing of {arguments.name} is in {folder} yet: {lacking}", file=sys.stderr)
     return 0
+
+
+def _lacking(name: str, folder: Path) -> str:
+    """What a folder lacks where no split of a data set is in it; "" where one is, be it damaged."""
+    reasons = []
+    for split in DATASETS.find(name).splits:
+        try:
+            open_dataset(name, split, folder)
+            return ""
+        except FileNotFoundError as error:
+            reasons.append(str(error))
+        except ValueError:
+            return ""
+    return reasons[0]
 
 
 def _occlusion(arguments: argparse.Namespace) -> int:

@@ -10,6 +10,7 @@ import struct
 import tempfile
 import zipfile
 import zlib
+from collections.abc import Collection
 from pathlib import Path, PurePosixPath
 
 from tqdm import tqdm
@@ -21,13 +22,14 @@ CHUNK = 1 << 20
 DAMAGED = (errno.EINVAL, errno.EEXIST, errno.ENOTDIR, errno.EISDIR)
 MOST_FILES = 2_000_000
 SPLITS = "train valid test train_all_frames valid_all_frames test_all_frames"
+DESKTOP = (".DS_Store", "Thumbs.db", "desktop.ini")
 PARTS = frozenset(["JPEGImages", "Annotations", "ImageSets", *SPLITS.split()])  # outer folders that are kept
 
 
 def unpack(archive: Path | str, folder: Path, most: int) -> int:
     """Unpacks a zip into `folder` and returns the number of files; nothing appears there before all is unpacked.
 
-    A single outer folder, as in DAVIS's zips, is stripped.
+    Outer folders, as in DAVIS's zips, are stripped, and what systems put beside files (.DS_Store) is left out.
 
     Raises:
         FileNotFoundError: no such zip.
@@ -42,10 +44,9 @@ def unpack(archive: Path | str, folder: Path, most: int) -> int:
     try:
         with zipfile.ZipFile(archive) as opened:
             members = _safe_members(archive, opened, most)
-            outer = {name.parts[0] for name in members}
-            strip = len(outer) == 1 and not outer & PARTS and all(len(name.parts) > 1 for name in members)
+            strip = _outer(members)
             for name, member in tqdm(members.items(), desc=f"unpacking {archive.name}", unit=" files", disable=None):
-                target = scratch.joinpath(*name.parts[int(strip):])
+                target = scratch.joinpath(*name.parts[strip:])
                 target.parent.mkdir(parents=True, exist_ok=True)
                 with opened.open(member) as source, open(target, "wb") as file:
                     shutil.copyfileobj(source, file, CHUNK)
@@ -73,7 +74,7 @@ def _safe_members(archive: Path, opened: zipfile.ZipFile, most: int) -> dict[Pur
             raise ValueError(f"{archive}: member {member.filename!r} has no name; nothing was unpacked")
         if stat.S_ISLNK(member.external_attr >> 16):
             raise ValueError(f"{archive}: member {member.filename!r} is a link; nothing was unpacked")
-        if member.is_dir() or "__MACOSX" in name.parts:
+        if member.is_dir() or "__MACOSX" in name.parts or name.parts[-1] in DESKTOP or name.parts[-1].startswith("._"):
             continue
         if name in members:
             raise ValueError(f"{archive}: holds {member.filename!r} twice; nothing was unpacked")
@@ -87,6 +88,14 @@ def _safe_members(archive: Path, opened: zipfile.ZipFile, most: int) -> dict[Pur
     if total > (free := shutil.disk_usage(archive.parent).free):
         raise OSError(f"{archive}: needs {total / 2**30:.1f} GiB unpacked, {free / 2**30:.1f} GiB are free")
     return members
+
+
+def _outer(names: Collection[PurePosixPath]) -> int:
+    """How many folders all files of a zip lie in, up to one that is kept."""
+    for depth in range(min(len(name.parts) for name in names) - 1):
+        if len(outer := {name.parts[depth] for name in names}) > 1 or outer & PARTS:
+            return depth
+    return min(len(name.parts) for name in names) - 1
 
 
 def _require_same(source: Path, target: Path) -> None:
