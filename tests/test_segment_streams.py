@@ -63,6 +63,21 @@ def test_masks_of_piped_frames_lie_in_a_folder_and_so_do_exports(sst, tmp_path, 
     assert status == 2 and "--overwrite" in error
 
 
+def test_a_stream_takes_the_mask_of_a_labeling_tool(sst, tmp_path):
+    """As the help says that --mask does: it was no image that is read."""
+    region = {"label": "dog", "points": [[5, 8], [16, 8], [16, 19], [5, 19]], "shape_type": "polygon"}
+    (tmp_path / "a.json").write_text(json.dumps({"imageHeight": 32, "imageWidth": 48, "shapes": [region]}))
+    status, out, error = sst("-", "--size", "48x32", "--out", "out", "--export", "coco", mask="a.json")
+    assert status == 0 and b"the first has 1 object: 1 = 144 pixels" in out, error
+    np.testing.assert_array_equal(masks_in(tmp_path / "out")[0], LABELS > 0)
+    assert [one["name"] for one in json.loads((tmp_path / "out" / "coco.json").read_text())["tracks"]] == ["dog"]
+    (tmp_path / "b.xml").write_text(
+        '<annotations><meta><original_size><width>48</width><height>32</height></original_size></meta><track id="0" '
+        'label="dog"><polygon frame="5" points="1,1;9,1;9,9"/></track></annotations>')
+    status, _, error = sst("-", "--size", "48x32", "--out", "new", mask="b.xml")
+    assert status == 2 and "b.xml: the stream has no frame 5; " in error and not (tmp_path / "new").exists()
+
+
 @pytest.mark.parametrize("exists", [True, False], ids=["a folder that is there", "a new folder"])
 def test_a_stream_and_another_run_are_not_at_work_in_one_folder(sst, tmp_path, monkeypatch, exists):
     """The second would mix its masks with those of the first, and take its half-written files for left ones."""

@@ -116,9 +116,11 @@ def _given(arguments: argparse.Namespace, first: np.ndarray) -> tuple[np.ndarray
         return labels, dict(names), []
     if not Path(arguments.mask).is_file():
         raise FileNotFoundError(f"{arguments.mask}: no such file; a stream takes one mask, that of its first frame")
-    path = Path(arguments.mask)
-    reading = reading_of([path], arguments.threshold)
-    return _masks.given_masks({0: path}, ArraySequence(first[None], name="the stream"), reading)[0], {}, [path]
+    path, sequence = Path(arguments.mask), ArraySequence(first[None], name="the stream")
+    if _masks.from_tool(arguments):
+        clip, _ = _masks.labeled(path, None, sequence, sequence)
+        return clip.given[0], dict(clip.names), [path]
+    return _masks.given_masks({0: path}, sequence, reading_of([path], arguments.threshold))[0], {}, [path]
 
 
 def _sinks(arguments: argparse.Namespace, sequence: ArraySequence, labels: np.ndarray, names: dict[int, str],
