@@ -148,6 +148,7 @@ REFUSED = {  # name of the file, image, words of the error
     "L ids, one transparent": ("m.png", keyed(Image.fromarray(TWO), 1), "two ways"),
     "red on nothing, all transparent": ("m.png", transparent(painted("red"), DISK & False), "two ways"),
     "a photograph": ("m.png", Image.fromarray(NOISE), "samples of a picture"),
+    "ids below zero": ("m.tif", Image.fromarray(-np.int32(DISK)), "values from -1 to 0"),
     "16 bit ids above 254": ("m.png", Image.fromarray(np.uint16(DISK) * 1000), "values up to 1000"),
     "float not a number": ("m.tif", Image.fromarray(np.where(DISK, np.nan, 0).astype(np.float32)), "values up to nan"),
     "negative": ("m.tif", Image.fromarray(-np.int32(DISK)), "values"),

@@ -42,8 +42,8 @@ def read(path: Path, device: torch.device | str = "cpu") -> Any:
             tensors = {int(name): file.get_tensor(name) for name in file.keys()}
         return _unpacked(parse_json(text or "", str(path)), tensors)
     except (ValueError, TypeError, LookupError, safetensors.SafetensorError) as error:
-        raise ValueError(f"{path}: the state of an interrupted run is damaged ({error}); --no-resume starts "
-                         "anew") from error
+        raise ValueError(f"{path}: the state of an interrupted run is damaged ({error}); --no-resume "
+                         "--overwrite starts anew") from error
 
 
 def _packed(value: Any, tensors: dict[int, torch.Tensor]) -> Any:

@@ -239,8 +239,9 @@ def _deep(path: Path, values: Shaped[np.ndarray, "height width"], mode: str) -> 
                 return Content("gray", (values.astype(np.int64) // 257).astype(np.uint8), mode)
         elif values.max() <= VOID:
             return Content("samples", np.ceil(values if values.max() > 1 else values * VOID).astype(np.uint8), mode)
-    raise ValueError(f"{path}: mask has values up to {values.max()}; ids are 0..254 and 255 is void: number its "
-                     "objects 1, 2, ...")
+    least = f"from {values.min()} " if values.min() < 0 else ""
+    raise ValueError(f"{path}: mask has values {least or 'up '}to {values.max()}; ids are 0..254 and 255 is void: "
+                     "number its objects 1, 2, ...")
 
 
 def intensity(path: Path) -> UInt8[np.ndarray, "height width"]:
