@@ -244,6 +244,19 @@ def test_missing_predictions_are_listed_or_count_as_empty(folders, capsys):
     assert "13 missing predictions" in result.notes[0]  # frames, however they are listed
 
 
+def test_a_folder_within_that_may_be_meant_is_named(folders, tmp_path, capsys):
+    """As zips are unpacked into a folder of their own, and as DAVIS lays out its annotations."""
+    predictions, annotations = folders
+    for place in folders:
+        (tmp_path / "nested" / place.name).mkdir(parents=True)
+        place.rename(tmp_path / "nested" / place.name / "480p")
+    nested = [tmp_path / "nested" / place.name for place in folders]
+    assert main(["evaluate", *map(str, nested)]) == 2
+    assert "there are some in its folder 480p: name that, or give the folder of" in capsys.readouterr().err
+    assert main(["evaluate", str(nested[0]), str(nested[1] / "480p")]) == 2
+    assert "; there are some in its folder 480p: name that, or add them, or let them" in capsys.readouterr().err
+
+
 def test_predictions_that_are_compared_with_nothing_are_noted(folders):
     """An extra last frame is what names that are off by one lead to."""
     predictions, annotations = folders

@@ -12,7 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 from sstlib.config.values import parse_json, shown
-from sstlib.evaluation.pairing import absent_noted, chosen, names_of, predicted_masks, uncompared_noted
+from sstlib.evaluation.pairing import absent_noted, chosen, holding, names_of, predicted_masks, uncompared_noted
 from sstlib.evaluation.result import Evaluation
 from sstlib.metrics import METRICS, PROTOCOLS, Metric, Protocol, SequenceScore, SequenceScorer, counts, scores
 from sstlib.metrics.scores import FrameCounts, count_frame, object_ids, one_object, present
@@ -160,10 +160,14 @@ def folder_masks(folder: Path) -> dict[str, list[Path]]:
         FileNotFoundError: there are none.
         ValueError: two masks of one name or number.
     """
-    places = [place for place in sorted(folder.iterdir())
-              if place.is_dir() and not place.name.startswith(".") and any(map(is_picture, place.iterdir()))]
+    def sequences(place: Path) -> list[Path]:
+        return [inner for inner in sorted(place.iterdir())
+                if inner.is_dir() and not inner.name.startswith(".") and any(map(is_picture, inner.iterdir()))]
+
+    places = sequences(folder)
     if not places:
-        raise FileNotFoundError(f"{folder} holds no SEQUENCE/FRAME.png; give the folder of the sequences' folders")
+        raise FileNotFoundError(f"{folder} holds no SEQUENCE/FRAME.png; {holding(folder, sequences)}give the "
+                                "folder of the sequences' folders")
     return {place.name: list(images(place, "masks").values()) for place in places}
 
 

@@ -1,6 +1,6 @@
 """Which predicted masks belong to which annotations, and what of them is missing or left over."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from sstlib.video import images, is_picture
@@ -71,10 +71,18 @@ def absent_noted(gone: Mapping[str, tuple[Sequence[Path], int]], predictions: Pa
         whole = len(frames) == scored > 1
         absent += [f"{name}/ (all {scored} frames)"] if whole else [f"{name}/{path.name}" for path in frames]
     if absent and missing == "error":
+        inner = holding(predictions, lambda place: any((place / name).is_dir() for name in gone))
         raise FileNotFoundError(f"{count} prediction{'s are' if count > 1 else ' is'} missing in {predictions}: "
-                                f"{names_of(absent)}; add them, or let them count as empty masks "
+                                f"{names_of(absent)}; {inner}add them, or let them count as empty masks "
                                 "(missing=\"zeros\", --missing zeros)")
     return [f"{count} missing prediction{'s' * (count > 1)} counted as empty masks: {names_of(absent)}"] * bool(count)
+
+
+def holding(folder: Path, fits: Callable[[Path], object]) -> str:
+    """What is to be said of the folder within a folder that may be meant in its place, "" where none fits."""
+    inner = next((place for place in sorted(folder.iterdir())
+                  if place.is_dir() and not place.name.startswith(".") and fits(place)), None)
+    return f"there are some in its folder {inner.name}: name that, or " if inner else ""
 
 
 def uncompared_noted(predictions: Path, annotations: Mapping[str, Sequence[Path]], alone: bool) -> list[str]:
