@@ -253,6 +253,20 @@ def test_a_clip_whose_first_masks_are_empty_starts_at_its_first_object(folder, s
     np.testing.assert_array_equal(read_mask("out/00003.png"), square(7))
 
 
+def test_a_mask_without_an_object_says_nothing_of_those_that_are_known(folder, sst):
+    """At a clip's start it says that there is none yet, as sst evaluate reads it."""
+    for t in range(3):
+        write_mask(f"masks/{t:05d}.png", square() * (t == 1))
+    status, out, error = sst("frames", "masks")
+    assert status == 0, error
+    assert "00000.png: for frame 00000, no object; read as" in out
+    assert "00002.png: for frame 00002, no object, and nothing by it; for one that is gone there is --absent; r" in out
+    known = {"clip": "frames", "names": {"1": "dog"}, "absent": {"00002": [1]}}
+    (folder / "masks" / "objects.json").write_text(json.dumps(known))
+    out = sst("frames", "masks", "other")[1]
+    assert "00002.png: for frame 00002, no object; read as" in out and "frame 00002 without dog" in out
+
+
 def test_a_soft_mask_is_one_object_where_a_threshold_is_given(folder, sst):
     soft = Image.fromarray(square() * 255).resize((12, 8),
                                                   Image.Resampling.BOX).resize(SHAPE[::-1], Image.Resampling.BILINEAR)

@@ -142,6 +142,7 @@ def read(arguments: argparse.Namespace, sequence: Sequence, frames: Sequence,
         ValueError: a mask or a prompt that does not fit.
     """
     from sstlib.sessions import Clip
+    from sstlib.sessions.corrections import NOTHING
 
     if files and from_tool(arguments):
         clip, lines = labeled(Path(arguments.mask), arguments.at, sequence, frames)
@@ -152,11 +153,12 @@ def read(arguments: argparse.Namespace, sequence: Sequence, frames: Sequence,
         lines = [f"prompts: for frame {frames.frame_names[at]}, {named_areas(labels, names)}"]
     else:
         reading = reading_of(files.values(), arguments.threshold)
-        clip = Clip(frames, given_masks(files, frames, reading))
-        lines = [f"{files[t]}: for frame {frames.frame_names[t]}, {areas(clip.given[t])}; read as: {reading}"
-                 for t in sorted(files)[:LISTED]]
+        masks = given_masks(files, frames, reading)
+        clip, more = drawn(Path(arguments.mask), Clip(frames, masks))
+        vain = {t for t, labels in masks.items() if t >= clip.before and t not in clip.absent and not labels.any()}
+        lines = [f"{files[t]}: for frame {frames.frame_names[t]}, {areas(masks[t])}{NOTHING * (t in vain)}; read as: "
+                 f"{reading}" for t in sorted(files)[:LISTED]]
         lines += [f"and {len(files) - LISTED} more masks, read alike"] if len(files) > LISTED else []
-        clip, more = drawn(Path(arguments.mask), clip)
         lines += more
     if clip.before:
         lines.append(f"no object before frame {frames.frame_names[clip.before]}: masks are empty up to there")

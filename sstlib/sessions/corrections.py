@@ -12,6 +12,7 @@ from sstlib.video import VOID, Reading, Sequence, areas, is_picture, read_mask, 
 from sstlib.video.masks import require_one_palette
 
 NAMELESS = ("bit", "binary", "indices", "alpha", "empty")  # readings of masks that show an object and not which
+NOTHING = ", and nothing by it; for one that is gone there is --absent"  # of a mask without an object
 SETTLED = 1.0  # seconds since a file was last written to, after which it is taken to be whole
 
 
@@ -93,8 +94,7 @@ class Corrections:
                 raise
             time.sleep(SETTLED)  # it may still be written to
             labels = self._labels(path)
-        nothing = "" if (labels % VOID).any() else ", and nothing by it; for one that is gone there is --absent"
-        self.report(f"{path}: corrects {areas(labels)}{nothing}")
+        self.report(f"{path}: corrects {areas(labels)}{'' if (labels % VOID).any() else NOTHING}")
         return labels
 
     def _require_readable(self, path: Path) -> None:
