@@ -133,7 +133,7 @@ def test_what_a_paint_program_has_changed_is_gone_on_from(folder):
 
 
 @pytest.mark.parametrize("name, content, message", [
-    ("1.png", b"", "1.png: not an image, or damaged"), ("1.png", b"half", "1.png: .*; copy or extract it again"),
+    ("1.png", b"", "1.png: empty, without a byte"), ("1.png", b"half", "1.png: .*; copy or extract it again"),
     ("1.bmp", b"whole", "1.bmp: .* with masks called FRAME.png; move it"),
     ("1.png", b"white", "1.png: mask is read .* cannot be known which objects these are; save their ids"),
     ("objects.json", b"{", "objects.json: damaged; remove it")])

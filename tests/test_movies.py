@@ -94,8 +94,10 @@ def test_broken_videos_are_told_by_name(tmp_path):
     whole = (tmp_path / "whole.mp4").read_bytes()
     (tmp_path / "cut.mp4").write_bytes(whole[: len(whole) // 3])
     (tmp_path / "notes.txt").write_text("notes")
-    for name in ("text", "empty", "cut"):
-        with pytest.raises(ValueError, match=f"{name}.mp4"):
+    (tmp_path / "pointer.mp4").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 9\n")
+    for name, words in {"text": "not a video", "empty": "empty, without a byte; copy or download it again", "cut": "",
+                        "pointer": "a pointer of Git LFS, which stands for the file; fetch that"}.items():
+        with pytest.raises(ValueError, match=f"{name}.mp4: {words}"):
             movies.VideoSequence(tmp_path / f"{name}.mp4").frame(0)
     with pytest.raises(FileNotFoundError, match="absent.mp4"):
         movies.open_clip(tmp_path / "absent.mp4")

@@ -313,6 +313,8 @@ def test_pictures_that_are_not_read_are_named(tmp_path):
 
 @pytest.mark.parametrize("name, content, words", [
     ("a.npz", b"PK\3\4", ".npz is not read as an image; expected .bmp, "), ("mask", b"ids", "its kind is not read"),
+    ("a.png", b"", "empty, without a byte; copy"),
+    ("a.png", b"version https://git-lfs.github.com/spec/v1\noid", "a pointer of Git LFS"),
     ("a.jpg", b"\0\0\0\x18ftypheic", "HEIC, AVIF or a video by its content"), ("a.png", b"x", "not an image, or dam")])
 def test_what_is_no_image_that_is_read_is_told_as_what_it_is(tmp_path, name, content, words):
     (tmp_path / name).write_bytes(content)

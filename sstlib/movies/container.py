@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from sstlib.shapes import UInt8
+from sstlib.video.pictures import stand_in
 
 LISTS = frozenset({"concat", "dash", "hls", "imf"})  # what FFmpeg calls files that hold names of others
 SIGNS = {"gif": b";", "apng": b"IEND\xae\x42\x60\x82"}  # that close files of a kind
@@ -261,4 +262,5 @@ def naming_damage(path: Path | str, advice: str = "") -> Iterator[None]:
             raise FileNotFoundError(f"{path}: there is no such file any more; was it moved or removed?") from None
         if isinstance(error, PermissionError):
             raise PermissionError(f"{path}: the file may not be read") from None
-        raise ValueError(f"{path}: not a video, or damaged ({error}){advice}") from None
+        absent = stand_in(Path(path)) if os.path.isfile(path) else ""
+        raise ValueError(f"{path}: {absent or f'not a video, or damaged ({error})'}{advice}") from None

@@ -22,6 +22,7 @@ UNREAD = frozenset({".heic", ".heif", ".avif", ".jxl", ".jp2", ".gif", ".jfif", 
 LISTED = 4  # names, or kinds of names, that are given one by one
 # How files end that begin so: JPEG, PNG, and WebP, which is read whole with its header
 ENDS = {b"\xff\xd8": b"\xff\xd9", b"\x89P": b"IEND\xaeB`\x82", b"RI": b""}
+POINTER = b"version https://git-lfs."
 ORIENTATION = 0x0112  # the tag of EXIF
 UPRIGHT = {2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
            5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
@@ -178,6 +179,8 @@ def naming_damage(path: Path) -> Iterator[None]:
 
 def _unidentified(path: Path) -> str:
     """What is to be said of a file that Pillow does not know."""
+    if absent := stand_in(path):
+        return absent
     content = path.read_bytes()[:8]
     if content[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
         return ("a TIFF of a kind that is not read, such as one of 64 bits a sample or of float colors, or damaged; "
@@ -187,6 +190,15 @@ def _unidentified(path: Path) -> str:
     if path.suffix.lower() not in FRAME_SUFFIXES:
         return f"{path.suffix or 'its kind'} is not read as an image; expected {', '.join(sorted(FRAME_SUFFIXES))}"
     return "not an image, or damaged at its start; copy or extract it again"
+
+
+def stand_in(path: Path) -> str:
+    """What is to be said of a file that is there in place of its content, "" of any other."""
+    with open(path, "rb") as file:
+        start = file.read(len(POINTER))
+    if start == POINTER:
+        return "a pointer of Git LFS, which stands for the file; fetch that (git lfs pull)"
+    return "" if start else "empty, without a byte; copy or download it again"
 
 
 def load_picture(path: Path) -> Image.Image:
