@@ -2,6 +2,7 @@
 
 import json
 import os
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,29 @@ def test_frames_whose_names_are_not_utf8_are_segmented(tmp_path, tiny_weights, m
     assert names == [f"{NAME}{t}.png" for t in range(3)]
     table = pandas.read_csv("out/boxes.csv", encoding_errors="surrogateescape")
     assert list(table["name"]) == [f"{NAME}{t}" for t in range(3)]
+
+
+def test_masks_are_of_their_frames_whichever_system_wrote_the_names(tmp_path, tiny_weights, monkeypatch, capsys):
+    """A Mac's frames, e and an accent, and masks with é: they were of no frame, or of the first."""
+    monkeypatch.chdir(tmp_path)
+    Path("frames").mkdir()
+    apart, one = (unicodedata.normalize(form, "été") for form in ("NFD", "NFC"))
+    labels = np.zeros((32, 48), np.uint8)
+    labels[8:20, 5:17] = 1
+    for t in range(4):
+        Image.fromarray(np.full((32, 48, 3), 50 * t, np.uint8)).save(f"frames/{apart}{t}.png")
+        write_mask(f"truth/clip/{one}{t}.png", labels)
+        write_mask(f"predicted/clip/{apart}{t}.png", labels)
+    write_mask(f"masks/{one}2.png", labels)
+    for n, given in enumerate((["--mask", f"masks/{one}2.png"], ["--mask", "masks"],
+                               ["--mask", "masks", "--corrections", "masks"])):
+        assert main(["segment", "frames", *given, "--weights", str(tiny_weights), "--out", str(n)]) == 0
+        output = capsys.readouterr()
+        assert f"for frame {apart}2, 1 object" in output.out and "note" not in output.err
+    assert f"masks/{one}2.png: corrects 1 object" in output.out
+    assert main(["evaluate", "predicted", "truth", "--processes", "1"]) == 0
+    output = capsys.readouterr()
+    assert "J&F 100.0" in output.out and "note" not in output.out + output.err
 
 
 def test_masks_in_folders_that_are_not_utf8_are_scored(tmp_path, monkeypatch, capsys):

@@ -25,7 +25,7 @@ from sstlib.video import (
     reading_of,
     require_background,
 )
-from sstlib.video.pictures import files_of, passed_over, same_number
+from sstlib.video.pictures import composed, files_of, passed_over, same_number
 
 LISTED = 6  # masks that are listed one by one
 ALIKE = 0.02  # how much the aspect ratios of a mask and its frame may differ if one is the other resized
@@ -266,12 +266,13 @@ def mask_files(path: Path, at: int | None, first: int, sequence: Sequence, frame
     if at is not None:
         raise ValueError(f"--at {at} goes with a single mask; {path} is a folder, whose masks are named as their "
                          "frames: leave --at out")
-    listed, names = images(path, "masks"), set(sequence.frame_names)
+    listed = {composed(name): file for name, file in images(path, "masks").items()}
+    names = {*map(composed, sequence.frame_names)}
     stray = [name for name in listed if name not in names]
     if stray:
         raise ValueError(f"{listed[stray[0]]}: {sequence.name} has no frame {stray[0]!r}; masks are named as their "
                          f"frames, which go from {sequence.frame_names[0]} to {sequence.frame_names[-1]}")
-    numbers = {name: t for t, name in enumerate(frames.frame_names)}
+    numbers = {composed(name): t for t, name in enumerate(frames.frame_names)}
     files = {numbers[name]: file for name, file in listed.items() if name in numbers}
     if not files:
         raise ValueError(f"{path}: none of its masks is of a frame that is segmented ({frames.frame_names[0]} to "
@@ -294,8 +295,8 @@ def named_place(path: Path, first: int, sequence: Sequence, frames: Sequence) ->
     name = next((name for name in sequence.frame_names if same_number(name) == number), None)
     if name is None or name == names[first] or path.stem == sequence.name:
         return first
-    if isinstance(sequence, FolderSequence) and path.stem in names:
-        return names.index(path.stem)
+    if isinstance(sequence, FolderSequence) and name in names and composed(name) == composed(path.stem):
+        return names.index(name)
     print(f"note: {path} is named as frame {name}, and taken for frame {names[first]}; --at FRAME, counted from 0, "
           "says another", file=sys.stderr)
     return first

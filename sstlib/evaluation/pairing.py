@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from sstlib.video import images, is_picture
-from sstlib.video.pictures import same_number
+from sstlib.video.pictures import composed, same_number
 
 MISSING = ("error", "zeros")
 LISTED = 12
@@ -21,7 +21,7 @@ def predicted_masks(folder: Path, frames: Iterable[Path]) -> dict[str, Path]:
     masks = {}
     for frame in frames:
         twin = listed.get(frame.stem, numbers.get(same_number(frame.stem)))
-        if twin is not None and twin.stem != frame.stem:
+        if twin is not None and composed(twin.stem) != composed(frame.stem):
             raise ValueError(f"{twin}: its annotation is named {frame.name}; predictions take the names of the "
                              f"annotations' frames, so rename it {frame.stem}{twin.suffix}")
         if twin is not None:
@@ -92,7 +92,8 @@ def uncompared_noted(predictions: Path, annotations: Mapping[str, Sequence[Path]
     notes = [f"predictions of {names_of(others)} are not scored, as there are no such annotations"] if others else []
     for name, files in annotations.items():
         listed = images(predictions / name, "predicted masks") if _holds_masks(predictions / name) else {}
-        more = [frame for frame in listed if frame not in {path.stem for path in files}]
+        known = {composed(path.stem) for path in files}
+        more = [frame for frame in listed if composed(frame) not in known]
         notes += [f"sequence {name}: predictions of {names_of(more)} are not scored, as there are no such annotations"
                   ] if more else []
     return notes

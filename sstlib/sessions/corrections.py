@@ -10,6 +10,7 @@ import numpy as np
 from sstlib.shapes import UInt8
 from sstlib.video import VOID, Reading, Sequence, areas, is_picture, read_mask, reading_of, require_background
 from sstlib.video.masks import require_one_palette
+from sstlib.video.pictures import composed
 
 NAMELESS = ("bit", "binary", "indices", "alpha", "empty")  # readings of masks that show an object and not which
 NOTHING = ", and nothing by it; for one that is gone there is --absent"  # of a mask without an object
@@ -44,7 +45,7 @@ class Corrections:
             raise FileNotFoundError(f"{folder}: {kind} of corrections; make one, empty or with masks named as frames")
         self.folder, self.frames, self.size, self.ids = folder, frames, size, sorted(ids)
         self.reading, self.report = reading, report
-        self._numbers: Mapping[str, int] = {name: t for t, name in enumerate(frames.frame_names)}
+        self._numbers: Mapping[str, int] = {composed(name): t for t, name in enumerate(frames.frame_names)}
         self.applied: dict[int, list[int] | None] = {}
         self._looked, self._late = 0.0, []
         for path in self.listed().values():
@@ -63,7 +64,7 @@ class Corrections:
         with os.scandir(self.folder) as entries:
             for entry in sorted((entry for entry in entries if is_picture(entry)), key=lambda entry: entry.name):
                 path = Path(entry.path)
-                t = self._numbers.get(path.stem)
+                t = self._numbers.get(composed(path.stem))
                 if t is None:
                     names = self.frames.frame_names
                     raise ValueError(f"{path}: {self.frames.name} has no frame {path.stem!r} among those that are "

@@ -42,6 +42,11 @@ def same_number(name: str) -> tuple[tuple[int, str], ...]:
     return tuple((number, "" if kind == 0 else part) for kind, number, part in name_order(name))
 
 
+def composed(name: str) -> str:
+    """A name by which it is found whichever system wrote it: a Mac may write é as e and an accent, others as one."""
+    return unicodedata.normalize("NFC", name)
+
+
 def is_picture(entry: Path | os.DirEntry) -> bool:
     """Whether a folder's entry is one of its pictures: hidden files, other kinds and folders are none."""
     name = Path(entry.name)
