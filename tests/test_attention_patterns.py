@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from torch.testing import assert_close
 
 from sstlib import cli, paths, weights
-from sstlib.attention import KINDS, explain, general, implementations, plan, sparse_attention
+from sstlib.attention import KINDS, explain, general, implementations, ops, plan, sparse_attention
 from sstlib.benchmarks import attention
 from sstlib.benchmarks.anatomy import anatomy
 from sstlib.config import ModelConfig
@@ -414,6 +414,45 @@ def test_a_class_that_is_defined_again_is_another():
         assert_close(attend(pattern), attend(pattern, "reference"))
         with torch.no_grad():
             assert_close(attend(pattern), attend(pattern, "reference"))
+
+
+ELSEWHERE = """
+from dataclasses import dataclass
+import numpy
+from sstlib.attention import ops
+from sstlib.connectivity import Connectivity, Grid
+
+@dataclass(frozen=True)
+class Again(Connectivity):
+    def relations(self, size):
+        return [tuple(numpy.ones((n, n), bool) for n in size)]
+
+@dataclass(frozen=True)
+class Of(Connectivity):
+    part: Connectivity = Grid()
+
+    def relations(self, size):
+        return self.part.relations(size)
+
+for pattern in (Again(), Of(Grid(causal=True))):
+    print(ops.text_of(pattern))
+"""
+
+
+def test_a_text_of_another_process_is_never_another_class():
+    """An exported graph holds the text of its pattern: it was computed as the first class that the loading process had
+    used, whatever its name.
+    """
+    run = subprocess.run([sys.executable, "-c", ELSEWHERE], capture_output=True, text=True)
+    assert not run.returncode, run.stderr
+    again, unread = run.stdout.splitlines()
+    ops.text_of(Cube())
+    latest = define(0)()
+    assert ops.parse(again) == latest, "the name is what counts"
+    held = dataclasses.make_dataclass("Of", [("part", Connectivity, Grid())], bases=(Cube,), frozen=True)(part=Local(1))
+    assert ops.parse(ops.text_of(held)) == held
+    with pytest.raises(ValueError, match="unknown connectivity 'Of of fields that no text tells.*"):
+        ops.parse(unread)
 
 
 def test_the_names_of_the_library_cannot_be_taken():

@@ -8,6 +8,7 @@ them.
 
 import contextlib
 import functools
+import uuid
 
 import torch
 from torch import Tensor
@@ -27,7 +28,7 @@ HOW = "str pattern, float scale, str implementation"
 MARK = "  # class "
 FORWARD_MODE = ("sparse_attention has no forward-mode derivatives in a compiled or exported graph; take them outside "
                 "of torch.compile")
-_classes: list[type[Connectivity]] = []  # of one's own, by the numbers behind their texts
+_classes: dict[str, type[Connectivity]] = {}  # of one's own, by the marks behind their texts
 _held: dict[str, Connectivity] = {}  # patterns whose text does not read as them
 
 
@@ -38,16 +39,14 @@ def parse(text: str) -> Connectivity:
 
 @functools.lru_cache(maxsize=64)
 def _parse(text: str, latest: type[Connectivity] | None) -> Connectivity:
-    _, mark, number = text.rpartition(MARK)
-    known = mark and int(number) < len(_classes)
-    return distinguished(connectivity.parse(text, _classes[int(number)] if known else None))
+    return distinguished(connectivity.parse(text, _classes.get(text.rpartition(MARK)[2])))
 
 
 def text_of(pattern: Connectivity) -> str:
     """A text that `parse` reads as this very pattern, since operators take no other objects.
 
-    The name of a class of one's own may come to mean another, so that a number follows, in what Python takes for a
-    comment: where a process does not know it, as that which loads an exported graph, the name is what counts.
+    The name of a class of one's own may come to mean another, so that a mark follows, in what Python takes for a
+    comment. Each is of one process: in another, as that which loads an exported graph, the name is what counts.
     """
     if torch.compiler.is_dynamo_compiling():  # which would make another pattern of what it holds for a constant
         return _marked(str(pattern), type(pattern))
@@ -59,7 +58,7 @@ def _text_of(pattern: Connectivity) -> str:
     with contextlib.suppress(ValueError):
         if parse(text := _marked(str(pattern), type(pattern))) == pattern:
             return text
-    text = f"{type(pattern).__name__} held as number {len(_held)}"
+    text = f"{type(pattern).__name__} of fields that no text tells, known to one process alone as {uuid.uuid4().hex}"
     _held[text] = pattern
     return text
 
@@ -71,9 +70,9 @@ def _marked(text: str, kind: type[Connectivity]) -> str:
     if kind.__str__ is not Connectivity.__str__:
         raise ValueError(f"{kind.__name__} has a text of its own, which may not tell all of its fields; leave __str__ "
                          "as it is")
-    if kind not in _classes:
-        _classes.append(kind)
-    return f"{text}{MARK}{_classes.index(kind)}"
+    mark = next((mark for mark, known in _classes.items() if known is kind), uuid.uuid4().hex)
+    _classes[mark] = kind
+    return f"{text}{MARK}{mark}"
 
 
 def autocast(device: str) -> bool:
@@ -95,9 +94,8 @@ def _own_precision(device: str) -> contextlib.AbstractContextManager:
 
 def differentiated() -> bool:
     """Whether derivatives are taken that an operator has none for: forward-mode ones, or those of torch.func."""
-    if pytorch.forward_mode():
-        return True
-    return not torch.compiler.is_compiling() and pytorch.transformed() and pytorch.differentiating()
+    seen_through = not torch.compiler.is_compiling() and pytorch.transformed() and pytorch.differentiating()
+    return seen_through or pytorch.forward_mode()
 
 
 def transparent(query: Query, key: Key, value: Value, pattern: Connectivity, scale: float, kind: str, bias: Bias | None,
