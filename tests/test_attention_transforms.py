@@ -182,11 +182,22 @@ def double_in_reverse(problem):
     ]
 
 
+def reverse_over_forward(problem):
+    """The gradient of a forward-mode derivative, without torch.func."""
+    query, *rest = problem.leaves()
+    query.requires_grad_()
+    with forward_ad.dual_level():
+        result = problem.scalar(forward_ad.make_dual(query, torch.ones_like(query)), *rest)
+        slope = forward_ad.unpack_dual(result).tangent
+        return [slope.detach(), *torch.autograd.grad(slope, query)]
+
+
 TRANSFORMS = [
     gradient, twice, thrice, duals, jvp, vjp, hessian, vmap, vmap_of_labels, vmap_of_grad, grad_through_vmap,
-    grad_of_vmap, checkpointed, unbatched, double_in_reverse
+    grad_of_vmap, checkpointed, unbatched, double_in_reverse, reverse_over_forward
 ]
-THROUGH = {duals, jvp, vjp, hessian, vmap_of_grad, grad_of_vmap}  # need operations that they can see through
+# Need operations that they can see through
+THROUGH = {duals, jvp, vjp, hessian, vmap_of_grad, grad_of_vmap, reverse_over_forward}
 
 
 def refused(transform, pattern, kind, implementation):

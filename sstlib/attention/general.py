@@ -21,6 +21,7 @@ from sstlib.attention.softmax import LN2, LOG2E, gradients, room, scores, weight
 from sstlib.attention.tensors import Bias, Key, Keys, Labels, Outputs, PerQueries, Queries, Query, Value, Values
 from sstlib.connectivity import Connectivity
 from sstlib.connectivity.unions import Size
+from sstlib.native.pytorch import logsumexp
 
 NEVER = -1e30  # a score of no weight whose derivatives are numbers, as those of -inf are not
 
@@ -114,7 +115,7 @@ def attention(query: Query, key: Key, value: Value, pattern: Connectivity, scale
     products = [[chunk for block in blocks for _, chunk in chunks(block, size, 1, max(q.shape[-1], v.shape[-1]), limit)]
                 for blocks in plan(pattern, size, shape[2], query.device)]
     parts = [_each(lambda chunk: _softmax(q, k, v, chunk, scale), product, q, (0.0, NEVER)) for product in products]
-    lse = torch.stack([own for _, own in parts]).logsumexp(0)
+    lse = logsumexp(torch.stack([own for _, own in parts]), 0)
     output = sum((own - lse).exp()[..., None] * out for out, own in parts)
     affinity = None
     if labels is not None:
@@ -132,7 +133,7 @@ def _softmax(q: Tensor, k: Tensor, v: Tensor, chunk: Chunk, scale: float) -> tup
     """What the queries of a chunk gather from its keys alone, and the log-sum-exp of their scores."""
     scores = _take(q, chunk.queries) @ _take(k, chunk.keys).mT * scale
     scores = scores if chunk.related is None else scores.masked_fill(~chunk.related, NEVER)
-    lse = scores.logsumexp(-1)
+    lse = logsumexp(scores, -1)
     return (scores - lse[..., None]).exp() @ _take(v, chunk.keys), lse
 
 

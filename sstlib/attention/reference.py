@@ -11,6 +11,7 @@ from torch import Tensor
 from sstlib.attention.affinity import INFINITY, TINY, memberships
 from sstlib.attention.tensors import Bias, Columns, Key, Labels, Query, Rows, Scores, Some, Value
 from sstlib.connectivity import Connectivity, attended
+from sstlib.native.pytorch import logsumexp
 from sstlib.shapes import Bool, Float
 
 
@@ -36,16 +37,16 @@ def attention(query: Query, key: Key, value: Value, pattern: Connectivity, scale
     q, k, v = (t.flatten(2, 4) for t in (query, key, value))
     scores = (q @ k.mT) * scale
     masked = scores.masked_fill(~connected, -INFINITY)
-    logsumexp = masked.logsumexp(-1)
-    weights = (masked - logsumexp[..., None]).exp()
+    lse = logsumexp(masked, -1)
+    weights = (masked - lse[..., None]).exp()
     output = (weights @ v).unflatten(2, query.shape[2:5])
     affinity = None
     if labels is not None:
-        values = affinities(kind, q, k, scores, logsumexp, None if bias is None else bias[..., None])
+        values = affinities(kind, q, k, scores, lse, None if bias is None else bias[..., None])
         allowed = connected & earlier(size, queried).to(query.device)
         weighed = values[:, :, None] * memberships(labels, objects, q.dtype)[:, None, :, None]
         affinity = weighed.masked_fill(~allowed, 0).amax(-1).clamp_min(0).unflatten(3, query.shape[2:5])
-    return output, affinity, logsumexp.unflatten(2, query.shape[2:5])
+    return output, affinity, lse.unflatten(2, query.shape[2:5])
 
 
 def affinities(kind: str, q: Rows, k: Columns, scores: Scores, logsumexp: Float[Tensor, "*block row"],

@@ -127,6 +127,12 @@ def constant(function: Callable) -> Callable:
     return function
 
 
+def logsumexp(scores: Some, axis: int) -> Tensor:
+    """PyTorch's own has a forward-mode derivative that is computed in place, of which no gradient can be taken."""
+    top = scores.amax(axis, keepdim=True)
+    return ((scores - top).exp().sum(axis, keepdim=True).log() + top).squeeze(axis)
+
+
 def recompilations(limit: int) -> contextlib.AbstractContextManager:
     """Within, torch.compile makes so many variants of a function before it gives up and runs it as it is."""
     config = _private("_dynamo.config")
