@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy
 import patterns
 import pytest
+import torch
 
 from sstlib.config.declared import fits
 from sstlib.config.values import sides
@@ -169,7 +170,9 @@ def test_names_and_short_forms():
                                         ("local(size=3)", "radius"), ("local(radius=-1)", "from 0 to"),
                                         ("strided(stride=0)", "from 1 to"),
                                         ("strided(temporal_stride=0)", "whole number"), ("local(radius=1.5)", "1.5"),
-                                        ("local(radius=1, radius=2)", "each once")])
+                                        ("local(radius=1, radius=2)", "each once"), ("a" * 9000, "(9002 characters)"),
+                                        ("local(" + "-" * 9000 + "1)", "characters"), ("local({[]: 1})", "unknown"),
+                                        ("local(radius=r)", "numbers, texts or tuples, and SST_PATTERNS")])
 def test_bad_patterns_are_refused_by_name(text, part):
     with pytest.raises(ValueError, match="[a-z]") as error:
         parse(text)
@@ -181,6 +184,31 @@ def test_a_pattern_that_needs_arguments_is_listed_by_their_names(monkeypatch):
     dataclasses.make_dataclass("Needing", [("near", int), ("far", int)], bases=(Connectivity,), frozen=True)
     with pytest.raises(ValueError, match=r"known patterns.*local\(radius=7\).*needing\(near, far\)"):
         parse("star")
+
+
+def test_what_a_class_of_ones_own_raises_is_told_with_the_text(monkeypatch):
+    """An assertion in a pattern's file was said to be a fault of this library."""
+    monkeypatch.setitem(PATTERNS, "odd", None)
+
+    @dataclasses.dataclass(frozen=True)
+    class Odd(Local):
+        def __post_init__(self):
+            assert self.radius % 2, "radius must be odd"
+
+    assert parse("odd(radius=3)") == Odd(3)
+    with pytest.raises(ValueError, match=r"'odd\(radius=2\)': odd takes .*AssertionError: radius must be odd"):
+        parse("odd(radius=2)")
+
+
+def test_a_pattern_of_an_array_has_a_name_and_a_mask():
+    """Its name compares fields with their defaults, of which arrays have more than one answer."""
+    @dataclasses.dataclass(frozen=True)
+    class Offsets(Local):
+        offsets: numpy.ndarray | None = None
+
+    pattern = Offsets(1, numpy.arange(3))
+    assert pattern.name == "Offsets(radius=1, offsets=array([0, 1, 2]))"
+    assert torch.equal(pattern.mask(2, 3, 5), Local(1).mask(2, 3, 5))
 
 
 def test_fields_are_checked_also_of_a_class_that_does_not_call_its_base():

@@ -31,7 +31,7 @@ import numpy
 import torch
 
 from sstlib.config.declared import fault
-from sstlib.config.values import LARGEST, Whole, sides
+from sstlib.config.values import LARGEST, Whole, shown, sides
 from sstlib.connectivity.unions import Cell, Product, Size, checked, count, disjoint, inside, served, spread
 from sstlib.native import pytorch
 from sstlib.shapes import Bool
@@ -100,7 +100,7 @@ class Connectivity:
     def _text(self, title: str) -> str:
         given = [f"{f.name}={getattr(self, f.name)!r}"
                  for f in sorted(dataclasses.fields(self), key=lambda f: f.kw_only is True)
-                 if f.init and (f.name in self.shown or getattr(self, f.name) != f.default)]
+                 if f.init and (f.name in self.shown or repr(getattr(self, f.name)) != repr(f.default))]
         return f"{title}({', '.join(given)})" if given else title
 
     @property
@@ -211,22 +211,23 @@ def parse(text: str, kind: type[Connectivity] | None = None) -> Connectivity:
     known = registered()
     try:
         tree = ast.parse(text.strip(), mode="eval").body
-        name, positional, keywords = ((tree.func, tree.args, tree.keywords) if isinstance(tree, ast.Call) else
-                                      (tree, [], []))
-        word = ast.unparse(name)
+        call = tree if isinstance(tree, ast.Call) else ast.Call(tree, [], [])
+        word = ast.unparse(call.func)
         pattern = kind or known[word.lower()]
-        arguments = [ast.literal_eval(a) for a in positional]
-        named = {k.arg: ast.literal_eval(k.value) for k in keywords}
-    except (SyntaxError, AttributeError, KeyError, ValueError):
+        arguments = [ast.literal_eval(a) for a in call.args]
+        named = {k.arg: ast.literal_eval(k.value) for k in call.keywords}
+    except (SyntaxError, AttributeError, KeyError, ValueError, TypeError, MemoryError, RecursionError):
         defaults = ", ".join(map(_with_defaults, known.values()))
-        raise ValueError(f"unknown connectivity {text!r}; known patterns, with their defaults: {defaults}") from None
-    refused = ValueError(f"{text!r}: {word} takes {', '.join(f.name for f in dataclasses.fields(pattern))}, each once")
-    if len(named) < len(keywords):
-        raise refused
+        raise ValueError(f"unknown connectivity {shown(text)}; known patterns, with their defaults: {defaults}; what "
+                         "they take are numbers, texts or tuples, and SST_PATTERNS names files of more") from None
+    takes = f"{shown(text)}: {word} takes {', '.join(f.name for f in dataclasses.fields(pattern))}, each once"
+    if len(named) < len(call.keywords):
+        raise ValueError(takes)
     try:
         return pattern(*arguments, **named)
-    except TypeError:
-        raise refused from None
+    except Exception as error:  # of a field that is unknown, or an assertion of a class of one's own
+        own = isinstance(error, ValueError)
+        raise error if own else ValueError(f"{takes}; {type(error).__name__}: {error}") from None
 
 
 def registered() -> dict[str, type[Connectivity]]:
