@@ -205,14 +205,12 @@ class Segmenter:
         if labels.shape != size:
             raise ValueError(f"labels have shape {labels.shape}, the frame {size}; resize masks by nearest neighbor")
         if not np.issubdtype(labels.dtype, np.integer) and labels.dtype != bool:
-            raise ValueError(f"labels are {labels.dtype}; give whole numbers, 0 for the background and an id for each "
-                             "object")
+            raise ValueError(f"labels are {labels.dtype}; give whole numbers, 0 for background and an id an object")
         largest, least = int(labels.max(initial=0, where=labels != video.VOID)), int(labels.min(initial=0))
         if largest > LARGEST_ID or least < 0:
-            raise ValueError(f"labels go from {least} to {largest}; ids are 0..{LARGEST_ID}, 255 is void: renumber the "
-                             "objects")
+            raise ValueError(f"labels go from {least} to {largest}; ids are 0..{LARGEST_ID}, 255 is void: renumber")
         if self.size is None and largest == 0:
-            raise ValueError("the labels of the first frame hold no object; give the mask of at least one to follow")
+            raise ValueError("the labels of the first frame hold no object: 0 is background, 255 void; give ids 1..254")
         if both := [identity for identity in absent if (labels == identity).any()]:
             raise ValueError(f"object {both[0]} is said to be absent and has a mask in the labels; give one of them")
 

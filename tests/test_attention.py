@@ -4,6 +4,7 @@ import inspect
 import itertools
 import warnings
 
+import numpy
 import pytest
 import torch
 from patterns import EVERY, ONE_EACH
@@ -292,6 +293,8 @@ BAD = {
     "objects is 10000000; say how many, 1 to 65535": lambda q, k, v, n: (
         q, k, v, "grid", dict(labels=n, objects=10**7)),
     "objects is True": lambda q, k, v, n: (q, k, v, "grid", dict(labels=n, objects=True)),
+    r"objects is tensor\(\[\[1., 0.\], *\[0., 1.\]\]\); say": lambda q, k, v, n: (
+        q, k, v, "grid", dict(labels=n, objects=torch.eye(2))),
     "affinity_bias is nan": lambda q, k, v, n: (q, k, v, "grid", dict(labels=n, objects=3, affinity_bias=float("nan"))),
     "one of these is a ndarray": lambda q, k, v, n: (q.numpy(), k, v, "grid"),
     "one of these is a NoneType": lambda q, k, v, n: (q, None, v, "grid"),
@@ -299,6 +302,15 @@ BAD = {
     r"affinity_bias is of torch.float32, torch.strided and shape \(5,\)": lambda q, k, v, n: (
         q, k, v, "grid", dict(labels=n, objects=3, affinity_bias=torch.zeros(5))),
 }
+
+
+def test_how_many_objects_may_be_a_number_of_numpy():
+    """As the largest id of a mask is: 2 was refused as not being from 1 to 65535."""
+    query, key, value, labels = inputs((3, 5, 7))
+    attend = inspect.unwrap(sparse_attention)
+    for number in (numpy.uint8(2), numpy.int64(2)):
+        assert torch.equal(attend(query, key, value, "grid", labels=labels, objects=number).affinity,
+                           attend(query, key, value, "grid", labels=labels, objects=2).affinity)
 
 
 @pytest.mark.parametrize("text, same", [

@@ -5,6 +5,7 @@ names it.
 import dataclasses
 import json
 
+import numpy as np
 import pytest
 import torch
 
@@ -12,7 +13,7 @@ from sstlib import weights
 from sstlib.cli import main
 from sstlib.config import MODELS, DataConfig, ModelConfig, RunConfig, TrainingConfig
 from sstlib.config.fields import kinds
-from sstlib.config.values import LARGEST, Flag, Kind, Number, OneOf, Text, Texts, Whole
+from sstlib.config.values import LARGEST, Flag, Kind, Number, OneOf, Text, Texts, Whole, shown
 from sstlib.model import build
 from sstlib.training import checkpoint
 
@@ -177,6 +178,7 @@ CHANGES = {
     "training.steps=" + "[" * 9000: "training.steps is '[[[[",
     "model.layers=gird": "model.layers: unknown connectivity 'gird'",
     "data.difficulty=esay": "data.difficulty: unknown preset of generated clips 'esay'",
+    "data.photo_ratio=0.5": "data.photo_ratio: no photographs with masks: set SST_PHOTOGRAPHS",
     "training.start=esay": "training.start: no weights 'esay'",
     "training.start=backbone:esay": "training.start: no weights 'esay'",
 }
@@ -325,3 +327,8 @@ def test_kinds_say_what_they_expect():
     assert Number().says == "a finite number" and Number(0, 1).says == "a number of at least 0 and at most 1"
     assert Whole(2).says == "a whole number of at least 2" and Whole(-LARGEST).says == "a whole number"
     assert Text().says == "a text"
+
+
+def test_a_value_is_quoted_in_one_line():
+    """Of arrays and tensors Python shows several."""
+    assert shown(np.eye(2)) == "array([[1., 0.], [0., 1.]])" and shown("a\nb") == "'a\\nb'"

@@ -205,6 +205,7 @@ def test_naive_goes_on_with_probabilities_and_hard_with_the_winner(network):
 @pytest.mark.parametrize("frame, given, message", [
     (FRAMES[0], None, "came without labels"),
     (FRAMES[0], np.zeros((HEIGHT, WIDTH), np.uint8), "no object"),
+    (FRAMES[0], np.full((HEIGHT, WIDTH), 255, np.uint8), "no object: 0 is background, 255 void; give ids 1..254"),
     (FRAMES[0], np.zeros((9, 9), np.uint8), r"labels have shape \(9, 9\), the frame \(41, 67\)"),
     (FRAMES[0], np.full((HEIGHT, WIDTH), 300), "0..254"),
     (FRAMES[0], np.ones((HEIGHT, WIDTH)), "whole numbers"),

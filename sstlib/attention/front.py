@@ -12,6 +12,7 @@ from sstlib.attention import affinity as affinities
 from sstlib.attention import choice, ops, portable
 from sstlib.attention.tensors import Output, PerQuery, Ranked, Some
 from sstlib.config.declared import distinguished
+from sstlib.config.values import shown
 from sstlib.connectivity import Connectivity, attended
 from sstlib.native import pytorch
 from sstlib.shapes import Float, Shaped
@@ -146,7 +147,7 @@ def _pattern(connectivity: Any) -> Connectivity | str:
         # The operator reads it, where tracing does not look
         return connectivity if torch.compiler.is_dynamo_compiling() else ops.parse(connectivity)
     if not isinstance(connectivity, Connectivity):
-        raise ValueError(f"connectivity is {connectivity!r}; expected a pattern or its text, such as "
+        raise ValueError(f"connectivity is {shown(connectivity)}; expected a pattern or its text, such as "
                          "'local(radius=7)', or a list of one a head")
     library = type(connectivity) in portable.PATHS or torch.compiler.is_dynamo_compiling()
     return connectivity if library else distinguished(connectivity)
@@ -178,7 +179,7 @@ def _check_tensors(query: Tensor, key: Tensor, value: Tensor) -> None:
         raise ValueError(f"devices {query.device}, {key.device}, {value.device}: query, key and value must share one")
 
 
-def _check_labels(labels: Tensor | None, objects: int | None, key: Tensor, kind: str) -> tuple[Tensor | None, int]:
+def _check_labels(labels: Tensor | None, objects: Any, key: Tensor, kind: str) -> tuple[Tensor | None, int]:
     if kind not in affinities.KINDS:
         raise ValueError(f"affinity is {kind!r}; expected one of {', '.join(affinities.KINDS)}")
     if labels is None:
@@ -201,15 +202,15 @@ def _check_labels(labels: Tensor | None, objects: int | None, key: Tensor, kind:
                          "memberships in a precision of keys, (batch, object, time, height, width)")
     if list(labels.shape) != [batch, *size]:
         raise ValueError(f"labels have shape {tuple(labels.shape)}; expected that of keys, {(batch, *size)}")
-    if not isinstance(objects, (int, torch.SymInt)) or isinstance(objects, bool) or not 1 <= objects <= OBJECTS:
-        raise ValueError(f"objects is {objects!r}; say how many, 1 to {OBJECTS} (numbers 0..objects-1 in labels count)")
-    return labels.long(), objects
+    if not isinstance(objects, numbers.Integral | torch.SymInt) or objects is True or not 1 <= objects <= OBJECTS:
+        raise ValueError(f"objects is {shown(objects)}; say how many, 1 to {OBJECTS} (labels 0..objects-1 count)")
+    return labels.long(), objects if isinstance(objects, torch.SymInt) else int(objects)
 
 
 def _number(value: Any, name: str, least: float = -math.inf, most: float = math.inf) -> float:
     """The value, where it is a number between the two; of a tensor, gradients would be lost without a word."""
     if not isinstance(value, numbers.Real) or isinstance(value, bool) or not least < value < most:
-        raise ValueError(f"{name} is {value!r}; expected a number above {least:g} and below {most:g}")
+        raise ValueError(f"{name} is {shown(value)}; expected a number above {least:g} and below {most:g}")
     return float(value)
 
 

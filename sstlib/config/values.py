@@ -18,7 +18,7 @@ LARGEST = 2**31 - 1  # of a whole number that says nothing else
 def shown(value: Any) -> str:
     """A value as a message quotes it: in one line, of bounded length."""
     try:
-        text = repr(value)
+        text = " ".join(line.strip() for line in repr(value).splitlines())
     except (ValueError, RecursionError):  # a number of more digits than Python prints, a list within lists without end
         return f"a {type(value).__name__} too large to show"
     return text if len(text) <= 80 else f"{text[:60]}... ({len(text)} characters)"

@@ -164,7 +164,8 @@ def require_clips(data: DataConfig) -> None:
     if data.real:
         real_mixture(data.real, data.held_out)
     if data.photo_ratio:
-        open_photographs()
+        with naming("data.photo_ratio"):
+            open_photographs()
 
 
 @functools.cache
