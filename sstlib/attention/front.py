@@ -179,7 +179,7 @@ def _check_tensors(query: Tensor, key: Tensor, value: Tensor) -> None:
         raise ValueError(f"devices {query.device}, {key.device}, {value.device}: query, key and value must share one")
 
 
-def _check_labels(labels: Tensor | None, objects: Any, key: Tensor, kind: str) -> tuple[Tensor | None, int]:
+def _check_labels(labels: Tensor | None, objects: Any, key: Tensor, kind: str) -> tuple[Tensor | None, Any]:
     if kind not in affinities.KINDS:
         raise ValueError(f"affinity is {kind!r}; expected one of {', '.join(affinities.KINDS)}")
     if labels is None:
