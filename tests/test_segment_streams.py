@@ -39,7 +39,8 @@ def sst(tmp_path, monkeypatch, tiny_weights, capfdbinary):
     write_mask("first.png", LABELS)
 
     def run(name, *more, piped=PIPED, mask="first.png", terminal=False):
-        monkeypatch.setattr("sys.stdin", types.SimpleNamespace(buffer=io.BytesIO(piped), isatty=lambda: terminal))
+        source = io.BytesIO(piped) if isinstance(piped, bytes) else piped
+        monkeypatch.setattr("sys.stdin", types.SimpleNamespace(buffer=source, isatty=lambda: terminal))
         status = main(["segment", name, "--mask", mask, "--weights", str(tiny_weights), *more])
         message = capfdbinary.readouterr()
         return status, message.out, message.err.decode()
@@ -153,6 +154,36 @@ def test_frames_that_end_within_one_leave_what_was_whole(sst, tmp_path, masks):
     assert status == 2 and "standard input ends within frame 5" in error and error.count("\n") == 1
     np.testing.assert_array_equal(masks_in(tmp_path / "out"), masks[:5])
     assert len(list((tmp_path / "out").iterdir())) == 5
+
+
+class Stalled(io.BytesIO):
+    """A pipe that ends within a frame and stays open; who waits there is interrupted by a signal."""
+
+    def __init__(self, content, number):
+        super().__init__(content)
+        self.number = number
+
+    def read(self, size=-1):
+        content = super().read(size)
+        if len(content) < size:
+            signal.raise_signal(self.number)
+        return content
+
+    read1 = read
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stream_ends_where_it_is_stopped_while_no_frame_comes(sst, tmp_path, masks, number):
+    """It waited on, and what had come within a frame was an error that took the exports along."""
+    length, before = FRAMES[0].nbytes, signal.getsignal(number)
+    status, out, error = sst("-", "--size", "48x32", "--out", "out", "--export", "boxes,overlay",
+                             piped=Stalled(PIPED[:3 * length + 100], number))
+    assert status == 0 and not error and b"\n3 masks are in out\n" in out
+    np.testing.assert_array_equal(masks_in(tmp_path / "out"), masks[:3])
+    assert sorted(path.name for path in (tmp_path / "out").iterdir())[3:] == ["boxes.csv", "overlay.mp4"]
+    status, _, error = sst("-", "--size", "48x32", "--out", "none", piped=Stalled(PIPED[:9], number))
+    assert status == 130 and not (tmp_path / "none").exists(), error
+    assert signal.getsignal(number) == before
 
 
 WRONG = {

@@ -2,6 +2,7 @@
 
 import io
 import os
+import queue
 import re
 import subprocess
 import threading
@@ -72,6 +73,44 @@ def test_each_frame_is_there_before_the_next_is_written():
         for frame in FRAMES:
             threading.Thread(target=target.write, args=(frame.tobytes(),)).start()
             np.testing.assert_array_equal(next(frames), frame)
+
+
+Y4M, BLACK = b"YUV4MPEG2 W48 H32 F25:1 C444\n", b"FRAME\n" + bytes(3 * HEIGHT * WIDTH)
+
+
+def test_frames_of_a_video_are_there_before_the_pipe_is_full():
+    """They waited until 32 KiB had come, which are many seconds of a still picture."""
+    reading, writing = os.pipe()
+    received = queue.SimpleQueue()
+    with os.fdopen(reading, "rb") as source, os.fdopen(writing, "wb", buffering=0) as target:
+        thread = threading.Thread(target=lambda: [received.put(frame) for frame in Stream("-", source)])
+        thread.start()
+        target.write(Y4M + 3 * BLACK)
+        try:
+            assert received.get(timeout=20).shape == (HEIGHT, WIDTH, 3)
+        finally:
+            target.close()
+            thread.join()
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(5, "it broke")], ids=["Ctrl-C", "the pipe breaks"])
+@pytest.mark.parametrize("whole", [0, 2])
+def test_what_ends_the_reading_of_a_video_is_raised_after_the_frames_that_came(error, whole):
+    """FFmpeg printed it and passed it over, or called the video damaged."""
+    class Ending(io.BytesIO):
+        def read1(self, size=-1):
+            content = super().read1(size)
+            if not content:
+                raise error
+            return content
+
+        read = read1
+
+    received = []
+    with pytest.raises(type(error)) as raised:
+        for frame in Stream("-", Ending(Y4M + whole * BLACK)):
+            received.append(frame)
+    assert raised.value is error and len(received) == whole
 
 
 @pytest.mark.parametrize("left", [1, HEIGHT * WIDTH * 3 - 1])

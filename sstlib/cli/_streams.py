@@ -65,9 +65,10 @@ def _followed(arguments: argparse.Namespace, name: str, device: str, raw: Any, k
 
     _check(arguments, name, raw)
     stream = Stream(name, sys.stdin.buffer if name == "-" else None, arguments.size, arguments.rate)
-    with closing(stream), _interruptible() as interrupted:
+    with closing(stream), _interruptible() as ending:
         frames = iter(stream)
         first = next(frames, None)
+        ending.waiting = False
         if first is None:
             raise ValueError(f"{stream.name} ended before a frame came")
         labels, names, sources = _given(arguments, first)
@@ -82,8 +83,9 @@ def _followed(arguments: argparse.Namespace, name: str, device: str, raw: Any, k
         options = _runs.segmenter_options(arguments)
         chosen = _devices.precision_of(arguments, network, device, Clip(sequence, {0: labels}), options)
         segmenter, within = Segmenter(network, **options), precision.within(chosen, device)
-        arriving = itertools.islice(itertools.chain([first], frames), getattr(arguments, "stop", None))
-        steps = _steps(segmenter, within, arriving, labels, absences, stream.name, interrupted)
+        arriving = itertools.islice(itertools.chain([first], _until(frames, ending, name == "-")),
+                                    getattr(arguments, "stop", None))
+        steps = _steps(segmenter, within, arriving, labels, absences, stream.name)
         if not raw:
             _runs.claim(arguments, keep)
         count = sum(1 for _ in carry(steps, sinks))
@@ -159,8 +161,7 @@ def _raw_masks(target: Any) -> Any:
 
 
 def _steps(segmenter: Any, within: Any, frames: Iterable[np.ndarray], labels: np.ndarray,
-           absences: list[_absent.Absence], name: str,
-           interrupted: list[bool]) -> Iterator[tuple[int, Any, np.ndarray]]:
+           absences: list[_absent.Absence], name: str) -> Iterator[tuple[int, Any, np.ndarray]]:
     for t, frame in enumerate(frames):
         try:
             with within():
@@ -168,21 +169,41 @@ def _steps(segmenter: Any, within: Any, frames: Iterable[np.ndarray], labels: np
         except ValueError as error:
             raise ValueError(f"{name}, frame {t}: {error}") from error
         yield t, prediction, frame
-        if interrupted:
+
+
+class _Ending:
+    """Whether the end was requested, and whether the next frame is only being waited for."""
+
+    requested, waiting = False, True
+
+
+def _until(frames: Iterator[np.ndarray], ending: _Ending, piped: bool) -> Iterator[np.ndarray]:
+    """Frames until the end is requested; piped ones also while none comes: who sends them may have stopped within one.
+    """
+    while not ending.requested:
+        try:
+            ending.waiting = piped
+            frame = next(frames, None)
+        except KeyboardInterrupt:
             return
+        finally:
+            ending.waiting = False
+        if frame is None:
+            return
+        yield frame
 
 
 @contextmanager
-def _interruptible() -> Iterator[list[bool]]:
-    """The first Ctrl-C, or SIGTERM, ends the stream after the current frame, so that all outputs are complete; the
-    second interrupts at once.
+def _interruptible() -> Iterator[_Ending]:
+    """The first Ctrl-C, or SIGTERM, ends the stream after the current frame, or while the next is waited for in a pipe,
+    so that all outputs are complete; before the first frame, and the second time, it interrupts.
     """
-    interrupted: list[bool] = []
+    ending = _Ending()
 
     def end(number: int, frame: Any) -> None:
-        if interrupted:
+        again, ending.requested = ending.requested, True
+        if again or ending.waiting:
             raise KeyboardInterrupt
-        interrupted.append(True)
 
     with _runs.handled(end, signal.SIGINT, *_runs.ENDING):
-        yield interrupted
+        yield ending

@@ -3,6 +3,7 @@
 import re
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from io import BufferedIOBase
 from typing import Any
@@ -85,7 +86,8 @@ class Stream:
         import av
 
         source, extent = _Readable(piped), Extent()
-        with naming_damage(self.name, PIPEABLE), av.open(source, metadata_errors="ignore") as container:
+        with (source.raising(), naming_damage(self.name, PIPEABLE),
+              av.open(source, metadata_errors="ignore") as container):
             stream = moving_stream(container, self.name)
             if asks and stream.average_rate:
                 self.rate = stream.average_rate
@@ -105,6 +107,8 @@ class Stream:
                 damage = True
                 if not count:
                     raise
+            if source.error:
+                return
             damage = damage or extent.early(container, stream, rate)
             if damage or ends_within_frame(container, extent.byte, source.length):
                 warnings.warn(f"{self.name} ends before it says that it does, or within a frame; it may be cut off",
@@ -133,16 +137,32 @@ class _Readable:
 
     Attributes:
         length: bytes that were read.
+        error: what ended the reading, Ctrl-C among it: raised within FFmpeg, it would be printed and passed over.
     """
 
     def __init__(self, piped: Any) -> None:
-        self.piped, self.length = piped, 0
+        self.length, self.error = 0, None
+        self._next = getattr(piped, "read1", piped.read)  # what is there: a frame would wait for those after it
 
     def read(self, size: int) -> bytes:
-        """The next bytes, fewer at the end."""
-        content = self.piped.read(size)
+        """The next bytes, fewer than asked for where no more have come yet, and none at the end."""
+        try:
+            content = b"" if self.error else self._next(size)
+        except (Exception, KeyboardInterrupt) as error:
+            self.error, content = error, b""
         self.length += len(content)
         return content
+
+    @contextmanager
+    def raising(self) -> Iterator[None]:
+        """Raises what ended the reading, instead of what FFmpeg makes of it."""
+        try:
+            yield
+        except Exception:
+            if not self.error:
+                raise
+        if self.error:
+            raise self.error
 
 
 def is_stream(name: str) -> bool:
