@@ -37,6 +37,14 @@ def test_help_says_what_a_command_does(command, capsys):
     assert len(capsys.readouterr().out.splitlines()) > 3
 
 
+def test_the_version_is_that_of_the_package(capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["--version"])
+    assert ended.value.code == 0
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert capsys.readouterr().out == f"sstlib {project['version']}\n"
+
+
 BAD = {
     "evaluate a missing folder": ["evaluate", "nowhere", "nowhere-else"],
     "train on no configuration": ["train", "no-such-preset"],

@@ -16,6 +16,7 @@ from contextlib import AbstractContextManager, nullcontext, redirect_stdout
 from pathlib import Path
 from typing import Any, NoReturn
 
+from sstlib import __version__
 from sstlib.cli import _extras
 from sstlib.cli._status import BAD_INPUT, FAILED, INTERRUPTED, PIPE_CLOSED
 
@@ -80,6 +81,7 @@ def commands() -> list[str]:
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all commands; a command imports what it needs only when it runs."""
     parser = Parser(prog="sst", description="sst: sparse spatiotemporal transformers for video object segmentation")
+    parser.add_argument("--version", action="version", version=f"sstlib {__version__}")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name in commands():
         module = importlib.import_module(f"{__name__}.{name}")
