@@ -24,7 +24,7 @@ class Region(NamedTuple):
     outside: bool = False  # the object is said not to be in the frame, and the mask is empty
 
 
-def pasted(part: np.ndarray, left: int, top: int, size: Size) -> np.ndarray:
+def pasted(part: Bool[np.ndarray, "rows columns"], left: int, top: int, size: Size) -> Bool[np.ndarray, "height width"]:
     """The mask of a frame from that of a part of it.
 
     Raises:
@@ -37,7 +37,7 @@ def pasted(part: np.ndarray, left: int, top: int, size: Size) -> np.ndarray:
     return mask
 
 
-def polygon_mask(points: list[tuple[float, ...]], size: Size) -> np.ndarray:
+def polygon_mask(points: list[tuple[float, ...]], size: Size) -> Bool[np.ndarray, "height width"]:
     """The pixels of a polygon, its outline included.
 
     Raises:
