@@ -28,7 +28,6 @@ EXAMPLES = """examples:
 """
 NOTEBOOK = "annotate.ipynb"
 DRAWN, MASKS = "drawn", "masks"  # folders beneath --out
-DESKTOP = ("Thumbs.db", "desktop.ini")  # what Windows puts into folders that somebody has looked at
 PATIENCE = 120  # seconds in which a server must answer, even on a busy machine
 
 
@@ -86,6 +85,7 @@ def cell(arguments: argparse.Namespace) -> str:
         FileNotFoundError: no such video, mask or weights.
         ValueError: one that cannot be read, or a folder for results that holds other files.
     """
+    from sstlib.datasets.fetching import DESKTOP
     from sstlib.explorers.saving import DrawnFolder
     from sstlib.movies import open_clip
     from sstlib.weights import find

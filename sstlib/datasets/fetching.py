@@ -22,7 +22,7 @@ CHUNK = 1 << 20
 DAMAGED = (errno.EINVAL, errno.EEXIST, errno.ENOTDIR, errno.EISDIR)
 MOST_FILES = 2_000_000
 SPLITS = "train valid test train_all_frames valid_all_frames test_all_frames"
-DESKTOP = (".DS_Store", "Thumbs.db", "desktop.ini")
+DESKTOP = (".DS_Store", "Thumbs.db", "desktop.ini")  # what systems put into folders
 PARTS = frozenset(["JPEGImages", "Annotations", "ImageSets", *SPLITS.split()])  # outer folders that are kept
 
 
