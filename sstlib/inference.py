@@ -151,7 +151,7 @@ class Segmenter:
             memberships, changed = self._given(given, memberships, absent)
         self._remember(features, memberships, changed - absent, absent)
         labels, confidence = self._labels(memberships[0], given, changed, first)
-        presence, doubt = self._judged(features[0], list(confidence.values()), first, changed, absent)
+        presence, doubt = self._judged(features[0], labels, list(confidence.values()), first, changed, absent)
         return Prediction(labels.cpu().numpy(), memberships[0].cpu().numpy(), tuple(self.ids), confidence, presence,
                           doubt)
 
@@ -217,19 +217,16 @@ class Segmenter:
     def _given(self, labels: Tensor | None, predicted: Tensor | None, absent: set[int]) -> tuple[Tensor, set[int]]:
         """Memberships where labels are given, and of which objects; the others stay as predicted outside of them."""
         shown = set() if labels is None else set(labels.unique().tolist()) - {0, video.VOID}
-        known = len(self.ids)
         self.ids = [*self.ids, *sorted(shown - set(self.ids))]
         if predicted is None:
             return torch.cat([self._share(labels, identity) for identity in self.ids], 1), shown
-        memberships = torch.cat([predicted, predicted.new_zeros(1, len(self.ids) - known, *predicted.shape[2:])], 1)
-        claimed, void = torch.zeros_like(predicted[:, :1]), 0.0 if labels is None else self._share(labels, video.VOID)
+        memberships = F.pad(predicted, (0, 0, 0, 0, 0, len(self.ids) - predicted.shape[1]))
+        void = 0.0 if labels is None else self._share(labels, video.VOID)
         for channel in [channel for channel, identity in enumerate(self.ids) if identity in shown | absent]:
             memberships[:, :1] += memberships[:, channel, None] * (1 - void)
             memberships[:, channel, None] *= void
         shares = {self.ids.index(identity): self._share(labels, identity) for identity in shown}
-        for share in shares.values():
-            claimed += share
-        memberships *= 1 - claimed
+        memberships *= 1 - sum(shares.values())
         for channel, share in shares.items():
             memberships[:, channel, None] += share
         return memberships, shown | absent
@@ -268,8 +265,8 @@ class Segmenter:
         logits, size = logits.flip(-1) if mirrored else logits, self.working_size
         return logits if logits.shape[-2:] == size else F.interpolate(logits, size, mode="bilinear")
 
-    def _judged(self, features: Features, confidence: list[float], first: bool, changed: set[int],
-                absent: set[int]) -> tuple[dict[int, float], dict[int, float]]:
+    def _judged(self, features: Features, labels: UInt8[Tensor, "height width"], confidence: list[float], first: bool,
+                changed: set[int], absent: set[int]) -> tuple[dict[int, float], dict[int, float]]:
         """Presence and doubt of each object; what the user said is beyond doubt."""
         rows = []
         if not first and confidence:  # all objects may have been removed
@@ -279,6 +276,9 @@ class Segmenter:
             rows = presence_and_doubt(features, numbers, usual).tolist()
             self.evidence = {i: own for i, own in zip(self.ids[1:], usual.tolist()) if i not in changed}
         presence, doubt = [dict(zip(self.ids[1:], row)) for row in rows] or ({}, {})
+        # An empty mask is wrong just where its object is in sight; the less of the two keeps the gate's word
+        for i in [i for i in presence if not (labels == i).any()]:
+            presence[i] = doubt[i] = min(presence[i], doubt[i])
         return presence | {i: float(i not in absent) for i in changed}, doubt | dict.fromkeys(changed, 0.0)
 
     def _labels(self, memberships: Float[Tensor, "object working_height working_width"],

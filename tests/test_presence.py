@@ -8,7 +8,7 @@ import pytest
 import torch
 from numpy.testing import assert_allclose
 
-from sstlib import weights
+from sstlib import inference, weights
 from sstlib.config import named_model
 from sstlib.experiments import records
 from sstlib.inference import Segmenter
@@ -41,6 +41,24 @@ def test_what_looks_alike_and_is_sure_is_in_sight_and_beyond_doubt():
 
 
 HEADS = [{}, {"presence": True}, {"presence": True, "presence_gate": 0.7}]  # without, and as the releases have it
+
+
+@pytest.mark.parametrize("changes", HEADS, ids=["no head", "head", "gate"])
+def test_an_empty_mask_is_as_doubtful_as_its_object_is_in_sight(changes, monkeypatch):
+    torch.manual_seed(0)
+    segmenter = Segmenter(build(named_model("sst-tiny").replace(**changes)))
+    segmenter.step(FRAMES[0], GIVEN)
+    computed = []
+    judge = presence.presence_and_doubt
+    monkeypatch.setattr(inference, "presence_and_doubt", lambda *of: computed.append(judge(*of)) or computed[-1])
+    merge = segmenter._merge
+    monkeypatch.setattr(segmenter, "_merge", lambda views: merge(views) * torch.tensor([1, 0, 1]).view(1, 3, 1, 1))
+    for frame in FRAMES[1:]:
+        prediction = segmenter.step(frame)
+        assert not (prediction.labels == 4).any() and (prediction.labels == 9).any()
+        (first, second), (wrong, other) = computed[-1].tolist()
+        assert prediction.presence == {4: min(first, wrong), 9: second}
+        assert prediction.doubt == {4: min(first, wrong), 9: other}
 
 
 @pytest.mark.parametrize("changes", HEADS, ids=["no head", "head", "gate"])
@@ -103,7 +121,10 @@ def test_doubt_of_a_network_with_a_head_is_of_running_means_since_the_mask_was_g
         for channel, i in enumerate(prediction.ids[1:], 1):
             given = labels is not None and (labels == i).any()
             rows[i] = [] if given else rows[i] + [[float(alike[channel]), prediction.confidence[i]]]
-        predicted.append((prediction.doubt, doubts({i: own for i, own in rows.items() if own})))
+        expected = doubts({i: own for i, own in rows.items() if own})
+        empty = expected.keys() - set(prediction.labels.flat)
+        predicted.append((prediction.doubt, expected | {i: min(expected[i], prediction.presence[i]) for i in empty}))
+    assert len(empty) < len(expected)
     for stated, expected in predicted[1:]:
         assert stated == pytest.approx({4: 0.0} | expected, rel=1e-4)
     segmenter.remove(9)
