@@ -187,6 +187,7 @@ TRACES = [  # file, what stands around the number, and the number from the recor
      lambda: score("evidence", "encoding-buffer") - score("evidence", "base")),
     ("README.md", rf"two layers of grid against one \(-{NUMBER}",
      lambda: score("evidence", "grid-1") - score("evidence", "grid-2")),
+    ("README.md", rf"dense against local \(-{NUMBER}", lambda: score("evidence", "base") - score("evidence", "dense-2")),
     ("README.md", rf"against three \(-{NUMBER}", lambda: score("evidence", "grid-3") - score("evidence", "grid-2")),
     ("README.md", rf"eight frames score {NUMBER}", lambda: score("evidence", "history-1")),
     ("README.md", rf"eight frames score [\d.]+, {NUMBER}, ", lambda: score("evidence", "history-2")),
