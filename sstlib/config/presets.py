@@ -29,11 +29,11 @@ EVIDENCE = RunConfig(
                    start="backbone:sst-small", freeze=("backbone.",)),
     DataConfig(height=144, width=256, frames=5))
 
-# What the parts of sst-photo's training gain (`experiments.ablations`): as many steps as EVIDENCE's, from the weights
-# that its first leg starts from, on clips as its second leg has them, but smaller.
+# What the parts of sst-photo's training gain (`experiments.ablations`): half of EVIDENCE's steps, from the weights that
+# its first leg starts from, on clips as its second leg has them, but smaller.
 ABLATION = RunConfig(
     PHOTO,
-    TrainingConfig(steps=300, batch=2, learning_rate=8e-4, warmup=30, ema=0.99, own_masks_from=0.5, presence=0.3,
+    TrainingConfig(steps=150, batch=2, learning_rate=8e-4, warmup=15, ema=0.99, own_masks_from=0.5, presence=0.3,
                    checkpoint_every=25, start="parts:sst-small,backbone:wheel", freeze=("backbone.trunk",)),
     REAL.replace(frames=8, real="davis2016*2+davis-occlusion", hidden=0.7))
 

@@ -1,8 +1,8 @@
 """What the parts of sst-photo's training gain: short runs with all of them, against runs without one.
 
 Each is a recipe of its own, "ablation" and "ablation-PART" (`config.presets`), whose runs are made by `sst sweep pilot
---base RECIPE --seeds 3`. They have a quarter of the steps of a leg of the release: they say what a part is good for in
-the first steps, and not in the end.
+--base RECIPE --seeds 3`. They have an eighth of the steps of the release's first leg: they say what a part is good for
+in the first steps, and not in the end.
 """
 
 import numpy as np
