@@ -11,6 +11,7 @@ EXAMPLES = """examples:
   sst release run my-network --data generated               weights, terms and a card, loaded by name from then on
   sst release my-network --score                            scores on every benchmark that is at hand, into the card
   sst release my-network --gate 0.2                         the gate that `sst analyze choices my-network` advises
+  sst release run-5 my-network --repeat                     run-5 is its last run, by another seed: the spread
   sst release my-network --push OWNER/my-network            onto the Hugging Face hub
 """
 
@@ -32,6 +33,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     weights.add_argument("--gate", type=_arguments.number(0, 1), metavar="SHARE",
                          help="an object whose presence falls below this share of its usual one gets no mask (0..1; 0: "
                               "no gate), as chosen on sequences held out (default: the run's)")
+    weights.add_argument("--repeat", action="store_true",
+                         help="with RUN, which made the last run of the release NAME again by another seed: score it, "
+                              "for the spread in NAME's card; its weights are not kept")
     weights.add_argument("--stage", action="store_true",
                          help="with RUN: only its weights as they are now, in half precision, into "
                               "results/weights/stages, for the next leg to start from")
@@ -56,7 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
     from sstlib import paths, releasing, weights
     from sstlib.datasets import Absent
     from sstlib.experiments import table_files, validation
-    from sstlib.releasing import card
+    from sstlib.releasing import card, repeats
 
     _check(arguments)
     if arguments.stage:
@@ -64,6 +68,11 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
+    if arguments.repeat:
+        for line in repeats.score(arguments.folder, arguments.name):
+            print(line)
+        print(card.write_card(arguments.name))
+        return 0
     if arguments.push:
         releasing.hub_mixin()  # Raises before anything is written
     if arguments.folder:
@@ -90,9 +99,11 @@ def run(arguments: argparse.Namespace) -> int:
 def _check(arguments: argparse.Namespace) -> None:
     """Raises a ValueError for RUN without --data or the reverse, and for options that go with other ones."""
     chosen = arguments.longest or arguments.gate is not None
-    if arguments.stage:
-        if arguments.folder is None or arguments.data or arguments.start or chosen or arguments.score or arguments.push:
-            raise ValueError("--stage goes with RUN and NAME alone")
+    if arguments.stage or arguments.repeat:
+        others = (arguments.data, arguments.start, chosen, arguments.score, arguments.push,
+                  arguments.stage and arguments.repeat)
+        if arguments.folder is None or any(others):
+            raise ValueError(f"--{'stage' if arguments.stage else 'repeat'} goes with RUN and NAME alone")
     elif (arguments.folder is None) != (arguments.data is None) or (arguments.start and arguments.folder is None):
         raise ValueError("RUN and --data go together: a run to release, and what it was trained on; --start only with "
                          "them")

@@ -15,14 +15,14 @@ WHOLE = "ablation"
 PARTS = {"pretrained": "features of EfficientNet-Lite0 (ImageNet)", "photographs": "clips composed of photographs",
          "occlusion": "clips in which objects hide", "reference": "the given frame and landmarks, kept",
          "presence": "the presence head and its gate"}
-MEASURES = {"J&F": "J&F on DAVIS-2016 validation", "loss": "J&F lost by an occlusion",
-            "claimed": "area claimed while hidden"}
+MEASURES = {"J&F": "J&F, DAVIS 2016", "loss": "J&F lost, hidden", "claimed": "area claimed"}
 
 
 def table() -> pd.DataFrame:
-    """A row a part and measure (percent; of the occluded target in SST-Occlusion 2, means over lengths): seeds, the
+    """A row a part and measure: J&F on DAVIS-2016 validation; of the target in SST-Occlusion 2, J&F lost by an
+    occlusion and area claimed meanwhile, means over lengths; all in percent. Its columns are the number of seeds, the
     value with all parts and without this one, and the mean difference over the same seeds and sequences or scenes with
-    its 95% interval. A part without runs is left out.
+    the ends of its 95% interval (`low`, `high`; of one seed over sequences alone). A part without runs is left out.
 
     Raises:
         ValueError: records of one comparison that different code made.
@@ -34,9 +34,9 @@ def table() -> pd.DataFrame:
         _require_alike([one[seed] for seed in seeds for one in (whole, runs)])
         for measure, words in MEASURES.items() if seeds else ():
             with_it, without = (np.array([_values(one[seed], measure) for seed in seeds]) for one in (whole, runs))
+            change = evidence.interval(without - with_it)
             rows.append({"without": PARTS[part], "measure": words, "seeds": len(seeds), "whole": with_it.mean(),
-                         "without it": without.mean(), "difference (95%)": evidence.shown(
-                             evidence.interval(without - with_it))})
+                         "without it": without.mean(), "mean": change.mean, "low": change.low, "high": change.high})
     return pd.DataFrame(rows)
 
 

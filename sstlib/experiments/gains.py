@@ -23,7 +23,7 @@ def gained(name: str, over: str) -> pd.DataFrame:
         scored = [validation.record_of(one, benchmark) for one in (over, name)]
         if None in scored or benchmark == WITHDRAWN:
             continue
-        before, after = (_by_measure(record.metrics) for record in scored)
+        before, after = (by_measure(record.metrics) for record in scored)
         for (measure, length), first in before.items():
             second = after[measure, length]
             difference = evidence.interval((second - first)[None])
@@ -32,7 +32,7 @@ def gained(name: str, over: str) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _by_measure(metrics: Mapping[str, Any]) -> dict[tuple[str, str | None], Float[np.ndarray, "sequence"]]:
+def by_measure(metrics: Mapping[str, Any]) -> dict[tuple[str, str | None], Float[np.ndarray, "sequence"]]:
     """Percent by sequence or scene, of each measure and length of the occlusion."""
     if "passages" not in metrics.get("occlusion", {}):
         return {("J&F", None): 100 * np.array([one["J&F"] for _, one in sorted(metrics["sequences"].items())])}

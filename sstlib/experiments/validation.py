@@ -42,7 +42,7 @@ def sequences_of(name: str) -> list[Sequence]:
     return [sequence for sequence in open_dataset(name, chosen.split) if chosen.chosen(sequence)]
 
 
-def fingerprint(name: str) -> str:
+def fingerprint(name: str | Path) -> str:
     """A hash of a weights file, which records keep."""
     return sha256(weights.find(name))[:16]
 
@@ -53,9 +53,10 @@ def record_of(name: str, benchmark: str) -> records.RunRecord | None:
     return record if record and record.config.get("weights") == fingerprint(name) else None
 
 
-def predictions(name: str, benchmark: str) -> Path:
-    """The folder of masks of exactly these weights; git ignores it."""
-    return paths.RESULTS / "training" / "predictions" / benchmark / f"{name}-{fingerprint(name)}"
+def predictions(name: str | Path, benchmark: str) -> Path:
+    """The folder of masks of exactly these weights, a name or a file; git ignores it."""
+    title = Path(name).name.removesuffix(weights.SUFFIX)
+    return paths.RESULTS / "training" / "predictions" / benchmark / f"{title}-{fingerprint(name)}"
 
 
 def score(name: str, benchmark: str) -> Path:
@@ -66,6 +67,17 @@ def score(name: str, benchmark: str) -> Path:
     """
     if known := record_of(name, benchmark):
         return known.path
+    record = scored(name, benchmark)
+    _keep_earlier(name, benchmark)
+    return record.write()
+
+
+def scored(name: str | Path, benchmark: str) -> records.RunRecord:
+    """The record, not written yet, of weights on a benchmark; goes on with the masks of an interrupted scoring.
+
+    Raises:
+        FileNotFoundError: no such weights, or the data are not there.
+    """
     chosen, folder = benchmarks()[benchmark], predictions(name, benchmark)
     evaluation, floors, seconds, frames = _scored(weights.load(name), benchmark, folder)
     facts = weights.facts(name)
@@ -74,8 +86,7 @@ def score(name: str, benchmark: str) -> Path:
     metrics = measured(evaluation) | {"trained_on": facts.get("trained_on", "")}
     if "passages" not in evaluation.occlusion:  # which hold floors of their own
         metrics["floors"] = floors.means()
-    _keep_earlier(name, benchmark)
-    return records.RunRecord(benchmark, name, 0, config, metrics, cost, provenance(chosen.title)).write()
+    return records.RunRecord(benchmark, str(name), 0, config, metrics, cost, provenance(chosen.title))
 
 
 def _scored(network: Propagator, benchmark: str, folder: Path) -> tuple[Evaluation, trials.Floors, float, int]:

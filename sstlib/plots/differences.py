@@ -96,6 +96,21 @@ def taken_away(rows: pd.DataFrame) -> Figure:
 
 
 @styled
+def left_out(rows: pd.DataFrame) -> Figure:
+    """What leaving out a part of the training changes (points), with its interval, a panel a measure; the line is none.
+
+    Args:
+        rows: as `experiments.ablations.table`.
+    """
+    drawing, parts = facets(0.9 + 0.35 * rows["without"].nunique(), rows, "measure")
+    for measure, part, axes in parts:
+        axes.axvline(0, color=INK, linewidth=0.8)
+        dots(axes, part, "mean", "without")
+        finish(axes, "x", xlabel="difference (points)", title=measure)
+    return drawing
+
+
+@styled
 def drifts(rows: pd.DataFrame) -> Figure:
     """J (percent) by part of the sequence with own and with true masks in memory, a panel a network; a bar is the
     interval of the distance from true masks.

@@ -197,7 +197,8 @@ def finish(axes: Axes, grid: str = "y", **options: Any) -> None:
     if grid:
         axes.grid(axis=grid)
     if not axes.get_subplotspec().is_last_col():
-        axes.legend().remove()
+        if axes.get_legend():
+            axes.get_legend().remove()
     elif axes.get_legend_handles_labels()[0]:
         axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
 

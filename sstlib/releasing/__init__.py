@@ -6,16 +6,14 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 from torch import nn
 
 from sstlib import paths, weights
-from sstlib.config import RunConfig
-from sstlib.config.values import Fields, Number, Text, Whole, shown
 from sstlib.experiments import records
 from sstlib.paths import refuse_inputs
 from sstlib.paths.digests import sha256
 from sstlib.releasing.card import write_card
+from sstlib.releasing.runs import finished
 from sstlib.releasing.terms import terms_of, trained_on
 from sstlib.training.start import BACKBONE, PARTS
 
@@ -41,7 +39,7 @@ def release(run: Path, name: str, data: str, start: str | None = None, longest: 
     target = paths.WEIGHTS / f"{name}{weights.SUFFIX}"
     refuse_inputs({"the release": target}, [run / "weights.safetensors", start and weights.find(start)])
     terms, _ = terms_of(data)
-    facts, curve = _finished(run)
+    facts, curve = finished(run)
     network = weights.load(run / "weights.safetensors")
     facts |= {"trained_on": data, "terms": terms, "training_seconds": float(curve["seconds"].iloc[-1])}
     facts["ancestry"] = ancestry(facts, name, start)
@@ -85,35 +83,6 @@ def require_name(name: str) -> None:
                          f"{name!r}")
 
 
-def _finished(run: Path) -> tuple[dict[str, Any], pd.DataFrame]:
-    """The facts in the weights of a run's folder, and its curve.
-
-    Raises:
-        ValueError: weights without a run, a curve without its columns, or a run that has not finished.
-    """
-    file, table = run / "weights.safetensors", run / "curve.csv"
-    facts = weights.facts(file)
-    if lacking := [key for key in ("run", "step", "origin") if key not in facts]:
-        raise ValueError(f"{file} tells of no run: its metadata lacks {', '.join(lacking)}; give a folder that `sst "
-                         "train` made")
-    _require_stated(facts, f"{file}: ")
-    if not isinstance(facts.get("ancestry", []), list):
-        raise ValueError(f"{file}: ancestry is {shown(facts['ancestry'])}; expected a list of the runs before")
-    for number, one in enumerate(facts.get("ancestry", [])):
-        _require_stated(Fields().check(one, f"{file}: ancestry[{number}]"), f"{file}: ancestry[{number}].")
-        Text().check(one.get("name"), f"{file}: ancestry[{number}].name")
-    curve = pd.read_csv(table)
-    if lacking := [
-            name for name in ("step", "loss", "gradient_norm", "learning_rate", "seconds")
-            if name not in curve or not len(curve)
-    ]:
-        raise ValueError(f"{table} lacks {', '.join(lacking)}; expected the curve that `sst train` wrote")
-    if facts["step"] < facts["run"]["training"]["steps"]:
-        raise ValueError(f"{run} stopped at step {facts['step']} of {facts['run']['training']['steps']}; finish it "
-                         "before it is released")
-    return facts, curve
-
-
 def stage(run: Path, name: str) -> Path:
     """Writes the averaged weights of a run, finished or not, in half precision as results/weights/stages/NAME, from
     which the next leg starts on any machine (`training.start` stages/NAME).
@@ -128,17 +97,6 @@ def stage(run: Path, name: str) -> Path:
     facts |= {"trained_on": used, "terms": terms_of(used)[0]}
     network = weights.load(run / "weights.safetensors").half()
     return weights.save(network, paths.WEIGHTS / weights.STAGES / f"{name}{weights.SUFFIX}", **facts)
-
-
-def _require_stated(one: dict[str, Any], source: str) -> None:
-    """Raises a ValueError if a weights file describes a run otherwise than training does."""
-    RunConfig.from_dict(one.get("run"), f"{source}run.")
-    Whole().check(one.get("step"), f"{source}step")
-    origin = Fields().check(one.get("origin"), f"{source}origin")
-    for key in ("device", "torch", "commit", "finished"):
-        Text().check(origin.get(key), f"{source}origin.{key}")
-    if "training_seconds" in one:
-        Number(0).check(one["training_seconds"], f"{source}training_seconds")
 
 
 def ancestry(facts: dict[str, Any], name: str, start: str | None = None) -> list[dict[str, Any]]:

@@ -6,17 +6,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from sstlib import paths, weights
 from sstlib.config import MODELS, ModelConfig, RunConfig
 from sstlib.config.networks import METHODS
 from sstlib.evaluation import dataset_masks, passages
-from sstlib.experiments import choices, evidence, records, validation
+from sstlib.experiments import choices, evidence, records, tables, validation
 from sstlib.metrics import region_similarity
 from sstlib.paths import write_whole
 from sstlib.plots import jpeg, png
 from sstlib.plots.curves import Shown, reliability_curves, sequences_in_outline, side_by_side
-from sstlib.releasing import doubt
+from sstlib.releasing import doubt, repeats
 from sstlib.releasing.terms import terms_of
 from sstlib.shapes import Float
 from sstlib.statistics.uncertainty import bootstrap
@@ -26,6 +27,7 @@ from sstlib.video import read_mask
 BEYOND_FIELDS = ("the bias of the distance affinity is 0, where CFBI learns it; Local has no window in time (the "
                  "paper's text can be read as a cube); all heads of a layer have one pattern; masks are a "
                  "softmax over objects and background, where the paper's text says sigmoid")
+ONE_SEED = "Trained once, with one seed."
 FAILURES = 3  # number of worst clips that are shown
 
 
@@ -46,19 +48,22 @@ def card(name: str) -> str:
         benchmark: record
         for benchmark in validation.benchmarks() if (record := validation.record_of(name, benchmark))
     }
+    again = repeats.table(name)
+    seeds = [column for column in again if column.startswith("seed ")]
     lines = [
         f"# {name}", "",
         f"{METHODS[model.method].title}, {parameters / 1e6:.1f} million parameters: layers "
         f"{', '.join(model.layers)}, history {model.history}, features at stride {model.output_stride}.", "",
         *_beside_the_paper(model), *_made_of(facts),
-        "## Training", "", *_training(facts), "",
+        "## Training", "", *_training(facts, seeds), "",
         _selection(name, data.held_out),
         f"- **Last run**: {training.optimizer}, learning rate {training.learning_rate:g} ({training.schedule}), "
         f"{training.precision}, "
         f"clips of {data.frames} frames, own masks from {training.own_masks_from:.0%} of the steps, seed "
         f"{training.seed}.",
         *_chosen(name), "",
-        "## Scores", "", *_scores(scored), "", *_along(scored.get("davis2016")),
+        "## Scores", "", *_scores(scored, seeds), "", *_along(scored.get("davis2016")),
+        *_repeated(again, seeds),
         *_withdrawn(scored.get("sst-occlusion")),
         *(line for paired in ("sst-occlusion-2", "davis-occlusion") for line in _hidden(scored.get(paired))),
         *_doubt(name),
@@ -113,7 +118,7 @@ def _selection(name: str, held_out: tuple[str, ...]) -> str:
     return text
 
 
-def _training(facts: dict[str, Any]) -> list[str]:
+def _training(facts: dict[str, Any], seeds: list[str]) -> list[str]:
     """A table row for each run, from random weights to these."""
     chain = [*facts.get("ancestry", []), facts]
     start = chain[0]["run"]["training"]["start"]
@@ -135,7 +140,7 @@ def _training(facts: dict[str, Any]) -> list[str]:
                     f"{data['width']}x{data['height']}x{data['frames']} | "
                     f"{minutes} | {origin['device']}, torch {origin['torch']} | {origin['commit']} |")
     return [*rows, "", f"Cost: {least}{sum(known) / 60:.0f} minutes in all, without the rendering of clips. "
-                       "Trained once, with one seed."]
+                       f"{f'The last run was made again with {len(seeds)} other seeds.' if seeds else ONE_SEED}"]
 
 
 def _data(data: dict[str, Any]) -> str:
@@ -145,11 +150,12 @@ def _data(data: dict[str, Any]) -> str:
     return real if data["real"] or photographs else f"{generated}; no real frame"
 
 
-def _scores(scored: dict[str, records.RunRecord]) -> list[str]:
+def _scores(scored: dict[str, records.RunRecord], seeds: list[str]) -> list[str]:
     """A table row for each record of these weights, or a line that there is none."""
     if not scored:
         return ["No record of these weights yet."]
-    rows = ["J&F with its 95% interval over sequences (bootstrap). The spread over seeds is unknown: one was trained. "
+    spread = "Other seeds of the last run are below." if seeds else "The spread over seeds is unknown: one was trained."
+    rows = [f"J&F with its 95% interval over sequences (bootstrap). {spread} "
             "Frames a second are of scoring beside other work, and no measure of speed: that is `sst bench steps`.", "",
             "| data | sequences | J&F | J | F | frames a second | machine |", "| --- " * 7 + "|"]
     for record in scored.values():
@@ -191,6 +197,15 @@ def _along(record: records.RunRecord | None) -> list[str]:
     return ["DAVIS-2016 validation, mean J by tenth of a sequence: "
             + ", ".join(f"{value:.1f}" for value in validation.tenths(record)) + ".", "",
             f"J&F of each sequence: {_named(record, reversed(validation.ranked(record)))}.", ""]
+
+
+def _repeated(again: pd.DataFrame, seeds: list[str]) -> list[str]:
+    """The scores of other seeds of the last run beside the release's."""
+    if not seeds:
+        return []
+    return ["### Other seeds of the last run", "", "The last run, made again from the same weights; in percent. *sd* "
+            f"is the standard deviation over {len(seeds) + 1} seeds, that of the release among them. Working size and "
+            "gate are those that were chosen for the release.", "", *tables.markdown(again).splitlines(), ""]
 
 
 def _hidden(record: records.RunRecord | None) -> list[str]:
