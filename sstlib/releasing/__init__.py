@@ -13,7 +13,7 @@ from sstlib.experiments import records
 from sstlib.paths import refuse_inputs
 from sstlib.paths.digests import sha256
 from sstlib.releasing.card import write_card
-from sstlib.releasing.runs import finished
+from sstlib.releasing.finished_runs import finished
 from sstlib.releasing.terms import terms_of, trained_on
 from sstlib.training.start import BACKBONE, PARTS
 

@@ -15,7 +15,7 @@ from sstlib import paths, weights
 from sstlib.config import RunConfig
 from sstlib.datasets import Absent
 from sstlib.experiments import gains, records, validation
-from sstlib.releasing.runs import finished
+from sstlib.releasing.finished_runs import finished
 
 SEED = "training.seed"
 
