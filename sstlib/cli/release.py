@@ -57,9 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
     """
     import torch
 
-    from sstlib import paths, releasing, weights
-    from sstlib.datasets import Absent
-    from sstlib.experiments import table_files, validation
+    from sstlib import releasing, weights
     from sstlib.releasing import card, repeats
 
     _check(arguments)
@@ -83,17 +81,27 @@ def run(arguments: argparse.Namespace) -> int:
     releasing.require_name(arguments.name)
     weights.find(arguments.name)
     if arguments.score:
-        for benchmark in validation.benchmarks():
-            try:
-                print(validation.score(arguments.name, benchmark))
-            except Absent as error:
-                print(f"not scored on {benchmark}: {error}")
-        print(*card.write_figures(arguments.name), sep="\n")
-        table_files.write_tables(paths.TABLES)
+        _score(arguments.name)
     print(card.write_card(arguments.name))
     if arguments.push:
         print(releasing.push(arguments.name, arguments.push))
     return 0
+
+
+def _score(name: str) -> None:
+    """Scores a release on every benchmark that is at hand, draws its figures and writes the tables."""
+    from sstlib import paths
+    from sstlib.datasets import Absent
+    from sstlib.experiments import table_files, validation
+    from sstlib.releasing import card
+
+    for benchmark in validation.benchmarks():
+        try:
+            print(validation.score(name, benchmark))
+        except Absent as error:
+            print(f"not scored on {benchmark}: {error}")
+    print(*card.write_figures(name), sep="\n")
+    table_files.write_tables(paths.TABLES)
 
 
 def _check(arguments: argparse.Namespace) -> None:
