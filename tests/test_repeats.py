@@ -58,8 +58,9 @@ def scored(tmp_path, monkeypatch):
 
 def test_other_seeds_are_scored_as_the_release_is_and_their_spread_is_in_its_card(scored, tmp_path, capsys):
     assert "Trained once, with one seed." in card.card("sst-test") and "one was trained" in card.card("sst-test")
-    for seed in (5, 2):
-        assert main(["release", str(trained(tmp_path / f"run{seed}", seed=seed)), "sst-test", "--repeat"]) == 0
+    for seed, precision in ((5, "bfloat16"), (2, "float32")):
+        run = trained(tmp_path / f"run{seed}", seed=seed, precision=precision)
+        assert main(["release", str(run), "sst-test", "--repeat"]) == 0
     file = scored[0]
     assert len(scored) == 2 and weights.facts(file)["longest"] == 320
     assert weights.load(file).config.presence_gate == 0.1 and not list(paths.WEIGHTS.glob("*seed*"))
@@ -68,7 +69,7 @@ def test_other_seeds_are_scored_as_the_release_is_and_their_spread_is_in_its_car
     [row] = repeats.table("sst-test").to_dict("records")
     assert {key: row[key] for key in ("data", "measure", "hidden for")} == {
         "data": "davis2016", "measure": "J&F", "hidden for": None}
-    assert [row[key] for key in ("released", "seed 2", "seed 5")] == pytest.approx([70, 72, 75])
+    assert [row[key] for key in ("released", "seed 2", "seed 5 (bfloat16)")] == pytest.approx([70, 72, 75])
     assert (row["mean"], row["sd"]) == pytest.approx((np.mean([70, 72, 75]), np.std([70, 72, 75], ddof=1)))
     text = card.card("sst-test")
     assert "| davis2016 | J&F | – | 70.0 | 72.0 | 75.0 | 72.3 | 2.5 |" in text and "over 3 seeds" in text

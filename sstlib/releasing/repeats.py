@@ -17,7 +17,7 @@ from sstlib.datasets import Absent
 from sstlib.experiments import gains, records, validation
 from sstlib.releasing.finished_runs import finished
 
-SEED = "training.seed"
+SEED, PRECISION = "training.seed", "training.precision"
 
 
 def experiment(benchmark: str) -> str:
@@ -29,8 +29,10 @@ def score(run: Path, name: str) -> Iterator[Path | str]:
     """Scores a run that made the last run of a release again by another seed, with the working size and the gate that
     were chosen for the release; yields records, those that are there included, and which data are not there.
 
+    The run may also be of another precision, which its column in the card says: not every processor is fast in all.
+
     Raises:
-        ValueError: the run has not finished, or differs from the release's in more than its seed.
+        ValueError: the run has not finished, or differs from the release's in more than that.
     """
     facts, _ = finished(run)
     seed = _require_repeat(facts, weights.facts(name), run, name)
@@ -51,17 +53,18 @@ def score(run: Path, name: str) -> Iterator[Path | str]:
         except Absent as error:
             yield f"not scored on {benchmark}: {error}"
         else:
-            config = scored.config | {"repeats": validation.fingerprint(name)}
+            config = scored.config | {"repeats": validation.fingerprint(name),
+                                      "precision": facts["run"]["training"]["precision"]}
             yield dataclasses.replace(scored, experiment=experiment(benchmark), variant=name, seed=seed,
                                       config=config).write()
 
 
 def _require_repeat(facts: dict[str, Any], released: dict[str, Any], run: Path, name: str) -> int:
-    """The seed of a run that differs from a release's last run in nothing else."""
+    """The seed of a run that differs from a release's last run in nothing else, but perhaps the precision."""
     mine, theirs = (RunConfig.from_dict(one["run"], f"{source}: run.")
                     for one, source in ((facts, run), (released, name)))
     before, after = ([one["origin"] for one in known.get("ancestry", [])] for known in (released, facts))
-    differing = set(theirs.differences(mine)) - {"training.start"}  # a name, which the runs before it stand for
+    differing = set(theirs.differences(mine)) - {PRECISION, "training.start"}  # a name; the runs before it count
     if before != after:
         differing.add("the runs before it")
     if differing != {SEED}:
@@ -85,11 +88,18 @@ def table(name: str) -> pd.DataFrame:
     for benchmark in validation.benchmarks():
         first, others = validation.record_of(name, benchmark), of(name, benchmark)
         for (measure, length), value in _means(first).items() if first and others else ():
-            values = {"released": value} | {f"seed {one.seed}": _means(one)[measure, length] for one in others}
+            values = {"released": value} | {_title(one, name): _means(one)[measure, length] for one in others}
             known = list(values.values())
             rows.append({"data": benchmark, "measure": measure, "hidden for": length, **values, "mean": np.mean(known),
                          "sd": np.std(known, ddof=1)})
     return pd.DataFrame(rows)
+
+
+def _title(record: records.RunRecord, name: str) -> str:
+    """A seed, and its precision where that is not the release's."""
+    precision = record.config["precision"]
+    same = precision == RunConfig.from_dict(weights.facts(name)["run"]).training.precision
+    return f"seed {record.seed}{'' if same else f' ({precision})'}"
 
 
 def _means(record: records.RunRecord) -> dict[tuple[str, str | None], float]:
