@@ -40,6 +40,15 @@ def table() -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def said(rows: pd.DataFrame) -> str:
+    """A sentence on the differences of `table` whose intervals leave out 0, and on the number of seeds."""
+    clear = rows[(rows["low"] > 0) | (rows["high"] < 0)]
+    listed = "; ".join(f"{row['measure']}, without {row['without']}: {row['mean']:+.1f}" for _, row in clear.iterrows())
+    least = int(rows["seeds"].min())
+    seeds = f"{least} seeds or more" if least > 1 else "one seed or more, and what a seed changes is not in its interval"
+    return f"{len(clear)} of {len(rows)} intervals leave out 0{': ' if listed else ''}{listed}. Comparisons are of {seeds}."
+
+
 def _runs(base: str) -> dict[int, records.RunRecord]:
     return {one.seed: one for one in records.read_all(base) if one.variant == "base"}
 
