@@ -45,8 +45,9 @@ def said(rows: pd.DataFrame) -> str:
     clear = rows[(rows["low"] > 0) | (rows["high"] < 0)]
     listed = "; ".join(f"{row['measure']}, without {row['without']}: {row['mean']:+.1f}" for _, row in clear.iterrows())
     least = int(rows["seeds"].min())
-    seeds = f"{least} seeds or more" if least > 1 else "one seed or more, and what a seed changes is not in its interval"
-    return f"{len(clear)} of {len(rows)} intervals leave out 0{': ' if listed else ''}{listed}. Comparisons are of {seeds}."
+    seeds = f"{least} seeds or more" if least > 1 else "one seed, so that no interval holds what a seed changes"
+    return (f"{len(clear)} of {len(rows)} intervals leave out 0{': ' if listed else ''}{listed}. Comparisons are of "
+            f"{seeds}.")
 
 
 def _runs(base: str) -> dict[int, records.RunRecord]:
