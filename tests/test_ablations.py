@@ -42,7 +42,7 @@ def test_differences_are_paired_by_seed_and_sequence(tmp_path, monkeypatch):
     assert set(table["without"]) == {ablations.PARTS["presence"]} and (table["seeds"] == 2).all()
     for field in ("mean", "low", "high"):
         np.testing.assert_allclose(table[field], [-5, 20, 40])
-    assert ablations.said(ablations.table()).startswith("3 of 3 intervals leave out 0: J&F, DAVIS 2016, without the ")
+    assert ablations.summary(ablations.table()).startswith("3 of 3 intervals leave out 0: J&F, DAVIS 2016, without ")
     np.testing.assert_allclose(table["whole"], [45, 15, 10])
     np.testing.assert_allclose(table["without it"], [40, 35, 50])
 

@@ -118,6 +118,16 @@ def stepped(objects, file="steps"):
     return own / other
 
 
+def left_out(part, field="J&F"):
+    """What changes without a part of the training, mean over seeds, and over lengths of an occlusion."""
+    means = []
+    for name in (f"ablation-{part}", "ablation"):
+        lengths = [rival("base", field, length, name) for length in (4, 16)] if field == "claimed" else [
+            loss("base", name) if field == "loss" else score(name, "base")]
+        means.append(np.mean(lengths))
+    return means[0] - means[1]
+
+
 RIVALS = {"SST \\(Local\\)": "base", "CFBI": "cfbi", "recurrent": "recurrent", "STM": "stm"}  # by README's names
 
 
@@ -138,6 +148,14 @@ CARD, PHOTO = "results/weights/sst-small.md", "results/weights/sst-photo.md"
 NUMBER = r"([\d.]+)"
 ROW, SKIPPED = r"\| sst-photo \| [a-z][^|]*\| ", r"(?:[^|]*\| )"  # of the table of releases, and a cell of it
 TRACES = [  # file, what stands around the number, and the number from the records
+    ("README.md", rf"scenes costs {NUMBER} points of J&F more without the given frame", lambda: left_out(
+        "reference", "loss")),
+    ("README.md", rf"and {NUMBER} more without the\s+pretrained features", lambda: left_out("pretrained", "loss")),
+    ("README.md", rf"hidden object {NUMBER} points more of its area", lambda: left_out("pretrained", "claimed")),
+    ("README.md", rf"{NUMBER} more without photographs", lambda: left_out("photographs", "claimed")),
+    ("README.md", rf"{NUMBER} more without clips in which", lambda: left_out("occlusion", "claimed")),
+    ("README.md", rf"J&F falls by {NUMBER} points without presence", lambda: -left_out("presence")),
+    ("README.md", rf"rises by {NUMBER} without clips in which", lambda: left_out("occlusion")),
     ("README.md", rf"\| sst-small-davis2016 \| davis2016 \| {NUMBER} \| [\d.]+ to [\d.]+ \| [\d.]+ \| [\d.]+ \| –",
      lambda: score("davis2016", "sst-small-davis2016")),
     ("README.md", rf"\| sst-small \| generated \| [\d.]+ \| [\d.]+ to [\d.]+ \| {NUMBER} \| [\d.]+ \| –",

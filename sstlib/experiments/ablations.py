@@ -40,7 +40,7 @@ def table() -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def said(rows: pd.DataFrame) -> str:
+def summary(rows: pd.DataFrame) -> str:
     """A sentence on the differences of `table` whose intervals leave out 0, and on the number of seeds."""
     clear = rows[(rows["low"] > 0) | (rows["high"] < 0)]
     listed = "; ".join(f"{row['measure']}, without {row['without']}: {row['mean']:+.1f}" for _, row in clear.iterrows())

@@ -106,7 +106,7 @@ def left_out(rows: pd.DataFrame) -> Figure:
     for measure, part, axes in parts:
         axes.axvline(0, color=INK, linewidth=0.8)
         dots(axes, part, "mean", "without")
-        finish(axes, "x", xlabel="change without it (points)", title=measure)
+        finish(axes, "x", xlabel="change (points)", title=measure)
     return drawing
 
 
