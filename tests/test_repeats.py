@@ -87,6 +87,11 @@ def test_seeds_of_another_release_of_the_name_do_not_count(scored, tmp_path):
     releasing.choose("sst-test", gate=0.3)
     validation.score("sst-test", "davis2016")
     assert repeats.table("sst-test").empty and "one was trained" in card.card("sst-test")
+    releasing.choose("sst-test", gate=0.1)
+    releasing.release(trained(tmp_path / "again", seed=7), "sst-test", "generated", longest=320, gate=0.1)
+    validation.score("sst-test", "davis2016")
+    assert main(["release", str(tmp_path / "run5"), "sst-test", "--repeat"]) == 0
+    assert "seed 5" in repeats.table("sst-test"), "the same weights are another seed of other ones, too"
 
 
 @pytest.mark.parametrize("changes, differing", [

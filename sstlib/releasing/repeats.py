@@ -44,9 +44,9 @@ def score(run: Path, name: str) -> Iterator[Path | str]:
     for benchmark in validation.benchmarks():
         if benchmark == gains.WITHDRAWN:
             continue
-        known = records.find(experiment(benchmark), name, seed)
-        if known and known.config["weights"] == validation.fingerprint(path):
-            yield known.path
+        known = [one for one in of(name, benchmark) if one.config["weights"] == validation.fingerprint(path)]
+        if known:
+            yield known[0].path
             continue
         try:
             scored = validation.scored(path, benchmark)
