@@ -103,8 +103,8 @@ def _title(record: records.RunRecord, name: str) -> str:
 
 
 def _means(record: records.RunRecord) -> dict[tuple[str, str | None], float]:
-    """The mean of each measure and length over sequences or scenes, and J in the last tenth of sequences."""
+    """The mean of each measure and length over sequences or scenes; and J in the last tenth, if each has one object."""
     means = {key: float(np.nanmean(values)) for key, values in gains.by_measure(record.metrics).items()}
-    if record.metrics.get("frames"):
+    if len(record.metrics.get("frames", ())) == len(record.metrics["sequences"]):
         means["J, last tenth", None] = validation.tenths(record)[-1]
     return means
